@@ -1,0 +1,61 @@
+"""The bundle: the directory in which containerd hands over a container, checked on entry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pelagos_core import spec
+from pelagos_core.errors import InvalidArgument, NotFound
+from pelagos_core.identifier import check_id
+from pelagos_core.spec import Mount, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A container before it runs.
+
+    path: the bundle's absolute path on the host.
+    rootfs: the mounts that make the root file system, in order, each destination
+        relative to it; empty if `spec.root.path` is already complete.
+    """
+
+    id: str
+    namespace: str
+    path: str
+    spec: Spec
+    rootfs: tuple[Mount, ...] = ()
+
+    @classmethod
+    def load(cls, path: str, id: str, namespace: str, rootfs: Iterable[Mount] = ()) -> Bundle:  # noqa: A002 (the spec's own word)
+        """Read and check `path`/config.json.
+
+        Raises InvalidArgument or NotFound that names the bundle and the fault.
+        """
+        check_id(id)
+        if not path.startswith("/") or "\0" in path:
+            raise InvalidArgument(f"container {id!r}: bundle {path!r} is not an absolute path")
+        try:
+            parsed = spec.parse(_read_config(path))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"container {id!r}: {error}") from None
+        except NotFound as error:
+            raise NotFound(f"container {id!r}: {error}") from None
+        return cls(id=id, namespace=namespace, path=path, spec=parsed, rootfs=tuple(rootfs))
+
+    @property
+    def root(self) -> str:
+        """The host path of the directory on which the root file system is assembled."""
+        # A rootfs list is mounted on <bundle>/rootfs whatever root.path says.
+        return os.path.join(self.path, "rootfs" if self.rootfs else self.spec.root.path)
+
+
+def _read_config(bundle: str) -> bytes:
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            return file.read(spec.MAX_CONFIG_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"bundle {bundle!r} has no config.json") from None
+    except IsADirectoryError:
+        raise InvalidArgument(f"bundle {bundle!r}: config.json is a directory") from None

@@ -1,0 +1,276 @@
+"""The part of the OCI runtime spec (config.json) that pelagos obeys, parsed and checked.
+
+Everything here comes from outside: a wrong type, a NUL or an absurd value is refused
+with the path of the field, such as `config.json: process.args[0]: not a string`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from pelagos_core.errors import InvalidArgument
+
+MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
+MAX_ID = 2**32 - 2  # (uid_t)-1 means "no change" to the kernel
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The five sets of `process.capabilities`, as names like `CAP_KILL`."""
+
+    bounding: frozenset[str] = frozenset()
+    effective: frozenset[str] = frozenset()
+    inheritable: frozenset[str] = frozenset()
+    permitted: frozenset[str] = frozenset()
+    ambient: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """`process.user`: numeric ids inside the container."""
+
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+    umask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`process`: what runs. `args` has at least one entry and `cwd` is absolute."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: User = User()
+    capabilities: Capabilities = Capabilities()
+    terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One entry of `mounts`, or of the rootfs list in a Create request."""
+
+    destination: str
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """One entry of `linux.namespaces`; an empty path asks for a new one."""
+
+    type: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """`root`: where the container's files are, relative to the bundle or absolute."""
+
+    path: str = "rootfs"
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole config.json."""
+
+    process: Process
+    root: Root = Root()
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    annotations: Mapping[str, str] = None  # type: ignore[assignment]  # always set by parse
+    namespaces: tuple[Namespace, ...] = ()
+    cgroups_path: str = ""
+
+    def namespace(self, kind: str) -> Namespace | None:
+        """The namespace of this type (`pid`, `network`, …), or None if the spec has none."""
+        return next((item for item in self.namespaces if item.type == kind), None)
+
+
+def parse(data: bytes) -> Spec:
+    """Parse the bytes of a config.json.
+
+    Raises InvalidArgument that names the field which is missing or wrong.
+    """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise InvalidArgument(f"config.json: {len(data)} bytes, more than {MAX_CONFIG_BYTES}")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"config.json: not JSON: {error}") from None
+    return _spec(_Field("config.json", value))
+
+
+class _Field:
+    """A JSON value together with its path, so that an error can name it."""
+
+    __slots__ = ("_path", "_value")
+
+    def __init__(self, path: str, value: Any) -> None:  # noqa: ANN401 (JSON is any of six types)
+        self._path = path
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return self._value is not None
+
+    def get(self, key: str) -> _Field:
+        """A member of an object; absent members are fields whose value is None."""
+        separator = ": " if self._path == "config.json" else "."
+        members = self._checked(dict, "an object", default={})
+        return _Field(f"{self._path}{separator}{key}", members.get(key))
+
+    def refuse(self, why: str) -> NoReturn:
+        raise InvalidArgument(f"{self._path}: {why}")
+
+    def _checked(self, kind: type[T], name: str, default: T) -> T:
+        if self._value is None:
+            return default
+        # bool is an int to Python, but `true` is not a uid.
+        if not isinstance(self._value, kind) or (kind is int and isinstance(self._value, bool)):
+            self.refuse(f"not {name}")
+        return self._value
+
+    def text(self, default: str = "") -> str:
+        value = self._checked(str, "a string", default)
+        if "\0" in value:
+            self.refuse("holds a NUL byte")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.refuse("holds a lone surrogate")
+        return value
+
+    def flag(self) -> bool:
+        return self._checked(bool, "true or false", default=False)
+
+    def number(self, limit: int) -> int:
+        value = self._checked(int, "an integer", default=0)
+        if not 0 <= value <= limit:
+            self.refuse(f"{value} is not between 0 and {limit}")
+        return value
+
+    def each(self, read: Callable[[_Field], T]) -> tuple[T, ...]:
+        items = self._checked(list, "a list", default=[])
+        return tuple(read(_Field(f"{self._path}[{i}]", item)) for i, item in enumerate(items))
+
+    def texts(self) -> tuple[str, ...]:
+        return self.each(_Field.text)
+
+    def table(self) -> dict[str, str]:
+        members = self._checked(dict, "an object", default={})
+        return {key: _Field(f"{self._path}[{key!r}]", item).text() for key, item in members.items()}
+
+
+def _spec(config: _Field) -> Spec:
+    process = config.get("process")
+    if not process:
+        process.refuse("missing")
+    linux = config.get("linux")
+    return Spec(
+        process=_process(process),
+        root=_root(config.get("root")),
+        hostname=config.get("hostname").text(),
+        mounts=config.get("mounts").each(_mount),
+        annotations=config.get("annotations").table(),
+        namespaces=_namespaces(linux.get("namespaces")),
+        cgroups_path=_cgroups_path(linux.get("cgroupsPath")),
+    )
+
+
+def _process(process: _Field) -> Process:
+    args = process.get("args")
+    words = args.texts()
+    if not words or not words[0]:
+        args.refuse("empty: there is nothing to run")
+    env = process.get("env")
+    for variable in env.texts():
+        if "=" not in variable[1:]:
+            env.refuse(f"{variable!r} is not NAME=VALUE")
+    cwd = process.get("cwd")
+    if not cwd.text("/").startswith("/"):
+        cwd.refuse(f"{cwd.text()!r} is not absolute")
+    return Process(
+        args=words,
+        env=env.texts(),
+        cwd=cwd.text("/"),
+        user=_user(process.get("user")),
+        capabilities=_capabilities(process.get("capabilities")),
+        terminal=process.get("terminal").flag(),
+    )
+
+
+def _user(user: _Field) -> User:
+    umask = user.get("umask")
+    return User(
+        uid=user.get("uid").number(MAX_ID),
+        gid=user.get("gid").number(MAX_ID),
+        additional_gids=user.get("additionalGids").each(lambda field: field.number(MAX_ID)),
+        umask=umask.number(0o777) if umask else None,
+    )
+
+
+def _capabilities(sets: _Field) -> Capabilities:
+    def names(kind: str) -> frozenset[str]:
+        return frozenset(sets.get(kind).texts())
+
+    return Capabilities(
+        bounding=names("bounding"),
+        effective=names("effective"),
+        inheritable=names("inheritable"),
+        permitted=names("permitted"),
+        ambient=names("ambient"),
+    )
+
+
+def _root(root: _Field) -> Root:
+    path = root.get("path")
+    if ".." in path.text().split("/"):
+        path.refuse(f"{path.text()!r} climbs with '..'")
+    return Root(path=path.text() or "rootfs", readonly=root.get("readonly").flag())
+
+
+def _mount(mount: _Field) -> Mount:
+    destination = mount.get("destination")
+    if not destination.text().startswith("/"):
+        destination.refuse(f"{destination.text()!r} is not absolute")
+    return Mount(
+        destination=destination.text(),
+        type=mount.get("type").text(),
+        source=mount.get("source").text(),
+        options=mount.get("options").texts(),
+    )
+
+
+NAMESPACE_TYPES = frozenset({"pid", "mount", "ipc", "uts", "network", "cgroup", "user", "time"})
+
+
+def _namespaces(namespaces: _Field) -> tuple[Namespace, ...]:
+    def read(field: _Field) -> Namespace:
+        kind = field.get("type").text()
+        if kind not in NAMESPACE_TYPES:
+            field.refuse(f"unknown namespace type {kind!r}")
+        path = field.get("path")
+        if path.text() and not path.text().startswith("/"):
+            path.refuse(f"{path.text()!r} is not absolute")
+        return Namespace(kind, path.text())
+
+    found = namespaces.each(read)
+    kinds = [namespace.type for namespace in found]
+    for kind in set(kinds):
+        if kinds.count(kind) > 1:
+            namespaces.refuse(f"{kind} is there twice")
+    return found
+
+
+def _cgroups_path(path: _Field) -> str:
+    if ".." in path.text().split("/"):
+        path.refuse(f"{path.text()!r} climbs with '..'")
+    return path.text()
