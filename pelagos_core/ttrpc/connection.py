@@ -1,0 +1,96 @@
+"""The two ends of a ttrpc connection as state machines: bytes in, events and bytes out.
+
+No socket, no event loop and no protobuf: the data of frames is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pelagos_core.errors import Code
+from pelagos_core.ttrpc.frames import REQUEST, RESPONSE, Frame, FrameReader, Oversized
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """A request's data on a stream that the client has just opened."""
+
+    stream_id: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRefused:
+    """A frame that opens no stream; it is to be answered with this status."""
+
+    stream_id: int
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseReceived:
+    """A response's data for a stream of ours."""
+
+    stream_id: int
+    data: bytes
+
+
+class ServerConnection:
+    """The server's end of one connection.
+
+    A client's stream ids are odd and rise; a stream ends with its response. Frames of an
+    unknown type and streaming data are not for a unary server: they are passed over.
+    """
+
+    def __init__(self) -> None:
+        self._reader = FrameReader()
+        self._last_stream_id = 0
+
+    def receive_data(self, data: bytes) -> list[RequestReceived | StreamRefused]:
+        """Take in bytes from the client; return what they mean."""
+        events = (self._event(frame) for frame in self._reader.feed(data) if frame.type == REQUEST)
+        return list(events)
+
+    def _event(self, frame: Frame | Oversized) -> RequestReceived | StreamRefused:
+        stream_id = frame.stream_id
+        if stream_id % 2 == 0:
+            return StreamRefused(stream_id, Code.INVALID_ARGUMENT, f"stream id {stream_id} is not odd")
+        if stream_id <= self._last_stream_id:
+            return StreamRefused(
+                stream_id, Code.INVALID_ARGUMENT, f"stream id {stream_id} is not above {self._last_stream_id}"
+            )
+        self._last_stream_id = stream_id
+        if isinstance(frame, Oversized):
+            return StreamRefused(stream_id, Code.RESOURCE_EXHAUSTED, f"request of {frame.length} bytes is too large")
+        return RequestReceived(stream_id, frame.data)
+
+    def send_response(self, stream_id: int, data: bytes) -> bytes:
+        """The bytes that answer a stream. Raises ValueError if the data is too long."""
+        return Frame(stream_id, RESPONSE, 0, data).serialize()
+
+
+class ClientConnection:
+    """The client's end of one connection."""
+
+    def __init__(self) -> None:
+        self._reader = FrameReader()
+        self._next_stream_id = 1
+
+    def send_request(self, data: bytes) -> tuple[int, bytes]:
+        """Open a stream; return its id and the bytes to send. Raises ValueError if too long."""
+        stream_id = self._next_stream_id
+        frame = Frame(stream_id, REQUEST, 0, data).serialize()
+        self._next_stream_id += 2
+        return stream_id, frame
+
+    def receive_data(self, data: bytes) -> list[ResponseReceived | StreamRefused]:
+        """Take in bytes from the server; return what they mean."""
+        return [self._event(frame) for frame in self._reader.feed(data) if frame.type == RESPONSE]
+
+    def _event(self, frame: Frame | Oversized) -> ResponseReceived | StreamRefused:
+        if isinstance(frame, Oversized):
+            return StreamRefused(
+                frame.stream_id, Code.RESOURCE_EXHAUSTED, f"response of {frame.length} bytes is too large"
+            )
+        return ResponseReceived(frame.stream_id, frame.data)
