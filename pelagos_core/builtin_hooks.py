@@ -1,0 +1,61 @@
+"""The `signal` and `wait` that a backend gets if it has none of its own: by pidfd."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable
+
+from pelagos_core.exit_status import ExitStatus
+from pelagos_core.hookspecs import RunningProcess, hookimpl
+
+# signal(7): signals whose default disposition is not to terminate. SIGSTOP and SIGCONT
+# pass as they are: the kernel obeys them even for the first process of a pid namespace.
+_PASSED_ON = frozenset({signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT})
+_IGNORED = frozenset(
+    {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+)
+
+
+@hookimpl(trylast=True)
+def pelagos_signal(process: RunningProcess, signum: int) -> bool:
+    """End the guest for a terminating signal, and remember which one it was.
+
+    A guest has no signal handlers, and pid_namespaces(7) drops an unhandled signal sent
+    to the first process of its namespace: only SIGKILL ends it for sure.
+    """
+    if signum in _IGNORED:
+        return True
+    if signum not in _PASSED_ON:
+        process.termination_signal = process.termination_signal or signum
+        signum = signal.SIGKILL
+    signal.pidfd_send_signal(process.pidfd, signum)
+    return True
+
+
+@hookimpl(trylast=True)
+def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus]:
+    """Reap the process once its pidfd is readable."""
+    return _reap(process)
+
+
+async def _reap(process: RunningProcess) -> ExitStatus:
+    await readable(process.pidfd)
+    result = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
+    assert result is not None  # without WNOHANG waitid always has a result
+    status = ExitStatus.from_waitid(result)
+    if process.termination_signal and status.code == 128 + signal.SIGKILL:
+        return ExitStatus(128 + process.termination_signal, status.exited_at)
+    return status
+
+
+async def readable(fd: int) -> None:
+    """Return once `fd` is readable. Runs on the event loop of the caller."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
