@@ -1,0 +1,161 @@
+"""The init process, from the fork to its end: isolate, load, report, wait, run, _exit.
+
+It is a copy of the daemon, so it leaves by os._exit only and touches nothing of the
+daemon's: every descriptor but its own is closed first.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pelagos_core import entrypoint
+from pelagos_core.bundle import Bundle
+from pelagos_core.container_init import messages
+from pelagos_core.container_init.messages import Asking, Created, Failed, Message
+from pelagos_core.container_init.operation import Operation
+from pelagos_core.container_init.plan import Plan
+from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.errors import Internal, PelagosError, to_status
+from pelagos_core.linux import syscalls
+from pelagos_core.linux.rootfs import Root
+
+TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
+
+_CONTROL = 3
+_STDIO = (4, 5, 6)
+_FIRST_FREE = 7
+
+Workload = Callable[[], int]
+Asked = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Everything an init process is told by the fork.
+
+    control: its end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
+    choose: picks a backend while the host's files are in reach and returns its name, the
+        reason, and a function that loads the workload once the root has been changed.
+        It is given a function to call before each call into a backend.
+    """
+
+    bundle: Bundle
+    plan: Plan
+    control: socket.socket
+    stdio: tuple[int, int, int]
+    choose: Callable[[Entrypoint, Asked], tuple[str, str, Callable[[], Workload]]]
+
+
+def run(order: Order) -> NoReturn:
+    """Be the init process. Called right after the fork, in the child; never returns."""
+    # The daemon's objects must not be finalised here: that would close descriptors
+    # by numbers which mean something else by now.
+    gc.disable()
+    code = 1
+    try:
+        _keep_descriptors(order)
+        _restore_signals()
+        workload = _prepare(order)
+        if _go_ahead():
+            code = _exit_code(workload)
+    finally:
+        os._exit(code)
+
+
+def _keep_descriptors(order: Order) -> None:
+    """Move our own descriptors to 3-6 and close all others: a fork ignores O_CLOEXEC."""
+    wanted = (order.control.fileno(), *order.stdio)
+    # Duplicate above the targets first, so that none is overwritten before it is copied.
+    copies = [os.dup(fd) for fd in wanted]
+    while any(fd <= _FIRST_FREE for fd in copies):
+        copies = [os.dup(fd) if fd <= _FIRST_FREE else fd for fd in copies]
+    for copy, target in zip(copies, (_CONTROL, *_STDIO), strict=True):
+        os.dup2(copy, target, inheritable=False)
+    syscalls.close_range(_FIRST_FREE)
+
+
+def _restore_signals() -> None:
+    """Undo the daemon's handlers: the guest's process has the default ones, but no SIGPIPE."""
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(signum, signal.SIG_DFL)
+
+
+def _prepare(order: Order) -> Workload:
+    try:
+        root = Root(order.bundle.root)
+        _execute(order.plan.assemble, root)
+        program = _open_entrypoint(root, order.bundle)
+        backend, reason, load = order.choose(program, _report_asking)
+        _execute(order.plan.seal, root)
+        _report_asking(backend, "spawn")
+        workload = load()
+        os.close(program.file)
+    except BaseException as error:
+        _report(Failed(*to_status(error)))
+        if not isinstance(error, PelagosError):
+            traceback.print_exc()
+        os._exit(1)
+    _report(Created(backend, reason))
+    return workload
+
+
+def _execute(operations: tuple[Operation, ...], root: Root) -> None:
+    for operation in operations:
+        try:
+            operation.execute(root)
+        except OSError as error:
+            raise Internal(f"{operation.describe()}: {error.strerror}") from error
+
+
+def _open_entrypoint(root: Root, bundle: Bundle) -> Entrypoint:
+    process = bundle.spec.process
+    _, func = entrypoint.split_func(process.args[0])
+    for path in entrypoint.candidates(process):
+        file = root.open_file(path)
+        if file is not None:
+            return Entrypoint.of(process, path, func, file)
+    raise entrypoint.not_found(process)
+
+
+def _report(message: Message) -> None:
+    # os.write on a SEQPACKET socket is one datagram, and needs no socket object.
+    os.write(_CONTROL, messages.encode(message))
+
+
+def _report_asking(backend: str, hook: str) -> None:
+    _report(Asking(backend, hook))
+
+
+def _go_ahead() -> bool:
+    """Wait for Start. False if the daemon is gone, also if it died before we asked the
+    kernel to be killed with it."""
+    go = os.read(_CONTROL, len(messages.GO)) == messages.GO
+    sys.stdout.flush()  # what a backend printed so far is not the guest's output
+    for source, target in zip(_STDIO, (0, 1, 2), strict=True):
+        os.dup2(source, target)
+    syscalls.close_range(_CONTROL, _STDIO[-1])
+    return go
+
+
+def _exit_code(workload: Workload) -> int:
+    try:
+        code = workload()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else TRAP
+    except BaseException as error:  # noqa: BLE001 (whatever the engine raises is the guest's end)
+        os.write(2, f"pelagos: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+        return TRAP
+    if not isinstance(code, int):
+        os.write(2, f"pelagos: the backend's workload returned {code!r}, not an exit code\n".encode())
+        return TRAP
+    sys.stdout.flush()
+    return code & 0xFF

@@ -1,0 +1,64 @@
+"""What an init process tells the daemon before it runs the guest, one datagram each.
+
+asking  -> created -> (the daemon's go-ahead)
+        -> failed
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pelagos_core.errors import Internal
+
+MAX_BYTES = 64 << 10
+MAX_REASON = 8 << 10
+GO = b"go"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The backend of this name is about to be called: `detect` or `spawn`."""
+
+    backend: str
+    hook: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The workload is ready and waits for the go-ahead."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It will not run: a ttrpc code and the message for the client."""
+
+    code: int
+    message: str
+
+
+Message = Asking | Created | Failed
+_KINDS = {cls.__name__: cls for cls in (Asking, Created, Failed)}
+
+
+def encode(message: Message) -> bytes:
+    """The message as one datagram; a long text is cut."""
+    fields = [getattr(message, name) for name in message.__slots__]
+    fields = [field[:MAX_REASON] if isinstance(field, str) else field for field in fields]
+    return json.dumps([type(message).__name__, *fields]).encode("ascii")
+
+
+def decode(datagram: bytes) -> Message:
+    """The inverse. Raises Internal: the sender had run a plugin, so it is not trusted."""
+    try:
+        name, *fields = json.loads(datagram)
+        message = _KINDS[name](*fields)
+        kinds = [str, str] if not isinstance(message, Failed) else [int, str]
+        if [type(field) for field in fields] != kinds:
+            raise TypeError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise Internal("the init process sent a malformed message") from None
+    return message

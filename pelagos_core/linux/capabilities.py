@@ -1,0 +1,68 @@
+"""Capabilities: names to numbers, and the five sets of the calling process.
+
+Source: capabilities(7), OCI runtime spec "process.capabilities".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux import syscalls
+from pelagos_core.spec import Capabilities
+
+# In the kernel's order (uapi/linux/capability.h): the index is the number.
+_NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
+    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
+    "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "
+    "AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ "
+    "PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+_NUMBERS = {f"CAP_{name}": number for number, name in enumerate(_NAMES)}
+
+
+def mask(names: Iterable[str]) -> int:
+    """The sets' 64-bit form. Raises InvalidArgument for a name that is no capability."""
+    bits = 0
+    for name in names:
+        if name not in _NUMBERS:
+            raise InvalidArgument(f"process.capabilities: unknown capability {name!r}")
+        bits |= 1 << _NUMBERS[name]
+    return bits
+
+
+def limit_bounding(names: Iterable[str]) -> None:
+    """Take everything else out of the bounding set; needs CAP_SETPCAP, so it comes first."""
+    keep = mask(names)
+    for number in range(len(_NAMES)):
+        if not keep >> number & 1:
+            try:
+                present = syscalls.prctl(syscalls.PR_CAPBSET_READ, number)
+            except OSError:
+                return  # EINVAL: a kernel that does not know this and later ones
+            if present:
+                syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+
+
+def set_all(sets: Capabilities, available: int) -> None:
+    """Set the effective, permitted, inheritable and ambient sets.
+
+    available: a mask of what this process may have at all; the rest is left out, since a
+    container or a CI machine that lacks, say, CAP_SYS_RESOURCE cannot give it away.
+    """
+    permitted = mask(sets.permitted) & available
+    effective = mask(sets.effective) & permitted
+    inheritable = mask(sets.inheritable) & available
+    syscalls.capset(effective, permitted, inheritable)
+    syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    for number in range(len(_NAMES)):
+        if mask(sets.ambient) & permitted & inheritable & 1 << number:
+            syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)
+
+
+def permitted() -> int:
+    """The permitted set of the calling process, from /proc/self/status."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith("CapPrm:"))
+    return int(line.split()[1], 16)

@@ -1,0 +1,165 @@
+"""System calls that Python's os module lacks. The only module that imports ctypes.
+
+Each wrapper raises OSError with the errno and the object's name. Numbers above 423 are
+the same on every architecture; the constants are those of the kernel's uapi headers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(platform.machine(), 155)
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_CLOSE_RANGE = 436
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_NEWTIME = 0x00000080
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+
+MNT_DETACH = 2
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+libc.syscall.restype = ctypes.c_long
+libc.unshare.argtypes = (ctypes.c_int,)
+libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+libc.capset.argtypes = (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData * 2))
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), what)
+    return result
+
+
+def _syscall(number: int, what: str, *args: object) -> int:
+    return _checked(libc.syscall(ctypes.c_long(number), *args), what)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _checked(libc.unshare(flags), f"unshare {flags:#x}")
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2) with a namespace descriptor of the given CLONE_NEW… kind (0: any)."""
+    _checked(libc.setns(fd, kind), f"setns {kind:#x}")
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
+    """mount(2); empty strings are passed as NULL."""
+    words = [word.encode() or None for word in (source, target, kind, data)]
+    _checked(libc.mount(words[0], words[1], words[2], flags, words[3]), target)
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""
+    _checked(libc.umount2(target.encode(), flags), target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _syscall(_SYS_PIVOT_ROOT, new_root, new_root.encode(), put_old.encode())
+
+
+def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
+    """openat2(2); return a descriptor that is closed on exec."""
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
+    size = ctypes.c_size_t(ctypes.sizeof(how))
+    return _syscall(_SYS_OPENAT2, path, ctypes.c_int(directory), path.encode(), ctypes.byref(how), size)
+
+
+def open_tree(directory: int, path: str, flags: int) -> int:
+    """open_tree(2); return a descriptor of the mount, closed on exec."""
+    args = (ctypes.c_int(directory), path.encode(), ctypes.c_uint(flags | os.O_CLOEXEC))
+    return _syscall(_SYS_OPEN_TREE, path, *args)
+
+
+def move_mount(tree: int, target: int, what: str) -> None:
+    """move_mount(2): attach the detached mount `tree` on the object behind `target`."""
+    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+    _syscall(_SYS_MOVE_MOUNT, what, ctypes.c_int(tree), b"", ctypes.c_int(target), b"", flags)
+
+
+def mount_setattr(mount_fd: int, flags: int, attr_set: int, attr_clr: int, propagation: int) -> None:
+    """mount_setattr(2) on the mount behind a descriptor."""
+    attr = _MountAttr(attr_set, attr_clr, propagation, 0)
+    args = (ctypes.c_int(mount_fd), b"", ctypes.c_uint(flags | AT_EMPTY_PATH), ctypes.byref(attr))
+    _syscall(_SYS_MOUNT_SETATTR, "mount_setattr", *args, ctypes.c_size_t(ctypes.sizeof(attr)))
+
+
+def close_range(first: int, last: int = 2**32 - 1) -> None:
+    """close_range(2): close every descriptor from `first` to `last`."""
+    _syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_int(0))
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
+    """prctl(2)."""
+    return _checked(libc.prctl(option, arg2, arg3, 0, 0), f"prctl {option}")
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) of the calling thread; each set is a 64-bit mask."""
+    halves = [((effective >> s) & 0xFFFFFFFF, (permitted >> s) & 0xFFFFFFFF, (inheritable >> s) & 0xFFFFFFFF) for s in (0, 32)]
+    data = (_CapData * 2)(*(_CapData(*half) for half in halves))
+    _checked(libc.capset(ctypes.byref(_CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)), ctypes.byref(data)), "capset")
