@@ -1,0 +1,193 @@
+"""The init process as the daemon sees it: forked, told to start, signalled, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from pelagos_core import builtin_hooks
+from pelagos_core.backends import DETECT_SECONDS, Backend, Backends, Failure
+from pelagos_core.bundle import Bundle
+from pelagos_core.container_init import child, messages
+from pelagos_core.container_init.child import Asked, Order, Workload
+from pelagos_core.container_init.messages import Asking, Created, Failed, Message
+from pelagos_core.container_init.plan import Plan
+from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
+from pelagos_core.exit_status import ExitStatus
+from pelagos_core.linux.namespaces import children_in_pid_namespace
+from pelagos_core.task.stdio import Stdio
+
+# Beyond the timer in the child, which ends Python code only: then the child is killed.
+_DETECT_GRACE_SECONDS = DETECT_SECONDS + 2.0
+
+
+class BackendCrash(Exception):
+    """The init process was lost inside a backend's hook."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class InitProcess:
+    """One forked init process, from the fork to its reaping."""
+
+    def __init__(self, bundle: Bundle, backends: Backends) -> None:
+        self._bundle = bundle
+        self._backends = backends
+        self._name = f"container {bundle.id!r}"
+        self._control: socket.socket | None = None
+        self._killed = False
+        self.pid = 0
+        self.pidfd = -1
+        self.termination_signal = 0
+        self.backend: Backend | None = None
+        self.reason = ""
+
+    async def create(self, plan: Plan, stdio: Stdio, forked: Callable[[int], None]) -> None:
+        """Fork, isolate, load; return once the workload waits for `start`.
+
+        A backend that crashes or hangs in `detect` is left out, and the rest is tried
+        again in a new process. `forked` is called with each new pid.
+        Raises the error that the init process reports; no process is left then.
+        """
+        excluded: tuple[Failure, ...] = ()
+        while True:
+            self._fork(plan, stdio, excluded)
+            forked(self.pid)
+            try:
+                await self._created()
+            except BackendCrash as crash:
+                await self._abandon()
+                if crash.failure.stage != "detect":
+                    raise Internal(f"{self._name}: {crash.failure}") from None
+                if self._killed:
+                    raise Cancelled(f"{self._name}: killed while it was being created") from None
+                excluded = (*excluded, crash.failure)
+            except BaseException:
+                await self._abandon()
+                raise
+            else:
+                return
+
+    def start(self) -> None:
+        """Let the workload run. Raises FailedPrecondition if the process is gone."""
+        assert self._control is not None
+        try:
+            self._control.send(messages.GO)
+        except OSError:
+            raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
+        self._close_control()
+
+    def signal(self, signum: int) -> None:
+        """Deliver a signal by way of the backend. A process that is gone is no error."""
+        try:
+            if self.backend is not None:
+                self.backend.signal(self, signum)
+            else:
+                self._killed = True
+                builtin_hooks.pelagos_signal(self, signum)
+        except ProcessLookupError:
+            pass
+
+    async def wait(self) -> ExitStatus:
+        """Wait for the end and reap. To be called once, after `create`."""
+        assert self.backend is not None
+        status = await self.backend.wait(self)
+        self._reaped()
+        return status
+
+    def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        order = Order(self._bundle, plan, theirs, stdio.child, self._chooser(excluded))
+        namespace = self._bundle.spec.namespace("pid")
+        try:
+            with children_in_pid_namespace(namespace.path if namespace else None):
+                pid = os.fork()
+                if pid == 0:
+                    child.run(order)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = pid
+        # Nobody else reaps, so the pid is still our child's.
+        self.pidfd = os.pidfd_open(pid)
+        self._control = ours
+
+    def _chooser(self, excluded: tuple[Failure, ...]) -> Callable[[Entrypoint, Asked], tuple[str, str, Callable[[], Workload]]]:
+        def choose(entrypoint: Entrypoint, asked: Asked) -> tuple[str, str, Callable[[], Workload]]:
+            bundle = self._bundle
+            choice = self._backends.choose(bundle, entrypoint, lambda name: asked(name, "detect"), excluded)
+            backend = choice.backend
+            if backend is None:
+                raise self._backends.refusal(bundle, entrypoint, choice)
+            return backend.name, choice.reason, lambda: backend.spawn(bundle, entrypoint)
+
+        return choose
+
+    async def _created(self) -> None:
+        """Follow the init process' reports up to `Created`."""
+        asking: Asking | None = None
+        while True:
+            message = await self._receive(asking)
+            if isinstance(message, Asking):
+                asking = message
+            elif isinstance(message, Created):
+                self.backend = self._backends.named(message.backend)
+                self.reason = message.reason
+                return
+            elif isinstance(message, Failed):
+                raise from_status(message.code, f"{self._name}: {message.message}")
+
+    async def _receive(self, asking: Asking | None) -> Message:
+        assert self._control is not None
+        loop = asyncio.get_running_loop()
+        # Loading may compile for minutes, and a Kill ends it; detecting must be quick.
+        limit = _DETECT_GRACE_SECONDS if asking and asking.hook == "detect" else None
+        try:
+            datagram = await asyncio.wait_for(loop.sock_recv(self._control, messages.MAX_BYTES), limit)
+        except ConnectionError:
+            datagram = b""
+        except asyncio.TimeoutError:
+            assert asking is not None
+            raise BackendCrash(Failure(asking.backend, asking.hook, f"no answer in {limit:g} s")) from None
+        if datagram:
+            return messages.decode(datagram)
+        await builtin_hooks.readable(self.pidfd)
+        raise self._lost(asking)
+
+    def _lost(self, asking: Asking | None) -> Exception:
+        if self._killed:
+            return Cancelled(f"{self._name}: killed while it was being created")
+        result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+        assert result is not None
+        if result.si_code == os.CLD_EXITED:
+            how = f"the process exited with code {result.si_status}"
+        else:
+            how = f"the process died of {signal.Signals(result.si_status).name}"
+        if asking:
+            return BackendCrash(Failure(asking.backend, asking.hook, how))
+        return Internal(f"{self._name}: the init process was lost: {how}")
+
+    async def _abandon(self) -> None:
+        """End and reap a process that will not become a container."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        await builtin_hooks.pelagos_wait(self)
+        self._reaped()
+
+    def _reaped(self) -> None:
+        self._close_control()
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+    def _close_control(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None

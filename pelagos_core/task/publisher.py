@@ -1,0 +1,113 @@
+"""Events to containerd: one bounded queue, one sender, in order; nobody ever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from pelagos_core.api import events_pb2
+from pelagos_core.errors import Code, PelagosError
+from pelagos_core.task.events import TOPICS, Event, pack, timestamp
+from pelagos_core.ttrpc.client import Client
+from pelagos_core.ttrpc.service import Service
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUE = 2048
+SEND_SECONDS = 5.0
+RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
+EVENTS = Service(
+    "containerd.services.events.ttrpc.v1.Events",
+    events_pb2.DESCRIPTOR.services_by_name["Events"],
+)
+
+
+class Sink(Protocol):
+    """Where a task puts its events."""
+
+    def publish(self, message: Message) -> None:
+        """Queue an event; returns at once."""
+
+
+class Publisher:
+    """Forwards events to containerd's ttrpc socket, over and over until they are taken.
+
+    An event stays at the head of the queue until containerd has answered for it, so that
+    none is lost or overtaken while containerd is away. A full queue drops its oldest.
+    """
+
+    def __init__(self, address: str, namespace: str) -> None:
+        """address: path of containerd's ttrpc socket; empty: events go nowhere."""
+        self._address = address
+        self._namespace = namespace
+        self._queue: deque[Event] = deque()
+        self._added = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._client: Client | None = None
+
+    def publish(self, message: Message) -> None:
+        """Queue an event; returns at once."""
+        if not self._address:
+            return
+        if len(self._queue) >= MAX_QUEUE:
+            log.error("event %s dropped: %d are queued already", self._queue.popleft().topic, MAX_QUEUE)
+        self._queue.append(Event(TOPICS[type(message)], message, time.time_ns()))
+        self._empty.clear()
+        self._added.set()
+
+    async def run(self) -> None:
+        """Send what is queued, for ever."""
+        failures = 0
+        while True:
+            if not self._queue:
+                self._empty.set()
+                self._added.clear()
+                await self._added.wait()
+            event = self._queue[0]
+            if await self._sent(event):
+                failures = 0
+                if self._queue and self._queue[0] is event:
+                    self._queue.popleft()
+            else:
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                failures += 1
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until the queue is empty, but no longer than `seconds`."""
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except asyncio.TimeoutError:
+            log.warning("%d events were not taken by containerd", len(self._queue))
+
+    async def _sent(self, event: Event) -> bool:
+        try:
+            if self._client is None or self._client.closed:
+                # By path each time: a restarted containerd has made a new socket there.
+                self._client = await Client.connect(self._address, EVENTS)
+            await self._client.call("Forward", self._request(event), timeout=SEND_SECONDS)
+        except PelagosError as error:
+            if error.code == Code.INVALID_ARGUMENT:
+                log.error("event %s refused by containerd: %s", event.topic, error)  # noqa: TRY400 (no trace wanted)
+                return True
+            log.debug("event %s not sent: %s", event.topic, error)
+            return False
+        except asyncio.TimeoutError:
+            log.debug("event %s not sent: no answer in %g s", event.topic, SEND_SECONDS)
+            return False
+        return True
+
+    def _request(self, event: Event) -> events_pb2.ForwardRequest:
+        return events_pb2.ForwardRequest(
+            envelope=events_pb2.Envelope(
+                timestamp=timestamp(event.at),
+                namespace=self._namespace,
+                topic=event.topic,
+                event=pack(event.message),
+            )
+        )

@@ -1,0 +1,169 @@
+"""The task service: one method for each rpc of containerd's task API.
+
+Each finds the container, acts, and answers. No method holds anything while it waits, so
+that a Wait of hours keeps no Kill or State from being answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from google.protobuf.empty_pb2 import Empty
+
+from pelagos_core import __version__
+from pelagos_core.api import task_pb2 as api
+from pelagos_core.api import types_pb2
+from pelagos_core.backends import Backends
+from pelagos_core.bundle import Bundle
+from pelagos_core.errors import AlreadyExists, NotFound, Unimplemented
+from pelagos_core.identifier import check_id
+from pelagos_core.task import events
+from pelagos_core.task.container import Container, rootfs_mounts
+from pelagos_core.task.publisher import Sink
+from pelagos_core.task.state import Status
+from pelagos_core.task.stdio import StdioPaths
+from pelagos_core.ttrpc.service import Service
+
+log = logging.getLogger(__name__)
+
+NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
+
+# The API has no status for a task that is still being created; UNKNOWN would let a client
+# delete it.
+_STATUS = {
+    Status.CREATING: types_pb2.CREATED,
+    Status.CREATED: types_pb2.CREATED,
+    Status.RUNNING: types_pb2.RUNNING,
+    Status.STOPPED: types_pb2.STOPPED,
+}
+
+
+class TaskService:
+    """The containers of one daemon, and the rpcs on them."""
+
+    def __init__(self, namespace: str, backends: Backends, sink: Sink, shutdown: Callable[[], None]) -> None:
+        """shutdown: called by the Shutdown rpc once no container is left."""
+        self._namespace = namespace
+        self._backends = backends
+        self._sink = sink
+        self._shutdown = shutdown
+        self._containers: dict[str, Container] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no container."""
+        return not self._containers
+
+    def services(self) -> list[Service]:
+        """The method tables under both names of the API; their messages are the same."""
+        descriptor = api.DESCRIPTOR.services_by_name["Task"]
+        return [Service(name, descriptor, self) for name in NAMES]
+
+    async def end(self) -> None:
+        """Kill and remove every container: the daemon is told to stop."""
+        for container in list(self._containers.values()):
+            await container.end()
+
+    async def create(self, request: api.CreateTaskRequest) -> api.CreateTaskResponse:
+        """Create: up to a loaded workload that waits for Start."""
+        container = self._new_container(request)
+        self._containers[container.id] = container
+        try:
+            await container.create()
+        except BaseException:
+            del self._containers[container.id]
+            raise
+        rootfs = list(request.rootfs)
+        self._sink.publish(
+            events.task_create(container.id, request.bundle, rootfs, container.paths, container.pid)
+        )
+        return api.CreateTaskResponse(pid=container.pid)
+
+    async def start(self, request: api.StartRequest) -> api.StartResponse:
+        """Start: run the workload."""
+        container = self._find(request.id, request.exec_id)
+        container.start()
+        return api.StartResponse(pid=container.pid)
+
+    async def state(self, request: api.StateRequest) -> api.StateResponse:
+        """State: what the table says, and the streams exactly as given."""
+        container = self._find(request.id, request.exec_id)
+        response = api.StateResponse(
+            id=container.id,
+            bundle=container.bundle.path,
+            pid=container.pid,
+            status=_STATUS[container.status],
+            stdin=container.paths.stdin,
+            stdout=container.paths.stdout,
+            stderr=container.paths.stderr,
+        )
+        if container.exit:
+            response.exit_status = container.exit.code
+            response.exited_at.CopyFrom(events.timestamp(container.exit.exited_at))
+        return response
+
+    async def wait(self, request: api.WaitRequest) -> api.WaitResponse:
+        """Wait: any number of callers, before Start too."""
+        status = await self._find(request.id, request.exec_id).wait()
+        return api.WaitResponse(exit_status=status.code, exited_at=events.timestamp(status.exited_at))
+
+    async def kill(self, request: api.KillRequest) -> Empty:
+        """Kill: one signal to the init process, or to all."""
+        self._find(request.id, request.exec_id).kill(request.signal, everything=request.all)
+        return Empty()
+
+    async def delete(self, request: api.DeleteRequest) -> api.DeleteResponse:
+        """Delete: an ended container, or one that was never started."""
+        container = self._find(request.id, request.exec_id)
+        status = await container.delete()
+        self._containers.pop(container.id, None)
+        return api.DeleteResponse(
+            pid=container.pid, exit_status=status.code, exited_at=events.timestamp(status.exited_at)
+        )
+
+    async def pids(self, request: api.PidsRequest) -> api.PidsResponse:
+        """Pids: every process of the container."""
+        pids = self._find(request.id).pids()
+        return api.PidsResponse(processes=[types_pb2.ProcessInfo(pid=pid) for pid in pids])
+
+    async def close_io(self, request: api.CloseIORequest) -> Empty:
+        """CloseIO: the client will send no more input."""
+        container = self._find(request.id, request.exec_id)
+        if request.stdin:
+            container.close_stdin()
+        return Empty()
+
+    async def connect(self, request: api.ConnectRequest) -> api.ConnectResponse:
+        """Connect: never fails; containerd 1.7 asks before Create."""
+        container = self._containers.get(request.id)
+        return api.ConnectResponse(
+            shim_pid=os.getpid(), task_pid=container.pid if container else 0, version=__version__
+        )
+
+    async def shutdown(self, request: api.ShutdownRequest) -> Empty:
+        """Shutdown: ignored while a container is left, whatever its id."""
+        if self.idle:
+            self._shutdown()
+        return Empty()
+
+    def _new_container(self, request: api.CreateTaskRequest) -> Container:
+        check_id(request.id)
+        if request.id in self._containers:
+            raise AlreadyExists(f"container {request.id!r} already exists")
+        if request.checkpoint:
+            raise Unimplemented(f"container {request.id!r}: restore from a checkpoint is not supported")
+        bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
+        if request.terminal or bundle.spec.process.terminal:
+            raise Unimplemented(f"container {request.id!r}: terminals are not supported")
+        paths = StdioPaths(request.stdin, request.stdout, request.stderr)
+        return Container(bundle, self._backends, paths, self._sink)
+
+    def _find(self, container_id: str, exec_id: str = "") -> Container:
+        container = self._containers.get(container_id)
+        if container is None:
+            raise NotFound(f"container {container_id!r} does not exist")
+        if exec_id:
+            raise NotFound(f"container {container_id!r} has no process {exec_id!r}")
+        return container

@@ -1,0 +1,78 @@
+"""The life of a process, as one table. Nothing else decides or writes a status."""
+
+from __future__ import annotations
+
+import enum
+
+from pelagos_core.errors import FailedPrecondition, NotFound, PelagosError
+
+
+class Status(enum.Enum):
+    """Where a process is in its life. DELETED is the end: its id means nothing any more."""
+
+    CREATING = "being created"
+    CREATED = "created"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DELETED = "deleted"
+
+
+class Action(enum.Enum):
+    """What happens to a process, or is asked of it."""
+
+    CREATED = "finish creating"
+    START = "start"
+    KILL = "kill"
+    EXIT = "exit"
+    DELETE = "delete"
+
+
+TABLE: dict[tuple[Status, Action], Status] = {
+    (Status.CREATING, Action.CREATED): Status.CREATED,
+    (Status.CREATING, Action.KILL): Status.CREATING,
+    (Status.CREATING, Action.EXIT): Status.DELETED,
+    (Status.CREATED, Action.START): Status.RUNNING,
+    (Status.CREATED, Action.KILL): Status.CREATED,
+    (Status.CREATED, Action.EXIT): Status.STOPPED,
+    (Status.RUNNING, Action.KILL): Status.RUNNING,
+    (Status.RUNNING, Action.EXIT): Status.STOPPED,
+    (Status.STOPPED, Action.DELETE): Status.DELETED,
+}
+
+# Clients tell "it is over already" from "not now" by the code (containerd's runc shim does so).
+REFUSALS: dict[tuple[Status, Action], type[PelagosError]] = {
+    (Status.STOPPED, Action.KILL): NotFound,
+    (Status.DELETED, Action.KILL): NotFound,
+    (Status.DELETED, Action.DELETE): NotFound,
+}
+
+
+class Lifecycle:
+    """One process' status."""
+
+    __slots__ = ("_name", "_status")
+
+    def __init__(self, name: str) -> None:
+        """name: what errors call the process, such as `container 'c1'`."""
+        self._name = name
+        self._status = Status.CREATING
+
+    @property
+    def status(self) -> Status:
+        """The status now."""
+        return self._status
+
+    def check(self, action: Action) -> Status:
+        """The status that `action` would lead to.
+
+        Raises FailedPrecondition, or NotFound where the process is gone for good.
+        """
+        after = TABLE.get((self._status, action))
+        if after is None:
+            refusal = REFUSALS.get((self._status, action), FailedPrecondition)
+            raise refusal(f"{self._name}: cannot {action.value}, it is {self._status.value}")
+        return after
+
+    def apply(self, action: Action) -> None:
+        """Take the step. Raises as `check` does, and then nothing has changed."""
+        self._status = self.check(action)
