@@ -1,0 +1,136 @@
+"""`pelagos run`: one container, without containerd, through the very shim that it uses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pelagos_core.backends import ANNOTATION, AUTO
+from pelagos_core.cli import rootless
+from pelagos_core.cli.embedded import Container, Workspace
+from pelagos_core.errors import Code, InvalidArgument, PelagosError
+from pelagos_core.spec import Mount
+
+# docker run's and podman run's codes for failures that are not the guest's.
+FAILED = 125
+CANNOT_INVOKE = 126
+NOT_FOUND = 127
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
+@click.option("--backend", default="", metavar="NAME", help="Which backend runs it; auto takes the best.  [default: auto]")
+@click.option(
+    "--mount",
+    "mounts",
+    multiple=True,
+    metavar="SPEC",
+    help="type=bind,source=DIR,target=DIR[,readonly] or type=tmpfs,target=DIR.",
+)
+@click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]", help="A bind mount, for short.")
+@click.option("-w", "--workdir", default="/", metavar="DIR", help="Working directory in the container.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@click.argument("target", metavar="MODULE|ROOTFS")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def run(
+    env: tuple[str, ...],
+    backend: str,
+    mounts: tuple[str, ...],
+    volumes: tuple[str, ...],
+    workdir: str,
+    interactive: bool,
+    target: str,
+    args: tuple[str, ...],
+) -> None:
+    """Run a WebAssembly program in a container.
+
+    MODULE is a .wasm or .wat file; ARGS are its arguments. ROOTFS is a directory that
+    becomes the container's root; then the first of ARGS is the module's path in it.
+
+    \b
+    pelagos run hello.wasm
+    pelagos run -v ./data:/data:ro tool.wasm /data/in.txt
+    pelagos run ./rootfs /app.wasm --flag
+
+    The exit code is the program's; 134 is a trap, 128+N the death by signal N. If it
+    could not be run: 125 for a fault of pelagos or the host, 126 for a file that cannot
+    be run, 127 for one that is not there.
+    """
+    try:
+        container = Container(
+            **_program(Path(target), list(args)),
+            env=tuple(_variable(word) for word in env),
+            cwd=_absolute(workdir, "--workdir"),
+            mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
+            annotations={ANNOTATION: backend} if backend and backend != AUTO else {},
+        )
+        rootless.enter()
+        with Workspace() as workspace:
+            code = asyncio.run(container.run(workspace, interactive=interactive))
+    except PelagosError as error:
+        click.echo(f"pelagos: {error}", err=True)
+        code = {Code.NOT_FOUND: NOT_FOUND, Code.INVALID_ARGUMENT: CANNOT_INVOKE}.get(error.code, FAILED)
+    except OSError as error:
+        click.echo(f"pelagos: {error}", err=True)
+        code = FAILED
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _program(target: Path, args: list[str]) -> dict[str, object]:
+    """What to run: the rootfs or the module, and argv."""
+    if target.is_dir():
+        if not args:
+            raise click.UsageError(f"{target} is a directory: name the module in it, e.g. /app.wasm")
+        return {"rootfs": target.resolve(), "module": None, "args": tuple(args)}
+    path, _, func = str(target).partition("#")
+    module = Path(path)
+    name = f"/{module.name}" + (f"#{func}" if func else "")
+    return {"rootfs": None, "module": module, "args": (name, *args)}
+
+
+def _variable(word: str) -> str:
+    name, equals, _ = word.partition("=")
+    if not name:
+        raise click.BadParameter(f"{word!r} is not NAME=VALUE", param_hint="--env")
+    return word if equals else f"{name}={os.environ.get(name, '')}"
+
+
+def _absolute(path: str, option: str) -> str:
+    if not path.startswith("/"):
+        raise click.BadParameter(f"{path!r} is not absolute", param_hint=option)
+    return path
+
+
+def _mount(word: str) -> Mount:
+    """docker's `--mount` syntax."""
+    fields = dict(part.partition("=")[::2] for part in word.split(","))
+    kind = fields.pop("type", "bind")
+    source = fields.pop("source", "") or fields.pop("src", "")
+    target = fields.pop("target", "") or fields.pop("destination", "") or fields.pop("dst", "")
+    readonly = [name for name in ("readonly", "ro") if fields.pop(name, "false") in ("", "true", "1")]
+    if fields or kind not in ("bind", "tmpfs") or not target or (kind == "bind" and not source):
+        raise click.BadParameter(f"{word!r} is not type=bind,source=DIR,target=DIR[,readonly]", param_hint="--mount")
+    options = ("ro",) if readonly else ()
+    if kind == "tmpfs":
+        return Mount(_absolute(target, "--mount"), "tmpfs", "tmpfs", ("nosuid", "nodev", *options))
+    return _bind(source, target, options, "--mount")
+
+
+def _volume(word: str) -> Mount:
+    """docker's `-v` syntax."""
+    source, _, rest = word.partition(":")
+    target, _, mode = rest.partition(":")
+    if not source or not target or mode not in ("", "rw", "ro"):
+        raise click.BadParameter(f"{word!r} is not SOURCE:TARGET[:ro]", param_hint="--volume")
+    return _bind(source, target, ("ro",) if mode == "ro" else (), "--volume")
+
+
+def _bind(source: str, target: str, options: tuple[str, ...], option: str) -> Mount:
+    if not Path(source).exists():
+        raise InvalidArgument(f"{option}: source {source!r} does not exist")
+    return Mount(_absolute(target, option), "bind", str(Path(source).resolve()), ("rbind", *options))
