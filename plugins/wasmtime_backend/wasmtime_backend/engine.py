@@ -1,0 +1,128 @@
+"""Load, check and run: a core module or a component, to an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import wasmtime
+from pelagos_core.entrypoint import Entrypoint, Kind, sniff
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.hookspecs import Workload
+from wasmtime import component
+from wasmtime_backend import wasi
+
+TRAP = 134  # 128 + SIGABRT: how a native program ends that aborts
+
+_RUN = re.compile(r"wasi:cli/run@0\.2\.\d+\Z")
+# The packages of WASI 0.2 that `component.Linker.add_wasip2` defines.
+_WASI_IMPORT = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z-]+@0\.2\.\d+\Z")
+
+
+def load(entrypoint: Entrypoint) -> Workload:
+    """Compile and check the entry point. In the init process, after isolation.
+
+    Raises InvalidArgument: not valid, an unknown import, no such export.
+    """
+    data = entrypoint.read()
+    engine = wasmtime.Engine(_config())
+    try:
+        if entrypoint.kind is Kind.WAT:
+            data = bytes(wasmtime.wat2wasm(data.decode("utf-8", "replace")))
+        if sniff(data) is Kind.COMPONENT:
+            return _load_component(engine, data, entrypoint)
+        return _load_module(engine, data, entrypoint)
+    except wasmtime.WasmtimeError as error:
+        raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}") from None
+
+
+def _config() -> wasmtime.Config:
+    config = wasmtime.Config()
+    # Compiling in parallel would start threads in a process that was forked for one guest.
+    config.parallel_compilation = False
+    config.wasm_component_model = True
+    return config
+
+
+def _load_module(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
+    module = wasmtime.Module(engine, data)
+    store = wasmtime.Store(engine)
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    name = entrypoint.func or "_start"
+    _check_imports(store, linker, module, entrypoint)
+    _check_export(module, name, entrypoint)
+
+    def run() -> int:
+        store.set_wasi(wasi.config(entrypoint))
+        exports = linker.instantiate(store, module).exports(store)
+        function = exports[name]
+        assert isinstance(function, wasmtime.Func)
+        function(store)
+        return 0
+
+    return lambda: _guarded(run)
+
+
+def _check_imports(
+    store: wasmtime.Store, linker: wasmtime.Linker, module: wasmtime.Module, entrypoint: Entrypoint
+) -> None:
+    for item in module.imports:
+        try:
+            linker.get(store, item.module, item.name or "")
+        except wasmtime.WasmtimeError:
+            raise InvalidArgument(f"{entrypoint.path!r} has an unknown import: {item.module}::{item.name}") from None
+
+
+def _check_export(module: wasmtime.Module, name: str, entrypoint: Entrypoint) -> None:
+    kind = {export.name: export.type for export in module.exports}.get(name)
+    if not isinstance(kind, wasmtime.FuncType):
+        raise InvalidArgument(f"{entrypoint.path!r} exports no function {name!r}")
+    if kind.params:
+        raise InvalidArgument(f"{entrypoint.path!r}: function {name!r} takes arguments, so it cannot be an entry point")
+
+
+def _load_component(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
+    program = component.Component(engine, data)
+    store = wasmtime.Store(engine)
+    linker = component.Linker(engine)
+    linker.add_wasip2()
+    for name in program.type.imports(engine):
+        if not _WASI_IMPORT.match(name):
+            raise InvalidArgument(f"{entrypoint.path!r} has an unknown import: {name}")
+    interface = next(filter(_RUN.match, program.type.exports(engine)), None)
+    if entrypoint.func:
+        raise InvalidArgument(f"{entrypoint.path!r} is a component: '#{entrypoint.func}' works with core modules only")
+    if interface is None:
+        raise InvalidArgument(f"{entrypoint.path!r} is not a command: it does not export wasi:cli/run")
+
+    def run() -> int:
+        store.set_wasi(wasi.config(entrypoint))
+        instance = linker.instantiate(store, program)
+        index = instance.get_export_index(store, "run", instance.get_export_index(store, interface))
+        function = instance.get_func(store, index) if index else None
+        assert function is not None  # wasi:cli/run has just this one function
+        return 0 if _is_ok(function(store)) else 1
+
+    return lambda: _guarded(run)
+
+
+def _is_ok(result: object) -> bool:
+    """`wasi:cli/run.run` returns a bare `result`: ok or error, and no more."""
+    return getattr(result, "tag", "ok") == "ok"
+
+
+def _guarded(run: Workload) -> int:
+    """Run the guest to its exit code; a trap's message and backtrace go to its stderr."""
+    try:
+        return run()
+    except wasmtime.ExitTrap as error:
+        return error.code
+    except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+        os.write(2, f"{str(error).rstrip()}\n".encode("utf-8", "replace"))
+        return TRAP
+
+
+def _one_line(error: Exception) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return ": ".join(line for line in lines if line and line != "Caused by:")
