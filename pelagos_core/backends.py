@@ -65,11 +65,11 @@ class Backend:
         In any process; the caller must be in the main thread (the limit is a timer signal).
         """
         with _time_limit(DETECT_SECONDS):
-            answers = self._hooks["pelagos_detect"](bundle=bundle, entrypoint=entrypoint)
+            answers: list[object] = self._hooks["pelagos_detect"](bundle=bundle, entrypoint=entrypoint)
         answer = answers[0] if answers else None
-        if answer is not None and not isinstance(answer, Detection):
-            raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
-        return answer
+        if answer is None or isinstance(answer, Detection):
+            return answer
+        raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
 
     def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload:
         """Load the entry point, in the init process. Raises PelagosError."""
@@ -101,7 +101,7 @@ class Backend:
     async def wait(self, process: RunningProcess) -> ExitStatus:
         """The process' exit status, in the daemon. A broken `wait` is replaced by ours."""
         try:
-            status = await self._waiting(process)
+            status: object = await self._waiting(process)
             if isinstance(status, ExitStatus):
                 return status
             log.warning("backend %r: wait gave %r, not an ExitStatus", self.name, status)

@@ -13,9 +13,7 @@ from pelagos_core.hookspecs import RunningProcess, hookimpl
 # signal(7): signals whose default disposition is not to terminate. SIGSTOP and SIGCONT
 # pass as they are: the kernel obeys them even for the first process of a pid namespace.
 _PASSED_ON = frozenset({signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT})
-_IGNORED = frozenset(
-    {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
-)
+_IGNORED = frozenset({signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 @hookimpl(trylast=True)
@@ -54,7 +52,12 @@ async def readable(fd: int) -> None:
     """Return once `fd` is readable. Runs on the event loop of the caller."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, wake)
     try:
         await ready
     finally:

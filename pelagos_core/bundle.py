@@ -28,7 +28,7 @@ class Bundle:
     rootfs: tuple[Mount, ...] = ()
 
     @classmethod
-    def load(cls, path: str, id: str, namespace: str, rootfs: Iterable[Mount] = ()) -> Bundle:  # noqa: A002 (the spec's own word)
+    def load(cls, path: str, id: str, namespace: str, rootfs: Iterable[Mount] = ()) -> Bundle:
         """Read and check `path`/config.json.
 
         Raises InvalidArgument or NotFound that names the bundle and the fault.

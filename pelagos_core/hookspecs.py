@@ -84,7 +84,7 @@ class RunningProcess(Protocol):
 
 
 @hookspec
-def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:  # type: ignore[empty-body]  # a spec has no body
+def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
     """Say whether this backend can run the entry point.
 
     Every installed backend is asked, in the forked init process, before isolation: the

@@ -12,6 +12,7 @@ import click
 from pelagos_core.backends import ANNOTATION, AUTO
 from pelagos_core.cli import rootless
 from pelagos_core.cli.embedded import Container, Workspace
+from pelagos_core.entrypoint import split_func
 from pelagos_core.errors import Code, InvalidArgument, PelagosError
 from pelagos_core.spec import Mount
 
@@ -23,7 +24,9 @@ NOT_FOUND = 127
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
-@click.option("--backend", default="", metavar="NAME", help="Which backend runs it; auto takes the best.  [default: auto]")
+@click.option(
+    "--backend", default="", metavar="NAME", help="Which backend runs it; auto takes the best.  [default: auto]"
+)
 @click.option(
     "--mount",
     "mounts",
@@ -62,7 +65,7 @@ def run(
     """
     try:
         container = Container(
-            **_program(Path(target), list(args)),
+            *_program(Path(target), args),
             env=tuple(_variable(word) for word in env),
             cwd=_absolute(workdir, "--workdir"),
             mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
@@ -81,16 +84,16 @@ def run(
     sys.exit(code)
 
 
-def _program(target: Path, args: list[str]) -> dict[str, object]:
-    """What to run: the rootfs or the module, and argv."""
+def _program(target: Path, args: tuple[str, ...]) -> tuple[Path | None, Path | None, tuple[str, ...]]:
+    """What to run: a rootfs or a module, and argv."""
     if target.is_dir():
         if not args:
             raise click.UsageError(f"{target} is a directory: name the module in it, e.g. /app.wasm")
-        return {"rootfs": target.resolve(), "module": None, "args": tuple(args)}
-    path, _, func = str(target).partition("#")
+        return target.resolve(), None, args
+    path, func = split_func(str(target))
     module = Path(path)
-    name = f"/{module.name}" + (f"#{func}" if func else "")
-    return {"rootfs": None, "module": module, "args": (name, *args)}
+    name = f"/{module.name}#{func}" if func else f"/{module.name}"
+    return None, module, (name, *args)
 
 
 def _variable(word: str) -> str:

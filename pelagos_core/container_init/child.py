@@ -99,7 +99,7 @@ def _prepare(order: Order) -> Workload:
         _report_asking(backend, "spawn")
         workload = load()
         os.close(program.file)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (whatever it is, the daemon must hear of it)
         _report(Failed(*to_status(error)))
         if not isinstance(error, PelagosError):
             traceback.print_exc()
@@ -146,7 +146,7 @@ def _go_ahead() -> bool:
     return go
 
 
-def _exit_code(workload: Workload) -> int:
+def _exit_code(workload: Callable[[], object]) -> int:
     try:
         code = workload()
     except SystemExit as error:

@@ -1,0 +1,1 @@
+"""What the kernel offers, one module for each of its nouns."""

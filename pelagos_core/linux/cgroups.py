@@ -141,7 +141,8 @@ class Cgroup:
         process was reaped: try again a little later.
         """
         self.kill(signal.SIGKILL)
-        return all([_removed(path) for path in self.paths])
+        busy = [path for path in self.paths if not _removed(path)]
+        return not busy
 
 
 def _make(path: str) -> None:

@@ -160,6 +160,8 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2) of the calling thread; each set is a 64-bit mask."""
-    halves = [((effective >> s) & 0xFFFFFFFF, (permitted >> s) & 0xFFFFFFFF, (inheritable >> s) & 0xFFFFFFFF) for s in (0, 32)]
+    halves = [
+        ((effective >> s) & 0xFFFFFFFF, (permitted >> s) & 0xFFFFFFFF, (inheritable >> s) & 0xFFFFFFFF) for s in (0, 32)
+    ]
     data = (_CapData * 2)(*(_CapData(*half) for half in halves))
     _checked(libc.capset(ctypes.byref(_CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)), ctypes.byref(data)), "capset")

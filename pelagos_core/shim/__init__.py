@@ -1,0 +1,1 @@
+"""What containerd executes, and the daemon that it starts."""

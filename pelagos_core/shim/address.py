@@ -1,15 +1,14 @@
 """The socket of a group's daemon: its path, and finding or making the listener. Lean."""
 
+import _socket
 import errno
 import fcntl
 import os
 
-import _socket
-
 try:
-    from _sha2 import sha256
+    from _sha2 import sha256  # type: ignore[import-not-found]  # private, so not in typeshed
 except ImportError:  # before Python 3.12
-    from _sha256 import sha256
+    from _sha256 import sha256  # type: ignore[import-not-found]  # as above
 
 # containerd's convention; a build constant there too, whatever its own root is.
 DIRECTORY = "/run/containerd/s"

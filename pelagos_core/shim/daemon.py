@@ -86,10 +86,8 @@ class LogHandler(logging.Handler):
     never waits.
     """
 
-    _LEVELS = {"WARNING": "warning", "ERROR": "error", "INFO": "info", "DEBUG": "debug"}
-
     def emit(self, record: logging.LogRecord) -> None:
-        level = self._LEVELS.get(record.levelname, "error")
+        level = record.levelname.lower()
         text = self.format(record).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         with contextlib.suppress(OSError):
             os.write(2, f'level={level} msg="pelagos: {text}"\n'.encode("utf-8", "replace"))
@@ -106,7 +104,9 @@ def _identity(path: str) -> tuple[int, int]:
 def main() -> None:
     """The daemon's program: flags as `start` gives them, the listener as descriptor 3."""
     flags = parse(sys.argv[1:])
-    logging.basicConfig(level=logging.DEBUG if flags.debug else logging.INFO, handlers=[LogHandler()])
+    logging.basicConfig(
+        level=logging.DEBUG if flags.debug else logging.INFO, handlers=[LogHandler()], format="%(message)s"
+    )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     listener = socket.socket(fileno=LISTENER_FD)

@@ -5,10 +5,9 @@ one container while the daemon and its siblings live: only what the bundle's own
 names is touched, and a process only if its start time is the recorded one.
 """
 
+import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; private, so not in typeshed
 import os
 import time
-
-import _signal
 
 from pelagos_core import record
 from pelagos_core.identifier import check_id

@@ -7,8 +7,8 @@ attempt to connect succeeds while the daemon's interpreter is still starting.
 import os
 import sys
 
-from pelagos_core.identifier import check_id
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.identifier import check_id
 from pelagos_core.shim.address import Lock, is_served, listen, socket_path
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.group import MAX_CONFIG_BYTES, group_of

@@ -1,0 +1,1 @@
+"""Containers and their processes, as containerd's task API sees them."""

@@ -121,7 +121,9 @@ class InitProcess:
         self.pidfd = os.pidfd_open(pid)
         self._control = ours
 
-    def _chooser(self, excluded: tuple[Failure, ...]) -> Callable[[Entrypoint, Asked], tuple[str, str, Callable[[], Workload]]]:
+    def _chooser(
+        self, excluded: tuple[Failure, ...]
+    ) -> Callable[[Entrypoint, Asked], tuple[str, str, Callable[[], Workload]]]:
         def choose(entrypoint: Entrypoint, asked: Asked) -> tuple[str, str, Callable[[], Workload]]:
             bundle = self._bundle
             choice = self._backends.choose(bundle, entrypoint, lambda name: asked(name, "detect"), excluded)

@@ -76,9 +76,7 @@ class TaskService:
             del self._containers[container.id]
             raise
         rootfs = list(request.rootfs)
-        self._sink.publish(
-            events.task_create(container.id, request.bundle, rootfs, container.paths, container.pid)
-        )
+        self._sink.publish(events.task_create(container.id, request.bundle, rootfs, container.paths, container.pid))
         return api.CreateTaskResponse(pid=container.pid)
 
     async def start(self, request: api.StartRequest) -> api.StartResponse:

@@ -1,0 +1,1 @@
+"""The ttrpc protocol: frames, connections, services."""

@@ -95,7 +95,8 @@ class _ClientProtocol(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise Unavailable("the connection is closed")
         stream_id, frame = self._connection.send_request(data)
-        answer = self._pending[stream_id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending[stream_id] = answer
         self._transport.write(frame)
         try:
             return await answer

@@ -179,5 +179,3 @@ def _refusal(error: BaseException) -> ttrpc_pb2.Response:
 def _peer_uid(sock: socket.socket) -> int:
     _pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return int(uid)
-
-

@@ -1,0 +1,1 @@
+"""The Wasmtime backend of pelagos."""

@@ -6,10 +6,11 @@ import os
 import re
 
 import wasmtime
+from wasmtime import component
+
 from pelagos_core.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Workload
-from wasmtime import component
 from wasmtime_backend import wasi
 
 TRAP = 134  # 128 + SIGABRT: how a native program ends that aborts
