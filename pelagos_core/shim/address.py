@@ -5,6 +5,8 @@ import errno
 import fcntl
 import os
 
+from pelagos_core.errors import InvalidArgument
+
 try:
     from _sha2 import sha256  # type: ignore[import-not-found]  # private, so not in typeshed
 except ImportError:  # before Python 3.12
@@ -13,6 +15,7 @@ except ImportError:  # before Python 3.12
 # containerd's convention; a build constant there too, whatever its own root is.
 DIRECTORY = "/run/containerd/s"
 _BACKLOG = 512
+_MAX_PATH = 107  # unix(7): sun_path, without its NUL
 
 
 def directory() -> str:
@@ -21,9 +24,15 @@ def directory() -> str:
 
 
 def socket_path(address: str, namespace: str, group: str) -> str:
-    """The path of a group's socket: a hash, so that ids of any length fit in 107 bytes."""
+    """The path of a group's socket: a hash, so that ids of any length fit.
+
+    Raises InvalidArgument if PELAGOS_SOCKET_DIR is too long for a socket in it.
+    """
     key = f"{address.removeprefix('unix://')}/{namespace}/{group}"
-    return f"{directory()}/{sha256(key.encode()).hexdigest()}"
+    path = f"{directory()}/{sha256(key.encode()).hexdigest()}"
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise InvalidArgument(f"socket path {path!r}: over {_MAX_PATH} bytes")
+    return path
 
 
 class Lock:

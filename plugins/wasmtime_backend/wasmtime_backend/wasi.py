@@ -10,8 +10,9 @@ from pelagos_core.entrypoint import Entrypoint
 def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:
     """The WASI configuration of one process, in the init process after the change of root.
 
-    `/` is the container's root by then. WASI 0.1 has no working directory: it is preopened
-    as `.`, which libraries that keep track of one (Go's, for one) start in.
+    `/` is the container's root by then. WASI has no working directory: it is the first
+    preopened one, where Go's library starts. wasi-libc (C, Rust) starts in `/` whatever is
+    preopened, and a preopen `.` would catch its absolute paths too: so there is none.
     """
     wasi = wasmtime.WasiConfig()
     wasi.argv = list(entrypoint.args)
@@ -20,6 +21,6 @@ def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:
     wasi.inherit_stdout()
     wasi.inherit_stderr()
     if entrypoint.cwd != "/":
-        wasi.preopen_dir(entrypoint.cwd, ".")
+        wasi.preopen_dir(entrypoint.cwd, entrypoint.cwd)
     wasi.preopen_dir("/", "/")
     return wasi

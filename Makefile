@@ -1,0 +1,59 @@
+# The verbs of this project. `make run` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.core
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-setup check fix protos cover bench clean
+
+help: ## show this
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(CORE) ## run a WebAssembly program in a container, through the real shim
+	@$(BIN)/pelagos run examples/hello.wat
+
+test: test-setup ## install what the tests need and run them all
+	@$(BIN)/python -m pytest
+
+test-setup: $(DEV) ## unpack containerd, build the test programs
+	@$(BIN)/python -m tests.support.provision
+
+check: $(DEV) ## lint, types, layers, generated code, coverage of the quick tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_generated.py
+	@$(MAKE) --no-print-directory cover
+
+fix: $(DEV) ## format and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+protos: $(DEV) ## generate pelagos_core/api from protos/
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. protos/pelagos_core/api/*.proto
+
+cover: $(DEV) ## branch coverage of the quick tests
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest -q -m "not slow and not containerd and not guests"
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*
+
+$(VENV)/.made:
+	@PYTHON="$(PYTHON)" sh scripts/make-venv $(VENV)
+	@touch $@
+
+$(CORE): $(VENV)/.made pyproject.toml plugins/wasmtime_backend/pyproject.toml
+	@echo "installing pelagos and the Wasmtime backend into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . -e plugins/wasmtime_backend
+	@touch $@
+
+$(DEV): $(CORE)
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,guests]' -e plugins/wasmtime_backend
+	@touch $@

@@ -1,0 +1,68 @@
+"""What every test has: coroutines run, and needs that are named, never skipped silently in CI."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import provision
+
+CI = os.environ.get("CI") == "true"
+
+
+def _lacking(item: pytest.Item) -> str:
+    """Why a test cannot run here; empty if it can."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        return "needs root"
+    if item.get_closest_marker("containerd") and not provision.has_containerd():
+        return "needs containerd and runc: `make test-setup` unpacks them"
+    if item.get_closest_marker("guests") and not provision.has_guests():
+        return "needs the test programs: `make test-setup` builds them"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Quick tests first: a mistake shows early.
+    items.sort(key=lambda item: sum(item.get_closest_marker(mark) is not None for mark in ("slow", "containerd")))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if why := _lacking(item):
+        if CI:
+            pytest.fail(f"{why} (CI leaves nothing out)", pytrace=False)
+        pytest.skip(why)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test on an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture(scope="session")
+def guests() -> Path:
+    """The directory of the built test programs."""
+    return provision.guests_directory()
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left_open() -> Iterator[None]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    left = set(os.listdir("/proc/self/fd")) - before
+    targets = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in left if os.path.lexists(f"/proc/self/fd/{fd}")}
+    # pytest's own capture files come and go
+    leaked = {fd: target for fd, target in targets.items() if "/tmp/tmp" not in target and "(deleted)" not in target}
+    assert not leaked, f"descriptors left open: {leaked}"
+
+
+assert sys.version_info >= (3, 10)

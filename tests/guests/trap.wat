@@ -1,0 +1,3 @@
+(module
+  (func $inner unreachable)
+  (func (export "_start") (call $inner)))

@@ -1,0 +1,3 @@
+(module
+  (import "nobody" "has_this" (func))
+  (func (export "_start")))

@@ -1,0 +1,94 @@
+"""Bundles as containerd makes them: config.json, a rootfs, FIFOs for the streams."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
+
+CONFIG: dict[str, Any] = {
+    "ociVersion": "1.1.0",
+    "process": {
+        "user": {"uid": 0, "gid": 0},
+        "args": ["/app.wasm"],
+        "env": ["PATH=/bin"],
+        "cwd": "/",
+        "noNewPrivileges": True,
+    },
+    "root": {"path": "rootfs"},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755"]},
+    ],
+    "linux": {"namespaces": [{"type": kind} for kind in NAMESPACES]},
+}
+
+
+def make_bundle(directory: Path, *args: str, module: Path | None = None, **process: object) -> Path:
+    """Make a bundle whose rootfs holds `module` as /app.wasm.
+
+    args: the guest's argv; by default just the module. process: fields of the spec's process.
+    """
+    rootfs = directory / "rootfs"
+    rootfs.mkdir(parents=True)
+    if module is not None:
+        shutil.copy(module, rootfs / "app.wasm")
+    config = copy.deepcopy(CONFIG)
+    config["process"].update(process)
+    if args:
+        config["process"]["args"] = list(args)
+    write_config(directory, config)
+    return directory
+
+
+def write_config(bundle: Path, config: object) -> None:
+    (bundle / "config.json").write_text(json.dumps(config))
+
+
+def change_config(bundle: Path, **fields: object) -> None:
+    """Replace top-level fields of a bundle's config.json."""
+    config = json.loads((bundle / "config.json").read_text())
+    config.update(fields)
+    write_config(bundle, config)
+
+
+class Fifos:
+    """The FIFOs of one task, with the reading ends open before Create, as containerd has them."""
+
+    def __init__(self, directory: Path, *, stdin: bool = False) -> None:
+        self.stdin = str(directory / "stdin") if stdin else ""
+        self.stdout = str(directory / "stdout")
+        self.stderr = str(directory / "stderr")
+        for path in filter(None, (self.stdin, self.stdout, self.stderr)):
+            os.mkfifo(path)
+        self._readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (self.stdout, self.stderr)]
+
+    def output(self) -> tuple[str, str]:
+        """Everything written so far to stdout and stderr, without waiting."""
+        return _drain(self._readers[0]), _drain(self._readers[1])
+
+    def at_end(self) -> bool:
+        """Whether no writer is left: a read gives an end of file, not "try again"."""
+        try:
+            return all(os.read(fd, 1) == b"" for fd in self._readers)
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        for fd in self._readers:
+            os.close(fd)
+
+
+def _drain(fd: int) -> str:
+    data = b""
+    try:
+        while chunk := os.read(fd, 65536):
+            data += chunk
+    except BlockingIOError:
+        pass
+    return data.decode()

