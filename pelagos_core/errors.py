@@ -117,6 +117,8 @@ _BY_OSERROR = (
     (FileNotFoundError, Code.NOT_FOUND),
     (FileExistsError, Code.ALREADY_EXISTS),
     (PermissionError, Code.PERMISSION_DENIED),
+    (IsADirectoryError, Code.INVALID_ARGUMENT),
+    (NotADirectoryError, Code.INVALID_ARGUMENT),
     (TimeoutError, Code.DEADLINE_EXCEEDED),
 )
 

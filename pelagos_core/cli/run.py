@@ -22,7 +22,7 @@ CANNOT_INVOKE = 126
 NOT_FOUND = 127
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
 @click.option(
     "--backend", default="", metavar="NAME", help="Which backend runs it; auto takes the best.  [default: auto]"

@@ -107,10 +107,12 @@ class Shim:
         return status.exit_status
 
 
-def shim_command(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run the shim's program as containerd does."""
+def shim_command(
+    *words: str, cwd: Path, env: dict[str, str] | None = None, python: str = sys.executable
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the shim's program as containerd does, in the environment of an interpreter."""
     return subprocess.run(
-        [sys.executable, launcher.FLAGS, "-c", launcher.body(), *words],
+        [python, launcher.FLAGS, "-c", launcher.body(), *words],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], **(env or {})},
         stdin=subprocess.DEVNULL,
@@ -120,7 +122,7 @@ def shim_command(*words: str, cwd: Path, env: dict[str, str] | None = None) -> s
 
 
 @contextlib.asynccontextmanager
-async def running_shim(directory: Path, group: str = "pod") -> AsyncIterator[Shim]:
+async def running_shim(directory: Path, group: str = "pod", python: str = sys.executable) -> AsyncIterator[Shim]:
     """A shim with its sockets, bundle and events server below `directory`; ended at the end."""
     events = Events()
     server = Server([Service("containerd.services.events.ttrpc.v1.Events", events_pb2.DESCRIPTOR.services_by_name["Events"], events)])
@@ -133,7 +135,7 @@ async def running_shim(directory: Path, group: str = "pod") -> AsyncIterator[Shi
     env = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets}
     bundle = directory / "start"
     bundle.mkdir()
-    done = await asyncio.to_thread(shim_command, *flags(directory, group), "start", cwd=bundle, env=env)
+    done = await asyncio.to_thread(shim_command, *flags(directory, group), "start", cwd=bundle, env=env, python=python)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr == b""
     address = done.stdout.decode().removeprefix("unix://")

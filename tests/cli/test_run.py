@@ -1,0 +1,141 @@
+"""`pelagos run`, as a person uses it: a real container, through the real shim."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.guests]
+
+
+def pelagos(*words, cwd, **options):
+    command = [sys.executable, "-m", "pelagos_core", "run", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    before = _traces()
+    yield
+    deadline = time.monotonic() + 10
+    while _traces() != before:
+        assert time.monotonic() < deadline, (_traces(), before)
+        time.sleep(0.02)
+
+
+def _traces():
+    daemons = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                daemons += [pid] if b"pelagos_core.shim.daemon" in file.read() else []
+        except OSError:
+            pass
+    own = os.listdir("/run/pelagos") if os.path.isdir("/run/pelagos") else []
+    groups = [path for path, _, _ in os.walk("/sys/fs/cgroup") if "/pelagos/run-" in path]
+    with open("/proc/self/mounts") as file:
+        return sorted(daemons), own, groups, sorted(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "output"),
+    [
+        (["hello.wasm"], 0, "hello\n"),
+        (["hello.wat"], 0, "hello\n"),
+        (["exit7.wasm"], 7, ""),
+        (["tool.wasm", "exit", "255"], 255, ""),
+        (["tool.wasm", "args", "--flag", "-x", "a b"], 0, "/tool.wasm\nargs\n--flag\n-x\na b\n"),
+        (["component.wasm"], 0, "hello from a component\n"),
+        (["functions.wasm#five"], 5, ""),
+        (["--env", "A=1", "-e", "B=x=y", "tool.wasm", "env"], 0, "A=1\nB=x=y\n"),
+        (["--backend", "wasmtime", "hello.wasm"], 0, "hello\n"),
+        (["--backend", "auto", "hello.wasm"], 0, "hello\n"),
+        (["--workdir", "/work", "hello.wasm"], 0, "hello\n"),
+        (["--mount", "type=tmpfs,target=/tmp", "tool.wasm", "write", "/tmp/x", "y"], 0, ""),
+    ],
+)
+def test_the_programs_output_and_exit_code_are_the_commands(guests, words, code, output):
+    done = pelagos(*words, cwd=guests)
+    assert (done.returncode, done.stdout, done.stderr) == (code, output, "")
+
+
+def test_a_rootfs_directory_is_run_in_place(guests, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/tool.wasm").write_bytes((guests / "tool.wasm").read_bytes())
+    done = pelagos(tmp_path, "/bin/tool.wasm", "write", "/written", "by the guest", cwd=guests)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "written").read_text() == "by the guest"
+
+
+def test_a_variable_without_a_value_is_passed_on(guests):
+    done = pelagos("--env", "MINE", "tool.wasm", "env", cwd=guests, env={**os.environ, "MINE": "too"})
+    assert done.stdout == "MINE=too\n"
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("shape", ["mount", "volume"])
+def test_a_directory_is_mounted(guests, tmp_path, shape, readonly):
+    (tmp_path / "in").write_text("from the host\n")
+    if shape == "mount":
+        words = ["--mount", f"type=bind,source={tmp_path},target=/data" + (",readonly" if readonly else "")]
+    else:
+        words = ["-v", f"{tmp_path}:/data" + (":ro" if readonly else "")]
+    assert pelagos(*words, "tool.wasm", "read", "/data/in", cwd=guests).stdout == "from the host\n"
+    done = pelagos(*words, "tool.wasm", "write", "/data/out", "x", cwd=guests)
+    assert (done.returncode, (tmp_path / "out").exists()) == ((1, False) if readonly else (0, True))
+
+
+def test_input_is_passed_on_only_if_asked_for(guests):
+    assert pelagos("-i", "tool.wasm", "cat", cwd=guests, input="typed\n").stdout == "typed\n"
+    assert pelagos("tool.wasm", "cat", cwd=guests, input="typed\n").stdout == ""
+
+
+def test_a_trap_is_134_and_explained(guests):
+    done = pelagos("trap.wasm", cwd=guests)
+    assert done.returncode == 134
+    assert "unreachable" in done.stderr
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_command_is_the_guests(guests, signum, code):
+    command = [sys.executable, "-m", "pelagos_core", "run", "-i", "tool.wasm", "say"]
+    with subprocess.Popen(command, cwd=guests, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signum)
+        assert process.wait(10) == code
+
+
+def test_a_reader_that_leaves_ends_the_guest(guests):
+    command = [sys.executable, "-m", "pelagos_core", "run", "tool.wasm", "out", "100000000"]
+    with subprocess.Popen(command, cwd=guests, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["nothing.wasm"], 127, "module 'nothing.wasm' does not exist"),
+        (["complete"], 126, "entry point '/complete' (unknown)"),
+        (["unknown_import.wasm"], 126, "unknown import: nobody::has_this"),
+        (["--backend", "none-such", "hello.wasm"], 127, "backend 'none-such' is not installed (installed: "),
+        (["."], 2, "name the module in it"),
+        ([".", "/nothing.wasm"], 127, "'/nothing.wasm': no such file in the container"),
+        (["--env", "=x", "hello.wasm"], 2, "not NAME=VALUE"),
+        (["--workdir", "relative", "hello.wasm"], 2, "'relative' is not absolute"),
+        (["--mount", "source=/x", "hello.wasm"], 2, "--mount"),
+        (["-v", "/none/such:/x", "hello.wasm"], 126, "source '/none/such' does not exist"),
+        (["-v", "/tmp", "hello.wasm"], 2, "is not SOURCE:TARGET[:ro]"),
+        (["--no-such-option", "hello.wasm"], 2, "No such option"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_with_dockers_exit_codes(guests, words, code, message):
+    done = pelagos(*words, cwd=guests)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,40 @@
+"""The README's own commands, word for word."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pelagos_core.errors import InvalidArgument
+from tests.support.bundles import Fifos, make_bundle
+from tests.support.environment import environment_with
+from tests.support.shim import running_shim
+from tests.test_docs import RUN_BY, readme_commands
+
+pytestmark = [pytest.mark.root]
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("command", [c for c in readme_commands() if RUN_BY[c].endswith("test_readme.py")])
+def test_a_command_does_what_it_says(command):
+    command = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("hello\n" if " run " in command else "chosen: wasmtime") in done.stdout
+
+
+@pytest.mark.guests
+async def test_the_backend_in_the_readme_runs(tmp_path, guests):
+    source = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    python = environment_with(tmp_path / "venv", echo=source)
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", "a", "b")
+    (bundle / "rootfs/app.wasm").write_text("not WebAssembly at all")
+    async with running_shim(tmp_path, python=python) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos) == 0
+        assert fifos.output()[0] == "would run /app.wasm a b\n"
+        fifos.close()
+    async with running_shim(tmp_path / "venv") as shim:
+        with pytest.raises(InvalidArgument, match="is not WebAssembly"):
+            await shim.create("c1", bundle)

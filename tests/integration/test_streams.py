@@ -1,0 +1,165 @@
+"""Standard streams through a real shim: every byte, in every shape containerd has for them."""
+
+import asyncio
+import os
+import threading
+import time
+
+import pytest
+from pelagos_core.api import task_pb2 as api
+from pelagos_core.errors import InvalidArgument, NotFound, Unimplemented
+from tests.support.bundles import Fifos, make_bundle
+from tests.support.shim import running_shim
+
+pytestmark = [pytest.mark.root, pytest.mark.guests]
+
+LINES = 200_000
+LINE_BYTES = 64
+
+
+def tool(tmp_path, guests, *args):
+    return make_bundle(tmp_path / "c1", "/app.wasm", *args, module=guests / "tool.wasm")
+
+
+async def test_every_byte_is_there_when_the_exit_is_told_though_the_reader_is_slow(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "out", str(LINES))
+    async with running_shim(tmp_path) as shim:
+        os.mkfifo(tmp_path / "out")
+        read = []
+        reader = threading.Thread(target=_read_slowly, args=(tmp_path / "out", read))
+        reader.start()
+        await shim.create("c1", bundle, stdout=str(tmp_path / "out"))
+        await shim.start("c1")
+        assert (await shim.wait("c1")).exit_status == 0
+        await asyncio.to_thread(reader.join, 30)
+        data = b"".join(read)
+        assert len(data) == LINES * LINE_BYTES
+        assert data.endswith(f"{LINES - 1:063d}\n".encode())
+
+
+async def test_output_waits_for_a_reader_that_comes_after_the_end(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "args")
+    async with running_shim(tmp_path) as shim:
+        os.mkfifo(tmp_path / "out")
+        await shim.create("c1", bundle, stdout=str(tmp_path / "out"))
+        await shim.start("c1")
+        await shim.wait("c1")
+        text = await asyncio.wait_for(asyncio.to_thread(_read_all, tmp_path / "out"), 10)
+        assert text == "/app.wasm\nargs\n"
+        await shim.delete("c1")
+
+
+async def test_nobody_reads_and_everything_else_goes_on(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "out", str(LINES))
+    async with running_shim(tmp_path) as shim:
+        os.mkfifo(tmp_path / "out")
+        await shim.create("c1", bundle, stdout=str(tmp_path / "out"))
+        await shim.start("c1")
+        began = time.monotonic()
+        assert (await shim.state("c1")).pid > 0
+        await shim.kill("c1", 9)
+        assert (await shim.wait("c1")).exit_status == 137
+        await shim.delete("c1")
+        assert time.monotonic() - began < 5
+
+
+async def test_a_reader_that_leaves_does_not_end_the_guest(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "out", str(LINES))
+    async with running_shim(tmp_path) as shim:
+        os.mkfifo(tmp_path / "out")
+        first = os.open(tmp_path / "out", os.O_RDONLY | os.O_NONBLOCK)
+        await shim.create("c1", bundle, stdout=str(tmp_path / "out"))
+        await shim.start("c1")
+        os.set_blocking(first, True)
+        head = len(await asyncio.to_thread(os.read, first, 1024))
+        os.close(first)
+        rest = await asyncio.wait_for(asyncio.to_thread(_read_all, tmp_path / "out"), 30)
+        assert head + len(rest) == LINES * LINE_BYTES
+        assert (await shim.wait("c1")).exit_status == 0
+
+
+async def test_input_ends_for_the_guest_after_close_io_and_not_before(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "cat")
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path, stdin=True)
+        await shim.create("c1", bundle, fifos)
+        waiting = asyncio.ensure_future(shim.wait("c1"))
+        await shim.start("c1")
+        for text in (b"first ", b"second"):  # a client that detaches and comes back
+            writer = os.open(fifos.stdin, os.O_WRONLY)
+            os.write(writer, text)
+            os.close(writer)
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await shim.call("CloseIO", api.CloseIORequest(id="c1", stdin=True))
+        assert (await asyncio.wait_for(waiting, 10)).exit_status == 0
+        assert fifos.output()[0] == "first second"
+        fifos.close()
+
+
+async def test_files_and_file_uris_take_output(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "err")
+    (tmp_path / "plain").write_text("before\n")
+    async with running_shim(tmp_path) as shim:
+        await shim.run("c1", bundle, stderr=str(tmp_path / "plain"))
+        assert (tmp_path / "plain").read_text() == "before\nto stderr\n"
+        uri = f"file://{tmp_path}/made/for%20it/log"
+        await shim.run("c1", bundle, stdout=uri, stderr=uri)
+        assert (tmp_path / "made/for it/log").read_text() == "to stderr\n"
+
+
+async def test_no_streams_at_all_are_no_trouble(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "cat")
+    async with running_shim(tmp_path) as shim:
+        assert await shim.run("c1", bundle) == 0
+
+
+@pytest.mark.parametrize(
+    ("stdout", "error", "message"),
+    [
+        ("/nowhere/fifo", NotFound, "stdout '/nowhere/fifo' does not exist"),
+        ("relative", InvalidArgument, "stdout 'relative'"),
+        ("binary:///bin/logger", Unimplemented, "binary:// is not supported"),
+        ("/", InvalidArgument, "stdout '/'"),
+    ],
+)
+async def test_streams_that_cannot_be_are_refused_by_name(tmp_path, guests, stdout, error, message):
+    bundle = tool(tmp_path, guests, "cat")
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(error, match=message):
+            await shim.create("c1", bundle, stdout=stdout)
+        assert await shim.run("c1", bundle) == 0
+
+
+async def test_a_terminal_is_refused_and_not_hung(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "cat")
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(Unimplemented, match="terminals are not supported"):
+            await shim.create("c1", bundle, terminal=True)
+
+
+async def test_streams_of_one_container_are_not_held_by_another(tmp_path, guests):
+    quick = make_bundle(tmp_path / "quick", "/app.wasm", "args", module=guests / "tool.wasm")
+    slow = make_bundle(tmp_path / "slow", module=guests / "spin.wasm")
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        await shim.create("quick", quick, fifos)
+        await shim.create("slow", slow)  # forked while the other's FIFOs are open in the daemon
+        await shim.start("slow")
+        await shim.start("quick")
+        await shim.wait("quick")
+        assert fifos.output()[0] == "/app.wasm\nargs\n"
+        assert fifos.at_end()
+        fifos.close()
+
+
+def _read_all(path):
+    with open(path) as file:
+        return file.read()
+
+
+def _read_slowly(path, read):
+    with open(path, "rb", buffering=0) as file:
+        time.sleep(0.5)
+        while data := file.read(1 << 16):
+            read.append(data)

@@ -1,0 +1,128 @@
+"""Backends that somebody else wrote, good and bad, installed beside the real one."""
+
+import os
+import subprocess
+
+import pytest
+from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError
+from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.environment import environment_with
+from tests.support.shim import running_shim
+
+pytestmark = [pytest.mark.root, pytest.mark.guests]
+
+HEAD = "import os, sys, time, ctypes\nfrom pelagos_core.hookspecs import Detection, hookimpl\n"
+SPAWN = "\n@hookimpl\ndef pelagos_spawn(bundle, entrypoint):\n    {}\n"
+DETECT = "\n@hookimpl\ndef pelagos_detect(bundle, entrypoint):\n    {}\n"
+GOOD = HEAD + DETECT.format("return Detection.can(99, 'anything')")
+SAYS = GOOD + SPAWN.format(
+    "return lambda: os.write(1, f'{entrypoint.args} {os.getcwd()} {sorted(os.listdir(chr(47)))}'.encode()) and 11"
+)
+
+BAD = {
+    "import_raises": "raise ImportError('no such engine')",
+    "import_exits": "import sys; sys.exit(3)",
+    "misspelt": HEAD + "@hookimpl\ndef pelagos_spwan(bundle):\n    pass\n",
+    "prints": "print('noise')\n" + HEAD + DETECT.format("print('noise')") + SPAWN.format("print('noise')"),
+    "raises": HEAD + DETECT.format("raise RuntimeError('I am lost')") + SPAWN.format("pass"),
+    "exits": HEAD + DETECT.format("os._exit(5)") + SPAWN.format("pass"),
+    "segfaults": HEAD + DETECT.format("ctypes.string_at(0)") + SPAWN.format("pass"),
+    "answers_nonsense": HEAD + DETECT.format("return 'yes'") + SPAWN.format("pass"),
+}
+
+
+async def test_a_backend_of_two_functions_runs_a_container(tmp_path, guests):
+    python = environment_with(tmp_path / "venv", says=SAYS)
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", "a", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos) == 11
+        assert fifos.output()[0] == "('/app.wasm', 'a') / ['app.wasm', 'dev']"
+        fifos.close()
+
+
+async def test_an_annotation_names_the_backend(tmp_path, guests):
+    python = environment_with(tmp_path / "venv", says=SAYS)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    change_config(bundle, annotations={"io.pelagos.wasm.runtime": "wasmtime"})
+    async with running_shim(tmp_path, python=python) as shim:
+        assert await shim.run("c1", bundle) == 0
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_backend_is_left_out_and_the_others_go_on(tmp_path, guests, name):
+    python = environment_with(tmp_path / "venv", **{name: BAD[name]})
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos) == 0
+        assert fifos.output() == ("hello\n", "")
+        fifos.close()
+        change_config(bundle, annotations={"io.pelagos.wasm.runtime": name})
+        with pytest.raises(PelagosError, match=name):
+            await shim.create("c2", bundle)
+
+
+@pytest.mark.slow
+async def test_a_backend_that_hangs_costs_a_few_seconds_and_is_named(tmp_path, guests):
+    hangs = HEAD + DETECT.format("time.sleep(1000)") + SPAWN.format("pass")
+    stuck = HEAD + DETECT.format(
+        "\n    while True:\n        try:\n            time.sleep(1000)\n        except BaseException:\n            pass"
+    ) + SPAWN.format("pass")
+    python = environment_with(tmp_path / "venv", hangs=hangs, stuck=stuck)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        assert await shim.run("c1", bundle) == 0
+        change_config(bundle, annotations={"io.pelagos.wasm.runtime": "hangs"})
+        with pytest.raises(FailedPrecondition, match="backend 'hangs' failed in detect: .*no answer in 5 s"):
+            await shim.create("c2", bundle)
+
+
+@pytest.mark.parametrize(
+    ("spawn", "error", "message"),
+    [
+        ("raise ValueError('not this one')", InvalidArgument, "backend 'bad': ValueError: not this one"),
+        ("import colorsys", Internal, "import everything when the backend itself is imported"),
+        ("return None", Internal, "backend 'bad': spawn returned no workload"),
+        ("os._exit(9)", Internal, "backend 'bad' failed in spawn: the process exited with code 9"),
+        ("ctypes.string_at(0)", Internal, "backend 'bad' failed in spawn: the process died of SIGSEGV"),
+        ("sys.exit(2)", InvalidArgument, "backend 'bad': SystemExit: 2"),
+    ],
+)
+async def test_a_spawn_that_fails_fails_create_by_name(tmp_path, guests, spawn, error, message):
+    python = environment_with(tmp_path / "venv", bad=GOOD + SPAWN.format(spawn))
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        with pytest.raises(error, match=message):
+            await shim.create("c1", bundle)
+
+
+@pytest.mark.parametrize(
+    ("workload", "code", "said"),
+    [
+        ("lambda: 1 / 0", 134, "ZeroDivisionError"),
+        ("lambda: 'x'", 134, "not an exit code"),
+        ("lambda: sys.exit(4)", 4, ""),
+        ("lambda: os._exit(6)", 6, ""),
+        ("lambda: print('printed') or 0", 0, ""),
+    ],
+)
+async def test_a_workload_that_goes_wrong_is_the_containers_end_only(tmp_path, guests, workload, code, said):
+    python = environment_with(tmp_path / "venv", odd=GOOD + SPAWN.format(f"return {workload}"))
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos) == code
+        out, err = fifos.output()
+        assert said in err
+        assert out == ("printed\n" if "printed" in workload else "")
+        fifos.close()
+
+
+def test_the_command_lists_what_is_broken(tmp_path):
+    python = environment_with(tmp_path / "venv", import_raises=BAD["import_raises"])
+    done = subprocess.run([python, "-m", "pelagos_core", "backends"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "wasmtime" in done.stdout
+    assert "backend 'import_raises' failed in import: ImportError: no such engine" in done.stderr
+    assert os.path.exists(python)

@@ -1,0 +1,27 @@
+"""A Python environment with backends of a test's own beside the real ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+
+def environment_with(directory: Path, **backends: str) -> str:
+    """Make an environment in which each of `backends` (name: source text) is installed.
+
+    What this environment has is there too. Returns the interpreter's path.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    site = next((directory / "lib").glob("python*")) / "site-packages"
+    here = sysconfig.get_paths()["purelib"]
+    # By addsitedir, so that this environment's own .pth files count (editable installs).
+    (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    for name, source in backends.items():
+        (site / f"backend_{name}.py").write_text(source)
+        metadata = site / f"backend_{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: backend-{name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[pelagos.backends]\n{name} = backend_{name}\n")
+    return str(directory / "bin/python")

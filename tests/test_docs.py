@@ -1,0 +1,38 @@
+"""The documents say what is so: every command in the README is run, every table is the code's."""
+
+import re
+from pathlib import Path
+
+from tests.support import lifecycle_table
+
+ROOT = Path(__file__).parent.parent
+
+# Each command of the README, and where it is run.
+RUN_BY = {
+    "make run": ".ci/run",
+    "make test": ".ci/run",
+    ".venv/bin/pelagos run examples/hello.wat": "tests/integration/test_readme.py",
+    ".venv/bin/pelagos run --env NAME=you -v ./examples:/data:ro examples/hello.wat": "tests/integration/test_readme.py",
+    ".venv/bin/pelagos backends --explain examples/hello.wat": "tests/integration/test_readme.py",
+    "pip install pelagos-core pelagos-wasmtime": "tests/integration/test_packaging.py",
+    "pelagos install --bin-dir /usr/local/bin": "tests/integration/test_containerd.py",
+    "ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs ./rootfs hello /hello.wasm": (
+        "tests/integration/test_containerd.py"
+    ),
+}
+
+
+def readme_commands():
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def test_every_command_of_the_readme_is_run_somewhere():
+    assert sorted(readme_commands()) == sorted(RUN_BY)
+    for command, place in RUN_BY.items():
+        assert (ROOT / place).exists(), command
+
+
+def test_the_life_cycle_in_the_documents_is_the_table():
+    assert "\n".join(lifecycle_table.lines()) in (ROOT / "docs/architecture.md").read_text()
