@@ -9,8 +9,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
@@ -56,31 +55,26 @@ def join(kind: str, path: str) -> None:
         os.close(fd)
 
 
-@contextmanager
-def children_in_pid_namespace(path: str | None) -> Iterator[None]:
-    """Within the block, children are born into a pid namespace.
+def fork(pid_namespace: str | None) -> int:
+    """Fork a child into a pid namespace; returns its pid, and 0 in the child.
 
-    path: an existing one, `""` for a new one, None for the caller's own.
+    pid_namespace: an existing one's path, `""` for a new one, None for the caller's own.
 
-    In the daemon. Since the daemon forks itself, the child is its own and it reaps it,
-    unlike with a helper process that forks again. Leaving the block puts the daemon's
-    later children back where they were (setns to one's own pid namespace is allowed).
+    In the daemon: the child is the daemon's own in each case, so the daemon reaps it.
     """
-    if path is None:
-        yield
-        return
+    if not pid_namespace:
+        return syscalls.fork(0 if pid_namespace is None else syscalls.CLONE_NEWPID)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
     try:
-        if path:
-            join("pid", path)
-        else:
-            unshare(["pid"])
-        try:
-            yield
-        finally:
-            syscalls.setns(own, syscalls.CLONE_NEWPID)
+        join("pid", pid_namespace)
+        pid = syscalls.fork(0)
     finally:
+        if pid:
+            # Later children are born where we are again: setns(2) allows one's own namespace.
+            syscalls.setns(own, syscalls.CLONE_NEWPID)
         os.close(own)
+    return pid
 
 
 def bring_loopback_up() -> None:

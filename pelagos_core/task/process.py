@@ -18,7 +18,7 @@ from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.linux.namespaces import children_in_pid_namespace
+from pelagos_core.linux.namespaces import fork
 from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
@@ -107,10 +107,9 @@ class InitProcess:
         order = Order(self._bundle, plan, theirs, stdio.child, self._chooser(excluded))
         namespace = self._bundle.spec.namespace("pid")
         try:
-            with children_in_pid_namespace(namespace.path if namespace else None):
-                pid = os.fork()
-                if pid == 0:
-                    child.run(order)
+            pid = fork(namespace.path if namespace else None)
+            if pid == 0:
+                child.run(order)
         except BaseException:
             ours.close()
             raise
