@@ -61,8 +61,8 @@ def run(order: Order) -> NoReturn:
     gc.disable()
     code = 1
     try:
+        _restore_signals()  # first: the daemon's handlers write to a descriptor that we close
         _keep_descriptors(order)
-        _restore_signals()
         workload = _prepare(order)
         if _go_ahead():
             code = _exit_code(workload)

@@ -23,6 +23,7 @@ from pelagos_core.ttrpc.server import Server
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
+ANSWER_SECONDS = 1.0  # the Shutdown that ends us is answered like any other request
 # Nobody came after `start`, or everybody left without a Shutdown: containerd was killed.
 IDLE_SECONDS = 60.0
 
@@ -47,7 +48,7 @@ class Daemon:
         await self._server.start(listener)
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
-        self._server.close()
+        await self._server.close(ANSWER_SECONDS)
         for task in background:
             task.cancel()
 

@@ -59,9 +59,12 @@ class Server:
         if self._server:
             self._server.close()
 
-    def close(self) -> None:
-        """Close the listener and every connection, after what is written has been sent."""
+    async def close(self, seconds: float) -> None:
+        """Let requests that are under way be answered, for `seconds` at most; close everything."""
         self.stop_accepting()
+        pending = {task for connection in self._connections for task in connection.tasks}
+        if pending:
+            await asyncio.wait(pending, timeout=seconds)
         for connection in list(self._connections):
             connection.close()
 
@@ -94,7 +97,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._protocol = ServerConnection()
         self._transport: asyncio.Transport
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -109,12 +112,12 @@ class _Connection(asyncio.Protocol):
         for event in self._protocol.receive_data(data):
             if not isinstance(event, RequestReceived):
                 self._answer(event.stream_id, _refusal(from_status(event.code, event.message)))
-            elif len(self._tasks) >= MAX_REQUESTS:
+            elif len(self.tasks) >= MAX_REQUESTS:
                 self._answer(event.stream_id, _refusal(ResourceExhausted(f"over {MAX_REQUESTS} requests at a time")))
             else:
                 task = asyncio.ensure_future(self._serve(event))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
 
     # A client that sends and never reads must not fill our memory with answers.
     def pause_writing(self) -> None:

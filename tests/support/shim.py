@@ -147,7 +147,7 @@ async def running_shim(directory: Path, group: str = "pod", python: str = sys.ex
     finally:
         client.close()
         await _end(shim.pid)
-        server.close()
+        await server.close(1)
         shutil.rmtree(sockets)
 
 
