@@ -31,5 +31,5 @@ def enter() -> None:
 
 
 def _write(name: str, text: str) -> None:
-    with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-        file.write(text)
+    with open(f"/proc/self/{name}", "wb", buffering=0) as file:  # the kernel wants it in one write
+        file.write(text.encode())
