@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +21,19 @@ def _lacking(item: pytest.Item) -> str:
     """Why a test cannot run here; empty if it can."""
     if item.get_closest_marker("root") and os.geteuid() != 0:
         return "needs root"
+    if item.get_closest_marker("container") and not _may_run_containers():
+        return "needs root, or a host that lets users make user namespaces"
     if item.get_closest_marker("containerd") and not provision.has_containerd():
         return "needs containerd and runc: `make test-setup` unpacks them"
     if item.get_closest_marker("guests") and not provision.has_guests():
         return "needs the test programs: `make test-setup` builds them"
     return ""
+
+
+@functools.cache
+def _may_run_containers() -> bool:
+    """Whether `pelagos run` can work: as root, or in a user namespace."""
+    return os.geteuid() == 0 or subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode == 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

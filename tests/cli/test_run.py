@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.guests]
+pytestmark = [pytest.mark.container, pytest.mark.guests]
 
 
 def pelagos(*words, cwd, **options):

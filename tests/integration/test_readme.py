@@ -11,7 +11,7 @@ from tests.support.environment import environment_with
 from tests.support.shim import running_shim
 from tests.test_docs import RUN_BY, readme_commands
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.container]
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -24,6 +24,7 @@ def test_a_command_does_what_it_says(command):
     assert ("hello\n" if " run " in command else "chosen: wasmtime") in done.stdout
 
 
+@pytest.mark.root
 @pytest.mark.guests
 async def test_the_backend_in_the_readme_runs(tmp_path, guests):
     source = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
