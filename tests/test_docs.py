@@ -12,7 +12,9 @@ RUN_BY = {
     "make run": ".ci/run",
     "make test": ".ci/run",
     ".venv/bin/pelagos run examples/hello.wat": "tests/integration/test_readme.py",
-    ".venv/bin/pelagos run --env NAME=you -v ./examples:/data:ro examples/hello.wat": "tests/integration/test_readme.py",
+    ".venv/bin/pelagos run --env NAME=you -v ./examples:/data:ro examples/hello.wat": (
+        "tests/integration/test_readme.py"
+    ),
     ".venv/bin/pelagos backends --explain examples/hello.wat": "tests/integration/test_readme.py",
     "pip install pelagos-core pelagos-wasmtime": "tests/integration/test_packaging.py",
     "pelagos install --bin-dir /usr/local/bin": "tests/integration/test_containerd.py",

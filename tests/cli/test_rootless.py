@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from pelagos_core.cli import rootless
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import syscalls

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from tests.support.containerd import SHIM_SOCKETS, Containerd
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pelagos_core.errors import InvalidArgument
 from tests.support.bundles import Fifos, make_bundle
 from tests.support.environment import environment_with

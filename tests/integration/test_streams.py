@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.errors import InvalidArgument, NotFound, Unimplemented
 from tests.support.bundles import Fifos, make_bundle

@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.environment import environment_with
@@ -66,15 +67,16 @@ async def test_a_bad_backend_is_left_out_and_the_others_go_on(tmp_path, guests, 
 @pytest.mark.slow
 async def test_a_backend_that_hangs_costs_a_few_seconds_and_is_named(tmp_path, guests):
     hangs = HEAD + DETECT.format("time.sleep(1000)") + SPAWN.format("pass")
-    stuck = HEAD + DETECT.format(
+    forever = (
         "\n    while True:\n        try:\n            time.sleep(1000)\n        except BaseException:\n            pass"
-    ) + SPAWN.format("pass")
+    )
+    stuck = HEAD + DETECT.format(forever) + SPAWN.format("pass")
     python = environment_with(tmp_path / "venv", hangs=hangs, stuck=stuck)
     bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
     async with running_shim(tmp_path, python=python) as shim:
         assert await shim.run("c1", bundle) == 0
         change_config(bundle, annotations={"io.pelagos.wasm.runtime": "hangs"})
-        with pytest.raises(FailedPrecondition, match="backend 'hangs' failed in detect: .*no answer in 5 s"):
+        with pytest.raises(FailedPrecondition, match=r"backend 'hangs' failed in detect: .*no answer in 5 s"):
             await shim.create("c2", bundle)
 
 

@@ -44,7 +44,9 @@ def guests_directory() -> Path:
 
 def has_containerd() -> bool:
     """Whether containerd and runc are there."""
-    return (containerd_directory() / "usr/bin/containerd").exists() and (containerd_directory() / "usr/sbin/runc").exists()
+    return (containerd_directory() / "usr/bin/containerd").exists() and (
+        containerd_directory() / "usr/sbin/runc"
+    ).exists()
 
 
 def has_guests() -> bool:
@@ -94,7 +96,13 @@ def _build_c(source: Path, target: Path) -> None:
 
 def _build_go(source: Path, target: Path) -> None:
     flags = ["-trimpath", "-ldflags=-s -w"]
-    environment = {"GOOS": "wasip1", "GOARCH": "wasm", "GOCACHE": str(CACHE / "go"), "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
+    environment = {
+        "GOOS": "wasip1",
+        "GOARCH": "wasm",
+        "GOCACHE": str(CACHE / "go"),
+        "GOFLAGS": "-mod=mod",
+        "GOTOOLCHAIN": "local",
+    }
     _run([_go(), "build", *flags, "-o", str(target), str(source)], env=environment)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+
 from pelagos_core.api import events_pb2, task_events_pb2
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount
@@ -125,7 +126,13 @@ def shim_command(
 async def running_shim(directory: Path, group: str = "pod", python: str = sys.executable) -> AsyncIterator[Shim]:
     """A shim with its sockets, bundle and events server below `directory`; ended at the end."""
     events = Events()
-    server = Server([Service("containerd.services.events.ttrpc.v1.Events", events_pb2.DESCRIPTOR.services_by_name["Events"], events)])
+    server = Server(
+        [
+            Service(
+                "containerd.services.events.ttrpc.v1.Events", events_pb2.DESCRIPTOR.services_by_name["Events"], events
+            )
+        ]
+    )
     # pytest's own directories are too long for a socket's path.
     sockets = tempfile.mkdtemp(prefix="pelagos-")
     listener = socket.socket(socket.AF_UNIX)
@@ -152,7 +159,16 @@ async def running_shim(directory: Path, group: str = "pod", python: str = sys.ex
 
 
 def flags(directory: Path, group: str) -> list[str]:
-    return ["-namespace", "test", "-address", str(directory / "containerd.sock"), "-publish-binary", "/bin/true", "-id", group]
+    return [
+        "-namespace",
+        "test",
+        "-address",
+        str(directory / "containerd.sock"),
+        "-publish-binary",
+        "/bin/true",
+        "-id",
+        group,
+    ]
 
 
 def mount(source: Path, *options: str) -> Mount:
@@ -189,4 +205,3 @@ def _holder(path: str) -> int:
                 if os.readlink(f"/proc/{process}/fd/{fd}").removeprefix("socket:[").removesuffix("]") in inodes:
                     return int(process)
     raise AssertionError(f"nobody listens on {path}")
-
