@@ -11,6 +11,7 @@ from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.errors import (
     AlreadyExists,
+    Cancelled,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -102,6 +103,51 @@ async def test_a_task_that_was_only_created_can_be_killed_or_deleted(tmp_path, g
         await shim.create("c1", tmp_path / "c1")
         assert (await shim.delete("c1")).exit_status == 137
         await shim.events.until("c1", CREATE, EXIT, DELETE)
+
+
+async def test_a_kill_ends_a_long_compilation_and_everything_else_answers_meanwhile(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "greet.wasm")  # a second of compiling
+    async with running_shim(tmp_path) as shim:
+        creating = asyncio.ensure_future(shim.create("c1", bundle))
+        await _until(lambda: _children(shim.pid))
+        assert (await shim.state("c1")).status == types_pb2.CREATED
+        with pytest.raises(AlreadyExists):
+            await shim.create("c1", bundle)
+        with pytest.raises(FailedPrecondition, match="cannot start, it is being created"):
+            await shim.start("c1")
+        await shim.kill("c1", 9)
+        with pytest.raises(Cancelled, match="container 'c1': killed while it was being created"):
+            await creating
+        assert not _children(shim.pid)
+        assert shim.events.of("c1") == []
+
+
+@pytest.mark.slow
+async def test_exits_that_race_with_start_and_kill_are_told_once_and_in_order(tmp_path, guests):
+    async with running_shim(tmp_path) as shim:
+
+        async def race(number: int) -> None:
+            name = f"c{number}"
+            bundle = make_bundle(tmp_path / name, module=guests / "hello.wasm")
+            await shim.create(name, bundle)
+            waits = [asyncio.ensure_future(shim.wait(name)) for _ in range(2)]
+            killed = asyncio.ensure_future(shim.kill(name, 9)) if number % 2 else None
+            try:
+                await shim.start(name)
+                started = True
+            except FailedPrecondition:
+                started = False
+            if killed:
+                await asyncio.gather(killed, return_exceptions=True)
+            codes = {(await wait).exit_status for wait in waits}
+            assert codes <= ({0, 137} if killed else {0})
+            assert len(codes) == 1
+            await shim.delete(name)
+            await shim.events.until(name, CREATE, *([START] if started else []), EXIT, DELETE)
+
+        for batch in range(0, 400, 4):
+            await asyncio.gather(*(race(number) for number in range(batch, batch + 4)))
+        assert not _children(shim.pid)
 
 
 async def test_wrong_states_are_refused_by_name(tmp_path, guests):

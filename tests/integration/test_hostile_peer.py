@@ -1,0 +1,103 @@
+"""A peer that sends what it likes: the shim goes on serving everybody else."""
+
+import asyncio
+import os
+import random
+import struct
+
+import pytest
+
+from pelagos_core.api import task_pb2 as api
+from pelagos_core.api import ttrpc_pb2
+from pelagos_core.errors import Code
+from tests.support.shim import running_shim
+
+pytestmark = [pytest.mark.root]
+
+MIB = 1 << 20
+
+
+def frame(data, stream_id=1, kind=1, length=None):
+    return struct.pack(">IIBB", len(data) if length is None else length, stream_id, kind, 0) + data
+
+
+def request(method="Connect", payload=b"", service="containerd.task.v2.Task"):
+    return ttrpc_pb2.Request(service=service, method=method, payload=payload).SerializeToString()
+
+
+async def connect(shim):
+    return await asyncio.open_unix_connection(shim.address)
+
+
+async def answer(reader):
+    """The status code of the next response on a raw connection."""
+    length, _stream, _kind, _flags = struct.unpack(">IIBB", await asyncio.wait_for(reader.readexactly(10), 10))
+    return ttrpc_pb2.Response.FromString(await reader.readexactly(length)).status.code
+
+
+def memory(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+async def test_a_frame_of_four_gibibytes_is_refused_and_never_held(tmp_path):
+    async with running_shim(tmp_path) as shim:
+        before = memory(shim.pid)
+        reader, writer = await connect(shim)
+        writer.write(frame(b"", length=0xFFFFFFFF))
+        assert await answer(reader) == Code.RESOURCE_EXHAUSTED
+        for _ in range(64):
+            writer.write(bytes(MIB))
+            await writer.drain()
+        assert (await shim.call("Connect")).shim_pid == shim.pid
+        assert memory(shim.pid) - before < 16 * MIB
+        writer.close()
+
+
+async def test_a_frame_just_over_the_limit_leaves_the_connection_usable(tmp_path):
+    async with running_shim(tmp_path) as shim:
+        reader, writer = await connect(shim)
+        writer.write(frame(bytes(4 * MIB + 1)) + frame(request(), stream_id=3))
+        assert [await answer(reader), await answer(reader)] == [Code.RESOURCE_EXHAUSTED, Code.OK]
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(b"\xff\xff\xff"), Code.INVALID_ARGUMENT),
+        (frame(request(payload=b"\xff\xff")), Code.INVALID_ARGUMENT),
+        (frame(request(), stream_id=2), Code.INVALID_ARGUMENT),
+        (frame(request(method="Nothing")), Code.UNIMPLEMENTED),
+        (frame(request(service="no.such.Service")), Code.UNIMPLEMENTED),
+        (frame(request(method="Create", payload=api.CreateTaskRequest(id="../x").SerializeToString())), 3),
+    ],
+)
+async def test_what_makes_no_sense_is_answered_by_its_code(tmp_path, data, code):
+    async with running_shim(tmp_path) as shim:
+        reader, writer = await connect(shim)
+        writer.write(data)
+        assert await answer(reader) == code
+        writer.close()
+
+
+async def test_noise_and_half_messages_from_many_peers_harm_nobody(tmp_path):
+    noise = random.Random(7)
+    async with running_shim(tmp_path) as shim:
+        before, descriptors = memory(shim.pid), sorted(os.listdir(f"/proc/{shim.pid}/fd"))
+        idle = [await connect(shim) for _ in range(50)]
+        for _, writer in idle:
+            writer.write(b"\0\0\0")  # three bytes of a header, and then silence
+        for _ in range(300):
+            _, writer = await connect(shim)
+            writer.write(noise.randbytes(noise.randrange(200)) + frame(b"", length=1000))
+            writer.close()
+            assert (await shim.call("Connect")).shim_pid == shim.pid
+        for _, writer in idle:
+            writer.close()
+        for _ in range(200):
+            if sorted(os.listdir(f"/proc/{shim.pid}/fd")) == descriptors:
+                break
+            await asyncio.sleep(0.02)
+        assert sorted(os.listdir(f"/proc/{shim.pid}/fd")) == descriptors
+        assert memory(shim.pid) - before < 16 * MIB
