@@ -27,11 +27,9 @@ from pelagos_core.hookspecs import Detection, RunningProcess, Workload
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
-BUILTIN = "pelagos built-in"  # a name that no entry point can have by chance
 ANNOTATION = "io.pelagos.wasm.runtime"
 IMPORT_SECONDS = 20.0
 DETECT_SECONDS = 5.0
-HOOKS = ("pelagos_detect", "pelagos_spawn", "pelagos_signal", "pelagos_wait")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class TooSlow(Exception):
 class Backend:
     """One installed backend: its name, where it comes from, and its hooks."""
 
-    def __init__(self, name: str, version: str, summary: str, hooks: dict[str, pluggy.HookCaller]) -> None:
+    def __init__(self, name: str, version: str, summary: str, hooks: pluggy.HookRelay) -> None:
         self.name = name
         self.version = version
         self.summary = summary
@@ -65,7 +63,7 @@ class Backend:
         In any process; the caller must be in the main thread (the limit is a timer signal).
         """
         with _time_limit(DETECT_SECONDS):
-            answers: list[object] = self._hooks["pelagos_detect"](bundle=bundle, entrypoint=entrypoint)
+            answers: list[object] = self._hooks.pelagos_detect(bundle=bundle, entrypoint=entrypoint)
         answer = answers[0] if answers else None
         if answer is None or isinstance(answer, Detection):
             return answer
@@ -74,7 +72,7 @@ class Backend:
     def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload:
         """Load the entry point, in the init process. Raises PelagosError."""
         try:
-            workload = self._hooks["pelagos_spawn"](bundle=bundle, entrypoint=entrypoint)
+            workload = self._hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
         except PelagosError:
             raise
         except ImportError as error:
@@ -92,7 +90,7 @@ class Backend:
     def signal(self, process: RunningProcess, signum: int) -> None:
         """Deliver a signal, in the daemon. Raises OSError or PelagosError."""
         try:
-            self._hooks["pelagos_signal"](process=process, signum=signum)
+            self._hooks.pelagos_signal(process=process, signum=signum)
         except (OSError, PelagosError):
             raise
         except Exception as error:
@@ -110,7 +108,7 @@ class Backend:
         return await builtin_hooks.pelagos_wait(process)
 
     def _waiting(self, process: RunningProcess) -> Awaitable[ExitStatus]:
-        return self._hooks["pelagos_wait"](process=process)  # type: ignore[no-any-return]  # pluggy calls are untyped
+        return self._hooks.pelagos_wait(process=process)  # type: ignore[no-any-return]  # pluggy calls are untyped
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +135,18 @@ class Backends:
         plugins: (name, version, import function) triples; by default the entry points of
             the group `pelagos.backends`, which costs a walk over all distributions.
         """
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
-        manager.register(builtin_hooks, BUILTIN)
-        found: list[tuple[str, str]] = []
+        installed: list[Backend] = []
         failures: list[Failure] = []
-        for name, version, load in sorted(plugins or _entry_points(), key=lambda plugin: plugin[0]):
+        found = _entry_points() if plugins is None else plugins
+        for name, version, load in sorted(found, key=lambda plugin: plugin[0]):
             try:
-                _register(manager, name, load)
-                found.append((name, version))
+                if any(backend.name == name for backend in installed):
+                    raise ValueError("another distribution has a backend of this name")
+                installed.append(_loaded(name, version, load))
             except BaseException as error:  # noqa: BLE001 (an import may raise anything, SystemExit too)
                 failures.append(Failure(name, "import", _described(error)))
                 log.warning("%s", failures[-1])
-        installed = tuple(_bind(manager, name, version) for name, version in found)
-        return cls(installed, tuple(failures))
+        return cls(tuple(installed), tuple(failures))
 
     def named(self, name: str) -> Backend:
         """The backend of this name. Raises NotFound."""
@@ -218,26 +214,23 @@ def _entry_points() -> list[tuple[str, str, Callable[[], object]]]:
     return [(point.name, point.dist.version if point.dist else "", point.load) for point in points]
 
 
-def _register(manager: pluggy.PluginManager, name: str, load: Callable[[], object]) -> None:
+def _loaded(name: str, version: str, load: Callable[[], object]) -> Backend:
+    """Import one plugin and bind its hooks.
+
+    It gets a plugin manager of its own, with the built-in hooks beside it: in a shared one
+    pluggy would ask the last registered plugin first, whichever was chosen.
+    """
     with _time_limit(IMPORT_SECONDS):
         plugin = load()
-    manager.register(plugin, name)
-    try:
-        manager.check_pending()  # a misspelt hook is silent otherwise
-        if not any(impl.plugin is plugin for impl in manager.hook.pelagos_spawn.get_hookimpls()):
-            raise TypeError("it has no pelagos_spawn")
-    except BaseException:
-        manager.unregister(plugin)
-        raise
-
-
-def _bind(manager: pluggy.PluginManager, name: str, version: str) -> Backend:
-    """Bind one plugin's hooks: of several, pluggy would ask the last registered first."""
-    own = manager.get_plugin(name)
-    others = [plugin for other, plugin in manager.list_name_plugin() if other not in (name, BUILTIN)]
-    hooks = {hook: manager.subset_hook_caller(hook, others) for hook in HOOKS}
-    lines = (getattr(own, "__doc__", None) or "").strip().splitlines()
-    return Backend(name, version, lines[0] if lines else "", hooks)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(builtin_hooks)
+    manager.register(plugin)
+    manager.check_pending()  # a misspelt hook is silent otherwise
+    if not manager.hook.pelagos_spawn.get_hookimpls():
+        raise TypeError("it has no pelagos_spawn")
+    lines = (getattr(plugin, "__doc__", None) or "").strip().splitlines()
+    return Backend(name, version, lines[0] if lines else "", manager.hook)
 
 
 def _described(error: BaseException) -> str:

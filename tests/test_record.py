@@ -1,0 +1,39 @@
+"""What a daemon leaves for `delete`, and what is read of it."""
+
+import os
+
+import pytest
+
+from pelagos_core import record
+
+
+def test_what_was_written_is_read(tmp_path):
+    record.write_cgroups(str(tmp_path), ("/sys/fs/cgroup/pids/a b", "/sys/fs/cgroup/cpu/x"))
+    record.add_process(str(tmp_path), os.getpid())
+    cgroups, processes = record.read(str(tmp_path))
+    assert cgroups == ["/sys/fs/cgroup/pids/a b", "/sys/fs/cgroup/cpu/x"]
+    assert processes == [(os.getpid(), record.start_time(os.getpid()))]
+    record.remove(str(tmp_path))
+    record.remove(str(tmp_path))
+    assert record.read(str(tmp_path)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "cgroup", "cgroup relative", "process 1", "process x 1", "process 1 -1", "nonsense\n\n\0", "process 1 2 3"],
+)
+def test_lines_that_make_no_sense_are_passed_over(tmp_path, text):
+    (tmp_path / record.NAME).write_text(f"{text}\nprocess 4 2\n")
+    assert record.read(str(tmp_path)) == ([], [(4, 2)])
+
+
+def test_the_start_time_tells_processes_apart():
+    assert record.start_time(os.getpid()) > 0
+    assert record.start_time(2**22 + 1) == 0
+
+
+def test_a_link_in_the_bundle_is_not_followed(tmp_path):
+    os.symlink(tmp_path / "elsewhere", tmp_path / record.NAME)
+    with pytest.raises(OSError, match="symbolic links"):
+        record.write_cgroups(str(tmp_path), ())
+    assert not (tmp_path / "elsewhere").exists()
