@@ -31,8 +31,8 @@ def sniff(head: bytes) -> Kind:
     """Tell the kind of a file by its first bytes.
 
     The WebAssembly preamble is `\\0asm`, a 16-bit version and a 16-bit layer, 0 for a
-    core module and 1 for a component (component-model, Binary.md). Wasmtime's
-    ahead-of-time code is an ELF file and so is never taken for a module.
+    core module and 1 for a component (component-model, Binary.md). The ahead-of-time code
+    of an engine is an ELF file, so it is never taken for a module.
     """
     if head[:4] == b"\0asm" and len(head) >= 8:
         layer = int.from_bytes(head[6:8], "little")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def backends(explain: str | None, backend: str, as_json: bool) -> None:
 
     Exit code 1 if no backend can be used, or none can run the module.
     """
+    # What goes wrong is printed below, from `failures`; it need not be logged as well.
+    logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
     installed = Backends.load()
     if explain is None:
         _list(installed, as_json)

@@ -164,7 +164,7 @@ async def test_connections_that_come_and_go_leave_nothing():
 
 
 async def test_nobody_there_is_unavailable(tmp_path):
-    with pytest.raises(Unavailable, match="socket .*nothing"):
+    with pytest.raises(Unavailable, match=r"socket .*nothing"):
         await client_of(str(tmp_path / "nothing"))
 
 

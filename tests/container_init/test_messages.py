@@ -1,0 +1,47 @@
+"""What an init process tells the daemon, and what a plugin might send in its name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pelagos_core.container_init.messages import MAX_BYTES, MAX_REASON, Asking, Created, Failed, decode, encode
+from pelagos_core.errors import Internal
+
+MESSAGES = [Asking("wasm", "detect"), Created("wasm", "core module"), Failed(3, "no\nsuch \ud800 ä")]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_survives_the_way(message):
+    assert decode(encode(message)) == message
+
+
+def test_a_long_reason_is_cut_to_fit():
+    data = encode(Failed(3, "ä" * 100_000))
+    assert len(data) < MAX_BYTES
+    assert len(decode(data).message) == MAX_REASON
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'["Failed", "x", "y"]',
+        b'["Asking", 1, "y"]',
+        b'["Created", "x"]',
+        b'["Odd", 1]',
+        b"[" * 9999,
+    ],
+)
+def test_a_malformed_message_is_an_error_of_ours(data):
+    with pytest.raises(Internal, match="malformed"):
+        decode(data)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_message_or_malformed(data):
+    try:
+        assert isinstance(decode(data), Asking | Created | Failed)
+    except Internal:
+        pass

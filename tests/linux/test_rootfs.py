@@ -1,0 +1,153 @@
+"""A root made of directories that lie: nothing outside of it is read or changed."""
+
+import os
+import stat
+
+import pytest
+
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
+from pelagos_core.linux import namespaces
+from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.spec import Mount
+from tests.support.child import in_child
+
+pytestmark = [pytest.mark.root]
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A root with a canary beside it that must stay as it is."""
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "app").write_text("inside")
+    (tmp_path / "canary").mkdir()
+    (tmp_path / "canary/secret").write_text("outside")
+    yield root
+    assert os.listdir(tmp_path / "canary") == ["secret"]
+    assert (tmp_path / "canary/secret").read_text() == "outside"
+
+
+def inside(image, use, layers=()):
+    """Use the root in a child that has its own mounts."""
+
+    def run():
+        namespaces.unshare(["mount"])
+        make_mounts_private()
+        root = Root(str(image))
+        root.assemble(layers)
+        return use(root)
+
+    return in_child(run)
+
+
+def read(root, path):
+    fd = root.open_file(path)
+    return None if fd is None else os.read(fd, 100)
+
+
+def test_a_file_is_found_and_a_missing_one_is_not(image):
+    assert inside(image, lambda root: read(root, "/app")) == b"inside"
+    assert inside(image, lambda root: read(root, "/none")) is None
+    assert inside(image, lambda root: read(root, "/app/none")) is None
+
+
+@pytest.mark.parametrize(
+    "target", ["../canary/secret", "../../../../../../etc/passwd", "/etc/passwd", "{canary}/secret", "/nowhere"]
+)
+def test_a_link_that_leads_out_leads_nowhere(image, target):
+    os.symlink(target.format(canary=image.parent / "canary"), image / "link")
+    assert inside(image, lambda root: read(root, "/link")) is None
+
+
+def test_a_link_that_stays_inside_is_followed(image):
+    os.symlink("/app", image / "link")
+    os.symlink("/../../../link", image / "data/far")
+    assert inside(image, lambda root: read(root, "/data/far")) == b"inside"
+
+
+def test_a_magic_link_is_refused(image):
+    (image / "proc").mkdir()
+
+    def use(root):
+        root.mount(Mount("/proc", "proc", "proc"))
+        return read(root, "/proc/self/exe")
+
+    with pytest.raises(PermissionDenied, match="entry point '/proc/self/exe'"):
+        inside(image, use)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.mknod(path, stat.S_IFCHR, os.makedev(1, 3))])
+def test_only_a_regular_file_is_an_entry_point(image, make):
+    make(image / "odd")
+    with pytest.raises(InvalidArgument, match="'/odd': not a regular file"):
+        inside(image, lambda root: read(root, "/odd"))
+
+
+@pytest.mark.parametrize("link", ["{canary}", "../canary", "../../../../../../../../../{canary}"])
+def test_a_mount_on_a_link_stays_inside(image, link):
+    os.symlink(link.format(canary=str(image.parent / "canary")), image / "mnt")
+
+    def use(root):
+        root.mount(Mount("/mnt/sub", "tmpfs", "tmpfs"))
+
+    # A dangling link inside the root, or a directory made inside it: never the canary.
+    try:
+        inside(image, use)
+    except PelagosError as error:
+        assert "/mnt" in str(error)
+
+
+def test_mount_points_are_made_where_they_are_missing(image, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/x").write_text("mounted")
+
+    def use(root):
+        root.mount(Mount("/a/b/c", "bind", str(tmp_path / "source"), ("ro",)))
+        root.mount(Mount("/etc/one", "bind", str(tmp_path / "source/x")))
+        return read(root, "/a/b/c/x"), read(root, "/etc/one")
+
+    assert inside(image, use) == (b"mounted", b"mounted")
+    assert (image / "a/b/c").is_dir()
+    assert (image / "etc/one").read_text() == ""
+
+
+def test_a_read_only_bind_cannot_be_written_to(image, tmp_path):
+    (tmp_path / "source").mkdir()
+
+    def use(root):
+        root.mount(Mount("/data", "bind", str(tmp_path / "source"), ("rbind", "ro")))
+        root.open("/data/new", os.O_CREAT | os.O_WRONLY)
+
+    with pytest.raises(OSError, match="Read-only"):
+        inside(image, use)
+
+
+def test_a_root_of_layers_shows_the_last_one(image, tmp_path):
+    (tmp_path / "layer").mkdir()
+    (tmp_path / "layer/app").write_text("layer")
+    assert inside(image, lambda root: read(root, "/app"), (Mount("/", "bind", str(tmp_path / "layer")),)) == b"layer"
+    assert (image / "app").read_text() == "inside"
+
+
+def test_a_layer_that_cannot_be_mounted_is_named(image):
+    with pytest.raises(PelagosError, match=r"mount of 'overlay' \(overlay\) on '/'"):
+        inside(image, lambda root: None, (Mount("/", "overlay", "overlay", ("lowerdir=/none",)),))
+
+
+def test_after_the_pivot_the_host_is_gone(image):
+    def use(root):
+        root.make_directory("/work/dir")
+        root.make_readonly()
+        root.pivot()
+        try:
+            os.mkdir("/new")
+        except OSError as error:
+            return sorted(os.listdir("/")), os.getcwd(), error.strerror
+
+    assert inside(image, use) == (["app", "data", "work"], "/", "Read-only file system")
+
+
+@pytest.mark.parametrize(("name", "error"), [("none", NotFound), ("app", InvalidArgument)])
+def test_a_root_that_is_no_directory_is_refused(image, name, error):
+    with pytest.raises(error, match=name):
+        inside(image / name, lambda root: None)

@@ -1,0 +1,88 @@
+"""Cleaning up by a bundle's record, and touching no stranger."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from pelagos_core import record
+from pelagos_core.api.task_pb2 import DeleteResponse
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.shim.delete import delete, encode_response
+from pelagos_core.shim.flags import parse
+
+
+def run(bundle, container="c1"):
+    return DeleteResponse.FromString(delete(parse(["-id", container, "-bundle", str(bundle), "delete"])))
+
+
+@pytest.fixture
+def sleeper():
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+def test_the_recorded_process_is_killed(tmp_path, sleeper):
+    record.add_process(str(tmp_path), sleeper.pid)
+    answer = run(tmp_path)
+    assert (answer.pid, answer.exit_status) == (sleeper.pid, 137)
+    assert answer.exited_at.seconds > 1_700_000_000
+    assert sleeper.wait(5) == -signal.SIGKILL
+    assert not (tmp_path / record.NAME).exists()
+    assert run(tmp_path).pid == 0  # a second time
+
+
+@pytest.mark.parametrize("start_time", [0, 12345])
+def test_a_stranger_with_the_same_pid_is_let_live(tmp_path, sleeper, start_time):
+    (tmp_path / record.NAME).write_text(f"process {sleeper.pid} {start_time}\n")
+    run(tmp_path)
+    assert sleeper.poll() is None
+
+
+def test_a_process_that_is_gone_is_no_error(tmp_path, sleeper):
+    record.add_process(str(tmp_path), sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    assert run(tmp_path).exit_status == 137
+
+
+@pytest.mark.parametrize("bundle", ["", "/none/such"])
+def test_a_missing_bundle_is_no_error(tmp_path, monkeypatch, bundle):
+    monkeypatch.chdir(tmp_path)
+    assert run(bundle).exit_status == 137
+
+
+def test_a_cgroup_that_cannot_be_removed_keeps_its_record(tmp_path, monkeypatch):
+    monkeypatch.setattr("pelagos_core.shim.delete._SECONDS", 0.02)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group/busy").touch()
+    record.write_cgroups(str(tmp_path), (str(tmp_path / "group"), str(tmp_path / "gone")))
+    run(tmp_path)
+    assert (tmp_path / record.NAME).exists()
+    (tmp_path / "group/busy").unlink()
+    run(tmp_path)
+    assert not (tmp_path / "group").exists()
+    assert not (tmp_path / record.NAME).exists()
+
+
+def test_a_bad_id_is_refused(tmp_path):
+    with pytest.raises(InvalidArgument, match="container id"):
+        run(tmp_path, "../x")
+
+
+@pytest.mark.parametrize(
+    ("pid", "status", "at"), [(0, 0, 0), (1, 137, 1), (2**22, 255, 1_700_000_000_999_999_999), (127, 128, 10**18)]
+)
+def test_the_answer_is_what_protobuf_would_write(pid, status, at):
+    answer = DeleteResponse.FromString(encode_response(pid, status, at))
+    assert (answer.pid, answer.exit_status, answer.exited_at.ToNanoseconds()) == (pid, status, at)
+
+
+def test_where_it_is_run_is_the_bundle(tmp_path, monkeypatch, sleeper):
+    record.add_process(str(tmp_path), sleeper.pid)
+    monkeypatch.chdir(tmp_path)
+    delete(parse(["-id", "c1", "delete"]))
+    assert sleeper.wait(5) == -signal.SIGKILL
+    assert os.listdir(tmp_path) == []

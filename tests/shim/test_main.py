@@ -1,0 +1,52 @@
+"""The shim's program as a process: what it prints, and where."""
+
+import pytest
+
+from pelagos_core import __version__
+from pelagos_core.api.introspection_pb2 import RuntimeInfo
+from tests.support.shim import flags, shim_command
+
+
+def test_the_version_is_text_on_stdout(tmp_path):
+    done = shim_command("-v", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert __version__.encode() in done.stdout
+
+
+def test_info_is_a_runtime_info_that_names_the_backends(tmp_path):
+    done = shim_command("-info", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    info = RuntimeInfo.FromString(done.stdout)
+    assert (info.name, info.version.version) == ("io.containerd.pelagos.wasm.v1", __version__)
+    assert "io.pelagos.wasm.backend.wasmtime" in info.annotations
+    assert b'"mountOptions"' in info.features.value
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, b"usage:"),
+        (["fly"], 2, b"unknown action 'fly'"),
+        (["-moon"], 1, b"flag provided but not defined: -moon"),
+        (["-id", "../x", "-namespace", "n", "start"], 1, b"container id '../x'"),
+        (["-id", "x", "-namespace", "a/b", "start"], 1, b"namespace 'a/b'"),
+        (["-id", "x/y", "delete"], 1, b"container id 'x/y'"),
+    ],
+)
+def test_a_mistake_is_told_on_stderr(tmp_path, words, code, message):
+    done = shim_command(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert message in done.stderr
+
+
+def test_help_is_on_stdout(tmp_path):
+    done = shim_command("-h", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"start|delete" in done.stdout
+
+
+def test_a_config_that_is_a_directory_fails_start_and_leaves_no_socket(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    done = shim_command(*flags(tmp_path, "c1"), "start", cwd=tmp_path, env={"PELAGOS_SOCKET_DIR": "/tmp/pelagos-none"})
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"config.json is a directory" in done.stderr

@@ -1,0 +1,45 @@
+"""Events as containerd decodes them."""
+
+import pytest
+
+from pelagos_core.api import task_events_pb2 as api
+from pelagos_core.exit_status import ExitStatus
+from pelagos_core.task import events
+from pelagos_core.task.stdio import StdioPaths
+
+EXIT = ExitStatus(7, 1_700_000_000_123_456_789)
+
+
+def test_a_type_url_is_the_bare_name():
+    packed = events.pack(events.task_start("c1", 5))
+    assert packed.type_url == "containerd.events.TaskStart"
+    assert api.TaskStart.FromString(packed.value) == api.TaskStart(container_id="c1", pid=5)
+
+
+def test_times_keep_their_nanoseconds():
+    stamp = events.timestamp(EXIT.exited_at)
+    assert (stamp.seconds, stamp.nanos) == (1_700_000_000, 123_456_789)
+
+
+@pytest.mark.parametrize(
+    ("message", "topic"),
+    [
+        (events.task_create("c1", "/b", [], StdioPaths("i", "o", "e"), 5), "/tasks/create"),
+        (events.task_start("c1", 5), "/tasks/start"),
+        (events.task_exit("c1", 5, EXIT), "/tasks/exit"),
+        (events.task_delete("c1", 5, EXIT), "/tasks/delete"),
+    ],
+)
+def test_each_message_has_its_topic_and_names_the_container(message, topic):
+    assert events.TOPICS[type(message)] == topic
+    assert (message.container_id, message.pid) == ("c1", 5)
+
+
+def test_an_exit_is_the_init_processs_and_tells_when():
+    message = events.task_exit("c1", 5, EXIT)
+    assert (message.id, message.exit_status, message.exited_at) == ("c1", 7, events.timestamp(EXIT.exited_at))
+
+
+def test_a_create_tells_the_streams():
+    message = events.task_create("c1", "/b", [], StdioPaths("i", "o", "e"), 5)
+    assert (message.io.stdin, message.io.stdout, message.io.stderr) == ("i", "o", "e")

@@ -1,0 +1,66 @@
+"""The shape of the tree: names, sizes, and who may do what."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path
+    for top in ("pelagos_core", "plugins")
+    for path in (ROOT / top).rglob("*.py")
+    if "api" not in path.parts and "build" not in path.parts
+)
+CORE = [path for path in SOURCES if ROOT / "pelagos_core" in path.parents]
+TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if "integration" not in path.parts)
+EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "base", "types"}
+# Tests of the tree itself, which mirror no module.
+OF_THE_TREE = {"test_layout", "test_lean_imports", "test_generated", "test_docs"}
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+def using(pattern):
+    return {relative(path) for path in CORE if re.search(pattern, path.read_text())}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_a_module_has_a_noun_and_fits_the_eye(path):
+    assert path.stem not in EMPTY_NAMES
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", TESTS, ids=relative)
+def test_a_test_stands_where_its_module_does(path):
+    if path.stem in OF_THE_TREE:
+        return
+    mirrored = path.relative_to(ROOT / "tests").with_name(f"{path.stem.removeprefix('test_')}.py")
+    assert (ROOT / "pelagos_core" / mirrored).exists()
+
+
+def test_the_core_names_no_engine():
+    hint = "no backend is installed: try `pip install pelagos-wasmtime`"
+    for path in CORE:
+        assert not re.search("wasmtime|wasmedge|wasmer", path.read_text().replace(hint, "").lower()), relative(path)
+
+
+def test_one_module_calls_the_plugins():
+    assert using(r"manager\.hook\.|self\._hooks\.") == {"pelagos_core/backends.py"}
+
+
+def test_one_module_writes_a_status():
+    assert using(r"\._status = ") == {"pelagos_core/task/state.py"}
+
+
+def test_one_module_knows_ctypes():
+    assert using(r"^\s*(import|from) ctypes") <= {"pelagos_core/linux/syscalls.py"}
+    assert using(r"(?m)^(import|from) ctypes") == {"pelagos_core/linux/syscalls.py"}
+
+
+def test_the_init_process_leaves_by_exit_of_the_system_only():
+    assert not using(r"sys\.exit|raise SystemExit") & {
+        relative(path) for path in CORE if "container_init" in path.parts
+    }
