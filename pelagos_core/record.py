@@ -7,6 +7,8 @@ own directory (mode 0700); no guest and no image can write there.
 
 import os
 
+from pelagos_core.errors import Internal
+
 NAME = "pelagos.record"
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -62,8 +64,11 @@ def start_time(pid: int) -> int:
 
 
 def _write(bundle: str, flags: int, text: str) -> None:
-    fd = os.open(os.path.join(bundle, NAME), _FLAGS | flags, 0o600)
     try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+        fd = os.open(os.path.join(bundle, NAME), _FLAGS | flags, 0o600)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise Internal(f"bundle {bundle!r}: cannot write {NAME}: {error.strerror}") from None

@@ -53,16 +53,17 @@ def hierarchies() -> tuple[Hierarchy, ...]:
         return parse_mountinfo(file.read())
 
 
-def relative_path(cgroups_path: str, container_id: str) -> str:
+def relative_path(cgroups_path: str, name: str) -> str:
     """The group's path below each hierarchy's mount point, starting with a slash.
 
-    cgroups_path: `linux.cgroupsPath`; empty means a default by the container's id.
+    cgroups_path: `linux.cgroupsPath`. name: the group's name in `/pelagos` if it is empty.
     """
     if not cgroups_path:
-        return f"{DEFAULT_PARENT}/{container_id}"
+        return f"{DEFAULT_PARENT}/{name}"
     if cgroups_path.count(":") == 2 and "/" not in cgroups_path:
-        slice_name, prefix, name = cgroups_path.split(":")
-        unit = name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+        slice_name, prefix, unit = cgroups_path.split(":")
+        if not unit.endswith(".slice"):
+            unit = f"{prefix}-{unit}.scope" if prefix else f"{unit}.scope"
         return f"{_slice_path(slice_name or 'system.slice')}/{unit}"
     path = "/" + "/".join(part for part in cgroups_path.split("/") if part not in ("", "."))
     if path == "/":
@@ -88,12 +89,12 @@ class Cgroup:
     paths: tuple[str, ...]
 
     @classmethod
-    def of(cls, cgroups_path: str, container_id: str) -> Cgroup:
+    def of(cls, cgroups_path: str, name: str) -> Cgroup:
         """Where the container's group is on this host; nothing is made yet.
 
         A spec that asks for no group gets none where we may not make one (without root).
         """
-        relative = relative_path(cgroups_path, container_id)
+        relative = relative_path(cgroups_path, name)
         found = [item for item in hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
         return cls(tuple(item.mount_point + relative for item in found))
 

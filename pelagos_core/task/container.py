@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import zlib
 
 from pelagos_core import record
 from pelagos_core.api.types_pb2 import Mount as MountMessage
@@ -38,7 +39,7 @@ class Container:
         self._sink = sink
         self._lifecycle = Lifecycle(f"container {bundle.id!r}")
         self._process = InitProcess(bundle, backends)
-        self._cgroup = Cgroup.of(bundle.spec.cgroups_path, bundle.id)
+        self._cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
         self._owns_cgroup = False
         self._stdio: Stdio | None = None
         self._exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
@@ -147,13 +148,20 @@ class Container:
         status = await self._process.wait()
         if self.bundle.spec.namespace("pid") is None:
             self._cgroup.kill(signal.SIGKILL)  # nothing else ends what the guest has left running
-        assert self._stdio is not None
-        self._stdio.finish()
+        self._finish_streams()
         self.exit = status
         self._lifecycle.apply(Action.EXIT)
         log.info("container %r: ended with %d", self.id, status.code)
         self._sink.publish(events.task_exit(self.id, self.pid, status))
         self._exited.set_result(status)
+
+    def _finish_streams(self) -> None:
+        assert self._stdio is not None
+        try:
+            self._stdio.finish()
+        except OSError as error:  # no descriptor is left: the exit is told all the same
+            log.error("container %r: streams: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
+            self._stdio.close()
 
     def _make_cgroup(self) -> None:
         self._cgroup.check_unused()
@@ -179,6 +187,11 @@ class Container:
         # The record stays in the bundle, so that `delete` tries again.
         log.error("container %r: cgroup %s is still busy", self.id, self._cgroup.paths[0])
         return False
+
+
+def _group_name(bundle: Bundle) -> str:
+    """A group's name where the spec asks for none: ids are unique in one namespace only."""
+    return f"{bundle.id}-{zlib.crc32(bundle.path.encode()):08x}"
 
 
 def rootfs_mounts(messages: list[MountMessage]) -> tuple[Mount, ...]:

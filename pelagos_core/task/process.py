@@ -58,8 +58,8 @@ class InitProcess:
         excluded: tuple[Failure, ...] = ()
         while True:
             self._fork(plan, stdio, excluded)
-            forked(self.pid)
             try:
+                forked(self.pid)
                 await self._created()
             except BackendCrash as crash:
                 await self._abandon()
@@ -84,12 +84,15 @@ class InitProcess:
         self._close_control()
 
     def signal(self, signum: int) -> None:
-        """Deliver a signal by way of the backend. A process that is gone is no error."""
+        """Deliver a signal by way of the backend. A process that is gone is no error.
+
+        SIGKILL goes straight to the process: no backend can keep a container alive.
+        """
         try:
-            if self.backend is not None:
+            if self.backend is not None and signum != signal.SIGKILL:
                 self.backend.signal(self, signum)
             else:
-                self._killed = True
+                self._killed = self.backend is None
                 builtin_hooks.pelagos_signal(self, signum)
         except ProcessLookupError:
             pass
@@ -98,6 +101,7 @@ class InitProcess:
         """Wait for the end and reap. To be called once, after `create`."""
         assert self.backend is not None
         status = await self.backend.wait(self)
+        await self._ended()
         self._reaped()
         return status
 
@@ -115,10 +119,15 @@ class InitProcess:
             raise
         finally:
             theirs.close()
-        self.pid = pid
-        # Nobody else reaps, so the pid is still our child's.
-        self.pidfd = os.pidfd_open(pid)
-        self._control = ours
+        self.pid, self._control = pid, ours
+        try:
+            # Nobody else reaps, so the pid is still our child's.
+            self.pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptor is left: the child sees the end of `ours` and leaves
+            self._close_control()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
 
     def _chooser(
         self, excluded: tuple[Failure, ...]
@@ -176,6 +185,14 @@ class InitProcess:
         if asking:
             return BackendCrash(Failure(asking.backend, asking.hook, how))
         return Internal(f"{self._name}: the init process was lost: {how}")
+
+    async def _ended(self) -> None:
+        """See to it that the process has ended and is reaped, whatever its backend has told."""
+        try:
+            if os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG) is None:
+                await builtin_hooks.pelagos_wait(self)
+        except ChildProcessError:
+            pass  # the backend, or the built-in wait, has reaped it
 
     async def _abandon(self) -> None:
         """End and reap a process that will not become a container."""

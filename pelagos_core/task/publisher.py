@@ -100,6 +100,8 @@ class Publisher:
         except asyncio.TimeoutError:
             log.debug("event %s not sent: no answer in %g s", event.topic, SEND_SECONDS)
             return False
+        except Exception:
+            log.exception("event %s dropped", event.topic)  # the next ones must still get through
         return True
 
     def _request(self, event: Event) -> events_pb2.ForwardRequest:

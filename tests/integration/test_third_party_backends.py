@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from pelagos_core.api import types_pb2
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.environment import environment_with
@@ -119,6 +121,38 @@ async def test_a_workload_that_goes_wrong_is_the_containers_end_only(tmp_path, g
         assert said in err
         assert out == ("printed\n" if "printed" in workload else "")
         fifos.close()
+
+
+async def test_no_backend_can_keep_a_container_from_being_killed(tmp_path, guests):
+    deaf = GOOD + SPAWN.format("return lambda: time.sleep(1000) or 0")
+    deaf += "\n@hookimpl\ndef pelagos_signal(process, signum):\n    return True\n"
+    python = environment_with(tmp_path / "venv", deaf=deaf)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        await shim.create("c1", bundle)
+        await shim.start("c1")
+        await shim.kill("c1", 15)
+        assert (await shim.state("c1")).status == types_pb2.RUNNING
+        await shim.kill("c1", 9)
+        assert (await shim.wait("c1")).exit_status == 137
+
+
+async def test_an_exit_is_not_told_before_the_process_has_ended(tmp_path, guests):
+    hasty = GOOD + SPAWN.format("return lambda: os.write(1, b'done') and time.sleep(0.3) or 0")
+    hasty += (
+        "\nfrom pelagos_core.exit_status import ExitStatus\n"
+        "async def now():\n    return ExitStatus.now(5)\n"
+        "\n@hookimpl\ndef pelagos_wait(process):\n    return now()\n"
+    )
+    python = environment_with(tmp_path / "venv", hasty=hasty)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos) == 5
+        assert fifos.output()[0] == "done"
+        assert fifos.at_end()
+        fifos.close()
+        assert Path(f"/proc/{shim.pid}/task/{shim.pid}/children").read_text() == ""
 
 
 def test_the_command_lists_what_is_broken(tmp_path):
