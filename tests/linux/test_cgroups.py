@@ -87,7 +87,7 @@ def test_a_group_is_made_joined_emptied_and_removed(cgroup):
     _until(lambda: all(_holds(path, pid) for path in cgroup.paths))
     with pytest.raises(FailedPrecondition, match="in use by other processes"):
         cgroup.check_unused()
-    assert not cgroup.try_remove()
+    cgroup.try_remove()  # kills; the group may stay busy until its last process is reaped
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     _until(cgroup.try_remove)
     assert not any(os.path.exists(path) for path in cgroup.paths)

@@ -43,7 +43,8 @@ class Containerd:
 
     async def stop(self):
         await self._server.close(1)
-        os.unlink(self.path)
+        with contextlib.suppress(FileNotFoundError):  # Python 3.13 has removed it by itself
+            os.unlink(self.path)
 
     async def until(self, pids):
         for _ in range(2000):
