@@ -6,6 +6,7 @@ the same on every architecture; the constants are those of the kernel's uapi hea
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -55,6 +56,7 @@ PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_OPENAT2_RETRIES = 1000
 
 
 class _OpenHow(ctypes.Structure):
@@ -148,10 +150,18 @@ def pivot_root(new_root: str, put_old: str) -> None:
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """openat2(2); return a descriptor that is closed on exec."""
+    """openat2(2); return a descriptor that is closed on exec.
+
+    Below RESOLVE_IN_ROOT the kernel gives a path with `..` up (EAGAIN) when a rename or mount
+    anywhere on the machine came between, and asks to be called again. A neighbour that never
+    stops renaming can make it fail for good, so the attempts are counted.
+    """
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
-    size = ctypes.c_size_t(ctypes.sizeof(how))
-    return _syscall(_SYS_OPENAT2, path, ctypes.c_int(directory), path.encode(), ctypes.byref(how), size)
+    args = (ctypes.c_int(directory), path.encode(), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    for _ in range(_OPENAT2_RETRIES):
+        with contextlib.suppress(BlockingIOError):
+            return _syscall(_SYS_OPENAT2, path, *args)
+    return _syscall(_SYS_OPENAT2, path, *args)
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
