@@ -15,7 +15,8 @@ BARE = "import os, sys; print(*sys.modules)"
 LEAN = {"errno", "fcntl", "_socket", "_sha2", "_sha256", "time", "_signal"}
 PELAGOS = {
     "start": {"errors", "identifier", "shim", "shim.main", "shim.flags", "shim.start", "shim.address", "shim.group"},
-    "delete": {"errors", "identifier", "record", "shim", "shim.main", "shim.flags", "shim.delete"},
+    "delete": {"errors", "identifier", "record"}
+    | {f"shim{name}" for name in ("", ".main", ".flags", ".delete", ".address", ".group")},
     "-v": {"errors", "shim", "shim.main", "shim.flags"},
 }
 

@@ -11,7 +11,9 @@ import time
 
 from pelagos_core import record
 from pelagos_core.identifier import check_id
+from pelagos_core.shim.address import Lock, is_served, socket_path
 from pelagos_core.shim.flags import Flags
+from pelagos_core.shim.group import group_in
 
 KILLED = 137
 _SECONDS = 3.0  # containerd gives the whole program five
@@ -29,7 +31,18 @@ def delete(flags: Flags) -> bytes:
         _kill(pid, start_time)
     if _removed(cgroups):
         record.remove(bundle)
+    _remove_dead_socket(flags, bundle)
     return encode_response(processes[-1][0] if processes else 0, KILLED, time.time_ns())
+
+
+def _remove_dead_socket(flags: Flags, bundle: str) -> None:
+    """Remove the socket of the container's group if no daemon listens there any more."""
+    path = socket_path(flags.address, flags.namespace, group_in(bundle, flags.id))
+    if not os.path.exists(path):
+        return
+    with Lock(path):
+        if not is_served(path):
+            os.unlink(path)
 
 
 def _kill(pid: int, start_time: int) -> None:

@@ -6,6 +6,18 @@ ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
 MAX_CONFIG_BYTES = 16 << 20
 
 
+def group_in(bundle: str, container_id: str) -> str:
+    """The group of the container whose bundle directory this is.
+
+    A config.json that cannot be read counts as one without annotations.
+    """
+    try:
+        with open(f"{bundle}/config.json", "rb") as file:
+            return group_of(file.read(MAX_CONFIG_BYTES + 1), container_id)
+    except OSError:
+        return container_id
+
+
 def group_of(config: bytes, container_id: str) -> str:
     """The group of a container: an annotation's value, else the container's own id.
 

@@ -7,11 +7,10 @@ attempt to connect succeeds while the daemon's interpreter is still starting.
 import os
 import sys
 
-from pelagos_core.errors import InvalidArgument
 from pelagos_core.identifier import check_id
 from pelagos_core.shim.address import Lock, is_served, listen, socket_path
 from pelagos_core.shim.flags import Flags
-from pelagos_core.shim.group import MAX_CONFIG_BYTES, group_of
+from pelagos_core.shim.group import group_in
 
 LISTENER_FD = 3
 _DAEMON = "from pelagos_core.shim.daemon import main; main()"
@@ -24,7 +23,7 @@ def start(flags: Flags) -> bytes:
     """
     check_id(flags.id)
     check_id(flags.namespace, "namespace")
-    path = socket_path(flags.address, flags.namespace, group_of(_config(), flags.id))
+    path = socket_path(flags.address, flags.namespace, group_in(".", flags.id))
     with Lock(path):
         if not is_served(path):
             listener = listen(path)
@@ -36,16 +35,6 @@ def start(flags: Flags) -> bytes:
     address = f"unix://{path}".encode()
     _write_address(address)
     return address
-
-
-def _config() -> bytes:
-    try:
-        with open("config.json", "rb") as file:
-            return file.read(MAX_CONFIG_BYTES + 1)
-    except FileNotFoundError:
-        return b""  # Create reports it; the daemon is needed to do so
-    except IsADirectoryError:
-        raise InvalidArgument("config.json is a directory") from None
 
 
 def _write_address(address: bytes) -> None:

@@ -163,10 +163,12 @@ def test_what_cannot_run_is_told_in_one_line(containerd, rootfs, container, args
 def test_a_killed_shim_is_cleaned_up_after(containerd, rootfs, container):
     containerd.run(NAMES[0], rootfs, container, "/spin.wasm", flags=("-d",))
     pid = containerd.tasks()[container][0]
+    sockets = os.listdir(SHIM_SOCKETS)
     os.kill(_parent(pid), 9)
     _until(lambda: not os.path.exists(f"/proc/{pid}"))
     _until(lambda: container not in containerd.tasks())
     _until(lambda: not _cgroups(container))
+    _until(lambda: len(os.listdir(SHIM_SOCKETS)) == len(sockets) - 1)
     containerd.ctr("container", "rm", container, check=True)
 
 

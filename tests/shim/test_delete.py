@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
 from pelagos_core import record
 from pelagos_core.api.task_pb2 import DeleteResponse
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.shim import address
 from pelagos_core.shim.delete import delete, encode_response
 from pelagos_core.shim.flags import parse
 
@@ -86,3 +88,17 @@ def test_where_it_is_run_is_the_bundle(tmp_path, monkeypatch, sleeper):
     delete(parse(["-id", "c1", "delete"]))
     assert sleeper.wait(5) == -signal.SIGKILL
     assert os.listdir(tmp_path) == []
+
+
+def test_the_socket_of_a_dead_daemon_is_removed_and_a_living_ones_is_not(tmp_path, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="pelagos-") as directory:
+        monkeypatch.setenv("PELAGOS_SOCKET_DIR", directory)
+        words = ["-namespace", "ns", "-address", "/c.sock", "-id", "c1", "-bundle", str(tmp_path), "delete"]
+        path = address.socket_path("/c.sock", "ns", "c1")
+        with address.Lock(path):
+            listener = address.listen(path)
+        delete(parse(words))
+        assert address.is_served(path)
+        listener.close()
+        delete(parse(words))
+        assert os.listdir(directory) == []

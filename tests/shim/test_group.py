@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pelagos_core.shim.group import MAX_CONFIG_BYTES, group_of
+from pelagos_core.shim.group import MAX_CONFIG_BYTES, group_in, group_of
 
 POD = "io.kubernetes.cri.sandbox-id"
 GROUP = "io.containerd.runc.v2.group"
@@ -31,6 +31,15 @@ def test_an_annotation_names_the_group(annotations, group):
 @pytest.mark.parametrize("config", [b"", POD.encode(), b"[" * 100_000 + POD.encode(), b'"' + POD.encode() + b'"'])
 def test_a_malformed_config_is_the_containers_own_trouble(config):
     assert group_of(config, "c1") == "c1"
+
+
+def test_a_bundle_is_read_if_it_can_be(tmp_path):
+    assert group_in(str(tmp_path), "c1") == "c1"
+    (tmp_path / "config.json").write_text(json.dumps({"annotations": {POD: "pod"}}))
+    assert group_in(str(tmp_path), "c1") == "pod"
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").mkdir()
+    assert group_in(str(tmp_path), "c1") == "c1"
 
 
 def test_a_huge_config_is_not_read():

@@ -4,7 +4,7 @@ import pytest
 
 from pelagos_core import __version__
 from pelagos_core.api.introspection_pb2 import RuntimeInfo
-from tests.support.shim import flags, shim_command
+from tests.support.shim import shim_command
 
 
 def test_the_version_is_text_on_stdout(tmp_path):
@@ -43,10 +43,3 @@ def test_help_is_on_stdout(tmp_path):
     done = shim_command("-h", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"start|delete" in done.stdout
-
-
-def test_a_config_that_is_a_directory_fails_start_and_leaves_no_socket(tmp_path):
-    (tmp_path / "config.json").mkdir()
-    done = shim_command(*flags(tmp_path, "c1"), "start", cwd=tmp_path, env={"PELAGOS_SOCKET_DIR": "/tmp/pelagos-none"})
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert b"config.json is a directory" in done.stderr
