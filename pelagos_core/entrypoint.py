@@ -24,7 +24,7 @@ class Kind(enum.Enum):
     WAT = "WebAssembly text"
     ELF = "native program"
     SCRIPT = "script"
-    UNKNOWN = "unknown"
+    UNKNOWN = "file of unknown kind"
 
 
 def sniff(head: bytes) -> Kind:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pelagos_core.cli import launcher
-from pelagos_core.errors import AlreadyExists, NotFound
+from pelagos_core.errors import AlreadyExists, NotFound, PermissionDenied
 
 DEFAULT_BIN_DIR = "/usr/local/bin"
 RUNTIME_NAMES = ("io.containerd.pelagos.wasm.v1", "io.containerd.pelagos-wasm.v1")
@@ -43,7 +43,10 @@ def install(bin_dir: Path, force: bool, as_json: bool) -> None:
             raise AlreadyExists(f"file {str(path)!r} was not written by pelagos (--force replaces it)")
     text = launcher.source()
     for path in paths:
-        _write(path, text)
+        try:
+            _write(path, text)
+        except OSError as error:
+            raise PermissionDenied(f"directory {str(bin_dir)!r} cannot be written to: {error.strerror}") from None
     _tell(as_json, "installed", paths)
     if not as_json:
         click.echo(f"containerd runtime names: {' or '.join(RUNTIME_NAMES)}")

@@ -80,7 +80,6 @@ def run(
     except OSError as error:
         click.echo(f"pelagos: {error}", err=True)
         code = FAILED
-    sys.stdout.flush()
     sys.exit(code)
 
 

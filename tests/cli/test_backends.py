@@ -35,7 +35,7 @@ def test_what_nothing_can_run_is_explained_too(tmp_path):
     (tmp_path / "x").write_bytes(b"\x7fELF")
     done = pelagos("--explain", tmp_path / "x")
     assert done.returncode == 1
-    assert "native program is not WebAssembly" in done.stdout
+    assert "a native program is not WebAssembly" in done.stdout
     assert done.stdout.splitlines()[-1] == "chosen: none (no installed backend can run it)"
 
 

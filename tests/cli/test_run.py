@@ -110,6 +110,13 @@ def test_a_signal_to_the_command_is_the_guests(guests, signum, code):
         assert process.wait(10) == code
 
 
+def test_closed_streams_of_the_command_are_no_trouble(guests):
+    command = f"{sys.executable} -m pelagos_core run {{}} tool.wasm {{}} <&- >&- 2>&-"
+    for flags, what, code in (("", "args", 0), ("-i", "cat", 0), ("", "err", 0), ("", "exit 3", 3)):
+        done = subprocess.run(command.format(flags, what), shell=True, cwd=guests, timeout=60)
+        assert done.returncode == code, what
+
+
 def test_a_reader_that_leaves_ends_the_guest(guests):
     command = [sys.executable, "-m", "pelagos_core", "run", "tool.wasm", "out", "100000000"]
     with subprocess.Popen(command, cwd=guests, stdout=subprocess.PIPE) as process:
@@ -122,7 +129,7 @@ def test_a_reader_that_leaves_ends_the_guest(guests):
     ("words", "code", "message"),
     [
         (["nothing.wasm"], 127, "module 'nothing.wasm' does not exist"),
-        (["complete"], 126, "entry point '/complete' (unknown)"),
+        (["complete"], 126, "entry point '/complete' (file of unknown kind)"),
         (["unknown_import.wasm"], 126, "unknown import: nobody::has_this"),
         (["--backend", "none-such", "hello.wasm"], 127, "backend 'none-such' is not installed (installed: "),
         (["."], 2, "name the module in it"),

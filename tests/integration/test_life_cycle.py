@@ -316,7 +316,11 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
         (lambda bundle: change_config(bundle, root={"path": "nowhere"}), NotFound, "nowhere.* does not exist"),
         (lambda bundle: change_config(bundle, root={"path": "config.json"}), InvalidArgument, "not a directory"),
         (lambda bundle: (bundle / "rootfs/app.wasm").unlink(), NotFound, "'/app.wasm'"),
-        (lambda bundle: (bundle / "rootfs/app.wasm").write_bytes(b""), InvalidArgument, "'/app.wasm' .unknown."),
+        (
+            lambda bundle: (bundle / "rootfs/app.wasm").write_bytes(b""),
+            InvalidArgument,
+            "'/app.wasm' .file of unknown kind.",
+        ),
         (lambda bundle: (bundle / "rootfs/app.wasm").write_text("hi"), InvalidArgument, "is not WebAssembly"),
         (lambda bundle: _truncate(bundle / "rootfs/app.wasm"), InvalidArgument, "not valid WebAssembly"),
         (lambda bundle: _replace_by_directory(bundle / "rootfs/app.wasm"), InvalidArgument, "not a regular file"),

@@ -17,7 +17,7 @@ _CAN = {
 @hookimpl
 def pelagos_detect(entrypoint: Entrypoint) -> Detection:
     """Everything that is WebAssembly."""
-    return _CAN.get(entrypoint.kind) or Detection.cannot(f"{entrypoint.kind.value} is not WebAssembly")
+    return _CAN.get(entrypoint.kind) or Detection.cannot(f"a {entrypoint.kind.value} is not WebAssembly")
 
 
 @hookimpl
