@@ -6,6 +6,7 @@ answers nonsense) is put on record under its name, and the others go on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -93,19 +94,23 @@ class Backend:
             self._hooks.pelagos_signal(process=process, signum=signum)
         except (OSError, PelagosError):
             raise
-        except Exception as error:
+        # SystemExit too: it would end the daemon, and with it every container of the pod.
+        except BaseException as error:
             raise Internal(f"backend {self.name!r}: signal: {_described(error)}") from error
 
-    async def wait(self, process: RunningProcess) -> ExitStatus:
-        """The process' exit status, in the daemon. A broken `wait` is replaced by ours."""
+    async def wait(self, process: RunningProcess) -> ExitStatus | None:
+        """The process' exit status, in the daemon; None if the hook fails or tells nonsense."""
         try:
             status: object = await self._waiting(process)
-            if isinstance(status, ExitStatus):
-                return status
-            log.warning("backend %r: wait gave %r, not an ExitStatus", self.name, status)
-        except Exception:
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # SystemExit too, as for `signal`
             log.exception("backend %r: wait", self.name)
-        return await builtin_hooks.pelagos_wait(process)
+            return None
+        if isinstance(status, ExitStatus):
+            return status
+        log.warning("backend %r: wait gave %r, not an ExitStatus", self.name, status)
+        return None
 
     def _waiting(self, process: RunningProcess) -> Awaitable[ExitStatus]:
         return self._hooks.pelagos_wait(process=process)  # type: ignore[no-any-return]  # pluggy calls are untyped

@@ -26,6 +26,7 @@ def pelagos_signal(process: RunningProcess, signum: int) -> bool:
     if signum in _IGNORED:
         return True
     if signum not in _PASSED_ON:
+        # The first one counts: it is what has ended the guest.
         process.termination_signal = process.termination_signal or signum
         signum = signal.SIGKILL
     signal.pidfd_send_signal(process.pidfd, signum)
@@ -38,8 +39,18 @@ def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus]:
     return _reap(process)
 
 
+def is_deadly(signum: int) -> bool:
+    """Whether the built-in `signal` ends a guest for this signal."""
+    return signum not in _IGNORED and (signum == signal.SIGKILL or signum not in _PASSED_ON)
+
+
 async def _reap(process: RunningProcess) -> ExitStatus:
     await readable(process.pidfd)
+    return reap(process)
+
+
+def reap(process: RunningProcess) -> ExitStatus:
+    """Reap a process that has ended. Raises ChildProcessError if somebody has done so already."""
     result = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
     assert result is not None  # without WNOHANG waitid always has a result
     status = ExitStatus.from_waitid(result)

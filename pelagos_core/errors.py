@@ -127,16 +127,17 @@ def to_status(error: BaseException) -> "tuple[int, str]":
     """Turn any exception into a ttrpc status: (code, message).
 
     An exception that is neither ours nor an OSError is a bug; its message names
-    its type so that a report is of use.
+    its type so that a report is of use. The message can be encoded: a file name that is
+    not UTF-8 has lone surrogates, and protobuf refuses them.
     """
+    text = str(error) if isinstance(error, PelagosError | OSError) else f"{type(error).__name__}: {error}"
+    return _code_of(error), text.encode("utf-8", "replace").decode()
+
+
+def _code_of(error: BaseException) -> int:
     if isinstance(error, PelagosError):
-        return error.code, str(error)
-    for kind, code in _BY_OSERROR:
-        if isinstance(error, kind):
-            return code, str(error)
-    if isinstance(error, OSError):
-        return Code.INTERNAL, str(error)
-    return Code.INTERNAL, f"{type(error).__name__}: {error}"
+        return error.code
+    return next((code for kind, code in _BY_OSERROR if isinstance(error, kind)), Code.INTERNAL)
 
 
 def from_status(code: int, message: str) -> PelagosError:

@@ -6,21 +6,35 @@ import os
 import time
 from dataclasses import dataclass
 
+MAX_CODE = 255
+
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
     """An exit code (0-255, or 128+n for death by signal n) and when it was seen.
 
-    `exited_at` is in nanoseconds since the epoch, UTC.
+    `exited_at` is in nanoseconds since the epoch, UTC. Raises ValueError for what a process
+    cannot end with, such as the negative numbers of `subprocess`.
     """
 
     code: int
     exited_at: int
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.code, int) and 0 <= self.code <= MAX_CODE):
+            raise ValueError(f"exit code {self.code!r} is not a number from 0 to {MAX_CODE}")
+        if not (isinstance(self.exited_at, int) and 0 <= self.exited_at < 1 << 63):
+            raise ValueError(f"exit time {self.exited_at!r} is not a number of nanoseconds")
+
     @classmethod
     def now(cls, code: int) -> ExitStatus:
         """An exit with `code` that is seen at this moment."""
         return cls(code, time.time_ns())
+
+    @classmethod
+    def unknown(cls) -> ExitStatus:
+        """An end of which nobody can tell how: 255, as containerd has it."""
+        return cls.now(MAX_CODE)
 
     @classmethod
     def from_waitid(cls, result: os.waitid_result) -> ExitStatus:

@@ -136,6 +136,9 @@ def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus] | None:
     In the shim's daemon, on its event loop; must not block. The built-in one reaps the
     process by its pidfd and tells its exit code, or 128+n for death by signal n.
 
+    A hook that fails, or has no answer two seconds after the end, is replaced by the built-in
+    one, if it has left the process to be reaped.
+
     :param process: the process.
     :return: an awaitable of its exit status, or None to leave it to the built-in one.
     """

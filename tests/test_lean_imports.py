@@ -14,10 +14,20 @@ from pelagos_core.cli import launcher
 BARE = "import os, sys; print(*sys.modules)"
 LEAN = {"errno", "fcntl", "_socket", "_sha2", "_sha256", "time", "_signal"}
 PELAGOS = {
-    "start": {"errors", "identifier", "shim", "shim.main", "shim.flags", "shim.start", "shim.address", "shim.group"},
-    "delete": {"errors", "identifier", "record"}
+    "start": {
+        "errors",
+        "standard_streams",
+        "identifier",
+        "shim",
+        "shim.main",
+        "shim.flags",
+        "shim.start",
+        "shim.address",
+        "shim.group",
+    },
+    "delete": {"errors", "standard_streams", "identifier", "record"}
     | {f"shim{name}" for name in ("", ".main", ".flags", ".delete", ".address", ".group")},
-    "-v": {"errors", "shim", "shim.main", "shim.flags"},
+    "-v": {"errors", "standard_streams", "shim", "shim.main", "shim.flags"},
 }
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 import click
 
-from pelagos_core import __version__
+from pelagos_core import __version__, standard_streams
 from pelagos_core.errors import PelagosError
 
 # Imported when asked for: `pelagos run` must not pay for the others.
@@ -43,7 +42,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `pelagos` script. An error is one line on stderr and exit code 1."""
-    _open_standard_streams()
+    standard_streams.open_closed()
     try:
         cli(prog_name="pelagos")
     except PelagosError as error:
@@ -52,15 +51,3 @@ def main() -> None:
     except OSError as error:
         click.echo(f"pelagos: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
         sys.exit(1)
-
-
-def _open_standard_streams() -> None:
-    """Put /dev/null where a standard stream was closed (`pelagos run x.wasm >&-`).
-
-    Else the next file that is opened would get its number, and the guest's output.
-    """
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # open(2) takes the lowest number that is free

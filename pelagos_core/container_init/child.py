@@ -6,6 +6,8 @@ daemon's: every descriptor but its own is closed first.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gc
 import os
 import signal
@@ -74,9 +76,7 @@ def _keep_descriptors(order: Order) -> None:
     """Move our own descriptors to 3-6 and close all others: a fork ignores O_CLOEXEC."""
     wanted = (order.control.fileno(), *order.stdio)
     # Duplicate above the targets first, so that none is overwritten before it is copied.
-    copies = [os.dup(fd) for fd in wanted]
-    while any(fd <= _FIRST_FREE for fd in copies):
-        copies = [os.dup(fd) if fd <= _FIRST_FREE else fd for fd in copies]
+    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE) for fd in wanted]
     for copy, target in zip(copies, (_CONTROL, *_STDIO), strict=True):
         os.dup2(copy, target, inheritable=False)
     syscalls.close_range(_FIRST_FREE)
@@ -152,10 +152,16 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
     except BaseException as error:  # noqa: BLE001 (whatever the engine raises is the guest's end)
-        os.write(2, f"pelagos: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+        _say(f"{type(error).__name__}: {error}")
         return TRAP
     if not isinstance(code, int):
-        os.write(2, f"pelagos: the backend's workload returned {code!r}, not an exit code\n".encode())
+        _say(f"the backend's workload returned {code!r}, not an exit code")
         return TRAP
-    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
     return code & 0xFF
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a full or closed stderr does not change how it ended
+        os.write(2, f"pelagos: {text}\n".encode("utf-8", "replace"))

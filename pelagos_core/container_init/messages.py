@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pelagos_core.errors import Internal
 
 MAX_BYTES = 64 << 10
-MAX_REASON = 8 << 10
+MAX_REASON = 4 << 10  # characters; in JSON each is 6 bytes at the most
 GO = b"go"
 
 
@@ -48,7 +48,7 @@ def encode(message: Message) -> bytes:
     """The message as one datagram; a long text is cut."""
     fields = [getattr(message, name) for name in message.__slots__]
     fields = [field[:MAX_REASON] if isinstance(field, str) else field for field in fields]
-    return json.dumps([type(message).__name__, *fields]).encode("ascii")
+    return json.dumps([type(message).__name__, *fields], ensure_ascii=False).encode("utf-8", "replace")
 
 
 def decode(datagram: bytes) -> Message:

@@ -8,6 +8,7 @@ open_tree(2), mount_setattr(2), OCI runtime spec "Mounts".
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 
 from pelagos_core.errors import InvalidArgument, PelagosError, from_status, to_status
@@ -15,13 +16,15 @@ from pelagos_core.linux import syscalls
 from pelagos_core.spec import Mount
 
 ATTR_RDONLY = 0x01
+ATTR_NODEV = 0x04
 _ATTR_ATIME = 0x70
+_MAX_DATA = 4095  # mount(2) takes one page with its final NUL, and cuts the rest off in silence
 
 # word -> (MS_ flag of mount(2), MOUNT_ATTR_ flag of mount_setattr(2))
 _SET = {
     "ro": (1, ATTR_RDONLY),
     "nosuid": (2, 0x02),
-    "nodev": (4, 0x04),
+    "nodev": (4, ATTR_NODEV),
     "noexec": (8, 0x08),
     "sync": (16, 0),
     "mand": (64, 0),
@@ -117,7 +120,7 @@ def attach(mount: Mount, target: int) -> None:
 def is_file(source: str) -> bool:
     """Whether a bind's source is something else than a directory. Raises InvalidArgument."""
     try:
-        return not os.path.isdir(source) if os.stat(source) else False
+        return not stat.S_ISDIR(os.stat(source).st_mode)
     except OSError as error:
         raise InvalidArgument(f"mount source {source!r}: {error.strerror}") from None
 
@@ -140,7 +143,32 @@ def _attach_file_system(mount: Mount, options: MountOptions, target: int) -> Non
     # mount(2) has no form with a target descriptor; its link in /proc is as good, since
     # the host's /proc is still in reach before the root is changed.
     source = mount.source or mount.type
-    syscalls.mount(source, f"/proc/self/fd/{target}", mount.type, options.flags, options.data)
+    directory, data = "/", options.data
+    if mount.type == "overlay" and len(data.encode()) > _MAX_DATA:
+        directory, data = _with_relative_layers(data)
+    if len(data.encode()) > _MAX_DATA:
+        raise InvalidArgument(f"mount of {source!r} on {mount.destination!r}: options of over {_MAX_DATA} bytes")
+    os.chdir(directory)
+    try:
+        syscalls.mount(source, f"/proc/self/fd/{target}", mount.type, options.flags, data)
+    finally:
+        os.chdir("/")
+
+
+def _with_relative_layers(data: str) -> tuple[str, str]:
+    """Shorten an overlay's options: (a directory, options whose lower layers are relative to it).
+
+    An image of many layers has more text than mount(2) takes. The options come back as
+    they are if a layer's path is relative or holds an escaped character.
+    """
+    words = data.split(",")
+    lower = next((word for word in words if word.startswith("lowerdir=")), "")
+    layers = lower.removeprefix("lowerdir=").split(":")
+    if "\\" in data or not all(layer.startswith("/") for layer in layers):
+        return "/", data
+    directory = os.path.commonpath(layers)
+    relative = ":".join(os.path.relpath(layer, directory) for layer in layers)
+    return directory, ",".join(f"lowerdir={relative}" if word == lower else word for word in words)
 
 
 def _named(mount: Mount, error: OSError) -> PelagosError:

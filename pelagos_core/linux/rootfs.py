@@ -7,6 +7,7 @@ init process, as root, in a mount namespace of its own.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import posixpath
@@ -41,6 +42,8 @@ class Root:
 
         pivot_root(2) wants the new root to be a mount point. The directory is opened here and
         not before: a descriptor from another mount namespace cannot be mounted on.
+        A device node that the image brings opens no device: a Wasm guest has no other guard
+        against the host's disks.
         """
         self.fd = self._open_directory()
         for layer in layers or (Mount("/", "bind", self.path, ("rbind",)),):
@@ -52,6 +55,7 @@ class Root:
             # The descriptor of before still shows what the mount has covered.
             os.close(self.fd)
             self.fd = self._open_directory()
+        syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, mounts.ATTR_NODEV, 0, 0)
 
     def open(self, path: str, flags: int) -> int:
         """Open a path as the container would resolve it. Raises OSError."""
@@ -76,9 +80,14 @@ class Root:
         raise InvalidArgument(f"entry point {path!r}: not a regular file")
 
     def mount(self, mount: Mount) -> None:
-        """Put a mount of the spec on its destination, which is made if it is missing."""
+        """Put a mount of the spec on its destination, which is made if it is missing.
+
+        Devices in a mounted directory cannot be opened; a device that is mounted itself can.
+        """
         bind = mount.type == "bind" or mounts.parse_options(mount.options).bind
         as_file = bind and mounts.is_file(mount.source)
+        if not as_file:
+            mount = dataclasses.replace(mount, options=(*mount.options, "nodev"))
         target = self._mount_point(mount.destination, as_file=as_file)
         try:
             mounts.attach(mount, target)

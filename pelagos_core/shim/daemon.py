@@ -59,6 +59,7 @@ class Daemon:
         """
         if self._stopping.is_set():
             return
+        self._service.refuse()
         with contextlib.suppress(OSError), Lock(self._flags.socket):
             if _identity(self._flags.socket) == self._socket:
                 os.unlink(self._flags.socket)

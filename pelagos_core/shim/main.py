@@ -6,7 +6,7 @@ Imports stay inside the branches: `start` and `delete` are on containerd's criti
 import os
 import sys
 
-from pelagos_core import __version__
+from pelagos_core import __version__, standard_streams
 from pelagos_core.errors import PelagosError
 from pelagos_core.shim import flags as command_line
 
@@ -18,6 +18,7 @@ def main() -> None:
 
     Exit codes: 0, 1 for a failure (its one line on stderr), 2 for a bad command line.
     """
+    standard_streams.open_closed()
     program = os.path.basename(sys.argv[0])
     try:
         flags = command_line.parse(sys.argv[1:])

@@ -56,6 +56,11 @@ class Container:
         return self._lifecycle.status
 
     @property
+    def cgroup(self) -> Cgroup:
+        """Its control group."""
+        return self._cgroup
+
+    @property
     def pid(self) -> int:
         """The init process' id; kept after its end, 0 before there is one."""
         return self._process.pid
@@ -74,6 +79,8 @@ class Container:
             self._stdio.forked()
         except BaseException:
             self._lifecycle.apply(Action.EXIT)
+            self._exited.set_exception(NotFound(f"container {self.id!r} was never created"))
+            self._exited.exception()  # nobody need wait: asyncio is not to complain about that
             await self._clean_up()
             raise
         self._lifecycle.apply(Action.CREATED)
@@ -146,14 +153,22 @@ class Container:
     async def _watch(self) -> None:
         """See the init process to its end, and tell everybody in the promised order."""
         status = await self._process.wait()
-        if self.bundle.spec.namespace("pid") is None:
-            self._cgroup.kill(signal.SIGKILL)  # nothing else ends what the guest has left running
+        self._end_the_rest()
         self._finish_streams()
         self.exit = status
         self._lifecycle.apply(Action.EXIT)
         log.info("container %r: ended with %d", self.id, status.code)
         self._sink.publish(events.task_exit(self.id, self.pid, status))
         self._exited.set_result(status)
+
+    def _end_the_rest(self) -> None:
+        """End what the guest has left running, unless a pid namespace of its own has done so."""
+        namespace = self.bundle.spec.namespace("pid")
+        if namespace is None or namespace.path:
+            try:
+                self._cgroup.kill(signal.SIGKILL)
+            except OSError as error:
+                log.error("container %r: cgroup: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
 
     def _finish_streams(self) -> None:
         assert self._stdio is not None
@@ -174,10 +189,18 @@ class Container:
         record.add_process(self.bundle.path, pid)
 
     async def _clean_up(self) -> None:
+        """Leave nothing behind. What fails is logged, and left to the `delete` command.
+
+        The container is gone all the same: an error here would leave one that nobody can
+        delete, and a daemon that never ends.
+        """
         if self._stdio:
             self._stdio.close()
-        if self._owns_cgroup and await self._removed_cgroup():
-            record.remove(self.bundle.path)
+        try:
+            if self._owns_cgroup and await self._removed_cgroup():
+                record.remove(self.bundle.path)
+        except OSError as error:
+            log.error("container %r: cannot clean up: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
 
     async def _removed_cgroup(self) -> bool:
         for seconds in _CGROUP_RETRY_SECONDS:

@@ -23,6 +23,7 @@ from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
 _DETECT_GRACE_SECONDS = DETECT_SECONDS + 2.0
+_TELL_SECONDS = 2.0  # for a backend to tell how its process ended, once it has
 
 
 class BackendCrash(Exception):
@@ -92,18 +93,26 @@ class InitProcess:
             if self.backend is not None and signum != signal.SIGKILL:
                 self.backend.signal(self, signum)
             else:
-                self._killed = self.backend is None
+                self._killed = self._killed or (self.backend is None and builtin_hooks.is_deadly(signum))
                 builtin_hooks.pelagos_signal(self, signum)
         except ProcessLookupError:
             pass
 
     async def wait(self) -> ExitStatus:
-        """Wait for the end and reap. To be called once, after `create`."""
+        """Wait for the end and reap. To be called once, after `create`.
+
+        The backend tells how it ended; that it ended is the kernel's to say, so a backend
+        that fails, tells nonsense or never answers costs no more than its own answer.
+        """
         assert self.backend is not None
-        status = await self.backend.wait(self)
+        told = asyncio.ensure_future(self.backend.wait(self))
         await self._ended()
+        await asyncio.wait({told}, timeout=_TELL_SECONDS)
+        seen = self._reap()
+        told.cancel()
+        answer = None if not told.done() or told.cancelled() else told.result()
         self._reaped()
-        return status
+        return answer or seen or ExitStatus.unknown()
 
     def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -187,12 +196,18 @@ class InitProcess:
         return Internal(f"{self._name}: the init process was lost: {how}")
 
     async def _ended(self) -> None:
-        """See to it that the process has ended and is reaped, whatever its backend has told."""
+        """Return once the process has ended."""
+        pidfd = os.dup(self.pidfd)  # an event loop has one callback for each descriptor
         try:
-            if os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG) is None:
-                await builtin_hooks.pelagos_wait(self)
+            await builtin_hooks.readable(pidfd)
+        finally:
+            os.close(pidfd)
+
+    def _reap(self) -> ExitStatus | None:
+        try:
+            return builtin_hooks.reap(self)
         except ChildProcessError:
-            pass  # the backend, or the built-in wait, has reaped it
+            return None  # the backend, or the built-in wait, has reaped it
 
     async def _abandon(self) -> None:
         """End and reap a process that will not become a container."""

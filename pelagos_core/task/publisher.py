@@ -19,7 +19,6 @@ from pelagos_core.ttrpc.service import Service
 log = logging.getLogger(__name__)
 
 MAX_QUEUE = 2048
-SEND_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
 EVENTS = Service(
     "containerd.services.events.ttrpc.v1.Events",
@@ -90,15 +89,14 @@ class Publisher:
             if self._client is None or self._client.closed:
                 # By path each time: a restarted containerd has made a new socket there.
                 self._client = await Client.connect(self._address, EVENTS)
-            await self._client.call("Forward", self._request(event), timeout=SEND_SECONDS)
+            # No time limit: a slow containerd would be sent the event once more on the same
+            # connection. One that is gone ends the connection.
+            await self._client.call("Forward", self._request(event))
         except PelagosError as error:
             if error.code == Code.INVALID_ARGUMENT:
                 log.error("event %s refused by containerd: %s", event.topic, error)  # noqa: TRY400 (no trace wanted)
                 return True
             log.debug("event %s not sent: %s", event.topic, error)
-            return False
-        except asyncio.TimeoutError:
-            log.debug("event %s not sent: no answer in %g s", event.topic, SEND_SECONDS)
             return False
         except Exception:
             log.exception("event %s dropped", event.topic)  # the next ones must still get through

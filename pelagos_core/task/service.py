@@ -17,7 +17,7 @@ from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.backends import Backends
 from pelagos_core.bundle import Bundle
-from pelagos_core.errors import AlreadyExists, NotFound, Unimplemented
+from pelagos_core.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable, Unimplemented
 from pelagos_core.identifier import check_id
 from pelagos_core.task import events
 from pelagos_core.task.container import Container, rootfs_mounts
@@ -50,6 +50,7 @@ class TaskService:
         self._sink = sink
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
+        self._ending = False
 
     @property
     def idle(self) -> bool:
@@ -61,10 +62,18 @@ class TaskService:
         descriptor = api.DESCRIPTOR.services_by_name["Task"]
         return [Service(name, descriptor, self) for name in NAMES]
 
+    def refuse(self) -> None:
+        """Take no new container: the daemon is about to leave."""
+        self._ending = True
+
     async def end(self) -> None:
         """Kill and remove every container: the daemon is told to stop."""
+        self.refuse()
         for container in list(self._containers.values()):
-            await container.end()
+            try:
+                await container.end()
+            except Exception:
+                log.exception("container %r", container.id)
 
     async def create(self, request: api.CreateTaskRequest) -> api.CreateTaskResponse:
         """Create: up to a loaded workload that waits for Start."""
@@ -115,8 +124,11 @@ class TaskService:
     async def delete(self, request: api.DeleteRequest) -> api.DeleteResponse:
         """Delete: an ended container, or one that was never started."""
         container = self._find(request.id, request.exec_id)
-        status = await container.delete()
-        self._containers.pop(container.id, None)
+        try:
+            status = await container.delete()
+        finally:
+            if container.status is Status.DELETED:
+                self._containers.pop(container.id, None)
         return api.DeleteResponse(
             pid=container.pid, exit_status=status.code, exited_at=events.timestamp(status.exited_at)
         )
@@ -148,6 +160,8 @@ class TaskService:
 
     def _new_container(self, request: api.CreateTaskRequest) -> Container:
         check_id(request.id)
+        if self._ending:
+            raise Unavailable(f"container {request.id!r}: this shim is shutting down")
         if request.id in self._containers:
             raise AlreadyExists(f"container {request.id!r} already exists")
         if request.checkpoint:
@@ -156,11 +170,17 @@ class TaskService:
         if request.terminal or bundle.spec.process.terminal:
             raise Unimplemented(f"container {request.id!r}: terminals are not supported")
         paths = StdioPaths(request.stdin, request.stdout, request.stderr)
-        return Container(bundle, self._backends, paths, self._sink)
+        container = Container(bundle, self._backends, paths, self._sink)
+        # In the first moments of a container its group looks as empty as a free one.
+        for other in self._containers.values():
+            if set(other.cgroup.paths) & set(container.cgroup.paths):
+                raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
+        return container
 
     def _find(self, container_id: str, exec_id: str = "") -> Container:
         container = self._containers.get(container_id)
-        if container is None:
+        # One that is being cleaned up is there for Create only: its id is not free yet.
+        if container is None or container.status is Status.DELETED:
             raise NotFound(f"container {container_id!r} does not exist")
         if exec_id:
             raise NotFound(f"container {container_id!r} has no process {exec_id!r}")

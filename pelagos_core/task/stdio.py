@@ -46,7 +46,7 @@ class Stdio:
         try:
             opened.append(self._open_stdin(paths.stdin))
             # containerd's convention: with a file URI both streams go to stdout's path.
-            shared = paths.stdout if urlsplit(paths.stdout).scheme == "file" and paths.stderr else paths.stderr
+            shared = paths.stdout if paths.stdout.startswith("file:") and paths.stderr else paths.stderr
             opened.append(self._open_output("stdout", paths.stdout))
             opened.append(self._open_output("stderr", shared))
         except BaseException:
@@ -88,24 +88,28 @@ class Stdio:
     def _open_stdin(self, path: str) -> int:
         if not path:
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        # O_NONBLOCK: a blocking open would wait for the client's end.
-        fd = _open("stdin", path, os.O_RDONLY | os.O_NONBLOCK)
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            # Until CloseIO the daemon is a writer too. Else a client that detaches, or has
-            # not come yet, would be an end of file.
-            self._stdin_writer = _reopen(fd, os.O_WRONLY | os.O_NONBLOCK)
+        fd = _open("stdin", _checked("stdin", path, path), os.O_RDONLY)
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                # Until CloseIO the daemon is a writer too. Else a client that detaches, or
+                # has not come yet, would be an end of file.
+                self._stdin_writer = _reopen(fd, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            os.close(fd)
+            raise
         return _blocking(fd)
 
     def _open_output(self, name: str, uri: str) -> int:
         if not uri:
             return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         path = _path(name, uri)
+        flags = os.O_WRONLY | os.O_APPEND
         if uri != path:
             _make_parent(name, path)
-            return _open(name, path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        if not stat.S_ISFIFO(_mode(name, path)):
-            return _open(name, path, os.O_WRONLY | os.O_APPEND)
-        reader = _open(name, path, os.O_RDONLY | os.O_NONBLOCK)
+            flags |= os.O_CREAT
+        if not _is_fifo(path):
+            return _blocking(_open(name, path, flags))
+        reader = _open(name, path, os.O_RDONLY)
         self._outputs.append(_Output(reader))
         return _blocking(_reopen(reader, os.O_WRONLY | os.O_NONBLOCK))
 
@@ -154,13 +158,22 @@ class _Output:
 
 def _path(name: str, uri: str) -> str:
     if uri.startswith("/"):
-        return uri
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and parts.path.startswith("/"):
-        return unquote(parts.path)
+        return _checked(name, uri, uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidArgument(f"{name} {uri!r}: {error}") from None
     if parts.scheme and parts.scheme != "file":
         raise Unimplemented(f"{name} {uri!r}: {parts.scheme}:// is not supported")
-    raise InvalidArgument(f"{name} {uri!r}: neither an absolute path nor a file URI")
+    return _checked(name, uri, unquote(parts.path) if parts.scheme else "")
+
+
+def _checked(name: str, uri: str, path: str) -> str:
+    if not path.startswith("/"):
+        raise InvalidArgument(f"{name} {uri!r}: neither an absolute path nor a file URI")
+    if "\0" in path:
+        raise InvalidArgument(f"{name} {uri!r}: holds a NUL byte")
+    return path
 
 
 def _make_parent(name: str, path: str) -> None:
@@ -170,18 +183,17 @@ def _make_parent(name: str, path: str) -> None:
         raise _named(name, path, error) from None
 
 
-def _mode(name: str, path: str) -> int:
+def _is_fifo(path: str) -> bool:
     try:
-        return os.stat(path).st_mode
-    except OSError as error:
-        raise _named(name, path, error) from None
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False  # opening it tells the reason
 
 
 def _open(name: str, path: str, flags: int) -> int:
-    if not path.startswith("/"):
-        raise InvalidArgument(f"{name} {path!r}: not an absolute path")
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o644)
+        # O_NONBLOCK: opening a FIFO would wait for the other end, and with it all containers.
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise _named(name, path, error) from None
     mode = os.fstat(fd).st_mode

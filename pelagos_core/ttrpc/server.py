@@ -32,6 +32,7 @@ from pelagos_core.ttrpc.service import Service
 
 log = logging.getLogger(__name__)
 
+BACKLOG = 512  # connections that wait to be accepted
 MAX_REQUESTS = 1024  # at a time on one connection; containerd has one Wait and a few more
 _UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
@@ -52,7 +53,7 @@ class Server:
     async def start(self, listener: socket.socket) -> None:
         """Begin to accept on `listener`, which is bound and listening already."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener)
+        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener, backlog=BACKLOG)
 
     def stop_accepting(self) -> None:
         """Close the listener; connections that are open go on."""

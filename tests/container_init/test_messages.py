@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pelagos_core.container_init.messages import MAX_BYTES, MAX_REASON, Asking, Created, Failed, decode, encode
 from pelagos_core.errors import Internal
 
-MESSAGES = [Asking("wasm", "detect"), Created("wasm", "core module"), Failed(3, "no\nsuch \ud800 ä")]
+MESSAGES = [Asking("wasm", "detect"), Created("wasm", "core module"), Failed(3, "no\nsuch \0 ä")]
 
 
 @pytest.mark.parametrize("message", MESSAGES)
@@ -15,10 +15,15 @@ def test_a_message_survives_the_way(message):
     assert decode(encode(message)) == message
 
 
-def test_a_long_reason_is_cut_to_fit():
-    data = encode(Failed(3, "ä" * 100_000))
+@pytest.mark.parametrize("character", ["ä", "\0", "\U0001f980"])
+def test_long_texts_are_cut_to_fit(character):
+    data = encode(Created(character * 100_000, character * 100_000))
     assert len(data) < MAX_BYTES
-    assert len(decode(data).message) == MAX_REASON
+    assert len(decode(data).reason) == MAX_REASON
+
+
+def test_what_cannot_be_encoded_is_replaced():
+    assert decode(encode(Failed(3, "no \udcff"))) == Failed(3, "no ?")
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,46 @@ async def test_a_kill_ends_a_long_compilation_and_everything_else_answers_meanwh
         assert shim.events.of("c1") == []
 
 
+async def test_a_wait_during_a_create_that_fails_is_answered(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "greet.wasm")
+    async with running_shim(tmp_path) as shim:
+        creating = asyncio.ensure_future(shim.create("c1", bundle))
+        await _until(lambda: _children(shim.pid))
+        waiting = asyncio.ensure_future(shim.wait("c1"))
+        await shim.kill("c1", 9)
+        with pytest.raises(NotFound, match="container 'c1' was never created"):
+            await asyncio.wait_for(waiting, 5)
+        with pytest.raises(Cancelled):
+            await creating
+
+
+async def test_a_bundle_that_cannot_be_cleaned_is_deleted_all_the_same(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path) as shim:
+        await shim.create("c1", bundle)
+        await shim.kill("c1", 9)
+        await shim.wait("c1")
+        subprocess.run(["mount", "--bind", "-o", "ro", bundle, bundle], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", bundle], check=True)
+        try:
+            assert (await shim.delete("c1")).exit_status == 137
+        finally:
+            subprocess.run(["umount", bundle], check=True)
+        assert await shim.run("c1", bundle) == 0
+
+
+async def test_two_containers_cannot_share_a_cgroup(tmp_path, guests):
+    async with running_shim(tmp_path) as shim:
+        for name in ("c1", "c2"):
+            change_config(
+                make_bundle(tmp_path / name, module=guests / "hello.wasm"), linux={"cgroupsPath": "/pelagos/same"}
+            )
+        await shim.create("c1", tmp_path / "c1")
+        with pytest.raises(FailedPrecondition, match="in use by container 'c1'"):
+            await shim.create("c2", tmp_path / "c2")
+        await shim.delete("c1")
+
+
 @pytest.mark.slow
 async def test_exits_that_race_with_start_and_kill_are_told_once_and_in_order(tmp_path, guests):
     async with running_shim(tmp_path) as shim:

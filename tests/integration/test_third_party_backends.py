@@ -162,3 +162,30 @@ def test_the_command_lists_what_is_broken(tmp_path):
     assert "wasmtime" in done.stdout
     assert "backend 'import_raises' failed in import: ImportError: no such engine" in done.stderr
     assert os.path.exists(python)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "def pelagos_wait(process):\n    sys.exit(3)",
+        "async def pelagos_wait(process):\n    import pelagos_core.exit_status as e\n    return e.ExitStatus.now(-9)",
+        "async def pelagos_wait(process):\n    import asyncio\n    await asyncio.sleep(1000)",
+        "async def pelagos_wait(process):\n    import asyncio\n    raise asyncio.CancelledError",
+    ],
+)
+async def test_a_wait_that_goes_wrong_or_never_ends_is_replaced(tmp_path, guests, wait):
+    odd = GOOD + SPAWN.format("return lambda: 7") + f"\n@hookimpl\n{wait}\n"
+    python = environment_with(tmp_path / "venv", odd=odd)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        assert await shim.run("c1", bundle) == 7
+
+
+async def test_an_error_text_that_is_not_utf8_still_reaches_the_client(tmp_path, guests):
+    python = environment_with(
+        tmp_path / "venv", bad=GOOD + SPAWN.format("raise ValueError(os.fsdecode(b'a' + bytes([255])))")
+    )
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        with pytest.raises(InvalidArgument, match=r"backend 'bad': ValueError: a\?"):
+            await shim.create("c1", bundle)

@@ -76,11 +76,46 @@ def test_a_magic_link_is_refused(image):
         inside(image, use)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.mknod(path, stat.S_IFCHR, os.makedev(1, 3))])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_only_a_regular_file_is_an_entry_point(image, make):
     make(image / "odd")
     with pytest.raises(InvalidArgument, match="'/odd': not a regular file"):
         inside(image, lambda root: read(root, "/odd"))
+
+
+def test_a_device_in_the_image_or_a_volume_opens_no_device(image):
+    for directory in (image, image.parent / "volume"):
+        directory.mkdir(exist_ok=True)
+        os.mknod(directory / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+
+    def use(root):
+        root.mount(Mount("/volume", "bind", str(image.parent / "volume"), ("rbind", "dev")))
+        root.mount(Mount("/null", "bind", "/dev/null", ("bind",)))
+        os.close(root.open("/null", os.O_RDWR))  # this one was asked for
+        for path in ("/zero", "/volume/zero"):
+            with pytest.raises(PermissionError):
+                root.open(path, os.O_RDONLY)
+        return read(root, "/zero")
+
+    with pytest.raises(PermissionDenied, match="entry point '/zero': Permission denied"):
+        inside(image, use)
+
+
+def test_an_image_of_many_layers_is_mounted(image):
+    layers = image.parent / ("long-name-" * 10)
+    for n in range(60):
+        (layers / str(n)).mkdir(parents=True)
+        (layers / str(n) / f"file{n}").write_text(str(n))
+    option = "lowerdir=" + ":".join(str(layers / str(n)) for n in range(60))
+    assert len(option) > 4096
+
+    def use(option):
+        layers = (Mount("/", "overlay", "overlay", (option,)),)
+        return inside(image, lambda root: (read(root, "/file0"), read(root, "/file59"), os.getcwd()), layers)
+
+    assert use(option) == (b"0", b"59", "/")
+    with pytest.raises(InvalidArgument, match="options of over 4095 bytes"):
+        use(option.replace("long", "lo\\ng"))
 
 
 @pytest.mark.parametrize("link", ["{canary}", "../canary", "../../../../../../../../../{canary}"])

@@ -1,10 +1,18 @@
 """The shim's program as a process: what it prints, and where."""
 
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+
 import pytest
 
 from pelagos_core import __version__
 from pelagos_core.api.introspection_pb2 import RuntimeInfo
-from tests.support.shim import shim_command
+from pelagos_core.cli import launcher
+from tests.support.shim import flags, holder, shim_command
 
 
 def test_the_version_is_text_on_stdout(tmp_path):
@@ -43,3 +51,13 @@ def test_help_is_on_stdout(tmp_path):
     done = shim_command("-h", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"start|delete" in done.stdout
+
+
+@pytest.mark.root
+def test_start_with_closed_streams_leaves_a_daemon_that_listens(tmp_path):
+    command = shlex.join([sys.executable, launcher.FLAGS, "-c", launcher.body(), *flags(tmp_path, "c1"), "start"])
+    with tempfile.TemporaryDirectory(prefix="pelagos-") as directory:
+        env = {"PATH": os.environ["PATH"], "PELAGOS_SOCKET_DIR": directory}
+        subprocess.run(f"{command} <&- >&- 2>&-", shell=True, cwd=tmp_path, env=env, check=True, timeout=20)
+        daemon = holder((tmp_path / "address").read_text().removeprefix("unix://"))
+        os.kill(daemon, signal.SIGKILL)

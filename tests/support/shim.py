@@ -73,7 +73,7 @@ class Shim:
         self.events = events
         self.directory = directory
         self.address = address
-        self.pid = _holder(address)
+        self.pid = holder(address)
 
     async def call(self, method: str, request: Message | None = None, timeout: float | None = 30) -> Any:
         return await self.client.call(method, request, timeout=timeout)
@@ -195,7 +195,7 @@ def _readable(fd: int, seconds: float) -> bool:
     return bool(select.select([fd], [], [], seconds)[0])
 
 
-def _holder(path: str) -> int:
+def holder(path: str) -> int:
     """The process that listens on a Unix socket, by its inode in /proc."""
     with open("/proc/net/unix") as file:
         inodes = {line.split()[6] for line in file if line.rstrip().endswith(f" {path}")}

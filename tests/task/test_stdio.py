@@ -42,6 +42,16 @@ async def test_bytes_wait_for_a_reader_that_comes_late(tmp_path):
     stdio.close()
 
 
+async def test_a_file_uri_of_a_fifo_waits_for_nobody(tmp_path):
+    os.mkfifo(tmp_path / "out")
+    stdio = Stdio(StdioPaths("", f"file://{tmp_path}/out", ""))
+    os.write(stdio.child[1], b"out")
+    reader = os.open(tmp_path / "out", os.O_RDONLY | os.O_NONBLOCK)
+    assert os.read(reader, 100) == b"out"
+    os.close(reader)
+    stdio.close()
+
+
 async def test_close_lets_go_of_what_nobody_reads(tmp_path):
     path = str(tmp_path / "out")
     os.mkfifo(path)
@@ -97,9 +107,12 @@ async def test_files_are_appended_to_and_made_only_by_a_uri(tmp_path):
         (StdioPaths("/none/in", "", ""), NotFound, "stdin '/none/in' does not exist"),
         (StdioPaths("", "/none/out", ""), NotFound, "stdout '/none/out' does not exist"),
         (StdioPaths("", "", "/none/err"), NotFound, "stderr '/none/err' does not exist"),
-        (StdioPaths("in", "", ""), InvalidArgument, "stdin 'in': not an absolute path"),
+        (StdioPaths("in", "", ""), InvalidArgument, "stdin 'in': neither an absolute path"),
         (StdioPaths("", "out", ""), InvalidArgument, "stdout 'out': neither"),
         (StdioPaths("", "file:out", ""), InvalidArgument, "stdout 'file:out': neither"),
+        (StdioPaths("", "file://[", ""), InvalidArgument, r"stdout 'file://\[': Invalid IPv6 URL"),
+        (StdioPaths("", "file:///a%00", ""), InvalidArgument, "stdout 'file:///a%00': holds a NUL byte"),
+        (StdioPaths("/a\0", "", ""), InvalidArgument, "holds a NUL byte"),
         (StdioPaths("", "binary:///x?a=b", ""), Unimplemented, "binary:// is not supported"),
         (StdioPaths("/dev", "", ""), InvalidArgument, "stdin '/dev'"),
         (StdioPaths("", "file:///dev/null/x", ""), AlreadyExists, "stdout '/dev/null/x'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -142,7 +143,8 @@ def _guarded(run: Workload) -> int:
     except (GuestExit, wasmtime.ExitTrap) as error:
         return error.code
     except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-        os.write(2, f"{str(error).rstrip()}\n".encode("utf-8", "replace"))
+        with contextlib.suppress(OSError):  # a full or closed stderr does not change how it ended
+            os.write(2, f"{str(error).rstrip()}\n".encode("utf-8", "replace"))
         return TRAP
 
 
