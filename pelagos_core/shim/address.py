@@ -14,7 +14,7 @@ except ImportError:  # before Python 3.12
 
 # containerd's convention; a build constant there too, whatever its own root is.
 DIRECTORY = "/run/containerd/s"
-_BACKLOG = 512
+BACKLOG = 512
 _MAX_PATH = 107  # unix(7): sun_path, without its NUL
 
 
@@ -86,5 +86,5 @@ def listen(path: str) -> "_socket.socket":
         listener.bind(path)
     finally:
         os.umask(umask)
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
     return listener

@@ -13,7 +13,7 @@ import socket
 import sys
 
 from pelagos_core.backends import Backends
-from pelagos_core.shim.address import Lock
+from pelagos_core.shim.address import BACKLOG, Lock
 from pelagos_core.shim.flags import Flags, parse
 from pelagos_core.shim.start import LISTENER_FD
 from pelagos_core.task.publisher import Publisher
@@ -45,7 +45,7 @@ class Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, lambda: asyncio.ensure_future(self._terminate()))
         background = [asyncio.ensure_future(self._publisher.run()), asyncio.ensure_future(self._stop_when_idle())]
-        await self._server.start(listener)
+        await self._server.start(listener, BACKLOG)
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
         await self._server.close(ANSWER_SECONDS)

@@ -35,11 +35,11 @@ class Container:
     def __init__(self, bundle: Bundle, backends: Backends, paths: StdioPaths, sink: Sink) -> None:
         self.bundle = bundle
         self.paths = paths
+        self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
         self.exit: ExitStatus | None = None
         self._sink = sink
         self._lifecycle = Lifecycle(f"container {bundle.id!r}")
         self._process = InitProcess(bundle, backends)
-        self._cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
         self._owns_cgroup = False
         self._stdio: Stdio | None = None
         self._exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
@@ -56,11 +56,6 @@ class Container:
         return self._lifecycle.status
 
     @property
-    def cgroup(self) -> Cgroup:
-        """Its control group."""
-        return self._cgroup
-
-    @property
     def pid(self) -> int:
         """The init process' id; kept after its end, 0 before there is one."""
         return self._process.pid
@@ -71,7 +66,7 @@ class Container:
         On any error nothing is left: no process, cgroup, descriptor or record.
         """
         try:
-            steps = plan(self.bundle, self._cgroup)
+            steps = plan(self.bundle, self.cgroup)
             log.debug("container %r: plan: %s", self.id, "; ".join(steps.describe()))
             self._stdio = Stdio(self.paths)
             self._make_cgroup()
@@ -108,7 +103,7 @@ class Container:
         if signum:
             self._process.signal(signum)
         if everything and signum == signal.SIGKILL:
-            self._cgroup.kill(signum)
+            self.cgroup.kill(signum)
 
     async def wait(self) -> ExitStatus:
         """Wait for the end of the init process; any number of callers, at any time."""
@@ -125,7 +120,7 @@ class Container:
         containerd 1.7 and later take an empty list after a restart for a leaked shim, and
         would lose the exit code of a task that ended meanwhile.
         """
-        return sorted({self.pid, *self._cgroup.processes()} - {0})
+        return sorted({self.pid, *self.cgroup.processes()} - {0})
 
     async def delete(self) -> ExitStatus:
         """Remove what is left of an ended container; one that is only created is killed first."""
@@ -166,7 +161,7 @@ class Container:
         namespace = self.bundle.spec.namespace("pid")
         if namespace is None or namespace.path:
             try:
-                self._cgroup.kill(signal.SIGKILL)
+                self.cgroup.kill(signal.SIGKILL)
             except OSError as error:
                 log.error("container %r: cgroup: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
 
@@ -179,11 +174,11 @@ class Container:
             self._stdio.close()
 
     def _make_cgroup(self) -> None:
-        self._cgroup.check_unused()
+        self.cgroup.check_unused()
         # The record first: if we die in between, `delete` knows what to look for.
-        record.write_cgroups(self.bundle.path, self._cgroup.paths)
+        record.write_cgroups(self.bundle.path, self.cgroup.paths)
         self._owns_cgroup = True
-        self._cgroup.create()
+        self.cgroup.create()
 
     def _forked(self, pid: int) -> None:
         record.add_process(self.bundle.path, pid)
@@ -204,11 +199,11 @@ class Container:
 
     async def _removed_cgroup(self) -> bool:
         for seconds in _CGROUP_RETRY_SECONDS:
-            if self._cgroup.try_remove():
+            if self.cgroup.try_remove():
                 return True
             await asyncio.sleep(seconds)
         # The record stays in the bundle, so that `delete` tries again.
-        log.error("container %r: cgroup %s is still busy", self.id, self._cgroup.paths[0])
+        log.error("container %r: cgroup %s is still busy", self.id, self.cgroup.paths[0])
         return False
 
 

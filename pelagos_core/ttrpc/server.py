@@ -32,7 +32,6 @@ from pelagos_core.ttrpc.service import Service
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 512  # connections that wait to be accepted
 MAX_REQUESTS = 1024  # at a time on one connection; containerd has one Wait and a few more
 _UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
@@ -50,10 +49,13 @@ class Server:
         """How many clients are connected now."""
         return len(self._connections)
 
-    async def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener`, which is bound and listening already."""
+    async def start(self, listener: socket.socket, backlog: int = 100) -> None:
+        """Begin to accept on `listener`, which is bound and listening already.
+
+        backlog: connections that may wait to be accepted; asyncio calls listen(2) once more.
+        """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener, backlog=BACKLOG)
+        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener, backlog=backlog)
 
     def stop_accepting(self) -> None:
         """Close the listener; connections that are open go on."""

@@ -58,7 +58,7 @@ def test_a_socket_is_for_its_owner_alone_from_the_start(path):
 
 
 def test_a_daemon_with_a_full_backlog_is_there(path, monkeypatch):
-    monkeypatch.setattr(address, "_BACKLOG", 0)
+    monkeypatch.setattr(address, "BACKLOG", 0)
     with address.Lock(path):
         listener = address.listen(path)
     waiting = []
