@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
+PLUGINS := $(wildcard plugins/*_backend)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup check fix protos cover clean
+.PHONY: help run test test-setup engines check fix protos cover clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +20,9 @@ test: test-setup ## install what the tests need and run them all
 
 test-setup: $(DEV) ## unpack containerd, build the test programs
 	@$(BIN)/python -m tests.support.provision
+
+engines: $(CORE) ## get the engines that pip cannot give: WasmEdge and Wasmer (20 minutes, once)
+	@$(BIN)/python scripts/engines.py
 
 check: $(DEV) ## lint, types, layers, generated code, coverage of the quick tests
 	$(BIN)/ruff check
@@ -53,7 +57,7 @@ $(CORE): $(VENV)/.made pyproject.toml plugins/wasmtime_backend/pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . -e plugins/wasmtime_backend
 	@touch $@
 
-$(DEV): $(CORE)
+$(DEV): $(CORE) $(patsubst %,%/pyproject.toml,$(PLUGINS))
 	@echo "installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,guests]' -e plugins/wasmtime_backend
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,guests]' $(patsubst %,-e %,$(PLUGINS))
 	@touch $@

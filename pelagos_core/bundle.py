@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from pelagos_core import spec
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.identifier import check_id
 from pelagos_core.spec import Mount, Spec
+
+ANNOTATION_PREFIX = "io.pelagos.wasm."
+_CONTAINER_TYPE = "io.kubernetes.cri.container-type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,20 @@ class Bundle:
         except NotFound as error:
             raise NotFound(f"container {id!r}: {error}") from None
         return cls(id=id, namespace=namespace, path=path, spec=parsed, rootfs=tuple(rootfs))
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether it is a pod's sandbox (pause) container, whose annotations are the pod's."""
+        return self.spec.annotations.get(_CONTAINER_TYPE) == "sandbox"
+
+    @property
+    def wasm_annotations(self) -> dict[str, str]:
+        """The annotations that are meant for us."""
+        return {key: value for key, value in self.spec.annotations.items() if key.startswith(ANNOTATION_PREFIX)}
+
+    def annotated(self, pod: Mapping[str, str]) -> Bundle:
+        """The same bundle with its pod's annotations; its own ones win."""
+        return replace(self, spec=replace(self.spec, annotations={**pod, **self.spec.annotations}))
 
     @property
     def root(self) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import enum
+import functools
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pelagos_core.errors import NotFound
+from pelagos_core import wasm
+from pelagos_core.errors import InvalidArgument, NotFound
+from pelagos_core.limits import Limits
 from pelagos_core.spec import Process
+from pelagos_core.wasm import Interface
 
 HEAD_BYTES = 4096  # what is read to tell the kind; comments before "(module" rarely are longer
 
+_NO_LIMITS = Limits()
 _WAT_START = re.compile(rb"(?:\s|;;[^\n]*\n|\(;.*?;\))*\(\s*(module|component)\b", re.DOTALL)
 
 
@@ -46,7 +52,7 @@ def sniff(head: bytes) -> Kind:
     return Kind.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entrypoint:
     """One process to run: the open file, what it is, and the process' words.
 
@@ -56,6 +62,8 @@ class Entrypoint:
     env: `NAME=VALUE` strings, exactly the spec's.
     cwd: absolute path inside the container.
     file: a descriptor opened for reading; it belongs to whoever opened it.
+    limits: what the engine should hold the guest to.
+    file_path: where a program finds a copy of the file, in its engine root; else empty.
     """
 
     kind: Kind
@@ -65,9 +73,11 @@ class Entrypoint:
     env: tuple[str, ...]
     cwd: str
     file: int
+    limits: Limits = _NO_LIMITS
+    file_path: str = ""
 
     @classmethod
-    def of(cls, process: Process, path: str, func: str, file: int) -> Entrypoint:
+    def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
         """Read the first bytes of `file` and put the whole together."""
         return cls(
             kind=sniff(os.pread(file, HEAD_BYTES, 0)),
@@ -77,13 +87,50 @@ class Entrypoint:
             env=process.env,
             cwd=process.cwd,
             file=file,
+            limits=limits,
         )
+
+    @functools.cached_property
+    def interface(self) -> Interface:
+        """What the file imports and exports; empty for anything but a binary.
+
+        Raises InvalidArgument for a binary whose sections cannot be followed.
+        """
+        return wasm.read(self.file) if self.kind in (Kind.MODULE, Kind.COMPONENT) else Interface()
+
+    def check(self, known: Mapping[str, frozenset[str] | None]) -> None:
+        """Check imports and entry point, for an engine that would find out at Start only.
+
+        known: for each module that the engine provides its names, or None for any name.
+        Raises InvalidArgument that names the import, or the function that is not there.
+        """
+        for item in self.interface.imports:
+            names = known.get(item.module, frozenset())
+            if names is not None and item.name not in names:
+                raise InvalidArgument(f"{self.path!r} has an unknown import: {item}")
+        name = self.func or "_start"
+        function = self.interface.function(name)
+        if function is None:
+            raise InvalidArgument(f"{self.path!r} exports no function {name!r}")
+        if function.parameters:
+            raise InvalidArgument(f"{self.path!r}: function {name!r} takes arguments, so it cannot be an entry point")
 
     def read(self) -> bytes:
         """The file's bytes: a copy, so that nobody can change them while they are compiled."""
         with os.fdopen(os.dup(self.file), "rb", buffering=0) as file:
             file.seek(0)
             return file.read()
+
+    def preopens(self, root: str = "") -> list[tuple[str, str]]:
+        """The directories a guest is given, as (its name for it, path here) pairs.
+
+        root: where the container's root file system is; empty if it is `/` itself.
+        WASI has no working directory: it is the first preopened one, where Go's library starts.
+        wasi-libc (C, Rust) starts in `/` whatever is preopened, and a preopen `.` would catch
+        its absolute paths too: so there is none.
+        """
+        names = [self.cwd, "/"] if self.cwd != "/" else ["/"]
+        return [(name, posixpath.normpath(f"{root}/{name}")) for name in names]
 
     def environment(self) -> list[tuple[str, str]]:
         """`env` as (name, value) pairs in the spec's order."""

@@ -14,12 +14,17 @@ A backend is a module (or object) under the entry-point group `pelagos.backends`
         return lambda: module.run(entrypoint.args)      # called at Start, returns the exit code
 
 Import your engine when your module is imported: `spawn` runs in the container, where
-the host's files are out of reach.
+the host's files are out of reach. `docs/writing-a-backend.md` has the whole story.
+
+Compatibility: CONTRACT is the version of this contract. Hooks, optional arguments and fields
+with defaults are added without a new version; a new one is made when something that a backend
+relies on goes or changes its meaning. A backend may state the version that it was written
+for as `pelagos_contract`; another version than ours is refused by name when it is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +34,9 @@ if TYPE_CHECKING:
     from pelagos_core.bundle import Bundle
     from pelagos_core.entrypoint import Entrypoint
     from pelagos_core.exit_status import ExitStatus
+    from pelagos_core.program import Program
 
+CONTRACT = 1
 PROJECT = "pelagos"
 ENTRY_POINT_GROUP = "pelagos.backends"
 
@@ -41,26 +48,93 @@ Workload = Callable[[], int]
 """What `spawn` returns: called once at Start, in the container's init process.
 
 It runs the guest to its end and returns the exit code (0-255). File descriptors 0, 1
-and 2 are the container's. It may raise: the text goes to the container's stderr and the
-exit code is 134, as for a trap.
+and 2 are the container's. It may raise GuestExit and Trap; the text of any other exception
+goes to the container's stderr and the exit code is 134, as for a trap.
 """
+
+
+class GuestExit(Exception):
+    """Raised in a workload: the guest has left by `proc_exit` or `wasi:cli/exit`.
+
+    code: its exit code; what a parent sees of it is the lowest byte, as in wait(2).
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+class Trap(Exception):
+    """Raised in a workload: the guest has trapped. Exit code 134.
+
+    The text, message and backtrace, goes to the container's stderr as it is.
+    """
+
+
+FEATURES = {
+    "module": "core modules",
+    "component": "components",
+    "wat": "WebAssembly text",
+    "wasi-0.1": "WASI 0.1, command",
+    "wasi-0.2": "WASI 0.2, command",
+    "function": "any exported function as entry point (path#function)",
+    "argv0": "argv[0] as the container's spec has it",
+    "cwd": "the working directory as first preopen",
+}
+"""What a backend may claim to run, with what it means; the conformance kit tests each."""
+
+LIMITS = {
+    "memory": "linear memory: memory.grow fails at the limit",
+    "fuel": "units of execution: the guest traps when they are used up",
+}
+"""The limits of `Limits` that a backend may claim to enforce."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a backend is and can.
+
+    engine: the engine's name, for a person. version: the engine's own version.
+    form: `embedded` in this Python, or a `program`.
+    features: of FEATURES; limits: of LIMITS.
+    problem: why it cannot be used here, empty if it can. remedy: how to mend that.
+    """
+
+    engine: str = ""
+    version: str = ""
+    form: str = ""
+    features: frozenset[str] = frozenset()
+    limits: frozenset[str] = frozenset()
+    problem: str = ""
+    remedy: str = ""
+
+    @property
+    def obstacle(self) -> str:
+        """Problem and remedy in one line; empty if it can be used."""
+        return f"{self.problem}: {self.remedy}" if self.problem and self.remedy else self.problem
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
     """A backend's answer to: can you run this, how well, and why?
 
-    score: 0 for "no", else 1 to 100; Auto takes the highest.
+    score: 0 for "no", else 1 to 100. 90 and above: everything that the file asks for;
+        50: it runs, with something missing; 10: a last resort. Auto takes the highest class
+        of ten (90-100, 80-89, …); within one, the node's configured order decides, then the
+        score, then the name.
     reason: one line for a person, such as `core module, WASI 0.1`.
+    program: for an engine that is a command-line program, what it needs of the host; the
+        container gets an engine root then, and `entrypoint.file_path` is set in `spawn`.
     """
 
     score: int
     reason: str
+    program: Program | None = None
 
     @classmethod
-    def can(cls, score: int, reason: str) -> Detection:
-        """I can run it. `score` is 1 to 100: 100 all features, 50 runs, 1 a last resort."""
-        return cls(max(1, min(score, 100)), reason)
+    def can(cls, score: int, reason: str, program: Program | None = None) -> Detection:
+        """I can run it. `score` is 1 to 100."""
+        return cls(max(1, min(score, 100)), reason, program)
 
     @classmethod
     def cannot(cls, reason: str) -> Detection:
@@ -81,6 +155,32 @@ class RunningProcess(Protocol):
 
     termination_signal: int
     """The signal a SIGKILL stands for, so that 128+n can be told; 0 for none."""
+
+
+@hookspec
+def pelagos_configure(settings: Mapping[str, object]) -> None:
+    """Take the backend's own settings; optional.
+
+    Called once, right after the import, in the process that will serve containers, as root,
+    before any container is made: the place to find a program or load a library.
+
+    :param settings: the table `[backends.NAME]` of the node's config, empty if there is none.
+        Refuse a key that you do not know: a misspelt setting is worse than none.
+    :raises Exception: anything: the backend is left out, with this reason. An engine that is
+        merely not there is better told by `Description.problem`.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_describe() -> Description | None:
+    """Say what this backend is and can; optional.
+
+    After `configure`, on the host, when somebody asks (`pelagos backends`) or a container
+    has a limit that the engine must hold. What it does not claim is refused or left to the
+    cgroup, never ignored.
+
+    :return: a Description.
+    """
 
 
 @hookspec

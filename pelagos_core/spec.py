@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from pelagos_core.errors import InvalidArgument
@@ -80,15 +80,19 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole config.json."""
+    """A whole config.json.
+
+    memory_limit: `linux.resources.memory.limit` in bytes; None for no limit.
+    """
 
     process: Process
     root: Root = Root()
     hostname: str = ""
     mounts: tuple[Mount, ...] = ()
-    annotations: Mapping[str, str] = None  # type: ignore[assignment]  # always set by parse
+    annotations: Mapping[str, str] = field(default_factory=dict)
     namespaces: tuple[Namespace, ...] = ()
     cgroups_path: str = ""
+    memory_limit: int | None = None
 
     def namespace(self, kind: str) -> Namespace | None:
         """The namespace of this type (`pid`, `network`, …), or None if the spec has none."""
@@ -151,10 +155,10 @@ class _Field:
     def flag(self) -> bool:
         return self._checked(bool, "true or false", default=False)
 
-    def number(self, limit: int) -> int:
+    def number(self, limit: int, least: int = 0) -> int:
         value = self._checked(int, "an integer", default=0)
-        if not 0 <= value <= limit:
-            self.refuse(f"{value} is not between 0 and {limit}")
+        if not least <= value <= limit:
+            self.refuse(f"{value} is not between {least} and {limit}")
         return value
 
     def each(self, read: Callable[[_Field], T]) -> tuple[T, ...]:
@@ -182,6 +186,7 @@ def _spec(config: _Field) -> Spec:
         annotations=config.get("annotations").table(),
         namespaces=_namespaces(linux.get("namespaces")),
         cgroups_path=_cgroups_path(linux.get("cgroupsPath")),
+        memory_limit=_memory_limit(linux.get("resources").get("memory").get("limit")),
     )
 
 
@@ -274,3 +279,9 @@ def _cgroups_path(path: _Field) -> str:
     if ".." in path.text().split("/"):
         path.refuse(f"{path.text()!r} climbs with '..'")
     return path.text()
+
+
+def _memory_limit(limit: _Field) -> int | None:
+    """The limit in bytes; the spec writes -1 for none, and 0 is what some clients send for it."""
+    value = limit.number(2**63 - 1, least=-1)
+    return value if value > 0 else None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import engines
 from tests.support import provision
 
 CI = os.environ.get("CI") == "true"
@@ -26,6 +27,8 @@ def _lacking(item: pytest.Item) -> str:
         return "needs root, or a host that lets users make user namespaces"
     if item.get_closest_marker("containerd") and not provision.has_containerd():
         return "needs containerd and runc: `make test-setup` unpacks them"
+    if item.get_closest_marker("engines") and not engines.present():
+        return "needs WasmEdge and Wasmer: `make engines` gets them"
     if item.get_closest_marker("guests") and not provision.has_guests():
         return "needs the test programs: `make test-setup` builds them"
     return ""

@@ -1,4 +1,4 @@
-"""Finding, asking and choosing backends; the bad ones are named and left out."""
+"""Loading and calling backends; the bad ones are named and left out."""
 
 import asyncio
 import signal
@@ -8,12 +8,13 @@ import types
 import pytest
 
 from pelagos_core import backends as module
-from pelagos_core.backends import Backends, Failure
+from pelagos_core.backends import Backends, Plugin
 from pelagos_core.bundle import Bundle
+from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, Kind
-from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
+from pelagos_core.errors import Internal, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.hookspecs import Detection, hookimpl
+from pelagos_core.hookspecs import Description, Detection, hookimpl
 from pelagos_core.spec import Process, Spec
 
 PROCESS = Process(args=("/x",))
@@ -38,7 +39,7 @@ def plugin(**hooks):
 
 def load(**plugins):
     return Backends.load(
-        [(name, "1.0", value if callable(value) else lambda v=value: v) for name, value in plugins.items()]
+        [Plugin(name, "1.0", value if callable(value) else lambda v=value: v) for name, value in plugins.items()]
     )
 
 
@@ -51,51 +52,6 @@ def raising(error):
 
 def scoring(score):
     return plugin(detect=lambda bundle: Detection(score, f"score {score}"))
-
-
-def test_the_best_score_wins_and_a_tie_goes_by_name():
-    chosen = load(b=scoring(70), a=scoring(70), c=scoring(60)).choose(bundle(), ENTRYPOINT)
-    assert chosen.backend.name == "a"
-    assert chosen.reason == "score 70; best of a, b, c"
-    assert {name: answer.score for name, answer in chosen.detections.items()} == {"a": 70, "b": 70, "c": 60}
-
-
-def test_a_container_chooses_by_name_and_only_that_one_is_asked():
-    asked = []
-    chosen = load(a=scoring(90), b=scoring(10)).choose(bundle("b"), ENTRYPOINT, asked.append)
-    assert (chosen.backend.name, asked) == ("b", ["b"])
-
-
-@pytest.mark.parametrize("wanted", ["", "auto"])
-def test_without_a_name_all_are_asked(wanted):
-    asked = []
-    load(b=scoring(0), a=scoring(1)).choose(bundle(wanted), ENTRYPOINT, asked.append)
-    assert asked == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "error", "message"),
-    [
-        ("none-such", NotFound, "backend 'none-such' is not installed (installed: cannot, silent)"),
-        ("cannot", InvalidArgument, "entry point '/x' (core module): no installed backend can run it: cannot: too new"),
-        ("", InvalidArgument, "cannot: too new; silent: not for this backend"),
-        ("broken", FailedPrecondition, "backend 'broken' failed in import: ImportError: gone"),
-    ],
-)
-def test_a_refusal_says_who_was_asked_and_what_each_said(wanted, error, message):
-    cannot = plugin(detect=lambda: Detection.cannot("too new"))
-    found = load(cannot=cannot, silent=plugin(detect=lambda: None), broken=raising(ImportError("gone")))
-    choice = found.choose(bundle(wanted), ENTRYPOINT)
-    assert choice.backend is None
-    refusal = found.refusal(bundle(wanted), ENTRYPOINT, choice)
-    assert type(refusal) is error
-    assert message in str(refusal)
-
-
-def test_nothing_installed_is_said():
-    found = load()
-    refusal = found.refusal(bundle(), ENTRYPOINT, found.choose(bundle(), ENTRYPOINT))
-    assert "installed: none" in str(refusal)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +70,31 @@ def test_a_backend_that_cannot_be_loaded_is_named_and_left_out(broken, reason):
     (failure,) = found.failures
     assert (failure.name, failure.stage) == ("broken", "import")
     assert reason in failure.reason
-    assert found.choose(bundle(), ENTRYPOINT).backend.name == "good"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "settings", "reason"),
+    [
+        ({"pelagos_contract": 2}, {}, "it was built for version 2 of the hook contract, this is version 1"),
+        ({"pelagos_contract": 1}, {"x": 1}, "the node's config has settings for it, and it takes none"),
+    ],
+)
+def test_a_backend_of_another_contract_or_without_settings_is_refused_by_name(attributes, settings, reason):
+    other = scoring(1)
+    vars(other).update(attributes)
+    found = Backends.load([Plugin("other", "1", lambda: other)], Config(backends={"other": settings}))
+    assert found.installed == ()
+    assert reason in str(found.failures[0])
+
+
+def test_a_backend_gets_its_settings_and_says_what_it_is():
+    seen = []
+    made = plugin(configure=lambda settings: seen.append(settings), describe=lambda: Description("E", "2"))
+    found = Backends.load([Plugin("a", "1", lambda: made)], Config(backends={"a": {"k": "v"}}))
+    assert seen == [{"k": "v"}]
+    assert found.named("a").description == Description("E", "2")
+    assert "ValueError: lost" in load(a=plugin(describe=raising(ValueError("lost")))).named("a").description.problem
+    assert load(a=plugin()).named("a").description == Description()
 
 
 def test_an_import_that_hangs_is_ended(monkeypatch):
@@ -122,30 +102,6 @@ def test_an_import_that_hangs_is_ended(monkeypatch):
     found = load(hangs=lambda: time.sleep(60), good=scoring(1))
     assert str(found.failures[0]) == "backend 'hangs' failed in import: TooSlow: no answer in 0.02 s"
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("detect", "reason"),
-    [
-        (raising(RuntimeError("lost")), "RuntimeError: lost"),
-        (raising(SystemExit()), "SystemExit"),
-        (lambda: "yes", "TypeError: detect returned str, not a Detection"),
-        (lambda: time.sleep(60), "TooSlow: no answer in 0.02 s"),
-    ],
-)
-def test_a_backend_that_goes_wrong_in_detect_is_named_and_left_out(monkeypatch, detect, reason):
-    monkeypatch.setattr(module, "DETECT_SECONDS", 0.02)
-    named = (lambda bundle: detect()) if detect.__name__ != "raises" else (lambda bundle: detect(bundle))
-    chosen = load(bad=plugin(detect=named), good=scoring(1)).choose(bundle(), ENTRYPOINT)
-    assert chosen.backend.name == "good"
-    assert [str(failure) for failure in chosen.failures] == [f"backend 'bad' failed in detect: {reason}"]
-
-
-def test_a_backend_that_is_excluded_is_not_asked():
-    asked = []
-    excluded = (Failure("a", "detect", "it crashed"),)
-    chosen = load(a=scoring(90), b=scoring(1)).choose(bundle(), ENTRYPOINT, asked.append, excluded)
-    assert (chosen.backend.name, asked, chosen.failures) == ("b", ["b"], excluded)
 
 
 def test_each_hook_goes_to_the_chosen_backend_alone():
@@ -216,6 +172,6 @@ def test_a_score_stays_within_its_bounds():
 
 
 def test_two_backends_of_one_name_are_not_confused():
-    found = Backends.load([("a", "1", lambda: scoring(1)), ("a", "2", lambda: scoring(2))])
+    found = Backends.load([Plugin("a", "1", lambda: scoring(1)), Plugin("a", "2", lambda: scoring(2))])
     assert [backend.version for backend in found.installed] == ["1"]
     assert "another distribution" in str(found.failures[0])

@@ -10,29 +10,37 @@ from pathlib import Path
 
 import click
 
-from pelagos_core.backends import ANNOTATION, Backends, Choice
+from pelagos_core.backends import Backend, Backends
 from pelagos_core.bundle import Bundle
+from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, split_func
-from pelagos_core.errors import NotFound
+from pelagos_core.errors import InvalidArgument, NotFound
+from pelagos_core.limits import FUEL, Limits
+from pelagos_core.node import load_waiting
+from pelagos_core.selection import ANNOTATION, Choice, Selection, preference
 from pelagos_core.spec import Process, Spec
 
 
 @click.command()
 @click.option("--explain", metavar="MODULE", help="Say which backend would run MODULE, and why.")
-@click.option("--backend", metavar="NAME", default="", help="With --explain: as if a container named NAME.")
+@click.option("--backend", metavar="NAME", default="", help="With --explain: as if a container asked for NAME.")
+@click.option("--fuel", metavar="N", default="", help="With --explain: as if a container had this limit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def backends(explain: str | None, backend: str, as_json: bool) -> None:
-    """List the installed backends and what each can run.
+def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> None:
+    """List the installed backends and what each is and can.
 
     Exit code 1 if no backend can be used, or none can run the module.
     """
     # What goes wrong is printed below, from `failures`; it need not be logged as well.
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
-    installed = Backends.load()
+    if explain is None and (backend or fuel):
+        raise click.UsageError("--backend and --fuel go with --explain")
+    node = load_waiting()
     if explain is None:
-        _list(installed, as_json)
-        sys.exit(0 if installed.installed else 1)
-    choice, entrypoint = _explain(installed, explain, backend)
+        usable = _list(node.backends, as_json)
+        sys.exit(0 if usable else 1)
+    annotations = {name: value for name, value in ((ANNOTATION, backend), (FUEL, fuel)) if value}
+    choice, entrypoint = _explain(node.backends, node.config, explain, annotations)
     if as_json:
         click.echo(json.dumps(_as_dict(choice, entrypoint)))
     else:
@@ -40,37 +48,83 @@ def backends(explain: str | None, backend: str, as_json: bool) -> None:
     sys.exit(0 if choice.backend else 1)
 
 
-def _list(installed: Backends, as_json: bool) -> None:
-    rows = [{"name": item.name, "version": item.version, "summary": item.summary} for item in installed.installed]
-    broken = [{"name": item.name, "stage": item.stage, "reason": item.reason} for item in installed.failures]
+def _list(installed: Backends, as_json: bool) -> bool:
+    usable = any(not backend.description.problem for backend in installed.installed)
     if as_json:
+        broken = [{"name": item.name, "stage": item.stage, "reason": item.reason} for item in installed.failures]
+        rows = [_described(backend) for backend in installed.installed]
         click.echo(json.dumps({"backends": rows, "failures": broken}))
-        return
-    if rows:
-        _table(["NAME", "VERSION", "RUNS"], [list(row.values()) for row in rows])
+        return usable
+    if installed.installed:
+        header = ["NAME", "PACKAGE", "ENGINE", "FORM", "RUNS", "LIMITS"]
+        _table(header, [_row(backend) for backend in installed.installed])
     else:
         click.echo("no backend is installed: try `pip install pelagos-wasmtime`", err=True)
+    for backend in installed.installed:
+        if backend.description.problem:
+            click.echo(f"pelagos: backend {backend.name!r} cannot be used: {backend.description.obstacle}", err=True)
     for failure in installed.failures:
         click.echo(f"pelagos: {failure}", err=True)
+    return usable
 
 
-def _explain(installed: Backends, module: str, wanted: str) -> tuple[Choice, Entrypoint]:
+def _described(backend: Backend) -> dict[str, object]:
+    said = backend.description
+    return {
+        "name": backend.name,
+        "version": backend.version,
+        "summary": backend.summary,
+        "engine": said.engine,
+        "engine_version": said.version,
+        "form": said.form,
+        "features": sorted(said.features),
+        "limits": sorted(said.limits),
+        "usable": not said.problem,
+        "problem": said.problem,
+        "remedy": said.remedy,
+    }
+
+
+def _row(backend: Backend) -> list[str]:
+    said = backend.description
+    engine = f"{said.engine} {said.version}".strip() or "?"
+    form = "unusable" if said.problem else said.form or "?"
+    runs = ", ".join(sorted(said.features)) or backend.summary
+    return [backend.name, backend.version, engine, form, runs, ", ".join(sorted(said.limits)) or "-"]
+
+
+def _explain(
+    installed: Backends, config: Config, module: str, annotations: dict[str, str]
+) -> tuple[Choice, Entrypoint]:
     path, func = split_func(module)
     if not Path(path).is_file():
         raise NotFound(f"module {path!r} does not exist")
     process = Process(args=(module,))
-    spec = Spec(process=process, annotations={ANNOTATION: wanted} if wanted else {})
+    spec = Spec(process=process, annotations=annotations)
     bundle = Bundle(id="explain", namespace="pelagos", path=str(Path.cwd()), spec=spec)
     with Path(path).open("rb") as file:
         # The copy stays open for as long as the command runs.
-        entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()))
-    return installed.choose(bundle, entrypoint), entrypoint
+        entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()), Limits.of(spec))
+    selection = Selection(installed, preference(annotations, {}, Config(), config))
+    return selection.choose(bundle, entrypoint), entrypoint
+
+
+def _imports(entrypoint: Entrypoint) -> dict[str, list[str]]:
+    """What the file imports: names by module; a component's imports are under an empty one."""
+    found: dict[str, list[str]] = {}
+    try:
+        for item in entrypoint.interface.imports:
+            found.setdefault(item.module, []).append(item.name)
+    except InvalidArgument as error:
+        click.echo(f"pelagos: {error}", err=True)
+    return found
 
 
 def _as_dict(choice: Choice, entrypoint: Entrypoint) -> dict[str, object]:
     return {
         "module": entrypoint.path,
         "kind": entrypoint.kind.value,
+        "imports": _imports(entrypoint),
         "backend": choice.backend.name if choice.backend else None,
         "reason": choice.reason,
         "answers": {
@@ -84,6 +138,9 @@ def _as_dict(choice: Choice, entrypoint: Entrypoint) -> dict[str, object]:
 
 def _print_choice(choice: Choice, entrypoint: Entrypoint) -> None:
     click.echo(f"{entrypoint.path}: {entrypoint.kind.value}")
+    for module, names in _imports(entrypoint).items():
+        click.echo(f"imports from {module}:" if module else "imports:")
+        click.echo(click.wrap_text(" ".join(sorted(names)), 96, "    ", "    "))
     rows = [[name, str(answer.score), answer.reason] for name, answer in choice.detections.items()]
     if rows:
         _table(["BACKEND", "SCORE", "ANSWER"], rows)

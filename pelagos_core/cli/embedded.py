@@ -22,6 +22,7 @@ from typing import Any
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.cli import launcher
+from pelagos_core.config import PATH_VARIABLE
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
 from pelagos_core.spec import Mount
 from pelagos_core.task.service import NAMES
@@ -79,6 +80,7 @@ class Container:
     cwd: str
     mounts: tuple[Mount, ...]
     annotations: dict[str, str]
+    memory: int | None = None
 
     async def run(self, workspace: Workspace, *, interactive: bool) -> int:
         """Run it to its end through a shim of its own; return its exit code.
@@ -112,7 +114,10 @@ class Container:
                 for m in self.mounts
             ],
             "annotations": self.annotations,
-            "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")]},
+            "linux": {
+                "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
+                "resources": {"memory": {"limit": self.memory}} if self.memory else {},
+            },
         }
         (workspace.bundle / "config.json").write_text(json.dumps(config))
 
@@ -131,6 +136,7 @@ def _start_shim(workspace: Workspace) -> str:
     words = [sys.executable, launcher.FLAGS, "-c", launcher.body()]
     words += ["-namespace", NAMESPACE, "-id", workspace.id, "-address", str(workspace.sockets / "none"), "start"]
     environment = {"PATH": os.environ.get("PATH", ""), "PELAGOS_SOCKET_DIR": str(workspace.sockets)}
+    environment |= {name: os.environ[name] for name in (PATH_VARIABLE,) if name in os.environ}
     done = subprocess.run(
         words, cwd=workspace.bundle, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )

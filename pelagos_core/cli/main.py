@@ -16,6 +16,7 @@ _COMMANDS = {
     "install": "pelagos_core.cli.install",
     "uninstall": "pelagos_core.cli.install",
     "backends": "pelagos_core.cli.backends",
+    "conformance": "pelagos_core.cli.conformance",
     "version": "pelagos_core.cli.version",
 }
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from pelagos_core.backends import ANNOTATION, AUTO
 from pelagos_core.cli import rootless
 from pelagos_core.cli.embedded import Container, Workspace
 from pelagos_core.entrypoint import split_func
 from pelagos_core.errors import Code, InvalidArgument, PelagosError
+from pelagos_core.selection import ANNOTATION
 from pelagos_core.spec import Mount
 
 # docker run's and podman run's codes for failures that are not the guest's.
@@ -36,6 +36,8 @@ NOT_FOUND = 127
 )
 @click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]", help="A bind mount, for short.")
 @click.option("-w", "--workdir", default="/", metavar="DIR", help="Working directory in the container.")
+@click.option("-m", "--memory", default="", metavar="SIZE", help="Memory limit, such as 64m or 1g.")
+@click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="An annotation of the spec.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.argument("target", metavar="MODULE|ROOTFS")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -45,6 +47,8 @@ def run(
     mounts: tuple[str, ...],
     volumes: tuple[str, ...],
     workdir: str,
+    memory: str,
+    annotations: tuple[str, ...],
     interactive: bool,
     target: str,
     args: tuple[str, ...],
@@ -69,7 +73,8 @@ def run(
             env=tuple(_variable(word) for word in env),
             cwd=_absolute(workdir, "--workdir"),
             mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
-            annotations={ANNOTATION: backend} if backend and backend != AUTO else {},
+            annotations=_annotations(annotations, backend),
+            memory=_bytes(memory),
         )
         rootless.enter()
         with Workspace() as workspace:
@@ -93,6 +98,25 @@ def _program(target: Path, args: tuple[str, ...]) -> tuple[Path | None, Path | N
     module = Path(path)
     name = f"/{module.name}#{func}" if func else f"/{module.name}"
     return None, module, (name, *args)
+
+
+def _annotations(words: tuple[str, ...], backend: str) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--annotation")
+    named = {ANNOTATION: backend} if backend else {}
+    return {name: value for name, _, value in pairs} | named
+
+
+def _bytes(size: str) -> int | None:
+    """docker's sizes: a number with b, k, m or g."""
+    if not size:
+        return None
+    number, unit = (size[:-1], size[-1].lower()) if size[-1].isalpha() else (size, "b")
+    if unit not in "bkmg" or not number.isdecimal() or not int(number):
+        raise click.BadParameter(f"{size!r} is not a size such as 64m", param_hint="--memory")
+    return int(number) << 10 * "bkmg".index(unit)
 
 
 def _variable(word: str) -> str:

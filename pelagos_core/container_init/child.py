@@ -15,19 +15,24 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pelagos_core import entrypoint
+from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import messages
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
-from pelagos_core.container_init.operation import Operation
+from pelagos_core.container_init.operation import EnterEngineRoot, Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, PelagosError, to_status
+from pelagos_core.hookspecs import GuestExit, Trap, Workload
+from pelagos_core.limits import Limits
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.rootfs import Root
+from pelagos_core.program import Program
+from pelagos_core.selection import Selection
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
@@ -35,25 +40,22 @@ _CONTROL = 3
 _STDIO = (4, 5, 6)
 _FIRST_FREE = 7
 
-Workload = Callable[[], int]
-Asked = Callable[[str, str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """Everything an init process is told by the fork.
 
     control: its end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
-    choose: picks a backend while the host's files are in reach and returns its name, the
-        reason, and a function that loads the workload once the root has been changed.
-        It is given a function to call before each call into a backend.
+    selection: chooses a backend while the host's files are in reach.
+    limits: what the engine should hold the guest to.
     """
 
     bundle: Bundle
     plan: Plan
     control: socket.socket
     stdio: tuple[int, int, int]
-    choose: Callable[[Entrypoint, Asked], tuple[str, str, Callable[[], Workload]]]
+    selection: Selection
+    limits: Limits
 
 
 def run(order: Order) -> NoReturn:
@@ -93,18 +95,22 @@ def _prepare(order: Order) -> Workload:
     try:
         root = Root(order.bundle.root)
         _execute(order.plan.assemble, root)
-        program = _open_entrypoint(root, order.bundle)
-        backend, reason, load = order.choose(program, _report_asking)
+        file = _open_entrypoint(root, order)
+        backend, program, reason = _choose(order, file)
+        if program is not None:
+            enter = EnterEngineRoot(program, file)
+            _execute((enter,), root)
+            file = replace(file, file_path=enter.file_path)
         _execute(order.plan.seal, root)
-        _report_asking(backend, "spawn")
-        workload = load()
-        os.close(program.file)
+        _report(Asking(backend.name, "spawn"))
+        workload = backend.spawn(order.bundle, file)
+        os.close(file.file)
     except BaseException as error:  # noqa: BLE001 (whatever it is, the daemon must hear of it)
         _report(Failed(*to_status(error)))
         if not isinstance(error, PelagosError):
             traceback.print_exc()
         os._exit(1)
-    _report(Created(backend, reason))
+    _report(Created(backend.name, reason))
     return workload
 
 
@@ -116,23 +122,27 @@ def _execute(operations: tuple[Operation, ...], root: Root) -> None:
             raise Internal(f"{operation.describe()}: {error.strerror}") from error
 
 
-def _open_entrypoint(root: Root, bundle: Bundle) -> Entrypoint:
-    process = bundle.spec.process
+def _choose(order: Order, file: Entrypoint) -> tuple[Backend, Program | None, str]:
+    selection = replace(order.selection, asking=lambda name: _report(Asking(name, "detect")))
+    choice = selection.choose(order.bundle, file)
+    if choice.backend is None:
+        raise selection.refusal(file, choice)
+    return choice.backend, choice.detections[choice.backend.name].program, choice.reason
+
+
+def _open_entrypoint(root: Root, order: Order) -> Entrypoint:
+    process = order.bundle.spec.process
     _, func = entrypoint.split_func(process.args[0])
     for path in entrypoint.candidates(process):
         file = root.open_file(path)
         if file is not None:
-            return Entrypoint.of(process, path, func, file)
+            return Entrypoint.of(process, path, func, file, order.limits)
     raise entrypoint.not_found(process)
 
 
 def _report(message: Message) -> None:
     # os.write on a SEQPACKET socket is one datagram, and needs no socket object.
     os.write(_CONTROL, messages.encode(message))
-
-
-def _report_asking(backend: str, hook: str) -> None:
-    _report(Asking(backend, hook))
 
 
 def _go_ahead() -> bool:
@@ -147,15 +157,21 @@ def _go_ahead() -> bool:
 
 
 def _exit_code(workload: Callable[[], object]) -> int:
+    code: object
     try:
         code = workload()
+    except GuestExit as error:
+        code = error.code
+    except Trap as error:
+        _say(f"{error}")
+        return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
     except BaseException as error:  # noqa: BLE001 (whatever the engine raises is the guest's end)
-        _say(f"{type(error).__name__}: {error}")
+        _say(f"pelagos: {type(error).__name__}: {error}")
         return TRAP
     if not isinstance(code, int):
-        _say(f"the backend's workload returned {code!r}, not an exit code")
+        _say(f"pelagos: the backend's workload returned {code!r}, not an exit code")
         return TRAP
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -164,4 +180,4 @@ def _exit_code(workload: Callable[[], object]) -> int:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):  # a full or closed stderr does not change how it ended
-        os.write(2, f"pelagos: {text}\n".encode("utf-8", "replace"))
+        os.write(2, f"{text.rstrip()}\n".encode("utf-8", "replace"))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import posixpath
 import signal
 import socket
 from dataclasses import dataclass
 from typing import Protocol
 
+from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.linux import capabilities, credentials, namespaces
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.spec import Capabilities, Mount, Namespace, User
+
+# For what engines write beside their work. They see it, their guests do not.
+_SCRATCH = Mount("/tmp", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))  # noqa: S108 (ours)
 
 
 class Operation(Protocol):
@@ -129,6 +135,39 @@ class MakeRootReadonly:
         return "read-only root"
 
     def execute(self, root: Root) -> None:
+        root.make_readonly()
+
+
+@dataclass(frozen=True, slots=True)
+class EnterEngineRoot:
+    """Put the container's root below a root in which an engine's program can run."""
+
+    program: Program
+    entrypoint: Entrypoint
+
+    @property
+    def file_path(self) -> str:
+        """Where the program finds its copy of the entry point: where a guest would see it.
+
+        A program names its guest by the path that it is given.
+        """
+        taken = {self.program.path, *(file.target for file in self.program.files)}
+        path = posixpath.normpath(posixpath.join("/", self.entrypoint.path))
+        inside = path == GUEST_ROOT or path.startswith(f"{GUEST_ROOT}/") or path == "/"
+        clash = inside or any(
+            path == each or each.startswith(f"{path}/") or path.startswith(f"{each}/") for each in taken
+        )
+        return "/module.wasm" if clash else path
+
+    def describe(self) -> str:
+        return f"engine root of {self.program.source}"
+
+    def execute(self, root: Root) -> None:
+        root.enclose(GUEST_ROOT)
+        for file in self.program.files:
+            root.bind_file(file.source, file.target)
+        root.copy_file(self.entrypoint.file, self.file_path)
+        root.mount(_SCRATCH)
         root.make_readonly()
 
 

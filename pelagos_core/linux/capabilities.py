@@ -12,7 +12,7 @@ from pelagos_core.linux import syscalls
 from pelagos_core.spec import Capabilities
 
 # In the kernel's order (uapi/linux/capability.h): the index is the number.
-_NAMES = (  # noqa: SIM905 (as a list it would fill the screen)
+_NAMES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
     "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
     "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "

@@ -17,6 +17,7 @@ from pelagos_core.spec import Mount
 
 ATTR_RDONLY = 0x01
 ATTR_NODEV = 0x04
+ATTR_NOEXEC = 0x08
 _ATTR_ATIME = 0x70
 _MAX_DATA = 4095  # mount(2) takes one page with its final NUL, and cuts the rest off in silence
 
@@ -25,7 +26,7 @@ _SET = {
     "ro": (1, ATTR_RDONLY),
     "nosuid": (2, 0x02),
     "nodev": (4, ATTR_NODEV),
-    "noexec": (8, 0x08),
+    "noexec": (8, ATTR_NOEXEC),
     "sync": (16, 0),
     "mand": (64, 0),
     "dirsync": (128, 0),

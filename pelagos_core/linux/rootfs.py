@@ -18,6 +18,8 @@ from pelagos_core.linux import mounts, syscalls
 from pelagos_core.spec import Mount
 
 _RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_COPY_BYTES = 1 << 24
+_ENGINE_ROOT = Mount("/", "tmpfs", "engine", ("nosuid", "nodev", "mode=755"))
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -101,6 +103,45 @@ class Root:
     def make_readonly(self) -> None:
         """Make the root mount itself read-only; mounts on top of it stay as they are."""
         syscalls.mount_setattr(self.fd, 0, mounts.ATTR_RDONLY, 0, 0)
+
+    def enclose(self, path: str) -> None:
+        """Put an empty root around this one, which is at `path` in it from now on.
+
+        What is inside cannot be executed: it is a guest's, and a guest is no native program.
+        """
+        tree = syscalls.open_tree(
+            self.fd, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
+        )
+        try:
+            syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, mounts.ATTR_NOEXEC, 0, 0)
+            mounts.attach(_ENGINE_ROOT, self.fd)
+            os.close(self.fd)
+            self.fd = self._open_directory()
+            target = self._directory(path)
+            try:
+                syscalls.move_mount(tree, target, path)
+            finally:
+                os.close(target)
+        finally:
+            os.close(tree)
+
+    def bind_file(self, source: str, destination: str) -> None:
+        """Show a file of the host at `destination`, read-only."""
+        self.mount(Mount(destination, "bind", source, ("ro", "nosuid", "nodev")))
+
+    def copy_file(self, source: int, destination: str) -> None:
+        """Copy the file behind a descriptor to `destination`, readable by everybody."""
+        parent, name = posixpath.split(destination)
+        directory = self._directory(parent)
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            target = os.open(name, flags, 0o444, dir_fd=directory)
+        finally:
+            os.close(directory)
+        with os.fdopen(target, "wb") as file:
+            offset = 0
+            while copied := os.sendfile(file.fileno(), source, offset, _COPY_BYTES):
+                offset += copied
 
     def pivot(self) -> None:
         """Make this directory `/` and put the host's files out of reach for good."""

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from pelagos_core.backends import Backends
+from pelagos_core.node import Node
 from pelagos_core.shim.address import BACKLOG, Lock
 from pelagos_core.shim.flags import Flags, parse
 from pelagos_core.shim.start import LISTENER_FD
@@ -31,11 +31,11 @@ IDLE_SECONDS = 60.0
 class Daemon:
     """One daemon, from its listening socket to its exit."""
 
-    def __init__(self, flags: Flags, backends: Backends) -> None:
+    def __init__(self, flags: Flags, node: Node) -> None:
         self._flags = flags
         self._stopping = asyncio.Event()
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
-        self._service = TaskService(flags.namespace, backends, self._publisher, self.stop)
+        self._service = TaskService(flags.namespace, node, self._publisher, self.stop)
         self._server = Server(self._service.services())
         self._socket = _identity(flags.socket)
 
@@ -114,13 +114,14 @@ def main() -> None:
     listener = socket.socket(fileno=LISTENER_FD)
     listener.set_inheritable(False)
     listener.setblocking(False)
-    backends = Backends.load()
+    # The parent of the one that goes on has nothing left to do.
+    node = Node.load(leave=lambda pid: os._exit(0))
     # Objects that live as long as we do: the collector need not write to their pages, which
     # the init processes share.
     gc.collect()
     gc.freeze()
-    asyncio.run(_serve(flags, backends, listener))
+    asyncio.run(_serve(flags, node, listener))
 
 
-async def _serve(flags: Flags, backends: Backends, listener: socket.socket) -> None:
-    await Daemon(flags, backends).serve(listener)
+async def _serve(flags: Flags, node: Node, listener: socket.socket) -> None:
+    await Daemon(flags, node).serve(listener)

@@ -11,6 +11,7 @@ from pelagos_core.api.introspection_pb2 import RuntimeInfo
 from pelagos_core.backends import Backends
 from pelagos_core.linux.mounts import OPTION_WORDS
 from pelagos_core.linux.namespaces import CLONE_FLAGS
+from pelagos_core.node import load_waiting
 
 NAME = "io.containerd.pelagos.wasm.v1"
 _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
@@ -41,5 +42,5 @@ def main() -> None:
     """Print it on stdout, whatever a backend prints while it is imported."""
     out = os.dup(1)
     os.dup2(2, 1)
-    os.write(out, runtime_info(Backends.load()).SerializeToString())
+    os.write(out, runtime_info(load_waiting().backends).SerializeToString())
     sys.stdout.flush()

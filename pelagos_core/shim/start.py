@@ -84,5 +84,5 @@ def _log_fd(fallback: int) -> int:
 
 def _environment() -> "dict[str, str]":
     """containerd's environment may hold credentials, and the init processes are our copies."""
-    kept = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR")
+    kept = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG")
     return {name: os.environ[name] for name in kept if name in os.environ}

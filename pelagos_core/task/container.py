@@ -10,12 +10,12 @@ import zlib
 
 from pelagos_core import record
 from pelagos_core.api.types_pb2 import Mount as MountMessage
-from pelagos_core.backends import Backends
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.plan import plan
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.selection import Selection
 from pelagos_core.spec import Mount
 from pelagos_core.task import events
 from pelagos_core.task.process import InitProcess
@@ -32,14 +32,14 @@ _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 class Container:
     """One container in this daemon. Made by `create`, ended by `delete`."""
 
-    def __init__(self, bundle: Bundle, backends: Backends, paths: StdioPaths, sink: Sink) -> None:
+    def __init__(self, bundle: Bundle, selection: Selection, paths: StdioPaths, sink: Sink) -> None:
         self.bundle = bundle
         self.paths = paths
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
         self.exit: ExitStatus | None = None
         self._sink = sink
         self._lifecycle = Lifecycle(f"container {bundle.id!r}")
-        self._process = InitProcess(bundle, backends)
+        self._process = InitProcess(bundle, selection)
         self._owns_cgroup = False
         self._stdio: Stdio | None = None
         self._exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()

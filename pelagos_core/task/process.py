@@ -7,18 +7,20 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from pelagos_core import builtin_hooks
-from pelagos_core.backends import DETECT_SECONDS, Backend, Backends, Failure
+from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import child, messages
-from pelagos_core.container_init.child import Asked, Order, Workload
+from pelagos_core.container_init.child import Order
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
 from pelagos_core.container_init.plan import Plan
-from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus
+from pelagos_core.limits import Limits
 from pelagos_core.linux.namespaces import fork
+from pelagos_core.selection import Selection
 from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
@@ -37,9 +39,9 @@ class BackendCrash(Exception):
 class InitProcess:
     """One forked init process, from the fork to its reaping."""
 
-    def __init__(self, bundle: Bundle, backends: Backends) -> None:
+    def __init__(self, bundle: Bundle, selection: Selection) -> None:
         self._bundle = bundle
-        self._backends = backends
+        self._selection = selection
         self._name = f"container {bundle.id!r}"
         self._control: socket.socket | None = None
         self._killed = False
@@ -117,7 +119,8 @@ class InitProcess:
     def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        order = Order(self._bundle, plan, theirs, stdio.child, self._chooser(excluded))
+        selection = replace(self._selection, excluded=excluded)
+        order = Order(self._bundle, plan, theirs, stdio.child, selection, Limits.of(self._bundle.spec))
         namespace = self._bundle.spec.namespace("pid")
         try:
             pid = fork(namespace.path if namespace else None)
@@ -138,19 +141,6 @@ class InitProcess:
             os.waitpid(pid, 0)
             raise
 
-    def _chooser(
-        self, excluded: tuple[Failure, ...]
-    ) -> Callable[[Entrypoint, Asked], tuple[str, str, Callable[[], Workload]]]:
-        def choose(entrypoint: Entrypoint, asked: Asked) -> tuple[str, str, Callable[[], Workload]]:
-            bundle = self._bundle
-            choice = self._backends.choose(bundle, entrypoint, lambda name: asked(name, "detect"), excluded)
-            backend = choice.backend
-            if backend is None:
-                raise self._backends.refusal(bundle, entrypoint, choice)
-            return backend.name, choice.reason, lambda: backend.spawn(bundle, entrypoint)
-
-        return choose
-
     async def _created(self) -> None:
         """Follow the init process' reports up to `Created`."""
         asking: Asking | None = None
@@ -159,7 +149,7 @@ class InitProcess:
             if isinstance(message, Asking):
                 asking = message
             elif isinstance(message, Created):
-                self.backend = self._backends.named(message.backend)
+                self.backend = self._selection.backends.named(message.backend)
                 self.reason = message.reason
                 return
             elif isinstance(message, Failed):

@@ -12,13 +12,15 @@ from collections.abc import Callable
 
 from google.protobuf.empty_pb2 import Empty
 
-from pelagos_core import __version__
+from pelagos_core import __version__, runtime_options
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
-from pelagos_core.backends import Backends
 from pelagos_core.bundle import Bundle
+from pelagos_core.config import Config
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable, Unimplemented
 from pelagos_core.identifier import check_id
+from pelagos_core.node import Node
+from pelagos_core.selection import Selection, preference
 from pelagos_core.task import events
 from pelagos_core.task.container import Container, rootfs_mounts
 from pelagos_core.task.publisher import Sink
@@ -43,10 +45,11 @@ _STATUS = {
 class TaskService:
     """The containers of one daemon, and the rpcs on them."""
 
-    def __init__(self, namespace: str, backends: Backends, sink: Sink, shutdown: Callable[[], None]) -> None:
+    def __init__(self, namespace: str, node: Node, sink: Sink, shutdown: Callable[[], None]) -> None:
         """shutdown: called by the Shutdown rpc once no container is left."""
         self._namespace = namespace
-        self._backends = backends
+        self._node = node
+        self._pod: dict[str, str] = {}
         self._sink = sink
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
@@ -167,15 +170,25 @@ class TaskService:
         if request.checkpoint:
             raise Unimplemented(f"container {request.id!r}: restore from a checkpoint is not supported")
         bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
+        selection = self._selection(bundle, runtime_options.parse(request.options))
+        bundle = bundle.annotated(self._pod)
         if request.terminal or bundle.spec.process.terminal:
             raise Unimplemented(f"container {request.id!r}: terminals are not supported")
         paths = StdioPaths(request.stdin, request.stdout, request.stderr)
-        container = Container(bundle, self._backends, paths, self._sink)
+        container = Container(bundle, selection, paths, self._sink)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
         return container
+
+    def _selection(self, bundle: Bundle, options: Config) -> Selection:
+        """Who is asked to run a container; a pod's annotations are remembered for its others."""
+        if bundle.is_sandbox:
+            self._pod = bundle.wasm_annotations
+        self._node.refresh()
+        own = bundle.wasm_annotations
+        return Selection(self._node.backends, preference(own, self._pod, options, self._node.config))
 
     def _find(self, container_id: str, exec_id: str = "") -> Container:
         container = self._containers.get(container_id)

@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
-from tests.support.environment import environment_with
+import pytest
+import wasmtime
+
+from pelagos_core.conformance.environment import environment_with
 
 
 def pelagos(*words, python=sys.executable):
@@ -13,11 +16,18 @@ def pelagos(*words, python=sys.executable):
 
 def test_what_is_installed_is_listed():
     done = pelagos()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0].split() == ["NAME", "VERSION", "RUNS"]
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].split() == ["NAME", "PACKAGE", "ENGINE", "FORM", "RUNS", "LIMITS"]
     assert "wasmtime" in done.stdout
     (row,) = [row for row in json.loads(pelagos("--json").stdout)["backends"] if row["name"] == "wasmtime"]
     assert row["summary"].startswith("Wasmtime")
+    assert (row["engine"], row["form"], row["usable"], row["limits"]) == (
+        "Wasmtime",
+        "embedded",
+        True,
+        ["fuel", "memory"],
+    )
+    assert {"module", "component", "wasi-0.1", "wasi-0.2"} <= set(row["features"])
 
 
 def test_a_choice_is_explained(tmp_path):
@@ -28,7 +38,7 @@ def test_a_choice_is_explained(tmp_path):
     assert done.stdout.splitlines()[-1] == "chosen: wasmtime (component, WASI 0.2; best of wasmtime)"
     said = json.loads(pelagos("--explain", tmp_path / "x.wasm", "--json").stdout)
     assert (said["kind"], said["backend"]) == ("component", "wasmtime")
-    assert said["answers"] == {"wasmtime": {"score": 90, "reason": "component, WASI 0.2"}}
+    assert said["answers"]["wasmtime"] == {"score": 95, "reason": "component, WASI 0.2"}
 
 
 def test_what_nothing_can_run_is_explained_too(tmp_path):
@@ -48,6 +58,46 @@ def test_a_broken_backend_is_reported_and_does_not_hide_the_others(tmp_path):
     python = environment_with(tmp_path / "venv", broken="raise ImportError('no engine')")
     done = pelagos(python=python)
     assert "wasmtime" in done.stdout
-    assert done.stderr == "pelagos: backend 'broken' failed in import: ImportError: no engine\n"
+    assert "pelagos: backend 'broken' failed in import: ImportError: no engine\n" in done.stderr
     failures = json.loads(pelagos("--json", python=python).stdout)["failures"]
     assert failures == [{"name": "broken", "stage": "import", "reason": "ImportError: no engine"}]
+
+
+def test_the_imports_of_a_module_are_listed(tmp_path):
+    text = '(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))) (func (export "_start")))'
+    (tmp_path / "x.wasm").write_bytes(wasmtime.wat2wasm(text))
+    done = pelagos("--explain", tmp_path / "x.wasm")
+    assert done.stdout.splitlines()[1:3] == ["imports from wasi_snapshot_preview1:", "    sched_yield"]
+    said = json.loads(pelagos("--explain", tmp_path / "x.wasm", "--json").stdout)
+    assert said["imports"] == {"wasi_snapshot_preview1": ["sched_yield"]}
+
+
+def test_a_backend_that_is_asked_for_and_a_limit_are_explained(tmp_path):
+    (tmp_path / "x.wat").write_text("(module)")
+    done = pelagos("--explain", tmp_path / "x.wat", "--backend", "none-such")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "chosen: none (no installed backend can run it)")
+    assert pelagos("--explain", tmp_path / "x.wat", "--fuel", "5").returncode == 0
+    assert "not a whole number" in pelagos("--explain", tmp_path / "x.wat", "--fuel", "x").stderr
+    assert pelagos("--fuel", "5").returncode == 2
+
+
+def test_a_backend_whose_engine_is_not_there_says_how_to_get_it(tmp_path):
+    lame = (
+        "from pelagos_core.hookspecs import Description, hookimpl\n"
+        "@hookimpl\ndef pelagos_spawn(): pass\n"
+        "@hookimpl\ndef pelagos_describe(): return Description('E', problem='no engine', remedy='get one')\n"
+    )
+    python = environment_with(tmp_path / "venv", lame=lame)
+    done = pelagos(python=python)
+    assert "pelagos: backend 'lame' cannot be used: no engine: get one\n" in done.stderr
+    (row,) = [row for row in json.loads(pelagos("--json", python=python).stdout)["backends"] if row["name"] == "lame"]
+    assert (row["usable"], row["problem"], row["remedy"]) == (False, "no engine", "get one")
+
+
+@pytest.mark.parametrize("crash", ["import os; os._exit(3)", "import ctypes; ctypes.string_at(0)"])
+def test_a_backend_that_crashes_at_its_import_is_named_and_does_not_hide_the_others(tmp_path, crash):
+    python = environment_with(tmp_path / "venv", crash=crash)
+    done = pelagos(python=python)
+    assert done.returncode == 0
+    assert "wasmtime" in done.stdout
+    assert "pelagos: backend 'crash' failed in import: the process " in done.stderr

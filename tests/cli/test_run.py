@@ -131,7 +131,11 @@ def test_a_reader_that_leaves_ends_the_guest(guests):
         (["nothing.wasm"], 127, "module 'nothing.wasm' does not exist"),
         (["complete"], 126, "entry point '/complete' (file of unknown kind)"),
         (["unknown_import.wasm"], 126, "unknown import: nobody::has_this"),
-        (["--backend", "none-such", "hello.wasm"], 127, "backend 'none-such' is not installed (installed: "),
+        (
+            ["--backend", "none-such", "hello.wasm"],
+            127,
+            "asks for, is not installed (installed: ",
+        ),
         (["."], 2, "name the module in it"),
         ([".", "/nothing.wasm"], 127, "'/nothing.wasm': no such file in the container"),
         (["--env", "=x", "hello.wasm"], 2, "not NAME=VALUE"),

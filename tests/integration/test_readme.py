@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pelagos_core.conformance.environment import environment_with
 from pelagos_core.errors import InvalidArgument
 from tests.support.bundles import Fifos, make_bundle
-from tests.support.environment import environment_with
 from tests.support.shim import running_shim
 from tests.test_docs import RUN_BY, readme_commands
 

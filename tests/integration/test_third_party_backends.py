@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pelagos_core.api import types_pb2
+from pelagos_core.conformance.environment import environment_with
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError
 from tests.support.bundles import Fifos, change_config, make_bundle
-from tests.support.environment import environment_with
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]

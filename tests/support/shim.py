@@ -73,7 +73,7 @@ class Shim:
         self.events = events
         self.directory = directory
         self.address = address
-        self.pid = holder(address)
+        self.pid = 0
 
     async def call(self, method: str, request: Message | None = None, timeout: float | None = 30) -> Any:
         return await self.client.call(method, request, timeout=timeout)
@@ -148,7 +148,9 @@ async def running_shim(directory: Path, group: str = "pod", python: str = sys.ex
     address = done.stdout.decode().removeprefix("unix://")
     client = await Client.connect(address, TASK[0])
     shim = Shim(client, events, directory, address)
-    await shim.call("Connect")  # the daemon is up, its descriptors are what they will be
+    # Once it answers, its descriptors are what they will be, and nobody else holds its socket.
+    await shim.call("Connect")
+    shim.pid = holder(address)
     try:
         yield shim
     finally:

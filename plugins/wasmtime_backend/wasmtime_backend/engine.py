@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 
 import wasmtime
@@ -11,10 +9,9 @@ from wasmtime import component
 
 from pelagos_core.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import Workload
+from pelagos_core.hookspecs import GuestExit, Trap, Workload
+from pelagos_core.limits import Limits
 from wasmtime_backend import wasi
-
-TRAP = 134  # 128 + SIGABRT: how a native program ends that aborts
 
 _RUN = re.compile(r"wasi:cli/run@0\.2\.\d+\Z")
 # The packages of WASI 0.2 that `component.Linker.add_wasip2` defines.
@@ -27,7 +24,7 @@ def load(entrypoint: Entrypoint) -> Workload:
     Raises InvalidArgument: not valid, an unknown import, no such export.
     """
     data = entrypoint.read()
-    engine = wasmtime.Engine(_config())
+    engine = wasmtime.Engine(_config(entrypoint.limits))
     try:
         if entrypoint.kind is Kind.WAT:
             data = bytes(wasmtime.wat2wasm(data.decode("utf-8", "replace")))
@@ -38,17 +35,27 @@ def load(entrypoint: Entrypoint) -> Workload:
         raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}") from None
 
 
-def _config() -> wasmtime.Config:
+def _config(limits: Limits) -> wasmtime.Config:
     config = wasmtime.Config()
     # Compiling in parallel would start threads in a process that was forked for one guest.
     config.parallel_compilation = False
     config.wasm_component_model = True
+    config.consume_fuel = limits.fuel is not None
     return config
+
+
+def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
+    store = wasmtime.Store(engine)
+    if limits.memory is not None:
+        store.set_limits(memory_size=limits.memory)
+    if limits.fuel is not None:
+        store.set_fuel(limits.fuel)
+    return store
 
 
 def _load_module(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
     module = wasmtime.Module(engine, data)
-    store = wasmtime.Store(engine)
+    store = _store(engine, entrypoint.limits)
     linker = _linker(engine)
     name = entrypoint.func or "_start"
     _check_imports(store, linker, module, entrypoint)
@@ -65,14 +72,6 @@ def _load_module(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -
     return lambda: _guarded(run)
 
 
-class GuestExit(Exception):
-    """The guest has called proc_exit."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
-        self.code = code
-
-
 def _linker(engine: wasmtime.Engine) -> wasmtime.Linker:
     """A linker for WASI 0.1, with a proc_exit of our own: Wasmtime's traps for codes over 125."""
     linker = wasmtime.Linker(engine)
@@ -85,7 +84,7 @@ def _linker(engine: wasmtime.Engine) -> wasmtime.Linker:
 
 
 def _proc_exit(code: int) -> None:
-    raise GuestExit(code & 0xFF)  # what a parent sees of it, wait(2)
+    raise GuestExit(code)
 
 
 def _check_imports(
@@ -108,7 +107,7 @@ def _check_export(module: wasmtime.Module, name: str, entrypoint: Entrypoint) ->
 
 def _load_component(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
     program = component.Component(engine, data)
-    store = wasmtime.Store(engine)
+    store = _store(engine, entrypoint.limits)
     linker = component.Linker(engine)
     linker.add_wasip2()
     for name in program.type.imports(engine):
@@ -137,15 +136,13 @@ def _is_ok(result: object) -> bool:
 
 
 def _guarded(run: Workload) -> int:
-    """Run the guest to its exit code; a trap's message and backtrace go to its stderr."""
+    """Run the guest to its exit code. Raises GuestExit and Trap."""
     try:
         return run()
-    except (GuestExit, wasmtime.ExitTrap) as error:
+    except wasmtime.ExitTrap as error:
         return error.code
     except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-        with contextlib.suppress(OSError):  # a full or closed stderr does not change how it ended
-            os.write(2, f"{str(error).rstrip()}\n".encode("utf-8", "replace"))
-        return TRAP
+        raise Trap(str(error)) from None
 
 
 def _one_line(error: Exception) -> str:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
-from pelagos_core.hookspecs import Detection, Workload, hookimpl
+from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
 from wasmtime_backend import engine
 
+_FEATURES = frozenset({"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd"})
+_LIMITS = frozenset({"memory", "fuel"})
 _CAN = {
-    Kind.MODULE: Detection.can(90, "core module, WASI 0.1"),
-    Kind.COMPONENT: Detection.can(90, "component, WASI 0.2"),
-    Kind.WAT: Detection.can(90, "WebAssembly text, core module or component"),
+    Kind.MODULE: Detection.can(95, "core module, WASI 0.1"),
+    Kind.COMPONENT: Detection.can(95, "component, WASI 0.2"),
+    Kind.WAT: Detection.can(95, "WebAssembly text, core module or component"),
 }
+
+
+@hookimpl
+def pelagos_describe() -> Description:
+    """Wasmtime's own Python package."""
+    return Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES, _LIMITS)
 
 
 @hookimpl

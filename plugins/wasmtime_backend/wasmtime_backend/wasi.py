@@ -8,19 +8,13 @@ from pelagos_core.entrypoint import Entrypoint
 
 
 def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:
-    """The WASI configuration of one process, in the init process after the change of root.
-
-    `/` is the container's root by then. WASI has no working directory: it is the first
-    preopened one, where Go's library starts. wasi-libc (C, Rust) starts in `/` whatever is
-    preopened, and a preopen `.` would catch its absolute paths too: so there is none.
-    """
+    """The WASI configuration of one process, in the init process after the change of root."""
     wasi = wasmtime.WasiConfig()
     wasi.argv = list(entrypoint.args)
     wasi.env = entrypoint.environment()
     wasi.inherit_stdin()
     wasi.inherit_stdout()
     wasi.inherit_stderr()
-    if entrypoint.cwd != "/":
-        wasi.preopen_dir(entrypoint.cwd, entrypoint.cwd)
-    wasi.preopen_dir("/", "/")
+    for name, path in entrypoint.preopens():
+        wasi.preopen_dir(path, name)
     return wasi

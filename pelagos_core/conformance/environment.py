@@ -19,9 +19,14 @@ def environment_with(directory: Path, **backends: str) -> str:
     # By addsitedir, so that this environment's own .pth files count (editable installs).
     (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
     for name, source in backends.items():
-        (site / f"backend_{name}.py").write_text(source)
-        metadata = site / f"backend_{name}-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: backend-{name}\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text(f"[pelagos.backends]\n{name} = backend_{name}\n")
+        add_backend(site, name, source)
     return str(directory / "bin/python")
+
+
+def add_backend(site: Path, name: str, source: str) -> None:
+    """Install a backend of this source text into a site-packages directory, as pip would."""
+    (site / f"backend_{name}.py").write_text(source)
+    metadata = site / f"backend_{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: backend-{name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[pelagos.backends]\n{name} = backend_{name}\n")

@@ -1,0 +1,29 @@
+"""`pelagos conformance`: try a backend against everything that one must do."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import click
+
+from pelagos_core.errors import FailedPrecondition
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
+    """Try the backend NAME and print what works.
+
+    Runs containers through the real shim; containerd is not needed. PYTEST_ARGS go to pytest,
+    such as `-k signals -x`. Exit code 0 if everything that it claims works.
+    """
+    missing = [package for package in ("pytest", "wasmtime") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise FailedPrecondition(f"{' and '.join(missing)} not installed: pip install 'pelagos-core[conformance]'")
+    words = ["-p", "pelagos_core.conformance.plugin", f"--pelagos-backend={name}", "-p", "no:cacheprovider", "-q"]
+    # A configuration of the project that it is called from would not be the kit's.
+    words += ["-c", "/dev/null", "--rootdir", "/", "--pyargs", "pelagos_core.conformance.suite"]
+    sys.exit(subprocess.run([sys.executable, "-m", "pytest", *words, *pytest_args], check=False).returncode)

@@ -1,0 +1,116 @@
+"""The node's config file, /etc/pelagos/config.toml, and runtime options of the same form.
+
+    runtime = "auto"            # or a backend's name
+    order = ["this", "that"]    # whom Auto prefers among equals
+
+    [backends.this]             # the settings of one backend
+    program = "/opt/this/bin/this"
+
+Only root may write it: what it says is done as root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PATH = "/etc/pelagos/config.toml"
+PATH_VARIABLE = "PELAGOS_CONFIG"
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a node, or one runtime of it, is set to.
+
+    runtime: the backend to use where nothing says more; empty for no opinion.
+    order: names of backends, the preferred first.
+    backends: each backend's own settings.
+    """
+
+    runtime: str = ""
+    order: tuple[str, ...] = ()
+    backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def settings(self, name: str) -> Mapping[str, object]:
+        """The settings of one backend, empty if there are none."""
+        return self.backends.get(name, {})
+
+
+def load_node() -> Config:
+    """The node's config; the defaults if there is no file.
+
+    Raises InvalidArgument or PermissionDenied that names the file.
+    """
+    try:
+        return load(node_path())
+    except NotFound:
+        return Config()
+
+
+def node_path() -> str:
+    """Where the node's config is looked for."""
+    return os.environ.get(PATH_VARIABLE, PATH)
+
+
+def load(path: str) -> Config:
+    """Read a config file. Raises NotFound, PermissionDenied or InvalidArgument."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"config {path!r} does not exist") from None
+    with os.fdopen(fd, "rb") as file:
+        _check_owner(path, os.fstat(fd))
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(f"config {path!r}: more than {MAX_BYTES} bytes")
+    return parse(data, f"config {path!r}")
+
+
+def _check_owner(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidArgument(f"config {path!r} is not a regular file")
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        raise PermissionDenied(f"config {path!r} can be written by others than root: chown root, chmod 644")
+
+
+def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Config:
+    """Parse the TOML text of a config.
+
+    what: names it in errors. ignored: keys to pass over.
+    Raises InvalidArgument that names the key.
+    """
+    try:
+        table = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{what}: not TOML: {error}") from None
+    unknown = sorted(set(table) - {"runtime", "order", "backends"} - ignored)
+    if unknown:
+        raise InvalidArgument(f"{what}: unknown key {unknown[0]!r} (known: runtime, order, backends)")
+    order = _checked(table.get("order", []), list, f"{what}: order")
+    backends = _checked(table.get("backends", {}), dict, f"{what}: backends")
+    return Config(
+        runtime=_checked(table.get("runtime", ""), str, f"{what}: runtime"),
+        order=tuple(_checked(name, str, f"{what}: order") for name in order),
+        backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
+    )
+
+
+_NAMES: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table"}
+
+
+def _checked(value: object, kind: type, what: str) -> Any:  # noqa: ANN401 (the kind decides)
+    if not isinstance(value, kind):
+        raise InvalidArgument(f"{what}: not {_NAMES[kind]}")
+    return value

@@ -1,0 +1,310 @@
+"""What every backend must do, as tests: `pelagos conformance NAME`, or with pytest itself
+
+    pytest -p pelagos_core.conformance.plugin --pelagos-backend NAME --pyargs pelagos_core.conformance.suite
+
+Each test runs containers through the real shim, with `pelagos run`; containerd is not needed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pelagos_core.conformance import modules
+from pelagos_core.conformance.environment import environment_with
+from pelagos_core.conformance.faulty import FAULTY, SLOW, WILLING
+
+_SECONDS = 60
+_PROMPT_SECONDS = 5  # for a signal to end a guest, the command's own time included
+
+feature = pytest.mark.feature
+claims = pytest.mark.claims
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended: `pelagos run`'s exit code, and its output."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+class Runner:
+    """Runs guests on the backend that is tried."""
+
+    def __init__(self, directory: Path, backend: str, python: str = sys.executable) -> None:
+        self.directory = directory
+        self.backend = backend
+        self.python = python
+
+    def command(self, source: str | bytes, *args: str, flags: tuple[str, ...] = (), func: str = "") -> list[str]:
+        """The command that runs a guest, given as text or bytes."""
+        path = self.directory / "guest.wasm"
+        path.write_bytes(source if isinstance(source, bytes) else modules.binary(source))
+        target = f"{path}#{func}" if func else str(path)
+        return [self.python, "-m", "pelagos_core", "run", "--backend", self.backend, *flags, target, *args]
+
+    def __call__(
+        self, source: str | bytes, *args: str, flags: tuple[str, ...] = (), func: str = "", stdin: bytes = b""
+    ) -> Ended:
+        """Run a guest to its end."""
+        done = subprocess.run(
+            self.command(source, *args, flags=flags, func=func),
+            input=stdin,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, backend: str) -> Runner:
+    """Runs a guest on the backend that is tried."""
+    return Runner(tmp_path, backend)
+
+
+@feature("life cycle")
+def test_a_guest_says_something_and_ends(run: Runner) -> None:
+    assert run(modules.says("hello")) == Ended(0, b"hello", "")
+
+
+@feature("life cycle")
+def test_stderr_is_a_stream_of_its_own(run: Runner) -> None:
+    assert run(modules.says("oops", fd=2)) == Ended(0, b"", "oops")
+
+
+@feature("exit codes")
+@pytest.mark.parametrize("code", [0, 1, 42, 45, 134, 255])
+def test_an_exit_code_arrives_as_it_is(run: Runner, code: int) -> None:
+    assert run(modules.leaves(code)) == Ended(code, b"", "")
+
+
+@feature("traps: 134, the text on stderr")
+@pytest.mark.parametrize("name", modules.TRAPS)
+def test_a_trap_is_134_and_told_on_stderr(run: Runner, name: str) -> None:
+    ended = run(modules.TRAPS[name])
+    assert (ended.code, ended.out) == (134, b"")
+    assert ended.err.strip()
+
+
+@feature("traps: 134, the text on stderr")
+def test_what_was_said_before_a_trap_is_not_lost(run: Runner) -> None:
+    said = "(call $write (i32.const 1) (i32.const 1024) (i32.const 6)) (unreachable)"
+    ended = run(modules.program(said, modules.text(1024, "before")))
+    assert (ended.code, ended.out) == (134, b"before")
+
+
+@feature("arguments")
+def test_arguments_arrive_unchanged(run: Runner) -> None:
+    words = ["a", "", "two words", "--flag", "-x", "--", "é€", "'\"\\"]
+    arguments = run(modules.ARGUMENTS, *words).out.decode().split("\0")
+    assert arguments[0].endswith("guest.wasm")
+    assert arguments[1:] == [*words, ""]
+
+
+@feature("argv[0]")
+@claims("argv0")
+def test_the_first_argument_is_the_specs(run: Runner) -> None:
+    assert run(modules.ARGUMENTS).out == b"/guest.wasm\0"
+
+
+@feature("environment")
+def test_variables_arrive_and_the_hosts_do_not(run: Runner) -> None:
+    given = {"A": "1", "B": "x=y", "C": "two words", "D": "é"}
+    flags = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
+    found = run(modules.ENVIRONMENT, flags=tuple(flags)).out.decode().split("\0")[:-1]
+    assert sorted(found) == sorted(f"{name}={value}" for name, value in given.items())
+
+
+@feature("environment")
+def test_an_empty_variable_is_a_variable(run: Runner) -> None:
+    assert b"EMPTY=\0" in run(modules.ENVIRONMENT, flags=("--env", "EMPTY=")).out
+
+
+@feature("working directory")
+@claims("cwd")
+def test_the_working_directory_is_the_first_preopen(run: Runner) -> None:
+    assert run(modules.FIRST_PREOPEN, flags=("--workdir", "/work")).out == b"/work"
+    assert run(modules.FIRST_PREOPEN).out == b"/"
+
+
+@feature("files: reading")
+def test_files_of_the_root_and_of_mounts_can_be_read(run: Runner) -> None:
+    (run.directory / "note").write_text("a note")
+    mount = ("--volume", f"{run.directory}:/data:ro")
+    assert run(modules.reads("data/note"), flags=mount) == Ended(0, b"a note", "")
+    assert run(modules.reads("data/none"), flags=mount).code == modules.NOT_FOUND
+
+
+@feature("files: writing")
+def test_a_writable_mount_can_be_written(run: Runner) -> None:
+    (run.directory / "out").mkdir()
+    ended = run(modules.writes("out/new", "text"), flags=("--volume", f"{run.directory / 'out'}:/out"))
+    assert ended.code == 0, ended.err
+    assert (run.directory / "out/new").read_text() == "text"
+
+
+@feature("files: a read-only mount stays so")
+def test_a_read_only_mount_cannot_be_written(run: Runner) -> None:
+    (run.directory / "out").mkdir()
+    ended = run(modules.writes("out/new", "text"), flags=("--volume", f"{run.directory / 'out'}:/out:ro"))
+    assert ended.code in modules.ACCESS_DENIED
+    assert not (run.directory / "out/new").exists()
+
+
+@feature("files: no way out of the root")
+@pytest.mark.parametrize("path", ["../secret", "data/../../secret", "data/up/secret", "data/abs", "proc/self/mem"])
+def test_nothing_of_the_host_can_be_read(run: Runner, path: str) -> None:
+    (run.directory / "data").mkdir()
+    (run.directory / "secret").write_text("secret")
+    (run.directory / "data/up").symlink_to("../..")
+    (run.directory / "data/abs").symlink_to(run.directory / "secret")
+    ended = run(modules.reads(path), flags=("--volume", f"{run.directory / 'data'}:/data"))
+    assert ended.code != 0
+    assert b"secret" not in ended.out
+
+
+@feature("files: no way out of the root")
+@pytest.mark.parametrize("path", ["usr/bin/env", "etc/passwd", "guest", "lib64", "module.wasm"])
+def test_nothing_of_the_engine_can_be_read(run: Runner, path: str) -> None:
+    ended = run(modules.reads(path))
+    assert (ended.code != 0, ended.out) == (True, b"")
+
+
+@feature("large output")
+def test_a_large_output_arrives_whole(run: Runner) -> None:
+    ended = run(modules.LARGE)
+    assert (ended.code, len(ended.out)) == (0, modules.LARGE_BYTES)
+
+
+@feature("input and its end")
+def test_input_arrives_and_ends(run: Runner) -> None:
+    data = os.urandom(300_000)
+    assert run(modules.COPIES_INPUT, flags=("--interactive",), stdin=data) == Ended(0, data, "")
+    assert run(modules.COPIES_INPUT) == Ended(0, b"", "")
+
+
+@feature("signals")
+@pytest.mark.parametrize("guest", ["spins", "waits"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGQUIT, 131)])
+def test_a_signal_ends_a_guest_at_once(run: Runner, guest: str, number: int, code: int) -> None:
+    source, flags = (modules.SPINS, ()) if guest == "spins" else (modules.WAITS, ("--interactive",))
+    with subprocess.Popen(
+        run.command(source, flags=flags), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(_SECONDS) == code
+        assert time.monotonic() - began < _PROMPT_SECONDS
+
+
+@feature("limit: memory")
+@claims("memory")
+def test_memory_cannot_grow_over_the_limit(run: Runner) -> None:
+    assert run(modules.grows(2048), flags=("--memory", "64m")).code == 1
+    assert run(modules.grows(64), flags=("--memory", "64m")).code == 0
+
+
+@feature("limit: fuel")
+@claims("fuel")
+def test_a_guest_without_fuel_traps(run: Runner) -> None:
+    ended = run(modules.SPINS, flags=("--annotation", "io.pelagos.wasm.fuel=100000"))
+    assert (ended.code, ended.out) == (134, b"ready\n")
+    enough = run(modules.says("hello"), flags=("--annotation", "io.pelagos.wasm.fuel=100000000"))
+    assert (enough.code, enough.out) == (0, b"hello")
+
+
+@feature("a limit that is not claimed is refused")
+def test_fuel_is_refused_where_nobody_would_hold_it(run: Runner, request: pytest.FixtureRequest) -> None:
+    from pelagos_core.conformance.plugin import claims as claimed
+
+    if "fuel" in claimed(request.config):
+        pytest.skip("fuel is claimed")
+    ended = run(modules.says("hello"), flags=("--annotation", "io.pelagos.wasm.fuel=100000000"))
+    assert (ended.code, ended.out) == (126, b"")
+    assert "limit of fuel" in ended.err
+
+
+@feature("concurrent containers")
+def test_containers_run_side_by_side(run: Runner) -> None:
+    command = run.command(modules.COPIES_INPUT, flags=("--interactive",))
+    many = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(6)]
+    outputs = [process.communicate(b"%d" % number, timeout=_SECONDS)[0] for number, process in enumerate(many)]
+    assert outputs == [b"%d" % number for number in range(6)]
+    assert [process.returncode for process in many] == [0] * 6
+
+
+@feature("bad modules are refused before Start")
+@pytest.mark.parametrize("name", modules.BAD)
+def test_a_bad_module_is_refused(run: Runner, name: str) -> None:
+    ended = run(modules.BAD[name])
+    assert ended.code == 126, ended
+    assert "guest.wasm" in ended.err
+
+
+@feature("unknown imports are refused by name")
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [(modules.UNKNOWN_IMPORT, "has_this"), (modules.UNKNOWN_WASI_FUNCTION, "no_such"), (modules.NO_START, "_start")],
+)
+def test_an_unknown_import_is_refused_by_name(run: Runner, source: str, name: str) -> None:
+    ended = run(source)
+    assert ended.code == 126, ended
+    assert name in ended.err
+
+
+@feature("path#function")
+@claims("function")
+def test_an_exported_function_is_an_entry_point(run: Runner) -> None:
+    assert run(modules.FUNCTIONS, func="five").code == 5
+    assert run(modules.FUNCTIONS, func="takes").code == 126
+    assert run(modules.FUNCTIONS, func="none").code == 126
+
+
+@feature("WebAssembly text")
+@claims("wat")
+def test_text_runs_as_it_is(run: Runner) -> None:
+    assert run(modules.says("hello").encode()) == Ended(0, b"hello", "")
+
+
+@feature("world: WASI 0.2 command")
+@claims("component", "wasi-0.2")
+def test_a_component_runs(run: Runner) -> None:
+    assert run(modules.COMPONENT) == Ended(0, b"", "")
+
+
+@feature("a world that is not claimed is refused")
+def test_a_component_is_refused_where_it_cannot_run(run: Runner, request: pytest.FixtureRequest) -> None:
+    from pelagos_core.conformance.plugin import claims as claimed
+
+    if "component" in claimed(request.config):
+        pytest.skip("components are claimed")
+    ended = run(modules.COMPONENT)
+    assert (ended.code, ended.out) == (126, b"")
+    assert "component" in ended.err
+
+
+@feature("beside a backend that goes wrong")
+@pytest.mark.parametrize("name", [name for name in FAULTY if name not in SLOW])
+def test_a_faulty_backend_beside_it_is_named_and_harms_nobody(tmp_path: Path, backend: str, name: str) -> None:
+    python = environment_with(tmp_path / "venv", **{name: FAULTY[name]})
+    assert Runner(tmp_path, backend, python)(modules.says("hello")) == Ended(0, b"hello", "")
+    asked = Runner(tmp_path, name, python)(modules.says("hello"))
+    assert asked.code in (125, 126), asked
+    assert name in asked.err
+    auto = Runner(tmp_path, "auto", python)(modules.says("hello"))
+    if name in WILLING:
+        assert name in auto.err
+    else:
+        assert (auto.code, auto.out) == (0, b"hello")

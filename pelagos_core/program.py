@@ -1,0 +1,151 @@
+"""An engine that is a command-line program: where it is, and the host's files that it needs.
+
+It runs in an engine root: nothing but these files, read-only, with the container's root
+file system below, so that nothing of the host is in a guest's reach.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
+
+GUEST_ROOT = "/guest"
+"""Where the container's root file system is in the engine root."""
+
+_LIST_SECONDS = 10
+_LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
+_PT_INTERP = 3
+_ELF_HEADER = 64  # bytes, of a 64-bit file
+SETTINGS = frozenset({"program", "root"})
+
+
+@dataclass(frozen=True, slots=True)
+class HostFile:
+    """A file of the host, and where it stands in the engine root."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An engine's program with everything it needs to start.
+
+    source: its path on the host. path: its path in the engine root.
+    files: the program, its loader and its libraries.
+    command: how to run it on the host itself, for example to ask for its version.
+    """
+
+    source: str
+    path: str
+    files: tuple[HostFile, ...]
+    command: tuple[str, ...]
+
+    def output(self, *arguments: str) -> str:
+        """Run it on the host, for its own information only; what it prints.
+
+        Raises FailedPrecondition.
+        """
+        return _output([*self.command, *arguments])
+
+
+def find(name: str, settings: Mapping[str, object]) -> Program:
+    """Find an engine's program and list what it needs. On the host, when the backend is loaded.
+
+    settings: the backend's table of the node's config. `program`: its absolute path;
+        otherwise it is looked up in PATH. `root`: a directory with a whole system that it
+        belongs to (its loader and libraries), such as an unpacked distribution; `program` is
+        a path inside it then, `/usr/bin/NAME` by default.
+    Raises NotFound, InvalidArgument or FailedPrecondition.
+    """
+    root = _text(settings, "root").rstrip("/")
+    inside = _text(settings, "program") or (f"/usr/bin/{name}" if root else "")
+    source = f"{root}{inside}" if inside else shutil.which(name) or ""
+    if not source:
+        raise NotFound(f"program {name!r} is not on the PATH")
+    if not os.path.isfile(source) or not os.access(source, os.X_OK):
+        raise NotFound(f"program {source!r} does not exist or cannot be executed")
+    return _described(os.path.realpath(source), root)
+
+
+def _text(settings: Mapping[str, object], key: str) -> str:
+    value = settings.get(key, "")
+    if not isinstance(value, str) or (value and not value.startswith("/")):
+        raise InvalidArgument(f"{key} = {value!r}: not an absolute path")
+    return value
+
+
+def _described(source: str, root: str) -> Program:
+    path = f"/usr/bin/{os.path.basename(source)}"
+    own = HostFile(source, path)
+    interpreter = _interpreter(source)
+    if not interpreter:
+        return Program(source, path, (own,), (source,))
+    loader = _loader(root, interpreter)
+    # A program of another system is started by that system's loader, with its libraries.
+    search = ["--library-path", ":".join(_library_directories(root))] if root else []
+    listed = _LISTED.findall(_output([loader, *search, "--list", source]))
+    libraries = [library for library in listed if os.path.realpath(library) != loader]
+    directory = _default_directory(libraries, root)
+    files = [HostFile(os.path.realpath(each), f"{directory}/{os.path.basename(each)}") for each in libraries]
+    command = (loader, *search, source) if root else (source,)
+    return Program(source, path, (own, HostFile(loader, interpreter), *files), command)
+
+
+def _interpreter(path: str) -> str:
+    """The loader that an ELF program names (elf(5), PT_INTERP); empty for a static one."""
+    with open(path, "rb") as file:
+        head = file.read(_ELF_HEADER)
+        if head[:5] != b"\x7fELF\x02" or len(head) < _ELF_HEADER:
+            raise FailedPrecondition(f"program {path!r} is not a 64-bit ELF program")
+        table, size, count = struct.unpack_from("<32xQ14xHH", head)
+        for index in range(count):
+            file.seek(table + index * size)
+            entry = file.read(56)
+            kind, offset, length = struct.unpack_from("<I4xQ16xQ", entry)
+            if kind == _PT_INTERP:
+                file.seek(offset)
+                return file.read(min(length, 4096)).rstrip(b"\0").decode()
+    return ""
+
+
+def _loader(root: str, interpreter: str) -> str:
+    # A tree whose packages were only unpacked lacks the links /lib64 -> usr/lib64.
+    for path in (f"{root}{interpreter}", f"{root}/usr{interpreter}"):
+        if os.path.exists(path):
+            return os.path.realpath(path)
+    raise NotFound(f"loader {interpreter!r} is not in {root or '/'!r}")
+
+
+def _library_directories(root: str) -> list[str]:
+    found = []
+    for top in ("/lib", "/usr/lib", "/lib64", "/usr/lib64"):
+        directory = f"{root}{top}"
+        if os.path.isdir(directory):
+            found += [directory, *(e.path for e in os.scandir(directory) if e.name.endswith("-linux-gnu"))]
+    return found
+
+
+def _default_directory(libraries: list[str], root: str) -> str:
+    """A directory in which the loader looks unasked: the C library's own."""
+    for library in libraries:
+        if os.path.basename(library).startswith("libc."):
+            return os.path.dirname(library.removeprefix(root))
+    return "/lib"
+
+
+def _output(words: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            words, capture_output=True, stdin=subprocess.DEVNULL, timeout=_LIST_SECONDS, check=True, env={"HOME": "/"}
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FailedPrecondition(f"{words[-1]!r} cannot be run: {error}") from None
+    return done.stdout.decode(errors="replace")

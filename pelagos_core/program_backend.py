@@ -1,0 +1,216 @@
+"""Base class of a backend whose engine is a command-line program.
+
+The program runs in the container's isolation, in an engine root (see `program`), as a child of
+the init process, which passes its streams and exit code on, and tells a trap from an exit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pelagos_core import program
+from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.errors import InvalidArgument, PelagosError
+from pelagos_core.hookspecs import Description, Detection, RunningProcess, Trap, Workload, hookimpl
+from pelagos_core.linux import credentials
+from pelagos_core.program import Program
+
+# A read takes more than a pipe holds (pipe(7): 64 KiB), so it never ends within one write of
+# the engine, which is atomic if it is short.
+_READ_BYTES = 1 << 20
+_MAX_HELD = 64 << 10
+_PASSED_TO_ENGINE = frozenset({signal.SIGSTOP, signal.SIGCONT})
+_KINDS = {Kind.MODULE: "module", Kind.COMPONENT: "component", Kind.WAT: "wat"}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """How to tell a trap by what the engine prints last, together with its exit code.
+
+    stream: 1 or 2, where it prints. marker: matches where its text begins.
+    traps: for each exit code that may mean a trap, how the text begins then.
+    """
+
+    stream: int
+    marker: re.Pattern[bytes]
+    traps: Mapping[int, bytes]
+
+
+class ProgramBackend:
+    """A backend for an engine's program; a subclass fills in the class variables and `arguments`.
+
+    name: the program's name on the PATH. engine: the engine's, for a person.
+    remedy: how to get it. features, limits: as in `Description`.
+    imports: what the engine provides, for `Entrypoint.check`.
+    score: for `Detection`. diagnostics: how it tells a trap; None if exit code 134 is enough.
+    """
+
+    name = ""
+    engine = ""
+    remedy = ""
+    score = 90
+    features: frozenset[str] = frozenset({"module", "wasi-0.1"})
+    limits: frozenset[str] = frozenset()
+    imports: Mapping[str, frozenset[str] | None] = {}
+    diagnostics: Diagnostics | None = None
+
+    def __init__(self) -> None:
+        self.program: Program | None = None
+        self.problem = "it has not been configured"
+
+    def arguments(self, entrypoint: Entrypoint) -> list[str]:
+        """The program's arguments. In the container, before Start.
+
+        `entrypoint.file_path` is the module; the container's root is at `program.GUEST_ROOT`.
+        Raises InvalidArgument for what cannot be expressed.
+        """
+        raise NotImplementedError
+
+    def environment(self, entrypoint: Entrypoint) -> dict[str, str]:
+        """The engine's own environment: never the guest's, which comes from the image."""
+        return {}
+
+    def version(self, output: str) -> str:
+        """The engine's version, from what `--version` prints."""
+        match = re.search(r"\d+\.\d+[^\s)]*", output)
+        return match[0] if match else ""
+
+    @hookimpl
+    def pelagos_configure(self, settings: Mapping[str, object]) -> None:
+        """Find the program and what it needs. `program` and `root` are the settings."""
+        unknown = sorted(settings.keys() - program.SETTINGS)
+        if unknown:
+            raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(program.SETTINGS))})")
+        self.find_program(settings)
+
+    def find_program(self, settings: Mapping[str, object]) -> None:
+        """Look for the program; `problem` tells if it is not there."""
+        try:
+            self.program, self.problem = program.find(self.name, settings), ""
+        except PelagosError as error:
+            self.program, self.problem = None, str(error)
+
+    @hookimpl
+    def pelagos_describe(self) -> Description:
+        """What it is, with the version that the program prints."""
+        version = self.version(self.program.output("--version")) if self.program else ""
+        remedy = self.remedy if self.problem else ""
+        return Description(self.engine, version, "program", self.features, self.limits, self.problem, remedy)
+
+    @hookimpl
+    def pelagos_detect(self, entrypoint: Entrypoint) -> Detection:
+        """Whether the program is there, and the file is of a kind and with imports that it knows."""
+        if self.program is None:
+            return Detection.cannot(f"{self.problem}: {self.remedy}")
+        if _KINDS.get(entrypoint.kind) not in self.features:
+            return Detection.cannot(f"{self.engine} cannot run a {entrypoint.kind.value}")
+        if entrypoint.func and "function" not in self.features:
+            return Detection.cannot(f"{self.engine}'s program runs _start only, not {entrypoint.func!r}")
+        if entrypoint.kind is Kind.MODULE:
+            try:
+                entrypoint.check(self.imports)
+            except InvalidArgument as error:
+                return Detection.cannot(str(error))
+        return Detection.can(self.score, f"{entrypoint.kind.value}, WASI 0.1, {self.program.source}", self.program)
+
+    @hookimpl
+    def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
+        """Put the command line together; the workload runs it."""
+        assert self.program is not None
+        words = [self.program.path, *self.arguments(entrypoint)]
+        return functools.partial(_run, words, self.environment(entrypoint), self.diagnostics)
+
+    @hookimpl
+    def pelagos_signal(self, process: RunningProcess, signum: int) -> None:
+        """Stop and continue the engine itself too; the built-in hook goes on with the rest."""
+        if signum in _PASSED_TO_ENGINE:
+            with contextlib.suppress(OSError, ValueError):
+                for child in _children(process.pid):
+                    os.kill(child, signum)
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics | None) -> int:
+    """Run the engine to its end, in the container's init process; the guest's exit code.
+
+    Raises Trap.
+    """
+    if diagnostics is None:
+        return _code(os.waitpid(_start(words, environment, {}), 0)[1])
+    reader, writer = os.pipe()
+    pid = _start(words, environment, {diagnostics.stream: writer})
+    os.close(writer)
+    held = _pump(reader, diagnostics.stream, diagnostics.marker)
+    code = _code(os.waitpid(pid, 0)[1])
+    if held and held.startswith(diagnostics.traps.get(code, held + b"?")):
+        raise Trap(held.decode("utf-8", "replace"))
+    with contextlib.suppress(OSError):
+        _write(diagnostics.stream, held)
+    return code
+
+
+def _start(words: list[str], environment: dict[str, str], streams: dict[int, int]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _exec(words, environment, streams)
+    return pid
+
+
+def _exec(words: list[str], environment: dict[str, str], streams: dict[int, int]) -> NoReturn:
+    try:
+        # Where the pid namespace is shared, the end of the init process would not be ours.
+        credentials.die_with_parent(signal.SIGKILL)
+        for target, source in streams.items():
+            os.dup2(source, target)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
+        os.execve(words[0], words, environment)  # noqa: S606 (no shell is the point)
+    except OSError as error:
+        os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _code(status: int) -> int:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with contextlib.suppress(OSError):
+            os.write(2, f"pelagos: the engine was ended by {signal.Signals(number).name}\n".encode())
+        return 128 + number
+    return os.WEXITSTATUS(status)
+
+
+def _pump(source: int, target: int, marker: re.Pattern[bytes]) -> bytes:
+    """Copy a stream up to its end, but hold back what may be the engine's last words.
+
+    A guest that prints the marker itself has its output held until more comes, or it ends.
+    """
+    held = b""
+    try:
+        while chunk := os.read(source, _READ_BYTES):
+            held += chunk
+            match = marker.search(held)
+            ready = match.start() if match else len(held)
+            if len(held) - ready > _MAX_HELD:
+                ready = len(held)
+            _write(target, held[:ready])
+            held = held[ready:]
+    except OSError:
+        held = b""  # nobody reads any more: the engine gets SIGPIPE, as it would without us
+    os.close(source)
+    return held
+
+
+def _write(target: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(target, data) :]

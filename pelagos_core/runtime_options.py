@@ -1,0 +1,60 @@
+"""The options of a RuntimeClass or of `ctr`, as a Create request carries them.
+
+Source: contract of containerd's runtime v2, `runtimeoptions.v1.Options` and
+`containerd.runc.v1.Options`. Clients send runc's options to any runtime, so they are
+accepted; nothing in them means anything here.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+
+from pelagos_core import config
+from pelagos_core.api.runtimeoptions_pb2 import Options
+from pelagos_core.config import Config
+from pelagos_core.errors import InvalidArgument
+
+log = logging.getLogger(__name__)
+
+_OURS = "runtimeoptions.v1.Options"
+_RUNC = "containerd.runc.v1.Options"
+
+# The CRI plugin passes its whole options table on. These are its own keys, and runc's, which
+# people copy from one runtime's table to the next.
+_IGNORED = frozenset(
+    """
+    TypeUrl ConfigPath NoPivotRoot NoNewKeyring ShimCgroup IoUid IoGid BinaryName Root CriuPath
+    SystemdCgroup CriuImagePath CriuWorkPath TaskApiAddress TaskApiVersion
+    """.split()
+)
+
+
+def parse(options: Any) -> Config:
+    """The options as a config; an empty one if there are none, or of another runtime.
+
+    Raises InvalidArgument or NotFound that names the type, the file or the key.
+    """
+    kind = options.type_url.rpartition("/")[2]
+    if not kind and not options.value:
+        return Config()
+    if kind != _OURS:
+        log.log(logging.DEBUG if kind == _RUNC else logging.WARNING, "runtime options of type %r are ignored", kind)
+        return Config()
+    try:
+        message = Options.FromString(options.value)
+    except DecodeError:
+        raise InvalidArgument(f"runtime options: not a {_OURS}") from None
+    if message.config_path:
+        if not message.config_path.startswith("/"):
+            raise InvalidArgument(f"runtime options: config path {message.config_path!r} is not absolute")
+        return _checked(config.load(message.config_path), f"config {message.config_path!r}")
+    return _checked(config.parse(message.config_body, "runtime options", _IGNORED), "runtime options")
+
+
+def _checked(options: Config, what: str) -> Config:
+    if options.backends:
+        raise InvalidArgument(f"{what}: a backend's settings belong in the node's config, {config.PATH}")
+    return options

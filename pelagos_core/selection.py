@@ -1,0 +1,154 @@
+"""Which backend runs a container: who was asked for, what each one says, who is best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from pelagos_core.backends import Backend, Backends, Failure, described
+from pelagos_core.bundle import Bundle
+from pelagos_core.config import Config
+from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError
+from pelagos_core.hookspecs import Detection
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+ANNOTATION = "io.pelagos.wasm.runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Who is asked for, by whom, and whom Auto prefers among equals."""
+
+    name: str = AUTO
+    source: str = "nobody"
+    order: tuple[str, ...] = ()
+
+    def rank(self, name: str) -> int:
+        """The place of a backend in the configured order; those that are not in it share the last."""
+        return self.order.index(name) if name in self.order else len(self.order)
+
+
+def preference(annotations: Mapping[str, str], pod: Mapping[str, str], options: Config, node: Config) -> Preference:
+    """Put the opinions together; the first that has one wins.
+
+    annotations: the container's own. pod: its pod's. options: the runtime options of its
+    Create request. node: the node's config.
+    """
+    opinions = (
+        (annotations.get(ANNOTATION, ""), f"the container's annotation {ANNOTATION}"),
+        (pod.get(ANNOTATION, ""), f"the pod's annotation {ANNOTATION}"),
+        (options.runtime, "the runtime options"),
+        (node.runtime, "the node's config"),
+    )
+    name, source = next((opinion for opinion in opinions if opinion[0]), (AUTO, "nobody"))
+    return Preference(name, source, options.order or node.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The outcome of asking: who runs it, and what each one said.
+
+    backend: None if nobody runs it. failures: those that could not be asked, or went wrong.
+    """
+
+    backend: Backend | None
+    detections: Mapping[str, Detection]
+    failures: tuple[Failure, ...]
+    reason: str
+
+    @property
+    def able(self) -> list[str]:
+        """The names of those that can run it."""
+        return sorted(name for name, detection in self.detections.items() if detection.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Asks backends about one container.
+
+    excluded: backends that are not to be asked, with the reason.
+    asking: called with each name before that backend is asked.
+    """
+
+    backends: Backends
+    preference: Preference = Preference()
+    excluded: tuple[Failure, ...] = ()
+    asking: Callable[[str], None] = lambda name: None
+
+    def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
+        """Ask the backends and take the best, or the one that is asked for.
+
+        The others are asked too when that one cannot run it: the error says who could.
+        """
+        wanted = self.preference.name
+        everybody = [backend.name for backend in self.backends.installed]
+        asked = [name for name in everybody if wanted in (AUTO, name)]
+        detections, failures = self._ask(asked, bundle, entrypoint)
+        best = self._best(detections)
+        if best is None and wanted != AUTO:
+            others = self._ask([name for name in everybody if name not in asked], bundle, entrypoint)
+            detections, failures = detections | others[0], failures + others[1]
+        failures = (*self.backends.failures, *self.excluded, *failures)
+        choice = Choice(None, detections, failures, "no installed backend can run it")
+        if best is None:
+            return choice
+        how = f"best of {', '.join(choice.able)}" if wanted == AUTO else f"asked for by {self.preference.source}"
+        return replace(choice, backend=self.backends.named(best), reason=f"{detections[best].reason}; {how}")
+
+    def refusal(self, entrypoint: Entrypoint, choice: Choice) -> PelagosError:
+        """The error for a choice without a backend: what was asked, who is there, who could."""
+        wanted = self.preference.name
+        what = f"entry point {entrypoint.path!r} ({entrypoint.kind.value})"
+        could = f"; {', '.join(choice.able)} could" if choice.able else ""
+        installed = ", ".join(backend.name for backend in self.backends.installed) or "none"
+        failed = {failure.name: failure for failure in choice.failures}
+        if wanted != AUTO:
+            asked = f"backend {wanted!r}, which {self.preference.source} asks for,"
+            if wanted in failed:
+                return FailedPrecondition(f"{what}: {failed[wanted]} (installed: {installed}{could})")
+            if wanted not in choice.detections:
+                return NotFound(f"{what}: {asked} is not installed (installed: {installed}{could})")
+            reason = choice.detections[wanted].reason
+            return InvalidArgument(f"{what}: {asked} cannot run it: {reason} (installed: {installed}{could})")
+        said = [f"{name}: {detection.reason}" for name, detection in choice.detections.items()]
+        told = "; ".join([*said, *map(str, choice.failures)]) or f"installed: {installed}"
+        if failed and not choice.detections:
+            return FailedPrecondition(f"{what}: no usable backend: {told}")
+        return InvalidArgument(f"{what}: no installed backend can run it: {told}")
+
+    def _ask(
+        self, names: list[str], bundle: Bundle, entrypoint: Entrypoint
+    ) -> tuple[dict[str, Detection], tuple[Failure, ...]]:
+        out = {failure.name for failure in self.excluded}
+        detections: dict[str, Detection] = {}
+        failures = []
+        for name in names:
+            if name in out:
+                continue
+            self.asking(name)
+            try:
+                detections[name] = _answer(self.backends.named(name), bundle, entrypoint)
+            except BaseException as error:  # noqa: BLE001 (a plugin may raise anything, SystemExit too)
+                failures.append(Failure(name, "detect", described(error)))
+                log.warning("%s", failures[-1])
+        return detections, tuple(failures)
+
+    def _best(self, detections: Mapping[str, Detection]) -> str | None:
+        def place(name: str) -> tuple[int, int, int, str]:
+            score = detections[name].score
+            # Equal scores go by name, so that the choice is the same on every node.
+            return (-(min(score, 99) // 10), self.preference.rank(name), -score, name)
+
+        return min((name for name in detections if detections[name].score), key=place, default=None)
+
+
+def _answer(backend: Backend, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
+    detection = backend.detect(bundle, entrypoint) or Detection.cannot("not for this backend")
+    missing = entrypoint.limits.required - backend.description.limits if detection.score else frozenset()
+    if missing:
+        return replace(detection, score=0, reason=f"cannot hold a guest to a limit of {', '.join(sorted(missing))}")
+    return detection

@@ -1,0 +1,1 @@
+"""The WasmEdge backend of pelagos."""

@@ -1,0 +1,122 @@
+"""WasmEdge, by its C library where it can be loaded, else by its program: core modules (WASI 0.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pelagos_core import program, wasi
+from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.hookspecs import Description, Detection, Trap, Workload, hookimpl
+from pelagos_core.program_backend import Diagnostics, ProgramBackend
+from wasmedge_backend import library
+from wasmedge_backend.library import Failure, Library, Machine
+
+_PAGE = 64 << 10
+_SETTINGS = {"form", "library", *program.SETTINGS}
+
+
+class WasmEdge(ProgramBackend):
+    """WasmEdge: core modules (WASI 0.1), embedded or by its program."""
+
+    name = "wasmedge"
+    engine = "WasmEdge"
+    remedy = "install WasmEdge 0.14 or newer (Debian 13: apt-get install wasmedge), or set [backends.wasmedge] root"
+    score = 91
+    features = frozenset({"module", "wasi-0.1", "cwd"})
+    limits = frozenset({"memory", "fuel"})
+    imports: Mapping[str, frozenset[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
+    # The program logs a trap on stdout, where the guest's output goes too.
+    diagnostics = Diagnostics(
+        1, re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\] \[error\] execution failed: "), {134: b"["}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.library: Library | None = None
+
+    @hookimpl
+    def pelagos_configure(self, settings: Mapping[str, object]) -> None:
+        """Load the library, or find the program.
+
+        Settings: `form` ("embedded" or "program") insists on one; `library` is its path;
+        `program` and `root` are those of `pelagos_core.program.find`.
+        """
+        unknown = sorted(settings.keys() - _SETTINGS)
+        form, path = settings.get("form", ""), settings.get("library", library.DEFAULT)
+        if unknown:
+            raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(_SETTINGS))})")
+        if form not in ("", "embedded", "program"):
+            raise InvalidArgument(f"form = {form!r}: neither 'embedded' nor 'program'")
+        if not isinstance(path, str):
+            raise InvalidArgument(f"library = {path!r}: not a path")
+        self.library = _library(path) if form != "program" else None
+        if self.library is not None:
+            self.problem = ""
+        elif form == "embedded":
+            self.problem = f"{path} cannot be loaded"
+        else:
+            self.find_program({key: settings[key] for key in program.SETTINGS & settings.keys()})
+
+    @hookimpl
+    def pelagos_describe(self) -> Description:
+        """What it is, as the library or the program tells."""
+        if self.library is None:
+            return super().pelagos_describe()
+        features = self.features | {"argv0", "function"}
+        return Description(self.engine, self.library.version, "embedded", features, self.limits)
+
+    @hookimpl
+    def pelagos_detect(self, entrypoint: Entrypoint) -> Detection:
+        """Core modules with imports that WasmEdge has."""
+        if self.library is None:
+            return super().pelagos_detect(entrypoint)
+        if entrypoint.kind is not Kind.MODULE:
+            return Detection.cannot(f"WasmEdge cannot run a {entrypoint.kind.value}")
+        return Detection.can(self.score, "core module, WASI 0.1, embedded")
+
+    @hookimpl
+    def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
+        """Load and validate it, or put the command line together."""
+        if self.library is None:
+            return super().pelagos_spawn(entrypoint)
+        entrypoint.check(self.imports)
+        limits = entrypoint.limits
+        pages = max(1, limits.memory // _PAGE) if limits.memory is not None else None
+        try:
+            machine = self.library.load(entrypoint.read(), pages, limits.fuel)
+        except Failure as error:
+            raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
+        return lambda: _run(machine, entrypoint)
+
+    def arguments(self, entrypoint: Entrypoint) -> list[str]:
+        """The program's command line. argv[0] is the file's name: it knows no other."""
+        words = ["--force-interpreter"]  # native code that the module brings is never run
+        if entrypoint.limits.memory is not None:
+            words += ["--memory-page-limit", str(max(1, entrypoint.limits.memory // _PAGE))]
+        if entrypoint.limits.fuel is not None:
+            words += ["--gas-limit", str(entrypoint.limits.fuel)]
+        for name, path in entrypoint.preopens(program.GUEST_ROOT):
+            words += ["--dir", f"{name}:{path}"]
+        for variable in entrypoint.env:
+            words += ["--env", variable]
+        return [*words, "--", entrypoint.file_path, *entrypoint.args[1:]]
+
+
+def _library(path: str) -> Library | None:
+    try:
+        return Library(path)
+    except (OSError, AttributeError):  # not there, for another libc, or of another version
+        return None
+
+
+def _run(machine: Machine, entrypoint: Entrypoint) -> int:
+    preopens = [f"{name}:{path}" for name, path in entrypoint.preopens()]
+    try:
+        return machine.run(entrypoint.func or "_start", entrypoint.args, entrypoint.env, preopens) & 0xFF
+    except Failure as error:
+        raise Trap(f"wasm trap: {error}") from None
+
+
+backend = WasmEdge()

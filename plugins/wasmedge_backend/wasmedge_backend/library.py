@@ -1,0 +1,134 @@
+"""The part of WasmEdge's C API (wasmedge.h, 0.14) that runs one module, through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+DEFAULT = "libwasmedge.so.0"
+_WASI = 0  # WasmEdge_HostRegistration_Wasi
+_TERMINATED = 0x01  # how proc_exit ends an execution
+_MODULE_ERRORS = range(0x100, 0x300)  # loading and validation
+
+
+class _Result(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint32),)
+
+
+class _String(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint32), ("data", ctypes.c_char_p))
+
+
+class Failure(Exception):
+    """A call failed: WasmEdge's message and its code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(f"{message} (WasmEdge error 0x{code:03x})")
+        self.code = code
+
+
+class Library:
+    """libwasmedge, loaded."""
+
+    def __init__(self, path: str) -> None:
+        """path: a library's path, or a name for the loader to look up. Raises OSError."""
+        self._c = ctypes.CDLL(path)
+        pointer, number, count = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32
+        words = ctypes.POINTER(ctypes.c_char_p)
+        self._declare("WasmEdge_VersionGet", ctypes.c_char_p)
+        self._declare("WasmEdge_LogOff", None)
+        self._declare("WasmEdge_ResultGetMessage", ctypes.c_char_p, _Result)
+        self._declare("WasmEdge_ConfigureCreate", pointer)
+        self._declare("WasmEdge_ConfigureAddHostRegistration", None, pointer, ctypes.c_int)
+        self._declare("WasmEdge_ConfigureSetForceInterpreter", None, pointer, ctypes.c_bool)
+        self._declare("WasmEdge_ConfigureSetMaxMemoryPage", None, pointer, count)
+        self._declare("WasmEdge_ConfigureStatisticsSetInstructionCounting", None, pointer, ctypes.c_bool)
+        self._declare("WasmEdge_ConfigureStatisticsSetCostMeasuring", None, pointer, ctypes.c_bool)
+        self._declare("WasmEdge_StatisticsSetCostLimit", None, pointer, number)
+        self._declare("WasmEdge_VMCreate", pointer, pointer, pointer)
+        self._declare("WasmEdge_VMGetStatisticsContext", pointer, pointer)
+        self._declare("WasmEdge_VMLoadWasmFromBytes", _Result, pointer, _String)
+        self._declare("WasmEdge_VMValidate", _Result, pointer)
+        self._declare("WasmEdge_VMInstantiate", _Result, pointer)
+        self._declare("WasmEdge_VMExecute", _Result, pointer, _String, pointer, count, pointer, count)
+        self._declare("WasmEdge_VMGetImportModuleContext", pointer, pointer, ctypes.c_int)
+        self._declare("WasmEdge_ModuleInstanceInitWASI", None, pointer, words, count, words, count, words, count)
+        self._declare("WasmEdge_ModuleInstanceWASIGetExitCode", count, pointer)
+        # It logs on stdout, which is the guest's.
+        self._c.WasmEdge_LogOff()
+
+    @property
+    def version(self) -> str:
+        """The library's version."""
+        return str(self._c.WasmEdge_VersionGet().decode())
+
+    def load(self, data: bytes, memory_pages: int | None, fuel: int | None) -> Machine:
+        """Load and validate a module; nothing of it is run.
+
+        memory_pages: the most that a memory may grow to, in pages of 64 KiB.
+        fuel: the most that its instructions may cost together.
+        Raises Failure.
+        """
+        configure = self._c.WasmEdge_ConfigureCreate()
+        self._c.WasmEdge_ConfigureAddHostRegistration(configure, _WASI)
+        # A module may bring native code in a custom section; it is never run.
+        self._c.WasmEdge_ConfigureSetForceInterpreter(configure, True)
+        if memory_pages is not None:
+            self._c.WasmEdge_ConfigureSetMaxMemoryPage(configure, memory_pages)
+        if fuel is not None:
+            self._c.WasmEdge_ConfigureStatisticsSetInstructionCounting(configure, True)
+            self._c.WasmEdge_ConfigureStatisticsSetCostMeasuring(configure, True)
+        machine = self._c.WasmEdge_VMCreate(configure, None)
+        if fuel is not None:
+            self._c.WasmEdge_StatisticsSetCostLimit(self._c.WasmEdge_VMGetStatisticsContext(machine), fuel)
+        self.check(self._c.WasmEdge_VMLoadWasmFromBytes(machine, _String(len(data), data)))
+        self.check(self._c.WasmEdge_VMValidate(machine))
+        return Machine(self, machine)
+
+    def check(self, result: _Result) -> bool:
+        """True if a call went well, False if the guest has exited. Raises Failure."""
+        if result.code & 0xFFFFFF == _TERMINATED:
+            return False
+        if result.code:
+            raise Failure(self._c.WasmEdge_ResultGetMessage(result).decode(), result.code & 0xFFFFFF)
+        return True
+
+    def call(self, name: str, *arguments: object) -> object:
+        """Call a declared function."""
+        return getattr(self._c, f"WasmEdge_{name}")(*arguments)
+
+    def _declare(self, name: str, result: object, *arguments: object) -> None:
+        function = getattr(self._c, name)
+        function.restype = result
+        function.argtypes = arguments
+
+
+class Machine:
+    """One loaded module, ready to be run once. It lives as long as the process."""
+
+    def __init__(self, library: Library, machine: object) -> None:
+        self._library = library
+        self._machine = machine
+
+    def run(self, function: str, args: Sequence[str], env: Sequence[str], preopens: Sequence[str]) -> int:
+        """Instantiate it and call a function without parameters; the guest's exit code.
+
+        preopens: `GUEST:HOST` words. Raises Failure for a trap.
+        """
+        wasi = self._library.call("VMGetImportModuleContext", self._machine, _WASI)
+        words = [_array(each) for each in (args, env, preopens)]
+        sizes = [len(each) for each in (args, env, preopens)]
+        self._library.call("ModuleInstanceInitWASI", wasi, words[0], sizes[0], words[1], sizes[1], words[2], sizes[2])
+        name = function.encode()
+        ran = self._check(self._library.call("VMInstantiate", self._machine)) and self._check(
+            self._library.call("VMExecute", self._machine, _String(len(name), name), None, 0, None, 0)
+        )
+        return 0 if ran else int(str(self._library.call("ModuleInstanceWASIGetExitCode", wasi)))
+
+    def _check(self, result: object) -> bool:
+        assert isinstance(result, _Result)
+        return self._library.check(result)
+
+
+def _array(words: Sequence[str]) -> object:
+    return (ctypes.c_char_p * len(words))(*[word.encode() for word in words])

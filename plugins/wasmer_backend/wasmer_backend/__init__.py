@@ -1,0 +1,1 @@
+"""The Wasmer backend of pelagos."""

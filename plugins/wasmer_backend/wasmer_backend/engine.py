@@ -1,0 +1,73 @@
+"""Wasmer in this Python: the packages `wasmer` and `wasmer-compiler-cranelift` 1.1, CPython 3.10."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.hookspecs import GuestExit, Trap, Workload
+
+_EXIT = re.compile(r"RuntimeError: WASI exited with code: (\d+)")
+
+
+class Engine:
+    """The Python packages, imported."""
+
+    def __init__(self) -> None:
+        """Raises ImportError if they are not installed; there are none for CPython over 3.10."""
+        import wasmer
+        import wasmer_compiler_cranelift
+
+        # Neither ships types.
+        self._wasmer: Any = wasmer
+        self._compiler: Any = wasmer_compiler_cranelift.Compiler
+        self.version = str(wasmer.__version__)
+
+    def load(self, entrypoint: Entrypoint, imports: Mapping[str, frozenset[str] | None]) -> Workload:
+        """Compile and check it; the workload instantiates and runs it. Raises InvalidArgument."""
+        data: bytes | str = entrypoint.read()
+        if entrypoint.kind is Kind.WAT:
+            data = entrypoint.read().decode("utf-8", "replace")
+        else:
+            entrypoint.check(imports)
+        store = self._wasmer.Store(self._wasmer.engine.Universal(self._compiler))
+        try:
+            module = self._wasmer.Module(store, data)
+        except RuntimeError as error:
+            raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
+        _check_function(module, entrypoint)
+        return lambda: self._run(store, module, entrypoint)
+
+    def _run(self, store: Any, module: Any, entrypoint: Entrypoint) -> int:  # noqa: ANN401 (it has no types)
+        try:
+            instance = self._wasmer.Instance(module, self._imports(store, module, entrypoint))
+            getattr(instance.exports, entrypoint.func or "_start")()
+        except RuntimeError as error:
+            left = _EXIT.match(str(error))
+            if left:
+                raise GuestExit(int(left[1]) & 0xFF) from None
+            raise Trap(str(error)) from None
+        return 0
+
+    def _imports(self, store: Any, module: Any, entrypoint: Entrypoint) -> Any:  # noqa: ANN401 (it has no types)
+        wasi = self._wasmer.wasi
+        state = wasi.StateBuilder(entrypoint.args[0]).arguments(list(entrypoint.args[1:]))
+        for name, value in entrypoint.environment():
+            state = state.environment(name, value)
+        for name, path in entrypoint.preopens():
+            state = state.map_directory(name, path)
+        version = wasi.get_version(module, strict=False) or wasi.Version.LATEST
+        return state.finalize().generate_import_object(store, version)
+
+
+def _check_function(module: Any, entrypoint: Entrypoint) -> None:  # noqa: ANN401 (it has no types)
+    """What `Entrypoint.check` does for a binary, for text."""
+    name = entrypoint.func or "_start"
+    functions = {export.name: export.type for export in module.exports if hasattr(export.type, "params")}
+    if name not in functions:
+        raise InvalidArgument(f"{entrypoint.path!r} exports no function {name!r}")
+    if functions[name].params:
+        raise InvalidArgument(f"{entrypoint.path!r}: function {name!r} takes arguments, so it cannot be an entry point")

@@ -1,0 +1,110 @@
+"""Wasmer, embedded where its Python package exists, else by its program: core modules (WASI 0.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pelagos_core import program, wasi
+from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
+from pelagos_core.program_backend import Diagnostics, ProgramBackend
+from wasmer_backend.engine import Engine
+
+_SETTINGS = {"form", *program.SETTINGS}
+_WASI = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
+
+
+class Wasmer(ProgramBackend):
+    """Wasmer: core modules (WASI 0.1), embedded or by its program."""
+
+    name = "wasmer"
+    engine = "Wasmer"
+    remedy = (
+        "install Wasmer (cargo install wasmer-cli --no-default-features --features sys,wat,cranelift), "
+        "set [backends.wasmer] program, or use CPython 3.10, for which it is a Python package"
+    )
+    score = 92
+    features = frozenset({"module", "wat", "wasi-0.1", "argv0", "cwd"})
+    imports: Mapping[str, frozenset[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
+    # A guest that has no WASI cannot print, so its traps, code 1, are told by the word "error".
+    diagnostics = Diagnostics(
+        2, re.compile(rb"(?:error: )?RuntimeError: "), {1: b"error: RuntimeError: ", 45: b"RuntimeError: "}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedded: Engine | None = None
+
+    @hookimpl
+    def pelagos_configure(self, settings: Mapping[str, object]) -> None:
+        """Import the package, or find the program.
+
+        Settings: `form` ("embedded" or "program") insists on one; `program` and `root` are
+        those of `pelagos_core.program.find`.
+        """
+        unknown, form = sorted(settings.keys() - _SETTINGS), settings.get("form", "")
+        if unknown:
+            raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(_SETTINGS))})")
+        if form not in ("", "embedded", "program"):
+            raise InvalidArgument(f"form = {form!r}: neither 'embedded' nor 'program'")
+        self.embedded = _embedded() if form != "program" else None
+        if self.embedded is not None:
+            self.problem = ""
+        elif form == "embedded":
+            self.problem = "the Python package wasmer is not installed"
+        else:
+            self.find_program({key: settings[key] for key in program.SETTINGS & settings.keys()})
+
+    @hookimpl
+    def pelagos_describe(self) -> Description:
+        """What it is, as the package or the program tells."""
+        if self.embedded is None:
+            return super().pelagos_describe()
+        return Description(self.engine, self.embedded.version, "embedded", self.features | {"function"}, self.limits)
+
+    @hookimpl
+    def pelagos_detect(self, entrypoint: Entrypoint) -> Detection:
+        """Core modules, binary or text."""
+        if self.embedded is None:
+            return super().pelagos_detect(entrypoint)
+        if entrypoint.kind not in (Kind.MODULE, Kind.WAT):
+            return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
+        return Detection.can(self.score, f"{entrypoint.kind.value}, WASI 0.1, embedded")
+
+    @hookimpl
+    def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
+        """Compile it, or put the command line together."""
+        if self.embedded is None:
+            return super().pelagos_spawn(entrypoint)
+        return self.embedded.load(entrypoint, _WASI)
+
+    def arguments(self, entrypoint: Entrypoint) -> list[str]:
+        """The program's command line."""
+        words = ["run", "--quiet", "--disable-cache"]
+        for name, path in entrypoint.preopens(program.GUEST_ROOT):
+            words += ["--volume", f"{path}:{name}"]
+        for name, value in entrypoint.environment():
+            if value:
+                words += ["--env", f"{name}={value}"]
+        # It refuses `--env NAME=`, so the empty ones are inherited: see `environment`.
+        words += ["--forward-host-env"] if len(self.environment(entrypoint)) > 1 else []
+        return [*words, entrypoint.file_path, "--", *entrypoint.args[1:]]
+
+    def environment(self, entrypoint: Entrypoint) -> dict[str, str]:
+        """The guest's empty variables, which mean nothing to the engine or its loader.
+
+        Without a home directory it does not start; a guest sees it if it has empty variables.
+        """
+        return {name: "" for name, value in entrypoint.environment() if not value} | {"HOME": "/tmp"}  # noqa: S108 (in the engine root)
+
+
+def _embedded() -> Engine | None:
+    try:
+        return Engine()
+    except ImportError:
+        return None
+
+
+backend = Wasmer()

@@ -1,0 +1,76 @@
+"""The node's config file: only root's word counts, and every key is known."""
+
+import os
+
+import pytest
+
+from pelagos_core import config
+from pelagos_core.config import Config
+from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
+
+
+def written(tmp_path, text, mode=0o644):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_config_has_a_backend_an_order_and_settings(tmp_path):
+    path = written(tmp_path, 'runtime = "a"\norder = ["b", "a"]\n[backends.a]\nroot = "/opt"\n')
+    found = config.load(path)
+    assert found == Config("a", ("b", "a"), {"a": {"root": "/opt"}})
+    assert (found.settings("a"), found.settings("b")) == ({"root": "/opt"}, {})
+
+
+def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
+    monkeypatch.setenv("PELAGOS_CONFIG", str(tmp_path / "none"))
+    assert config.load_node() == Config()
+    with pytest.raises(NotFound, match="none' does not exist"):
+        config.load(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runtim = 1", r"unknown key 'runtim' \(known: runtime, order, backends\)"),
+        ("runtime = 1", "runtime: not a string"),
+        ('order = "a"', "order: not a list"),
+        ("order = [1]", "order: not a string"),
+        ("backends = 1", "backends: not a table"),
+        ("[backends]\na = 1", "backends.a: not a table"),
+        ("=", "not TOML"),
+    ],
+)
+def test_a_faulty_config_is_refused_by_file_and_key(tmp_path, text, message):
+    path = written(tmp_path, text)
+    with pytest.raises(InvalidArgument, match=f"config '{path}': {message}"):
+        config.load(path)
+
+
+def test_noise_and_giants_are_refused(tmp_path):
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidArgument, match="not TOML"):
+        config.load(str(tmp_path / "config.toml"))
+    with pytest.raises(InvalidArgument, match="more than"):
+        config.load(written(tmp_path, "#" * (config.MAX_BYTES + 1)))
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_a_config_that_others_may_write_is_refused(tmp_path, mode):
+    with pytest.raises(PermissionDenied, match="can be written by others than root"):
+        config.load(written(tmp_path, "", mode))
+
+
+@pytest.mark.root
+def test_a_config_of_another_user_is_refused(tmp_path):
+    path = written(tmp_path, "")
+    os.chown(path, 1000, 1000)
+    with pytest.raises(PermissionDenied):
+        config.load(path)
+
+
+def test_a_fifo_is_no_config(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InvalidArgument, match="not a regular file"):
+        config.load(str(tmp_path / "fifo"))

@@ -1,0 +1,147 @@
+"""Who runs a container: asked for, or the best; the error says who could."""
+
+import time
+
+import pytest
+
+from pelagos_core import backends as module
+from pelagos_core.backends import Failure
+from pelagos_core.config import Config
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.hookspecs import Description, Detection
+from pelagos_core.limits import Limits
+from pelagos_core.selection import Preference, Selection, preference
+from tests.test_backends import ENTRYPOINT, bundle, load, plugin, raising, scoring
+
+KEY = "io.pelagos.wasm.runtime"
+
+
+def choose(found, name="auto", order=(), entrypoint=ENTRYPOINT, **fields):
+    return Selection(found, Preference(name, "a test", order), **fields).choose(bundle(), entrypoint)
+
+
+def refusal(found, name="auto"):
+    selection = Selection(found, Preference(name, "a test"))
+    return selection.refusal(ENTRYPOINT, selection.choose(bundle(), ENTRYPOINT))
+
+
+def test_the_best_score_wins_and_a_tie_goes_by_name():
+    chosen = choose(load(b=scoring(70), a=scoring(70), c=scoring(60)))
+    assert chosen.backend.name == "a"
+    assert chosen.reason == "score 70; best of a, b, c"
+    assert {name: answer.score for name, answer in chosen.detections.items()} == {"a": 70, "b": 70, "c": 60}
+
+
+@pytest.mark.parametrize(
+    ("order", "scores", "best"),
+    [
+        ((), {"a": 91, "b": 95, "c": 89}, "b"),
+        (("a",), {"a": 91, "b": 95, "c": 89}, "a"),
+        (("c", "a"), {"a": 91, "b": 95, "c": 89}, "a"),
+        (("none-such", "b"), {"a": 95, "b": 91}, "b"),
+        (("b", "a"), {"a": 100, "b": 90}, "b"),
+        (("b", "a"), {"a": 10, "b": 9}, "a"),
+    ],
+)
+def test_among_equals_the_configured_order_decides(order, scores, best):
+    found = load(**{name: scoring(score) for name, score in scores.items()})
+    assert choose(found, order=order).backend.name == best
+
+
+@pytest.mark.parametrize(
+    ("own", "pod", "options", "node", "name", "source"),
+    [
+        ({KEY: "a"}, {KEY: "b"}, "c", "d", "a", "the container's annotation"),
+        ({}, {KEY: "b"}, "c", "d", "b", "the pod's annotation"),
+        ({KEY: ""}, {}, "c", "d", "c", "the runtime options"),
+        ({}, {}, "", "d", "d", "the node's config"),
+        ({}, {}, "", "", "auto", "nobody"),
+        ({KEY: "auto"}, {KEY: "b"}, "c", "d", "auto", "the container's annotation"),
+    ],
+)
+def test_the_first_opinion_wins(own, pod, options, node, name, source):
+    found = preference(own, pod, Config(runtime=options), Config(runtime=node, order=("x",)))
+    assert found.name == name
+    assert found.source.startswith(source)
+    assert found.order == ("x",)
+
+
+def test_the_order_of_the_options_wins_over_the_nodes():
+    assert preference({}, {}, Config(order=("y",)), Config(order=("x",))).order == ("y",)
+
+
+def test_a_container_chooses_by_name_and_only_that_one_is_asked():
+    asked = []
+    chosen = choose(load(a=scoring(90), b=scoring(10)), "b", asking=asked.append)
+    assert (chosen.backend.name, asked) == ("b", ["b"])
+    assert chosen.reason == "score 10; asked for by a test"
+
+
+def test_without_a_name_all_are_asked():
+    asked = []
+    choose(load(b=scoring(0), a=scoring(1)), asking=asked.append)
+    assert asked == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ("none-such", NotFound, "backend 'none-such', which a test asks for, is not installed "
+         "(installed: cannot, good, silent; good could)"),
+        ("cannot", InvalidArgument, "entry point '/x' (core module): backend 'cannot', which a test asks for, "
+         "cannot run it: too new (installed: cannot, good, silent; good could)"),
+        ("broken", FailedPrecondition, "backend 'broken' failed in import: ImportError: gone "
+         "(installed: cannot, good, silent; good could)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_was_asked_and_who_could(wanted, error, message):
+    cannot = plugin(detect=lambda: Detection.cannot("too new"))
+    broken = raising(ImportError("gone"))
+    told = refusal(load(cannot=cannot, silent=plugin(detect=lambda: None), good=scoring(5), broken=broken), wanted)
+    assert type(told) is error
+    assert message in str(told)
+
+
+def test_a_refusal_of_all_says_what_each_said():
+    cannot = plugin(detect=lambda: Detection.cannot("too new"))
+    told = refusal(load(cannot=cannot, silent=plugin(detect=lambda: None)))
+    assert type(told) is InvalidArgument
+    assert "no installed backend can run it: cannot: too new; silent: not for this backend" in str(told)
+
+
+def test_nothing_installed_is_said():
+    assert "installed: none" in str(refusal(load()))
+
+
+def test_a_limit_that_only_the_engine_can_hold_needs_a_backend_that_claims_it():
+    entrypoint = type(ENTRYPOINT)(**{**vars(ENTRYPOINT), "limits": Limits(fuel=7)})
+    detect = {"detect": lambda: Detection.can(50, "yes")}
+    claims = plugin(**detect, describe=lambda: Description(limits=frozenset({"fuel"})))
+    chosen = choose(load(a=plugin(), b=claims), entrypoint=entrypoint)
+    assert chosen.backend.name == "b"
+    assert chosen.detections["a"].reason == "cannot hold a guest to a limit of fuel"
+    assert choose(load(a=plugin()), "a", entrypoint=entrypoint).backend is None
+
+
+@pytest.mark.parametrize(
+    ("detect", "reason"),
+    [
+        (raising(RuntimeError("lost")), "RuntimeError: lost"),
+        (raising(SystemExit()), "SystemExit"),
+        (lambda: "yes", "TypeError: detect returned str, not a Detection"),
+        (lambda: time.sleep(60), "TooSlow: no answer in 0.02 s"),
+    ],
+)
+def test_a_backend_that_goes_wrong_in_detect_is_named_and_left_out(monkeypatch, detect, reason):
+    monkeypatch.setattr(module, "DETECT_SECONDS", 0.02)
+    named = (lambda bundle: detect()) if detect.__name__ != "raises" else (lambda bundle: detect(bundle))
+    chosen = choose(load(bad=plugin(detect=named), good=scoring(1)))
+    assert chosen.backend.name == "good"
+    assert [str(failure) for failure in chosen.failures] == [f"backend 'bad' failed in detect: {reason}"]
+
+
+def test_a_backend_that_is_excluded_is_not_asked():
+    asked = []
+    excluded = (Failure("a", "detect", "it crashed"),)
+    chosen = choose(load(a=scoring(90), b=scoring(1)), asking=asked.append, excluded=excluded)
+    assert (chosen.backend.name, asked, chosen.failures) == ("b", ["b"], excluded)
