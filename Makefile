@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PLUGINS := $(wildcard plugins/*_backend)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup engines check fix protos cover clean
+.PHONY: help run test test-setup test-versions engines check fix protos cover clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ test: test-setup ## install what the tests need and run them all
 
 test-setup: $(DEV) ## unpack containerd, build the test programs
 	@$(BIN)/python -m tests.support.provision
+
+test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3.11 and 3.12
+	@sh scripts/test-versions
 
 engines: $(CORE) ## get the engines that pip cannot give: WasmEdge and Wasmer (20 minutes, once)
 	@$(BIN)/python scripts/engines.py

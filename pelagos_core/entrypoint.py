@@ -96,7 +96,12 @@ class Entrypoint:
 
         Raises InvalidArgument for a binary whose sections cannot be followed.
         """
-        return wasm.read(self.file) if self.kind in (Kind.MODULE, Kind.COMPONENT) else Interface()
+        if self.kind not in (Kind.MODULE, Kind.COMPONENT):
+            return Interface()
+        try:
+            return wasm.read(self.file)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.path!r}: {error}") from None
 
     def check(self, known: Mapping[str, frozenset[str] | None]) -> None:
         """Check imports and entry point, for an engine that would find out at Start only.

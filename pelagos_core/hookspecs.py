@@ -80,6 +80,7 @@ FEATURES = {
     "function": "any exported function as entry point (path#function)",
     "argv0": "argv[0] as the container's spec has it",
     "cwd": "the working directory as first preopen",
+    "read-only": "files of a read-only mount or root can be read",
 }
 """What a backend may claim to run, with what it means; the conformance kit tests each."""
 

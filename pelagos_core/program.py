@@ -19,6 +19,9 @@ from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 GUEST_ROOT = "/guest"
 """Where the container's root file system is in the engine root."""
 
+SCRATCH = "/tmp"  # noqa: S108 (not the host's)
+"""A small writable directory in the engine root, out of the guest's sight."""
+
 _LIST_SECONDS = 10
 _LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _PT_INTERP = 3

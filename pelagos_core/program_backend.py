@@ -11,20 +11,23 @@ import functools
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from pelagos_core import program
+from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument, PelagosError
 from pelagos_core.hookspecs import Description, Detection, RunningProcess, Trap, Workload, hookimpl
 from pelagos_core.linux import credentials
-from pelagos_core.program import Program
+from pelagos_core.program import SCRATCH, Program
 
 # A read takes more than a pipe holds (pipe(7): 64 KiB), so it never ends within one write of
 # the engine, which is atomic if it is short.
 _READ_BYTES = 1 << 20
+_HALF = 50  # a score: it runs, with something missing
 _MAX_HELD = 64 << 10
 _PASSED_TO_ENGINE = frozenset({signal.SIGSTOP, signal.SIGCONT})
 _KINDS = {Kind.MODULE: "module", Kind.COMPONENT: "component", Kind.WAT: "wat"}
@@ -50,16 +53,18 @@ class ProgramBackend:
     remedy: how to get it. features, limits: as in `Description`.
     imports: what the engine provides, for `Entrypoint.check`.
     score: for `Detection`. diagnostics: how it tells a trap; None if exit code 134 is enough.
+    invalid: finds in the output of `validation` what is wrong with a module.
     """
 
     name = ""
     engine = ""
     remedy = ""
     score = 90
-    features: frozenset[str] = frozenset({"module", "wasi-0.1"})
+    features: frozenset[str] = frozenset({"module", "wasi-0.1", "read-only"})
     limits: frozenset[str] = frozenset()
     imports: Mapping[str, frozenset[str] | None] = {}
     diagnostics: Diagnostics | None = None
+    invalid = re.compile(r"(?s)(.+)")
 
     def __init__(self) -> None:
         self.program: Program | None = None
@@ -72,6 +77,13 @@ class ProgramBackend:
         Raises InvalidArgument for what cannot be expressed.
         """
         raise NotImplementedError
+
+    def validation(self, entrypoint: Entrypoint) -> list[str]:
+        """The arguments with which the program checks a module and runs nothing of it.
+
+        Empty if it cannot; a bad module is found out at Start only then.
+        """
+        return []
 
     def environment(self, entrypoint: Entrypoint) -> dict[str, str]:
         """The engine's own environment: never the guest's, which comes from the image."""
@@ -105,7 +117,7 @@ class ProgramBackend:
         return Description(self.engine, version, "program", self.features, self.limits, self.problem, remedy)
 
     @hookimpl
-    def pelagos_detect(self, entrypoint: Entrypoint) -> Detection:
+    def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Whether the program is there, and the file is of a kind and with imports that it knows."""
         if self.program is None:
             return Detection.cannot(f"{self.problem}: {self.remedy}")
@@ -118,14 +130,30 @@ class ProgramBackend:
                 entrypoint.check(self.imports)
             except InvalidArgument as error:
                 return Detection.cannot(str(error))
-        return Detection.can(self.score, f"{entrypoint.kind.value}, WASI 0.1, {self.program.source}", self.program)
+        what = f"{entrypoint.kind.value}, WASI 0.1, {self.program.source}"
+        if bundle.spec.has_readonly_files and "read-only" not in self.features:
+            return Detection.can(min(self.score, _HALF), f"{what}, but it cannot read read-only files", self.program)
+        return Detection.can(self.score, what, self.program)
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
         """Put the command line together; the workload runs it."""
         assert self.program is not None
+        self._validate(self.program.path, entrypoint)
         words = [self.program.path, *self.arguments(entrypoint)]
         return functools.partial(_run, words, self.environment(entrypoint), self.diagnostics)
+
+    def _validate(self, path: str, entrypoint: Entrypoint) -> None:
+        arguments = self.validation(entrypoint)
+        if not arguments:
+            return
+        environment = {"HOME": SCRATCH}
+        done = subprocess.run([path, *arguments], env=environment, input=b"", capture_output=True, check=False)
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")
+        fault = self.invalid.search(said) if done.returncode else None
+        if fault:
+            reason = " ".join(fault[1].split())
+            raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {reason}")
 
     @hookimpl
     def pelagos_signal(self, process: RunningProcess, signum: int) -> None:

@@ -94,6 +94,11 @@ class Spec:
     cgroups_path: str = ""
     memory_limit: int | None = None
 
+    @property
+    def has_readonly_files(self) -> bool:
+        """Whether the root or a mount is read-only."""
+        return self.root.readonly or any("ro" in mount.options for mount in self.mounts)
+
     def namespace(self, kind: str) -> Namespace | None:
         """The namespace of this type (`pid`, `network`, …), or None if the spec has none."""
         return next((item for item in self.namespaces if item.type == kind), None)

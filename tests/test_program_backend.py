@@ -5,10 +5,12 @@ import re
 
 import pytest
 
+from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Trap
 from pelagos_core.program_backend import Diagnostics, ProgramBackend, _run
+from pelagos_core.spec import Process, Spec
 from tests.support.child import in_child
 
 SHELL = "/bin/sh"
@@ -71,6 +73,9 @@ def test_a_program_that_is_gone_is_told():
     assert in_child(child) == 127
 
 
+BUNDLE = Bundle("c1", "ns", "/", Spec(Process(args=("/x",))))
+
+
 class Cat(ProgramBackend):
     """Cat: prints its module."""
 
@@ -92,14 +97,14 @@ def test_a_backend_finds_its_program_when_it_is_configured():
     described = cat.pelagos_describe()
     assert (described.engine, described.form, described.problem) == ("Cat", "program", "")
     assert described.version
-    assert "cannot run a component" in cat.pelagos_detect(entrypoint(Kind.COMPONENT)).reason
-    assert "runs _start only" in cat.pelagos_detect(entrypoint(func="f")).reason
+    assert "cannot run a component" in cat.pelagos_detect(BUNDLE, entrypoint(Kind.COMPONENT)).reason
+    assert "runs _start only" in cat.pelagos_detect(BUNDLE, entrypoint(func="f")).reason
 
 
 def test_a_program_that_is_not_there_is_told_with_its_remedy():
     cat = Cat()
     cat.pelagos_configure({"program": "/none"})
     assert cat.pelagos_describe().obstacle == "program '/none' does not exist or cannot be executed: get a cat"
-    assert "get a cat" in cat.pelagos_detect(entrypoint()).reason
+    assert "get a cat" in cat.pelagos_detect(BUNDLE, entrypoint()).reason
     with pytest.raises(InvalidArgument, match=r"unknown setting 'x' \(known: program, root\)"):
         cat.pelagos_configure({"x": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,9 +19,21 @@ def environment_with(directory: Path, **backends: str) -> str:
     here = sysconfig.get_paths()["purelib"]
     # By addsitedir, so that this environment's own .pth files count (editable installs).
     (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    _run_by_the_same_script(directory / "bin")
     for name, source in backends.items():
         add_backend(site, name, source)
     return str(directory / "bin/python")
+
+
+def _run_by_the_same_script(directory: Path) -> None:
+    """Where our own interpreter is started by a script, have the new one started so too."""
+    with Path(sys.executable).open("rb") as file:
+        if file.read(2) != b"#!":
+            return
+    # venv made links to the interpreter itself: replaced, not written through.
+    for name in list(directory.glob("python*")):
+        name.unlink()
+    shutil.copy(sys.executable, directory / "python")
 
 
 def add_backend(site: Path, name: str, source: str) -> None:

@@ -69,7 +69,6 @@ _WASI = """
     (i32.load (i32.const 40)))
 """
 
-ACCESS_DENIED = {10 + errno for errno in (2, 63, 69, 76)}  # EACCES, EPERM, EROFS, ENOTCAPABLE
 NOT_FOUND = 10 + 44
 
 

@@ -12,11 +12,11 @@ from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.linux import capabilities, credentials, namespaces
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.rootfs import Root, make_mounts_private
-from pelagos_core.program import GUEST_ROOT, Program
+from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
 from pelagos_core.spec import Capabilities, Mount, Namespace, User
 
 # For what engines write beside their work. They see it, their guests do not.
-_SCRATCH = Mount("/tmp", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))  # noqa: S108 (ours)
+_SCRATCH = Mount(SCRATCH, "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
 
 
 class Operation(Protocol):

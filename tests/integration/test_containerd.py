@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from scripts import engines
 from tests.support.containerd import SHIM_SOCKETS, Containerd
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests]
@@ -238,3 +239,26 @@ def _until(condition, seconds=10):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+@pytest.mark.engines
+def test_one_pod_runs_three_containers_on_three_engines_at_once(rootfs, container, tmp_path):
+    (tmp_path / "config.toml").write_text(engines.config())
+    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", tmp_path], check=True)
+    daemon = Containerd(tmp_path, {"PELAGOS_CONFIG": str(tmp_path / "config.toml")})
+    try:
+        names = ("wasmtime", "wasmedge", "wasmer")
+        for name in names:
+            flags = ["-d", "--annotation", f"io.kubernetes.cri.sandbox-id={container}"]
+            flags += ["--annotation", f"io.pelagos.wasm.runtime={name}"]
+            done = daemon.run(NAMES[0], rootfs, f"{container}-{name}", "/spin.wasm", flags=tuple(flags))
+            assert done.returncode == 0, done.stderr
+        tasks = daemon.tasks()
+        assert {tasks[f"{container}-{name}"][1] for name in names} == {"RUNNING"}
+        assert len({_parent(tasks[f"{container}-{name}"][0]) for name in names}) == 1
+        for name in names:
+            assert f"created by backend '{name}'" in daemon.log()
+            daemon.ctr("task", "rm", "-f", f"{container}-{name}", check=True)
+            daemon.ctr("container", "rm", f"{container}-{name}", check=True)
+    finally:
+        daemon.close()

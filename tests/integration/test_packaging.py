@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.containerd import Containerd
+
 pytestmark = [pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,6 +54,43 @@ def test_the_launchers_are_of_that_environment(installed, tmp_path):
     assert str(ROOT) not in launcher.read_text()
     assert "Version:" in _run(launcher, "-v", cwd=tmp_path)
     assert b"io.pelagos.wasm.backend.wasmtime" in subprocess.run([launcher, "-info"], capture_output=True).stdout
+
+
+@pytest.fixture
+def echo(tmp_path):
+    """The wheel of the template for engine authors."""
+    source = shutil.copytree(ROOT / "examples/backend", tmp_path / "echo-source", ignore=_not_sources)
+    _run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "echo", source)
+    return next((tmp_path / "echo").glob("*.whl"))
+
+
+@pytest.mark.root
+@pytest.mark.containerd
+@pytest.mark.guests
+def test_a_third_partys_wheel_adds_an_engine_to_a_running_node(installed, echo, guests, tmp_path):
+    (tmp_path / "bin").mkdir()
+    _run(installed / "pelagos", "install", "--bin-dir", tmp_path / "bin", cwd=tmp_path)
+    rootfs = shutil.copytree(guests, tmp_path / "rootfs")
+    daemon = Containerd(tmp_path / "bin")
+    try:
+        pod = ("--annotation", "io.kubernetes.cri.sandbox-id=pod")
+        runtime = "io.containerd.pelagos.wasm.v1"
+        assert daemon.run(runtime, rootfs, "spin", "/spin.wasm", flags=("-d", *pod)).returncode == 0
+
+        def ask(name, *flags):
+            flags = ("--rm", *flags, "--annotation", "io.pelagos.wasm.runtime=echo")
+            return daemon.run(runtime, rootfs, name, "/exit7.wasm", "x", flags=flags)
+
+        assert "backend 'echo'" in ask("before", *pod).stderr
+        _run(installed / "pip", "install", "-q", "--no-index", "--no-deps", echo)
+        for name, flags in (("same-pod", pod), ("another-pod", ())):
+            done = ask(name, *flags)
+            assert (done.returncode, done.stdout) == (0, "would run /exit7.wasm x (112 bytes)\n"), done.stderr
+        _run(installed / "pip", "uninstall", "-q", "-y", "pelagos-echo")
+        assert "(installed: wasmtime; wasmtime could)" in ask("after", *pod).stderr
+        assert daemon.tasks()["spin"][1] == "RUNNING"
+    finally:
+        daemon.close()
 
 
 def _not_sources(directory, names):

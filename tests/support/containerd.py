@@ -30,7 +30,7 @@ SHIM_SOCKETS = Path("/run/containerd/s")
 class Containerd:
     """One daemon. Its shims are found in `bin_dir`; nothing of the machine's own is touched."""
 
-    def __init__(self, bin_dir: Path) -> None:
+    def __init__(self, bin_dir: Path, environment: dict[str, str] | None = None) -> None:
         # Short: containerd makes sockets below it.
         self.directory = Path(tempfile.mkdtemp(prefix="ctd-", dir="/tmp"))
         unpacked = provision.containerd_directory()
@@ -40,7 +40,7 @@ class Containerd:
         self._log = (self.directory / "log").open("wb")
         self._process = subprocess.Popen(
             [self._bin / "containerd", "--config", self.directory / "config.toml"],
-            env={**os.environ, "PATH": path},
+            env={**os.environ, "PATH": path, **(environment or {})},
             stdout=self._log,
             stderr=self._log,
         )

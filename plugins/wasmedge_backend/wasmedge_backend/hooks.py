@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pelagos_core import program, wasi
+from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Description, Detection, Trap, Workload, hookimpl
@@ -14,6 +15,7 @@ from wasmedge_backend import library
 from wasmedge_backend.library import Failure, Library, Machine
 
 _PAGE = 64 << 10
+_LOG = rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\] \[error\] "
 _SETTINGS = {"form", "library", *program.SETTINGS}
 
 
@@ -24,13 +26,13 @@ class WasmEdge(ProgramBackend):
     engine = "WasmEdge"
     remedy = "install WasmEdge 0.14 or newer (Debian 13: apt-get install wasmedge), or set [backends.wasmedge] root"
     score = 91
-    features = frozenset({"module", "wasi-0.1", "cwd"})
-    limits = frozenset({"memory", "fuel"})
+    features = frozenset({"module", "wasi-0.1", "read-only"})
+    # Its program can hold fuel too, but then prints statistics among the guest's output.
+    limits = frozenset({"memory"})
     imports: Mapping[str, frozenset[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
     # The program logs a trap on stdout, where the guest's output goes too.
-    diagnostics = Diagnostics(
-        1, re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\] \[error\] execution failed: "), {134: b"["}
-    )
+    diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["})
+    invalid = re.compile(r"\[error\] (?:loading|validation) failed: (.*), Code")
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,13 +67,13 @@ class WasmEdge(ProgramBackend):
         if self.library is None:
             return super().pelagos_describe()
         features = self.features | {"argv0", "function"}
-        return Description(self.engine, self.library.version, "embedded", features, self.limits)
+        return Description(self.engine, self.library.version, "embedded", features, self.limits | {"fuel"})
 
     @hookimpl
-    def pelagos_detect(self, entrypoint: Entrypoint) -> Detection:
+    def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Core modules with imports that WasmEdge has."""
         if self.library is None:
-            return super().pelagos_detect(entrypoint)
+            return super().pelagos_detect(bundle, entrypoint)
         if entrypoint.kind is not Kind.MODULE:
             return Detection.cannot(f"WasmEdge cannot run a {entrypoint.kind.value}")
         return Detection.can(self.score, "core module, WASI 0.1, embedded")
@@ -90,13 +92,19 @@ class WasmEdge(ProgramBackend):
             raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
         return lambda: _run(machine, entrypoint)
 
+    def validation(self, entrypoint: Entrypoint) -> list[str]:
+        """It has no command for that: call a function that is not there.
+
+        A start function, which is run before, has no fuel for a single instruction.
+        """
+        options = ["--force-interpreter", "--gas-limit", "1", "--reactor"]
+        return [*options, "--", entrypoint.file_path, "pelagos: there is no such function"]
+
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line. argv[0] is the file's name: it knows no other."""
         words = ["--force-interpreter"]  # native code that the module brings is never run
         if entrypoint.limits.memory is not None:
             words += ["--memory-page-limit", str(max(1, entrypoint.limits.memory // _PAGE))]
-        if entrypoint.limits.fuel is not None:
-            words += ["--gas-limit", str(entrypoint.limits.fuel)]
         for name, path in entrypoint.preopens(program.GUEST_ROOT):
             words += ["--dir", f"{name}:{path}"]
         for variable in entrypoint.env:

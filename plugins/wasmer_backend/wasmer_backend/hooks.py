@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
 from pelagos_core import program, wasi
+from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
@@ -26,8 +28,9 @@ class Wasmer(ProgramBackend):
         "set [backends.wasmer] program, or use CPython 3.10, for which it is a Python package"
     )
     score = 92
-    features = frozenset({"module", "wat", "wasi-0.1", "argv0", "cwd"})
+    features = frozenset({"module", "wat", "wasi-0.1", "argv0"})
     imports: Mapping[str, frozenset[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
+    invalid = re.compile(r"(?s)error: (.*)")
     # A guest that has no WASI cannot print, so its traps, code 1, are told by the word "error".
     diagnostics = Diagnostics(
         2, re.compile(rb"(?:error: )?RuntimeError: "), {1: b"error: RuntimeError: ", 45: b"RuntimeError: "}
@@ -62,13 +65,15 @@ class Wasmer(ProgramBackend):
         """What it is, as the package or the program tells."""
         if self.embedded is None:
             return super().pelagos_describe()
-        return Description(self.engine, self.embedded.version, "embedded", self.features | {"function"}, self.limits)
+        return Description(
+            self.engine, self.embedded.version, "embedded", self.features | {"function", "cwd"}, self.limits
+        )
 
     @hookimpl
-    def pelagos_detect(self, entrypoint: Entrypoint) -> Detection:
+    def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Core modules, binary or text."""
         if self.embedded is None:
-            return super().pelagos_detect(entrypoint)
+            return super().pelagos_detect(bundle, entrypoint)
         if entrypoint.kind not in (Kind.MODULE, Kind.WAT):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
         return Detection.can(self.score, f"{entrypoint.kind.value}, WASI 0.1, embedded")
@@ -80,10 +85,14 @@ class Wasmer(ProgramBackend):
             return super().pelagos_spawn(entrypoint)
         return self.embedded.load(entrypoint, _WASI)
 
+    def validation(self, entrypoint: Entrypoint) -> list[str]:
+        """It has a command for that."""
+        return ["validate", "--quiet", entrypoint.file_path]
+
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line."""
         words = ["run", "--quiet", "--disable-cache"]
-        for name, path in entrypoint.preopens(program.GUEST_ROOT):
+        for name, path in _volumes():
             words += ["--volume", f"{path}:{name}"]
         for name, value in entrypoint.environment():
             if value:
@@ -97,7 +106,18 @@ class Wasmer(ProgramBackend):
 
         Without a home directory it does not start; a guest sees it if it has empty variables.
         """
-        return {name: "" for name, value in entrypoint.environment() if not value} | {"HOME": "/tmp"}  # noqa: S108 (in the engine root)
+        return {name: "" for name, value in entrypoint.environment() if not value} | {"HOME": program.SCRATCH}
+
+
+def _volumes() -> list[tuple[str, str]]:
+    """The guest's directories, as (its name for it, path here) pairs.
+
+    What is written to the volume `/` goes into Wasmer's memory; only other volumes are written
+    through. So each directory of the root is a volume too.
+    """
+    with os.scandir(program.GUEST_ROOT) as entries:
+        directories = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    return [("/", program.GUEST_ROOT), *((f"/{name}", f"{program.GUEST_ROOT}/{name}") for name in directories)]
 
 
 def _embedded() -> Engine | None:

@@ -9,7 +9,7 @@ from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
 from wasmtime_backend import engine
 
-_FEATURES = frozenset({"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd"})
+_FEATURES = frozenset({"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only"})
 _LIMITS = frozenset({"memory", "fuel"})
 _CAN = {
     Kind.MODULE: Detection.can(95, "core module, WASI 0.1"),

@@ -1,0 +1,27 @@
+"""A Python environment that runs under another system's loader and C library.
+
+So that `libwasmedge` of a newer Debian can be loaded into it, as it can on that Debian.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pelagos_core import program
+from pelagos_core.conformance.environment import environment_with
+
+
+def environment_under(root: Path, directory: Path) -> str:
+    """Make an environment below `directory` whose interpreter runs in the system of `root`."""
+    python = Path(environment_with(directory))
+    real = os.path.realpath(sys.executable)
+    (loader, *search, _) = program.find("wasmedge", {"root": str(root)}).command
+    words = " ".join([loader, *search, "--argv0", '"$0"', real, '"$@"'])
+    # The environment's names for its interpreter are links to ours: replaced, not written through.
+    for name in list(python.parent.glob("python*")):
+        name.unlink()
+    python.write_text(f"#!/bin/sh\nexec {words}\n")
+    python.chmod(0o755)
+    return str(python)
