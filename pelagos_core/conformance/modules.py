@@ -48,15 +48,20 @@ _WASI = """
         (call $write (i32.const 1) (i32.const 65536) (i32.load (i32.const 8)))
         (br $more))))
 
-  ;; The descriptor of the preopen `/`; leave with 102 if there is none.
-  (func $root (result i32) (local $fd i32)
+  ;; The descriptor of the last preopen `/`, as wasi-libc has it; leave with 102 if there is none.
+  (func $root (result i32) (local $fd i32) (local $found i32)
     (local.set $fd (i32.const 3))
     (loop $next
-      (if (call $fd_prestat_get (local.get $fd) (i32.const 16)) (then (call $proc_exit (i32.const 102))))
+      (if (call $fd_prestat_get (local.get $fd) (i32.const 16))
+        (then
+          (if (i32.eqz (local.get $found)) (then (call $proc_exit (i32.const 102))))
+          (return (local.get $found))))
+      (i32.store16 (i32.const 4096) (i32.const 0))
       (drop (call $fd_prestat_dir_name (local.get $fd) (i32.const 4096) (i32.load (i32.const 20))))
-      (if (i32.and (i32.eq (i32.load (i32.const 20)) (i32.const 1))
-                   (i32.eq (i32.load8_u (i32.const 4096)) (i32.const 47)))
-        (then (return (local.get $fd))))
+      ;; The name is `/`, or empty: some engines leave the slash out, some count a final NUL.
+      (if (i32.or (i32.eqz (i32.load8_u (i32.const 4096)))
+                  (i32.eq (i32.load16_u (i32.const 4096)) (i32.const 47)))
+        (then (local.set $found (local.get $fd))))
       (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
       (br $next))
     (unreachable))

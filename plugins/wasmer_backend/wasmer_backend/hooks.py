@@ -65,9 +65,8 @@ class Wasmer(ProgramBackend):
         """What it is, as the package or the program tells."""
         if self.embedded is None:
             return super().pelagos_describe()
-        return Description(
-            self.engine, self.embedded.version, "embedded", self.features | {"function", "cwd"}, self.limits
-        )
+        features = self.features | {"function", "read-only"}
+        return Description(self.engine, self.embedded.version, "embedded", features, self.limits)
 
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
@@ -86,8 +85,8 @@ class Wasmer(ProgramBackend):
         return self.embedded.load(entrypoint, _WASI)
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
-        """It has a command for that."""
-        return ["validate", "--quiet", entrypoint.file_path]
+        """It has a command for that, which does not read text."""
+        return ["validate", "--quiet", entrypoint.file_path] if entrypoint.kind is Kind.MODULE else []
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line."""
