@@ -65,7 +65,7 @@ class Wasmer(ProgramBackend):
         """What it is, as the package or the program tells."""
         if self.embedded is None:
             return super().pelagos_describe()
-        features = self.features | {"function", "read-only"}
+        features = self.features | {"function"}
         return Description(self.engine, self.embedded.version, "embedded", features, self.limits)
 
     @hookimpl
@@ -75,7 +75,10 @@ class Wasmer(ProgramBackend):
             return super().pelagos_detect(bundle, entrypoint)
         if entrypoint.kind not in (Kind.MODULE, Kind.WAT):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
-        return Detection.can(self.score, f"{entrypoint.kind.value}, WASI 0.1, embedded")
+        what = f"{entrypoint.kind.value}, WASI 0.1, embedded"
+        if bundle.spec.has_readonly_files:
+            return Detection.can(50, f"{what}, but it cannot read read-only files")
+        return Detection.can(self.score, what)
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
