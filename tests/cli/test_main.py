@@ -8,7 +8,7 @@ import pytest
 
 from pelagos_core import __version__
 
-COMMANDS = ["run", "install", "uninstall", "backends", "version"]
+COMMANDS = ["run", "install", "uninstall", "backends", "conformance", "version"]
 
 
 def pelagos(*words):
