@@ -81,6 +81,8 @@ class WasmEdge(ProgramBackend):
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
         """Load and validate it, or put the command line together."""
+        if ":" in entrypoint.cwd:  # the image would choose the path here, in a preopen NAME:PATH
+            raise InvalidArgument(f"working directory {entrypoint.cwd!r}: WasmEdge takes none with a colon")
         if self.library is None:
             return super().pelagos_spawn(entrypoint)
         entrypoint.check(self.imports)

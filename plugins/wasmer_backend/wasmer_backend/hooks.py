@@ -98,7 +98,7 @@ class Wasmer(ProgramBackend):
             words += ["--volume", f"{path}:{name}"]
         for name, value in entrypoint.environment():
             if value:
-                words += ["--env", f"{name}={value}"]
+                words.append(f"--env={name}={value}")  # one word: a name may begin with a dash
         # It refuses `--env NAME=`, so the empty ones are inherited: see `environment`.
         words += ["--forward-host-env"] if len(self.environment(entrypoint)) > 1 else []
         return [*words, entrypoint.file_path, "--", *entrypoint.args[1:]]
@@ -115,10 +115,12 @@ def _volumes() -> list[tuple[str, str]]:
     """The guest's directories, as (its name for it, path here) pairs.
 
     What is written to the volume `/` goes into Wasmer's memory; only other volumes are written
-    through. So each directory of the root is a volume too.
+    through. So each directory of the root is a volume too, but for one with a colon in its name:
+    the image would choose the path here, such as `..:x`.
     """
     with os.scandir(program.GUEST_ROOT) as entries:
-        directories = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    directories = [name for name in names if ":" not in name]
     return [("/", program.GUEST_ROOT), *((f"/{name}", f"{program.GUEST_ROOT}/{name}") for name in directories)]
 
 
