@@ -6,17 +6,14 @@ with the path of the field, such as `config.json: process.args[0]: not a string`
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
 
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.field import Field
 
 MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "no change" to the kernel
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,74 +108,10 @@ def parse(data: bytes) -> Spec:
     """
     if len(data) > MAX_CONFIG_BYTES:
         raise InvalidArgument(f"config.json: {len(data)} bytes, more than {MAX_CONFIG_BYTES}")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"config.json: not JSON: {error}") from None
-    return _spec(_Field("config.json", value))
+    return _spec(Field.parse("config.json", data))
 
 
-class _Field:
-    """A JSON value together with its path, so that an error can name it."""
-
-    __slots__ = ("_path", "_value")
-
-    def __init__(self, path: str, value: Any) -> None:  # noqa: ANN401 (JSON is any of six types)
-        self._path = path
-        self._value = value
-
-    def __bool__(self) -> bool:
-        return self._value is not None
-
-    def get(self, key: str) -> _Field:
-        """A member of an object; absent members are fields whose value is None."""
-        separator = ": " if self._path == "config.json" else "."
-        members = self._checked(dict, "an object", default={})
-        return _Field(f"{self._path}{separator}{key}", members.get(key))
-
-    def refuse(self, why: str) -> NoReturn:
-        raise InvalidArgument(f"{self._path}: {why}")
-
-    def _checked(self, kind: type[T], name: str, default: T) -> T:
-        if self._value is None:
-            return default
-        # bool is an int to Python, but `true` is not a uid.
-        if not isinstance(self._value, kind) or (kind is int and isinstance(self._value, bool)):
-            self.refuse(f"not {name}")
-        return self._value
-
-    def text(self, default: str = "") -> str:
-        value = self._checked(str, "a string", default)
-        if "\0" in value:
-            self.refuse("holds a NUL byte")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.refuse("holds a lone surrogate")
-        return value
-
-    def flag(self) -> bool:
-        return self._checked(bool, "true or false", default=False)
-
-    def number(self, limit: int, least: int = 0) -> int:
-        value = self._checked(int, "an integer", default=0)
-        if not least <= value <= limit:
-            self.refuse(f"{value} is not between {least} and {limit}")
-        return value
-
-    def each(self, read: Callable[[_Field], T]) -> tuple[T, ...]:
-        items = self._checked(list, "a list", default=[])
-        return tuple(read(_Field(f"{self._path}[{i}]", item)) for i, item in enumerate(items))
-
-    def texts(self) -> tuple[str, ...]:
-        return self.each(_Field.text)
-
-    def table(self) -> dict[str, str]:
-        members = self._checked(dict, "an object", default={})
-        return {key: _Field(f"{self._path}[{key!r}]", item).text() for key, item in members.items()}
-
-
-def _spec(config: _Field) -> Spec:
+def _spec(config: Field) -> Spec:
     process = config.get("process")
     if not process:
         process.refuse("missing")
@@ -195,7 +128,7 @@ def _spec(config: _Field) -> Spec:
     )
 
 
-def _process(process: _Field) -> Process:
+def _process(process: Field) -> Process:
     args = process.get("args")
     words = args.texts()
     if not words or not words[0]:
@@ -217,7 +150,7 @@ def _process(process: _Field) -> Process:
     )
 
 
-def _user(user: _Field) -> User:
+def _user(user: Field) -> User:
     umask = user.get("umask")
     return User(
         uid=user.get("uid").number(MAX_ID),
@@ -227,7 +160,7 @@ def _user(user: _Field) -> User:
     )
 
 
-def _capabilities(sets: _Field) -> Capabilities:
+def _capabilities(sets: Field) -> Capabilities:
     def names(kind: str) -> frozenset[str]:
         return frozenset(sets.get(kind).texts())
 
@@ -240,14 +173,14 @@ def _capabilities(sets: _Field) -> Capabilities:
     )
 
 
-def _root(root: _Field) -> Root:
+def _root(root: Field) -> Root:
     path = root.get("path")
     if ".." in path.text().split("/"):
         path.refuse(f"{path.text()!r} climbs with '..'")
     return Root(path=path.text() or "rootfs", readonly=root.get("readonly").flag())
 
 
-def _mount(mount: _Field) -> Mount:
+def _mount(mount: Field) -> Mount:
     destination = mount.get("destination")
     if not destination.text().startswith("/"):
         destination.refuse(f"{destination.text()!r} is not absolute")
@@ -262,8 +195,8 @@ def _mount(mount: _Field) -> Mount:
 NAMESPACE_TYPES = frozenset({"pid", "mount", "ipc", "uts", "network", "cgroup", "user", "time"})
 
 
-def _namespaces(namespaces: _Field) -> tuple[Namespace, ...]:
-    def read(field: _Field) -> Namespace:
+def _namespaces(namespaces: Field) -> tuple[Namespace, ...]:
+    def read(field: Field) -> Namespace:
         kind = field.get("type").text()
         if kind not in NAMESPACE_TYPES:
             field.refuse(f"unknown namespace type {kind!r}")
@@ -280,13 +213,13 @@ def _namespaces(namespaces: _Field) -> tuple[Namespace, ...]:
     return found
 
 
-def _cgroups_path(path: _Field) -> str:
+def _cgroups_path(path: Field) -> str:
     if ".." in path.text().split("/"):
         path.refuse(f"{path.text()!r} climbs with '..'")
     return path.text()
 
 
-def _memory_limit(limit: _Field) -> int | None:
+def _memory_limit(limit: Field) -> int | None:
     """The limit in bytes; the spec writes -1 for none, and 0 is what some clients send for it."""
     value = limit.number(2**63 - 1, least=-1)
     return value if value > 0 else None

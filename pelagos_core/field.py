@@ -1,0 +1,89 @@
+"""A value of untrusted JSON together with its path, so that an error can name it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from pelagos_core.errors import InvalidArgument
+
+T = TypeVar("T")
+
+
+class Field:
+    """One value. It is true if the text has it; what is absent, or null, reads as empty.
+
+    Every reader raises InvalidArgument with the path for a value of the wrong kind.
+    """
+
+    __slots__ = ("_path", "_value")
+
+    def __init__(self, path: str, value: Any) -> None:  # noqa: ANN401 (JSON is any of six types)
+        self._path = path
+        self._value = value
+
+    @classmethod
+    def parse(cls, name: str, data: bytes) -> Field:
+        """The value of a JSON text. Raises InvalidArgument that names it if it is none."""
+        try:
+            return cls(name, json.loads(data))
+        except (ValueError, RecursionError) as error:
+            raise InvalidArgument(f"{name}: not JSON: {error}") from None
+
+    def __bool__(self) -> bool:
+        return self._value is not None
+
+    def get(self, key: str) -> Field:
+        """A member of an object; absent members are fields whose value is None."""
+        separator = "." if ": " in self._path else ": "
+        members = self._checked(dict, "an object", default={})
+        return Field(f"{self._path}{separator}{key}", members.get(key))
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise InvalidArgument with the value's path."""
+        raise InvalidArgument(f"{self._path}: {why}")
+
+    def _checked(self, kind: type[T], name: str, default: T) -> T:
+        if self._value is None:
+            return default
+        # bool is an int to Python, but `true` is not a uid.
+        if not isinstance(self._value, kind) or (kind is int and isinstance(self._value, bool)):
+            self.refuse(f"not {name}")
+        return self._value
+
+    def text(self, default: str = "") -> str:
+        """A string that the kernel can be given."""
+        value = self._checked(str, "a string", default)
+        if "\0" in value:
+            self.refuse("holds a NUL byte")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.refuse("holds a lone surrogate")
+        return value
+
+    def flag(self) -> bool:
+        """True or false; false if it is absent."""
+        return self._checked(bool, "true or false", default=False)
+
+    def number(self, limit: int, least: int = 0) -> int:
+        """An integer from `least` to `limit`; 0 if it is absent."""
+        value = self._checked(int, "an integer", default=0)
+        if not least <= value <= limit:
+            self.refuse(f"{value} is not between {least} and {limit}")
+        return value
+
+    def each(self, read: Callable[[Field], T]) -> tuple[T, ...]:
+        """A list, read item by item."""
+        items = self._checked(list, "a list", default=[])
+        return tuple(read(Field(f"{self._path}[{i}]", item)) for i, item in enumerate(items))
+
+    def texts(self) -> tuple[str, ...]:
+        """A list of strings."""
+        return self.each(Field.text)
+
+    def table(self) -> dict[str, str]:
+        """An object whose values are strings."""
+        members = self._checked(dict, "an object", default={})
+        return {key: Field(f"{self._path}[{key!r}]", item).text() for key, item in members.items()}
