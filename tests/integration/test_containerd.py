@@ -1,47 +1,20 @@
-"""What a user does with `ctr`, on a real containerd that these tests start in a private place."""
+"""What a user does with `ctr`, on a real containerd of each release."""
 
 import os
 import re
-import shutil
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from scripts import engines
-from tests.support.containerd import SHIM_SOCKETS, Containerd
+from tests.support.containerd import Containerd, install, until
+from tests.support.ctr_events import CtrEvents
+from tests.support.traces import alive, parent, traces
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests]
 
 NAMES = ("io.containerd.pelagos.wasm.v1", "io.containerd.pelagos-wasm.v1")
-
-
-@pytest.fixture(scope="module")
-def containerd(tmp_path_factory):
-    bin_dir = tmp_path_factory.mktemp("bin")
-    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", bin_dir], check=True)
-    daemon = Containerd(bin_dir)
-    yield daemon
-    daemon.close()
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory, guests):
-    """An image's files: the test programs at its top."""
-    directory = tmp_path_factory.mktemp("image")
-    for program in guests.glob("*.wa*"):
-        shutil.copy(program, directory)
-    (directory / "data").mkdir()
-    (directory / "data/note.txt").write_text("a note\n")
-    return directory
-
-
-@pytest.fixture
-def container():
-    """A container's name that no other test has used."""
-    return f"t-{os.urandom(4).hex()}"
 
 
 @pytest.mark.parametrize("runtime", NAMES)
@@ -101,9 +74,8 @@ def test_a_long_output_arrives_whole(containerd, rootfs, container):
 
 def test_input_reaches_the_guest_and_ends(containerd, rootfs, container):
     text = b"line\n" * 50_000
-    command = [*_ctr(containerd), "run", "--rm", "--runtime", NAMES[0], "--rootfs", str(rootfs), container]
-    done = subprocess.run([*command, "/tool.wasm", "cat"], input=text, capture_output=True, timeout=60)
-    assert done.stdout == text
+    with containerd.popen(NAMES[0], rootfs, container, "/tool.wasm", "cat", flags=("--rm",)) as running:
+        assert running.communicate(text, timeout=60) == (text, b"")
 
 
 @pytest.mark.parametrize(("signal", "code"), [("SIGTERM", 143), ("SIGKILL", 137)])
@@ -112,7 +84,7 @@ def test_a_busy_guest_ends_at_once_by_a_signal(containerd, rootfs, container, si
     assert containerd.tasks()[container][1] == "RUNNING"
     began = time.monotonic()
     containerd.ctr("task", "kill", "-s", signal, container, check=True)
-    _until(lambda: containerd.tasks()[container][1] == "STOPPED", 1)
+    until(lambda: containerd.tasks()[container][1] == "STOPPED", 1)
     assert time.monotonic() - began < 1
     gone = containerd.ctr("task", "rm", container)
     assert f"exit code {code}" in gone.stderr or f"exit with non-zero exit code {code}" in gone.stderr
@@ -137,7 +109,7 @@ def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
         done = containerd.run(NAMES[0], rootfs, f"{container}-{name}", "/spin.wasm", flags=flags)
         assert done.returncode == 0, done.stderr
     pids = [containerd.tasks()[f"{container}-{name}"][0] for name in ("a", "b")]
-    assert len({_parent(pid) for pid in pids}) == 1
+    assert len({parent(pid) for pid in pids}) == 1
     for name in ("a", "b"):
         containerd.ctr("task", "rm", "-f", f"{container}-{name}", check=True)
         containerd.ctr("container", "rm", f"{container}-{name}", check=True)
@@ -164,88 +136,32 @@ def test_what_cannot_run_is_told_in_one_line(containerd, rootfs, container, args
 def test_a_killed_shim_is_cleaned_up_after(containerd, rootfs, container):
     containerd.run(NAMES[0], rootfs, container, "/spin.wasm", flags=("-d",))
     pid = containerd.tasks()[container][0]
-    sockets = os.listdir(SHIM_SOCKETS)
-    os.kill(_parent(pid), 9)
-    _until(lambda: not os.path.exists(f"/proc/{pid}"))
-    _until(lambda: container not in containerd.tasks())
-    _until(lambda: not _cgroups(container))
-    _until(lambda: len(os.listdir(SHIM_SOCKETS)) == len(sockets) - 1)
+    os.kill(parent(pid), 9)
+    until(lambda: not alive(pid))
+    until(lambda: container not in containerd.tasks())
+    until(lambda: not traces(containerd.directory, container), why=lambda: str(traces(containerd.directory, container)))
     containerd.ctr("container", "rm", container, check=True)
 
 
 def test_events_come_in_the_promised_order(containerd, rootfs, container):
-    with subprocess.Popen([*_ctr(containerd), "events"], stdout=subprocess.PIPE, text=True) as listener:
-        try:
-            _until(lambda: _subscribed(containerd))
-            containerd.run(NAMES[0], rootfs, container, "/exit7.wasm")
-            topics = []
-            for line in listener.stdout:
-                if container in line and "/tasks/" in line:
-                    topics.append(re.search(r"/tasks/(\S+)", line)[1])
-                if "/tasks/delete" in line and container in line:
-                    break
-        finally:
-            listener.terminate()
-    assert topics == ["create", "start", "exit", "delete"]
+    with CtrEvents(containerd) as events:
+        containerd.run(NAMES[0], rootfs, container, "/exit7.wasm")
+        events.until(container, "create", "start", "exit", "delete")
+        (exited,) = [fields for topic, fields in events.of(container) if topic == "exit"]
+        assert exited["exit_status"] == 7
 
 
 def test_fifty_runs_leave_nothing_behind(containerd, rootfs, container):
-    containerd.run(NAMES[0], rootfs, f"{container}-first", "/hello.wasm")
-    before = _traces()
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(containerd.run, NAMES[n % 2], rootfs, f"{container}-{n}", "/hello.wasm") for n in range(50)]
     assert [(run.result().returncode, run.result().stdout) for run in runs] == [(0, "hello\n")] * 50
-    _until(lambda: _traces() == before)
-
-
-def _ctr(containerd):
-    return [str(containerd._bin / "ctr"), "--address", str(containerd.directory / "containerd.sock")]
-
-
-def _subscribed(containerd):
-    # Publishing something is the only way to learn that the listener is there.
-    return time.sleep(0.3) or True
-
-
-def _parent(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
-
-
-def _cgroups(name):
-    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(path) == name]
-
-
-def _traces():
-    """Everything a run could leave: shim processes, mounts, sockets, cgroups, FIFOs."""
-    with open("/proc/self/mountinfo") as file:
-        mounts = sorted(line.split()[4] for line in file)
-    shims = sorted(pid for pid in filter(str.isdigit, os.listdir("/proc")) if b"pelagos_core.shim" in _cmdline(pid))
-    cgroups = sorted(path for path, _, _ in os.walk("/sys/fs/cgroup"))
-    fifos = sorted(os.listdir("/run/containerd/fifo")) if os.path.isdir("/run/containerd/fifo") else []
-    return shims, mounts, sorted(os.listdir(SHIM_SOCKETS)), cgroups, fifos
-
-
-def _cmdline(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+    until(lambda: not traces(containerd.directory, container), why=lambda: str(traces(containerd.directory, container)))
 
 
 @pytest.mark.engines
 def test_one_pod_runs_three_containers_on_three_engines_at_once(rootfs, container, tmp_path):
     (tmp_path / "config.toml").write_text(engines.config())
-    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", tmp_path], check=True)
-    daemon = Containerd(tmp_path, {"PELAGOS_CONFIG": str(tmp_path / "config.toml")})
+    daemon = Containerd(install(tmp_path), {"PELAGOS_CONFIG": str(tmp_path / "config.toml")})
     try:
         names = ("wasmtime", "wasmedge", "wasmer")
         for name in names:
@@ -255,7 +171,7 @@ def test_one_pod_runs_three_containers_on_three_engines_at_once(rootfs, containe
             assert done.returncode == 0, done.stderr
         tasks = daemon.tasks()
         assert {tasks[f"{container}-{name}"][1] for name in names} == {"RUNNING"}
-        assert len({_parent(tasks[f"{container}-{name}"][0]) for name in names}) == 1
+        assert len({parent(tasks[f"{container}-{name}"][0]) for name in names}) == 1
         for name in names:
             assert f"created by backend '{name}'" in daemon.log()
             daemon.ctr("task", "rm", "-f", f"{container}-{name}", check=True)

