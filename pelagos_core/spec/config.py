@@ -1,0 +1,94 @@
+"""A whole config.json, parsed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.field import Field
+from pelagos_core.spec.mounts import Mount, read_mount
+from pelagos_core.spec.namespaces import Namespace, read_namespaces
+from pelagos_core.spec.process import Process, read_process
+
+MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """`root`: where the container's files are, relative to the bundle or absolute."""
+
+    path: str = "rootfs"
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole config.json.
+
+    memory_limit: `linux.resources.memory.limit` in bytes; None for no limit.
+    """
+
+    process: Process
+    root: Root = Root()
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    namespaces: tuple[Namespace, ...] = ()
+    cgroups_path: str = ""
+    memory_limit: int | None = None
+
+    @property
+    def has_readonly_files(self) -> bool:
+        """Whether the root or a mount is read-only."""
+        return self.root.readonly or any("ro" in mount.options for mount in self.mounts)
+
+    def namespace(self, kind: str) -> Namespace | None:
+        """The namespace of this type (`pid`, `network`, …), or None if the spec has none."""
+        return next((item for item in self.namespaces if item.type == kind), None)
+
+
+def parse(data: bytes) -> Spec:
+    """Parse the bytes of a config.json.
+
+    Raises InvalidArgument that names the field which is missing or wrong.
+    """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise InvalidArgument(f"config.json: {len(data)} bytes, more than {MAX_CONFIG_BYTES}")
+    return _spec(Field.parse("config.json", data))
+
+
+def _spec(config: Field) -> Spec:
+    process = config.get("process")
+    if not process:
+        process.refuse("missing")
+    linux = config.get("linux")
+    return Spec(
+        process=read_process(process),
+        root=_root(config.get("root")),
+        hostname=config.get("hostname").text(),
+        mounts=config.get("mounts").each(read_mount),
+        annotations=config.get("annotations").table(),
+        namespaces=read_namespaces(linux.get("namespaces")),
+        cgroups_path=_cgroups_path(linux.get("cgroupsPath")),
+        memory_limit=_memory_limit(linux.get("resources").get("memory").get("limit")),
+    )
+
+
+def _root(root: Field) -> Root:
+    path = root.get("path")
+    if ".." in path.text().split("/"):
+        path.refuse(f"{path.text()!r} climbs with '..'")
+    return Root(path=path.text() or "rootfs", readonly=root.get("readonly").flag())
+
+
+def _cgroups_path(path: Field) -> str:
+    if ".." in path.text().split("/"):
+        path.refuse(f"{path.text()!r} climbs with '..'")
+    return path.text()
+
+
+def _memory_limit(limit: Field) -> int | None:
+    """The limit in bytes; the spec writes -1 for none, and 0 is what some clients send for it."""
+    value = limit.number(2**63 - 1, least=-1)
+    return value if value > 0 else None

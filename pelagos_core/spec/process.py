@@ -1,0 +1,88 @@
+"""`process` of the OCI runtime spec: what runs, and as whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pelagos_core.field import Field
+
+MAX_ID = 2**32 - 2  # (uid_t)-1 means "no change" to the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The five sets of `process.capabilities`, as names like `CAP_KILL`."""
+
+    bounding: frozenset[str] = frozenset()
+    effective: frozenset[str] = frozenset()
+    inheritable: frozenset[str] = frozenset()
+    permitted: frozenset[str] = frozenset()
+    ambient: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """`process.user`: numeric ids inside the container."""
+
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+    umask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`process`: what runs. `args` has at least one entry and `cwd` is absolute."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: User = User()
+    capabilities: Capabilities = Capabilities()
+    terminal: bool = False
+
+
+def read_process(process: Field) -> Process:
+    """Read the `process` of a spec, also of an exec. Raises InvalidArgument."""
+    args = process.get("args")
+    words = args.texts()
+    if not words or not words[0]:
+        args.refuse("empty: there is nothing to run")
+    env = process.get("env")
+    for variable in env.texts():
+        if "=" not in variable[1:]:
+            env.refuse(f"{variable!r} is not NAME=VALUE")
+    cwd = process.get("cwd")
+    if not cwd.text("/").startswith("/"):
+        cwd.refuse(f"{cwd.text()!r} is not absolute")
+    return Process(
+        args=words,
+        env=env.texts(),
+        cwd=cwd.text("/"),
+        user=_user(process.get("user")),
+        capabilities=_capabilities(process.get("capabilities")),
+        terminal=process.get("terminal").flag(),
+    )
+
+
+def _user(user: Field) -> User:
+    umask = user.get("umask")
+    return User(
+        uid=user.get("uid").number(MAX_ID),
+        gid=user.get("gid").number(MAX_ID),
+        additional_gids=user.get("additionalGids").each(lambda field: field.number(MAX_ID)),
+        umask=umask.number(0o777) if umask else None,
+    )
+
+
+def _capabilities(sets: Field) -> Capabilities:
+    def names(kind: str) -> frozenset[str]:
+        return frozenset(sets.get(kind).texts())
+
+    return Capabilities(
+        bounding=names("bounding"),
+        effective=names("effective"),
+        inheritable=names("inheritable"),
+        permitted=names("permitted"),
+        ambient=names("ambient"),
+    )
