@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from pelagos_core import builtin_hooks, hookspecs
+from pelagos_core import __version__, builtin_hooks, hookspecs, native
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
@@ -172,8 +172,8 @@ class Backends:
         return cls(tuple(installed), tuple(failures))
 
     def named(self, name: str) -> Backend:
-        """The backend of this name. Raises NotFound."""
-        for backend in self.installed:
+        """The backend of this name, also the built-in one. Raises NotFound."""
+        for backend in (*self.installed, NATIVE):
             if backend.name == name:
                 return backend
         raise NotFound(f"backend {name!r} is not installed")
@@ -187,21 +187,36 @@ def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
     """
     with _time_limit(IMPORT_SECONDS):
         module = plugin.load()
+        if plugin.name == native.NAME:
+            raise ValueError("the name belongs to pelagos itself")
         contract = getattr(module, "pelagos_contract", CONTRACT)
         if contract != CONTRACT:
             raise TypeError(f"it was built for version {contract} of the hook contract, this is version {CONTRACT}")
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
-        manager.register(builtin_hooks)
-        manager.register(module)
-        manager.check_pending()  # a misspelt hook is silent otherwise
+        manager = _manager(module)
         if not manager.hook.pelagos_spawn.get_hookimpls():
             raise TypeError("it has no pelagos_spawn")
         if settings and not manager.hook.pelagos_configure.get_hookimpls():
             raise ValueError("the node's config has settings for it, and it takes none")
         manager.hook.pelagos_configure(settings=settings)
+    return Backend(plugin.name, plugin.version, _summary(module), manager.hook)
+
+
+def _manager(module: object) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(builtin_hooks)
+    manager.register(module)
+    manager.check_pending()  # a misspelt hook is silent otherwise
+    return manager
+
+
+def _summary(module: object) -> str:
     lines = (getattr(module, "__doc__", None) or "").strip().splitlines()
-    return Backend(plugin.name, plugin.version, lines[0] if lines else "", manager.hook)
+    return lines[0] if lines else ""
+
+
+NATIVE = Backend(native.NAME, __version__, _summary(native), _manager(native).hook)
+"""The backend of native programs. It is part of pelagos, so it is not among the installed ones."""
 
 
 def described(error: BaseException) -> str:

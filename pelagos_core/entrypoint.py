@@ -32,6 +32,11 @@ class Kind(enum.Enum):
     SCRIPT = "script"
     UNKNOWN = "file of unknown kind"
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the kernel runs it, by execve(2)."""
+        return self in (Kind.ELF, Kind.SCRIPT)
+
 
 def sniff(head: bytes) -> Kind:
     """Tell the kind of a file by its first bytes.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pelagos_core import elf
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 
 GUEST_ROOT = "/guest"
@@ -24,8 +24,6 @@ SCRATCH = "/tmp"  # noqa: S108 (not the host's)
 
 _LIST_SECONDS = 10
 _LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
-_PT_INTERP = 3
-_ELF_HEADER = 64  # bytes, of a 64-bit file
 SETTINGS = frozenset({"program", "root"})
 
 
@@ -103,20 +101,12 @@ def _described(source: str, root: str) -> Program:
 
 
 def _interpreter(path: str) -> str:
-    """The loader that an ELF program names (elf(5), PT_INTERP); empty for a static one."""
+    """The loader that a program names; empty for a static one."""
     with open(path, "rb") as file:
-        head = file.read(_ELF_HEADER)
-        if head[:5] != b"\x7fELF\x02" or len(head) < _ELF_HEADER:
-            raise FailedPrecondition(f"program {path!r} is not a 64-bit ELF program")
-        table, size, count = struct.unpack_from("<32xQ14xHH", head)
-        for index in range(count):
-            file.seek(table + index * size)
-            entry = file.read(56)
-            kind, offset, length = struct.unpack_from("<I4xQ16xQ", entry)
-            if kind == _PT_INTERP:
-                file.seek(offset)
-                return file.read(min(length, 4096)).rstrip(b"\0").decode()
-    return ""
+        found = elf.interpreter(file.fileno())
+    if found is None:
+        raise FailedPrecondition(f"program {path!r} is not an ELF program")
+    return found
 
 
 def _loader(root: str, interpreter: str) -> str:

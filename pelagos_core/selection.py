@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from pelagos_core.backends import Backend, Backends, Failure, described
+from pelagos_core.backends import NATIVE, Backend, Backends, Failure, described
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
@@ -84,6 +84,8 @@ class Selection:
 
         The others are asked too when that one cannot run it: the error says who could.
         """
+        if entrypoint.kind.is_native:
+            return self._native(bundle, entrypoint)
         wanted = self.preference.name
         everybody = [backend.name for backend in self.backends.installed]
         asked = [name for name in everybody if wanted in (AUTO, name)]
@@ -98,6 +100,12 @@ class Selection:
             return choice
         how = f"best of {', '.join(choice.able)}" if wanted == AUTO else f"asked for by {self.preference.source}"
         return replace(choice, backend=self.backends.named(best), reason=f"{detections[best].reason}; {how}")
+
+    def _native(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
+        """Whoever was asked for: a pod's annotation reaches its pause container too."""
+        detection = NATIVE.detect(bundle, entrypoint)
+        assert detection is not None
+        return Choice(NATIVE, {NATIVE.name: detection}, (), detection.reason)
 
     def refusal(self, entrypoint: Entrypoint, choice: Choice) -> PelagosError:
         """The error for a choice without a backend: what was asked, who is there, who could."""

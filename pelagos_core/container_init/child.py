@@ -22,8 +22,9 @@ from pelagos_core import entrypoint
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import messages
+from pelagos_core.container_init.filesystem import EnterEngineRoot
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
-from pelagos_core.container_init.operation import EnterEngineRoot, Operation
+from pelagos_core.container_init.operation import Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, PelagosError, to_status
@@ -66,6 +67,8 @@ def run(order: Order) -> NoReturn:
     code = 1
     try:
         _restore_signals()  # first: the daemon's handlers write to a descriptor that we close
+        os.setsid()  # a signal to its process group is not one to ours
+        os.umask(0)  # what is made for a container has the very mode that is asked for
         _keep_descriptors(order)
         workload = _prepare(order)
         if _go_ahead():
@@ -96,12 +99,14 @@ def _prepare(order: Order) -> Workload:
         root = Root(order.bundle.root)
         _execute(order.plan.assemble, root)
         file = _open_entrypoint(root, order)
+        steps = order.plan.of(file.kind)
+        _execute(steps.complete, root)
         backend, program, reason = _choose(order, file)
         if program is not None:
             enter = EnterEngineRoot(program, file)
             _execute((enter,), root)
             file = replace(file, file_path=enter.file_path)
-        _execute(order.plan.seal, root)
+        _execute(steps.seal, root)
         _report(Asking(backend.name, "spawn"))
         workload = backend.spawn(order.bundle, file)
         os.close(file.file)

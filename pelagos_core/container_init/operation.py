@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import posixpath
+import os
 import signal
 import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.linux import capabilities, credentials, namespaces
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.rootfs import Root, make_mounts_private
-from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
-from pelagos_core.spec import Capabilities, Mount, Namespace, User
-
-# For what engines write beside their work. They see it, their guests do not.
-_SCRATCH = Mount(SCRATCH, "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
+from pelagos_core.spec import Capabilities, Namespace, User
 
 
 class Operation(Protocol):
@@ -89,107 +84,58 @@ class SetHostname:
 
 
 @dataclass(frozen=True, slots=True)
-class AssembleRoot:
-    """Mount the root file system's layers in the private mount namespace."""
-
-    layers: tuple[Mount, ...]
+class ChangeRoot:
+    """Make the assembled directory `/`; the host's files are gone after this."""
 
     def describe(self) -> str:
-        return f"root file system of {len(self.layers)} mounts"
+        return "change the root"
 
     def execute(self, root: Root) -> None:
-        root.assemble(self.layers)
+        root.pivot()
 
 
 @dataclass(frozen=True, slots=True)
-class MountVolume:
-    """Put one mount of the spec in place."""
-
-    mount: Mount
-
-    def describe(self) -> str:
-        return f"mount {self.mount.source or self.mount.type} on {self.mount.destination}"
-
-    def execute(self, root: Root) -> None:
-        root.mount(self.mount)
-
-
-@dataclass(frozen=True, slots=True)
-class MakeWorkingDirectory:
-    """Make the process' working directory if the image lacks it, as runc does."""
+class EnterWorkingDirectory:
+    """Change into the process' working directory, while nothing bars the way into it."""
 
     path: str
 
     def describe(self) -> str:
-        return f"working directory {self.path}"
+        return f"enter {self.path}"
 
     def execute(self, root: Root) -> None:
-        root.make_directory(self.path)
+        os.chdir(self.path)
+        os.getcwd()  # fails in a directory outside the root
 
 
 @dataclass(frozen=True, slots=True)
-class MakeRootReadonly:
-    """Make the root read-only, once all mount points are there."""
+class NewSessionKeyring:
+    """Leave the daemon's keys behind: session keyrings are inherited."""
 
     def describe(self) -> str:
-        return "read-only root"
+        return "new session keyring"
 
     def execute(self, root: Root) -> None:
-        root.make_readonly()
+        credentials.leave_session_keyring()
 
 
 @dataclass(frozen=True, slots=True)
-class EnterEngineRoot:
-    """Put the container's root below a root in which an engine's program can run."""
-
-    program: Program
-    entrypoint: Entrypoint
-
-    @property
-    def file_path(self) -> str:
-        """Where the program finds its copy of the entry point: where a guest would see it.
-
-        A program names its guest by the path that it is given.
-        """
-        taken = {self.program.path, *(file.target for file in self.program.files)}
-        path = posixpath.normpath(posixpath.join("/", self.entrypoint.path))
-        inside = path == GUEST_ROOT or path.startswith(f"{GUEST_ROOT}/") or path == "/"
-        clash = inside or any(
-            path == each or each.startswith(f"{path}/") or path.startswith(f"{each}/") for each in taken
-        )
-        return "/module.wasm" if clash else path
-
-    def describe(self) -> str:
-        return f"engine root of {self.program.source}"
-
-    def execute(self, root: Root) -> None:
-        root.enclose(GUEST_ROOT)
-        for file in self.program.files:
-            root.bind_file(file.source, file.target)
-        root.copy_file(self.entrypoint.file, self.file_path)
-        root.mount(_SCRATCH)
-        root.make_readonly()
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRoot:
-    """Make the assembled directory `/`; the host's files are gone after this."""
+class BecomeUser:
+    """Take on the process' user, groups and capabilities."""
 
     user: User
     capabilities: Capabilities
 
     def describe(self) -> str:
-        return f"change the root, become user {self.user.uid}:{self.user.gid}"
+        return f"become user {self.user.uid}:{self.user.gid}"
 
     def execute(self, root: Root) -> None:
-        available = capabilities.permitted()  # read while the host's /proc is still there
-        root.pivot()
-        credentials.become(self.user, self.capabilities, available)
+        credentials.become(self.user, self.capabilities, capabilities.permitted())
 
 
 @dataclass(frozen=True, slots=True)
 class ForbidNewPrivileges:
-    """Set no_new_privs, whatever the spec says: a guest never needs more than it has."""
+    """Set no_new_privs."""
 
     def describe(self) -> str:
         return "no new privileges"

@@ -1,24 +1,37 @@
-"""What isolation a spec asks for, as two lists of operations. Pure: nothing is touched."""
+"""What isolation a spec asks for, as lists of operations. Pure: nothing is touched."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pelagos_core.bundle import Bundle
-from pelagos_core.container_init.operation import (
+from pelagos_core.container_init.filesystem import (
     AssembleRoot,
+    ForbidDevices,
+    LinkDevices,
+    MakeDevices,
+    MakeRootReadonly,
+    MakeWorkingDirectory,
+    MaskPaths,
+    MountCgroups,
+    MountVolume,
+    ProtectPaths,
+)
+from pelagos_core.container_init.operation import (
+    BecomeUser,
     ChangeRoot,
     DieWithShim,
     EnterNamespaces,
+    EnterWorkingDirectory,
     ForbidNewPrivileges,
     JoinCgroup,
-    MakeRootReadonly,
-    MakeWorkingDirectory,
-    MountVolume,
+    NewSessionKeyring,
     Operation,
     SetHostname,
 )
+from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import Unimplemented
+from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.spec import Mount, Spec
 
@@ -29,19 +42,39 @@ _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "uts")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The operations of one init process.
+class Steps:
+    """What is done for one kind of entry point.
 
-    assemble: up to a complete root file system; the host's files are still in reach.
+    complete: the rest of the root file system; the host's files are still in reach.
     seal: from the change of root on; nothing of the host is in reach afterwards.
     """
 
-    assemble: tuple[Operation, ...]
+    complete: tuple[Operation, ...]
     seal: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The operations of one init process.
+
+    assemble: up to a root file system in which the entry point can be opened. What that is
+        decides how it goes on: `native` or `wasm`.
+    """
+
+    assemble: tuple[Operation, ...]
+    wasm: Steps
+    native: Steps
+
+    def of(self, kind: Kind) -> Steps:
+        """How it goes on for an entry point of this kind."""
+        return self.native if kind.is_native else self.wasm
 
     def describe(self) -> list[str]:
         """One line for each step, in order."""
-        return [operation.describe() for operation in (*self.assemble, *self.seal)]
+        lines = [operation.describe() for operation in self.assemble]
+        for name, steps in (("wasm", self.wasm), ("native", self.native)):
+            lines += [f"if {name}: {operation.describe()}" for operation in (*steps.complete, *steps.seal)]
+        return lines
 
 
 def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
@@ -50,25 +83,83 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
     Raises Unimplemented that names what the spec asks for and pelagos cannot do.
     """
     spec = bundle.spec
-    volumes = tuple(MountVolume(mount) for mount in spec.mounts if not _left_out(mount))
+    early, late = _by_time(spec.mounts)
     assemble: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), _namespaces(spec)]
     if spec.hostname:
         assemble.append(_hostname(spec))
-    assemble += [AssembleRoot(bundle.rootfs), *volumes]
-    if spec.process.cwd != "/":
-        assemble.append(MakeWorkingDirectory(spec.process.cwd))
-    if spec.root.readonly:
-        assemble.append(MakeRootReadonly())
+    assemble += [AssembleRoot(bundle.rootfs), *map(MountVolume, early)]
+    return Plan(tuple(assemble), _for_wasm(spec, late), _for_native(spec, late, cgroup))
+
+
+def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
+    """Those that any container gets, and those that wait for the kind of its entry point.
+
+    What lies below a mount that waits, such as a file in /proc, waits with it.
+    """
+    early: list[Mount] = []
+    late: list[Mount] = []
+    for mount in mounts:
+        below = any(mount.destination.startswith(f"{each.destination.rstrip('/')}/") for each in late)
+        (late if below or mount.type in _KERNEL_FILE_SYSTEMS else early).append(mount)
+    return early, late
+
+
+def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
+    complete: list[Operation] = [MountVolume(mount) for mount in late if mount.type not in _KERNEL_FILE_SYSTEMS]
+    if spec.devices:
+        complete.append(MakeDevices(spec.devices, mounted=True))
+    complete += [ForbidDevices(), *_last_mounts(spec)]
     seal = (
-        ChangeRoot(spec.process.user, spec.process.capabilities),
-        ForbidNewPrivileges(),
+        ChangeRoot(),
+        BecomeUser(spec.process.user, spec.process.capabilities),
+        ForbidNewPrivileges(),  # whatever the spec says: a guest never needs more than it has
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
     )
-    return Plan(tuple(assemble), seal)
+    return Steps(tuple(complete), seal)
 
 
-def _left_out(mount: Mount) -> bool:
-    return mount.type in _KERNEL_FILE_SYSTEMS
+def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup) -> Steps:
+    namespaced = spec.namespace("cgroup") is not None
+    complete: list[Operation] = [
+        MountCgroups(mount, cgroup, namespaced) if mount.type in ("cgroup", "cgroup2") else MountVolume(mount)
+        for mount in late
+    ]
+    if _makes_devices(spec):
+        given = {device.path for device in spec.devices}
+        defaults = tuple(device for device in device_nodes.DEFAULT if device.path not in given)
+        complete += [MakeDevices((*spec.devices, *defaults)), LinkDevices()]
+    complete += _last_mounts(spec)
+    process = spec.process
+    no_new_privileges = (ForbidNewPrivileges(),) if process.no_new_privileges else ()
+    seal = (
+        ChangeRoot(),
+        NewSessionKeyring(),
+        EnterWorkingDirectory(process.cwd),
+        BecomeUser(process.user, process.capabilities),
+        *no_new_privileges,
+        DieWithShim(),
+    )
+    return Steps(tuple(complete), seal)
+
+
+def _makes_devices(spec: Spec) -> bool:
+    """Whether /dev is the container's own: a directory of the host that is bound there is left alone."""
+    mounted = [mount for mount in spec.mounts if mount.destination.rstrip("/") == "/dev"]
+    return not any(mount.type == "bind" or {"bind", "rbind"} & set(mount.options) for mount in mounted)
+
+
+def _last_mounts(spec: Spec) -> list[Operation]:
+    """What comes when all mounts are there: nothing can be made in a read-only root."""
+    last: list[Operation] = []
+    if spec.process.cwd != "/":
+        last.append(MakeWorkingDirectory(spec.process.cwd))
+    if spec.readonly_paths:
+        last.append(ProtectPaths(spec.readonly_paths))
+    if spec.masked_paths:
+        last.append(MaskPaths(spec.masked_paths))
+    if spec.root.readonly:
+        last.append(MakeRootReadonly())
+    return last
 
 
 def _namespaces(spec: Spec) -> EnterNamespaces:

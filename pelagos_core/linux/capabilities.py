@@ -62,7 +62,5 @@ def set_all(sets: Capabilities, available: int) -> None:
 
 
 def permitted() -> int:
-    """The permitted set of the calling process, from /proc/self/status."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        line = next(line for line in file if line.startswith("CapPrm:"))
-    return int(line.split()[1], 16)
+    """The permitted set of the calling process."""
+    return syscalls.capget()[1]

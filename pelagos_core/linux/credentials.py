@@ -5,6 +5,7 @@ Source: credentials(7), prctl(2), OCI runtime spec "process.user".
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pelagos_core.linux import capabilities, syscalls
@@ -48,3 +49,14 @@ def die_with_parent(signum: int) -> None:
     The kernel forgets it when credentials change, so it is asked for again after that.
     """
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signum)
+
+
+def leave_session_keyring() -> None:
+    """Begin a new session keyring, so that the daemon's keys are out of reach."""
+    try:
+        syscalls.join_new_session_keyring()
+    except OSError as error:
+        # A kernel without keys, a seccomp profile around us, or a quota that is used up by
+        # others: runc goes on too.
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise

@@ -126,6 +126,12 @@ def is_file(source: str) -> bool:
         raise InvalidArgument(f"mount source {source!r}: {error.strerror}") from None
 
 
+def is_device(source: str) -> bool:
+    """Whether a bind's source is a device node, which the caller knows to be there."""
+    mode = os.stat(source).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
 def _attach_bind(source: str, options: MountOptions, target: int) -> None:
     if options.data:
         raise InvalidArgument(f"bind mount of {source!r}: unknown option {options.data!r}")

@@ -7,17 +7,20 @@ init process, as root, in a mount namespace of its own.
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import errno
 import os
 import posixpath
 import stat
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
-from pelagos_core.linux import mounts, syscalls
-from pelagos_core.spec import Mount
+from pelagos_core.linux import device_nodes, mounts, syscalls
+from pelagos_core.spec import Device, Mount
 
 _RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
+# What protects these by path later on must find them where the spec puts them.
+_ORDINARY = ("proc", "sysfs")
 _COPY_BYTES = 1 << 24
 _ENGINE_ROOT = Mount("/", "tmpfs", "engine", ("nosuid", "nodev", "mode=755"))
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
@@ -30,6 +33,7 @@ class Root:
         """path: the directory's host path, from the bundle, not from the image."""
         self.path = path
         self.fd = -1
+        self._device_mounts: list[str] = []
 
     def _open_directory(self) -> int:
         try:
@@ -44,8 +48,6 @@ class Root:
 
         pivot_root(2) wants the new root to be a mount point. The directory is opened here and
         not before: a descriptor from another mount namespace cannot be mounted on.
-        A device node that the image brings opens no device: a Wasm guest has no other guard
-        against the host's disks.
         """
         self.fd = self._open_directory()
         for layer in layers or (Mount("/", "bind", self.path, ("rbind",)),):
@@ -57,7 +59,6 @@ class Root:
             # The descriptor of before still shows what the mount has covered.
             os.close(self.fd)
             self.fd = self._open_directory()
-        syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, mounts.ATTR_NODEV, 0, 0)
 
     def open(self, path: str, flags: int) -> int:
         """Open a path as the container would resolve it. Raises OSError."""
@@ -70,26 +71,30 @@ class Root:
         anything that is not a regular file. Nothing of the file is read.
         """
         try:
-            # O_NONBLOCK: opening a FIFO of the image must not wait for a writer.
-            fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            found = self.open(path, os.O_PATH)
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return None
             raise PermissionDenied(f"entry point {path!r}: {error.strerror}") from None
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
-        raise InvalidArgument(f"entry point {path!r}: not a regular file")
+        try:
+            # Looked at before it is opened: opening a FIFO waits for a writer, and opening a
+            # device that the image brings may do anything.
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                raise InvalidArgument(f"entry point {path!r}: not a regular file")
+            return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise PermissionDenied(f"entry point {path!r}: {error.strerror}") from None
+        finally:
+            os.close(found)
 
     def mount(self, mount: Mount) -> None:
-        """Put a mount of the spec on its destination, which is made if it is missing.
-
-        Devices in a mounted directory cannot be opened; a device that is mounted itself can.
-        """
+        """Put a mount of the spec on its destination, which is made if it is missing."""
         bind = mount.type == "bind" or mounts.parse_options(mount.options).bind
         as_file = bind and mounts.is_file(mount.source)
-        if not as_file:
-            mount = dataclasses.replace(mount, options=(*mount.options, "nodev"))
+        if as_file and mounts.is_device(mount.source):
+            self._device_mounts.append(mount.destination)
+        if mount.type in _ORDINARY:
+            self._check_ordinary(mount)
         target = self._mount_point(mount.destination, as_file=as_file)
         try:
             mounts.attach(mount, target)
@@ -100,18 +105,104 @@ class Root:
         """Make a directory and its missing parents, as the container would resolve them."""
         os.close(self._directory(posixpath.normpath(path)))
 
+    def forbid_devices(self) -> None:
+        """Let no device be opened but one that is mounted itself.
+
+        Not through a device node that the image brings, nor through one in a mounted directory.
+        """
+        syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, mounts.ATTR_NODEV, 0, 0)
+        for path in self._device_mounts:
+            device = self.open(path, os.O_PATH)
+            try:
+                syscalls.mount_setattr(device, 0, 0, mounts.ATTR_NODEV, 0)
+            finally:
+                os.close(device)
+
+    def make_device(self, device: Device, *, mounted: bool) -> None:
+        """Make a device node, or mount the host's: also where none may be made (user_namespaces(7))."""
+        parent, name = posixpath.split(posixpath.normpath(device.path))
+        directory = self._directory(parent)
+        try:
+            number = os.makedev(device.major, device.minor) if device.type != "p" else 0
+            mounted = mounted and device.type != "p"
+            if mounted or not device_nodes.make(directory, name, device, number):
+                self.mount(
+                    Mount(device.path, "bind", device_nodes.on_host(device, number), ("bind", "nosuid", "noexec"))
+                )
+        finally:
+            os.close(directory)
+
+    def make_link(self, path: str, target: str, *, replace: bool = False) -> None:
+        """Make a symlink; one that is there, or a file, stays as it is unless it is to be replaced."""
+        parent, name = posixpath.split(path)
+        directory = self._directory(parent)
+        try:
+            if replace:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+            with contextlib.suppress(FileExistsError):
+                os.symlink(target, name, dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def mask(self, path: str) -> None:
+        """Hide what is at `path`: a directory becomes an empty one, anything else reads as empty.
+
+        What is not there needs no mask.
+        """
+        target = self._existing(path)
+        if target < 0:
+            return
+        try:
+            if stat.S_ISDIR(os.fstat(target).st_mode):
+                mounts.attach(Mount(path, "tmpfs", "tmpfs", ("ro", "nosuid", "nodev", "noexec")), target)
+            else:
+                device_nodes.check_null()
+                mounts.attach(Mount(path, "bind", device_nodes.NULL, ("bind", "ro")), target)
+        finally:
+            os.close(target)
+
+    def protect(self, path: str) -> None:
+        """Make what is at `path`, with all mounts below, read-only, if it is there."""
+        target = self._existing(path)
+        if target < 0:
+            return
+        try:
+            tree = syscalls.open_tree(target, "", _WHOLE_TREE)
+            try:
+                syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, mounts.ATTR_RDONLY, 0, 0)
+                syscalls.move_mount(tree, target, path)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(target)
+
+    def _existing(self, path: str) -> int:
+        try:
+            return self.open(path, os.O_PATH)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return -1
+            raise
+
     def make_readonly(self) -> None:
         """Make the root mount itself read-only; mounts on top of it stay as they are."""
         syscalls.mount_setattr(self.fd, 0, mounts.ATTR_RDONLY, 0, 0)
+
+    def make_mount_readonly(self, path: str) -> None:
+        """Make the mount at `path` read-only, once all that lies below it is there."""
+        target = self.open(path, os.O_PATH)
+        try:
+            syscalls.mount_setattr(target, 0, mounts.ATTR_RDONLY, 0, 0)
+        finally:
+            os.close(target)
 
     def enclose(self, path: str) -> None:
         """Put an empty root around this one, which is at `path` in it from now on.
 
         What is inside cannot be executed: it is a guest's, and a guest is no native program.
         """
-        tree = syscalls.open_tree(
-            self.fd, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
-        )
+        tree = syscalls.open_tree(self.fd, "", _WHOLE_TREE)
         try:
             syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, mounts.ATTR_NOEXEC, 0, 0)
             mounts.attach(_ENGINE_ROOT, self.fd)
@@ -153,6 +244,16 @@ class Root:
         os.close(self.fd)
         self.fd = -1
 
+    def _check_ordinary(self, mount: Mount) -> None:
+        """Refuse a destination that is reached by a symlink of the image."""
+        try:
+            os.close(syscalls.openat2(self.fd, mount.destination, os.O_PATH, _RESOLVE | syscalls.RESOLVE_NO_SYMLINKS))
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise InvalidArgument(
+                    f"mount of {mount.type!r} on {mount.destination!r}: the image has a symbolic link there"
+                ) from None
+
     def _mount_point(self, path: str, *, as_file: bool) -> int:
         if not as_file:
             return self._directory(posixpath.normpath(path))
@@ -165,7 +266,10 @@ class Root:
             pass
         finally:
             os.close(directory)
-        return self.open(path, os.O_PATH)
+        try:
+            return self.open(path, os.O_PATH)
+        except OSError as error:
+            raise InvalidArgument(f"file {path!r} in the container: {error.strerror}") from None
 
     def _directory(self, path: str) -> int:
         try:

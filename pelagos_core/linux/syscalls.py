@@ -14,8 +14,8 @@ import signal
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-# Two old calls have numbers of their own on x86-64; the other architectures share theirs.
-_SYS_CLONE, _SYS_PIVOT_ROOT = (56, 155) if platform.machine() == "x86_64" else (220, 41)
+# Three old calls have numbers of their own on x86-64; the other architectures share theirs.
+_SYS_CLONE, _SYS_PIVOT_ROOT, _SYS_KEYCTL = (56, 155, 250) if platform.machine() == "x86_64" else (220, 41, 219)
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_CLOSE_RANGE = 436
@@ -32,11 +32,14 @@ CLONE_NEWNET = 0x40000000
 CLONE_NEWTIME = 0x00000080
 
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
 MNT_DETACH = 2
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
+
+KEYCTL_JOIN_SESSION_KEYRING = 1
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -86,7 +89,7 @@ libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-libc.capset.argtypes = (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData * 2))
+libc.capset.argtypes = libc.capget.argtypes = (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData * 2))
 
 
 # A PyDLL keeps the GIL: no other Python code can run between the call and its return.
@@ -200,3 +203,20 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     ]
     data = (_CapData * 2)(*(_CapData(*half) for half in halves))
     _checked(libc.capset(ctypes.byref(_CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)), ctypes.byref(data)), "capset")
+
+
+def capget() -> tuple[int, int, int]:
+    """capget(2) of the calling thread: the effective, permitted and inheritable sets."""
+    data = (_CapData * 2)()
+    _checked(libc.capget(ctypes.byref(_CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)), ctypes.byref(data)), "capget")
+    low, high = data
+    return (
+        low.effective | high.effective << 32,
+        low.permitted | high.permitted << 32,
+        low.inheritable | high.inheritable << 32,
+    )
+
+
+def join_new_session_keyring() -> None:
+    """keyctl(2): begin a session keyring of the calling process' own, without a name."""
+    _syscall(_SYS_KEYCTL, "keyctl", ctypes.c_int(KEYCTL_JOIN_SESSION_KEYRING), ctypes.c_char_p())

@@ -5,8 +5,20 @@ with the path of the field, such as `config.json: process.args[0]: not a string`
 """
 
 from pelagos_core.spec.config import MAX_CONFIG_BYTES, Root, Spec, parse
+from pelagos_core.spec.devices import Device
 from pelagos_core.spec.mounts import Mount
 from pelagos_core.spec.namespaces import Namespace
 from pelagos_core.spec.process import Capabilities, Process, User
 
-__all__ = ["MAX_CONFIG_BYTES", "Capabilities", "Mount", "Namespace", "Process", "Root", "Spec", "User", "parse"]
+__all__ = [
+    "MAX_CONFIG_BYTES",
+    "Capabilities",
+    "Device",
+    "Mount",
+    "Namespace",
+    "Process",
+    "Root",
+    "Spec",
+    "User",
+    "parse",
+]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.field import Field
+from pelagos_core.spec.devices import Device, read_device
 from pelagos_core.spec.mounts import Mount, read_mount
 from pelagos_core.spec.namespaces import Namespace, read_namespaces
 from pelagos_core.spec.process import Process, read_process
@@ -36,6 +37,9 @@ class Spec:
     annotations: Mapping[str, str] = field(default_factory=dict)
     namespaces: tuple[Namespace, ...] = ()
     cgroups_path: str = ""
+    devices: tuple[Device, ...] = ()
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
     memory_limit: int | None = None
 
     @property
@@ -71,6 +75,9 @@ def _spec(config: Field) -> Spec:
         annotations=config.get("annotations").table(),
         namespaces=read_namespaces(linux.get("namespaces")),
         cgroups_path=_cgroups_path(linux.get("cgroupsPath")),
+        devices=linux.get("devices").each(read_device),
+        masked_paths=linux.get("maskedPaths").each(_absolute),
+        readonly_paths=linux.get("readonlyPaths").each(_absolute),
         memory_limit=_memory_limit(linux.get("resources").get("memory").get("limit")),
     )
 
@@ -80,6 +87,12 @@ def _root(root: Field) -> Root:
     if ".." in path.text().split("/"):
         path.refuse(f"{path.text()!r} climbs with '..'")
     return Root(path=path.text() or "rootfs", readonly=root.get("readonly").flag())
+
+
+def _absolute(path: Field) -> str:
+    if not path.text().startswith("/"):
+        path.refuse(f"{path.text()!r} is not absolute")
+    return path.text()
 
 
 def _cgroups_path(path: Field) -> str:

@@ -40,6 +40,7 @@ class Process:
     user: User = User()
     capabilities: Capabilities = Capabilities()
     terminal: bool = False
+    no_new_privileges: bool = False
 
 
 def read_process(process: Field) -> Process:
@@ -62,6 +63,7 @@ def read_process(process: Field) -> Process:
         user=_user(process.get("user")),
         capabilities=_capabilities(process.get("capabilities")),
         terminal=process.get("terminal").flag(),
+        no_new_privileges=process.get("noNewPrivileges").flag(),
     )
 
 

@@ -42,11 +42,16 @@ def test_a_choice_is_explained(tmp_path):
 
 
 def test_what_nothing_can_run_is_explained_too(tmp_path):
-    (tmp_path / "x").write_bytes(b"\x7fELF")
+    (tmp_path / "x").write_bytes(b"MZ")
     done = pelagos("--explain", tmp_path / "x")
     assert done.returncode == 1
-    assert "a native program is not WebAssembly" in done.stdout
+    assert "a file of unknown kind is not WebAssembly" in done.stdout
     assert done.stdout.splitlines()[-1] == "chosen: none (no installed backend can run it)"
+
+
+def test_a_native_program_is_not_for_engines(tmp_path):
+    (tmp_path / "x").write_bytes(b"\x7fELF")
+    assert pelagos("--explain", tmp_path / "x").stdout.splitlines()[-1] == "chosen: native (native program)"
 
 
 def test_a_missing_module_is_named(tmp_path):

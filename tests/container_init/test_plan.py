@@ -3,11 +3,14 @@
 import pytest
 
 from pelagos_core.bundle import Bundle
+from pelagos_core.container_init import filesystem as fs
 from pelagos_core.container_init import operation as op
 from pelagos_core.container_init.plan import plan
+from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import Unimplemented
+from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.spec import Capabilities, Mount, Namespace, Process, Root, Spec, User
+from pelagos_core.spec import Capabilities, Device, Mount, Namespace, Process, Root, Spec, User
 
 CGROUP = Cgroup(("/sys/fs/cgroup/x",))
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
@@ -24,9 +27,34 @@ def test_the_least_spec_still_isolates():
         op.DieWithShim(),
         op.JoinCgroup(CGROUP),
         op.EnterNamespaces((), ("mount",)),
-        op.AssembleRoot(()),
+        fs.AssembleRoot(()),
     )
-    assert steps.seal == (op.ChangeRoot(User(), Capabilities()), op.ForbidNewPrivileges(), op.DieWithShim())
+    user = op.BecomeUser(User(), Capabilities())
+    assert steps.wasm.complete == (fs.ForbidDevices(),)
+    assert steps.wasm.seal == (op.ChangeRoot(), user, op.ForbidNewPrivileges(), op.DieWithShim())
+    assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
+    assert steps.native.seal == (
+        op.ChangeRoot(),
+        op.NewSessionKeyring(),
+        op.EnterWorkingDirectory("/"),
+        user,
+        op.DieWithShim(),
+    )
+
+
+def test_a_guest_gets_no_new_privileges_whatever_the_spec_says_and_a_native_program_what_it_says():
+    for asked in (False, True):
+        steps = planned(process=Process(args=("/x",), no_new_privileges=asked))
+        assert op.ForbidNewPrivileges() in steps.wasm.seal
+        assert (op.ForbidNewPrivileges() in steps.native.seal) is asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "native"), [(Kind.ELF, True), (Kind.SCRIPT, True), (Kind.MODULE, False), (Kind.UNKNOWN, False)]
+)
+def test_the_kind_of_the_entry_point_decides_how_it_goes_on(kind, native):
+    steps = planned()
+    assert steps.of(kind) is (steps.native if native else steps.wasm)
 
 
 def test_new_namespaces_are_made_and_given_ones_joined_first():
@@ -43,8 +71,39 @@ def test_the_cgroup_is_joined_before_a_cgroup_namespace_is_made_of_it():
 
 
 @pytest.mark.parametrize("kind", ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"])
-def test_file_systems_through_which_a_guest_reaches_its_engine_are_left_out(kind):
-    assert planned(mounts=(Mount("/x", kind, kind),)) == planned()
+def test_file_systems_through_which_a_guest_reaches_its_engine_are_for_native_programs(kind):
+    mount = Mount("/x", kind, kind)
+    with_it, without = planned(mounts=(mount,)), planned()
+    assert (with_it.assemble, with_it.wasm) == (without.assemble, without.wasm)
+    step = fs.MountCgroups(mount, CGROUP, False) if kind.startswith("cgroup") else fs.MountVolume(mount)
+    assert with_it.native.complete == (step, *without.native.complete)
+
+
+def test_what_lies_below_such_a_file_system_waits_for_it():
+    proc, file, other = Mount("/proc", "proc", "proc"), Mount("/proc/x", "bind", "/a"), Mount("/procs", "bind", "/b")
+    steps = planned(mounts=(proc, file, other))
+    assert steps.assemble[-1] == fs.MountVolume(other)
+    assert steps.native.complete[:2] == (fs.MountVolume(proc), fs.MountVolume(file))
+    assert steps.wasm.complete[0] == fs.MountVolume(file)
+
+
+@pytest.mark.parametrize("mount", [Mount("/dev", "bind", "/dev"), Mount("/dev/", "", "/dev", ("rbind",))])
+def test_a_dev_of_the_host_is_left_as_it_is(mount):
+    assert planned(mounts=(mount,)).native.complete == ()
+
+
+def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
+    mine = Device("/dev/null", "c", 1, 3, mode=0o600)
+    steps = planned(devices=(mine,))
+    (step,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
+    assert [device for device in step.devices if device.path == "/dev/null"] == [mine]
+    assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices())
+
+
+def test_read_only_paths_come_before_masks():
+    steps = planned(masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",))
+    for complete in (steps.native.complete, steps.wasm.complete):
+        assert complete[-2:] == (fs.ProtectPaths(("/proc/sys",)), fs.MaskPaths(("/proc/kcore",)))
 
 
 def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
@@ -55,12 +114,9 @@ def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
         root=Root(readonly=True),
         process=Process(args=("/x",), cwd="/work"),
     )
-    assert steps.assemble[3:] == (
-        op.AssembleRoot((Mount("/", "overlay", "overlay"),)),
-        op.MountVolume(volume),
-        op.MakeWorkingDirectory("/work"),
-        op.MakeRootReadonly(),
-    )
+    assert steps.assemble[3:] == (fs.AssembleRoot((Mount("/", "overlay", "overlay"),)), fs.MountVolume(volume))
+    for complete in (steps.native.complete, steps.wasm.complete):
+        assert complete[-2:] == (fs.MakeWorkingDirectory("/work"), fs.MakeRootReadonly())
 
 
 def test_a_host_name_needs_a_uts_namespace():
@@ -97,9 +153,20 @@ def test_each_step_says_what_it_does():
         "set the host name box",
         "root file system of 0 mounts",
         "mount tmpfs on /tmp",
-        "working directory /work",
-        "read-only root",
-        "change the root, become user 0:0",
-        "no new privileges",
-        "die with the shim",
+        "if wasm: no devices but mounted ones",
+        "if wasm: working directory /work",
+        "if wasm: read-only root",
+        "if wasm: change the root",
+        "if wasm: become user 0:0",
+        "if wasm: no new privileges",
+        "if wasm: die with the shim",
+        "if native: devices /dev/null, /dev/zero, /dev/full, /dev/random, /dev/urandom, /dev/tty",
+        "if native: links in /dev",
+        "if native: working directory /work",
+        "if native: read-only root",
+        "if native: change the root",
+        "if native: new session keyring",
+        "if native: enter /work",
+        "if native: become user 0:0",
+        "if native: die with the shim",
     ]

@@ -8,7 +8,7 @@ import pytest
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
 from pelagos_core.linux import namespaces
 from pelagos_core.linux.rootfs import Root, make_mounts_private
-from pelagos_core.spec import Mount
+from pelagos_core.spec import Device, Mount
 from tests.support.child import in_child
 
 pytestmark = [pytest.mark.root]
@@ -51,6 +51,12 @@ def test_a_file_is_found_and_a_missing_one_is_not(image):
     assert inside(image, lambda root: read(root, "/app/none")) is None
 
 
+def read_any(root, path):
+    """What any file says, a device too."""
+    fd = root.open(path, os.O_RDONLY)
+    return os.read(fd, 100)
+
+
 @pytest.mark.parametrize(
     "target", ["../canary/secret", "../../../../../../etc/passwd", "/etc/passwd", "{canary}/secret", "/nowhere"]
 )
@@ -83,7 +89,13 @@ def test_only_a_regular_file_is_an_entry_point(image, make):
         inside(image, lambda root: read(root, "/odd"))
 
 
-def test_a_device_in_the_image_or_a_volume_opens_no_device(image):
+def test_a_device_of_the_image_is_no_entry_point_and_is_not_even_opened(image):
+    os.mknod(image / "tty", stat.S_IFCHR | 0o666, os.makedev(5, 0))  # opening it without a terminal is an error
+    with pytest.raises(InvalidArgument, match="entry point '/tty': not a regular file"):
+        inside(image, lambda root: read(root, "/tty"))
+
+
+def test_a_device_in_the_image_or_a_volume_opens_no_device_once_they_are_forbidden(image):
     for directory in (image, image.parent / "volume"):
         directory.mkdir(exist_ok=True)
         os.mknod(directory / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
@@ -91,14 +103,102 @@ def test_a_device_in_the_image_or_a_volume_opens_no_device(image):
     def use(root):
         root.mount(Mount("/volume", "bind", str(image.parent / "volume"), ("rbind", "dev")))
         root.mount(Mount("/null", "bind", "/dev/null", ("bind",)))
+        os.close(root.open("/zero", os.O_RDONLY))
+        root.forbid_devices()
         os.close(root.open("/null", os.O_RDWR))  # this one was asked for
         for path in ("/zero", "/volume/zero"):
             with pytest.raises(PermissionError):
                 root.open(path, os.O_RDONLY)
-        return read(root, "/zero")
 
-    with pytest.raises(PermissionDenied, match="entry point '/zero': Permission denied"):
-        inside(image, use)
+    inside(image, use)
+
+
+def test_a_device_node_is_made_as_it_is_described(image):
+    def use(root):
+        os.umask(0)
+        root.make_device(Device("/dev/mine", "c", 1, 3, 0o640, 7, 8), mounted=False)
+        root.make_device(Device("/dev/mine", "c", 1, 3), mounted=False)  # it is there already
+        root.make_device(Device("/dev/pipe", "p"), mounted=True)
+        fd = root.open("/dev/mine", os.O_RDWR)
+        found, pipe = os.fstat(fd), os.fstat(root.open("/dev/pipe", os.O_PATH))
+        return os.read(fd, 1), found.st_mode, found.st_rdev, found.st_uid, found.st_gid, pipe.st_mode
+
+    made = (b"", stat.S_IFCHR | 0o640, os.makedev(1, 3), 7, 8, stat.S_IFIFO | 0o666)
+    assert inside(image, use) == made
+
+
+def test_a_device_is_not_made_over_something_else(image):
+    (image / "dev").mkdir()
+    (image / "dev/null").write_text("mine")
+    with pytest.raises(InvalidArgument, match="device '/dev/null': the image has something else there"):
+        inside(image, lambda root: root.make_device(Device("/dev/null", "c", 1, 3), mounted=False))
+
+
+def test_a_device_is_mounted_where_it_is_the_hosts(image):
+    def use(root):
+        root.make_device(Device("/dev/zero", "c", 1, 5), mounted=True)
+        root.forbid_devices()
+        return os.read(root.open("/dev/zero", os.O_RDONLY), 2)
+
+    assert inside(image, use) == b"\0\0"
+    with pytest.raises(PermissionDenied, match=r"device '/dev/other': .*the host has no such node"):
+        inside(image, lambda root: root.make_device(Device("/dev/other", "c", 1, 5), mounted=True))
+
+
+def test_links_are_made_beside_what_is_there(image):
+    (image / "dev").mkdir()
+    (image / "dev/ptmx").write_text("")
+    (image / "dev/fd").write_text("mine")
+
+    def use(root):
+        root.make_link("/dev/ptmx", "pts/ptmx", replace=True)
+        root.make_link("/dev/fd", "/proc/self/fd")
+        root.make_link("/dev/stdin", "/proc/self/fd/0")
+
+    inside(image, use)
+    assert os.readlink(image / "dev/ptmx") == "pts/ptmx"
+    assert (image / "dev/fd").read_text() == "mine"
+    assert os.readlink(image / "dev/stdin") == "/proc/self/fd/0"
+
+
+def test_a_masked_file_reads_as_empty_and_a_masked_directory_is_empty(image):
+    (image / "data/secret").write_text("secret")
+    os.symlink("/app", image / "link")
+
+    def use(root):
+        for path in ("/link", "/data", "/none", "/app/none"):
+            root.mask(path)
+        with pytest.raises(OSError, match="Read-only"):
+            root.open("/data/new", os.O_CREAT | os.O_WRONLY)
+        return read_any(root, "/app"), os.listdir(root.open("/data", os.O_RDONLY | os.O_DIRECTORY))
+
+    assert inside(image, use) == (b"", [])
+
+
+def test_a_protected_path_can_be_read_and_not_written(image):
+    (image / "data/x").write_text("x")
+
+    def use(root):
+        root.mount(Mount("/data/deep", "tmpfs", "tmpfs"))
+        for path in ("/data", "/none"):
+            root.protect(path)
+        for path in ("/data/x", "/data/deep/new"):
+            with pytest.raises(OSError, match="Read-only"):
+                root.open(path, os.O_CREAT | os.O_WRONLY)
+        os.close(root.open("/app", os.O_WRONLY))
+        return read_any(root, "/data/x")
+
+    assert inside(image, use) == b"x"
+
+
+@pytest.mark.parametrize("kind", ["proc", "sysfs"])
+def test_what_is_protected_by_path_is_not_mounted_behind_a_link(image, kind):
+    os.symlink("data", image / "link")
+    for destination in ("/link", "/link/deeper"):
+        with pytest.raises(
+            InvalidArgument, match=f"mount of '{kind}' on '{destination}': the image has a symbolic link"
+        ):
+            inside(image, lambda root, where=destination: root.mount(Mount(where, kind, kind)))
 
 
 def test_an_image_of_many_layers_is_mounted(image):

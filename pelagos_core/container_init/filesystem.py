@@ -1,0 +1,190 @@
+"""The steps that make a container's root file system."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.linux import cgroup_mounts, device_nodes
+from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.rootfs import Root
+from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
+from pelagos_core.spec import Device, Mount
+
+# For what engines write beside their work. They see it, their guests do not.
+_SCRATCH = Mount(SCRATCH, "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
+
+
+@dataclass(frozen=True, slots=True)
+class AssembleRoot:
+    """Mount the root file system's layers in the private mount namespace."""
+
+    layers: tuple[Mount, ...]
+
+    def describe(self) -> str:
+        return f"root file system of {len(self.layers)} mounts"
+
+    def execute(self, root: Root) -> None:
+        root.assemble(self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class MountVolume:
+    """Put one mount of the spec in place."""
+
+    mount: Mount
+
+    def describe(self) -> str:
+        return f"mount {self.mount.source or self.mount.type} on {self.mount.destination}"
+
+    def execute(self, root: Root) -> None:
+        root.mount(self.mount)
+
+
+@dataclass(frozen=True, slots=True)
+class MountCgroups:
+    """Show the container's own control groups.
+
+    namespaced: whether it has a cgroup namespace.
+    """
+
+    mount: Mount
+    cgroup: Cgroup
+    namespaced: bool
+
+    def describe(self) -> str:
+        return f"mount cgroups on {self.mount.destination}"
+
+    def execute(self, root: Root) -> None:
+        cgroup_mounts.show(root, self.mount, self.cgroup, namespaced=self.namespaced)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDevices:
+    """Make device nodes.
+
+    mounted: show the host's own nodes instead, where no node of the root opens a device.
+    """
+
+    devices: tuple[Device, ...]
+    mounted: bool = False
+
+    def describe(self) -> str:
+        return f"devices {', '.join(device.path for device in self.devices)}"
+
+    def execute(self, root: Root) -> None:
+        for device in self.devices:
+            root.make_device(device, mounted=self.mounted)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDevices:
+    """Make the links that programs expect in /dev."""
+
+    def describe(self) -> str:
+        return "links in /dev"
+
+    def execute(self, root: Root) -> None:
+        for path, target in device_nodes.LINKS:
+            root.make_link(path, target)
+        root.make_link("/dev/ptmx", "pts/ptmx", replace=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ForbidDevices:
+    """Let no device node of the image or of a volume open a device.
+
+    A Wasm guest has no other guard against the host's disks.
+    """
+
+    def describe(self) -> str:
+        return "no devices but mounted ones"
+
+    def execute(self, root: Root) -> None:
+        root.forbid_devices()
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectPaths:
+    """Make paths read-only."""
+
+    paths: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"{len(self.paths)} read-only paths"
+
+    def execute(self, root: Root) -> None:
+        for path in self.paths:
+            root.protect(path)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPaths:
+    """Hide what is at some paths."""
+
+    paths: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"{len(self.paths)} masked paths"
+
+    def execute(self, root: Root) -> None:
+        for path in self.paths:
+            root.mask(path)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeWorkingDirectory:
+    """Make the process' working directory if the image lacks it, as runc does."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"working directory {self.path}"
+
+    def execute(self, root: Root) -> None:
+        root.make_directory(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRootReadonly:
+    """Make the root read-only, once all mount points are there."""
+
+    def describe(self) -> str:
+        return "read-only root"
+
+    def execute(self, root: Root) -> None:
+        root.make_readonly()
+
+
+@dataclass(frozen=True, slots=True)
+class EnterEngineRoot:
+    """Put the container's root below a root in which an engine's program can run."""
+
+    program: Program
+    entrypoint: Entrypoint
+
+    @property
+    def file_path(self) -> str:
+        """Where the program finds its copy of the entry point: where a guest would see it.
+
+        A program names its guest by the path that it is given.
+        """
+        taken = {self.program.path, *(file.target for file in self.program.files)}
+        path = posixpath.normpath(posixpath.join("/", self.entrypoint.path))
+        inside = path == GUEST_ROOT or path.startswith(f"{GUEST_ROOT}/") or path == "/"
+        clash = inside or any(
+            path == each or each.startswith(f"{path}/") or path.startswith(f"{each}/") for each in taken
+        )
+        return "/module.wasm" if clash else path
+
+    def describe(self) -> str:
+        return f"engine root of {self.program.source}"
+
+    def execute(self, root: Root) -> None:
+        root.enclose(GUEST_ROOT)
+        for file in self.program.files:
+            root.bind_file(file.source, file.target)
+        root.copy_file(self.entrypoint.file, self.file_path)
+        root.mount(_SCRATCH)
+        root.make_readonly()

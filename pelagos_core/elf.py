@@ -1,0 +1,35 @@
+"""The one thing that is asked of an ELF file: which loader it names. Source: elf(5)."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+_PT_INTERP = 3
+_MAX_PATH = 4096
+_MAX_HEADERS = 1024  # a program has about a dozen; the count is the file's own claim
+# e_ident's class -> where e_phoff is, with its size, then e_phentsize and e_phnum; and in a
+# program header p_type, p_offset and p_filesz.
+_LAYOUTS = {1: ("<28xI10xHH", "<II8xI"), 2: ("<32xQ14xHH", "<I4xQ16xQ")}
+
+
+def interpreter(file: int) -> str | None:
+    """The loader of a little-endian ELF program; empty for a static one, None for what is no such file.
+
+    file: a descriptor opened for reading. Nothing that the file claims is trusted.
+    """
+    head = os.pread(file, 64, 0)
+    if head[:4] != b"\x7fELF" or len(head) < 52 or head[4] not in _LAYOUTS or head[5] != 1:
+        return None
+    header, entry = _LAYOUTS[head[4]]
+    if len(head) < struct.calcsize(header):
+        return None
+    table, size, count = struct.unpack_from(header, head)
+    for index in range(min(count, _MAX_HEADERS)):
+        data = os.pread(file, struct.calcsize(entry), min(table + index * size, 2**62))
+        if len(data) < struct.calcsize(entry):
+            return ""
+        kind, offset, length = struct.unpack(entry, data)
+        if kind == _PT_INTERP:
+            return os.pread(file, min(length, _MAX_PATH), min(offset, 2**62)).rstrip(b"\0").decode(errors="replace")
+    return ""
