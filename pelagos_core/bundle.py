@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pelagos_core import spec
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.identifier import check_id
-from pelagos_core.spec import Mount, Spec
+from pelagos_core.spec import Mount, Process, Spec
 
 ANNOTATION_PREFIX = "io.pelagos.wasm."
 _CONTAINER_TYPE = "io.kubernetes.cri.container-type"
@@ -60,6 +60,10 @@ class Bundle:
     def annotated(self, pod: Mapping[str, str]) -> Bundle:
         """The same bundle with its pod's annotations; its own ones win."""
         return replace(self, spec=replace(self.spec, annotations={**pod, **self.spec.annotations}))
+
+    def executing(self, process: Process) -> Bundle:
+        """The same container with another process to run in it."""
+        return replace(self, spec=replace(self.spec, process=process))
 
     @property
     def root(self) -> str:

@@ -20,8 +20,20 @@ def write_cgroups(bundle: str, paths: "tuple[str, ...]") -> None:
 
 
 def add_process(bundle: str, pid: int) -> None:
-    """Add a process, with its start time: a pid alone could be a stranger's later."""
+    """Add the init process, with its start time: a pid alone could be a stranger's later."""
     _write(bundle, os.O_APPEND, f"process {pid} {start_time(pid)}\n")
+
+
+def add_exec(bundle: str, pid: int) -> None:
+    """Add a further process of the container."""
+    _write(bundle, os.O_APPEND, f"exec {pid} {start_time(pid)}\n")
+
+
+def remove_exec(bundle: str, pid: int) -> None:
+    """Take a further process out again: a container that is probed each second has many."""
+    lines = [line for line in _lines(bundle) if line.split(" ")[:2] != ["exec", str(pid)]]
+    _write(bundle, os.O_TRUNC, "".join(f"{line}\n" for line in lines), f"{NAME}.new")
+    os.rename(os.path.join(bundle, f"{NAME}.new"), os.path.join(bundle, NAME))
 
 
 def remove(bundle: str) -> None:
@@ -32,25 +44,21 @@ def remove(bundle: str) -> None:
         pass
 
 
-def read(bundle: str) -> "tuple[list[str], list[tuple[int, int]]]":
-    """The cgroup directories and the (pid, start time) pairs of a record.
+def read(bundle: str) -> "tuple[list[str], list[tuple[int, int]], int]":
+    """The cgroup directories, the (pid, start time) pairs and the init process' pid of a record.
 
     A missing record, or lines that a crash has cut short, give empty or shorter lists.
     """
-    try:
-        with open(os.path.join(bundle, NAME), "rb") as file:
-            lines = file.read(1 << 20).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return [], []
-    cgroups, processes = [], []
-    for line in lines:
+    cgroups, processes, init = [], [], 0
+    for line in _lines(bundle):
         key, _, value = line.partition(" ")
         words = value.split(" ")
         if key == "cgroup" and value.startswith("/"):
             cgroups.append(value)
-        elif key == "process" and len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+        elif key in ("process", "exec") and len(words) == 2 and words[0].isdigit() and words[1].isdigit():
             processes.append((int(words[0]), int(words[1])))
-    return cgroups, processes
+            init = processes[-1][0] if key == "process" else init
+    return cgroups, processes, init
 
 
 def start_time(pid: int) -> int:
@@ -63,9 +71,17 @@ def start_time(pid: int) -> int:
         return 0
 
 
-def _write(bundle: str, flags: int, text: str) -> None:
+def _lines(bundle: str) -> "list[str]":
     try:
-        fd = os.open(os.path.join(bundle, NAME), _FLAGS | flags, 0o600)
+        with open(os.path.join(bundle, NAME), "rb") as file:
+            return file.read(1 << 20).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _write(bundle: str, flags: int, text: str, name: str = NAME) -> None:
+    try:
+        fd = os.open(os.path.join(bundle, name), _FLAGS | flags, 0o600)
         try:
             os.write(fd, text.encode())
         finally:

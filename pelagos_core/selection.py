@@ -71,12 +71,15 @@ class Selection:
     """Asks backends about one container.
 
     excluded: backends that are not to be asked, with the reason.
+    first: whom Auto takes without asking the others, if it can run it: for a further process
+        of a container, the backend of its first.
     asking: called with each name before that backend is asked.
     """
 
     backends: Backends
     preference: Preference = Preference()
     excluded: tuple[Failure, ...] = ()
+    first: str = ""
     asking: Callable[[str], None] = lambda name: None
 
     def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
@@ -88,18 +91,25 @@ class Selection:
             return self._native(bundle, entrypoint)
         wanted = self.preference.name
         everybody = [backend.name for backend in self.backends.installed]
-        asked = [name for name in everybody if wanted in (AUTO, name)]
+        sole = self.first if wanted == AUTO and self.first in everybody else wanted
+        asked = [name for name in everybody if sole in (AUTO, name)]
         detections, failures = self._ask(asked, bundle, entrypoint)
         best = self._best(detections)
-        if best is None and wanted != AUTO:
+        if best is None and sole != AUTO:
             others = self._ask([name for name in everybody if name not in asked], bundle, entrypoint)
             detections, failures = detections | others[0], failures + others[1]
+            best = self._best(detections) if wanted == AUTO else None
         failures = (*self.backends.failures, *self.excluded, *failures)
         choice = Choice(None, detections, failures, "no installed backend can run it")
         if best is None:
             return choice
-        how = f"best of {', '.join(choice.able)}" if wanted == AUTO else f"asked for by {self.preference.source}"
-        return replace(choice, backend=self.backends.named(best), reason=f"{detections[best].reason}; {how}")
+        reason = f"{detections[best].reason}; {self._how(best, choice.able)}"
+        return replace(choice, backend=self.backends.named(best), reason=reason)
+
+    def _how(self, best: str, able: list[str]) -> str:
+        if self.preference.name != AUTO:
+            return f"asked for by {self.preference.source}"
+        return "as the container's first process" if best == self.first else f"best of {', '.join(able)}"
 
     def _native(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
         """Whoever was asked for: a pod's annotation reaches its pause container too."""

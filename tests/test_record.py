@@ -11,12 +11,25 @@ from pelagos_core.errors import Internal
 def test_what_was_written_is_read(tmp_path):
     record.write_cgroups(str(tmp_path), ("/sys/fs/cgroup/pids/a b", "/sys/fs/cgroup/cpu/x"))
     record.add_process(str(tmp_path), os.getpid())
-    cgroups, processes = record.read(str(tmp_path))
+    cgroups, processes, init = record.read(str(tmp_path))
     assert cgroups == ["/sys/fs/cgroup/pids/a b", "/sys/fs/cgroup/cpu/x"]
     assert processes == [(os.getpid(), record.start_time(os.getpid()))]
+    assert init == os.getpid()
     record.remove(str(tmp_path))
     record.remove(str(tmp_path))
-    assert record.read(str(tmp_path)) == ([], [])
+    assert record.read(str(tmp_path)) == ([], [], 0)
+
+
+def test_an_exec_is_in_it_while_it_lives(tmp_path):
+    record.add_process(str(tmp_path), os.getpid())
+    record.add_exec(str(tmp_path), os.getppid())
+    before = (tmp_path / record.NAME).read_text()
+    assert [pid for pid, _ in record.read(str(tmp_path))[1]] == [os.getpid(), os.getppid()]
+    assert record.read(str(tmp_path))[2] == os.getpid()  # whose pid `delete` answers with
+    record.remove_exec(str(tmp_path), os.getppid())
+    assert f"{before.splitlines()[0]}\n" == (tmp_path / record.NAME).read_text()
+    record.remove_exec(str(tmp_path), os.getpid())  # the init process is none
+    assert record.read(str(tmp_path))[2] == os.getpid()
 
 
 @pytest.mark.parametrize(
@@ -25,7 +38,7 @@ def test_what_was_written_is_read(tmp_path):
 )
 def test_lines_that_make_no_sense_are_passed_over(tmp_path, text):
     (tmp_path / record.NAME).write_text(f"{text}\nprocess 4 2\n")
-    assert record.read(str(tmp_path)) == ([], [(4, 2)])
+    assert record.read(str(tmp_path)) == ([], [(4, 2)], 4)
 
 
 def test_the_start_time_tells_processes_apart():

@@ -83,6 +83,17 @@ def test_without_a_name_all_are_asked():
     assert asked == ["a", "b"]
 
 
+def test_a_further_process_is_run_by_the_backend_of_the_first_if_it_can():
+    asked = []
+    found = load(a=scoring(90), b=scoring(10), c=scoring(0))
+    chosen = choose(found, first="b", asking=asked.append)
+    assert (chosen.backend.name, chosen.reason, asked) == ("b", "score 10; as the container's first process", ["b"])
+    assert choose(found, first="c").backend.name == "a"
+    assert choose(found, first="gone").backend.name == "a"
+    assert choose(found, "a", first="b").backend.name == "a"
+    assert choose(load(c=scoring(0)), first="c").backend is None
+
+
 @pytest.mark.parametrize(
     ("wanted", "error", "message"),
     [

@@ -46,6 +46,24 @@ class TaskStart(_message.Message):
     pid: int
     def __init__(self, container_id: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
 
+class TaskExecAdded(_message.Message):
+    __slots__ = ("container_id", "exec_id")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    EXEC_ID_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    exec_id: str
+    def __init__(self, container_id: _Optional[str] = ..., exec_id: _Optional[str] = ...) -> None: ...
+
+class TaskExecStarted(_message.Message):
+    __slots__ = ("container_id", "exec_id", "pid")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    EXEC_ID_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    exec_id: str
+    pid: int
+    def __init__(self, container_id: _Optional[str] = ..., exec_id: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+
 class TaskExit(_message.Message):
     __slots__ = ("container_id", "id", "pid", "exit_status", "exited_at")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]

@@ -1,4 +1,4 @@
-"""The init process, from the fork to its end: isolate, load, report, wait, run, _exit.
+"""A process of a container, from the fork to its end: isolate, load, report, wait, run, _exit.
 
 It is a copy of the daemon, so it leaves by os._exit only and touches nothing of the
 daemon's: every descriptor but its own is closed first.
@@ -24,29 +24,42 @@ from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import messages
 from pelagos_core.container_init.filesystem import EnterEngineRoot
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
-from pelagos_core.container_init.operation import Operation
+from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, PelagosError, to_status
 from pelagos_core.hookspecs import GuestExit, Trap, Workload
 from pelagos_core.limits import Limits
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root
-from pelagos_core.program import Program
+from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.selection import Selection
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
 _CONTROL = 3
 _STDIO = (4, 5, 6)
-_FIRST_FREE = 7
+_FIRST_FREE = CONTAINER + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The way into a running container.
+
+    pidfd: of its init process. enclosed: whether its root is below an engine root.
+    """
+
+    pidfd: int
+    enclosed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Everything an init process is told by the fork.
+    """Everything that a process is told by the fork.
 
     control: its end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
+    door: into the container that it joins; None for the init process, which makes one.
     selection: chooses a backend while the host's files are in reach.
     limits: what the engine should hold the guest to.
     """
@@ -57,10 +70,16 @@ class Order:
     stdio: tuple[int, int, int]
     selection: Selection
     limits: Limits
+    door: Door | None = None
+
+    def root(self) -> Root:
+        """The root of the process, not opened yet. After the descriptors have been moved."""
+        path = self.bundle.root
+        return JoinedRoot(path, CONTAINER, GUEST_ROOT if self.door.enclosed else "/") if self.door else Root(path)
 
 
 def run(order: Order) -> NoReturn:
-    """Be the init process. Called right after the fork, in the child; never returns."""
+    """Be the process. Called right after the fork, in the child; never returns."""
     # The daemon's objects must not be finalised here: that would close descriptors
     # by numbers which mean something else by now.
     gc.disable()
@@ -78,13 +97,13 @@ def run(order: Order) -> NoReturn:
 
 
 def _keep_descriptors(order: Order) -> None:
-    """Move our own descriptors to 3-6 and close all others: a fork ignores O_CLOEXEC."""
-    wanted = (order.control.fileno(), *order.stdio)
+    """Move our own descriptors to 3-7 and close all others: a fork ignores O_CLOEXEC."""
+    wanted = (order.control.fileno(), *order.stdio, *([order.door.pidfd] if order.door else []))
     # Duplicate above the targets first, so that none is overwritten before it is copied.
     copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE) for fd in wanted]
-    for copy, target in zip(copies, (_CONTROL, *_STDIO), strict=True):
+    for copy, target in zip(copies, range(_CONTROL, _CONTROL + len(copies)), strict=True):
         os.dup2(copy, target, inheritable=False)
-    syscalls.close_range(_FIRST_FREE)
+    syscalls.close_range(_CONTROL + len(copies))
 
 
 def _restore_signals() -> None:
@@ -96,7 +115,7 @@ def _restore_signals() -> None:
 
 def _prepare(order: Order) -> Workload:
     try:
-        root = Root(order.bundle.root)
+        root = order.root()
         _execute(order.plan.assemble, root)
         file = _open_entrypoint(root, order)
         steps = order.plan.of(file.kind)
@@ -115,7 +134,7 @@ def _prepare(order: Order) -> Workload:
         if not isinstance(error, PelagosError):
             traceback.print_exc()
         os._exit(1)
-    _report(Created(backend.name, reason))
+    _report(Created(backend.name, reason, program is not None))
     return workload
 
 

@@ -26,10 +26,14 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The workload is ready and waits for the go-ahead."""
+    """The workload is ready and waits for the go-ahead.
+
+    enclosed: whether the container's root is below an engine root.
+    """
 
     backend: str
     reason: str
+    enclosed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Failed:
 
 Message = Asking | Created | Failed
 _KINDS = {cls.__name__: cls for cls in (Asking, Created, Failed)}
+_FIELDS = {Asking: [str, str], Created: [str, str, bool], Failed: [int, str]}
 
 
 def encode(message: Message) -> bytes:
@@ -56,8 +61,7 @@ def decode(datagram: bytes) -> Message:
     try:
         name, *fields = json.loads(datagram)
         message = _KINDS[name](*fields)
-        kinds = [str, str] if not isinstance(message, Failed) else [int, str]
-        if [type(field) for field in fields] != kinds:
+        if [type(field) for field in fields] != _FIELDS[type(message)]:
             raise TypeError
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Internal("the init process sent a malformed message") from None

@@ -10,8 +10,14 @@ from typing import Protocol
 
 from pelagos_core.linux import capabilities, credentials, namespaces
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root, make_mounts_private
 from pelagos_core.spec import Capabilities, Namespace, User
+
+CONTAINER = 7
+"""Where a further process of a container finds the pidfd of its init process."""
+
+_JOINED = ("cgroup", "ipc", "network", "uts")
 
 
 class Operation(Protocol):
@@ -68,6 +74,54 @@ class EnterNamespaces:
         make_mounts_private()
         if "network" in self.unshared:
             namespaces.bring_loopback_up()
+
+
+@dataclass(frozen=True, slots=True)
+class JoinContainer:
+    """Join the namespaces of a running container and find its root.
+
+    The mount namespace comes last, with the change of root; the pid namespace was entered
+    by being born in it.
+    """
+
+    def describe(self) -> str:
+        return f"join the container's namespaces: {', '.join(_JOINED)}"
+
+    def execute(self, root: Root) -> None:
+        namespaces.join_process(CONTAINER, _JOINED)
+        assert isinstance(root, JoinedRoot)
+        root.find()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyContainer:
+    """Take a copy of the container's mounts for this process alone.
+
+    without: the types of file systems that are left out of it.
+    """
+
+    without: frozenset[str] = frozenset()
+
+    def describe(self) -> str:
+        return f"copy the container's mounts{' without those of the kernel' if self.without else ''}"
+
+    def execute(self, root: Root) -> None:
+        assert isinstance(root, JoinedRoot)
+        root.copy(self.without)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckWorkingDirectory:
+    """See that the process' working directory is there: a running container is not added to."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"working directory {self.path}"
+
+    def execute(self, root: Root) -> None:
+        assert isinstance(root, JoinedRoot)
+        root.check_directory(self.path)
 
 
 @dataclass(frozen=True, slots=True)

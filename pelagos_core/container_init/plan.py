@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.filesystem import (
@@ -20,11 +20,14 @@ from pelagos_core.container_init.filesystem import (
 from pelagos_core.container_init.operation import (
     BecomeUser,
     ChangeRoot,
+    CheckWorkingDirectory,
+    CopyContainer,
     DieWithShim,
     EnterNamespaces,
     EnterWorkingDirectory,
     ForbidNewPrivileges,
     JoinCgroup,
+    JoinContainer,
     NewSessionKeyring,
     Operation,
     SetHostname,
@@ -55,7 +58,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The operations of one init process.
+    """The operations of one process of a container.
 
     assemble: up to a root file system in which the entry point can be opened. What that is
         decides how it goes on: `native` or `wasm`.
@@ -91,6 +94,25 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
     return Plan(tuple(assemble), _for_wasm(spec, late), _for_native(spec, late, cgroup))
 
 
+def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
+    """The operations of a further process in a running container; `spec.process` is its own.
+
+    native: whether the container's first process is native, and so what is mounted in it. One
+    of the other kind gets a copy of its mounts, less or more what its own kind must do without.
+    """
+    spec = bundle.spec
+    _, late = _by_time(spec.mounts)
+    there = CheckWorkingDirectory(spec.process.cwd)
+    wasm, program = _for_wasm(spec, late), _for_native(spec, late, cgroup, mounted=True)
+    if native:
+        wasm = replace(wasm, complete=(CopyContainer(_KERNEL_FILE_SYSTEMS), ForbidDevices(), there))
+        program = replace(program, complete=(there,))
+    else:
+        wasm = replace(wasm, complete=(there,))
+        program = replace(program, complete=(CopyContainer(), there, *program.complete))
+    return Plan((DieWithShim(), JoinCgroup(cgroup), JoinContainer()), wasm, program)
+
+
 def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
     """Those that any container gets, and those that wait for the kind of its entry point.
 
@@ -118,7 +140,7 @@ def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
     return Steps(tuple(complete), seal)
 
 
-def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup) -> Steps:
+def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool = False) -> Steps:
     namespaced = spec.namespace("cgroup") is not None
     complete: list[Operation] = [
         MountCgroups(mount, cgroup, namespaced) if mount.type in ("cgroup", "cgroup2") else MountVolume(mount)
@@ -127,7 +149,7 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup) -> Steps:
     if _makes_devices(spec):
         given = {device.path for device in spec.devices}
         defaults = tuple(device for device in device_nodes.DEFAULT if device.path not in given)
-        complete += [MakeDevices((*spec.devices, *defaults)), LinkDevices()]
+        complete += [MakeDevices((*spec.devices, *defaults), mounted), LinkDevices()]
     complete += _last_mounts(spec)
     process = spec.process
     no_new_privileges = (ForbidNewPrivileges(),) if process.no_new_privileges else ()

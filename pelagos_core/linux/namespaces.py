@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
@@ -64,10 +64,30 @@ def fork(pid_namespace: str | None) -> int:
     """
     if not pid_namespace:
         return syscalls.fork(0 if pid_namespace is None else syscalls.CLONE_NEWPID)
+    return _fork_after(lambda: join("pid", pid_namespace))
+
+
+def fork_beside(pidfd: int) -> int:
+    """Fork a child into the pid namespace of another process; its pid, and 0 in the child.
+
+    In the daemon. Raises OSError if that process has ended.
+    """
+    return _fork_after(lambda: syscalls.setns(pidfd, syscalls.CLONE_NEWPID))
+
+
+def join_process(pidfd: int, kinds: Iterable[str]) -> None:
+    """Move the calling process into a process' namespaces of these kinds, all at once."""
+    flags = 0
+    for kind in kinds:
+        flags |= CLONE_FLAGS[kind]
+    syscalls.setns(pidfd, flags)
+
+
+def _fork_after(join_namespace: Callable[[], None]) -> int:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     pid = -1
     try:
-        join("pid", pid_namespace)
+        join_namespace()
         pid = syscalls.fork(0)
     finally:
         if pid:

@@ -201,20 +201,26 @@ class Root:
         """Put an empty root around this one, which is at `path` in it from now on.
 
         What is inside cannot be executed: it is a guest's, and a guest is no native program.
+        Below that form of it is the root as it was, for native programs that join later.
         """
-        tree = syscalls.open_tree(self.fd, "", _WHOLE_TREE)
+        plain, sealed = self._clone(), self._clone()
         try:
-            syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, mounts.ATTR_NOEXEC, 0, 0)
+            syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, mounts.ATTR_NOEXEC, 0, 0)
             mounts.attach(_ENGINE_ROOT, self.fd)
             os.close(self.fd)
             self.fd = self._open_directory()
-            target = self._directory(path)
-            try:
-                syscalls.move_mount(tree, target, path)
-            finally:
-                os.close(target)
+            for tree in (plain, sealed):
+                target = self._directory(path)
+                try:
+                    syscalls.move_mount(tree, target, path)
+                finally:
+                    os.close(target)
         finally:
-            os.close(tree)
+            os.close(plain)
+            os.close(sealed)
+
+    def _clone(self) -> int:
+        return syscalls.open_tree(self.fd, "", _WHOLE_TREE)
 
     def bind_file(self, source: str, destination: str) -> None:
         """Show a file of the host at `destination`, read-only."""

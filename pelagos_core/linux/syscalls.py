@@ -36,6 +36,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
@@ -132,7 +133,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, kind: int) -> None:
-    """setns(2) with a namespace descriptor of the given CLONE_NEW… kind (0: any)."""
+    """setns(2) with a namespace descriptor of the given CLONE_NEW… kind (0: any), or a pidfd and several."""
     _checked(libc.setns(fd, kind), f"setns {kind:#x}")
 
 
@@ -144,7 +145,7 @@ def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
 
 def umount2(target: str, flags: int) -> None:
     """umount2(2)."""
-    _checked(libc.umount2(target.encode(), flags), target)
+    _checked(libc.umount2(os.fsencode(target), flags), target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:

@@ -26,13 +26,13 @@ def delete(flags: Flags) -> bytes:
     """
     check_id(flags.id)
     bundle = flags.bundle or os.getcwd()
-    cgroups, processes = record.read(bundle)
+    cgroups, processes, init = record.read(bundle)
     for pid, start_time in processes:
         _kill(pid, start_time)
     if _removed(cgroups):
         record.remove(bundle)
     _remove_dead_socket(flags, bundle)
-    return encode_response(processes[-1][0] if processes else 0, KILLED, time.time_ns())
+    return encode_response(init, KILLED, time.time_ns())
 
 
 def _remove_dead_socket(flags: Flags, bundle: str) -> None:

@@ -8,7 +8,7 @@ from pelagos_core.spec.config import MAX_CONFIG_BYTES, Root, Spec, parse
 from pelagos_core.spec.devices import Device
 from pelagos_core.spec.mounts import Mount
 from pelagos_core.spec.namespaces import Namespace
-from pelagos_core.spec.process import Capabilities, Process, User
+from pelagos_core.spec.process import Capabilities, Process, User, parse_process
 
 __all__ = [
     "MAX_CONFIG_BYTES",
@@ -21,4 +21,5 @@ __all__ = [
     "Spec",
     "User",
     "parse",
+    "parse_process",
 ]

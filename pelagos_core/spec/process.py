@@ -43,6 +43,14 @@ class Process:
     no_new_privileges: bool = False
 
 
+def parse_process(data: bytes) -> Process:
+    """Parse the JSON of a `process` alone, as an Exec request has it.
+
+    Raises InvalidArgument that names the field which is missing or wrong.
+    """
+    return read_process(Field.parse("process", data))
+
+
 def read_process(process: Field) -> Process:
     """Read the `process` of a spec, also of an exec. Raises InvalidArgument."""
     args = process.get("args")

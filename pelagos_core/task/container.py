@@ -1,31 +1,33 @@
-"""A container: a bundle, its init process, streams, control group and status."""
+"""A container: a bundle, its processes, its control group."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import zlib
+from dataclasses import replace
 
 from pelagos_core import record
 from pelagos_core.api.types_pb2 import Mount as MountMessage
+from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
-from pelagos_core.container_init.plan import plan
-from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.container_init.plan import joining_plan, plan
+from pelagos_core.errors import AlreadyExists, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.selection import Selection
-from pelagos_core.spec import Mount
+from pelagos_core.spec import Mount, Process
 from pelagos_core.task import events
-from pelagos_core.task.process import InitProcess
+from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
-from pelagos_core.task.state import Action, Lifecycle, Status
-from pelagos_core.task.stdio import Stdio, StdioPaths
+from pelagos_core.task.state import Action, Status
+from pelagos_core.task.stdio import StdioPaths
 
 log = logging.getLogger(__name__)
 
-_MAX_SIGNAL = 64
 _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
 
@@ -34,16 +36,13 @@ class Container:
 
     def __init__(self, bundle: Bundle, selection: Selection, paths: StdioPaths, sink: Sink) -> None:
         self.bundle = bundle
-        self.paths = paths
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
-        self.exit: ExitStatus | None = None
+        self.init = Execution("", bundle, selection, paths)
+        self._execs: dict[str, Execution] = {}
+        self._selection = selection
         self._sink = sink
-        self._lifecycle = Lifecycle(f"container {bundle.id!r}")
-        self._process = InitProcess(bundle, selection)
         self._owns_cgroup = False
-        self._stdio: Stdio | None = None
-        self._exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: set[asyncio.Task[None]] = set()
 
     @property
     def id(self) -> str:
@@ -52,13 +51,21 @@ class Container:
 
     @property
     def status(self) -> Status:
-        """Where it is in its life."""
-        return self._lifecycle.status
+        """Where its init process is in its life."""
+        return self.init.status
 
     @property
-    def pid(self) -> int:
-        """The init process' id; kept after its end, 0 before there is one."""
-        return self._process.pid
+    def exec_ids(self) -> dict[int, str]:
+        """The exec id of each process that has one."""
+        return {execution.pid: execution.id for execution in self._execs.values() if execution.pid}
+
+    def execution(self, exec_id: str) -> Execution:
+        """The process of this exec id, the init process for an empty one. Raises NotFound."""
+        if not exec_id:
+            return self.init
+        if exec_id not in self._execs:
+            raise NotFound(f"container {self.id!r} has no process {exec_id!r}")
+        return self._execs[exec_id]
 
     async def create(self) -> None:
         """Make the init process and load the workload, up to CREATED.
@@ -67,52 +74,52 @@ class Container:
         """
         try:
             steps = plan(self.bundle, self.cgroup)
-            log.debug("container %r: plan: %s", self.id, "; ".join(steps.describe()))
-            self._stdio = Stdio(self.paths)
             self._make_cgroup()
-            await self._process.create(steps, self._stdio, self._forked)
-            self._stdio.forked()
+            await self.init.create(steps, lambda pid: record.add_process(self.bundle.path, pid))
         except BaseException:
-            self._lifecycle.apply(Action.EXIT)
-            self._exited.set_exception(NotFound(f"container {self.id!r} was never created"))
-            self._exited.exception()  # nobody need wait: asyncio is not to complain about that
+            self.init.vanish(Action.EXIT)
             await self._clean_up()
             raise
-        self._lifecycle.apply(Action.CREATED)
-        self._watcher = asyncio.ensure_future(self._watch())
-        log.info("container %r: created by backend %r: %s", self.id, self._backend_name, self._process.reason)
+        self._watch(self.init)
+        log.info("container %r: created by backend %r: %s", self.id, self.init.backend, self.init.reason)
 
-    def start(self) -> None:
-        """Let the guest run. Raises FailedPrecondition in any other state than CREATED."""
-        self._lifecycle.check(Action.START)
-        self._process.start()
-        self._lifecycle.apply(Action.START)
+    def add(self, exec_id: str, process: Process, paths: StdioPaths) -> None:
+        """Exec: note a further process, to be started by `start`.
+
+        Raises AlreadyExists, or FailedPrecondition if the container has ended.
+        """
+        self.init.check(Action.EXEC)
+        if exec_id in self._execs:
+            raise AlreadyExists(f"container {self.id!r}: process {exec_id!r} already exists")
+        selection = replace(self._selection, first=self.init.backend)
+        self._execs[exec_id] = Execution(exec_id, self.bundle.executing(process), selection, paths)
+        self._sink.publish(events.exec_added(self.id, exec_id))
+
+    async def start(self, exec_id: str = "") -> None:
+        """Let the guest run, or make and run a further process.
+
+        Raises FailedPrecondition in any other state than CREATED, or ADDED for an exec; for
+        an exec also what making it failed of, and it is STOPPED then.
+        """
+        execution = self.execution(exec_id)
+        if exec_id:
+            await self._start_exec(execution)
+            return
+        execution.start()
         # Queued here, with no await in between, so that no exit can come before it.
-        self._sink.publish(events.task_start(self.id, self.pid))
+        self._sink.publish(events.task_start(self.id, execution.pid))
 
     def kill(self, signum: int, *, everything: bool) -> None:
         """Send a signal to the init process, or to every process of the container.
 
-        Raises InvalidArgument, or NotFound if the process has ended.
+        Raises InvalidArgument, or NotFound if the init process has ended.
         """
-        if not 0 <= signum <= _MAX_SIGNAL:
-            raise InvalidArgument(f"container {self.id!r}: {signum} is not a signal")
-        self._lifecycle.check(Action.KILL)
-        if not self.pid:
-            raise FailedPrecondition(f"container {self.id!r}: cannot kill, it has no process yet")
-        if signum:
-            self._process.signal(signum)
-        if everything and signum == signal.SIGKILL:
-            self.cgroup.kill(signum)
-
-    async def wait(self) -> ExitStatus:
-        """Wait for the end of the init process; any number of callers, at any time."""
-        return await asyncio.shield(self._exited)
-
-    def close_stdin(self) -> None:
-        """Close the daemon's hold on the guest's input."""
-        if self._stdio:
-            self._stdio.close_stdin()
+        self.init.kill(signum)
+        if everything and signum:
+            for execution in self._execs.values():
+                if execution.status is Status.RUNNING:
+                    execution.kill(signum)
+            self._kill_others(signum)
 
     def pids(self) -> list[int]:
         """The container's processes. The init process is listed until the container is deleted.
@@ -120,41 +127,64 @@ class Container:
         containerd 1.7 and later take an empty list after a restart for a leaked shim, and
         would lose the exit code of a task that ended meanwhile.
         """
-        return sorted({self.pid, *self.cgroup.processes()} - {0})
+        return sorted({self.init.pid, *self.cgroup.processes()} - {0})
 
     async def delete(self) -> ExitStatus:
         """Remove what is left of an ended container; one that is only created is killed first."""
         if self.status is Status.CREATED:
             self.kill(signal.SIGKILL, everything=True)
-            await self.wait()
-        self._lifecycle.apply(Action.DELETE)
-        status = await self.wait()
+            await self.init.wait()
+        status = await self.init.delete()
+        assert status is not None
         await self._clean_up()
-        self._sink.publish(events.task_delete(self.id, self.pid, status))
+        self._sink.publish(events.task_delete(self.id, self.init.pid, status))
+        return status
+
+    async def delete_exec(self, exec_id: str) -> ExitStatus | None:
+        """Forget a further process that has ended or was never started; how it ended."""
+        status = await self.execution(exec_id).delete()
+        del self._execs[exec_id]
         return status
 
     async def end(self) -> None:
         """Kill and remove, whatever the state: the daemon itself is ending."""
         if self.status in (Status.CREATED, Status.RUNNING):
             self.kill(signal.SIGKILL, everything=True)
-            await self.wait()
+            await self.init.wait()
         if self.status is Status.STOPPED:
             await self.delete()
 
-    @property
-    def _backend_name(self) -> str:
-        return self._process.backend.name if self._process.backend else ""
+    async def _start_exec(self, execution: Execution) -> None:
+        self.init.check(Action.EXEC)
+        execution.begin()
+        try:
+            steps = joining_plan(execution.bundle, self.cgroup, native=self.init.backend == NATIVE.name)
+            await execution.create(steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.door)
+            execution.start()
+        except BaseException:
+            await execution.fail()
+            self._forget(execution)
+            raise
+        self._sink.publish(events.exec_started(self.id, execution.id, execution.pid))
+        self._watch(execution)
+        log.info("%s: started by backend %r: %s", execution.name, execution.backend, execution.reason)
 
-    async def _watch(self) -> None:
-        """See the init process to its end, and tell everybody in the promised order."""
-        status = await self._process.wait()
-        self._end_the_rest()
-        self._finish_streams()
-        self.exit = status
-        self._lifecycle.apply(Action.EXIT)
-        log.info("container %r: ended with %d", self.id, status.code)
-        self._sink.publish(events.task_exit(self.id, self.pid, status))
-        self._exited.set_result(status)
+    def _watch(self, execution: Execution) -> None:
+        watcher = asyncio.ensure_future(self._see_to_its_end(execution))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _see_to_its_end(self, execution: Execution) -> None:
+        """See a process to its end, and tell everybody in the promised order."""
+        status = await execution.ended()
+        if execution is self.init:
+            self._end_the_rest()
+            for other in [other for other in self._execs.values() if other.status is not Status.ADDED]:
+                await other.wait()
+        else:
+            self._forget(execution)
+        self._sink.publish(events.task_exit(self.id, execution.id, execution.pid, status))
+        execution.tell(status)
 
     def _end_the_rest(self) -> None:
         """End what the guest has left running, unless a pid namespace of its own has done so."""
@@ -164,14 +194,15 @@ class Container:
                 self.cgroup.kill(signal.SIGKILL)
             except OSError as error:
                 log.error("container %r: cgroup: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
+        for execution in self._execs.values():  # one on its way into the cgroup too
+            if execution.pid and execution.status in (Status.CREATING, Status.CREATED, Status.RUNNING):
+                execution.kill(signal.SIGKILL)
 
-    def _finish_streams(self) -> None:
-        assert self._stdio is not None
-        try:
-            self._stdio.finish()
-        except OSError as error:  # no descriptor is left: the exit is told all the same
-            log.error("container %r: streams: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
-            self._stdio.close()
+    def _kill_others(self, signum: int) -> None:
+        """Signal what the container's processes have started themselves."""
+        for pid in set(self.cgroup.processes()) - {self.init.pid, *self.exec_ids}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
 
     def _make_cgroup(self) -> None:
         self.cgroup.check_unused()
@@ -180,8 +211,11 @@ class Container:
         self._owns_cgroup = True
         self.cgroup.create()
 
-    def _forked(self, pid: int) -> None:
-        record.add_process(self.bundle.path, pid)
+    def _forget(self, execution: Execution) -> None:
+        try:
+            record.remove_exec(self.bundle.path, execution.pid)
+        except OSError as error:
+            log.warning("%s: record: %s", execution.name, error)
 
     async def _clean_up(self) -> None:
         """Leave nothing behind. What fails is logged, and left to the `delete` command.
@@ -189,8 +223,11 @@ class Container:
         The container is gone all the same: an error here would leave one that nobody can
         delete, and a daemon that never ends.
         """
-        if self._stdio:
-            self._stdio.close()
+        self.init.close()
+        for execution in self._execs.values():
+            if execution.status is Status.ADDED:
+                execution.vanish(Action.DELETE)
+            execution.close()
         try:
             if self._owns_cgroup and await self._removed_cgroup():
                 record.remove(self.bundle.path)

@@ -1,6 +1,7 @@
 """The events of a task, as containerd's topics and messages.
 
-Promised order for each container: create < start < exit < delete. They go through one
+Promised order for each container: create < start < exit < delete; for each exec in it:
+exec-added < exec-started < exit, and all of those before the container's exit. They go through one
 queue with one sender; an event is queued before the call it belongs to is answered, and
 an exit before those who wait for it are told.
 """
@@ -23,6 +24,8 @@ TOPICS: dict[type[Message], str] = {
     api.TaskStart: "/tasks/start",
     api.TaskExit: "/tasks/exit",
     api.TaskDelete: "/tasks/delete",
+    api.TaskExecAdded: "/tasks/exec-added",
+    api.TaskExecStarted: "/tasks/exec-started",
 }
 
 
@@ -55,7 +58,7 @@ def task_create(container_id: str, bundle: str, rootfs: list[Mount], stdio: Stdi
         container_id=container_id,
         bundle=bundle,
         rootfs=rootfs,
-        io=api.TaskIO(stdin=stdio.stdin, stdout=stdio.stdout, stderr=stdio.stderr),
+        io=api.TaskIO(stdin=stdio.stdin, stdout=stdio.stdout, stderr=stdio.stderr, terminal=stdio.terminal),
         pid=pid,
     )
 
@@ -65,11 +68,21 @@ def task_start(container_id: str, pid: int) -> Message:
     return api.TaskStart(container_id=container_id, pid=pid)
 
 
-def task_exit(container_id: str, pid: int, status: ExitStatus) -> Message:
-    """The init process has ended."""
+def exec_added(container_id: str, exec_id: str) -> Message:
+    """A further process was asked for."""
+    return api.TaskExecAdded(container_id=container_id, exec_id=exec_id)
+
+
+def exec_started(container_id: str, exec_id: str, pid: int) -> Message:
+    """It runs."""
+    return api.TaskExecStarted(container_id=container_id, exec_id=exec_id, pid=pid)
+
+
+def task_exit(container_id: str, exec_id: str, pid: int, status: ExitStatus) -> Message:
+    """The process of this exec id, or the init process if it is empty, has ended."""
     return api.TaskExit(
         container_id=container_id,
-        id=container_id,
+        id=exec_id or container_id,
         pid=pid,
         exit_status=status.code,
         exited_at=timestamp(status.exited_at),

@@ -1,4 +1,4 @@
-"""The init process as the daemon sees it: forked, told to start, signalled, waited for."""
+"""A process of a container as the daemon has it: forked, told to start, signalled, reaped."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pelagos_core import builtin_hooks
 from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import child, messages
-from pelagos_core.container_init.child import Order
+from pelagos_core.container_init.child import Door, Order
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.limits import Limits
-from pelagos_core.linux.namespaces import fork
+from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
 from pelagos_core.task.stdio import Stdio
 
@@ -29,50 +29,66 @@ _TELL_SECONDS = 2.0  # for a backend to tell how its process ended, once it has
 
 
 class BackendCrash(Exception):
-    """The init process was lost inside a backend's hook."""
+    """The process was lost inside a backend's hook."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
 
 
-class InitProcess:
-    """One forked init process, from the fork to its reaping."""
+class Process:
+    """One process, from the fork to its reaping.
 
-    def __init__(self, bundle: Bundle, selection: Selection) -> None:
+    enclosed: whether the container's root is below an engine root, in its mount namespace.
+    """
+
+    def __init__(self, name: str, bundle: Bundle, selection: Selection) -> None:
+        """name: what errors call it. bundle: with the process' own part in `spec.process`."""
         self._bundle = bundle
         self._selection = selection
-        self._name = f"container {bundle.id!r}"
+        self._name = name
         self._control: socket.socket | None = None
         self._killed = False
         self.pid = 0
         self.pidfd = -1
         self.termination_signal = 0
         self.backend: Backend | None = None
+        self.enclosed = False
         self.reason = ""
 
-    async def create(self, plan: Plan, stdio: Stdio, forked: Callable[[int], None]) -> None:
+    @property
+    def door(self) -> Door:
+        """The way into the container of this process. Raises FailedPrecondition once it has ended."""
+        if self.pidfd < 0:
+            raise FailedPrecondition(f"{self._name}: its process is gone")
+        return Door(self.pidfd, self.enclosed)
+
+    async def create(
+        self, plan: Plan, stdio: Stdio, forked: Callable[[int], None], find_door: Callable[[], Door] | None = None
+    ) -> None:
         """Fork, isolate, load; return once the workload waits for `start`.
 
         A backend that crashes or hangs in `detect` is left out, and the rest is tried
         again in a new process. `forked` is called with each new pid.
-        Raises the error that the init process reports; no process is left then.
+        find_door: tells the door of the container to join; None to make one.
+        Raises the error that the process reports; none is left then.
         """
         excluded: tuple[Failure, ...] = ()
         while True:
-            self._fork(plan, stdio, excluded)
+            # Asked for each time: the container may have ended meanwhile.
+            self._fork(plan, stdio, excluded, find_door() if find_door else None)
             try:
                 forked(self.pid)
                 await self._created()
             except BackendCrash as crash:
-                await self._abandon()
+                await self.abandon()
                 if crash.failure.stage != "detect":
                     raise Internal(f"{self._name}: {crash.failure}") from None
                 if self._killed:
                     raise Cancelled(f"{self._name}: killed while it was being created") from None
                 excluded = (*excluded, crash.failure)
             except BaseException:
-                await self._abandon()
+                await self.abandon()
                 raise
             else:
                 return
@@ -116,14 +132,14 @@ class InitProcess:
         self._reaped()
         return answer or seen or ExitStatus.unknown()
 
-    def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...]) -> None:
+    def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], door: Door | None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         selection = replace(self._selection, excluded=excluded)
-        order = Order(self._bundle, plan, theirs, stdio.child, selection, Limits.of(self._bundle.spec))
+        order = Order(self._bundle, plan, theirs, stdio.child, selection, Limits.of(self._bundle.spec), door)
         namespace = self._bundle.spec.namespace("pid")
         try:
-            pid = fork(namespace.path if namespace else None)
+            pid = self._fork_beside(door) if door else fork(namespace.path if namespace else None)
             if pid == 0:
                 child.run(order)
         except BaseException:
@@ -141,6 +157,12 @@ class InitProcess:
             os.waitpid(pid, 0)
             raise
 
+    def _fork_beside(self, door: Door) -> int:
+        try:
+            return fork_beside(door.pidfd)
+        except OSError as error:  # ESRCH, or ENOMEM for a pid namespace without its first process
+            raise FailedPrecondition(f"{self._name}: cannot enter the container: {error.strerror}") from None
+
     async def _created(self) -> None:
         """Follow the init process' reports up to `Created`."""
         asking: Asking | None = None
@@ -150,7 +172,7 @@ class InitProcess:
                 asking = message
             elif isinstance(message, Created):
                 self.backend = self._selection.backends.named(message.backend)
-                self.reason = message.reason
+                self.reason, self.enclosed = message.reason, message.enclosed
                 return
             elif isinstance(message, Failed):
                 raise from_status(message.code, f"{self._name}: {message.message}")
@@ -183,7 +205,7 @@ class InitProcess:
             how = f"the process died of {signal.Signals(result.si_status).name}"
         if asking:
             return BackendCrash(Failure(asking.backend, asking.hook, how))
-        return Internal(f"{self._name}: the init process was lost: {how}")
+        return Internal(f"{self._name}: its process was lost: {how}")
 
     async def _ended(self) -> None:
         """Return once the process has ended."""
@@ -199,8 +221,8 @@ class InitProcess:
         except ChildProcessError:
             return None  # the backend, or the built-in wait, has reaped it
 
-    async def _abandon(self) -> None:
-        """End and reap a process that will not become a container."""
+    async def abandon(self) -> None:
+        """End and reap a process that is not to run."""
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         await builtin_hooks.pelagos_wait(self)
         self._reaped()

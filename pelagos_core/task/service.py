@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -17,12 +19,22 @@ from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
-from pelagos_core.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable, Unimplemented
+from pelagos_core.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    Unimplemented,
+)
+from pelagos_core.exit_status import ExitStatus
 from pelagos_core.identifier import check_id
 from pelagos_core.node import Node
 from pelagos_core.selection import Selection, preference
+from pelagos_core.spec import parse_process
 from pelagos_core.task import events
 from pelagos_core.task.container import Container, rootfs_mounts
+from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
 from pelagos_core.task.state import Status
 from pelagos_core.task.stdio import StdioPaths
@@ -35,11 +47,19 @@ NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 # The API has no status for a task that is still being created; UNKNOWN would let a client
 # delete it.
 _STATUS = {
+    Status.ADDED: types_pb2.CREATED,
     Status.CREATING: types_pb2.CREATED,
     Status.CREATED: types_pb2.CREATED,
     Status.RUNNING: types_pb2.RUNNING,
     Status.STOPPED: types_pb2.STOPPED,
 }
+
+
+class _ProcessRequest(Protocol):
+    """Any request on one process of a container."""
+
+    id: str
+    exec_id: str
 
 
 class TaskService:
@@ -88,53 +108,73 @@ class TaskService:
             del self._containers[container.id]
             raise
         rootfs = list(request.rootfs)
-        self._sink.publish(events.task_create(container.id, request.bundle, rootfs, container.paths, container.pid))
-        return api.CreateTaskResponse(pid=container.pid)
+        init = container.init
+        self._sink.publish(events.task_create(container.id, request.bundle, rootfs, init.paths, init.pid))
+        return api.CreateTaskResponse(pid=init.pid)
+
+    async def exec(self, request: api.ExecProcessRequest) -> Empty:
+        """Exec: note a further process; it is made by Start."""
+        container = self._find(request.id)
+        check_id(request.exec_id)
+        try:
+            process = replace(parse_process(request.spec.value), terminal=request.terminal)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"exec {request.exec_id!r} of container {request.id!r}: {error}") from None
+        if process.terminal:
+            raise Unimplemented(f"exec {request.exec_id!r} of container {request.id!r}: terminals are not supported")
+        paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
+        container.add(request.exec_id, process, paths)
+        return Empty()
 
     async def start(self, request: api.StartRequest) -> api.StartResponse:
-        """Start: run the workload."""
-        container = self._find(request.id, request.exec_id)
-        container.start()
-        return api.StartResponse(pid=container.pid)
+        """Start: run the workload; for an exec, make its process first."""
+        container = self._find(request.id)
+        await container.start(request.exec_id)
+        return api.StartResponse(pid=container.execution(request.exec_id).pid)
 
     async def state(self, request: api.StateRequest) -> api.StateResponse:
         """State: what the table says, and the streams exactly as given."""
-        container = self._find(request.id, request.exec_id)
+        execution = self._execution(request)
         response = api.StateResponse(
-            id=container.id,
-            bundle=container.bundle.path,
-            pid=container.pid,
-            status=_STATUS[container.status],
-            stdin=container.paths.stdin,
-            stdout=container.paths.stdout,
-            stderr=container.paths.stderr,
+            id=request.id,
+            exec_id=request.exec_id,
+            bundle=execution.bundle.path,
+            pid=execution.pid,
+            status=_STATUS[execution.status],
+            stdin=execution.paths.stdin,
+            stdout=execution.paths.stdout,
+            stderr=execution.paths.stderr,
+            terminal=execution.paths.terminal,
         )
-        if container.exit:
-            response.exit_status = container.exit.code
-            response.exited_at.CopyFrom(events.timestamp(container.exit.exited_at))
+        if execution.exit:
+            response.exit_status = execution.exit.code
+            response.exited_at.CopyFrom(events.timestamp(execution.exit.exited_at))
         return response
 
     async def wait(self, request: api.WaitRequest) -> api.WaitResponse:
         """Wait: any number of callers, before Start too."""
-        status = await self._find(request.id, request.exec_id).wait()
+        status = await self._execution(request).wait()
         return api.WaitResponse(exit_status=status.code, exited_at=events.timestamp(status.exited_at))
 
     async def kill(self, request: api.KillRequest) -> Empty:
-        """Kill: one signal to the init process, or to all."""
-        self._find(request.id, request.exec_id).kill(request.signal, everything=request.all)
+        """Kill: one signal to one process, or to all of the container."""
+        if request.exec_id:
+            self._execution(request).kill(request.signal)
+        else:
+            self._find(request.id).kill(request.signal, everything=request.all)
         return Empty()
 
     async def delete(self, request: api.DeleteRequest) -> api.DeleteResponse:
-        """Delete: an ended container, or one that was never started."""
-        container = self._find(request.id, request.exec_id)
-        try:
-            status = await container.delete()
-        finally:
-            if container.status is Status.DELETED:
-                self._containers.pop(container.id, None)
-        return api.DeleteResponse(
-            pid=container.pid, exit_status=status.code, exited_at=events.timestamp(status.exited_at)
-        )
+        """Delete: an ended container or exec, or one that was never started."""
+        container = self._find(request.id)
+        pid = container.execution(request.exec_id).pid
+        if request.exec_id:
+            status = await container.delete_exec(request.exec_id)
+        else:
+            status = await self._deleted(container)
+        if status is None:
+            return api.DeleteResponse()
+        return api.DeleteResponse(pid=pid, exit_status=status.code, exited_at=events.timestamp(status.exited_at))
 
     async def pids(self, request: api.PidsRequest) -> api.PidsResponse:
         """Pids: every process of the container."""
@@ -143,16 +183,16 @@ class TaskService:
 
     async def close_io(self, request: api.CloseIORequest) -> Empty:
         """CloseIO: the client will send no more input."""
-        container = self._find(request.id, request.exec_id)
+        execution = self._execution(request)
         if request.stdin:
-            container.close_stdin()
+            execution.close_stdin()
         return Empty()
 
     async def connect(self, request: api.ConnectRequest) -> api.ConnectResponse:
         """Connect: never fails; containerd 1.7 asks before Create."""
         container = self._containers.get(request.id)
         return api.ConnectResponse(
-            shim_pid=os.getpid(), task_pid=container.pid if container else 0, version=__version__
+            shim_pid=os.getpid(), task_pid=container.init.pid if container else 0, version=__version__
         )
 
     async def shutdown(self, request: api.ShutdownRequest) -> Empty:
@@ -190,11 +230,19 @@ class TaskService:
         own = bundle.wasm_annotations
         return Selection(self._node.backends, preference(own, self._pod, options, self._node.config))
 
-    def _find(self, container_id: str, exec_id: str = "") -> Container:
+    async def _deleted(self, container: Container) -> ExitStatus:
+        try:
+            return await container.delete()
+        finally:
+            if container.status is Status.DELETED:
+                self._containers.pop(container.id, None)
+
+    def _execution(self, request: _ProcessRequest) -> Execution:
+        return self._find(request.id).execution(request.exec_id)
+
+    def _find(self, container_id: str) -> Container:
         container = self._containers.get(container_id)
         # One that is being cleaned up is there for Create only: its id is not free yet.
         if container is None or container.status is Status.DELETED:
             raise NotFound(f"container {container_id!r} does not exist")
-        if exec_id:
-            raise NotFound(f"container {container_id!r} has no process {exec_id!r}")
         return container

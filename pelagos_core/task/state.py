@@ -10,6 +10,7 @@ from pelagos_core.errors import FailedPrecondition, NotFound, PelagosError
 class Status(enum.Enum):
     """Where a process is in its life. DELETED is the end: its id means nothing any more."""
 
+    ADDED = "added"
     CREATING = "being created"
     CREATED = "created"
     RUNNING = "running"
@@ -20,21 +21,32 @@ class Status(enum.Enum):
 class Action(enum.Enum):
     """What happens to a process, or is asked of it."""
 
+    BEGIN = "be started"
     CREATED = "finish creating"
     START = "start"
+    EXEC = "exec"
     KILL = "kill"
     EXIT = "exit"
+    FAIL = "fail"
     DELETE = "delete"
 
 
+# ADDED, BEGIN and FAIL are an exec's: it is there before it has a process, and stays to be
+# deleted when it could not be started. EXEC is asked of a container's init process.
 TABLE: dict[tuple[Status, Action], Status] = {
+    (Status.ADDED, Action.BEGIN): Status.CREATING,
+    (Status.ADDED, Action.DELETE): Status.DELETED,
     (Status.CREATING, Action.CREATED): Status.CREATED,
     (Status.CREATING, Action.KILL): Status.CREATING,
     (Status.CREATING, Action.EXIT): Status.DELETED,
+    (Status.CREATING, Action.FAIL): Status.STOPPED,
     (Status.CREATED, Action.START): Status.RUNNING,
     (Status.CREATED, Action.KILL): Status.CREATED,
+    (Status.CREATED, Action.EXEC): Status.CREATED,
     (Status.CREATED, Action.EXIT): Status.STOPPED,
+    (Status.CREATED, Action.FAIL): Status.STOPPED,
     (Status.RUNNING, Action.KILL): Status.RUNNING,
+    (Status.RUNNING, Action.EXEC): Status.RUNNING,
     (Status.RUNNING, Action.EXIT): Status.STOPPED,
     (Status.STOPPED, Action.DELETE): Status.DELETED,
 }
@@ -52,10 +64,10 @@ class Lifecycle:
 
     __slots__ = ("_name", "_status")
 
-    def __init__(self, name: str) -> None:
-        """name: what errors call the process, such as `container 'c1'`."""
+    def __init__(self, name: str, status: Status = Status.CREATING) -> None:
+        """name: what errors call the process, such as `container 'c1'`. status: the first one."""
         self._name = name
-        self._status = Status.CREATING
+        self._status = status
 
     @property
     def status(self) -> Status:

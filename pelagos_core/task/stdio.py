@@ -22,11 +22,12 @@ _LINGER_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one again and again
 
 @dataclass(frozen=True, slots=True)
 class StdioPaths:
-    """What the Create request says, returned by State exactly as given."""
+    """What the Create or Exec request says, returned by State exactly as given."""
 
     stdin: str = ""
     stdout: str = ""
     stderr: str = ""
+    terminal: bool = False
 
 
 class Stdio:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pelagos_core.container_init.messages import MAX_BYTES, MAX_REASON, Asking, Created, Failed, decode, encode
 from pelagos_core.errors import Internal
 
-MESSAGES = [Asking("wasm", "detect"), Created("wasm", "core module"), Failed(3, "no\nsuch \0 ä")]
+MESSAGES = [Asking("wasm", "detect"), Created("wasm", "core module", True), Failed(3, "no\nsuch \0 ä")]
 
 
 @pytest.mark.parametrize("message", MESSAGES)
@@ -17,7 +17,7 @@ def test_a_message_survives_the_way(message):
 
 @pytest.mark.parametrize("character", ["ä", "\0", "\U0001f980"])
 def test_long_texts_are_cut_to_fit(character):
-    data = encode(Created(character * 100_000, character * 100_000))
+    data = encode(Created(character * 100_000, character * 100_000, False))
     assert len(data) < MAX_BYTES
     assert len(decode(data).reason) == MAX_REASON
 
@@ -35,6 +35,7 @@ def test_what_cannot_be_encoded_is_replaced():
         b'["Failed", "x", "y"]',
         b'["Asking", 1, "y"]',
         b'["Created", "x"]',
+        b'["Created", "x", "y", 1]',
         b'["Odd", 1]',
         b"[" * 9999,
     ],

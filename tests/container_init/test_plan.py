@@ -5,7 +5,7 @@ import pytest
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import filesystem as fs
 from pelagos_core.container_init import operation as op
-from pelagos_core.container_init.plan import plan
+from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import Unimplemented
 from pelagos_core.linux import device_nodes
@@ -170,3 +170,38 @@ def test_each_step_says_what_it_does():
         "if native: become user 0:0",
         "if native: die with the shim",
     ]
+
+
+THERE = op.CheckWorkingDirectory("/work")
+JOINED = (op.DieWithShim(), op.JoinCgroup(CGROUP), op.JoinContainer())
+
+
+def joining(**kind):
+    process = Process(args=("/y",), cwd="/work", user=User(uid=7))
+    mounts = (Mount("/data", "bind", "/host"), Mount("/proc", "proc", "proc"))
+    bundle = Bundle("c1", "ns", "/b", Spec(process=process, mounts=mounts))
+    return joining_plan(bundle, CGROUP, **kind), plan(bundle, CGROUP)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(native):
+    steps, first = joining(native=native)
+    assert steps.assemble == JOINED
+    assert (steps.wasm.seal, steps.native.seal) == (first.wasm.seal, first.native.seal)
+    same = steps.native if native else steps.wasm
+    assert same.complete == (THERE,)
+
+
+def test_a_guest_in_a_native_container_does_without_the_kernels_files():
+    steps, _ = joining(native=True)
+    copied, *rest = steps.wasm.complete
+    assert copied.without >= {"proc", "sysfs", "devpts", "cgroup2"}
+    assert rest == [fs.ForbidDevices(), THERE]
+
+
+def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():
+    steps, first = joining(native=False)
+    assert steps.native.complete[:2] == (op.CopyContainer(), THERE)
+    assert fs.MountVolume(Mount("/proc", "proc", "proc")) in steps.native.complete
+    assert fs.MountVolume(Mount("/data", "bind", "/host")) not in steps.native.complete
+    assert {type(step) for step in steps.native.complete[2:]} == {type(step) for step in first.native.complete}

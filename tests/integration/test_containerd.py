@@ -103,6 +103,22 @@ def test_two_containers_run_at_once(containerd, rootfs, container):
         containerd.ctr("container", "rm", f"{container}-{name}", check=True)
 
 
+def test_another_module_is_run_in_a_running_container(containerd, rootfs, container):
+    containerd.run(NAMES[0], rootfs, container, "/spin.wasm", flags=("-d", "--env", "FROM=spec"))
+    execute = ("task", "exec", "--exec-id", "e1")
+    done = containerd.ctr(*execute, container, "/tool.wasm", "args", "a b")
+    assert (done.returncode, done.stdout) == (0, "/tool.wasm\nargs\na b\n"), done.stderr
+    assert "FROM=spec" in containerd.ctr(*execute, container, "/tool.wasm", "env").stdout
+    assert containerd.ctr(*execute, container, "/exit7.wasm").returncode == 7
+    assert containerd.ctr(*execute, container, "/functions.wasm#five").returncode == 5
+    done = containerd.ctr(*execute, container, "/none.wasm")
+    assert done.returncode == 1
+    assert f"exec 'e1' of container '{container}': entry point '/none.wasm': no such file" in done.stderr
+    assert containerd.tasks()[container][1] == "RUNNING"
+    containerd.ctr("task", "rm", "-f", container, check=True)
+    containerd.ctr("container", "rm", container, check=True)
+
+
 def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
     for name in ("a", "b"):
         flags = ("-d", "--annotation", f"io.kubernetes.cri.sandbox-id={container}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as Any_
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
@@ -28,6 +30,7 @@ from pelagos_core.ttrpc.server import Server
 from pelagos_core.ttrpc.service import Service
 from tests.support.bundles import Fifos
 
+PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 TASK = [Service(name, api.DESCRIPTOR.services_by_name["Task"]) for name in NAMES]
 
 
@@ -48,11 +51,16 @@ class Events:
         """The topics of one container's events, in order."""
         return [e.topic for e in self.envelopes if _message(e).container_id == container_id]
 
-    def exit(self, container_id: str) -> Any:
-        """The one exit event of a container."""
+    def exit(self, container_id: str, exec_id: str = "") -> Any:
+        """The one exit event of a container, or of an exec in it."""
         found = [_message(e) for e in self.envelopes if e.topic == "/tasks/exit"]
-        (event,) = [event for event in found if event.container_id == container_id]
+        (event,) = [e for e in found if (e.container_id, e.id) == (container_id, exec_id or container_id)]
         return event
+
+    def ids_of_exits(self, container_id: str) -> list[str]:
+        """Whose exits were told, in order."""
+        found = [_message(e) for e in self.envelopes if e.topic == "/tasks/exit"]
+        return [event.id for event in found if event.container_id == container_id]
 
     async def until(self, container_id: str, *topics: str) -> None:
         """Wait until exactly these topics have come for a container."""
@@ -84,20 +92,40 @@ class Shim:
         request = api.CreateTaskRequest(id=container_id, bundle=str(bundle), **streams, **fields)
         return (await self.call("Create", request)).pid
 
-    async def start(self, container_id: str) -> int:
-        return (await self.call("Start", api.StartRequest(id=container_id))).pid
+    async def exec(
+        self,
+        container_id: str,
+        exec_id: str,
+        *args: str,
+        fifos: Fifos | None = None,
+        terminal: bool = False,
+        **process: Any,
+    ) -> None:
+        """Exec: a further process with these arguments and fields of its `process`."""
+        streams = {"stdin": fifos.stdin, "stdout": fifos.stdout, "stderr": fifos.stderr} if fifos else {}
+        spec = {"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, **process}
+        value = Any_(type_url=PROCESS_TYPE, value=json.dumps(spec).encode())
+        request = api.ExecProcessRequest(id=container_id, exec_id=exec_id, spec=value, terminal=terminal, **streams)
+        await self.call("Exec", request)
 
-    async def state(self, container_id: str) -> Any:
-        return await self.call("State", api.StateRequest(id=container_id))
+    async def start(self, container_id: str, exec_id: str = "") -> int:
+        return (await self.call("Start", api.StartRequest(id=container_id, exec_id=exec_id))).pid
 
-    async def wait(self, container_id: str) -> Any:
-        return await self.call("Wait", api.WaitRequest(id=container_id))
+    async def state(self, container_id: str, exec_id: str = "") -> Any:
+        return await self.call("State", api.StateRequest(id=container_id, exec_id=exec_id))
 
-    async def kill(self, container_id: str, signal: int, *, everything: bool = False) -> None:
-        await self.call("Kill", api.KillRequest(id=container_id, signal=signal, all=everything))
+    async def wait(self, container_id: str, exec_id: str = "") -> Any:
+        return await self.call("Wait", api.WaitRequest(id=container_id, exec_id=exec_id))
 
-    async def delete(self, container_id: str) -> Any:
-        return await self.call("Delete", api.DeleteRequest(id=container_id))
+    async def kill(self, container_id: str, signal: int, exec_id: str = "", *, everything: bool = False) -> None:
+        await self.call("Kill", api.KillRequest(id=container_id, exec_id=exec_id, signal=signal, all=everything))
+
+    async def delete(self, container_id: str, exec_id: str = "") -> Any:
+        return await self.call("Delete", api.DeleteRequest(id=container_id, exec_id=exec_id))
+
+    async def close_io(self, container_id: str, exec_id: str = "") -> None:
+        """CloseIO of the input."""
+        await self.call("CloseIO", api.CloseIORequest(id=container_id, exec_id=exec_id, stdin=True))
 
     async def run(self, container_id: str, bundle: Path, fifos: Fifos | None = None, **fields: Any) -> int:
         """Create, start, wait, delete; the exit code."""
@@ -123,7 +151,9 @@ def shim_command(
 
 
 @contextlib.asynccontextmanager
-async def running_shim(directory: Path, group: str = "pod", python: str = sys.executable) -> AsyncIterator[Shim]:
+async def running_shim(
+    directory: Path, group: str = "pod", python: str = sys.executable, env: dict[str, str] | None = None
+) -> AsyncIterator[Shim]:
     """A shim with its sockets, bundle and events server below `directory`; ended at the end."""
     events = Events()
     server = Server(
@@ -139,7 +169,7 @@ async def running_shim(directory: Path, group: str = "pod", python: str = sys.ex
     listener.bind(str(directory / "events.sock"))
     listener.listen()
     await server.start(listener)
-    env = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets}
+    env = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets, **(env or {})}
     bundle = directory / "start"
     bundle.mkdir()
     done = await asyncio.to_thread(shim_command, *flags(directory, group), "start", cwd=bundle, env=env, python=python)

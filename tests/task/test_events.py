@@ -26,7 +26,8 @@ def test_times_keep_their_nanoseconds():
     [
         (events.task_create("c1", "/b", [], StdioPaths("i", "o", "e"), 5), "/tasks/create"),
         (events.task_start("c1", 5), "/tasks/start"),
-        (events.task_exit("c1", 5, EXIT), "/tasks/exit"),
+        (events.exec_started("c1", "e1", 5), "/tasks/exec-started"),
+        (events.task_exit("c1", "", 5, EXIT), "/tasks/exit"),
         (events.task_delete("c1", 5, EXIT), "/tasks/delete"),
     ],
 )
@@ -35,11 +36,18 @@ def test_each_message_has_its_topic_and_names_the_container(message, topic):
     assert (message.container_id, message.pid) == ("c1", 5)
 
 
-def test_an_exit_is_the_init_processs_and_tells_when():
-    message = events.task_exit("c1", 5, EXIT)
-    assert (message.id, message.exit_status, message.exited_at) == ("c1", 7, events.timestamp(EXIT.exited_at))
+@pytest.mark.parametrize(("exec_id", "named"), [("", "c1"), ("e1", "e1")])
+def test_an_exit_tells_whose_and_when(exec_id, named):
+    message = events.task_exit("c1", exec_id, 5, EXIT)
+    assert (message.id, message.exit_status, message.exited_at) == (named, 7, events.timestamp(EXIT.exited_at))
+
+
+def test_an_exec_is_told_before_it_has_a_process():
+    message = events.exec_added("c1", "e1")
+    assert events.TOPICS[type(message)] == "/tasks/exec-added"
+    assert (message.container_id, message.exec_id) == ("c1", "e1")
 
 
 def test_a_create_tells_the_streams():
-    message = events.task_create("c1", "/b", [], StdioPaths("i", "o", "e"), 5)
-    assert (message.io.stdin, message.io.stdout, message.io.stderr) == ("i", "o", "e")
+    message = events.task_create("c1", "/b", [], StdioPaths("i", "o", "e", terminal=True), 5)
+    assert (message.io.stdin, message.io.stdout, message.io.stderr, message.io.terminal) == ("i", "o", "e", True)

@@ -8,6 +8,7 @@ from pelagos_core.errors import FailedPrecondition, NotFound
 from pelagos_core.task.state import REFUSALS, TABLE, Action, Lifecycle, Status
 
 PATHS = {
+    Status.ADDED: [],
     Status.CREATING: [],
     Status.CREATED: [Action.CREATED],
     Status.RUNNING: [Action.CREATED, Action.START],
@@ -17,7 +18,7 @@ PATHS = {
 
 
 def lifecycle_at(status):
-    lifecycle = Lifecycle("container 'c1'")
+    lifecycle = Lifecycle("container 'c1'", Status.ADDED if status is Status.ADDED else Status.CREATING)
     for action in PATHS[status]:
         lifecycle.apply(action)
     assert lifecycle.status is status

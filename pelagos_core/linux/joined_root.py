@@ -1,0 +1,142 @@
+"""The root of a running container, for one more process in it.
+
+The process stays among the host's mounts until it is sealed, as the init process does: an
+engine that is a program needs files of the host. Source: setns(2), open_tree(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pelagos_core.errors import FailedPrecondition, NotFound
+from pelagos_core.linux import mounts, namespaces, syscalls
+from pelagos_core.linux.rootfs import Root, make_mounts_private
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
+_DETACH_TRIES = 3  # a container can rename what lies on the way to a mount while it is detached
+
+
+class JoinedRoot(Root):
+    """A container's `/`, seen from outside until `pivot`.
+
+    Entered as it is, where that will do. Else a copy of its mounts is; what the container
+    mounts later is not seen in it.
+    """
+
+    def __init__(self, path: str, pidfd: int, inside: str) -> None:
+        """path: a directory of the host on which a copy can be put.
+
+        pidfd: of the container's init process; it belongs to this object.
+        inside: where in that process' mount namespace the container's root is: elsewhere
+            than at `/`, in an engine root, only a copy can be entered.
+        """
+        super().__init__(path)
+        self._pidfd = pidfd
+        self._inside = inside
+        self._copied = False
+
+    def find(self) -> None:
+        """Open the root, so that paths can be resolved in it."""
+        if self._inside != "/":
+            self.copy()
+            return
+        with _Visit(self._pidfd):
+            self.fd = os.open("/", _DIRECTORY)
+
+    def check_directory(self, path: str) -> None:
+        """Raises NotFound unless `path` is a directory, as the container resolves it."""
+        try:
+            os.close(self.open(path, os.O_PATH | os.O_DIRECTORY))
+        except OSError as error:
+            raise NotFound(f"working directory {path!r} in the container: {error.strerror}") from None
+
+    def copy(self, without: frozenset[str] = frozenset()) -> None:
+        """Take a copy of the container's mounts, if that was not done before.
+
+        without: types of file systems that are left out, wherever they are mounted.
+        Raises FailedPrecondition if the container keeps them from being left out.
+        """
+        if self._copied:
+            return
+        tree = self._copy_of_tree(without)
+        try:
+            namespaces.unshare(("mount",))
+            make_mounts_private()
+            target = self._open_directory()
+            try:
+                syscalls.move_mount(tree, target, self.path)
+            finally:
+                os.close(target)
+        finally:
+            os.close(tree)
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = self._open_directory()
+        self._copied = True
+
+    def enclose(self, path: str) -> None:
+        """As for any root; the running container's own mounts stay as they are."""
+        self.copy()
+        super().enclose(path)
+
+    def pivot(self) -> None:
+        """Enter the container for good."""
+        if self._copied:
+            super().pivot()
+        else:
+            syscalls.setns(self._pidfd, syscalls.CLONE_NEWNS)  # which makes its root `/`, for us too
+            os.close(self.fd)
+            self.fd = -1
+        os.close(self._pidfd)
+
+    def _copy_of_tree(self, without: frozenset[str]) -> int:
+        with _Visit(self._pidfd) as proc:
+            namespaces.unshare(("mount",))
+            make_mounts_private()
+            if self._inside != "/":
+                # On top is a form of it in which nothing can be executed: see `enclose`.
+                syscalls.umount2(self._inside, syscalls.MNT_DETACH)
+            _detach(without, proc)
+            return syscalls.open_tree(syscalls.AT_FDCWD, self._inside, _TREE)
+
+
+class _Visit:
+    """A stay in the mount namespace of another process."""
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+        self._home = self._proc = -1
+
+    def __enter__(self) -> int:
+        """Returns a descriptor of the caller's own directory in the host's /proc."""
+        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._proc = os.open("/proc/self", _DIRECTORY)
+        syscalls.setns(self._pidfd, syscalls.CLONE_NEWNS)
+        return self._proc
+
+    def __exit__(self, *exception: object) -> None:
+        syscalls.setns(self._home, syscalls.CLONE_NEWNS)
+        os.close(self._home)
+        os.close(self._proc)
+
+
+def _detach(kinds: frozenset[str], proc: int) -> None:
+    """Take all file systems of these types out of the calling process' mount namespace."""
+    for _ in range(_DETACH_TRIES):
+        points = _points(kinds, proc)
+        for point in reversed(points):
+            with contextlib.suppress(OSError):  # gone with one that lay below it
+                syscalls.umount2(point, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+    if left := _points(kinds, proc):
+        raise FailedPrecondition(f"mount on {left[0]!r} in the container: cannot be left out of a copy")
+
+
+def _points(kinds: frozenset[str], proc: int) -> list[str]:
+    if not kinds:
+        return []
+    # Opened anew each time: what it shows are the mounts of its opener's namespace.
+    fd = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with open(fd, encoding="utf-8", errors="surrogateescape") as file:
+        return mounts.points_of(kinds, file.read())

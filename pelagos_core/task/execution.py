@@ -1,0 +1,173 @@
+"""A process as its container's clients see it, be it the init process or an exec: its streams,
+its status, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from pelagos_core.bundle import Bundle
+from pelagos_core.container_init.child import Door
+from pelagos_core.container_init.plan import Plan
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.exit_status import ExitStatus
+from pelagos_core.selection import Selection
+from pelagos_core.task.process import Process
+from pelagos_core.task.state import Action, Lifecycle, Status
+from pelagos_core.task.stdio import Stdio, StdioPaths
+
+log = logging.getLogger(__name__)
+
+_MAX_SIGNAL = 64
+
+
+class Execution:
+    """One process, from the request for it to its Delete.
+
+    id: its exec id; empty for the init process. name: what errors call it.
+    exit: how it ended, once it has.
+    """
+
+    def __init__(self, id: str, bundle: Bundle, selection: Selection, paths: StdioPaths) -> None:
+        """bundle: the container's, with this process in `spec.process`."""
+        self.id = id
+        self.name = f"exec {id!r} of container {bundle.id!r}" if id else f"container {bundle.id!r}"
+        self.bundle = bundle
+        self.paths = paths
+        self.exit: ExitStatus | None = None
+        self._lifecycle = Lifecycle(self.name, Status.ADDED if id else Status.CREATING)
+        self._process = Process(self.name, bundle, selection)
+        self._stdio: Stdio | None = None
+        self._told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+
+    @property
+    def status(self) -> Status:
+        """Where it is in its life."""
+        return self._lifecycle.status
+
+    @property
+    def pid(self) -> int:
+        """Its process id; kept after its end, 0 before there is one."""
+        return self._process.pid
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend that runs it; empty before it was chosen."""
+        return self._process.backend.name if self._process.backend else ""
+
+    @property
+    def reason(self) -> str:
+        """Why this backend."""
+        return self._process.reason
+
+    @property
+    def door(self) -> Door:
+        """The way into its container. Raises FailedPrecondition once it has ended."""
+        return self._process.door
+
+    def check(self, action: Action) -> None:
+        """Raises FailedPrecondition or NotFound if this cannot be asked of it now."""
+        self._lifecycle.check(action)
+
+    def begin(self) -> None:
+        """An exec is to be started. Raises FailedPrecondition if that was done before."""
+        self._lifecycle.apply(Action.BEGIN)
+
+    async def create(self, plan: Plan, forked: Callable[[int], None], door: Callable[[], Door] | None = None) -> None:
+        """Open the streams, make the process and load the workload, up to CREATED.
+
+        Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
+        """
+        log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
+        self._stdio = Stdio(self.paths)
+        await self._process.create(plan, self._stdio, forked, door)
+        self._stdio.forked()
+        self._lifecycle.apply(Action.CREATED)
+
+    def start(self) -> None:
+        """Let the workload run. Raises FailedPrecondition in any other state than CREATED."""
+        self._lifecycle.check(Action.START)
+        self._process.start()
+        self._lifecycle.apply(Action.START)
+
+    def kill(self, signum: int) -> None:
+        """Send a signal. Raises InvalidArgument, FailedPrecondition, or NotFound if it has ended."""
+        if not 0 <= signum <= _MAX_SIGNAL:
+            raise InvalidArgument(f"{self.name}: {signum} is not a signal")
+        self._lifecycle.check(Action.KILL)
+        if not self.pid:
+            raise FailedPrecondition(f"{self.name}: cannot kill, it has no process yet")
+        if signum:
+            self._process.signal(signum)
+
+    async def ended(self) -> ExitStatus:
+        """See the process to its end; it is STOPPED then, and nobody has been told.
+
+        To be called once, after `create`.
+        """
+        status = await self._process.wait()
+        self._lifecycle.apply(Action.EXIT)
+        self.exit = status
+        self._finish_streams()
+        log.info("%s: ended with %d", self.name, status.code)
+        return status
+
+    def tell(self, status: ExitStatus) -> None:
+        """Answer everybody who waits."""
+        if not self._told.done():
+            self._told.set_result(status)
+
+    async def wait(self) -> ExitStatus:
+        """Wait for the end to be told; any number of callers, at any time.
+
+        Raises NotFound if it never had a process and has none to come.
+        """
+        return await asyncio.shield(self._told)
+
+    async def fail(self) -> None:
+        """It could not be started: it is STOPPED, with nothing left of it, and its waiters are told."""
+        if self.status is Status.CREATED:
+            await self._process.abandon()
+        self._lifecycle.apply(Action.FAIL)
+        self.exit = ExitStatus.unknown()
+        self.close()
+        self.tell(self.exit)
+
+    def vanish(self, action: Action) -> None:
+        """It ends without ever having been a process; `action` is what happened."""
+        self._lifecycle.apply(action)
+        if not self._told.done():
+            self._told.set_exception(NotFound(f"{self.name} was never {'started' if self.id else 'created'}"))
+            self._told.exception()  # nobody need wait: asyncio is not to complain about that
+
+    async def delete(self) -> ExitStatus | None:
+        """Forget it; how it ended, None if it never ran.
+
+        Raises FailedPrecondition while it runs.
+        """
+        if self.status is Status.ADDED:
+            self.vanish(Action.DELETE)
+            return None
+        self._lifecycle.apply(Action.DELETE)
+        status = await self.wait()
+        self.close()
+        return status
+
+    def close_stdin(self) -> None:
+        """Close the daemon's hold on the process' input."""
+        if self._stdio:
+            self._stdio.close_stdin()
+
+    def close(self) -> None:
+        """Close the streams now; bytes that nobody has read are lost."""
+        if self._stdio:
+            self._stdio.close()
+
+    def _finish_streams(self) -> None:
+        assert self._stdio is not None
+        try:
+            self._stdio.finish()
+        except OSError as error:  # no descriptor is left: the exit is told all the same
+            log.error("%s: streams: %s", self.name, error)  # noqa: TRY400 (no trace wanted)
+            self._stdio.close()
