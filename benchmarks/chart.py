@@ -1,0 +1,157 @@
+"""A run as a picture: SVG, written by hand, so that nothing has to be installed to draw it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from benchmarks.report import Report
+from benchmarks.scenarios import new_pods, throughput
+from benchmarks.tables import number
+
+WIDTH = 860
+_LABEL, _RIGHT = 250, 110  # left and right of the bars
+_ROW, _GAP, _TITLE = 22, 14, 40
+# Told apart by people who see few colours, on white and on black.
+_COLOURS = ("#3b82c4", "#9aa3ad", "#d98324", "#4f9d69", "#b65fa8", "#8a6d3b")
+_TEXT = "#767e87"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of a panel: parts that stand one after another, and what is written at their end."""
+
+    label: str
+    parts: tuple[tuple[float, int], ...]
+    text: str
+
+    @property
+    def total(self) -> float:
+        """The bar's length, in the panel's unit."""
+        return sum(value for value, _ in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Bars of one unit. logarithmic: for values of very different size; then bars have one part."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    legend: tuple[str, ...] = ()
+    logarithmic: bool = False
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return _TITLE + _ROW * (len(self.bars) + bool(self.legend)) + _GAP
+
+
+def draw(report: Report) -> str:
+    """The whole picture. Panels for which nothing was measured are left out."""
+    panels = [panel for panel in _panels(report) if panel.bars]
+    made = report.made
+    caption = f"pelagos {made['revision']}, {str(made['date'])[:10]}; {made['cpu']}, {made['cores']} cores"
+    body, top = [_text(0, 18, caption)], 30
+    for panel in panels:
+        body += _draw_panel(panel, top)
+        top += panel.height
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" font-family="sans-serif" font-size="13">'
+    )
+    return "\n".join((head, *body, "</svg>", ""))
+
+
+def _panels(report: Report) -> list[Panel]:
+    cases = [throughput.case(count) for count in throughput.AT_A_TIME]
+    further = ["each further container", "each further pod"]
+    return [
+        _simple(report, "Tasks per second through one shim (longer is better)", "throughput", cases, "rate"),
+        _phases(report),
+        _simple(report, "Whole command, ms", "ctr", ["ctr run --rm"], "command p50"),
+        _simple(report, "Memory of all processes (PSS), MiB", "memory", further, "memory (PSS)"),
+        _simple(
+            report,
+            "Create and start of one more container, ms",
+            "scale",
+            ["at the 1st", "at the last"],
+            "create and start p50",
+        ),
+        _modules(report),
+    ]
+
+
+def _contenders(report: Report, scenario: str) -> list[str]:
+    return list(dict.fromkeys(f.key.contender for f in report.figures if f.key.scenario == scenario))
+
+
+def _simple(report: Report, title: str, scenario: str, cases: Sequence[str], metric: str) -> Panel:
+    """A bar for each case and contender, coloured by the contender."""
+    bars = []
+    for case in cases:
+        for colour, contender in enumerate(_contenders(report, scenario)):
+            value = report.value(scenario, case, contender, metric)
+            if value is not None:
+                bars.append(Bar(f"{case}: {contender}", ((value, colour),), number(value)))
+    return Panel(title, tuple(bars))
+
+
+def _phases(report: Report) -> Panel:
+    """A bar for each contender, in parts for the phases."""
+    bars = []
+    for contender in _contenders(report, "new-pods"):
+        values = [report.value("new-pods", "", contender, f"{phase} p50") or 0 for phase in new_pods.PHASES]
+        bars.append(Bar(contender, tuple(zip(values, range(len(values)), strict=True)), number(sum(values))))
+    return Panel("A new pod and its task by phase, medians, ms", tuple(bars), new_pods.PHASES)
+
+
+def _modules(report: Report) -> Panel:
+    """Every program and engine: first ever, cold node, warm."""
+    bars = []
+    figures = [f for f in report.figures if f.key.scenario == "modules" and f.unit == "ms"]
+    order = list(dict.fromkeys(f.key.case for f in figures))
+    for figure in sorted(figures, key=lambda figure: order.index(figure.key.case)):
+        colour = _contenders(report, "modules").index(figure.key.contender)
+        label = f"{figure.key.case}: {figure.key.contender}"
+        bars.append(Bar(label, ((figure.value, colour),), number(figure.value)))
+    return Panel("Modules of all sizes, ms (logarithmic)", tuple(bars), logarithmic=True)
+
+
+def _draw_panel(panel: Panel, top: int) -> list[str]:
+    lines = [_text(0, top + 24, panel.title, bold=True)]
+    longest = max(bar.total for bar in panel.bars)
+    y = top + _TITLE
+    for bar in panel.bars:
+        lines.append(_text(_LABEL - 8, y + 15, bar.label, anchor="end"))
+        x = float(_LABEL)
+        for value, colour in bar.parts:
+            width = _length(value, longest, panel.logarithmic)
+            fill = _COLOURS[colour % len(_COLOURS)]
+            lines.append(f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{_ROW - 6}" fill="{fill}"/>')
+            x += width
+        lines.append(_text(x + 6, y + 15, bar.text))
+        y += _ROW
+    return [*lines, *_legend(panel.legend, y)]
+
+
+def _legend(names: Sequence[str], top: int) -> list[str]:
+    lines, x = [], _LABEL
+    for colour, name in enumerate(names):
+        lines.append(f'<rect x="{x}" y="{top + 6}" width="10" height="10" fill="{_COLOURS[colour]}"/>')
+        lines.append(_text(x + 14, top + 15, name))
+        x += 28 + 7 * len(name)
+    return lines
+
+
+def _length(value: float, longest: float, logarithmic: bool) -> float:
+    """A bar's pixels. On a logarithmic axis 1 is where bars begin."""
+    room = WIDTH - _LABEL - _RIGHT
+    if logarithmic:
+        return room * math.log(max(value, 1.0)) / math.log(max(longest, 2.0))
+    return room * value / longest if longest else 0.0
+
+
+def _text(x: float, y: float, words: str, *, anchor: str = "start", bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{_TEXT}"{weight}>{escape(words)}</text>'

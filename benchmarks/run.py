@@ -1,0 +1,114 @@
+"""One run: every scenario, in rounds, the contenders taking turns so that all meet the same machine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import containerd, machine, sandbox
+from benchmarks.catalogue import SCENARIOS, Scenario
+from benchmarks.client import CallFailed
+from benchmarks.contender import Contender
+from benchmarks.programs import floor_program
+from benchmarks.report import Report
+from benchmarks.samples import Figures, Measured
+from benchmarks.stage import Settings, Stage
+from pelagos_core.cli import launcher
+from pelagos_core.config import PATH_VARIABLE
+from scripts import engines
+from tests.support import provision
+
+_MACHINE = Contender("this machine", Path())
+
+
+class Run:
+    """A run's surroundings and what it has found so far."""
+
+    def __init__(self, directory: Path, settings: Settings, say: Callable[[str], None]) -> None:
+        """directory: empty, of a short path and a name that nobody else has.
+        say: is told what is done now, and what went wrong.
+        """
+        self.failures: list[str] = []
+        self._directory = directory
+        self._settings = settings
+        self._say = say
+        self._figures = Figures()
+        self._numbers = itertools.count(1)
+        os.environ["PATH"] = containerd.path()
+        config = directory / "config.toml"
+        config.write_text(engines.config() if engines.present() else "")
+        os.environ[PATH_VARIABLE] = str(config)
+
+    def contenders(self, others: Sequence[Contender]) -> list[Contender]:
+        """The shim of this tree, runc's, and whoever else was named."""
+        shim = self._directory / launcher.NAMES[0]
+        shim.write_text(launcher.source())
+        shim.chmod(0o755)
+        ours = Contender("pelagos", shim, command=Path(sys.executable).parent / "pelagos")
+        runc = Contender("runc", provision.containerd_directory() / "usr/bin/containerd-shim-runc-v2", native=True)
+        return [ours, runc, *others]
+
+    def measure(self, names: Sequence[str], contenders: Sequence[Contender]) -> Report:
+        """Measure these scenarios. What fails is said, noted in `failures`, and left out."""
+        made: dict[str, object] = {**machine.describe(), "load_before": os.getloadavg()}
+        for name in names:
+            self._scenario(name, SCENARIOS[name], contenders)
+        made |= {"load_after": os.getloadavg(), "settings": _as_dict(self._settings), "failures": self.failures}
+        return Report(made, self._figures.all())
+
+    def _scenario(self, name: str, scenario: Scenario, contenders: Sequence[Contender]) -> None:
+        taking_part = _taking_part(scenario, contenders)
+        rounds = min(self._settings.rounds, scenario.rounds)
+        for number in range(rounds):
+            for contender in list(taking_part):
+                self._say(f"{name}, round {number + 1} of {rounds}: {contender.name}")
+                if error := self._once(name, scenario, contender):
+                    self.failures.append(f"{name}: {contender.name}: {error}")
+                    self._say(self.failures[-1])
+                    taking_part.remove(contender)
+
+    def _once(self, name: str, scenario: Scenario, contender: Contender) -> str:
+        """One round of one contender; what went wrong. What came before that counts."""
+        directory = self._directory / str(next(self._numbers))
+        cgroup = f"{self._directory.name}-{directory.name}"
+
+        def measure() -> tuple[list[Measured], str]:
+            found: list[Measured] = []
+            with Stage(directory, cgroup, self._settings) as stage:
+                try:
+                    for measured in scenario.measure(stage, contender):
+                        found.append(measured)
+                except (CallFailed, OSError, ValueError) as error:
+                    return found, str(error) or repr(error)
+            return found, ""
+
+        found, error = sandbox.inside(measure, directory, cgroup)
+        for measured in found:
+            self._figures.add(name, contender.name, measured)
+        return error
+
+
+def _taking_part(scenario: Scenario, contenders: Sequence[Contender]) -> list[Contender]:
+    if scenario.machine:
+        return [replace(_MACHINE, shim=floor_program())]
+    chosen = [contender for contender in contenders if scenario.takes(contender)]
+    if scenario.engines:
+        chosen += [each.with_backend(name) for each in contenders if each.command for name in _engines(each)]
+    return chosen
+
+
+def _engines(contender: Contender) -> list[str]:
+    """The engines that can be used beside the one that Auto takes, which is the first."""
+    done = subprocess.run([str(contender.command), "backends", "--json"], capture_output=True, text=True, check=False)
+    usable = [row["name"] for row in json.loads(done.stdout)["backends"] if row["usable"]]
+    return [name for name in usable if name != "wasmtime"]
+
+
+def _as_dict(settings: Settings) -> dict[str, float]:
+    return {name: getattr(settings, name) for name in Settings.__slots__}

@@ -1,0 +1,93 @@
+"""Figures: what was measured, of whom, in which unit, once for each round."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# Units of which more is better; of all others less is.
+MORE_IS_BETTER = frozenset({"tasks/s"})
+
+
+class Key(NamedTuple):
+    """What one figure is about, and how two runs are joined.
+
+    case: what was varied, such as "4 at a time" or "gofmt, cold".
+    """
+
+    scenario: str
+    case: str
+    contender: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One value of one round; the scenario and the contender are its caller's to add."""
+
+    case: str
+    metric: str
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The values of all rounds."""
+
+    key: Key
+    unit: str
+    rounds: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.rounds)
+
+    @property
+    def spread(self) -> float:
+        """How far the rounds are apart: half of the range, as a part of the median."""
+        return (max(self.rounds) - min(self.rounds)) / 2 / abs(self.value) if self.value else 0.0
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest of the values that at least this many percent of them do not exceed.
+
+    Raises ValueError for no values.
+    """
+    if not values:
+        raise ValueError("no values")
+    rank = math.ceil(len(values) * percent / 100)
+    return sorted(values)[max(rank, 1) - 1]
+
+
+def latencies(case: str, name: str, seconds: Sequence[float]) -> Iterable[Measured]:
+    """The median and the 99th percentile of some latencies, in ms."""
+    yield Measured(case, f"{name} p50", "ms", statistics.median(seconds) * 1e3)
+    yield Measured(case, f"{name} p99", "ms", percentile(seconds, 99) * 1e3)
+
+
+def slope(first: tuple[float, float], last: tuple[float, float]) -> float:
+    """How much the second number grows for each 1 of the first."""
+    return (last[1] - first[1]) / (last[0] - first[0])
+
+
+class Figures:
+    """Collects rounds into figures, in the order in which they first came."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[Key, list[float]] = {}
+        self._units: dict[Key, str] = {}
+
+    def add(self, scenario: str, contender: str, measured: Measured) -> None:
+        """Add one round's value."""
+        key = Key(scenario, measured.case, contender, measured.metric)
+        self._rounds.setdefault(key, []).append(measured.value)
+        self._units[key] = measured.unit
+
+    def all(self) -> list[Figure]:
+        """What was collected so far."""
+        return [Figure(key, self._units[key], tuple(values)) for key, values in self._rounds.items()]

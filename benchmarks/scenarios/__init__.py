@@ -1,0 +1,1 @@
+"""What is measured. Each scenario is a function of the stage and one contender, for one round."""

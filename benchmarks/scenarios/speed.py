@@ -1,0 +1,67 @@
+"""A module that only computes: in a container, and by the same engine without pelagos.
+
+The guest takes its own time, so that starting is not counted.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from benchmarks import programs
+from benchmarks.client import CallFailed
+from benchmarks.contender import Contender
+from benchmarks.pod import Pod
+from benchmarks.samples import Measured
+from benchmarks.stage import Stage
+
+_SECONDS = re.compile(rb"([0-9.]+) seconds")
+# The same package as the backend's, so the same version and the same code generator.
+_LIBRARY = """
+import sys, wasmtime
+config = wasmtime.Config()
+config.parallel_compilation = False
+engine = wasmtime.Engine(config)
+module = wasmtime.Module.from_file(engine, sys.argv[1])
+store, linker, wasi = wasmtime.Store(engine), wasmtime.Linker(engine), wasmtime.WasiConfig()
+linker.define_wasi()
+wasi.argv = ["work", sys.argv[2]]
+wasi.inherit_stdout()
+store.set_wasi(wasi)
+linker.instantiate(store, module).exports(store)["_start"](store)
+"""
+
+
+def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
+    """Seconds of the same work, in turns."""
+    portions = str(stage.settings.work)
+    program = programs.wasm("work", portions, says=b"seconds")
+    module = str(program.module)
+    pod = Pod(stage, contender, program)
+    yield Measured("in a container", "work", "s", _in_container(pod))
+    pod.shut_down()
+    yield Measured("engine's library alone", "work", "s", _seconds([sys.executable, "-c", _LIBRARY, module, portions]))
+    if programs.wasmtime_program().exists():
+        command = [str(programs.wasmtime_program()), "run", module, portions]
+        yield Measured("engine's own program", "work", "s", _seconds(command))
+
+
+def _in_container(pod: Pod) -> float:
+    task = pod.task()
+    pod.client.run([task.life()])
+    return _seconds_said(task.output)
+
+
+def _seconds(command: list[str]) -> float:
+    done = subprocess.run(command, capture_output=True, check=False)
+    return _seconds_said(done.stdout, done.stderr)
+
+
+def _seconds_said(output: bytes, errors: bytes = b"") -> float:
+    """The time that the guest has printed. Raises CallFailed if it has not."""
+    match = _SECONDS.search(output)
+    if not match:
+        raise CallFailed(f"the work was not done: {output!r} {errors!r}")
+    return float(match[1])

@@ -1,0 +1,57 @@
+"""Tasks through one shim: create, start, wait, delete, with all events and isolation on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from benchmarks import programs
+from benchmarks.client import CallFailed
+from benchmarks.contender import Contender
+from benchmarks.pod import EVENTS_OF_A_TASK, Phases, Pod, Task
+from benchmarks.samples import Measured, latencies
+from benchmarks.stage import Stage
+
+AT_A_TIME = (1, 4)
+
+
+def case(at_a_time: int) -> str:
+    """How the case of so many tasks at a time is called."""
+    return f"{at_a_time} at a time"
+
+
+def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
+    """Rate, latency, and the client's own share of a processor, for each number at a time."""
+    pod = Pod(stage, contender, programs.hello(native=contender.native))
+    # One task that is only created is there all the time, as a pod's first container is.
+    pod.client.run([pod.first.create()])
+    pod.client.run([pod.task().life()])
+    for at_a_time in AT_A_TIME:
+        yield from _rate(pod, at_a_time)
+    pod.client.run([pod.first.end()])
+    pod.shut_down()
+
+
+def _rate(pod: Pod, at_a_time: int) -> Iterator[Measured]:
+    tasks = [pod.task() for _ in range(pod.stage.settings.tasks)]
+    events = pod.stage.events.count
+    client_before, before = os.times(), time.perf_counter()
+    pod.client.run((task.life() for task in tasks), at_a_time)
+    elapsed, client = time.perf_counter() - before, os.times()
+    pod.stage.events.until(events + EVENTS_OF_A_TASK * len(tasks))
+    name = case(at_a_time)
+    yield Measured(name, "rate", "tasks/s", len(tasks) / elapsed)
+    phases = [finished(task) for task in tasks]
+    yield from latencies(name, "task", [phase.total for phase in phases])
+    for phase in Phases._fields:
+        yield from latencies(name, phase, [getattr(each, phase) for each in phases])
+    used = client.user + client.system - client_before.user - client_before.system
+    yield Measured(name, "the client's own CPU", "% of a core", 100 * used / elapsed)
+
+
+def finished(task: Task) -> Phases:
+    """The phases of a task that ran to its end. Raises CallFailed if it did not."""
+    if task.phases is None:
+        raise CallFailed(f"task {task.id!r} did not run")
+    return task.phases

@@ -1,0 +1,90 @@
+"""What every contender is driven on: a directory, containerd's sockets, a place for cgroups."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.client import EventsService, Wire
+
+NAMESPACE = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much of everything is measured; see `FULL` and `QUICK`."""
+
+    rounds: int
+    tasks: int
+    pods: int
+    commands: int
+    starts: int
+    idle_containers: int
+    idle_pods: int
+    scale_pods: int
+    scale_containers: int
+    idle_seconds: float
+    work: int
+
+
+FULL = Settings(
+    rounds=5,
+    tasks=200,
+    pods=15,
+    commands=15,
+    starts=20,
+    idle_containers=20,
+    idle_pods=10,
+    scale_pods=50,
+    scale_containers=500,
+    idle_seconds=30,
+    work=20,
+)
+QUICK = Settings(
+    rounds=1,
+    tasks=30,
+    pods=3,
+    commands=3,
+    starts=5,
+    idle_containers=5,
+    idle_pods=3,
+    scale_pods=5,
+    scale_containers=20,
+    idle_seconds=2,
+    work=2,
+)
+
+
+class Stage:
+    """The surroundings of one measurement. In the sandbox, where nothing else is alive."""
+
+    def __init__(self, directory: Path, name: str, settings: Settings) -> None:
+        """name: of the cgroup that all containers' cgroups are below, of no other run."""
+        self.directory = directory
+        self.name = name
+        self.settings = settings
+        self.wire = Wire()
+        self.events = EventsService(directory / "events.sock", self.wire)
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.wire.close()
+
+    def fresh(self, kind: str) -> str:
+        """A name that was not used before."""
+        return f"{kind}{next(self._numbers)}"
+
+    def environment(self) -> dict[str, str]:
+        """What containerd passes to a shim's program."""
+        return {
+            **os.environ,
+            "TTRPC_ADDRESS": self.events.address,
+            "GRPC_ADDRESS": str(self.directory / "containerd.sock"),
+            "NAMESPACE": NAMESPACE,
+            "MAX_SHIM_VERSION": "2",
+        }

@@ -1,0 +1,106 @@
+"""A run, its promises, and the comparison of two, on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.catalogue import SCENARIOS
+from benchmarks.report import Comparison, Report
+from benchmarks.samples import Figure
+from benchmarks.targets import OURS, RUNC, TARGETS
+
+_WHOLE = 100  # from here on digits after the point say nothing
+_VERDICTS = {"better": "green", "worse": "red", "same": "dim"}
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Everything that was measured, a table for each scenario, then the promises."""
+    console.print(_made(report.made))
+    for name, scenario in SCENARIOS.items():
+        figures = [figure for figure in report.figures if figure.key.scenario == name]
+        if figures:
+            console.print(_scenario(scenario.title, figures))
+    console.print(_promises(report))
+    for failure in report.made.get("failures") or ():  # type: ignore[attr-defined]  # a list in the JSON
+        console.print(f"[red]failed:[/red] {failure}")
+
+
+def print_comparison(rows: Sequence[Comparison], console: Console) -> None:
+    """Two runs: each figure, its ratio, and whether that is more than noise."""
+    table = _table("Two runs", "scenario", "case", "contender", "figure")
+    for title in ("before", "after", "ratio", ""):
+        table.add_column(title, justify="right")
+    for row in rows:
+        colour = _VERDICTS[row.verdict]
+        numbers = (number(row.before.value), number(row.after.value), f"{row.ratio:.2f}")
+        table.add_row(*row.before.key[:3], _titled(row.before), *numbers, f"[{colour}]{row.verdict}[/{colour}]")
+    console.print(table)
+
+
+def number(value: float) -> str:
+    """Three digits that mean something: 1234, 12.3, 0.123."""
+    return f"{value:.0f}" if abs(value) >= _WHOLE else f"{value:.3g}"
+
+
+def _made(made: dict[str, object]) -> str:
+    before, after = made.get("load_before"), made.get("load_after")
+    versions = made.get("versions") or {}
+    assert isinstance(versions, dict)
+    return "\n".join(
+        (
+            f"{made['date']}  revision {made['revision']}",
+            f"{made['cpu']}, {made['cores']} cores, {made['memory_gib']} GiB; Linux {made['kernel']}, "
+            f"cgroup v{made['cgroups']}; Python {made['python']}",
+            ", ".join(f"{name} {version}" for name, version in versions.items()),
+            f"load average before {before}, after {after}",
+        )
+    )
+
+
+def _scenario(title: str, figures: Sequence[Figure]) -> Table:
+    contenders = list(dict.fromkeys(figure.key.contender for figure in figures))
+    values = {(f.key.case, _titled(f), f.key.contender): f.value for f in figures}
+    compared = {OURS, RUNC} <= set(contenders)
+    table = _table(title, "case", "figure")
+    for name in [*contenders, *([f"{OURS} / {RUNC}"] if compared else [])]:
+        table.add_column(name, justify="right")
+    last = ""
+    for case, metric in dict.fromkeys((f.key.case, _titled(f)) for f in figures):
+        row = [values.get((case, metric, contender)) for contender in contenders]
+        cells = ["" if value is None else number(value) for value in row]
+        if compared:
+            cells.append(_ratio(values.get((case, metric, OURS)), values.get((case, metric, RUNC))))
+        table.add_row("" if case == last else case, metric, *cells)
+        last = case
+    return table
+
+
+def _promises(report: Report) -> Table:
+    table = _table("Promises", "what")
+    for title in ("measured", "promised", ""):
+        table.add_column(title, justify="right")
+    for target in TARGETS:
+        value, reached = target.value(report), target.reached(report)
+        if value is not None:
+            word = "[green]reached[/green]" if reached else "[red]missed[/red]"
+            sign = ">=" if target.at_least else "<="
+            table.add_row(target.text, f"{value:.3g} {target.unit}", f"{sign} {target.limit:g} {target.unit}", word)
+    return table
+
+
+def _titled(figure: Figure) -> str:
+    return f"{figure.key.metric}, {figure.unit}" if figure.unit else figure.key.metric
+
+
+def _ratio(ours: float | None, theirs: float | None) -> str:
+    return "" if ours is None or not theirs else f"{ours / theirs:.2f}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table

@@ -1,0 +1,107 @@
+"""What pelagos promises itself, as ratios of one run, so that the machine does not matter much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.report import Report
+
+Value = Callable[[Report], "float | None"]
+OURS, RUNC = "pelagos", "runc"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One promise: a value that is to be at least, or at most, some limit."""
+
+    text: str
+    value: Value
+    limit: float
+    at_least: bool = False
+    unit: str = "x"
+
+    def reached(self, report: Report) -> bool | None:
+        """Whether; None if it was not measured."""
+        value = self.value(report)
+        if value is None:
+            return None
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+def figure(scenario: str, case: str, metric: str, contender: str = OURS) -> Value:
+    """One figure as it is."""
+    return lambda report: report.value(scenario, case, contender, metric)
+
+
+def ratio(above: Value, below: Value) -> Value:
+    """One value as a multiple of another; None if either is missing."""
+
+    def value(report: Report) -> float | None:
+        a, b = above(report), below(report)
+        return a / b if a is not None and b else None
+
+    return value
+
+
+def _against_runc(scenario: str, case: str, metric: str) -> Value:
+    return ratio(figure(scenario, case, metric), figure(scenario, case, metric, RUNC))
+
+
+def _tail(at_a_time: int) -> Target:
+    case = f"{at_a_time} at a time"
+    value = ratio(figure("throughput", case, "task p99"), figure("throughput", case, "task p50"))
+    return Target(f"p99 against the median, {case}", value, 3)
+
+
+def _warm(name: str) -> Value:
+    return figure("modules", f"{name}, warm", "task p50")
+
+
+_HELLO, _GO, _YOSYS = "hello, 0.1 kB", "gofmt (Go), 5 MB", "yosys (C++), 69 MB"
+_SHIM = "the shim's memory (PSS)"
+
+TARGETS = [
+    Target("tasks/s against runc, 1 at a time", _against_runc("throughput", "1 at a time", "rate"), 8, True),
+    Target("tasks/s against runc, 4 at a time", _against_runc("throughput", "4 at a time", "rate"), 14, True),
+    _tail(1),
+    _tail(4),
+    Target("ctr run --rm against runc", _against_runc("ctr", "ctr run --rm", "command p50"), 0.6),
+    Target(
+        "first container on a cold node, module cached",
+        figure("modules", f"{_HELLO}, cold node", "pod and task"),
+        1000,
+        unit="ms",
+    ),
+    Target("a 5 MB module's later starts against hello's", ratio(_warm(_GO), _warm(_HELLO)), 1.5),
+    Target("a 69 MB module's later starts", _warm(_YOSYS), 150, unit="ms"),
+    Target(
+        "the shim's memory after 69 MB against hello's",
+        ratio(figure("modules", f"{_YOSYS}, warm", _SHIM), figure("modules", f"{_HELLO}, warm", _SHIM)),
+        1.1,
+    ),
+    Target(
+        "PSS of each further container", figure("memory", "each further container", "memory (PSS)"), 1.2, unit="MiB"
+    ),
+    Target("PSS of each further pod", figure("memory", "each further pod", "memory (PSS)"), 6, unit="MiB"),
+    Target(
+        "a start at the last container against the 1st",
+        ratio(
+            figure("scale", "at the last", "create and start p50"),
+            figure("scale", "at the 1st", "create and start p50"),
+        ),
+        1.3,
+    ),
+    Target("CPU at rest, all containers", figure("scale", "all", "CPU at rest"), 1, unit="% of a core"),
+    Target("pelagos run hello.wasm", figure("run", "pelagos run hello.wasm", "command p50"), 150, unit="ms"),
+    Target(
+        "computing, against the engine's library alone",
+        ratio(figure("speed", "in a container", "work"), figure("speed", "engine's library alone", "work")),
+        1.02,
+    ),
+    Target(
+        "computing, against the engine's own program",
+        ratio(figure("speed", "in a container", "work"), figure("speed", "engine's own program", "work")),
+        1.02,
+    ),
+]
