@@ -2,6 +2,7 @@
 
     runtime = "auto"            # or a backend's name
     order = ["this", "that"]    # whom Auto prefers among equals
+    zygote_idle_seconds = 600   # how long the zygote stays unused; 0: there is none
 
     [backends.this]             # the settings of one backend
     program = "/opt/this/bin/this"
@@ -28,6 +29,7 @@ else:
 PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
 MAX_BYTES = 1 << 20
+_KEYS = frozenset({"runtime", "order", "backends", "zygote_idle_seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,14 @@ class Config:
     runtime: the backend to use where nothing says more; empty for no opinion.
     order: names of backends, the preferred first.
     backends: each backend's own settings.
+    zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
+        zygote; None for no opinion.
     """
 
     runtime: str = ""
     order: tuple[str, ...] = ()
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    zygote_idle_seconds: int | None = None
 
     def settings(self, name: str) -> Mapping[str, object]:
         """The settings of one backend, empty if there are none."""
@@ -95,19 +100,28 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{what}: not TOML: {error}") from None
-    unknown = sorted(set(table) - {"runtime", "order", "backends"} - ignored)
+    unknown = sorted(set(table) - _KEYS - ignored)
     if unknown:
-        raise InvalidArgument(f"{what}: unknown key {unknown[0]!r} (known: runtime, order, backends)")
+        raise InvalidArgument(f"{what}: unknown key {unknown[0]!r} (known: {', '.join(sorted(_KEYS))})")
     order = _checked(table.get("order", []), list, f"{what}: order")
     backends = _checked(table.get("backends", {}), dict, f"{what}: backends")
     return Config(
         runtime=_checked(table.get("runtime", ""), str, f"{what}: runtime"),
         order=tuple(_checked(name, str, f"{what}: order") for name in order),
         backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
+        zygote_idle_seconds=_seconds(table.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
     )
 
 
-_NAMES: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table"}
+_NAMES: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table", int: "a whole number"}
+
+
+def _seconds(value: object, what: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or _checked(value, int, what) < 0:
+        raise InvalidArgument(f"{what}: not a number of seconds")
+    return int(_checked(value, int, what))
 
 
 def _checked(value: object, kind: type, what: str) -> Any:  # noqa: ANN401 (the kind decides)

@@ -36,9 +36,15 @@ def plugins() -> tuple[Plugin, ...]:
 
 
 class Node:
-    """Backends and config. One for each process; `current` keeps it up to date."""
+    """Backends and config. One for each process; `refresh` keeps it up to date.
 
-    def __init__(self, backends: Backends, versions: dict[str, str], state: tuple[object, ...]) -> None:
+    settings: the config with which it was loaded, the defaults if that was faulty.
+    """
+
+    def __init__(
+        self, backends: Backends, versions: dict[str, str], state: tuple[object, ...], settings: Config
+    ) -> None:
+        self.settings = settings
         self._backends = backends
         self._versions = versions
         self._state = state
@@ -59,7 +65,7 @@ class Node:
             if pid == 0:
                 os.close(reader)
                 backends = _announced(found, settings, excluded, writer)
-                return cls(backends, {plugin.name: plugin.version for plugin in found}, state)
+                return cls(backends, {plugin.name: plugin.version for plugin in found}, state, settings)
             os.close(writer)
             failure = _watch(reader, pid)
             if failure is None:
@@ -133,10 +139,11 @@ def _settings() -> Config:
 
 def _state() -> tuple[object, ...]:
     """What changes when a distribution is installed or removed, or the config is written."""
-    return tuple(_stamp(path) for path in (*sys.path, config.node_path()))
+    return tuple(stamp(path) for path in (*sys.path, config.node_path()))
 
 
-def _stamp(path: str) -> tuple[int, int]:
+def stamp(path: str) -> tuple[int, int]:
+    """What changes when a file is replaced or written, or an entry of a directory comes or goes."""
     try:
         status = os.stat(path or ".")
     except OSError:
@@ -151,6 +158,10 @@ def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Fail
         os.write(writer, f"{name}\n".encode())
 
     backends = Backends.load(found, settings, excluded, say)
+    for backend in backends.installed:
+        # Kept by the backend: whoever is forked from here need not ask again.
+        say(backend.name)
+        backend.description  # noqa: B018 (a cached property)
     say(_LOADED)
     os.close(writer)
     return backends

@@ -57,4 +57,6 @@ def parse(options: Any) -> Config:
 def _checked(options: Config, what: str) -> Config:
     if options.backends:
         raise InvalidArgument(f"{what}: a backend's settings belong in the node's config, {config.PATH}")
+    if options.zygote_idle_seconds is not None:
+        raise InvalidArgument(f"{what}: zygote_idle_seconds belongs in the node's config, {config.PATH}")
     return options

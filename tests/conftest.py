@@ -6,15 +6,19 @@ import asyncio
 import functools
 import inspect
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pelagos_core.zygote import messages
 from scripts import engines
 from tests.support import provision
+from tests.support.zygote import end_zygotes
 
 CI = os.environ.get("CI") == "true"
 
@@ -43,6 +47,16 @@ def _may_run_containers() -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Quick tests first: a mistake shows early.
     items.sort(key=lambda item: sum(item.get_closest_marker(mark) is not None for mark in ("slow", "containerd")))
+
+
+def pytest_configure() -> None:
+    # The tests' shims are forked by zygotes of this session's own.
+    os.environ[messages.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
+
+
+def pytest_unconfigure() -> None:
+    end_zygotes(os.environ[messages.VARIABLE])
+    shutil.rmtree(os.environ[messages.VARIABLE], ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -24,8 +24,12 @@ PELAGOS = {
         "shim.start",
         "shim.address",
         "shim.group",
+        "unix_socket",
+        "zygote",
+        "zygote.client",
+        "zygote.messages",
     },
-    "delete": {"errors", "standard_streams", "identifier", "record"}
+    "delete": {"errors", "standard_streams", "identifier", "record", "unix_socket"}
     | {f"shim{name}" for name in ("", ".main", ".flags", ".delete", ".address", ".group")},
     "-v": {"errors", "standard_streams", "shim", "shim.main", "shim.flags"},
 }
@@ -39,7 +43,7 @@ def modules(code, *words, cwd=None, env=None):
 @pytest.mark.parametrize("action", ["start", "delete", "-v"])
 def test_an_action_imports_what_is_on_its_list_and_no_more(tmp_path, action):
     # The daemon that `start` would leave behind is not what is looked at here: it is not started.
-    quiet = "import pelagos_core.shim.start as s; s._spawn_daemon = lambda *a: None;" if action == "start" else ""
+    quiet = "import pelagos_core.shim.start as s; s._spawn = lambda *a: None;" if action == "start" else ""
     body = launcher.body().replace("from pelagos_core.shim.main import main\nmain()\n", "")
     code = (
         f"{body}\n{quiet}import os, sys\n"
@@ -49,7 +53,8 @@ def test_an_action_imports_what_is_on_its_list_and_no_more(tmp_path, action):
         "print()\nprint(*sys.modules)\n"
     )
     words = ["-namespace", "n", "-id", "c1", "-address", "/c.sock", action] if action != "-v" else ["-v"]
-    env = {"PELAGOS_SOCKET_DIR": "/tmp/pelagos-lean"}
+    # The zygote's directory does not exist: it is looked for, which is the longer way.
+    env = {"PELAGOS_SOCKET_DIR": "/tmp/pelagos-lean", "PELAGOS_ZYGOTE": str(tmp_path)}
     loaded, done = modules(code, *words, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     bare, _ = modules(BARE)

@@ -28,6 +28,7 @@ from pelagos_core.spec import Mount
 from pelagos_core.task.service import NAMES
 from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.service import Service
+from pelagos_core.zygote.messages import VARIABLE
 
 NAMESPACE = "pelagos"
 _TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
@@ -136,7 +137,7 @@ def _start_shim(workspace: Workspace) -> str:
     words = [sys.executable, launcher.FLAGS, "-c", launcher.body()]
     words += ["-namespace", NAMESPACE, "-id", workspace.id, "-address", str(workspace.sockets / "none"), "start"]
     environment = {"PATH": os.environ.get("PATH", ""), "PELAGOS_SOCKET_DIR": str(workspace.sockets)}
-    environment |= {name: os.environ[name] for name in (PATH_VARIABLE,) if name in os.environ}
+    environment |= {name: os.environ[name] for name in (PATH_VARIABLE, VARIABLE) if name in os.environ}
     done = subprocess.run(
         words, cwd=workspace.bundle, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )

@@ -22,43 +22,56 @@ _bin_dir = click.option(
     show_default=True,
     help="A directory on containerd's PATH.",
 )
+_systemd_dir = click.option(
+    "--systemd-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also pelagos-zygote.service, in this directory, such as /etc/systemd/system.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
 @_bin_dir
+@_systemd_dir
 @click.option("--force", is_flag=True, help="Replace files that pelagos did not write.")
 @_json
-def install(bin_dir: Path, force: bool, as_json: bool) -> None:
+def install(bin_dir: Path, systemd_dir: Path | None, force: bool, as_json: bool) -> None:
     """Install the shim of this Python environment for containerd.
 
     Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1. Both are the same
-    program; containerd derives the file's name from the runtime's name.
+    program; containerd derives the file's name from the runtime's name. With --systemd-dir
+    also a unit that keeps the zygote (see `pelagos zygote --help`), which is optional.
     """
-    if not bin_dir.is_dir():
-        raise NotFound(f"directory {str(bin_dir)!r} does not exist")
-    paths = [bin_dir / name for name in launcher.NAMES]
-    for path in paths:
+    files = {bin_dir / name: (launcher.source(), 0o755) for name in launcher.NAMES}
+    if systemd_dir:
+        files[systemd_dir / launcher.UNIT] = (launcher.unit(), 0o644)
+    for path in files:
+        if not path.parent.is_dir():
+            raise NotFound(f"directory {str(path.parent)!r} does not exist")
         if path.exists() and not force and not _is_ours(path):
             raise AlreadyExists(f"file {str(path)!r} was not written by pelagos (--force replaces it)")
-    text = launcher.source()
-    for path in paths:
+    for path, (text, mode) in files.items():
         try:
-            _write(path, text)
+            _write(path, text, mode)
         except OSError as error:
-            raise PermissionDenied(f"directory {str(bin_dir)!r} cannot be written to: {error.strerror}") from None
-    _tell(as_json, "installed", paths)
+            raise PermissionDenied(f"directory {str(path.parent)!r} cannot be written to: {error.strerror}") from None
+    _tell(as_json, "installed", list(files))
     if not as_json:
         click.echo(f"containerd runtime names: {' or '.join(RUNTIME_NAMES)}")
+        if systemd_dir:
+            click.echo(f"to run the zygote: systemctl daemon-reload; systemctl enable --now {launcher.UNIT}")
 
 
 @click.command()
 @_bin_dir
+@_systemd_dir
 @_json
-def uninstall(bin_dir: Path, as_json: bool) -> None:
-    """Remove the launchers that `pelagos install` wrote, and nothing else."""
+def uninstall(bin_dir: Path, systemd_dir: Path | None, as_json: bool) -> None:
+    """Remove the files that `pelagos install` wrote, and nothing else."""
     removed = []
-    for path in (bin_dir / name for name in launcher.NAMES):
+    paths = [bin_dir / name for name in launcher.NAMES]
+    paths += [systemd_dir / launcher.UNIT] if systemd_dir else []
+    for path in paths:
         if not path.exists():
             continue
         if not _is_ours(path):
@@ -74,13 +87,13 @@ def _is_ours(path: Path) -> bool:
         return launcher.MARK.encode() in file.read(1024)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: int) -> None:
     """Write by rename: containerd may execute the file at any moment."""
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
-            os.fchmod(file.fileno(), 0o755)
+            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)

@@ -31,6 +31,32 @@ def body() -> str:
     )
 
 
+UNIT = "pelagos-zygote.service"
+
+
+def unit() -> str:
+    """A systemd unit that keeps the zygote of this environment.
+
+    Shims are forked from it and then moved to containerd's group, so it can be restarted.
+    Raises InvalidArgument if the interpreter's path cannot be written into it.
+    """
+    interpreter = _checked(sys.executable).replace("%", "%%")
+    return f"""\
+{MARK}
+[Unit]
+Description=pelagos zygote: keeps the WebAssembly engines loaded, so that pods start at once
+Before=containerd.service
+
+[Service]
+ExecStart="{interpreter}" -I -m pelagos_core zygote
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 def source() -> str:
     """The whole launcher.
 
@@ -40,11 +66,16 @@ def source() -> str:
 
 
 def _first_lines(interpreter: str) -> str:
-    if not os.path.isabs(interpreter) or any(character in interpreter for character in "\n'\"\\$`"):
-        raise InvalidArgument(f"the interpreter's path {interpreter!r} cannot be put into a launcher")
+    _checked(interpreter)
     line = f"#!{interpreter} {FLAGS}\n"
     if " " not in interpreter and len(line) <= _MAX_SHEBANG:
         return line
     # A shebang holds neither spaces nor long paths. To sh the second line is an exec, to
     # Python a string.
     return f"#!/bin/sh\n'''exec' \"{interpreter}\" {FLAGS} \"$0\" \"$@\"\n' '''\n"
+
+
+def _checked(interpreter: str) -> str:
+    if not os.path.isabs(interpreter) or any(character in interpreter for character in "\n'\"\\$`"):
+        raise InvalidArgument(f"the interpreter's path {interpreter!r} cannot be put into a launcher")
+    return interpreter

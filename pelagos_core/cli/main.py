@@ -17,6 +17,7 @@ _COMMANDS = {
     "uninstall": "pelagos_core.cli.install",
     "backends": "pelagos_core.cli.backends",
     "conformance": "pelagos_core.cli.conformance",
+    "zygote": "pelagos_core.cli.zygote",
     "version": "pelagos_core.cli.version",
 }
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
-import gc
 import logging
 import os
 import signal
 import socket
-import sys
 
 from pelagos_core.node import Node
-from pelagos_core.shim.address import BACKLOG, Lock
-from pelagos_core.shim.flags import Flags, parse
-from pelagos_core.shim.start import LISTENER_FD
+from pelagos_core.shim.flags import Flags
 from pelagos_core.task.publisher import Publisher
 from pelagos_core.task.service import TaskService
 from pelagos_core.ttrpc.server import Server
+from pelagos_core.unix_socket import BACKLOG, Lock, identity
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +33,7 @@ class Daemon:
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
         self._service = TaskService(flags.namespace, node, self._publisher, self.stop)
         self._server = Server(self._service.services())
-        self._socket = _identity(flags.socket)
+        self._socket = identity(flags.socket)
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve until `stop`; then send the last events and leave."""
@@ -61,7 +57,7 @@ class Daemon:
             return
         self._service.refuse()
         with contextlib.suppress(OSError), Lock(self._flags.socket):
-            if _identity(self._flags.socket) == self._socket:
+            if identity(self._flags.socket) == self._socket:
                 os.unlink(self._flags.socket)
         self._server.stop_accepting()
         self._stopping.set()
@@ -81,45 +77,8 @@ class Daemon:
         self.stop()
 
 
-class LogHandler(logging.Handler):
-    """Lines in containerd's own format, to descriptor 2: the bundle's `log` FIFO.
-
-    A line that the FIFO does not take (nobody reads, or it is full) is dropped: logging
-    never waits.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = record.levelname.lower()
-        text = self.format(record).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        with contextlib.suppress(OSError):
-            os.write(2, f'level={level} msg="pelagos: {text}"\n'.encode("utf-8", "replace"))
-
-
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0)
-    return status.st_dev, status.st_ino
-
-
-def main() -> None:
-    """The daemon's program: flags as `start` gives them, the listener as descriptor 3."""
-    flags = parse(sys.argv[1:])
-    logging.basicConfig(
-        level=logging.DEBUG if flags.debug else logging.INFO, handlers=[LogHandler()], format="%(message)s"
-    )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    listener = socket.socket(fileno=LISTENER_FD)
-    listener.set_inheritable(False)
-    listener.setblocking(False)
-    # The parent of the one that goes on has nothing left to do.
-    node = Node.load(leave=lambda pid: os._exit(0))
-    # Objects that live as long as we do: the collector need not write to their pages, which
-    # the init processes share.
-    gc.collect()
-    gc.freeze()
+def main(flags: Flags, node: Node, listener: socket.socket) -> None:
+    """Be the daemon, to its end. listener: bound, listening, not blocking."""
     asyncio.run(_serve(flags, node, listener))
 
 

@@ -1,19 +1,24 @@
 """`start`: find or make the daemon of a container's group and print its address. Lean.
 
 The socket is bound and listening before the address is printed, so that containerd's only
-attempt to connect succeeds while the daemon's interpreter is still starting.
+attempt to connect succeeds while the daemon is still being made: by the zygote, which forks
+it, or by executing everything anew, which takes a hundred times as long and leaves a zygote.
 """
 
+import _socket
 import os
 import sys
 
 from pelagos_core.identifier import check_id
-from pelagos_core.shim.address import Lock, is_served, listen, socket_path
+from pelagos_core.shim.address import socket_path
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.group import group_in
+from pelagos_core.unix_socket import Lock, is_served, listen
+from pelagos_core.zygote import client, messages
 
 LISTENER_FD = 3
-_DAEMON = "from pelagos_core.shim.daemon import main; main()"
+PROGRAM = "containerd-shim-wasm-v1"  # what `ps` shows of a daemon
+_BIRTH = "from pelagos_core.shim.birth import main; main()"
 
 
 def start(flags: Flags) -> bytes:
@@ -28,7 +33,7 @@ def start(flags: Flags) -> bytes:
         if not is_served(path):
             listener = listen(path)
             try:
-                _spawn_daemon(flags, path, listener.fileno())
+                _make_daemon(_words(flags, path), path, listener)
             except BaseException:
                 os.unlink(path)
                 raise
@@ -44,8 +49,31 @@ def _write_address(address: bytes) -> None:
     os.rename(".address", "address")
 
 
-def _spawn_daemon(flags: Flags, path: str, listener: int) -> None:
-    """Start the daemon and return at once.
+def _words(flags: Flags, path: str) -> "list[str]":
+    """The daemon's command line."""
+    words = [PROGRAM, "-namespace", flags.namespace, "-id", flags.id, "-address", flags.address, "-socket", path]
+    return [*words, "-debug"] if flags.debug else words
+
+
+def _make_daemon(words: "list[str]", path: str, listener: "_socket.socket") -> None:
+    log = _log_fd()
+    zygote = messages.socket_path()
+    if zygote:
+        request = client.inheritance(messages.Request(words, _environment()))
+        answer = client.ask(zygote, request, (listener.fileno(), log))
+        if answer == client.STARTED:
+            return
+        if answer == client.FAILED:
+            # One that hangs may hold our listener, which then would go on to listen whatever
+            # becomes of the daemon. So the path gets another, before anybody has been told of it.
+            listener = listen(path)
+            _spawn([zygote, "replace", *words], listener.fileno(), log)
+            return
+    _spawn([zygote, "", *words], listener.fileno(), log)
+
+
+def _spawn(words: "list[str]", listener: int, log: int) -> None:
+    """Execute everything anew and return at once.
 
     It is a grandchild, so that nobody has to reap it; its streams are not ours, since
     containerd waits for the end of both of them.
@@ -55,31 +83,28 @@ def _spawn_daemon(flags: Flags, path: str, listener: int) -> None:
         try:
             os.setsid()
             if os.fork() == 0:
-                _exec_daemon(flags, path, listener)
+                _exec(words, listener, log)
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
 
 
-def _exec_daemon(flags: Flags, path: str, listener: int) -> None:
+def _exec(words: "list[str]", listener: int, log: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    log = _log_fd(null)
     os.dup2(listener, LISTENER_FD, inheritable=True)
     for target, source in ((0, null), (1, null), (2, log)):
         os.dup2(source, target, inheritable=True)
     os.chdir("/")  # the bundle is removed while the daemon lives
-    words = [sys.executable, "-I", "-c", _DAEMON]
-    words += ["-namespace", flags.namespace, "-id", flags.id, "-address", flags.address, "-socket", path]
-    words += ["-debug"] if flags.debug else []
-    os.execve(sys.executable, words, _environment())
+    client.set_oom_score_adj(client.shim_oom_score_adj())
+    os.execve(sys.executable, [sys.executable, "-I", "-c", _BIRTH, *words], _environment())
 
 
-def _log_fd(fallback: int) -> int:
+def _log_fd() -> int:
     try:
         # O_NONBLOCK: without containerd the FIFO has no reader, and opening would wait.
         return os.open("log", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return fallback
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _environment() -> "dict[str, str]":

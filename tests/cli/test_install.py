@@ -1,12 +1,15 @@
 """`pelagos install` and `uninstall`, on a directory that has files of others in it."""
 
+import configparser
 import json
 import os
+import shlex
+import stat
 import subprocess
 import sys
 
 from pelagos_core import __version__
-from pelagos_core.cli.launcher import NAMES
+from pelagos_core.cli.launcher import NAMES, UNIT
 
 
 def pelagos(*words):
@@ -43,6 +46,21 @@ def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(tmp_path):
     assert "left alone" in pelagos("uninstall", "--bin-dir", tmp_path).stderr
     assert (tmp_path / NAMES[0]).read_text() == "mine"
     assert pelagos("install", "--bin-dir", tmp_path, "--force").returncode == 0
+
+
+def test_the_unit_is_written_where_it_is_asked_for_and_its_program_can_be_run(tmp_path):
+    units = tmp_path / "units"
+    units.mkdir()
+    (units / "other.service").write_text("mine")
+    words = ["--bin-dir", tmp_path, "--systemd-dir", units]
+    assert f"systemctl enable --now {UNIT}" in pelagos("install", *words).stdout
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.read(units / UNIT)
+    assert stat.S_IMODE(os.stat(units / UNIT).st_mode) == 0o644
+    said = subprocess.run([*shlex.split(unit["Service"]["ExecStart"]), "--help"], capture_output=True, text=True)
+    assert "Stay as the zygote" in said.stdout
+    assert str(units / UNIT) in pelagos("uninstall", *words).stdout
+    assert os.listdir(units) == ["other.service"]
 
 
 def test_a_machine_reads_json(tmp_path):

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from pelagos_core import record
+from pelagos_core import record, unix_socket
 from pelagos_core.api.task_pb2 import DeleteResponse
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.shim import address
@@ -95,10 +95,10 @@ def test_the_socket_of_a_dead_daemon_is_removed_and_a_living_ones_is_not(tmp_pat
         monkeypatch.setenv("PELAGOS_SOCKET_DIR", directory)
         words = ["-namespace", "ns", "-address", "/c.sock", "-id", "c1", "-bundle", str(tmp_path), "delete"]
         path = address.socket_path("/c.sock", "ns", "c1")
-        with address.Lock(path):
-            listener = address.listen(path)
+        with unix_socket.Lock(path):
+            listener = unix_socket.listen(path)
         delete(parse(words))
-        assert address.is_served(path)
+        assert unix_socket.is_served(path)
         listener.close()
         delete(parse(words))
         assert os.listdir(directory) == []

@@ -13,6 +13,7 @@ from pelagos_core import __version__
 from pelagos_core.api.introspection_pb2 import RuntimeInfo
 from pelagos_core.cli import launcher
 from tests.support.shim import flags, holder, shim_command
+from tests.support.zygote import of_the_tests
 
 
 def test_the_version_is_text_on_stdout(tmp_path):
@@ -57,7 +58,7 @@ def test_help_is_on_stdout(tmp_path):
 def test_start_with_closed_streams_leaves_a_daemon_that_listens(tmp_path):
     command = shlex.join([sys.executable, launcher.FLAGS, "-c", launcher.body(), *flags(tmp_path, "c1"), "start"])
     with tempfile.TemporaryDirectory(prefix="pelagos-") as directory:
-        env = {"PATH": os.environ["PATH"], "PELAGOS_SOCKET_DIR": directory}
+        env = {"PATH": os.environ["PATH"], "PELAGOS_SOCKET_DIR": directory, **of_the_tests()}
         subprocess.run(f"{command} <&- >&- 2>&-", shell=True, cwd=tmp_path, env=env, check=True, timeout=20)
         daemon = holder((tmp_path / "address").read_text().removeprefix("unix://"))
         os.kill(daemon, signal.SIGKILL)

@@ -29,6 +29,7 @@ from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.server import Server
 from pelagos_core.ttrpc.service import Service
 from tests.support.bundles import Fifos
+from tests.support.zygote import of_the_tests
 
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 TASK = [Service(name, api.DESCRIPTOR.services_by_name["Task"]) for name in NAMES]
@@ -143,7 +144,7 @@ def shim_command(
     return subprocess.run(
         [python, launcher.FLAGS, "-c", launcher.body(), *words],
         cwd=cwd,
-        env={"PATH": os.environ["PATH"], **(env or {})},
+        env={"PATH": os.environ["PATH"], **of_the_tests(), **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=60,

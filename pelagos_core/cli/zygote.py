@@ -1,0 +1,25 @@
+"""`pelagos zygote`: the warm process in the foreground, for a service manager."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+_STAY = "from pelagos_core.shim.birth import stay; stay()"
+# What `ps` shows of a daemon has no more room than the command line it was forked from.
+_ROOM = " " * 512
+
+
+@click.command()
+def zygote() -> None:
+    """Stay as the zygote, the warm process that forks the shims of pods.
+
+    Nobody need run this: the first pod's start leaves a zygote behind, which ends when it is
+    unused for ten minutes (zygote_idle_seconds in the node's config). A service that runs
+    this one has the first pod after a boot start warm too: `pelagos install --systemd-dir`
+    writes it. It takes the place of one that is there, and ends when what is installed or
+    configured has changed: then it is to be run again.
+    """
+    os.execv(sys.executable, [sys.executable, "-I", "-c", _STAY, _ROOM])  # noqa: S606 (a small process is the point)

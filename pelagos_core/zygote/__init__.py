@@ -1,0 +1,1 @@
+"""The zygote: a warm process that forks the daemons of pods. Never required."""

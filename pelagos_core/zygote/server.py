@@ -1,0 +1,157 @@
+"""The warm parent: everything is loaded, and what it does for a request is one fork.
+
+A plain loop of one thread without state. What a daemon is told, or tells, is between it and
+its `start`: whatever happens to that daemon, the next request finds the zygote as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from pelagos_core.linux.process_name import set_name
+from pelagos_core.unix_socket import Lock, identity, is_served, listen
+from pelagos_core.zygote import surroundings
+from pelagos_core.zygote.client import peer_uid
+from pelagos_core.zygote.freshness import Freshness
+from pelagos_core.zygote.messages import ACK, FDS, GO, MAX_BYTES, STALE, Request, decode
+
+log = logging.getLogger(__name__)
+
+_PEER_SECONDS = 5.0  # for a `start` to send, and to say go
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+# Be the daemon: of this command line, on this listener. Called in a fork of the zygote.
+Daemon = Callable[[list[str], socket.socket], object]
+
+
+class _Told(BaseException):
+    """A signal told the zygote to end."""
+
+
+class Zygote:
+    """One zygote, from its listening socket to its end."""
+
+    def __init__(self, path: str, freshness: Freshness, daemon: Daemon) -> None:
+        """path: where it is found, once `listen` was called."""
+        self._path = path
+        self._freshness = freshness
+        self._daemon = daemon
+        self._listener: socket.socket | None = None
+        self._socket = (0, 0)
+
+    def listen(self, *, replace: bool) -> bool:
+        """Take the zygote's place. False if there is one; `replace`: it does not answer.
+
+        The socket has its name only when it listens: nobody finds one that is not warm.
+        Raises OSError if the directory cannot be written to.
+        """
+        with Lock(self._path):
+            if not replace and is_served(self._path):
+                return False
+            born = f"{self._path[:-8]}.{os.getpid():07}"  # no longer than the path, and nobody else's
+            self._listener = socket.socket(fileno=listen(born, socket.SOCK_SEQPACKET).detach())
+            self._socket = identity(born)
+            os.rename(born, self._path)
+        return True
+
+    def serve(self, idle_seconds: float | None) -> None:
+        """Serve until nobody has asked for `idle_seconds` and no daemon is left, or we are stale.
+
+        idle_seconds: None for ever. While daemons live our pages are theirs too, so staying costs nothing.
+        """
+        assert self._listener is not None
+        # Ignored, ended daemons need no reaping. Each fork takes the default on again.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        for signum in _SIGNALS:
+            signal.signal(signum, _end)
+        self._listener.settimeout(idle_seconds)
+        try:
+            while identity(self._path) == self._socket:
+                try:
+                    client, _ = self._listener.accept()
+                except TimeoutError:
+                    if _has_daemons():
+                        continue
+                    break
+                with client:
+                    if not self._answer(client):
+                        break
+        except _Told:
+            pass
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        assert self._listener is not None
+        with contextlib.suppress(OSError), Lock(self._path):
+            if identity(self._path) == self._socket:
+                os.unlink(self._path)
+        self._listener.close()
+
+    def _answer(self, client: socket.socket) -> bool:
+        """Serve one request. False if it finds us stale: then the next one would too."""
+        fds: list[int] = []
+        try:
+            client.settimeout(_PEER_SECONDS)
+            if peer_uid(client) != os.geteuid():
+                return True
+            datagram, fds, _, _ = socket.recv_fds(client, MAX_BYTES, FDS, socket.MSG_CMSG_CLOEXEC)
+            if not datagram or len(fds) != FDS:
+                return True
+            request = decode(datagram)
+            if self._freshness.lost():
+                client.send(STALE)
+                return False
+            if os.fork() == 0:
+                self._be_daemon(request, client, fds)
+        except (OSError, ValueError):
+            log.exception("zygote: a request")
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def _be_daemon(self, request: Request, client: socket.socket, fds: list[int]) -> NoReturn:
+        """In the fork: become what `start` would have started, tell it, and go on as the daemon."""
+        code = 1
+        try:
+            assert self._listener is not None
+            self._listener.close()
+            for signum in (*_SIGNALS, signal.SIGCHLD):
+                signal.signal(signum, signal.SIG_DFL)
+            os.setsid()
+            listener = socket.socket(fileno=fds[0])
+            os.dup2(fds[1], 2)
+            os.close(fds[1])
+            surroundings.adopt(request)
+            client.send(ACK)
+            # A `start` that has given us up has closed its end: the listener is another's now.
+            if client.recv(1) == GO:
+                client.close()
+                set_name("pelagos-shim", request.words)
+                self._daemon(request.words, listener)
+                code = 0
+        except BaseException:  # noqa: BLE001 (nothing of the zygote's may run on in its fork)
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+
+def _has_daemons() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _end(_signum: int, _frame: FrameType | None) -> None:
+    raise _Told

@@ -1,0 +1,43 @@
+"""The zygotes of the tests: in a directory of their own, ended with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+
+from pelagos_core.zygote import messages
+
+
+def zygote_of(path: str) -> int:
+    """The process id of the zygote that listens at a path; 0 if there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(5)
+        try:
+            sock.connect(path)
+        except OSError:
+            return 0
+        # Of a listener the kernel keeps the credentials it had when it called listen(2).
+        pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
+
+def zygotes(directory: str) -> list[int]:
+    """All that listen in a directory."""
+    found = (zygote_of(str(path)) for path in Path(directory).iterdir()) if os.path.isdir(directory) else ()
+    return [pid for pid in found if pid]
+
+
+def end_zygotes(directory: str) -> None:
+    """End all that listen in a directory."""
+    for pid in zygotes(directory):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def of_the_tests() -> dict[str, str]:
+    """The variable that leads a `start` to the zygotes of this test session, for its environment."""
+    return {messages.VARIABLE: os.environ[messages.VARIABLE]}

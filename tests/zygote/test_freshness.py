@@ -1,0 +1,65 @@
+"""What makes a loaded process stale."""
+
+import importlib
+import sys
+
+import pytest
+
+from pelagos_core.backends import Backends, Failure
+from pelagos_core.zygote import freshness
+from pelagos_core.zygote.freshness import Freshness
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch, tmp_path):
+    # What other processes of a test machine change all the time is not looked at here.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "python3" in path])
+    monkeypatch.setenv("PATH", "/usr/bin")
+
+
+def test_nothing_changed_is_fresh():
+    assert not Freshness(Backends(())).lost()
+
+
+def test_a_distribution_that_comes_or_goes_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    taken = Freshness(Backends(()))
+    assert not taken.lost()
+    (tmp_path / "new.dist-info").mkdir()
+    assert taken.lost()
+
+
+def test_a_module_that_is_written_or_replaced_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "pelagos_test_edited.py"
+    module.write_text("")
+    importlib.import_module(module.stem)
+    try:
+        taken = Freshness(Backends(()))
+        assert not taken.lost()
+        module.write_text("x = 1")
+        assert taken.lost()
+    finally:
+        del sys.modules[module.stem]
+
+
+def test_the_config_and_the_programs_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("PELAGOS_CONFIG", str(tmp_path / "config.toml"))
+    taken = Freshness(Backends(()))
+    (tmp_path / "config.toml").write_text("")
+    assert taken.lost()
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    taken = Freshness(Backends(()))
+    assert not taken.lost()
+    (tmp_path / "bin/engine").touch()
+    assert taken.lost()
+
+
+def test_one_whose_backend_cannot_be_used_is_not_trusted_for_long(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(freshness.time, "monotonic", lambda: now)
+    taken = Freshness(Backends((), (Failure("lame", "import", "no library"),)))
+    assert not taken.lost()
+    now = 11.0
+    assert taken.lost()

@@ -1,0 +1,308 @@
+"""The zygote's loop, with a daemon that tells what it is."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from pelagos_core.unix_socket import Lock, is_served, listen
+from pelagos_core.zygote import client, messages
+from pelagos_core.zygote.messages import ACK, STALE, Request
+from pelagos_core.zygote.server import Zygote
+
+
+class Fresh:
+    """In place of what is installed: stale when told so."""
+
+    def __init__(self, flag):
+        self._flag = flag
+
+    def lost(self):
+        return os.path.exists(self._flag)
+
+
+def daemon(words, listener):
+    """Tell every client what we are, until one says enough."""
+    while True:
+        peer, _ = listener.accept()
+        with peer:
+            umask = os.umask(0)
+            os.umask(umask)
+            told = {
+                "words": words,
+                "environment": dict(os.environ),
+                "umask": umask,
+                "parent": os.getppid(),
+                "leads its group": os.getpgid(0) == os.getpid(),
+                "handlers": [signal.getsignal(number) == signal.SIG_DFL for number in (1, 2, 15, 17)],
+                "sockets": len([fd for fd in range(64) if is_socket(fd)]),
+            }
+            peer.send(json.dumps(told).encode())
+            if peer.recv(10) == b"enough":
+                return
+
+
+def is_socket(fd):
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+    return False
+
+
+class Place:
+    """A directory with a zygote, in a child of ours, and what `start` does there."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.path = f"{directory}/z/{'0' * 64}"
+        self.stale = f"{directory}/stale"
+        self.children = []
+
+    def zygote(self, *, replace=False, idle=60.0):
+        before = inode(self.path)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                made = Zygote(self.path, Fresh(self.stale), daemon)
+                code = 0 if made.listen(replace=replace) else 9
+                if code == 0:
+                    made.serve(idle)
+            finally:
+                os._exit(code)
+        self.children.append(pid)
+        while not ended(pid) and inode(self.path) in (0, before):
+            time.sleep(0.002)
+        return pid
+
+    def listener(self, name="pod"):
+        path = f"{self.directory}/s/{name}"
+        with Lock(path):
+            return path, listen(path)
+
+    def ask(self, name="pod", **environment):
+        """What came of it, and the path of the socket that the daemon was to get."""
+        path, listener = self.listener(name)
+        request = client.inheritance(Request(["shim", name], environment))
+        outcome = client.ask(self.path, request, (listener.fileno(), 2))
+        listener.close()
+        return outcome, path
+
+    @contextlib.contextmanager
+    def asked(self):
+        """A request that was sent, by a `start` that has not yet read the answer."""
+        _, listener = self.listener()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.settimeout(5)
+            sock.connect(self.path)
+            request = client.inheritance(Request(["shim", "pod"], {}))
+            socket.send_fds(sock, [request.encode()], [listener.fileno(), 2])
+            listener.close()
+            yield sock
+
+    def close(self):
+        for pid in self.children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        for path in Path(self.directory, "s").glob("*"):
+            with contextlib.suppress(OSError):
+                told(str(path))
+        shutil.rmtree(self.directory)
+
+
+@pytest.fixture
+def place():
+    made = Place(tempfile.mkdtemp(prefix="pelagos-"))
+    yield made
+    made.close()
+
+
+def inode(path):
+    return os.stat(path).st_ino if os.path.exists(path) else 0
+
+
+def ended(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def exit_code(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def told(path, word=b"enough"):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(path)
+        answer = json.loads(sock.recv(65536))
+        sock.send(word)
+        return answer
+
+
+def gone(path):
+    deadline = time.monotonic() + 5
+    while is_served(path):
+        assert time.monotonic() < deadline, f"{path} is still served"
+        time.sleep(0.002)
+
+
+def test_a_daemon_is_what_start_would_have_started(place):
+    zygote = place.zygote()
+    outcome, path = place.ask(PATH="/bin", TTRPC_ADDRESS="/c.sock")
+    assert outcome == client.STARTED
+    umask = os.umask(0)
+    os.umask(umask)
+    assert told(path) == {
+        "words": ["shim", "pod"],
+        "environment": {"PATH": "/bin", "TTRPC_ADDRESS": "/c.sock"},
+        "umask": umask,
+        "parent": zygote,
+        "leads its group": True,
+        "handlers": [True] * 4,
+        "sockets": 2,  # its listener, and the one that is asking
+    }
+    gone(path)
+
+
+def test_each_request_is_a_daemon_of_its_own(place):
+    place.zygote()
+    paths = [place.ask(f"pod{number}")[1] for number in range(3)]
+    assert [told(path)["words"] for path in paths] == [["shim", f"pod{number}"] for number in range(3)]
+
+
+def test_where_there_is_none_it_is_absent(place):
+    assert place.ask()[0] == client.ABSENT
+    pid = place.zygote()
+    os.kill(pid, signal.SIGKILL)
+    exit_code(pid)
+    assert os.path.exists(place.path)
+    assert place.ask()[0] == client.ABSENT
+
+
+def test_one_that_hangs_fails_and_makes_no_daemon_when_it_wakes(place, monkeypatch):
+    monkeypatch.setattr(client, "SECONDS", 0.1)
+    pid = place.zygote()
+    os.kill(pid, signal.SIGSTOP)
+    outcome, path = place.ask()
+    assert outcome == client.FAILED
+    assert is_served(path)  # our listener lies in the request, which nobody has read yet
+    os.kill(pid, signal.SIGCONT)
+    gone(path)
+    monkeypatch.undo()
+    assert place.ask("other")[0] == client.STARTED
+
+
+def test_a_start_that_dies_after_the_answer_leaves_no_daemon(place):
+    place.zygote()
+    with place.asked() as sock:
+        assert sock.recv(1) == ACK
+    gone(f"{place.directory}/s/pod")
+
+
+def test_a_stale_one_says_so_and_gives_its_place_up(place):
+    pid = place.zygote()
+    Path(place.stale).touch()
+    with place.asked() as sock:
+        assert sock.recv(1) == STALE
+    assert exit_code(pid) == 0
+    assert not os.path.exists(place.path)
+    assert not is_served(f"{place.directory}/s/pod")
+
+
+def test_there_is_one_at_a_time_unless_it_does_not_answer(place):
+    first = place.zygote()
+    assert exit_code(place.zygote()) == 9
+    os.kill(first, signal.SIGSTOP)
+    second = place.zygote(replace=True)
+    assert told(place.ask()[1])["parent"] == second
+    # Told to end, it leaves the place to the one that has it.
+    os.kill(first, signal.SIGTERM)
+    os.kill(first, signal.SIGCONT)
+    assert exit_code(first) == 0
+    assert told(place.ask()[1])["parent"] == second
+
+
+def test_one_that_was_replaced_ends_after_its_next_request(place):
+    first = place.zygote()
+    os.kill(first, signal.SIGSTOP)
+    with place.asked() as sock:
+        place.zygote(replace=True)
+        os.kill(first, signal.SIGCONT)
+        assert sock.recv(1) == ACK
+    assert exit_code(first) == 0
+    assert os.path.exists(place.path)
+
+
+def test_one_that_nobody_uses_ends_when_its_daemons_have(place):
+    pid = place.zygote(idle=0.05)
+    _, path = place.ask()
+    time.sleep(0.2)
+    assert not ended(pid)
+    told(path)
+    assert exit_code(pid) == 0
+    assert os.listdir(os.path.dirname(place.path)) == []
+
+
+def test_a_signal_ends_it_and_its_daemons_go_on(place):
+    pid = place.zygote()
+    _, path = place.ask()
+    os.kill(pid, signal.SIGTERM)
+    assert exit_code(pid) == 0
+    assert not os.path.exists(place.path)
+    assert told(path)["words"] == ["shim", "pod"]
+
+
+@pytest.mark.parametrize("datagram", [b"x", b"\0" * 1000, b"\xff" * (messages.MAX_BYTES + 10)])
+@pytest.mark.parametrize("fds", [[], [2], [2, 2], [2, 2, 2]])
+def test_nonsense_is_passed_over(place, datagram, fds):
+    place.zygote()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(5)
+        sock.connect(place.path)
+        socket.send_fds(sock, [datagram], fds)
+        assert sock.recv(10) == b""
+    assert told(place.ask()[1])["words"] == ["shim", "pod"]
+
+
+@pytest.mark.root
+def test_another_user_is_not_heard(place):
+    place.zygote()
+    for path in (place.directory, os.path.dirname(place.path), place.path):
+        os.chmod(path, 0o777)
+    path, listener = place.listener()
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(65534, 65534, 65534)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.connect(place.path)
+            try:
+                socket.send_fds(sock, [Request(["shim"], {}).encode()], [listener.fileno(), 2])
+                os._exit(len(sock.recv(1)))
+            except (BrokenPipeError, ConnectionResetError):  # closed before it was sent, or read
+                os._exit(0)
+    assert exit_code(pid) == 0
+    listener.close()
+    assert not is_served(path)
+
+
+@pytest.mark.root
+def test_a_stranger_in_its_place_is_not_asked(place):
+    os.makedirs(os.path.dirname(place.path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.bind(place.path)
+        pid = os.fork()
+        if pid == 0:
+            os.setresuid(65534, 65534, 65534)
+            stranger.listen()
+            time.sleep(60)
+        place.children.append(pid)
+        while not is_served(place.path):
+            time.sleep(0.002)
+        assert place.ask()[0] == client.FAILED
