@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from pelagos_core.errors import InvalidArgument
@@ -40,6 +40,13 @@ class Field:
         members = self._checked(dict, "an object", default={})
         return Field(f"{self._path}{separator}{key}", members.get(key))
 
+    def only(self, *keys: str) -> Field:
+        """The object itself. Raises InvalidArgument that names a member which is none of `keys`."""
+        for key, member in self.members():
+            if key not in keys and member:
+                member.refuse("not supported")
+        return self
+
     def refuse(self, why: str) -> NoReturn:
         """Raise InvalidArgument with the value's path."""
         raise InvalidArgument(f"{self._path}: {why}")
@@ -67,6 +74,13 @@ class Field:
         """True or false; false if it is absent."""
         return self._checked(bool, "true or false", default=False)
 
+    def choice(self, choices: Iterable[str]) -> str:
+        """One of some words; empty if it is absent."""
+        value = self.text()
+        if value and value not in choices:
+            self.refuse(f"{value!r} is unknown")
+        return value
+
     def number(self, limit: int, least: int = 0) -> int:
         """An integer from `least` to `limit`; 0 if it is absent."""
         value = self._checked(int, "an integer", default=0)
@@ -83,7 +97,11 @@ class Field:
         """A list of strings."""
         return self.each(Field.text)
 
+    def members(self) -> tuple[tuple[str, Field], ...]:
+        """The members of an object, with their names."""
+        members = self._checked(dict, "an object", default={})
+        return tuple((key, Field(f"{self._path}[{key!r}]", item)) for key, item in members.items())
+
     def table(self) -> dict[str, str]:
         """An object whose values are strings."""
-        members = self._checked(dict, "an object", default={})
-        return {key: Field(f"{self._path}[{key!r}]", item).text() for key, item in members.items()}
+        return {key: item.text() for key, item in self.members()}

@@ -4,13 +4,14 @@ import pytest
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.limits import FUEL, Limits
-from pelagos_core.spec import Process, Spec
+from pelagos_core.spec import Process, Resources, Spec
+from pelagos_core.spec.resources import Memory
 
 PROCESS = Process(args=("/x",))
 
 
 def test_memory_stays_below_the_cgroups_limit():
-    assert Limits.of(Spec(PROCESS, memory_limit=64 << 20)) == Limits(memory=56 << 20)
+    assert Limits.of(Spec(PROCESS, resources=Resources(memory=Memory(limit=64 << 20)))) == Limits(memory=56 << 20)
     assert Limits.of(Spec(PROCESS)) == Limits()
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import posixpath
 
-from pelagos_core.linux.cgroups import Cgroup, Hierarchy, hierarchies
+from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.hierarchies import Hierarchy, hierarchies
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.spec import Mount
 

@@ -1,8 +1,6 @@
-"""Control groups, v1, v2 and hybrid: one container's group in each hierarchy.
+"""One container's control group: made, limited, joined, emptied and removed.
 
-Source: cgroups(7), Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst, OCI runtime spec
-"Cgroups Path". The path's shape tells cgroupfs (`/a/b`) from systemd (`slice:prefix:name`),
-so that no setting can drift from what containerd does.
+Source: cgroups(7), Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -10,83 +8,48 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pelagos_core.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError, PermissionDenied
+from pelagos_core.linux import bpf_syscalls, controllers_v1, controllers_v2, device_filter
+from pelagos_core.linux.control_file import Write
+from pelagos_core.linux.devices import DevicePolicy
+from pelagos_core.linux.hierarchies import hierarchies, relative_path
+from pelagos_core.linux.namespaces import in_user_namespace
+from pelagos_core.spec.resources import DeviceRule, Resources
 
-DEFAULT_PARENT = "/pelagos"
-
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space as \040
+_REFUSALS: dict[int, type[PelagosError]] = {
+    errno.EINVAL: InvalidArgument,
+    errno.ERANGE: InvalidArgument,
+    errno.ENODEV: InvalidArgument,
+    errno.EBUSY: FailedPrecondition,
+    errno.EOPNOTSUPP: FailedPrecondition,
+    errno.EPERM: PermissionDenied,
+    errno.EACCES: PermissionDenied,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Hierarchy:
-    """A mounted cgroup hierarchy: where, and which v1 controllers (none for v2)."""
+class Group:
+    """The directory of a container's group in one hierarchy; v2's has no controllers here."""
 
-    mount_point: str
-    controllers: frozenset[str]
+    path: str
+    controllers: frozenset[str] = frozenset()
+    mount_point: str = ""
 
-
-def parse_mountinfo(text: str) -> tuple[Hierarchy, ...]:
-    """The hierarchies in a /proc/PID/mountinfo: the v1 ones if there are any, else v2.
-
-    In hybrid mode limits are v1's; the v2 mount beside them has no controllers.
-    """
-    v1, v2 = [], []
-    for line in text.splitlines():
-        head, _, tail = line.partition(" - ")
-        kind, _, options = tail.split(" ", 2)
-        where = _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), head.split(" ")[4])
-        if kind == "cgroup":
-            known = {option for option in options.split(",") if option not in ("rw", "ro")}
-            v1.append(Hierarchy(where, frozenset(known)))
-        elif kind == "cgroup2":
-            v2.append(Hierarchy(where, frozenset()))
-    return tuple(v1 or v2[:1])
-
-
-def hierarchies() -> tuple[Hierarchy, ...]:
-    """The hierarchies of this host."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return parse_mountinfo(file.read())
-
-
-def relative_path(cgroups_path: str, name: str) -> str:
-    """The group's path below each hierarchy's mount point, starting with a slash.
-
-    cgroups_path: `linux.cgroupsPath`. name: the group's name in `/pelagos` if it is empty.
-    """
-    if not cgroups_path:
-        return f"{DEFAULT_PARENT}/{name}"
-    if cgroups_path.count(":") == 2 and "/" not in cgroups_path:
-        slice_name, prefix, unit = cgroups_path.split(":")
-        if not unit.endswith(".slice"):
-            unit = f"{prefix}-{unit}.scope" if prefix else f"{unit}.scope"
-        return f"{_slice_path(slice_name or 'system.slice')}/{unit}"
-    path = "/" + "/".join(part for part in cgroups_path.split("/") if part not in ("", "."))
-    if path == "/":
-        raise InvalidArgument("linux.cgroupsPath: '/' is the host's own group")
-    return path
-
-
-def _slice_path(name: str) -> str:
-    """systemd.slice(5): `a-b.slice` lies in `a.slice`; `-.slice` is the root."""
-    if name == "-.slice":
-        return ""
-    stem = name.removesuffix(".slice")
-    if stem == name or not all(stem.split("-")):
-        raise InvalidArgument(f"linux.cgroupsPath: {name!r} is not a systemd slice")
-    parts = stem.split("-")
-    return "".join(f"/{'-'.join(parts[: i + 1])}.slice" for i in range(len(parts)))
+    @property
+    def unified(self) -> bool:
+        """Whether it is in v2's one hierarchy."""
+        return not self.controllers
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
     """One container's group: its directory in each hierarchy."""
 
-    paths: tuple[str, ...]
+    groups: tuple[Group, ...]
 
     @classmethod
     def of(cls, cgroups_path: str, name: str) -> Cgroup:
@@ -96,44 +59,120 @@ class Cgroup:
         """
         relative = relative_path(cgroups_path, name)
         found = [item for item in hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
-        return cls(tuple(item.mount_point + relative for item in found))
+        return cls(tuple(Group(item.mount_point + relative, item.controllers, item.mount_point) for item in found))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its directories."""
+        return tuple(group.path for group in self.groups)
+
+    @property
+    def unified(self) -> bool:
+        """Whether it is a group of cgroup v2."""
+        return bool(self.groups) and self.groups[0].unified
+
+    def directory(self, controller: str) -> str | None:
+        """The directory that holds a controller's files; None if the host has no such controller."""
+        found = (group.path for group in self.groups if group.unified or controller in group.controllers)
+        return next(found, None)
+
+    def read(self, file: str) -> str:
+        """A control file's text; empty if there is none."""
+        directory = self.directory(file.partition(".")[0])
+        try:
+            return _read(os.path.join(directory, file)) if directory else ""
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                return ""
+            raise
 
     def check_unused(self) -> None:
         """Raises FailedPrecondition if processes live in it: they are not ours to kill."""
         if self.processes():
             raise FailedPrecondition(f"cgroup {self.paths[0]!r} is in use by other processes")
 
-    def create(self) -> None:
-        """Make the directories. In the daemon, which also removes them."""
-        for path in self.paths:
+    def create(self, resources: Resources) -> None:
+        """Make the directories and set the limits. In the daemon, which also removes them.
+
+        Raises a PelagosError that names the part of the resources which cannot be had.
+        """
+        for group in self.groups:
             try:
-                _make(path)
+                _make(group)
             except OSError as error:
-                raise PermissionDenied(f"cgroup {path!r}: {error.strerror}") from None
+                raise PermissionDenied(f"cgroup {group.path!r}: {error.strerror}") from None
+        if resources.devices is not None:
+            self._limit_devices(resources.devices)
+        for write in self._writes(resources):
+            self._write(write)
+
+    def update(self, resources: Resources) -> None:
+        """Change the limits of a live group. What is not given stays, and so do the devices.
+
+        Raises a PelagosError, and then every limit is what it was.
+        """
+        done: list[Write] = []
+        try:
+            for write in self._writes(resources):
+                undo = write.undo(self.read(write.file))
+                self._write(write)
+                done.append(undo)
+        except PelagosError:
+            for undo in reversed(done):
+                with contextlib.suppress(PelagosError):  # the first error is the one to tell
+                    self._write(undo)
+            raise
 
     def join(self) -> None:
-        """Move the calling process in, in every hierarchy."""
-        for path in self.paths:
+        """Move the calling process, which has one thread, into the group of each hierarchy."""
+        for group in self.groups:
+            # A move of one thread takes no lock of all the system's forks; for a whole process
+            # that is a wait for RCU, most of a millisecond each. v2 has no such way.
+            name = "cgroup.procs" if group.unified else "tasks"
             try:
-                _write(path, "cgroup.procs", "0")  # 0 is the writer itself
+                _write(os.path.join(group.path, name), "0")  # 0 is the writer itself
             except OSError as error:
-                raise PermissionDenied(f"cgroup {path!r}: cannot join: {error.strerror}") from None
+                raise PermissionDenied(f"cgroup {group.path!r}: cannot join: {error.strerror}") from None
 
     def processes(self) -> list[int]:
         """The ids of all processes in the group."""
         for path in self.paths:
-            try:
-                with open(os.path.join(path, "cgroup.procs"), encoding="ascii") as file:
-                    return [int(line) for line in file]
-            except FileNotFoundError:
-                continue
+            with contextlib.suppress(FileNotFoundError):
+                return [int(line) for line in _read(os.path.join(path, "cgroup.procs")).split()]
         return []
 
     def kill(self, signum: int) -> None:
-        """Send a signal to every process of the group."""
-        for pid in self.processes():
+        """Send a signal to every process of the group; SIGKILL ends frozen ones too."""
+        if signum == signal.SIGKILL and self._killed_by_kernel():
+            return
+        processes = self.processes()
+        for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
+        if processes and signum == signal.SIGKILL:
+            self.thaw()
+
+    def freeze(self) -> None:
+        """Ask the kernel to stop every process of the group; `is_frozen` tells when it has.
+
+        Raises FailedPrecondition if this host cannot.
+        """
+        try:
+            _write(self._freezer(), "1" if self.unified else "FROZEN")
+        except OSError as error:
+            what = "this host has no freezer" if error.errno == errno.ENOENT else error.strerror
+            raise FailedPrecondition(f"cgroup {error.filename!r}: cannot pause: {what}") from None
+
+    def thaw(self) -> None:
+        """Let every process go on. A group that is gone, or was never frozen, is no error."""
+        with contextlib.suppress(OSError):
+            _write(self._freezer(), "0" if self.unified else "THAWED")
+
+    def is_frozen(self) -> bool:
+        """Whether every process of the group is stopped."""
+        if self.unified:
+            return "frozen 1" in self.read("cgroup.events").splitlines()
+        return self.read("freezer.state") == "FROZEN"
 
     def try_remove(self) -> bool:
         """Kill what is left in it and remove the directories; missing ones are no error.
@@ -141,28 +180,115 @@ class Cgroup:
         Returns False if one is still busy, as a group is for a moment after its last
         process was reaped: try again a little later.
         """
-        self.kill(signal.SIGKILL)
+        if self.processes():
+            self.kill(signal.SIGKILL)
         busy = [path for path in self.paths if not _removed(path)]
         return not busy
 
+    def _writes(self, resources: Resources) -> Iterable[Write]:
+        if self.unified:
+            return controllers_v2.writes(resources, self.read)
+        return controllers_v1.writes(resources, self.read)
 
-def _make(path: str) -> None:
+    def _write(self, write: Write) -> None:
+        directory = self.directory(write.controller)
+        if directory is None:
+            lack = f"no {write.controller} controller" if self.groups else "no control groups for this user"
+            raise FailedPrecondition(f"linux.resources.{write.field}: this host has {lack}")
+        try:
+            _write(os.path.join(directory, write.file), write.value)
+        except FileNotFoundError:
+            if not write.optional:
+                lack = f"this host has no {write.file} in cgroup {directory!r}"
+                raise FailedPrecondition(f"linux.resources.{write.field}: {lack}") from None
+        except OSError as error:
+            refusal = _REFUSALS.get(error.errno or 0, Internal)
+            what = f"cgroup {directory!r}: {write.file}: {write.value!r}: {error.strerror}"
+            raise refusal(f"linux.resources.{write.field}: {what}") from None
+
+    def _freezer(self) -> str:
+        name = "cgroup.freeze" if self.unified else "freezer.state"
+        return os.path.join(self.directory("freezer") or "/none", name)
+
+    def _killed_by_kernel(self) -> bool:
+        """Kill all at once, which no fork can escape: v2 only, Linux 5.14."""
+        if not self.unified:
+            return False
+        try:
+            _write(os.path.join(self.groups[0].path, "cgroup.kill"), "1")
+        except OSError:
+            return False
+        return True
+
+    def _limit_devices(self, rules: Iterable[DeviceRule]) -> None:
+        policy = DevicePolicy.of(rules)
+        if in_user_namespace():
+            return  # there, no device node can be made, nor opened on what is mounted
+        if not self.unified:
+            for write in controllers_v1.device_writes(policy):
+                self._write(write)
+        elif not policy.is_open:
+            self._attach(device_filter.program(policy))
+
+    def _attach(self, program: bytes) -> None:
+        directory = os.open(self.groups[0].path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            loaded = bpf_syscalls.load_device_filter(program)
+            try:
+                bpf_syscalls.attach_device_filter(loaded, directory)
+            finally:
+                os.close(loaded)
+        except OSError as error:
+            raise FailedPrecondition(f"linux.resources.devices: {error.filename}: {error.strerror}") from None
+        finally:
+            os.close(directory)
+
+
+def _make(group: Group) -> None:
+    with contextlib.suppress(FileExistsError):
+        _make_directory(group.path, is_cpuset="cpuset" in group.controllers)
+    if group.unified:
+        _delegate(group)
+
+
+def _make_directory(path: str, *, is_cpuset: bool) -> None:
+    """Make a directory and its missing parents. Raises FileExistsError."""
     try:
         os.mkdir(path, 0o755)
     except FileNotFoundError:
-        _make(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            _make_directory(os.path.dirname(path), is_cpuset=is_cpuset)
         os.mkdir(path, 0o755)
-    except FileExistsError:
-        return
-    _inherit_cpuset(path)
+    if is_cpuset:
+        _inherit_cpuset(path)
 
 
 def _inherit_cpuset(path: str) -> None:
     """cpusets.rst: a new v1 cpuset is empty, and no process can join an empty one."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         own = os.path.join(path, name)
-        if os.path.exists(own) and not _read(own):
-            _write(path, name, _read(os.path.join(os.path.dirname(path), name)))
+        if not _read(own):
+            _write(own, _read(os.path.join(os.path.dirname(path), name)))
+
+
+def _delegate(group: Group) -> None:
+    """cgroup-v2.rst: a group has the controllers that its parent gives to its children."""
+    available = set(_read(os.path.join(group.mount_point, "cgroup.controllers")).split())
+    if available <= set(_read(os.path.join(group.path, "cgroup.controllers")).split()):
+        return
+    path = group.mount_point
+    for name in group.path.removeprefix(group.mount_point).strip("/").split("/"):
+        file = os.path.join(path, "cgroup.subtree_control")
+        missing = available - set(_read(file).split())
+        try:
+            _write(file, " ".join(f"+{controller}" for controller in sorted(missing)))
+        except OSError:
+            # One that a parent cannot give must not keep the others away; a limit that needs
+            # it is refused by name.
+            for controller in missing:
+                with contextlib.suppress(OSError):
+                    _write(file, f"+{controller}")
+        path = os.path.join(path, name)
 
 
 def _removed(path: str) -> bool:
@@ -182,8 +308,8 @@ def _read(path: str) -> str:
         return file.read().strip()
 
 
-def _write(directory: str, name: str, value: str) -> None:
-    fd = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CLOEXEC)
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode("ascii"))
     finally:

@@ -6,6 +6,7 @@ Source: namespaces(7), pid_namespaces(7), setns(2), unshare(2).
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import socket
 import struct
@@ -53,6 +54,13 @@ def join(kind: str, path: str) -> None:
         raise InvalidArgument(f"{kind} namespace {path!r}: {error.strerror}") from None
     finally:
         os.close(fd)
+
+
+@functools.cache
+def in_user_namespace() -> bool:
+    """Whether the calling process is in a user namespace other than the host's."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() != ["0", "0", str(2**32 - 1)]
 
 
 def fork(pid_namespace: str | None) -> int:

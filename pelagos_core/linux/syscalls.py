@@ -49,6 +49,8 @@ OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH = 0x04
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
+IN_MODIFY = 2
+
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
@@ -91,6 +93,8 @@ libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 libc.capset.argtypes = libc.capget.argtypes = (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData * 2))
+libc.inotify_init1.argtypes = (ctypes.c_int,)
+libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
 
 # A PyDLL keeps the GIL: no other Python code can run between the call and its return.
@@ -190,6 +194,17 @@ def mount_setattr(mount_fd: int, flags: int, attr_set: int, attr_clr: int, propa
 def close_range(first: int, last: int = 2**32 - 1) -> None:
     """close_range(2): close every descriptor from `first` to `last`."""
     _syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_int(0))
+
+
+def inotify(path: str, events: int) -> int:
+    """inotify(7) on one file; return a descriptor that does not block and is closed on exec."""
+    fd = _checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
+    try:
+        _checked(libc.inotify_add_watch(fd, path.encode(), events), path)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:

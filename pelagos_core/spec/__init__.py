@@ -9,6 +9,7 @@ from pelagos_core.spec.devices import Device
 from pelagos_core.spec.mounts import Mount
 from pelagos_core.spec.namespaces import Namespace
 from pelagos_core.spec.process import Capabilities, Process, User, parse_process
+from pelagos_core.spec.resources import Resources
 
 __all__ = [
     "MAX_CONFIG_BYTES",
@@ -17,6 +18,7 @@ __all__ = [
     "Mount",
     "Namespace",
     "Process",
+    "Resources",
     "Root",
     "Spec",
     "User",

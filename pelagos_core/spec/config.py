@@ -11,6 +11,7 @@ from pelagos_core.spec.devices import Device, read_device
 from pelagos_core.spec.mounts import Mount, read_mount
 from pelagos_core.spec.namespaces import Namespace, read_namespaces
 from pelagos_core.spec.process import Process, read_process
+from pelagos_core.spec.resources import Resources, read_resources
 
 MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
 
@@ -25,10 +26,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole config.json.
-
-    memory_limit: `linux.resources.memory.limit` in bytes; None for no limit.
-    """
+    """A whole config.json."""
 
     process: Process
     root: Root = Root()
@@ -40,7 +38,12 @@ class Spec:
     devices: tuple[Device, ...] = ()
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
-    memory_limit: int | None = None
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def memory_limit(self) -> int | None:
+        """`linux.resources.memory.limit` in bytes; None for no limit, which is 0 or -1 there."""
+        return self.resources.memory.limit if self.resources.memory.limit > 0 else None
 
     @property
     def has_readonly_files(self) -> bool:
@@ -78,7 +81,7 @@ def _spec(config: Field) -> Spec:
         devices=linux.get("devices").each(read_device),
         masked_paths=linux.get("maskedPaths").each(_absolute),
         readonly_paths=linux.get("readonlyPaths").each(_absolute),
-        memory_limit=_memory_limit(linux.get("resources").get("memory").get("limit")),
+        resources=read_resources(linux.get("resources")),
     )
 
 
@@ -99,9 +102,3 @@ def _cgroups_path(path: Field) -> str:
     if ".." in path.text().split("/"):
         path.refuse(f"{path.text()!r} climbs with '..'")
     return path.text()
-
-
-def _memory_limit(limit: Field) -> int | None:
-    """The limit in bytes; the spec writes -1 for none, and 0 is what some clients send for it."""
-    value = limit.number(2**63 - 1, least=-1)
-    return value if value > 0 else None

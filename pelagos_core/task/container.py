@@ -22,6 +22,7 @@ from pelagos_core.selection import Selection
 from pelagos_core.spec import Mount, Process
 from pelagos_core.task import events
 from pelagos_core.task.execution import Execution
+from pelagos_core.task.oom import OomWatch
 from pelagos_core.task.publisher import Sink
 from pelagos_core.task.state import Action, Status
 from pelagos_core.task.stdio import StdioPaths
@@ -43,6 +44,7 @@ class Container:
         self._sink = sink
         self._owns_cgroup = False
         self._watchers: set[asyncio.Task[None]] = set()
+        self._oom = OomWatch(bundle.id, self.cgroup, sink)
 
     @property
     def id(self) -> str:
@@ -177,6 +179,7 @@ class Container:
     async def _see_to_its_end(self, execution: Execution) -> None:
         """See a process to its end, and tell everybody in the promised order."""
         status = await execution.ended()
+        self._oom.look()
         if execution is self.init:
             self._end_the_rest()
             for other in [other for other in self._execs.values() if other.status is not Status.ADDED]:
@@ -209,7 +212,8 @@ class Container:
         # The record first: if we die in between, `delete` knows what to look for.
         record.write_cgroups(self.bundle.path, self.cgroup.paths)
         self._owns_cgroup = True
-        self.cgroup.create()
+        self.cgroup.create(self.bundle.spec.resources)
+        self._oom.start()
 
     def _forget(self, execution: Execution) -> None:
         try:
@@ -223,6 +227,7 @@ class Container:
         The container is gone all the same: an error here would leave one that nobody can
         delete, and a daemon that never ends.
         """
+        self._oom.stop()
         self.init.close()
         for execution in self._execs.values():
             if execution.status is Status.ADDED:

@@ -1,7 +1,7 @@
 """The events of a task, as containerd's topics and messages.
 
 Promised order for each container: create < start < exit < delete; for each exec in it:
-exec-added < exec-started < exit, and all of those before the container's exit. They go through one
+exec-added < exec-started < exit, and all of those, as an oom, before the container's exit. They go through one
 queue with one sender; an event is queued before the call it belongs to is answered, and
 an exit before those who wait for it are told.
 """
@@ -22,6 +22,9 @@ from pelagos_core.task.stdio import StdioPaths
 TOPICS: dict[type[Message], str] = {
     api.TaskCreate: "/tasks/create",
     api.TaskStart: "/tasks/start",
+    api.TaskPaused: "/tasks/paused",
+    api.TaskResumed: "/tasks/resumed",
+    api.TaskOOM: "/tasks/oom",
     api.TaskExit: "/tasks/exit",
     api.TaskDelete: "/tasks/delete",
     api.TaskExecAdded: "/tasks/exec-added",
@@ -66,6 +69,21 @@ def task_create(container_id: str, bundle: str, rootfs: list[Mount], stdio: Stdi
 def task_start(container_id: str, pid: int) -> Message:
     """The guest runs."""
     return api.TaskStart(container_id=container_id, pid=pid)
+
+
+def task_paused(container_id: str) -> Message:
+    """All processes of the container are stopped."""
+    return api.TaskPaused(container_id=container_id)
+
+
+def task_resumed(container_id: str) -> Message:
+    """They go on."""
+    return api.TaskResumed(container_id=container_id)
+
+
+def task_oom(container_id: str) -> Message:
+    """The kernel has run out of the container's memory, and killed in it."""
+    return api.TaskOOM(container_id=container_id)
 
 
 def exec_added(container_id: str, exec_id: str) -> Message:

@@ -9,10 +9,10 @@ from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import Unimplemented
 from pelagos_core.linux import device_nodes
-from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.cgroups import Cgroup, Group
 from pelagos_core.spec import Capabilities, Device, Mount, Namespace, Process, Root, Spec, User
 
-CGROUP = Cgroup(("/sys/fs/cgroup/x",))
+CGROUP = Cgroup((Group("/sys/fs/cgroup/x"),))
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
 
 

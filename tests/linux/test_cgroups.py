@@ -1,4 +1,4 @@
-"""Control groups: where they are on which host, and a real one."""
+"""Control groups: a real one, on the hierarchies that this machine has."""
 
 import os
 import secrets
@@ -7,57 +7,14 @@ import time
 
 import pytest
 
-from pelagos_core.errors import FailedPrecondition, InvalidArgument
-from pelagos_core.linux.cgroups import Cgroup, Hierarchy, parse_mountinfo, relative_path
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
+from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.spec.resources import Cpu, DeviceRule, Memory, Resources
+from tests.support.child import in_child
 
-V1 = """\
-30 23 0:26 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
-31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:10 - cgroup cgroup rw,cpu,cpuacct
-32 30 0:28 / /sys/fs/cgroup/sys\\040temd rw shared:11 - cgroup cgroup rw,xattr,name=systemd
-"""
-V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+pytestmark = pytest.mark.root
 
-
-def test_the_hierarchies_of_a_v1_host():
-    assert parse_mountinfo(V1) == (
-        Hierarchy("/sys/fs/cgroup/cpu,cpuacct", frozenset({"cpu", "cpuacct"})),
-        Hierarchy("/sys/fs/cgroup/sys temd", frozenset({"xattr", "name=systemd"})),
-    )
-
-
-def test_the_hierarchy_of_a_v2_host():
-    assert parse_mountinfo(V2) == (Hierarchy("/sys/fs/cgroup", frozenset()),)
-
-
-def test_a_hybrid_hosts_limits_are_v1s():
-    assert parse_mountinfo(V1 + V2) == parse_mountinfo(V1)
-
-
-@pytest.mark.parametrize(
-    ("path", "relative"),
-    [
-        ("", "/pelagos/c1"),
-        ("/a/b", "/a/b"),
-        ("a//./b/", "/a/b"),
-        ("system.slice:pelagos:c1", "/system.slice/pelagos-c1.scope"),
-        (":pelagos:c1", "/system.slice/pelagos-c1.scope"),
-        (
-            "kubepods-burstable-pod1.slice:cri:c1",
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-c1.scope",
-        ),
-        ("-.slice:x:c1", "/x-c1.scope"),
-        ("a.slice::c1", "/a.slice/c1.scope"),
-        ("a.slice:x:b.slice", "/a.slice/b.slice"),
-    ],
-)
-def test_the_shape_of_a_path_tells_whose_it_is(path, relative):
-    assert relative_path(path, "c1") == relative
-
-
-@pytest.mark.parametrize("path", ["/", "/.", "x:y:z", "a--b.slice:x:y"])
-def test_a_path_that_cannot_be_is_refused(path):
-    with pytest.raises(InvalidArgument, match=r"linux\.cgroupsPath"):
-        relative_path(path, "c1")
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -70,11 +27,10 @@ def cgroup():
             os.rmdir(os.path.dirname(path))
 
 
-@pytest.mark.root
 def test_a_group_is_made_joined_emptied_and_removed(cgroup):
     cgroup.check_unused()
-    cgroup.create()
-    cgroup.create()  # again: it is there
+    cgroup.create(Resources())
+    cgroup.create(Resources())  # again: it is there
     assert cgroup.processes() == []
     pid = os.fork()
     if pid == 0:
@@ -92,6 +48,106 @@ def test_a_group_is_made_joined_emptied_and_removed(cgroup):
     _until(cgroup.try_remove)
     assert not any(os.path.exists(path) for path in cgroup.paths)
     assert cgroup.try_remove()  # again: nothing is no error
+
+
+def _limits(cgroup):
+    """(memory limit in MiB, processes), whichever version of control groups there is."""
+    memory = cgroup.read("memory.max") if cgroup.unified else cgroup.read("memory.limit_in_bytes")
+    return int(memory) // MIB, cgroup.read("pids.max")
+
+
+def test_limits_are_set_when_it_is_made_and_changed_one_by_one(cgroup):
+    cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
+    assert _limits(cgroup) == (64, "50")
+    cgroup.update(Resources(memory=Memory(limit=32 * MIB)))
+    assert _limits(cgroup) == (32, "50")
+    cgroup.update(Resources(pids=-1))
+    assert _limits(cgroup) == (32, "max")
+
+
+def test_a_change_that_is_refused_leaves_every_limit_as_it_was(cgroup):
+    cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
+    with pytest.raises(InvalidArgument, match=r"linux\.resources\.cpu\.cpus: cgroup .*cpuset\.cpus: '999'"):
+        cgroup.update(Resources(memory=Memory(limit=32 * MIB), cpu=Cpu(cpus="999")))
+    assert _limits(cgroup) == (64, "50")
+
+
+def test_a_limit_that_the_host_cannot_hold_is_refused_by_name(cgroup):
+    with pytest.raises(PelagosError, match=r"linux\.resources\.(network|rdma|unified)"):
+        cgroup.create(Resources(class_id=1, unified={"none.such": "1"}))
+
+
+def test_a_user_without_control_groups_is_told_so():
+    with pytest.raises(FailedPrecondition, match=r"memory\.limit: this host has no control groups for this user"):
+        Cgroup(()).create(Resources(memory=Memory(limit=64 * MIB)))
+    Cgroup(()).create(Resources())
+
+
+def test_devices_that_are_not_allowed_cannot_be_opened(cgroup):
+    cgroup.create(Resources(devices=(DeviceRule(False, "a"),)))
+    assert _can_open(cgroup, "/dev/null")
+    assert not _can_open(cgroup, "/dev/kmsg")
+
+
+def test_a_device_that_is_allowed_can_be_opened(cgroup):
+    cgroup.create(Resources(devices=(DeviceRule(False), DeviceRule(True, "c", 1, 11, "r"))))
+    assert _can_open(cgroup, "/dev/kmsg")
+
+
+def test_with_all_devices_allowed_there_is_no_rule(cgroup):
+    cgroup.create(Resources(devices=(DeviceRule(False), DeviceRule(True))))
+    assert _can_open(cgroup, "/dev/kmsg")
+
+
+def _can_open(cgroup, device):
+    def attempt():
+        cgroup.join()
+        try:
+            os.close(os.open(device, os.O_RDONLY | os.O_NONBLOCK))
+        except PermissionError:
+            return False
+        return True
+
+    return in_child(attempt)
+
+
+@pytest.fixture
+def sleeper(cgroup):
+    cgroup.create(Resources())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            cgroup.join()
+            signal.pause()
+        finally:
+            os._exit(1)
+    _until(lambda: all(_holds(path, pid) for path in cgroup.paths))
+    yield pid
+    cgroup.kill(signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_a_frozen_group_stops_and_goes_on(cgroup, sleeper):
+    assert not cgroup.is_frozen()
+    cgroup.freeze()
+    _until(cgroup.is_frozen)
+    cgroup.thaw()
+    _until(lambda: not cgroup.is_frozen())
+    cgroup.thaw()  # again: it is no error
+
+
+def test_a_frozen_group_can_be_killed_and_removed(cgroup, sleeper):
+    cgroup.freeze()
+    _until(cgroup.is_frozen)
+    _until(cgroup.try_remove)
+    _until(lambda: os.waitid(os.P_PID, sleeper, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+
+
+def test_a_group_that_is_not_there_cannot_be_frozen(cgroup):
+    with pytest.raises(FailedPrecondition, match="cannot pause"):
+        cgroup.freeze()
+    assert not cgroup.is_frozen()
+    assert cgroup.processes() == []
 
 
 def _holds(path, pid):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pelagos_core.conformance.environment import add_backend, environment_with
-from pelagos_core.linux.cgroups import hierarchies
+from pelagos_core.linux.hierarchies import hierarchies
 from pelagos_core.unix_socket import is_served
 from tests.support.shim import flags, holder, shim_command
 from tests.support.traces import alive

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from pelagos_core.linux.cgroups import hierarchies
+from pelagos_core.linux.hierarchies import hierarchies
 from pelagos_core.zygote import surroundings
 from pelagos_core.zygote.client import inheritance
 from pelagos_core.zygote.messages import Request, decode

@@ -1,0 +1,83 @@
+"""Where control groups are on this host, and where in them a container's group belongs.
+
+Source: cgroups(7), proc(5) "mountinfo", OCI runtime spec "Cgroups Path". The path's shape tells
+cgroupfs (`/a/b`) from systemd (`slice:prefix:name`), so that no setting can drift from what
+containerd does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pelagos_core.errors import InvalidArgument
+
+DEFAULT_PARENT = "/pelagos"
+
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space as \040
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """A mounted cgroup hierarchy: where, and which v1 controllers (none for v2)."""
+
+    mount_point: str
+    controllers: frozenset[str] = frozenset()
+
+    @property
+    def unified(self) -> bool:
+        """Whether it is v2's one hierarchy."""
+        return not self.controllers
+
+
+def parse_mountinfo(text: str) -> tuple[Hierarchy, ...]:
+    """The hierarchies in a /proc/PID/mountinfo: the v1 ones if there are any, else v2.
+
+    In hybrid mode limits are v1's; the v2 mount beside them has no controllers.
+    """
+    v1, v2 = [], []
+    for line in text.splitlines():
+        head, _, tail = line.partition(" - ")
+        kind, _, options = tail.split(" ", 2)
+        where = _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), head.split(" ")[4])
+        if kind == "cgroup":
+            known = {option for option in options.split(",") if option not in ("rw", "ro")}
+            v1.append(Hierarchy(where, frozenset(known)))
+        elif kind == "cgroup2":
+            v2.append(Hierarchy(where))
+    return tuple(v1 or v2[:1])
+
+
+def hierarchies() -> tuple[Hierarchy, ...]:
+    """The hierarchies of this host."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return parse_mountinfo(file.read())
+
+
+def relative_path(cgroups_path: str, name: str) -> str:
+    """The group's path below each hierarchy's mount point, starting with a slash.
+
+    cgroups_path: `linux.cgroupsPath`. name: the group's name in `/pelagos` if it is empty.
+    """
+    if not cgroups_path:
+        return f"{DEFAULT_PARENT}/{name}"
+    if cgroups_path.count(":") == 2 and "/" not in cgroups_path:
+        slice_name, prefix, unit = cgroups_path.split(":")
+        if not unit.endswith(".slice"):
+            unit = f"{prefix}-{unit}.scope" if prefix else f"{unit}.scope"
+        return f"{_slice_path(slice_name or 'system.slice')}/{unit}"
+    path = "/" + "/".join(part for part in cgroups_path.split("/") if part not in ("", "."))
+    if path == "/":
+        raise InvalidArgument("linux.cgroupsPath: '/' is the host's own group")
+    return path
+
+
+def _slice_path(name: str) -> str:
+    """systemd.slice(5): `a-b.slice` lies in `a.slice`; `-.slice` is the root."""
+    if name == "-.slice":
+        return ""
+    stem = name.removesuffix(".slice")
+    if stem == name or not all(stem.split("-")):
+        raise InvalidArgument(f"linux.cgroupsPath: {name!r} is not a systemd slice")
+    parts = stem.split("-")
+    return "".join(f"/{'-'.join(parts[: i + 1])}.slice" for i in range(len(parts)))
