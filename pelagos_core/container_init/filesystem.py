@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 
 from pelagos_core.entrypoint import Entrypoint
-from pelagos_core.linux import cgroup_mounts, device_nodes
+from pelagos_core.linux import cgroup_mounts, device_nodes, shield
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
@@ -103,6 +103,22 @@ class ForbidDevices:
 
     def execute(self, root: Root) -> None:
         root.forbid_devices()
+
+
+@dataclass(frozen=True, slots=True)
+class ShieldEngine:
+    """Take away what would show a Wasm guest the kernel, and with it its own engine.
+
+    volumes: the mounts that the spec asks for.
+    """
+
+    volumes: tuple[Mount, ...]
+
+    def describe(self) -> str:
+        return "keep the guest from its engine"
+
+    def execute(self, root: Root) -> None:
+        shield.put_up(root, self.volumes)
 
 
 @dataclass(frozen=True, slots=True)

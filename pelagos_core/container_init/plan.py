@@ -16,6 +16,7 @@ from pelagos_core.container_init.filesystem import (
     MountCgroups,
     MountVolume,
     ProtectPaths,
+    ShieldEngine,
 )
 from pelagos_core.container_init.operation import (
     BecomeUser,
@@ -36,11 +37,9 @@ from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import Unimplemented
 from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
 from pelagos_core.spec import Mount, Spec
 
-# A Wasm guest has no system calls, so these serve nobody in its container; and through
-# /proc it could open its own engine's memory (`/proc/self/mem`) and leave the sandbox.
-_KERNEL_FILE_SYSTEMS = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs", "securityfs"})
 _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "uts")
 
 
@@ -105,7 +104,7 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
     there = CheckWorkingDirectory(spec.process.cwd)
     wasm, program = _for_wasm(spec, late), _for_native(spec, late, cgroup, mounted=True)
     if native:
-        wasm = replace(wasm, complete=(CopyContainer(_KERNEL_FILE_SYSTEMS), ForbidDevices(), there))
+        wasm = replace(wasm, complete=(CopyContainer(KERNEL_FILE_SYSTEMS), ForbidDevices(), there))
         program = replace(program, complete=(there,))
     else:
         wasm = replace(wasm, complete=(there,))
@@ -122,15 +121,17 @@ def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
     late: list[Mount] = []
     for mount in mounts:
         below = any(mount.destination.startswith(f"{each.destination.rstrip('/')}/") for each in late)
-        (late if below or mount.type in _KERNEL_FILE_SYSTEMS else early).append(mount)
+        (late if below or mount.type in KERNEL_FILE_SYSTEMS else early).append(mount)
     return early, late
 
 
 def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
-    complete: list[Operation] = [MountVolume(mount) for mount in late if mount.type not in _KERNEL_FILE_SYSTEMS]
+    # A guest has no system calls: the views of the kernel serve nobody in its container.
+    volumes = tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
+    complete: list[Operation] = [MountVolume(mount) for mount in late if mount in volumes]
     if spec.devices:
         complete.append(MakeDevices(spec.devices, mounted=True))
-    complete += [ForbidDevices(), *_last_mounts(spec)]
+    complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec)]
     seal = (
         ChangeRoot(),
         BecomeUser(spec.process.user, spec.process.capabilities),

@@ -10,7 +10,7 @@ import contextlib
 import os
 
 from pelagos_core.errors import FailedPrecondition, NotFound
-from pelagos_core.linux import mounts, namespaces, syscalls
+from pelagos_core.linux import mount_table, namespaces, syscalls
 from pelagos_core.linux.rootfs import Root, make_mounts_private
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -134,9 +134,4 @@ def _detach(kinds: frozenset[str], proc: int) -> None:
 
 
 def _points(kinds: frozenset[str], proc: int) -> list[str]:
-    if not kinds:
-        return []
-    # Opened anew each time: what it shows are the mounts of its opener's namespace.
-    fd = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    with open(fd, encoding="utf-8", errors="surrogateescape") as file:
-        return mounts.points_of(kinds, file.read())
+    return [mount.path for mount in mount_table.read(proc) if mount.type in kinds] if kinds else []

@@ -8,7 +8,6 @@ open_tree(2), mount_setattr(2), OCI runtime spec "Mounts".
 from __future__ import annotations
 
 import os
-import re
 import stat
 from dataclasses import dataclass
 
@@ -20,7 +19,6 @@ ATTR_RDONLY = 0x01
 ATTR_NODEV = 0x04
 ATTR_NOEXEC = 0x08
 _ATTR_ATIME = 0x70
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space as \040
 _MAX_DATA = 4095  # mount(2) takes one page with its final NUL, and cuts the rest off in silence
 
 # word -> (MS_ flag of mount(2), MOUNT_ATTR_ flag of mount_setattr(2))
@@ -118,13 +116,6 @@ def attach(mount: Mount, target: int) -> None:
             _attach_file_system(mount, options, target)
     except OSError as error:
         raise _named(mount, error) from None
-
-
-def points_of(kinds: frozenset[str], mountinfo: str) -> list[str]:
-    """Where file systems of these types are mounted, by a /proc/PID/mountinfo; the last mount last."""
-    lines = [line.partition(" - ")[::2] for line in mountinfo.splitlines()]
-    points = [head.split(" ")[4] for head, tail in lines if tail.split(" ")[0] in kinds]
-    return [_OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), point) for point in points]
 
 
 def is_file(source: str) -> bool:

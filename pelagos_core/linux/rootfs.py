@@ -17,7 +17,7 @@ from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.linux import device_nodes, mounts, syscalls
 from pelagos_core.spec import Device, Mount
 
-_RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
 # What protects these by path later on must find them where the spec puts them.
 _ORDINARY = ("proc", "sysfs")
@@ -62,7 +62,7 @@ class Root:
 
     def open(self, path: str, flags: int) -> int:
         """Open a path as the container would resolve it. Raises OSError."""
-        return syscalls.openat2(self.fd, path, flags, _RESOLVE)
+        return syscalls.openat2(self.fd, path, flags, RESOLVE)
 
     def open_file(self, path: str) -> int | None:
         """Open a regular file for reading; None if it is not there.
@@ -253,7 +253,7 @@ class Root:
     def _check_ordinary(self, mount: Mount) -> None:
         """Refuse a destination that is reached by a symlink of the image."""
         try:
-            os.close(syscalls.openat2(self.fd, mount.destination, os.O_PATH, _RESOLVE | syscalls.RESOLVE_NO_SYMLINKS))
+            os.close(syscalls.openat2(self.fd, mount.destination, os.O_PATH, RESOLVE | syscalls.RESOLVE_NO_SYMLINKS))
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise InvalidArgument(

@@ -30,7 +30,7 @@ def test_the_least_spec_still_isolates():
         fs.AssembleRoot(()),
     )
     user = op.BecomeUser(User(), Capabilities())
-    assert steps.wasm.complete == (fs.ForbidDevices(),)
+    assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
     assert steps.wasm.seal == (op.ChangeRoot(), user, op.ForbidNewPrivileges(), op.DieWithShim())
     assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
     assert steps.native.seal == (
@@ -97,7 +97,7 @@ def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
     steps = planned(devices=(mine,))
     (step,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
     assert [device for device in step.devices if device.path == "/dev/null"] == [mine]
-    assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices())
+    assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices(), fs.ShieldEngine(()))
 
 
 def test_read_only_paths_come_before_masks():
@@ -154,6 +154,7 @@ def test_each_step_says_what_it_does():
         "root file system of 0 mounts",
         "mount tmpfs on /tmp",
         "if wasm: no devices but mounted ones",
+        "if wasm: keep the guest from its engine",
         "if wasm: working directory /work",
         "if wasm: read-only root",
         "if wasm: change the root",

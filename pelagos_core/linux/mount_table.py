@@ -1,0 +1,75 @@
+"""The mounts of a process, as the kernel lists them, and which of them show the kernel itself.
+
+Source: proc(5), /proc/PID/mountinfo.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+
+KERNEL_FILE_SYSTEMS = frozenset(
+    """
+    binder binfmt_misc bpf cgroup cgroup2 configfs cpuset debugfs devpts devtmpfs efivarfs functionfs
+    fusectl gadgetfs mqueue nfsd nsfs ocfs2_dlmfs openpromfs pidfs proc pstore resctrl rpc_pipefs
+    s390_hypfs securityfs selinuxfs smackfs spufs sysfs tracefs xenfs
+    """.split()
+)
+"""File systems that hold no files of anybody but views of the kernel, its devices and processes."""
+
+HARMLESS_DEVICES = {name: os.makedev(1, minor) for name, minor in (("null", 3), ("zero", 5), ("full", 7))} | {
+    name: os.makedev(1, minor) for name, minor in (("random", 8), ("urandom", 9))
+}
+"""Devices that hold nothing and lead nowhere; 1:1 to 1:4 beside them are the machine's memory."""
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    """One mount. path: where it is; root: which part of its file system is shown there."""
+
+    path: str
+    root: str
+    type: str
+
+    @property
+    def view(self) -> str:
+        """What it shows of the kernel: a file system's type, or a device; empty for nothing."""
+        if self.root != "/":  # a whole file system is a directory
+            try:
+                status = os.lstat(self.path)
+            except OSError as error:
+                return f"it cannot be looked at ({error.strerror}), {self.type}"
+            if stat.S_ISBLK(status.st_mode):
+                return "a block device"
+            if stat.S_ISCHR(status.st_mode):
+                return "" if status.st_rdev in HARMLESS_DEVICES.values() else "a device"
+        return self.type if self.type in KERNEL_FILE_SYSTEMS else ""
+
+
+def read(proc: int) -> tuple[MountPoint, ...]:
+    """The mounts of the calling process' namespace, those further down later.
+
+    proc: a descriptor of its directory in a /proc, which need not be in its reach any more.
+    """
+    # Opened anew each time: what it shows are the mounts of its opener's namespace.
+    with open(os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), "rb") as file:
+        return parse(file.read())
+
+
+def parse(text: bytes) -> tuple[MountPoint, ...]:
+    """The mounts of a mountinfo text."""
+    return tuple(_mount_point(line) for line in text.splitlines())
+
+
+def _mount_point(line: bytes) -> MountPoint:
+    fields, _, file_system = line.partition(b" - ")
+    _id, _parent, _device, root, path = fields.split(b" ", 5)[:5]
+    return MountPoint(_text(path), _text(root), file_system.split(b" ", 1)[0].decode())
+
+
+def _text(field: bytes) -> str:
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))

@@ -1,0 +1,83 @@
+"""What keeps a Wasm guest from its own engine: no mount of its container shows the kernel.
+
+A guest has `/` preopened. If it could open `/proc/self/mem` there, by whatever name, it would
+write to the engine's memory and leave the Wasm sandbox; all engines open it for it. So the
+mounts are looked at as they are in the end, not as they were asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+
+from pelagos_core.errors import PermissionDenied
+from pelagos_core.linux import mount_table, syscalls
+from pelagos_core.linux.mount_table import MountPoint
+from pelagos_core.linux.mounts import parse_options
+from pelagos_core.linux.rootfs import Root
+from pelagos_core.spec import Mount
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_FROM_HOST = syscalls.MS_SHARED | syscalls.MS_SLAVE
+
+
+def put_up(root: Root, volumes: tuple[Mount, ...]) -> None:
+    """Take every view of the kernel out of a container's root.
+
+    In the init process, in its own mount namespace; /proc is still the host's.
+    volumes: the mounts that the spec asks for. What they bring along is taken away; what is
+        asked for itself is refused, and so is what may come in later.
+    Raises PermissionDenied that names the mount.
+    """
+    for volume in volumes:
+        if parse_options(volume.options).propagation & _FROM_HOST:
+            raise PermissionDenied(
+                f"mount on {volume.destination!r}: what the host mounts there later cannot be checked, "
+                "so a Wasm guest gets no shared or slave mounts"
+            )
+    syscalls.mount_setattr(root.fd, syscalls.AT_RECURSIVE, 0, 0, syscalls.MS_PRIVATE)
+    proc = os.open("/proc/self", _DIRECTORY)
+    try:
+        _take_down(_views(root, proc), {_resolved(volume.destination, root) for volume in volumes}, root)
+        for mount in _views(root, proc):
+            raise _refusal(mount, root)
+    finally:
+        os.close(proc)
+
+
+def _views(root: Root, proc: int) -> list[MountPoint]:
+    top = _path(root.fd)
+    below = top.rstrip("/") + "/"
+    found = mount_table.read(proc)
+    return [mount for mount in found if (mount.path == top or mount.path.startswith(below)) and mount.view]
+
+
+def _take_down(views: list[MountPoint], asked: set[str], root: Root) -> None:
+    for mount in views:
+        if mount.path in asked:
+            raise _refusal(mount, root)
+    for mount in reversed(views):  # what is on top first
+        with contextlib.suppress(OSError):  # gone with what it was on, or found again by the caller
+            syscalls.umount2(mount.path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+
+
+def _resolved(path: str, root: Root) -> str:
+    """Where a path of the container leads, as the mount table names it; empty for nowhere."""
+    try:
+        fd = root.open(path, os.O_PATH)
+    except OSError:
+        return ""
+    try:
+        return _path(fd)
+    finally:
+        os.close(fd)
+
+
+def _path(fd: int) -> str:
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
+def _refusal(mount: MountPoint, root: Root) -> PermissionDenied:
+    path = posixpath.normpath(f"/{os.path.relpath(mount.path, _path(root.fd))}")
+    return PermissionDenied(f"mount on {path!r}: {mount.view}: by that a Wasm guest could reach its own engine")

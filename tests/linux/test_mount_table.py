@@ -1,0 +1,53 @@
+"""The kernel's list of mounts, read; and what of it shows the kernel."""
+
+import os
+
+import pytest
+
+from pelagos_core.linux import mount_table
+from pelagos_core.linux.mount_table import MountPoint
+
+TEXT = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+23 22 0:21 / /proc rw,nosuid,nodev,noexec shared:13 master:1 - proc proc rw
+24 22 0:22 /a\040b /mnt/a\040b\134c ro - tmpfs tmpfs rw
+25 22 0:23 / /x rw - fuse.lxcfs lxcfs rw
+"""
+
+
+def test_mounts_are_read_with_their_escapes():
+    assert mount_table.parse(TEXT) == (
+        MountPoint("/", "/", "ext4"),
+        MountPoint("/proc", "/", "proc"),
+        MountPoint("/mnt/a b\\c", "/a b", "tmpfs"),
+        MountPoint("/x", "/", "fuse.lxcfs"),
+    )
+
+
+def test_the_own_mounts_are_read():
+    proc = os.open("/proc/self", os.O_PATH)
+    try:
+        assert MountPoint("/proc", "/", "proc") in mount_table.read(proc)
+    finally:
+        os.close(proc)
+
+
+@pytest.mark.parametrize("kind", ["proc", "sysfs", "cgroup", "cgroup2", "devtmpfs", "debugfs", "bpf", "nsfs"])
+def test_a_view_of_the_kernel_is_told_by_its_type_whatever_part_is_shown(tmp_path, kind):
+    assert MountPoint("/x", "/", kind).view == kind
+    assert MountPoint(str(tmp_path), "/1/root", kind).view == kind
+
+
+@pytest.mark.parametrize("kind", ["ext4", "overlay", "tmpfs", "nfs4", "fuse.lxcfs", "hugetlbfs"])
+def test_files_are_no_view_of_the_kernel(tmp_path, kind):
+    assert MountPoint("/x", "/", kind).view == ""
+    assert MountPoint(str(tmp_path), "/some/directory", kind).view == ""
+
+
+def test_a_device_is_one_unless_it_is_harmless():
+    assert MountPoint("/dev/null", "/null", "devtmpfs").view == ""
+    assert MountPoint("/dev/urandom", "/urandom", "tmpfs").view == ""
+    assert MountPoint("/dev/tty", "/tty", "tmpfs").view == "a device"
+
+
+def test_what_cannot_be_looked_at_is_not_vouched_for():
+    assert "cannot be looked at" in MountPoint("/none/such", "/x", "ext4").view

@@ -1,0 +1,57 @@
+"""Every engine of this repository in each of its forms, to run a guest with `pelagos run`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from scripts import engines
+from tests.support.loader import environment_under
+
+
+@dataclass(frozen=True)
+class Form:
+    """One engine in one form: the backend's name, an interpreter, and the node's config."""
+
+    backend: str
+    python: str = sys.executable
+    config: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self, directory: Path, *words: str, config: str = "", stdin: bytes = b"", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """`pelagos run` with these words. config: goes before the engine's own."""
+        (directory / "config.toml").write_text(f"{config}\n{self.config}")
+        return subprocess.run(
+            [self.python, "-m", "pelagos_core", "run", "--backend", self.backend, *words],
+            env={**os.environ, "PELAGOS_CONFIG": str(directory / "config.toml")},
+            input=stdin.decode(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+
+@functools.cache
+def _wasmedge_embedded() -> Form:
+    root = engines.DIRECTORY / "wasmedge"
+    library = next(root.glob("usr/lib/*/libwasmedge.so.0"))
+    python = environment_under(root, Path(tempfile.mkdtemp(prefix="pelagos-venv-")))
+    return Form("wasmedge", python, f'[backends.wasmedge]\nform = "embedded"\nlibrary = "{library}"\n')
+
+
+FORMS = {
+    "wasmtime": lambda: Form("wasmtime"),
+    "wasmedge-program": lambda: Form("wasmedge", config=engines.config()),
+    "wasmedge-embedded": _wasmedge_embedded,
+    "wasmer-program": lambda: Form("wasmer", config=f'{engines.config()}form = "program"\n'),
+}
+ALL = [pytest.param(name, marks=[] if name == "wasmtime" else pytest.mark.engines, id=name) for name in FORMS]
