@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.contender import Contender
 from benchmarks.samples import Measured
-from benchmarks.scenarios import commands, density, floor, modules, new_pods, speed, throughput
+from benchmarks.scenarios import commands, density, floor, modules, new_pods, speed, throughput, timeline
 from benchmarks.stage import Stage
 
 
@@ -49,5 +49,6 @@ SCENARIOS = {
     "scale": Scenario("Many containers at rest", density.measure_scale, rounds=1),
     "modules": Scenario("Modules of all sizes", modules.measure, _runs_wasm, rounds=3, engines=True),
     "speed": Scenario("A module that only computes", speed.measure, _has_command),
+    "timeline": Scenario("Where the time of a task goes", timeline.measure, _has_command, rounds=1),
     "floor": Scenario("The machine's own share", floor.measure, machine=True),
 }

@@ -12,7 +12,7 @@ from benchmarks.scenarios import new_pods, throughput
 from benchmarks.tables import number
 
 WIDTH = 860
-_LABEL, _RIGHT = 250, 110  # left and right of the bars
+_LABEL, _RIGHT = 330, 60  # left and right of the bars
 _ROW, _GAP, _TITLE = 22, 14, 40
 # Told apart by people who see few colours, on white and on black.
 _COLOURS = ("#3b82c4", "#9aa3ad", "#d98324", "#4f9d69", "#b65fa8", "#8a6d3b")
@@ -79,6 +79,7 @@ def _panels(report: Report) -> list[Panel]:
             "create and start p50",
         ),
         _modules(report),
+        _timeline(report),
     ]
 
 
@@ -116,6 +117,13 @@ def _modules(report: Report) -> Panel:
         label = f"{figure.key.case}: {figure.key.contender}"
         bars.append(Bar(label, ((figure.value, colour),), number(figure.value)))
     return Panel("Modules of all sizes, ms (logarithmic)", tuple(bars), logarithmic=True)
+
+
+def _timeline(report: Report) -> Panel:
+    """A bar for each step of a task, in their order."""
+    figures = [figure for figure in report.figures if figure.key.scenario == "timeline"]
+    bars = tuple(Bar(f.key.metric, ((f.value, 0),), number(f.value)) for f in figures)
+    return Panel("Where the time of a task goes, ms up to each step (strace slows it)", bars)
 
 
 def _draw_panel(panel: Panel, top: int) -> list[str]:

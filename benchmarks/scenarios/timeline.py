@@ -1,0 +1,125 @@
+"""Where the time of one task goes: its landmarks among the system calls, by strace.
+
+Only calls that mark a step are traced, by a seccomp filter, so that the others cost nothing
+more; the traced ones cost some 30 microseconds each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from benchmarks import programs
+from benchmarks.client import CallFailed
+from benchmarks.contender import Contender
+from benchmarks.pod import Pod
+from benchmarks.samples import Measured
+from benchmarks.stage import Stage
+
+# What is traced: enough to see each landmark, and little else.
+_CALLS = (
+    "recvfrom,recvmsg,sendto,sendmsg,write,writev,clone,clone3,unshare,mount,pivot_root,capset,seccomp,"
+    "exit_group,waitid"
+)
+# A ttrpc frame as strace prints it: 8 bytes of lengths and stream, then type 2, a response.
+_ANSWER = r'(sendto|sendmsg|write)\(\d+, "(\\\d{1,3}|\\.|[^\\]){8}\\2\\0'
+# The landmarks of a task in their order, each with what has been done when it is reached. One
+# that does not occur is passed over.
+LANDMARKS = (
+    ("the request has come", r"(recvfrom|recvmsg)\(.*\\6Create"),
+    ("bundle read, isolation planned, cgroups made", r"clone3?\("),
+    ("init process forked, streams and cgroups joined", r"unshare\("),
+    ("namespaces made", r"mount\("),
+    ("root and mounts made, entry point found, backend chosen", r"pivot_root\("),
+    ("root changed", r"capset\("),
+    ("credentials taken on", r"seccomp\("),
+    ("module loaded", r'(sendto|sendmsg|write)\(.*\[\\"Created'),
+    ("told the shim", r'(recvfrom|recvmsg)\(.*\[\\"Created'),
+    ("Create answered", _ANSWER),
+    ("Start has come", r"(recvfrom|recvmsg)\(.*\\5Start"),
+    ("Start answered", _ANSWER),
+    ("the guest has written", r"writev?\(1, .*hello"),
+    ("the guest has ended", r"exit_group\("),
+    ("reaped", r"waitid\("),
+    ("Delete has come", r"(recvfrom|recvmsg)\(.*\\6Delete"),
+    ("cgroups removed, Delete answered", _ANSWER),
+)
+_PATTERNS = [re.compile(pattern) for _, pattern in LANDMARKS]
+_LINE = re.compile(r"\d+\s+(\d+\.\d+) (.*)")
+_TASKS = 20
+_SETTLE_SECONDS = 0.05  # between tasks, so that what is done after an answer is not the next one's
+
+_WRAPPER = """\
+#!/bin/sh
+case "$*" in *start)
+    # strace stays as long as the shim does, and would hold the streams that `start` has to close.
+    strace --seccomp-bpf -f -ttt -s 256 -e signal=none -e trace={calls} -o {directory}/trace \\
+        sh -c 'exec "$@" >{directory}/address' sh {shim} "$@" </dev/null >/dev/null 2>&1 &
+    until [ -s {directory}/address ]; do sleep 0.01; done
+    exec cat {directory}/address ;;
+esac
+exec {shim} "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A landmark that was passed, by its place in the list, and when, in seconds of the trace's clock."""
+
+    index: int
+    time: float
+
+
+def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
+    """The milliseconds from each landmark to the next, medians of some tasks."""
+    if not shutil.which("strace"):
+        raise CallFailed("strace is not there: on Debian, apt-get install strace")
+    wrapper = stage.directory / "traced-shim"
+    wrapper.write_text(_WRAPPER.format(calls=_CALLS, directory=stage.directory, shim=contender.shim))
+    wrapper.chmod(0o755)
+    pod = Pod(stage, replace(contender, shim=wrapper), programs.hello(native=False))
+    for _ in range(_TASKS + 1):
+        time.sleep(_SETTLE_SECONDS)
+        pod.client.run([pod.task().life()])
+    pod.shut_down()
+    yield from summarize(list(tasks((stage.directory / "trace").read_text().splitlines()))[1:])
+
+
+def tasks(lines: Iterable[str]) -> Iterator[list[Reached]]:
+    """The landmarks of each task in a trace of tasks that follow each other."""
+    found: list[Reached] = []
+    for line in lines:
+        parsed = _LINE.match(line)
+        if not parsed:
+            continue
+        if _PATTERNS[0].match(parsed[2]) and found:
+            yield found
+            found = []
+        reached = found[-1].index + 1 if found else 0
+        candidates = _up_to_the_next_answer(reached) if found else range(1)
+        index = next((index for index in candidates if _PATTERNS[index].match(parsed[2])), None)
+        if index is not None:
+            found.append(Reached(index, float(parsed[1])))
+    if found:
+        yield found
+
+
+def _up_to_the_next_answer(first: int) -> range:
+    """Landmarks that may come now. No answer is passed over: other processes make calls too."""
+    rest = range(first, len(LANDMARKS))
+    return range(first, next((i + 1 for i in rest if LANDMARKS[i][1] == _ANSWER), len(LANDMARKS)))
+
+
+def summarize(traces: list[list[Reached]]) -> Iterator[Measured]:
+    """The median of the time up to each landmark from the one before."""
+    steps: dict[int, list[float]] = {}
+    for trace in traces:
+        for before, after in itertools.pairwise(trace):
+            steps.setdefault(after.index, []).append(after.time - before.time)
+    for index in sorted(steps):
+        yield Measured("hello", LANDMARKS[index][0], "ms", statistics.median(steps[index]) * 1e3)
