@@ -59,7 +59,7 @@ def test_no_package_takes_its_name():
 
 def test_the_program_takes_the_place_of_the_process(tmp_path):
     said = tmp_path / "said"
-    text = f"#!/bin/sh\necho $0 $1 $A $B > {said}\ngrep SigIgn /proc/$$/status >> {said}\nexit 7\n"
+    text = f"#!/bin/sh\necho $0 $1 $A $B > {said}\n(exec grep SigIgn /proc/self/status) >> {said}\nexit 7\n"
     workload = spawned(script(tmp_path, text))
     pid = os.fork()
     if pid == 0:

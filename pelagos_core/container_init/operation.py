@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from pelagos_core.linux import capabilities, credentials, namespaces
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux import credentials, namespaces, syscalls, sysctl
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root, make_mounts_private
-from pelagos_core.spec import Capabilities, Namespace, User
+from pelagos_core.spec import Namespace
 
 CONTAINER = 7
 """Where a further process of a container finds the pidfd of its init process."""
@@ -59,17 +59,19 @@ class EnterNamespaces:
     """Join the namespaces given by path, then unshare the others.
 
     The mount namespace is always new; the pid namespace was entered by being born in it.
+    changed: types in which something is set, so that they may not be the host's.
     """
 
     joined: tuple[Namespace, ...]
     unshared: tuple[str, ...]
+    changed: frozenset[str] = frozenset()
 
     def describe(self) -> str:
         return f"namespaces: new {', '.join(self.unshared)}; joined {', '.join(n.type for n in self.joined) or 'none'}"
 
     def execute(self, root: Root) -> None:
         for namespace in self.joined:
-            namespaces.join(namespace.type, namespace.path)
+            namespaces.join(namespace.type, namespace.path, foreign=namespace.type in self.changed)
         namespaces.unshare(self.unshared)
         make_mounts_private()
         if "network" in self.unshared:
@@ -138,6 +140,36 @@ class SetHostname:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDomainName:
+    """Set the NIS domain name of the uts namespace."""
+
+    name: str
+
+    def describe(self) -> str:
+        return f"set the domain name {self.name}"
+
+    def execute(self, root: Root) -> None:
+        syscalls.setdomainname(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctls:
+    """Set kernel parameters of the container's namespaces: names and values."""
+
+    parameters: tuple[tuple[str, str], ...]
+
+    def describe(self) -> str:
+        return f"sysctls {', '.join(name for name, _ in self.parameters)}"
+
+    def execute(self, root: Root) -> None:
+        for name, value in self.parameters:
+            try:
+                sysctl.write(name, value)
+            except OSError as error:
+                raise InvalidArgument(f"linux.sysctl: {name} = {value!r}: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeRoot:
     """Make the assembled directory `/`; the host's files are gone after this."""
 
@@ -146,53 +178,3 @@ class ChangeRoot:
 
     def execute(self, root: Root) -> None:
         root.pivot()
-
-
-@dataclass(frozen=True, slots=True)
-class EnterWorkingDirectory:
-    """Change into the process' working directory, while nothing bars the way into it."""
-
-    path: str
-
-    def describe(self) -> str:
-        return f"enter {self.path}"
-
-    def execute(self, root: Root) -> None:
-        os.chdir(self.path)
-        os.getcwd()  # fails in a directory outside the root
-
-
-@dataclass(frozen=True, slots=True)
-class NewSessionKeyring:
-    """Leave the daemon's keys behind: session keyrings are inherited."""
-
-    def describe(self) -> str:
-        return "new session keyring"
-
-    def execute(self, root: Root) -> None:
-        credentials.leave_session_keyring()
-
-
-@dataclass(frozen=True, slots=True)
-class BecomeUser:
-    """Take on the process' user, groups and capabilities."""
-
-    user: User
-    capabilities: Capabilities
-
-    def describe(self) -> str:
-        return f"become user {self.user.uid}:{self.user.gid}"
-
-    def execute(self, root: Root) -> None:
-        credentials.become(self.user, self.capabilities, capabilities.permitted())
-
-
-@dataclass(frozen=True, slots=True)
-class ForbidNewPrivileges:
-    """Set no_new_privs."""
-
-    def describe(self) -> str:
-        return "no new privileges"
-
-    def execute(self, root: Root) -> None:
-        credentials.forbid_new_privileges()

@@ -18,27 +18,39 @@ from pelagos_core.container_init.filesystem import (
     ProtectPaths,
     ShieldEngine,
 )
-from pelagos_core.container_init.operation import (
+from pelagos_core.container_init.identity import (
+    ApplyLabels,
     BecomeUser,
+    EnterWorkingDirectory,
+    ForbidNewPrivileges,
+    NewSessionKeyring,
+    PrepareLabel,
+    SetIoPriority,
+    SetOomScore,
+    SetPersonality,
+    SetRlimits,
+    SetScheduler,
+)
+from pelagos_core.container_init.operation import (
     ChangeRoot,
     CheckWorkingDirectory,
     CopyContainer,
     DieWithShim,
     EnterNamespaces,
-    EnterWorkingDirectory,
-    ForbidNewPrivileges,
     JoinCgroup,
     JoinContainer,
-    NewSessionKeyring,
     Operation,
+    SetDomainName,
     SetHostname,
+    SetSysctls,
 )
 from pelagos_core.entrypoint import Kind
-from pelagos_core.errors import Unimplemented
-from pelagos_core.linux import device_nodes
+from pelagos_core.errors import InvalidArgument, Unimplemented
+from pelagos_core.linux import device_nodes, sysctl
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
-from pelagos_core.spec import Mount, Spec
+from pelagos_core.linux.security_labels import UNCONFINED
+from pelagos_core.spec import Mount, Process, Spec
 
 _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "uts")
 
@@ -86,9 +98,8 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
     """
     spec = bundle.spec
     early, late = _by_time(spec.mounts)
-    assemble: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), _namespaces(spec)]
-    if spec.hostname:
-        assemble.append(_hostname(spec))
+    assemble: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
+    assemble += [_namespaces(spec), *_namespace_settings(spec)]
     assemble += [AssembleRoot(bundle.rootfs), *map(MountVolume, early)]
     return Plan(tuple(assemble), _for_wasm(spec, late), _for_native(spec, late, cgroup))
 
@@ -109,7 +120,8 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
     else:
         wasm = replace(wasm, complete=(there,))
         program = replace(program, complete=(CopyContainer(), there, *program.complete))
-    return Plan((DieWithShim(), JoinCgroup(cgroup), JoinContainer()), wasm, program)
+    score = _oom_score(spec.process)
+    return Plan((DieWithShim(), JoinCgroup(cgroup), *score, JoinContainer()), wasm, program)
 
 
 def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
@@ -132,9 +144,13 @@ def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
     if spec.devices:
         complete.append(MakeDevices(spec.devices, mounted=True))
     complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec)]
+    labels = _labels(spec.process, executed=False)
     seal = (
+        *labels,
         ChangeRoot(),
+        *_limits(spec),
         BecomeUser(spec.process.user, spec.process.capabilities),
+        *([ApplyLabels()] if labels else []),
         ForbidNewPrivileges(),  # whatever the spec says: a guest never needs more than it has
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
     )
@@ -153,13 +169,16 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool 
         complete += [MakeDevices((*spec.devices, *defaults), mounted), LinkDevices()]
     complete += _last_mounts(spec)
     process = spec.process
-    no_new_privileges = (ForbidNewPrivileges(),) if process.no_new_privileges else ()
+    labels = _labels(process, executed=True)
     seal = (
+        *labels,
         ChangeRoot(),
         NewSessionKeyring(),
         EnterWorkingDirectory(process.cwd),
+        *_limits(spec),
         BecomeUser(process.user, process.capabilities),
-        *no_new_privileges,
+        *([ApplyLabels()] if labels else []),
+        *([ForbidNewPrivileges()] if process.no_new_privileges else []),
         DieWithShim(),
     )
     return Steps(tuple(complete), seal)
@@ -185,6 +204,34 @@ def _last_mounts(spec: Spec) -> list[Operation]:
     return last
 
 
+def _oom_score(process: Process) -> list[Operation]:
+    return [SetOomScore(process.oom_score_adj)] if process.oom_score_adj is not None else []
+
+
+def _limits(spec: Spec) -> list[Operation]:
+    """What needs the privileges that the process is about to lose."""
+    process = spec.process
+    limits: list[Operation] = []
+    if process.scheduler:
+        limits.append(SetScheduler(process.scheduler))
+    if process.io_priority:
+        limits.append(SetIoPriority(process.io_priority))
+    if spec.personality:
+        limits.append(SetPersonality(spec.personality))
+    if process.rlimits:
+        limits.append(SetRlimits(process.rlimits))
+    return limits
+
+
+def _labels(process: Process, *, executed: bool) -> list[Operation]:
+    labels: list[Operation] = []
+    if process.apparmor_profile not in ("", UNCONFINED):
+        labels.append(PrepareLabel("process.apparmorProfile", process.apparmor_profile, executed))
+    if process.selinux_label:
+        labels.append(PrepareLabel("process.selinuxLabel", process.selinux_label, executed))
+    return labels
+
+
 def _namespaces(spec: Spec) -> EnterNamespaces:
     for namespace in spec.namespaces:
         if namespace.type in ("user", "time"):
@@ -194,10 +241,22 @@ def _namespaces(spec: Spec) -> EnterNamespaces:
     asked = [found for kind in _NAMESPACES_OF_INIT if (found := spec.namespace(kind))]
     joined = tuple(namespace for namespace in asked if namespace.path)
     unshared = tuple(namespace.type for namespace in asked if not namespace.path)
-    return EnterNamespaces(joined, ("mount", *unshared))
+    changed = {sysctl.namespace_of(name) for name in spec.sysctl}
+    if spec.hostname or spec.domainname:
+        changed.add("uts")
+    for kind in sorted(changed):
+        if spec.namespace(kind) is None:
+            setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")
+            raise InvalidArgument(f"{setting}: the spec has no {kind} namespace, it would change the host")
+    return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed))
 
 
-def _hostname(spec: Spec) -> SetHostname:
-    if spec.namespace("uts") is None:
-        raise Unimplemented("hostname: the spec has no uts namespace, it would rename the host")
-    return SetHostname(spec.hostname)
+def _namespace_settings(spec: Spec) -> list[Operation]:
+    settings: list[Operation] = []
+    if spec.hostname:
+        settings.append(SetHostname(spec.hostname))
+    if spec.domainname:
+        settings.append(SetDomainName(spec.domainname))
+    if spec.sysctl:
+        settings.append(SetSysctls(tuple(spec.sysctl.items())))
+    return settings

@@ -23,6 +23,8 @@ CLONE_FLAGS = {
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
 }
+# The names of their files in /proc/PID/ns.
+FILES = {"mount": "mnt", "cgroup": "cgroup", "uts": "uts", "ipc": "ipc", "pid": "pid", "network": "net"}
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
@@ -39,16 +41,19 @@ def unshare(kinds: Iterable[str]) -> None:
         syscalls.unshare(flags)
 
 
-def join(kind: str, path: str) -> None:
+def join(kind: str, path: str, *, foreign: bool = False) -> None:
     """Move the calling process into the namespace at `path` (`pid`: its children).
 
-    Raises InvalidArgument if the path is no namespace of this kind.
+    foreign: it must be another one than the caller's, which is the host's.
+    Raises InvalidArgument if the path is no namespace of this kind, or the caller's own.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidArgument(f"{kind} namespace {path!r}: {error.strerror}") from None
     try:
+        if foreign and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{FILES[kind]}")):
+            raise InvalidArgument(f"{kind} namespace {path!r} is the host's, and the spec changes something in it")
         syscalls.setns(fd, CLONE_FLAGS[kind])
     except OSError as error:
         raise InvalidArgument(f"{kind} namespace {path!r}: {error.strerror}") from None

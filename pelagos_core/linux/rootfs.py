@@ -15,6 +15,7 @@ import stat
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.linux import device_nodes, mounts, syscalls
+from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Device, Mount
 
 RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -33,6 +34,7 @@ class Root:
         """path: the directory's host path, from the bundle, not from the image."""
         self.path = path
         self.fd = -1
+        self.labels: list[Label] = []
         self._device_mounts: list[str] = []
 
     def _open_directory(self) -> int:

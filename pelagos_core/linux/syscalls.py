@@ -14,8 +14,10 @@ import signal
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-# Three old calls have numbers of their own on x86-64; the other architectures share theirs.
-_SYS_CLONE, _SYS_PIVOT_ROOT, _SYS_KEYCTL = (56, 155, 250) if platform.machine() == "x86_64" else (220, 41, 219)
+# Old calls have numbers of their own on x86-64; the other architectures share theirs.
+_SYS_CLONE, _SYS_PIVOT_ROOT, _SYS_KEYCTL, _SYS_IOPRIO_SET, _SYS_SCHED_SETATTR = (
+    (56, 155, 250, 251, 314) if platform.machine() == "x86_64" else (220, 41, 219, 30, 274)
+)
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_CLOSE_RANGE = 436
@@ -93,6 +95,8 @@ libc.unshare.argtypes = (ctypes.c_int,)
 libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+libc.setdomainname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+libc.personality.argtypes = (ctypes.c_ulong,)
 libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 libc.capset.argtypes = libc.capget.argtypes = (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData * 2))
 libc.inotify_init1.argtypes = (ctypes.c_int,)
@@ -238,3 +242,23 @@ def capget() -> tuple[int, int, int]:
 def join_new_session_keyring() -> None:
     """keyctl(2): begin a session keyring of the calling process' own, without a name."""
     _syscall(_SYS_KEYCTL, "keyctl", ctypes.c_int(KEYCTL_JOIN_SESSION_KEYRING), ctypes.c_char_p())
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    _checked(libc.setdomainname(name.encode(), len(name.encode())), name)
+
+
+def personality(persona: int) -> None:
+    """personality(2)."""
+    _checked(libc.personality(persona), f"personality {persona:#x}")
+
+
+def sched_setattr(attributes: bytes) -> None:
+    """sched_setattr(2) of the calling thread; `attributes` is a struct sched_attr."""
+    _syscall(_SYS_SCHED_SETATTR, "sched_setattr", ctypes.c_int(0), attributes, ctypes.c_uint(0))
+
+
+def ioprio_set(priority: int) -> None:
+    """ioprio_set(2) of the calling process."""
+    _syscall(_SYS_IOPRIO_SET, "ioprio_set", ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(priority))

@@ -10,16 +10,20 @@ from pelagos_core.spec.mounts import Mount
 from pelagos_core.spec.namespaces import Namespace
 from pelagos_core.spec.process import Capabilities, Process, User, parse_process
 from pelagos_core.spec.resources import Resources
+from pelagos_core.spec.scheduling import IoPriority, Rlimit, Scheduler
 
 __all__ = [
     "MAX_CONFIG_BYTES",
     "Capabilities",
     "Device",
+    "IoPriority",
     "Mount",
     "Namespace",
     "Process",
     "Resources",
+    "Rlimit",
     "Root",
+    "Scheduler",
     "Spec",
     "User",
     "parse",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.field import Field
 from pelagos_core.spec.devices import Device, read_device
 from pelagos_core.spec.mounts import Mount, read_mount
@@ -14,6 +14,10 @@ from pelagos_core.spec.process import Process, read_process
 from pelagos_core.spec.resources import Resources, read_resources
 
 MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
+
+PERSONALITIES = ("LINUX", "LINUX32")
+_OTHER_PLATFORMS = ("vm", "windows", "solaris", "zos", "freebsd")
+_UNSUPPORTED = ("intelRdt", "memoryPolicy", "netDevices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,10 @@ class Spec:
     devices: tuple[Device, ...] = ()
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
+    domainname: str = ""
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    personality: str = ""
+    mount_label: str = ""
     resources: Resources = field(default_factory=Resources)
 
     @property
@@ -70,6 +78,7 @@ def _spec(config: Field) -> Spec:
     if not process:
         process.refuse("missing")
     linux = config.get("linux")
+    _refuse_unsupported(config, linux)
     return Spec(
         process=read_process(process),
         root=_root(config.get("root")),
@@ -81,6 +90,10 @@ def _spec(config: Field) -> Spec:
         devices=linux.get("devices").each(read_device),
         masked_paths=linux.get("maskedPaths").each(_absolute),
         readonly_paths=linux.get("readonlyPaths").each(_absolute),
+        domainname=config.get("domainname").text(),
+        sysctl=linux.get("sysctl").table(),
+        personality=_personality(linux.get("personality")),
+        mount_label=linux.get("mountLabel").text(),
         resources=read_resources(linux.get("resources")),
     )
 
@@ -90,6 +103,23 @@ def _root(root: Field) -> Root:
     if ".." in path.text().split("/"):
         path.refuse(f"{path.text()!r} climbs with '..'")
     return Root(path=path.text() or "rootfs", readonly=root.get("readonly").flag())
+
+
+def _refuse_unsupported(config: Field, linux: Field) -> None:
+    """A field that we know and cannot obey is refused; an unknown one is no error, the spec says."""
+    for parent, name, keys in (("", config, _OTHER_PLATFORMS), ("linux.", linux, _UNSUPPORTED)):
+        for key in keys:
+            if name.get(key):
+                raise Unimplemented(f"config.json: {parent}{key}: not supported")
+
+
+def _personality(personality: Field) -> str:
+    domain, flags = personality.get("domain"), personality.get("flags")
+    if personality and domain.text() not in PERSONALITIES:
+        domain.refuse(f"{domain.text()!r} is none of {', '.join(PERSONALITIES)}")
+    if flags.texts():
+        flags.refuse("no flag is known")
+    return domain.text()
 
 
 def _absolute(path: Field) -> str:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pelagos_core.field import Field
+from pelagos_core.spec.scheduling import (
+    IoPriority,
+    Rlimit,
+    Scheduler,
+    read_io_priority,
+    read_rlimits,
+    read_scheduler,
+)
 
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "no change" to the kernel
 
@@ -32,7 +40,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`process`: what runs. `args` has at least one entry and `cwd` is absolute."""
+    """`process`: what runs. `args` has at least one entry and `cwd` is absolute.
+
+    oom_score_adj: None to leave it as the shim has it.
+    """
 
     args: tuple[str, ...]
     env: tuple[str, ...] = ()
@@ -41,6 +52,12 @@ class Process:
     capabilities: Capabilities = Capabilities()
     terminal: bool = False
     no_new_privileges: bool = False
+    rlimits: tuple[Rlimit, ...] = ()
+    oom_score_adj: int | None = None
+    apparmor_profile: str = ""
+    selinux_label: str = ""
+    scheduler: Scheduler | None = None
+    io_priority: IoPriority | None = None
 
 
 def parse_process(data: bytes) -> Process:
@@ -64,6 +81,7 @@ def read_process(process: Field) -> Process:
     cwd = process.get("cwd")
     if not cwd.text("/").startswith("/"):
         cwd.refuse(f"{cwd.text()!r} is not absolute")
+    score = process.get("oomScoreAdj")
     return Process(
         args=words,
         env=env.texts(),
@@ -72,6 +90,12 @@ def read_process(process: Field) -> Process:
         capabilities=_capabilities(process.get("capabilities")),
         terminal=process.get("terminal").flag(),
         no_new_privileges=process.get("noNewPrivileges").flag(),
+        rlimits=read_rlimits(process.get("rlimits")),
+        oom_score_adj=score.number(1000, least=-1000) if score else None,
+        apparmor_profile=process.get("apparmorProfile").text(),
+        selinux_label=process.get("selinuxLabel").text(),
+        scheduler=read_scheduler(process.get("scheduler")),
+        io_priority=read_io_priority(process.get("ioPriority")),
     )
 
 

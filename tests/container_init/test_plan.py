@@ -4,13 +4,26 @@ import pytest
 
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import filesystem as fs
+from pelagos_core.container_init import identity
 from pelagos_core.container_init import operation as op
 from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.entrypoint import Kind
-from pelagos_core.errors import Unimplemented
+from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup, Group
-from pelagos_core.spec import Capabilities, Device, Mount, Namespace, Process, Root, Spec, User
+from pelagos_core.spec import (
+    Capabilities,
+    Device,
+    IoPriority,
+    Mount,
+    Namespace,
+    Process,
+    Rlimit,
+    Root,
+    Scheduler,
+    Spec,
+    User,
+)
 
 CGROUP = Cgroup((Group("/sys/fs/cgroup/x"),))
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
@@ -29,14 +42,14 @@ def test_the_least_spec_still_isolates():
         op.EnterNamespaces((), ("mount",)),
         fs.AssembleRoot(()),
     )
-    user = op.BecomeUser(User(), Capabilities())
+    user = identity.BecomeUser(User(), Capabilities())
     assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
-    assert steps.wasm.seal == (op.ChangeRoot(), user, op.ForbidNewPrivileges(), op.DieWithShim())
+    assert steps.wasm.seal == (op.ChangeRoot(), user, identity.ForbidNewPrivileges(), op.DieWithShim())
     assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
     assert steps.native.seal == (
         op.ChangeRoot(),
-        op.NewSessionKeyring(),
-        op.EnterWorkingDirectory("/"),
+        identity.NewSessionKeyring(),
+        identity.EnterWorkingDirectory("/"),
         user,
         op.DieWithShim(),
     )
@@ -45,8 +58,8 @@ def test_the_least_spec_still_isolates():
 def test_a_guest_gets_no_new_privileges_whatever_the_spec_says_and_a_native_program_what_it_says():
     for asked in (False, True):
         steps = planned(process=Process(args=("/x",), no_new_privileges=asked))
-        assert op.ForbidNewPrivileges() in steps.wasm.seal
-        assert (op.ForbidNewPrivileges() in steps.native.seal) is asked
+        assert identity.ForbidNewPrivileges() in steps.wasm.seal
+        assert (identity.ForbidNewPrivileges() in steps.native.seal) is asked
 
 
 @pytest.mark.parametrize(
@@ -121,8 +134,57 @@ def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
 
 def test_a_host_name_needs_a_uts_namespace():
     assert op.SetHostname("box") in planned(hostname="box", namespaces=(Namespace("uts"),)).assemble
-    with pytest.raises(Unimplemented, match="no uts namespace"):
-        planned(hostname="box")
+    assert op.SetDomainName("d") in planned(domainname="d", namespaces=(Namespace("uts"),)).assemble
+    for setting in ({"hostname": "box"}, {"domainname": "d"}):
+        with pytest.raises(InvalidArgument, match="hostname, domainname: the spec has no uts namespace"):
+            planned(**setting)
+
+
+def test_a_sysctl_needs_its_namespace_and_a_given_one_may_not_be_the_hosts():
+    setting = {"kernel.sem": "1 2 3 4"}
+    with pytest.raises(InvalidArgument, match=r"kernel\.sem: the spec has no ipc namespace"):
+        planned(sysctl=setting)
+    given = Namespace("ipc", "/proc/1/ns/ipc")
+    steps = planned(sysctl=setting, namespaces=(given,))
+    assert steps.assemble[2:4] == (
+        op.EnterNamespaces((given,), ("mount",), frozenset({"ipc"})),
+        op.SetSysctls((("kernel.sem", "1 2 3 4"),)),
+    )
+    with pytest.raises(InvalidArgument, match=r"kernel\.panic"):
+        planned(sysctl={"kernel.panic": "1"}, namespaces=(given,))
+
+
+def test_limits_are_set_before_the_privileges_for_it_are_lost():
+    process = Process(
+        args=("/x",),
+        rlimits=(Rlimit("RLIMIT_NOFILE", 1, 1),),
+        scheduler=Scheduler("SCHED_BATCH"),
+        io_priority=IoPriority("IOPRIO_CLASS_BE", 1),
+        oom_score_adj=5,
+    )
+    steps = planned(process=process, personality="LINUX32")
+    assert steps.assemble[2] == identity.SetOomScore(5)
+    for seal in (steps.wasm.seal, steps.native.seal):
+        kinds = [type(step) for step in seal]
+        first = kinds.index(identity.SetScheduler)
+        assert kinds[first : first + 5] == [
+            identity.SetScheduler,
+            identity.SetIoPriority,
+            identity.SetPersonality,
+            identity.SetRlimits,
+            identity.BecomeUser,
+        ]
+
+
+def test_labels_are_applied_last_and_unconfined_is_none():
+    steps = planned(process=Process(args=("/x",), apparmor_profile="p", selinux_label="l", no_new_privileges=True))
+    for seal, executed in ((steps.wasm.seal, False), (steps.native.seal, True)):
+        assert seal[:2] == (
+            identity.PrepareLabel("process.apparmorProfile", "p", executed),
+            identity.PrepareLabel("process.selinuxLabel", "l", executed),
+        )
+        assert seal[-3:] == (identity.ApplyLabels(), identity.ForbidNewPrivileges(), op.DieWithShim())
+    assert planned(process=Process(args=("/x",), apparmor_profile="unconfined")) == planned()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def test_a_path_that_is_no_such_namespace_is_refused_by_name(path):
         in_child(lambda: namespaces.join("uts", path))
 
 
+def test_the_hosts_own_one_is_refused_where_it_would_be_changed():
+    in_child(lambda: namespaces.join("uts", "/proc/self/ns/uts"))
+    with pytest.raises(InvalidArgument, match="uts namespace '/proc/self/ns/uts' is the host's"):
+        in_child(lambda: namespaces.join("uts", "/proc/self/ns/uts", foreign=True))
+
+
 def test_the_loopback_comes_up():
     def run():
         namespaces.unshare(["network"])

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelagos_core import spec
-from pelagos_core.errors import InvalidArgument
-from pelagos_core.spec import Capabilities, Mount, Namespace, User
+from pelagos_core.errors import InvalidArgument, Unimplemented
+from pelagos_core.spec import Capabilities, Device, Mount, Namespace, Rlimit, User
 
 WHOLE = {
     "ociVersion": "1.1.0",
@@ -19,13 +19,27 @@ WHOLE = {
         "terminal": True,
         "user": {"uid": 1, "gid": 2, "additionalGids": [3, 4], "umask": 63},
         "capabilities": {"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"]},
-        "rlimits": [{"type": "RLIMIT_NOFILE"}],
+        "noNewPrivileges": True,
+        "oomScoreAdj": -998,
+        "apparmorProfile": "p",
+        "selinuxLabel": "l",
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}],
     },
     "root": {"path": "/images/x", "readonly": True},
     "hostname": "box",
     "mounts": [{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}],
     "annotations": {"a": "b"},
-    "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/proc/1/ns/net"}], "cgroupsPath": "/a/b"},
+    "domainname": "example",
+    "linux": {
+        "namespaces": [{"type": "pid"}, {"type": "network", "path": "/proc/1/ns/net"}],
+        "cgroupsPath": "/a/b",
+        "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}],
+        "maskedPaths": ["/proc/kcore"],
+        "readonlyPaths": ["/proc/sys"],
+        "sysctl": {"net.ipv4.ip_forward": "1"},
+        "personality": {"domain": "LINUX32"},
+        "mountLabel": "m",
+    },
 }
 
 
@@ -48,6 +62,12 @@ def test_a_whole_spec_is_read():
     assert read.namespace("network") == Namespace("network", "/proc/1/ns/net")
     assert read.namespace("ipc") is None
     assert read.cgroups_path == "/a/b"
+    assert (read.process.no_new_privileges, read.process.oom_score_adj) == (True, -998)
+    assert (read.process.apparmor_profile, read.process.selinux_label, read.mount_label) == ("p", "l", "m")
+    assert read.process.rlimits == (Rlimit("RLIMIT_NOFILE", 1, 2),)
+    assert read.devices == (Device("/dev/x", "c", 1, 3),)
+    assert (read.masked_paths, read.readonly_paths) == (("/proc/kcore",), ("/proc/sys",))
+    assert (read.domainname, read.sysctl, read.personality) == ("example", {"net.ipv4.ip_forward": "1"}, "LINUX32")
 
 
 def test_what_is_left_out_has_a_default():
@@ -80,6 +100,10 @@ def test_what_is_left_out_has_a_default():
         ({"linux": {"namespaces": [{"type": "moon"}]}}, "config.json: linux.namespaces[0]: unknown namespace type"),
         ({"linux": {"namespaces": [{"type": "pid", "path": "x"}]}}, "config.json: linux.namespaces[0].path: 'x'"),
         ({"linux": {"namespaces": [{"type": "pid"}] * 2}}, "config.json: linux.namespaces: pid is there twice"),
+        ({"process": {"args": ["x"], "oomScoreAdj": 1001}}, "config.json: process.oomScoreAdj: 1001 is not between"),
+        ({"linux": {"maskedPaths": ["x"]}}, "config.json: linux.maskedPaths[0]: 'x' is not absolute"),
+        ({"linux": {"personality": {"domain": "X"}}}, "config.json: linux.personality.domain: 'X' is none of"),
+        ({"linux": {"personality": {"domain": "LINUX", "flags": ["x"]}}}, "config.json: linux.personality.flags: no"),
         ({"linux": {"cgroupsPath": "/../x"}}, "config.json: linux.cgroupsPath: '/../x' climbs"),
     ],
 )
@@ -87,6 +111,22 @@ def test_a_wrong_field_is_refused_by_its_path(change, message):
     with pytest.raises(InvalidArgument) as refused:
         parse({**WHOLE, **change})
     assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        *(({key: {}}, key) for key in ("vm", "windows", "solaris", "zos", "freebsd")),
+        *(({"linux": {key: {"x": 1}}}, f"linux.{key}") for key in ("intelRdt", "memoryPolicy", "netDevices")),
+    ],
+)
+def test_what_is_known_and_not_supported_is_refused_by_name(change, name):
+    with pytest.raises(Unimplemented, match=rf"config\.json: {name}: not supported"):
+        parse({**WHOLE, **change})
+
+
+def test_what_is_unknown_is_no_error():
+    assert parse({**WHOLE, "novelty": 1, "linux": {**WHOLE["linux"], "novelty": 1}}) == parse(WHOLE)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": NaN', b"null x"])
@@ -114,6 +154,8 @@ def test_any_json_is_a_spec_or_refused(value, field):
             parse(config)
         except InvalidArgument as error:
             assert str(error).startswith("config.json")
+        except Unimplemented as error:
+            assert str(error).endswith("not supported")
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,48 @@
+"""Kernel parameters that belong to a namespace.
+
+Source: proc_sys(5), namespaces(7); which ones belong to which namespace is as in runc.
+"""
+
+from __future__ import annotations
+
+from pelagos_core.errors import InvalidArgument
+
+_OF_IPC = frozenset(
+    f"kernel/{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
+)
+
+
+def namespace_of(name: str) -> str:
+    """The type of the namespace that a parameter belongs to.
+
+    Raises InvalidArgument for one that is the whole host's, or no parameter's name.
+    """
+    path = _path(name)
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise InvalidArgument(f"linux.sysctl: {name!r} is no parameter's name")
+    if path in _OF_IPC or path.startswith("fs/mqueue/"):
+        return "ipc"
+    if path.startswith("net/"):
+        return "network"
+    if path == "kernel/domainname":
+        return "uts"
+    if path == "kernel/hostname":
+        raise InvalidArgument(f"linux.sysctl: {name}: the spec's `hostname` is for that")
+    raise InvalidArgument(f"linux.sysctl: {name!r} belongs to no namespace, it would change the host")
+
+
+def write(name: str, value: str) -> None:
+    """Set a parameter in the calling process' namespaces, through the host's /proc.
+
+    Raises OSError.
+    """
+    with open(f"/proc/sys/{_path(name)}", "w", encoding="utf-8") as file:
+        file.write(value)
+
+
+def _path(name: str) -> str:
+    """sysctl(8): the separator that comes first separates, the other one is part of a name."""
+    dot, slash = name.find("."), name.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return name
+    return name.translate({ord("."): "/", ord("/"): "."})
