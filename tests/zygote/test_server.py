@@ -297,12 +297,15 @@ def test_a_stranger_in_its_place_is_not_asked(place):
     os.makedirs(os.path.dirname(place.path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
         stranger.bind(place.path)
+        reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.setresuid(65534, 65534, 65534)
             stranger.listen()
+            os.write(writer, b"x")
             time.sleep(60)
         place.children.append(pid)
-        while not is_served(place.path):
-            time.sleep(0.002)
+        os.read(reader, 1)  # a socket that is bound looks served before anybody listens
+        os.close(reader)
+        os.close(writer)
         assert place.ask()[0] == client.FAILED
