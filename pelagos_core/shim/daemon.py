@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 ANSWER_SECONDS = 1.0  # the Shutdown that ends us is answered like any other request
-# Nobody came after `start`, or everybody left without a Shutdown: containerd was killed.
-IDLE_SECONDS = 60.0
+# Nobody asked for a container after `start`: containerd was killed. When it comes back it may
+# connect again and know of no container to create, so that a client is no reason to stay.
+IDLE_SECONDS = 20.0
 
 
 class Daemon:
@@ -68,12 +69,10 @@ class Daemon:
         self.stop()
 
     async def _stop_when_idle(self) -> None:
-        idle = 0.0
-        while idle < IDLE_SECONDS:
+        while self._service.idle_seconds < IDLE_SECONDS:
             await asyncio.sleep(IDLE_SECONDS / 4)
-            unused = self._service.idle and not self._server.connections
-            idle = idle + IDLE_SECONDS / 4 if unused else 0.0
-        log.info("no container and no client for %g s", IDLE_SECONDS)
+            await self._service.forget_abandoned()
+        log.info("no container for %g s", IDLE_SECONDS)
         self.stop()
 
 

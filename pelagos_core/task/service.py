@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -74,11 +75,17 @@ class TaskService:
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
         self._ending = False
+        self._emptied = time.monotonic()
 
     @property
     def idle(self) -> bool:
         """Whether there is no container."""
         return not self._containers
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long there has been no container."""
+        return time.monotonic() - self._emptied if self.idle else 0.0
 
     def services(self) -> list[Service]:
         """The method tables under both names of the API; their messages are the same."""
@@ -98,6 +105,19 @@ class TaskService:
             except Exception:
                 log.exception("container %r", container.id)
 
+    async def forget_abandoned(self) -> None:
+        """Remove containers that have ended and that nobody will ever delete.
+
+        containerd removes a bundle only after our Delete, or when we did not answer it in
+        time: then its `delete` has killed the container, and it knows it no more. After the
+        last one there will be no Shutdown either.
+        """
+        for container in list(self._containers.values()):
+            if container.status is Status.STOPPED and not os.path.exists(container.bundle.path):
+                log.warning("container %r: its bundle is gone, and so is the container", container.id)
+                await self._deleted(container)
+                await self.shutdown(api.ShutdownRequest())
+
     async def create(self, request: api.CreateTaskRequest) -> api.CreateTaskResponse:
         """Create: up to a loaded workload that waits for Start."""
         container = self._new_container(request)
@@ -105,7 +125,7 @@ class TaskService:
         try:
             await container.create()
         except BaseException:
-            del self._containers[container.id]
+            self._forget(container)
             raise
         rootfs = list(request.rootfs)
         init = container.init
@@ -235,10 +255,14 @@ class TaskService:
             return await container.delete()
         finally:
             if container.status is Status.DELETED:
-                self._containers.pop(container.id, None)
+                self._forget(container)
 
     def _execution(self, request: _ProcessRequest) -> Execution:
         return self._find(request.id).execution(request.exec_id)
+
+    def _forget(self, container: Container) -> None:
+        self._containers.pop(container.id, None)
+        self._emptied = time.monotonic()
 
     def _find(self, container_id: str) -> Container:
         container = self._containers.get(container_id)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -40,8 +41,20 @@ static int list(const char *path) {
     return 0;
 }
 
+/* `after FILE what ...` does the rest once the file is there. */
+static void wait_for(const char *path) {
+    struct stat status;
+    while (stat(path, &status)) usleep(5000);
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
+    if (!strcmp(what, "after") && argc > 3) {
+        wait_for(argv[2]);
+        what = argv[3];
+        argv += 2;
+        argc -= 2;
+    }
     if (!strcmp(what, "args")) for (int i = 0; i < argc; i++) puts(argv[i]);
     else if (!strcmp(what, "env")) for (char **e = environ; *e; e++) puts(*e);
     else if (!strcmp(what, "exit")) return atoi(argv[2]);

@@ -10,7 +10,7 @@ import pytest
 from scripts import engines
 from tests.support.containerd import Containerd, install, until
 from tests.support.ctr_events import CtrEvents
-from tests.support.traces import alive, parent, traces
+from tests.support.traces import alive, nothing_is_left, parent
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests]
 
@@ -155,7 +155,7 @@ def test_a_killed_shim_is_cleaned_up_after(containerd, rootfs, container):
     os.kill(parent(pid), 9)
     until(lambda: not alive(pid))
     until(lambda: container not in containerd.tasks())
-    until(lambda: not traces(containerd.directory, container), why=lambda: str(traces(containerd.directory, container)))
+    nothing_is_left(containerd.directory, container)
     containerd.ctr("container", "rm", container, check=True)
 
 
@@ -171,7 +171,7 @@ def test_fifty_runs_leave_nothing_behind(containerd, rootfs, container):
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(containerd.run, NAMES[n % 2], rootfs, f"{container}-{n}", "/hello.wasm") for n in range(50)]
     assert [(run.result().returncode, run.result().stdout) for run in runs] == [(0, "hello\n")] * 50
-    until(lambda: not traces(containerd.directory, container), why=lambda: str(traces(containerd.directory, container)))
+    nothing_is_left(containerd.directory, container)
 
 
 @pytest.mark.engines

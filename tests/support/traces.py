@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tests.support.containerd import until
+
 
 def traces(place: Path, container: str) -> list[str]:
     """Everything there is of a containerd's shims and of the containers whose names begin so.
@@ -17,6 +19,11 @@ def traces(place: Path, container: str) -> list[str]:
         *(f"socket {path}" for path in _below(place / "s")),
         *(f"cgroup {path}" for path in cgroups(container)),
     ]
+
+
+def nothing_is_left(place: Path, container: str, seconds: float = 10) -> None:
+    """Wait until there are no traces; fail with those that stay."""
+    until(lambda: not traces(place, container), seconds, lambda: "\n".join(traces(place, container)))
 
 
 def cgroups(name: str) -> list[str]:
