@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,7 +81,7 @@ class Container:
     cwd: str
     mounts: tuple[Mount, ...]
     annotations: dict[str, str]
-    memory: int | None = None
+    resources: Mapping[str, object] = field(default_factory=dict)
 
     async def run(self, workspace: Workspace, *, interactive: bool) -> int:
         """Run it to its end through a shim of its own; return its exit code.
@@ -117,7 +117,7 @@ class Container:
             "annotations": self.annotations,
             "linux": {
                 "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
-                "resources": {"memory": {"limit": self.memory}} if self.memory else {},
+                "resources": self.resources,
             },
         }
         (workspace.bundle / "config.json").write_text(json.dumps(config))

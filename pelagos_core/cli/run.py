@@ -21,6 +21,9 @@ FAILED = 125
 CANNOT_INVOKE = 126
 NOT_FOUND = 127
 
+_PERIOD_MICROSECONDS = 100_000
+_LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond
+
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
@@ -37,6 +40,9 @@ NOT_FOUND = 127
 @click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]", help="A bind mount, for short.")
 @click.option("-w", "--workdir", default="/", metavar="DIR", help="Working directory in the container.")
 @click.option("-m", "--memory", default="", metavar="SIZE", help="Memory limit, such as 64m or 1g.")
+@click.option("--cpus", type=float, metavar="N", help="Processors it may use, such as 0.5.")
+@click.option("--cpuset-cpus", "cpuset", default="", metavar="LIST", help="Which ones, such as 0-2,4.")
+@click.option("--pids-limit", "pids", type=int, metavar="N", help="Processes and threads it may have; -1 for no limit.")
 @click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="An annotation of the spec.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.argument("target", metavar="MODULE|ROOTFS")
@@ -48,6 +54,9 @@ def run(
     volumes: tuple[str, ...],
     workdir: str,
     memory: str,
+    cpus: float | None,
+    cpuset: str,
+    pids: int | None,
     annotations: tuple[str, ...],
     interactive: bool,
     target: str,
@@ -74,7 +83,7 @@ def run(
             cwd=_absolute(workdir, "--workdir"),
             mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
             annotations=_annotations(annotations, backend),
-            memory=_bytes(memory),
+            resources=_resources(memory, cpus, cpuset, pids),
         )
         rootless.enter()
         with Workspace() as workspace:
@@ -107,6 +116,19 @@ def _annotations(words: tuple[str, ...], backend: str) -> dict[str, str]:
             raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--annotation")
     named = {ANNOTATION: backend} if backend else {}
     return {name: value for name, _, value in pairs} | named
+
+
+def _resources(memory: str, cpus: float | None, cpuset: str, pids: int | None) -> dict[str, object]:
+    """`linux.resources` for docker's options."""
+    if cpus is not None and not _LEAST_CPUS <= cpus <= (os.cpu_count() or 1):
+        raise click.BadParameter(f"{cpus:g} is not from {_LEAST_CPUS} to {os.cpu_count()}", param_hint="--cpus")
+    cpu: dict[str, object] = {}
+    if cpus is not None:
+        cpu |= {"quota": round(cpus * _PERIOD_MICROSECONDS), "period": _PERIOD_MICROSECONDS}
+    if cpuset:
+        cpu["cpus"] = cpuset
+    asked: dict[str, dict[str, object]] = {"memory": {"limit": _bytes(memory)}, "cpu": cpu, "pids": {"limit": pids}}
+    return {name: part for name, part in asked.items() if any(value is not None for value in part.values())}
 
 
 def _bytes(size: str) -> int | None:

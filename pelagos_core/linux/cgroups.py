@@ -86,6 +86,16 @@ class Cgroup:
                 return ""
             raise
 
+    def exists(self) -> bool:
+        """Whether it is there, in the first of its hierarchies at least."""
+        return bool(self.groups) and os.path.isdir(self.groups[0].path)
+
+    def hugepage_sizes(self) -> list[str]:
+        """The sizes of huge pages that are counted for it, such as 2MB."""
+        directory = self.directory("hugetlb")
+        names = [name.split(".") for name in os.listdir(directory)] if directory else []
+        return sorted({words[1] for words in names if words[0] == "hugetlb" and len(words) > 2})
+
     def check_unused(self) -> None:
         """Raises FailedPrecondition if processes live in it: they are not ours to kill."""
         if self.processes():
@@ -135,10 +145,10 @@ class Cgroup:
                 raise PermissionDenied(f"cgroup {group.path!r}: cannot join: {error.strerror}") from None
 
     def processes(self) -> list[int]:
-        """The ids of all processes in the group."""
+        """The ids of all processes in the group, and in those that its processes have made in it."""
         for path in self.paths:
-            with contextlib.suppress(FileNotFoundError):
-                return [int(line) for line in _read(os.path.join(path, "cgroup.procs")).split()]
+            if os.path.isdir(path):
+                return [pid for each in _tree(path) for pid in _processes(each)]
         return []
 
     def kill(self, signum: int) -> None:
@@ -157,11 +167,12 @@ class Cgroup:
 
         Raises FailedPrecondition if this host cannot.
         """
+        if self.directory("freezer") is None:
+            raise FailedPrecondition("cannot pause: this host has no freezer for this user")
         try:
             _write(self._freezer(), "1" if self.unified else "FROZEN")
         except OSError as error:
-            what = "this host has no freezer" if error.errno == errno.ENOENT else error.strerror
-            raise FailedPrecondition(f"cgroup {error.filename!r}: cannot pause: {what}") from None
+            raise FailedPrecondition(f"cannot pause: {error.filename}: {error.strerror}") from None
 
     def thaw(self) -> None:
         """Let every process go on. A group that is gone, or was never frozen, is no error."""
@@ -182,8 +193,10 @@ class Cgroup:
         """
         if self.processes():
             self.kill(signal.SIGKILL)
-        busy = [path for path in self.paths if not _removed(path)]
-        return not busy
+        trees = [_tree(path) for path in self.paths]
+        # The innermost first; each is tried, for what can go is gone then.
+        gone = [_removed(path) for tree in trees for path in reversed(tree)]
+        return all(gone)
 
     def _writes(self, resources: Resources) -> Iterable[Write]:
         if self.unified:
@@ -208,7 +221,7 @@ class Cgroup:
 
     def _freezer(self) -> str:
         name = "cgroup.freeze" if self.unified else "freezer.state"
-        return os.path.join(self.directory("freezer") or "/none", name)
+        return os.path.join(self.directory("freezer") or "", name)
 
     def _killed_by_kernel(self) -> bool:
         """Kill all at once, which no fork can escape: v2 only, Linux 5.14."""
@@ -289,6 +302,27 @@ def _delegate(group: Group) -> None:
                 with contextlib.suppress(OSError):
                     _write(file, f"+{controller}")
         path = os.path.join(path, name)
+
+
+def _tree(path: str) -> list[str]:
+    """A group and all below it, each after its parent. Not by recursion: a guest may nest deeply."""
+    found = [path]
+    for each in found:
+        # The links to a directory are its own two and one for each directory in it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(each).st_nlink > 2:
+                with os.scandir(each) as entries:
+                    found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return found
+
+
+def _processes(path: str) -> list[int]:
+    try:
+        return [int(line) for line in _read(os.path.join(path, "cgroup.procs")).split()]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return []  # it is gone, or threaded: its processes are the parent's then
+        raise
 
 
 def _removed(path: str) -> bool:

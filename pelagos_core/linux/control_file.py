@@ -1,11 +1,13 @@
-"""A limit as what it is to the kernel: a value in a control file of a group."""
+"""Control files: a limit is a value in one of them, and what is used is read from others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 Read = Callable[[str], str]  # a control file's present text, by its name; empty if it is not there
+
+UNLIMITED = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,24 @@ class Write:
             lines = [line for line in before.splitlines() if line.split()[:1] == [key]]
             value = lines[0] if lines else f"{key} {self.reset}"
         return Write(self.field, self.file, value, self.keyed, self.reset, self.optional)
+
+
+def number(text: str) -> int:
+    """A file that holds one number; `max`, which is no limit, is 2^64 - 1, and no file is 0."""
+    if text == "max":
+        return UNLIMITED
+    return int(text) if text.isdecimal() else 0
+
+
+def table(text: str) -> dict[str, int]:
+    """A file of `name number` lines. What is no such line is left out."""
+    pairs = (line.split() for line in text.splitlines())
+    return {words[0]: int(words[1]) for words in pairs if len(words) == 2 and words[1].isdecimal()}
+
+
+def assignments(text: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """A file of `device name=number name=number` lines."""
+    for line in text.splitlines():
+        device, *words = line.split()
+        pairs = (word.partition("=") for word in words)
+        yield device, {name: number(value) for name, _, value in pairs}

@@ -74,19 +74,51 @@ def _removed(cgroups: "list[str]") -> bool:
 
 
 def _removed_one(path: str) -> bool:
+    """Kill what is in a group and remove it, with the groups that its processes have made in it."""
+    tree = [path]
+    for each in tree:
+        _kill_group(each)
+        try:
+            # The links to a directory are its own two and one for each directory in it.
+            if os.stat(each).st_nlink > 2:
+                tree += [entry.path for entry in os.scandir(each) if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            pass
+    for each in reversed(tree):
+        try:
+            os.rmdir(each)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+    return True
+
+
+def _kill_group(path: str) -> None:
+    found = False
     try:
         with open(f"{path}/cgroup.procs", "rb") as file:
             for line in file:
+                found = True
                 os.kill(int(line), _signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return True
     except OSError:
-        return False
-    return True
+        pass
+    if found:
+        for name, thawed in (("freezer.state", b"THAWED"), ("cgroup.freeze", b"0")):
+            _write(f"{path}/{name}", thawed)  # a frozen process does not die on v1
+
+
+def _write(path: str, value: bytes) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # the other version's file
+    try:
+        os.write(fd, value)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def encode_response(pid: int, status: int, nanoseconds: int) -> bytes:

@@ -15,11 +15,11 @@ from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.plan import joining_plan, plan
-from pelagos_core.errors import AlreadyExists, InvalidArgument, NotFound
+from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.selection import Selection
-from pelagos_core.spec import Mount, Process
+from pelagos_core.spec import Mount, Process, Resources
 from pelagos_core.task import events
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
@@ -29,6 +29,8 @@ from pelagos_core.task.stdio import StdioPaths
 
 log = logging.getLogger(__name__)
 
+_LIVE = frozenset({Status.CREATED, Status.RUNNING, Status.PAUSING, Status.PAUSED})
+_FREEZE_RETRY_SECONDS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
 
@@ -117,11 +119,42 @@ class Container:
         Raises InvalidArgument, or NotFound if the init process has ended.
         """
         self.init.kill(signum)
+        if signum == signal.SIGKILL:
+            self._leave_pause()
         if everything and signum:
             for execution in self._execs.values():
                 if execution.status is Status.RUNNING:
                     execution.kill(signum)
             self._kill_others(signum)
+
+    async def pause(self) -> None:
+        """Stop every process of the container.
+
+        Raises FailedPrecondition in any other state than RUNNING, also if it ends meanwhile, and
+        DeadlineExceeded if its processes do not stop; they go on then.
+        """
+        self.init.take(Action.PAUSE)
+        try:
+            await self._frozen()
+            self.init.take(Action.PAUSED)
+        except BaseException:
+            self._leave_pause()
+            raise
+        self._sink.publish(events.task_paused(self.id))
+
+    def resume(self) -> None:
+        """Let them go on. Raises FailedPrecondition in any other state than PAUSED."""
+        self.init.take(Action.RESUME)
+        self.cgroup.thaw()
+        self._sink.publish(events.task_resumed(self.id))
+
+    def update(self, resources: Resources) -> None:
+        """Change the limits of the live container; what is not given stays.
+
+        Raises a PelagosError, and then every limit is what it was.
+        """
+        self.init.take(Action.UPDATE)
+        self.cgroup.update(resources)
 
     def pids(self) -> list[int]:
         """The container's processes. The init process is listed until the container is deleted.
@@ -150,7 +183,7 @@ class Container:
 
     async def end(self) -> None:
         """Kill and remove, whatever the state: the daemon itself is ending."""
-        if self.status in (Status.CREATED, Status.RUNNING):
+        if self.status in _LIVE:
             self.kill(signal.SIGKILL, everything=True)
             await self.init.wait()
         if self.status is Status.STOPPED:
@@ -188,6 +221,23 @@ class Container:
             self._forget(execution)
         self._sink.publish(events.task_exit(self.id, execution.id, execution.pid, status))
         execution.tell(status)
+
+    async def _frozen(self) -> None:
+        """Return once every process is stopped."""
+        self.cgroup.freeze()
+        for seconds in _FREEZE_RETRY_SECONDS:
+            if self.cgroup.is_frozen():
+                return
+            await asyncio.sleep(seconds)
+            self.init.check(Action.PAUSED)  # it may have ended
+            self.cgroup.freeze()  # freezer-subsystem.rst: what was forked meanwhile may need it again
+        raise DeadlineExceeded(f"container {self.id!r}: cannot pause, its processes do not stop")
+
+    def _leave_pause(self) -> None:
+        """Let a paused container, or one that is being paused, go on: what is frozen does not die."""
+        if self.status in (Status.PAUSING, Status.PAUSED):
+            self.init.take(Action.RESUME if self.status is Status.PAUSED else Action.GIVE_UP)
+            self.cgroup.thaw()
 
     def _end_the_rest(self) -> None:
         """End what the guest has left running, unless a pid namespace of its own has done so."""

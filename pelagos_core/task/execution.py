@@ -70,6 +70,10 @@ class Execution:
         """Raises FailedPrecondition or NotFound if this cannot be asked of it now."""
         self._lifecycle.check(action)
 
+    def take(self, action: Action) -> None:
+        """It has happened to the process. Raises as `check` does, and then nothing has changed."""
+        self._lifecycle.apply(action)
+
     def begin(self) -> None:
         """An exec is to be started. Raises FailedPrecondition if that was done before."""
         self._lifecycle.apply(Action.BEGIN)

@@ -18,6 +18,7 @@ from google.protobuf.empty_pb2 import Empty
 from pelagos_core import __version__, runtime_options
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
+from pelagos_core.api.process_details_pb2 import ProcessDetails
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.errors import (
@@ -29,11 +30,13 @@ from pelagos_core.errors import (
     Unimplemented,
 )
 from pelagos_core.exit_status import ExitStatus
+from pelagos_core.field import Field
 from pelagos_core.identifier import check_id
 from pelagos_core.node import Node
 from pelagos_core.selection import Selection, preference
 from pelagos_core.spec import parse_process
-from pelagos_core.task import events
+from pelagos_core.spec.resources import read_resources
+from pelagos_core.task import events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container, rootfs_mounts
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
@@ -52,8 +55,19 @@ _STATUS = {
     Status.CREATING: types_pb2.CREATED,
     Status.CREATED: types_pb2.CREATED,
     Status.RUNNING: types_pb2.RUNNING,
+    Status.PAUSING: types_pb2.PAUSING,
+    Status.PAUSED: types_pb2.PAUSED,
     Status.STOPPED: types_pb2.STOPPED,
 }
+
+
+# As typeurl in containerd has it; the value is JSON.
+RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+
+
+def _shown(own: Status, containers: Status) -> Status:
+    """A process' status for a client: while its container is paused, so is every process that runs."""
+    return containers if own is Status.RUNNING and containers in (Status.PAUSING, Status.PAUSED) else own
 
 
 class _ProcessRequest(Protocol):
@@ -154,13 +168,14 @@ class TaskService:
 
     async def state(self, request: api.StateRequest) -> api.StateResponse:
         """State: what the table says, and the streams exactly as given."""
-        execution = self._execution(request)
+        container = self._find(request.id)
+        execution = container.execution(request.exec_id)
         response = api.StateResponse(
             id=request.id,
             exec_id=request.exec_id,
             bundle=execution.bundle.path,
             pid=execution.pid,
-            status=_STATUS[execution.status],
+            status=_STATUS[_shown(execution.status, container.status)],
             stdin=execution.paths.stdin,
             stdout=execution.paths.stdout,
             stderr=execution.paths.stderr,
@@ -197,9 +212,39 @@ class TaskService:
         return api.DeleteResponse(pid=pid, exit_status=status.code, exited_at=events.timestamp(status.exited_at))
 
     async def pids(self, request: api.PidsRequest) -> api.PidsResponse:
-        """Pids: every process of the container."""
-        pids = self._find(request.id).pids()
-        return api.PidsResponse(processes=[types_pb2.ProcessInfo(pid=pid) for pid in pids])
+        """Pids: every process of the container, with the exec id of those that have one."""
+        container = self._find(request.id)
+        ids = container.exec_ids
+        details = {pid: events.pack(ProcessDetails(exec_id=exec_id)) for pid, exec_id in ids.items()}
+        processes = [types_pb2.ProcessInfo(pid=pid, info=details.get(pid)) for pid in container.pids()]
+        return api.PidsResponse(processes=processes)
+
+    async def pause(self, request: api.PauseRequest) -> Empty:
+        """Pause: answered once every process is stopped."""
+        await self._find(request.id).pause()
+        return Empty()
+
+    async def resume(self, request: api.ResumeRequest) -> Empty:
+        """Resume: let them go on."""
+        self._find(request.id).resume()
+        return Empty()
+
+    async def update(self, request: api.UpdateTaskRequest) -> Empty:
+        """Update: change the limits of a live container."""
+        container = self._find(request.id)
+        if request.resources.type_url != RESOURCES_TYPE:
+            raise InvalidArgument(f"container {request.id!r}: resources of type {request.resources.type_url!r}")
+        resources = Field.parse(f"container {request.id!r}: resources", request.resources.value)
+        container.update(read_resources(resources))
+        return Empty()
+
+    async def stats(self, request: api.StatsRequest) -> api.StatsResponse:
+        """Stats: never an empty answer, which would end containerd 1.6."""
+        cgroup = self._find(request.id).cgroup
+        if not cgroup.exists():
+            raise NotFound(f"container {request.id!r}: cgroup does not exist")
+        message = metrics_v2.metrics(cgroup) if cgroup.unified else metrics_v1.metrics(cgroup)
+        return api.StatsResponse(stats=events.pack(message))
 
     async def close_io(self, request: api.CloseIORequest) -> Empty:
         """CloseIO: the client will send no more input."""

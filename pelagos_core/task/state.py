@@ -14,6 +14,8 @@ class Status(enum.Enum):
     CREATING = "being created"
     CREATED = "created"
     RUNNING = "running"
+    PAUSING = "being paused"
+    PAUSED = "paused"
     STOPPED = "stopped"
     DELETED = "deleted"
 
@@ -25,6 +27,11 @@ class Action(enum.Enum):
     CREATED = "finish creating"
     START = "start"
     EXEC = "exec"
+    PAUSE = "pause"
+    PAUSED = "finish pausing"
+    RESUME = "resume"
+    GIVE_UP = "give up pausing"
+    UPDATE = "update"
     KILL = "kill"
     EXIT = "exit"
     FAIL = "fail"
@@ -32,7 +39,8 @@ class Action(enum.Enum):
 
 
 # ADDED, BEGIN and FAIL are an exec's: it is there before it has a process, and stays to be
-# deleted when it could not be started. EXEC is asked of a container's init process.
+# deleted when it could not be started. EXEC, UPDATE and those of pausing are asked of a container
+# by way of its init process; a signal that ends a paused one takes it out of its pause too.
 TABLE: dict[tuple[Status, Action], Status] = {
     (Status.ADDED, Action.BEGIN): Status.CREATING,
     (Status.ADDED, Action.DELETE): Status.DELETED,
@@ -43,11 +51,23 @@ TABLE: dict[tuple[Status, Action], Status] = {
     (Status.CREATED, Action.START): Status.RUNNING,
     (Status.CREATED, Action.KILL): Status.CREATED,
     (Status.CREATED, Action.EXEC): Status.CREATED,
+    (Status.CREATED, Action.UPDATE): Status.CREATED,
     (Status.CREATED, Action.EXIT): Status.STOPPED,
     (Status.CREATED, Action.FAIL): Status.STOPPED,
     (Status.RUNNING, Action.KILL): Status.RUNNING,
     (Status.RUNNING, Action.EXEC): Status.RUNNING,
+    (Status.RUNNING, Action.PAUSE): Status.PAUSING,
+    (Status.RUNNING, Action.UPDATE): Status.RUNNING,
     (Status.RUNNING, Action.EXIT): Status.STOPPED,
+    (Status.PAUSING, Action.PAUSED): Status.PAUSED,
+    (Status.PAUSING, Action.GIVE_UP): Status.RUNNING,
+    (Status.PAUSING, Action.KILL): Status.PAUSING,
+    (Status.PAUSING, Action.UPDATE): Status.PAUSING,
+    (Status.PAUSING, Action.EXIT): Status.STOPPED,
+    (Status.PAUSED, Action.RESUME): Status.RUNNING,
+    (Status.PAUSED, Action.KILL): Status.PAUSED,
+    (Status.PAUSED, Action.UPDATE): Status.PAUSED,
+    (Status.PAUSED, Action.EXIT): Status.STOPPED,
     (Status.STOPPED, Action.DELETE): Status.DELETED,
 }
 

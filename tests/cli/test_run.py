@@ -72,6 +72,13 @@ def test_a_rootfs_directory_is_run_in_place(guests, tmp_path):
     assert (tmp_path / "written").read_text() == "by the guest"
 
 
+@pytest.mark.root
+def test_limits_hold(guests):
+    limits = ["--memory", "64m", "--cpus", "0.5", "--cpuset-cpus", "0", "--pids-limit", "50"]
+    fill = ["--mount", "type=tmpfs,target=/x", "memory.wasm", "fill", "/x/file", "500"]
+    assert pelagos(*limits, *fill, cwd=guests).returncode == 137
+
+
 def test_a_variable_without_a_value_is_passed_on(guests):
     done = pelagos("--env", "MINE", "tool.wasm", "env", cwd=guests, env={**os.environ, "MINE": "too"})
     assert done.stdout == "MINE=too\n"
@@ -143,6 +150,9 @@ def test_a_reader_that_leaves_ends_the_guest(guests):
         (["--mount", "source=/x", "hello.wasm"], 2, "--mount"),
         (["-v", "/none/such:/x", "hello.wasm"], 126, "source '/none/such' does not exist"),
         (["-v", "/tmp", "hello.wasm"], 2, "is not SOURCE:TARGET[:ro]"),
+        (["--memory", "much", "hello.wasm"], 2, "'much' is not a size such as 64m"),
+        (["--cpus", "1000", "hello.wasm"], 2, "1000 is not from 0.01 to"),
+        (["--cpuset-cpus", "a", "hello.wasm"], 126, "'a' is not a list such as 0-2,7"),
         (["--no-such-option", "hello.wasm"], 2, "No such option"),
         ([], 2, "Missing argument"),
     ],

@@ -12,6 +12,8 @@ PATHS = {
     Status.CREATING: [],
     Status.CREATED: [Action.CREATED],
     Status.RUNNING: [Action.CREATED, Action.START],
+    Status.PAUSING: [Action.CREATED, Action.START, Action.PAUSE],
+    Status.PAUSED: [Action.CREATED, Action.START, Action.PAUSE, Action.PAUSED],
     Status.STOPPED: [Action.CREATED, Action.EXIT],
     Status.DELETED: [Action.EXIT],
 }
