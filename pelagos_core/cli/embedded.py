@@ -21,7 +21,7 @@ from typing import Any
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
-from pelagos_core.cli import launcher
+from pelagos_core.cli import launcher, terminal
 from pelagos_core.config import PATH_VARIABLE
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
 from pelagos_core.spec import Mount
@@ -82,6 +82,7 @@ class Container:
     mounts: tuple[Mount, ...]
     annotations: dict[str, str]
     resources: Mapping[str, object] = field(default_factory=dict)
+    terminal: bool = False
 
     async def run(self, workspace: Workspace, *, interactive: bool) -> int:
         """Run it to its end through a shim of its own; return its exit code.
@@ -92,9 +93,16 @@ class Container:
         address = _start_shim(workspace)
         async with await Client.connect(address, _TASK) as client:
             try:
-                return await _Session(client, workspace, interactive).run(self._layers())
+                session = _Session(client, workspace, interactive=interactive, tty=self.terminal)
+                with terminal.raw() if interactive and self.terminal else contextlib.nullcontext():
+                    return await session.run(self._layers())
             finally:
                 await client.call("Shutdown", api.ShutdownRequest(id=workspace.id))
+
+    def _environment(self) -> tuple[str, ...]:
+        if not self.terminal or any(variable.startswith("TERM=") for variable in self.env):
+            return self.env
+        return (f"TERM={os.environ.get('TERM', 'xterm')}", *self.env)
 
     def _layers(self) -> list[MountMessage]:
         if self.rootfs is None:
@@ -108,7 +116,13 @@ class Container:
             _copy_module(self.module, rootfs / self.module.name)
         config = {
             "ociVersion": "1.1.0",
-            "process": {"args": self.args, "env": self.env, "cwd": self.cwd, "user": {"uid": 0, "gid": 0}},
+            "process": {
+                "args": self.args,
+                "env": self._environment(),
+                "cwd": self.cwd,
+                "user": {"uid": 0, "gid": 0},
+                "terminal": self.terminal,
+            },
             "root": {"path": "rootfs"},
             "mounts": [
                 {"destination": m.destination, "type": m.type, "source": m.source, "options": m.options}
@@ -149,18 +163,19 @@ def _start_shim(workspace: Workspace) -> str:
 class _Session:
     """The life of one task, with its streams copied to and from ours."""
 
-    def __init__(self, client: Client, workspace: Workspace, interactive: bool) -> None:
+    def __init__(self, client: Client, workspace: Workspace, *, interactive: bool, tty: bool) -> None:
         self._client = client
         self._id = workspace.id
         self._bundle = str(workspace.bundle)
         self._stdin = workspace.fifo("stdin") if interactive else ""
         self._stdout = workspace.fifo("stdout")
-        self._stderr = workspace.fifo("stderr")
+        self._stderr = "" if tty else workspace.fifo("stderr")
+        self._tty = tty
         self._loop = asyncio.get_running_loop()
 
     async def run(self, layers: list[MountMessage]) -> int:
         # Without O_NONBLOCK these would wait for a writer.
-        outputs = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (self._stdout, self._stderr)]
+        outputs = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (self._stdout, self._stderr) if path]
         await self._call(
             "Create",
             api.CreateTaskRequest(
@@ -170,13 +185,17 @@ class _Session:
                 stdin=self._stdin,
                 stdout=self._stdout,
                 stderr=self._stderr,
+                terminal=self._tty,
             ),
         )
         try:
             self._forward_signals()
-            copies = [self._copy_output(fd, target) for fd, target in zip(outputs, (1, 2), strict=True)]
+            copies = [self._copy_output(fd, target) for fd, target in zip(outputs, (1, 2), strict=False)]
             if self._stdin:
                 self._copy_input()
+            if self._tty:
+                await self._resize()
+                self._loop.add_signal_handler(signal.SIGWINCH, lambda: self._loop.create_task(self._resize()))
             await self._call("Start", api.StartRequest(id=self._id))
             status = await self._call("Wait", api.WaitRequest(id=self._id))
             for copy in copies:
@@ -196,6 +215,10 @@ class _Session:
 
     async def _kill(self, signum: int) -> None:
         await self._call("Kill", api.KillRequest(id=self._id, signal=signum))
+
+    async def _resize(self) -> None:
+        width, height = terminal.size()
+        await self._call("ResizePty", api.ResizePtyRequest(id=self._id, width=width, height=height))
 
     def _send_signal(self, signum: int) -> None:
         async def send() -> None:

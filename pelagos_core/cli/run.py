@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from pelagos_core.cli import rootless
+from pelagos_core.cli import rootless, terminal
 from pelagos_core.cli.embedded import Container, Workspace
 from pelagos_core.entrypoint import split_func
-from pelagos_core.errors import Code, InvalidArgument, PelagosError
+from pelagos_core.errors import Code, FailedPrecondition, InvalidArgument, PelagosError
 from pelagos_core.selection import ANNOTATION
 from pelagos_core.spec import Mount
 
@@ -45,6 +45,7 @@ _LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond
 @click.option("--pids-limit", "pids", type=int, metavar="N", help="Processes and threads it may have; -1 for no limit.")
 @click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="An annotation of the spec.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal; with -i, yours.")
 @click.argument("target", metavar="MODULE|ROOTFS")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -59,6 +60,7 @@ def run(
     pids: int | None,
     annotations: tuple[str, ...],
     interactive: bool,
+    tty: bool,
     target: str,
     args: tuple[str, ...],
 ) -> None:
@@ -71,12 +73,15 @@ def run(
     pelagos run hello.wasm
     pelagos run -v ./data:/data:ro tool.wasm /data/in.txt
     pelagos run ./rootfs /app.wasm --flag
+    pelagos run -it ./rootfs /bin/sh
 
     The exit code is the program's; 134 is a trap, 128+N the death by signal N. If it
     could not be run: 125 for a fault of pelagos or the host, 126 for a file that cannot
     be run, 127 for one that is not there.
     """
     try:
+        if interactive and tty and not terminal.is_there():
+            raise FailedPrecondition("--tty: standard input is not a terminal")
         container = Container(
             *_program(Path(target), args),
             env=tuple(_variable(word) for word in env),
@@ -84,6 +89,7 @@ def run(
             mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
             annotations=_annotations(annotations, backend),
             resources=_resources(memory, cpus, cpuset, pids),
+            terminal=tty,
         )
         rootless.enter()
         with Workspace() as workspace:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ from typing import NoReturn
 from pelagos_core import entrypoint
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
-from pelagos_core.container_init import messages
+from pelagos_core.container_init import messages, terminal
 from pelagos_core.container_init.filesystem import EnterEngineRoot
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
 from pelagos_core.container_init.operation import CONTAINER, Operation
@@ -72,6 +73,11 @@ class Order:
     limits: Limits
     door: Door | None = None
 
+    @property
+    def terminal(self) -> bool:
+        """Whether `stdio` is a terminal."""
+        return self.bundle.spec.process.terminal
+
     def root(self) -> Root:
         """The root of the process, not opened yet. After the descriptors have been moved."""
         path = self.bundle.root
@@ -90,8 +96,10 @@ def run(order: Order) -> NoReturn:
         os.umask(0)  # what is made for a container has the very mode that is asked for
         _keep_descriptors(order)
         workload = _prepare(order)
-        if _go_ahead():
+        if _go_ahead(order):
             code = _exit_code(workload)
+            if order.terminal:
+                terminal.leave()
     finally:
         os._exit(code)
 
@@ -128,6 +136,8 @@ def _prepare(order: Order) -> Workload:
         _execute(steps.seal, root)
         _report(Asking(backend.name, "spawn"))
         workload = backend.spawn(order.bundle, file)
+        if order.terminal:
+            terminal.take(_STDIO[0])
         os.close(file.file)
     except BaseException as error:  # noqa: BLE001 (whatever it is, the daemon must hear of it)
         _report(Failed(*to_status(error)))
@@ -169,14 +179,20 @@ def _report(message: Message) -> None:
     os.write(_CONTROL, messages.encode(message))
 
 
-def _go_ahead() -> bool:
+def _go_ahead(order: Order) -> bool:
     """Wait for Start. False if the daemon is gone, also if it died before we asked the
     kernel to be killed with it."""
+    if order.terminal:
+        # From now on, so that no key is lost. A native program's execve undoes it.
+        terminal.report_signals(_CONTROL)
+        select.select([_CONTROL], [], [])
     go = os.read(_CONTROL, len(messages.GO)) == messages.GO
     sys.stdout.flush()  # what a backend printed so far is not the guest's output
     for source, target in zip(_STDIO, (0, 1, 2), strict=True):
         os.dup2(source, target)
-    syscalls.close_range(_CONTROL, _STDIO[-1])
+    if not order.terminal:
+        os.close(_CONTROL)
+    syscalls.close_range(_STDIO[0], _STDIO[-1])
     return go
 
 

@@ -14,6 +14,7 @@ from pelagos_core.spec.scheduling import (
     read_scheduler,
 )
 
+MAX_CONSOLE_SIZE = 0xFFFF  # ioctl_tty(2): struct winsize has 16 bits
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "no change" to the kernel
 
 
@@ -43,6 +44,7 @@ class Process:
     """`process`: what runs. `args` has at least one entry and `cwd` is absolute.
 
     oom_score_adj: None to leave it as the shim has it.
+    console_size: width and height of the terminal in characters; zeros if nobody has said.
     """
 
     args: tuple[str, ...]
@@ -51,6 +53,7 @@ class Process:
     user: User = User()
     capabilities: Capabilities = Capabilities()
     terminal: bool = False
+    console_size: tuple[int, int] = (0, 0)
     no_new_privileges: bool = False
     rlimits: tuple[Rlimit, ...] = ()
     oom_score_adj: int | None = None
@@ -89,6 +92,7 @@ def read_process(process: Field) -> Process:
         user=_user(process.get("user")),
         capabilities=_capabilities(process.get("capabilities")),
         terminal=process.get("terminal").flag(),
+        console_size=_console_size(process.get("consoleSize")),
         no_new_privileges=process.get("noNewPrivileges").flag(),
         rlimits=read_rlimits(process.get("rlimits")),
         oom_score_adj=score.number(1000, least=-1000) if score else None,
@@ -97,6 +101,10 @@ def read_process(process: Field) -> Process:
         scheduler=read_scheduler(process.get("scheduler")),
         io_priority=read_io_priority(process.get("ioPriority")),
     )
+
+
+def _console_size(size: Field) -> tuple[int, int]:
+    return size.get("width").number(MAX_CONSOLE_SIZE), size.get("height").number(MAX_CONSOLE_SIZE)
 
 
 def _user(user: Field) -> User:

@@ -20,6 +20,7 @@ from pelagos_core.task.stdio import Stdio, StdioPaths
 log = logging.getLogger(__name__)
 
 _MAX_SIGNAL = 64
+_SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
 
 
 class Execution:
@@ -39,6 +40,7 @@ class Execution:
         self._lifecycle = Lifecycle(self.name, Status.ADDED if id else Status.CREATING)
         self._process = Process(self.name, bundle, selection)
         self._stdio: Stdio | None = None
+        self._size = bundle.spec.process.console_size
         self._told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
 
     @property
@@ -84,7 +86,8 @@ class Execution:
         Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
         """
         log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
-        self._stdio = Stdio(self.paths)
+        self._stdio = Stdio(self.paths, self.bundle.spec.process.user.uid)
+        self._stdio.resize(*self._size)
         await self._process.create(plan, self._stdio, forked, door)
         self._stdio.forked()
         self._lifecycle.apply(Action.CREATED)
@@ -155,8 +158,16 @@ class Execution:
             return None
         self._lifecycle.apply(Action.DELETE)
         status = await self.wait()
+        if self._stdio:
+            await self._stdio.settle(_SETTLE_SECONDS)
         self.close()
         return status
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the terminal's size in characters, also of one to come; without a terminal nothing happens."""
+        self._size = (width, height)
+        if self._stdio:
+            self._stdio.resize(width, height)
 
     def close_stdin(self) -> None:
         """Close the daemon's hold on the process' input."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pelagos_core import builtin_hooks
 from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
-from pelagos_core.container_init import child, messages
+from pelagos_core.container_init import child, messages, terminal
 from pelagos_core.container_init.child import Door, Order
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
 from pelagos_core.container_init.plan import Plan
@@ -100,7 +101,10 @@ class Process:
             self._control.send(messages.GO)
         except OSError:
             raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
-        self._close_control()
+        if self._bundle.spec.process.terminal:
+            asyncio.get_running_loop().add_reader(self._control, self._heard, self._control)
+        else:
+            self._close_control()
 
     def signal(self, signum: int) -> None:
         """Deliver a signal by way of the backend. A process that is gone is no error.
@@ -207,6 +211,18 @@ class Process:
             return BackendCrash(Failure(asking.backend, asking.hook, how))
         return Internal(f"{self._name}: its process was lost: {how}")
 
+    def _heard(self, control: socket.socket) -> None:
+        """Deliver the signals of its terminal, which a guest's process tells by their numbers."""
+        with contextlib.suppress(BlockingIOError):
+            try:
+                told = control.recv(1)
+            except ConnectionError:
+                told = b""
+            if not told:
+                self._close_control()
+            elif told[0] in terminal.SIGNALS and self.pidfd >= 0:
+                self.signal(told[0])
+
     async def _ended(self) -> None:
         """Return once the process has ended."""
         pidfd = os.dup(self.pidfd)  # an event loop has one callback for each descriptor
@@ -234,5 +250,6 @@ class Process:
 
     def _close_control(self) -> None:
         if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None

@@ -154,8 +154,6 @@ class TaskService:
             process = replace(parse_process(request.spec.value), terminal=request.terminal)
         except InvalidArgument as error:
             raise InvalidArgument(f"exec {request.exec_id!r} of container {request.id!r}: {error}") from None
-        if process.terminal:
-            raise Unimplemented(f"exec {request.exec_id!r} of container {request.id!r}: terminals are not supported")
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container.add(request.exec_id, process, paths)
         return Empty()
@@ -253,6 +251,11 @@ class TaskService:
             execution.close_stdin()
         return Empty()
 
+    async def resize_pty(self, request: api.ResizePtyRequest) -> Empty:
+        """ResizePty: the size of the client's window; without a terminal nothing happens."""
+        self._execution(request).resize(request.width, request.height)
+        return Empty()
+
     async def connect(self, request: api.ConnectRequest) -> api.ConnectResponse:
         """Connect: never fails; containerd 1.7 asks before Create."""
         container = self._containers.get(request.id)
@@ -277,9 +280,8 @@ class TaskService:
         bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
         selection = self._selection(bundle, runtime_options.parse(request.options))
         bundle = bundle.annotated(self._pod)
-        if request.terminal or bundle.spec.process.terminal:
-            raise Unimplemented(f"container {request.id!r}: terminals are not supported")
-        paths = StdioPaths(request.stdin, request.stdout, request.stderr)
+        bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
+        paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, paths, self._sink)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():

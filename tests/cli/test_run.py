@@ -1,6 +1,7 @@
 """`pelagos run`, as a person uses it: a real container, through the real shim."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,11 +10,15 @@ import time
 
 import pytest
 
+from tests.support.screen import at_terminal
+
+COMMAND = [sys.executable, "-m", "pelagos_core", "run"]
+
 pytestmark = [pytest.mark.container, pytest.mark.guests]
 
 
 def pelagos(*words, cwd, **options):
-    command = [sys.executable, "-m", "pelagos_core", "run", *map(str, words)]
+    command = [*COMMAND, *map(str, words)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, **options)
 
 
@@ -162,3 +167,22 @@ def test_mistakes_are_told_in_one_line_with_dockers_exit_codes(guests, words, co
     assert (done.returncode, done.stdout) == (code, "")
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_a_guest_in_a_terminal_is_typed_to(guests):
+    typed = {b"ready\r\n": b"x\n"}
+    code, screen = at_terminal([*COMMAND, "-it", str(guests / "tool.wasm"), "say"], typed)
+    assert (code, screen) == (0, "ready\r\nx\r\n")
+
+
+def test_the_interrupt_key_ends_a_guest(guests):
+    code, _ = at_terminal([*COMMAND, "-it", str(guests / "tool.wasm"), "say"], {b"ready": b"\x03"})
+    assert code == 130
+
+
+def test_a_terminal_without_input_needs_none_of_ours(guests):
+    done = pelagos("-t", guests / "tool.wasm", "env", cwd="/")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"TERM=\S+\n", done.stdout)
+    done = pelagos("-it", guests / "tool.wasm", "env", cwd="/", stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (125, "pelagos: --tty: standard input is not a terminal\n")

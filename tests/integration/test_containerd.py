@@ -10,6 +10,7 @@ import pytest
 from scripts import engines
 from tests.support.containerd import Containerd, install, until
 from tests.support.ctr_events import CtrEvents
+from tests.support.screen import at_terminal
 from tests.support.traces import alive, nothing_is_left, parent
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests]
@@ -115,6 +116,17 @@ def test_another_module_is_run_in_a_running_container(containerd, rootfs, contai
     assert done.returncode == 1
     assert f"exec 'e1' of container '{container}': entry point '/none.wasm': no such file" in done.stderr
     assert containerd.tasks()[container][1] == "RUNNING"
+    containerd.ctr("task", "rm", "-f", container, check=True)
+    containerd.ctr("container", "rm", container, check=True)
+
+
+def test_a_terminal_is_typed_to_and_an_exec_gets_one_too(containerd, rootfs, container):
+    flags = ["--runtime", NAMES[0], "--rootfs", str(rootfs)]
+    words = containerd.command("run", "--rm", "-t", *flags, container, "/tool.wasm", "say")
+    assert at_terminal(words, {b"ready": b"x\n"}) == (0, "ready\r\nx\r\n")
+    containerd.run(NAMES[0], rootfs, container, "/spin.wasm", flags=("-d",))
+    words = containerd.command("task", "exec", "-t", "--exec-id", "e1", container, "/tool.wasm", "say")
+    assert at_terminal(words, {b"ready": b"\x03"}) == (130, "ready\r\n^C")
     containerd.ctr("task", "rm", "-f", container, check=True)
     containerd.ctr("container", "rm", container, check=True)
 

@@ -132,13 +132,6 @@ async def test_streams_that_cannot_be_are_refused_by_name(tmp_path, guests, stdo
         assert await shim.run("c1", bundle) == 0
 
 
-async def test_a_terminal_is_refused_and_not_hung(tmp_path, guests):
-    bundle = tool(tmp_path, guests, "cat")
-    async with running_shim(tmp_path) as shim:
-        with pytest.raises(Unimplemented, match="terminals are not supported"):
-            await shim.create("c1", bundle, terminal=True)
-
-
 async def test_streams_of_one_container_are_not_held_by_another(tmp_path, guests):
     quick = make_bundle(tmp_path / "quick", "/app.wasm", "args", module=guests / "tool.wasm")
     slow = make_bundle(tmp_path / "slow", module=guests / "spin.wasm")

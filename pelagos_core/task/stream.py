@@ -1,0 +1,219 @@
+"""One standard stream: from a path or URI to a descriptor, and what the daemon holds of it.
+
+For each output FIFO the daemon keeps a reading end, so that the writer sees neither EPIPE nor an
+end when containerd is away; fifo(7): a FIFO keeps its bytes as long as any end is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from urllib.parse import unquote, urlsplit
+
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented, from_status, to_status
+
+_LINGER_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one again and again
+
+
+class Input:
+    """A process' standard input.
+
+    fd: what it reads from, blocking; -1 once it was closed.
+    """
+
+    def __init__(self, path: str) -> None:
+        """path: of a FIFO or file; empty for /dev/null. Never waits for a peer.
+
+        Raises NotFound or InvalidArgument that names the stream.
+        """
+        self._writer = -1
+        if not path:
+            self.fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            return
+        self.fd = _open("stdin", _checked("stdin", path, path), os.O_RDONLY)
+        try:
+            if stat.S_ISFIFO(os.fstat(self.fd).st_mode):
+                # Until CloseIO the daemon is a writer too. Else a client that detaches, or
+                # has not come yet, would be an end of file.
+                self._writer = _reopen(self.fd, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            self.handed_over()
+            raise
+        os.set_blocking(self.fd, True)
+
+    def handed_over(self) -> None:
+        """Close `fd`: whoever was to have it has a copy."""
+        self.fd = _closed(self.fd)
+
+    def release(self) -> None:
+        """Let the reader see the end once the client has closed too."""
+        self._writer = _closed(self._writer)
+
+    def close(self) -> None:
+        """Close everything."""
+        self.handed_over()
+        self.release()
+
+
+class Output:
+    """Where one standard output goes: a file, or /dev/null.
+
+    fd: what is written to, blocking; -1 once it was closed.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def handed_over(self) -> None:
+        """Close `fd`: whoever was to have it has a copy. An end left here would be open for ever."""
+        self.fd = _closed(self.fd)
+
+    def finish(self) -> bool:
+        """Nothing more will be written: let readers see the end, after the last byte.
+
+        Returns False if bytes have to be held for a reader that is not there: see `linger`.
+        """
+        self.handed_over()
+        return True
+
+    async def linger(self) -> None:
+        """Wait until somebody reads what `finish` has held; then let go."""
+
+    def close(self) -> None:
+        """Close everything now; bytes that nobody has read are lost."""
+        self.handed_over()
+
+
+class FifoOutput(Output):
+    """A FIFO, held open for reading."""
+
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
+        self._keeper = -1
+        fd = _reopen(reader, os.O_WRONLY | os.O_NONBLOCK)
+        os.set_blocking(fd, True)
+        super().__init__(fd)
+
+    def finish(self) -> bool:
+        """Let go of the FIFO if somebody has it open for reading."""
+        # Our writing end keeps the bytes while we look: with no end open they were gone.
+        self._keeper = _reopen(self._reader, os.O_WRONLY | os.O_NONBLOCK)
+        self.handed_over()
+        self._reader = _closed(self._reader)
+        return self._is_read()
+
+    async def linger(self) -> None:
+        """Look again and again until a reader has come; then let go."""
+        tries = 0
+        try:
+            while not self._is_read():
+                await asyncio.sleep(_LINGER_SECONDS[min(tries, len(_LINGER_SECONDS) - 1)])
+                tries += 1
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close everything now."""
+        self.handed_over()
+        self._reader, self._keeper = _closed(self._reader), _closed(self._keeper)
+
+    def _is_read(self) -> bool:
+        try:
+            os.close(_reopen(self._keeper, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # fifo(7): no reader
+                return False
+            raise
+        self.close()
+        return True
+
+
+def open_output(name: str, uri: str) -> Output:
+    """Open an output by its path or `file://` URI; an empty one is /dev/null. Never waits for a peer.
+
+    name: the stream, for errors. Raises NotFound, InvalidArgument or Unimplemented that names it.
+    """
+    if not uri:
+        return Output(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+    path = _path(name, uri)
+    flags = os.O_WRONLY | os.O_APPEND
+    if uri != path:
+        _make_parent(name, path)
+        flags |= os.O_CREAT
+    if not _is_fifo(path):
+        fd = _open(name, path, flags)
+        os.set_blocking(fd, True)
+        return Output(fd)
+    reader = _open(name, path, os.O_RDONLY)
+    try:
+        return FifoOutput(reader)
+    except OSError:
+        os.close(reader)
+        raise
+
+
+def _path(name: str, uri: str) -> str:
+    if uri.startswith("/"):
+        return _checked(name, uri, uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidArgument(f"{name} {uri!r}: {error}") from None
+    if parts.scheme and parts.scheme != "file":
+        raise Unimplemented(f"{name} {uri!r}: {parts.scheme}:// is not supported")
+    return _checked(name, uri, unquote(parts.path) if parts.scheme else "")
+
+
+def _checked(name: str, uri: str, path: str) -> str:
+    if not path.startswith("/"):
+        raise InvalidArgument(f"{name} {uri!r}: neither an absolute path nor a file URI")
+    if "\0" in path:
+        raise InvalidArgument(f"{name} {uri!r}: holds a NUL byte")
+    return path
+
+
+def _make_parent(name: str, path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except OSError as error:
+        raise _named(name, path, error) from None
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False  # opening it tells the reason
+
+
+def _open(name: str, path: str, flags: int) -> int:
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for the other end, and with it all containers.
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise _named(name, path, error) from None
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISCHR(mode):
+        return fd
+    os.close(fd)
+    raise InvalidArgument(f"{name} {path!r}: neither a FIFO nor a file")
+
+
+def _named(name: str, path: str, error: OSError) -> PelagosError:
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"{name} {path!r} does not exist")
+    code, _ = to_status(error)
+    return from_status(code, f"{name} {path!r}: {error.strerror}")
+
+
+def _reopen(fd: int, flags: int) -> int:
+    """Open the same FIFO again, though its path may be gone by now."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+
+def _closed(fd: int) -> int:
+    if fd >= 0:
+        os.close(fd)
+    return -1
