@@ -97,19 +97,14 @@ class JoinContainer:
 
 @dataclass(frozen=True, slots=True)
 class CopyContainer:
-    """Take a copy of the container's mounts for this process alone.
-
-    without: the types of file systems that are left out of it.
-    """
-
-    without: frozenset[str] = frozenset()
+    """Take a copy of the container's mounts for this process alone."""
 
     def describe(self) -> str:
-        return f"copy the container's mounts{' without those of the kernel' if self.without else ''}"
+        return "copy the container's mounts"
 
     def execute(self, root: Root) -> None:
         assert isinstance(root, JoinedRoot)
-        root.copy(self.without)
+        root.copy()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
     there = CheckWorkingDirectory(spec.process.cwd)
     wasm, program = _for_wasm(spec, late), _for_native(spec, late, cgroup, mounted=True)
     if native:
-        wasm = replace(wasm, complete=(CopyContainer(KERNEL_FILE_SYSTEMS), ForbidDevices(), there))
+        wasm = replace(wasm, complete=(CopyContainer(), ForbidDevices(), ShieldEngine(()), there))
         program = replace(program, complete=(there,))
     else:
         wasm = replace(wasm, complete=(there,))

@@ -6,11 +6,10 @@ engine that is a program needs files of the host. Source: setns(2), open_tree(2)
 
 from __future__ import annotations
 
-import contextlib
 import os
 
-from pelagos_core.errors import FailedPrecondition, NotFound
-from pelagos_core.linux import mount_table, namespaces, syscalls
+from pelagos_core.errors import NotFound
+from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.linux.rootfs import Root, make_mounts_private
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -52,15 +51,11 @@ class JoinedRoot(Root):
         except OSError as error:
             raise NotFound(f"working directory {path!r} in the container: {error.strerror}") from None
 
-    def copy(self, without: frozenset[str] = frozenset()) -> None:
-        """Take a copy of the container's mounts, if that was not done before.
-
-        without: types of file systems that are left out, wherever they are mounted.
-        Raises FailedPrecondition if the container keeps them from being left out.
-        """
+    def copy(self) -> None:
+        """Take a copy of the container's mounts, if that was not done before."""
         if self._copied:
             return
-        tree = self._copy_of_tree(without)
+        tree = self._copy_of_tree()
         try:
             namespaces.unshare(("mount",))
             make_mounts_private()
@@ -91,14 +86,13 @@ class JoinedRoot(Root):
             self.fd = -1
         os.close(self._pidfd)
 
-    def _copy_of_tree(self, without: frozenset[str]) -> int:
-        with _Visit(self._pidfd) as proc:
-            namespaces.unshare(("mount",))
-            make_mounts_private()
+    def _copy_of_tree(self) -> int:
+        with _Visit(self._pidfd):
             if self._inside != "/":
+                namespaces.unshare(("mount",))
+                make_mounts_private()
                 # On top is a form of it in which nothing can be executed: see `enclose`.
                 syscalls.umount2(self._inside, syscalls.MNT_DETACH)
-            _detach(without, proc)
             return syscalls.open_tree(syscalls.AT_FDCWD, self._inside, _TREE)
 
 
@@ -107,31 +101,12 @@ class _Visit:
 
     def __init__(self, pidfd: int) -> None:
         self._pidfd = pidfd
-        self._home = self._proc = -1
+        self._home = -1
 
-    def __enter__(self) -> int:
-        """Returns a descriptor of the caller's own directory in the host's /proc."""
+    def __enter__(self) -> None:
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        self._proc = os.open("/proc/self", _DIRECTORY)
         syscalls.setns(self._pidfd, syscalls.CLONE_NEWNS)
-        return self._proc
 
     def __exit__(self, *exception: object) -> None:
         syscalls.setns(self._home, syscalls.CLONE_NEWNS)
         os.close(self._home)
-        os.close(self._proc)
-
-
-def _detach(kinds: frozenset[str], proc: int) -> None:
-    """Take all file systems of these types out of the calling process' mount namespace."""
-    for _ in range(_DETACH_TRIES):
-        points = _points(kinds, proc)
-        for point in reversed(points):
-            with contextlib.suppress(OSError):  # gone with one that lay below it
-                syscalls.umount2(point, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-    if left := _points(kinds, proc):
-        raise FailedPrecondition(f"mount on {left[0]!r} in the container: cannot be left out of a copy")
-
-
-def _points(kinds: frozenset[str], proc: int) -> list[str]:
-    return [mount.path for mount in mount_table.read(proc) if mount.type in kinds] if kinds else []

@@ -257,9 +257,7 @@ def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(nati
 
 def test_a_guest_in_a_native_container_does_without_the_kernels_files():
     steps, _ = joining(native=True)
-    copied, *rest = steps.wasm.complete
-    assert copied.without >= {"proc", "sysfs", "devpts", "cgroup2"}
-    assert rest == [fs.ForbidDevices(), THERE]
+    assert steps.wasm.complete == (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), THERE)
 
 
 def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():
