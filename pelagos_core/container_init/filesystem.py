@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.linux import cgroup_mounts, device_nodes, shield
 from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.rootfs import Root
+from pelagos_core.linux.rootfs import Root, make_parent_private, set_propagation
 from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
 from pelagos_core.spec import Device, Mount
 
@@ -18,14 +18,20 @@ _SCRATCH = Mount(SCRATCH, "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mod
 
 @dataclass(frozen=True, slots=True)
 class AssembleRoot:
-    """Mount the root file system's layers in the private mount namespace."""
+    """Mount the root file system's layers in the private mount namespace.
+
+    shared: the host's mounts are shared with it, so that ours must be kept from the host.
+    """
 
     layers: tuple[Mount, ...]
+    shared: bool = False
 
     def describe(self) -> str:
         return f"root file system of {len(self.layers)} mounts"
 
     def execute(self, root: Root) -> None:
+        if self.shared:
+            make_parent_private(root.path)
         root.assemble(self.layers)
 
 
@@ -163,6 +169,19 @@ class MakeWorkingDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeMountReadonly:
+    """Make one mount read-only, once all mount points in it are there."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"read-only {self.path}"
+
+    def execute(self, root: Root) -> None:
+        root.make_mount_readonly(self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class MakeRootReadonly:
     """Make the root read-only, once all mount points are there."""
 
@@ -171,6 +190,20 @@ class MakeRootReadonly:
 
     def execute(self, root: Root) -> None:
         root.make_readonly()
+
+
+@dataclass(frozen=True, slots=True)
+class SetRootPropagation:
+    """Set the propagation of the container's root, once it is `/`: an MS_ flag."""
+
+    flag: int
+    recursive: bool
+
+    def describe(self) -> str:
+        return f"propagation of the root {self.flag:#x}"
+
+    def execute(self, root: Root) -> None:
+        set_propagation(self.flag, recursive=self.recursive)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pelagos_core.linux import capabilities, credentials, scheduling
+from pelagos_core.linux import capabilities, credentials, scheduling, security_labels
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Capabilities, IoPriority, Rlimit, Scheduler, User
@@ -92,6 +92,19 @@ class PrepareLabel:
 
     def execute(self, root: Root) -> None:
         root.labels.append(Label(self.field, self.value, executed=self.executed))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckMountLabel:
+    """See that the host can give mounts an SELinux label."""
+
+    label: str
+
+    def describe(self) -> str:
+        return f"linux.mountLabel: {self.label}"
+
+    def execute(self, root: Root) -> None:
+        security_labels.check_selinux("linux.mountLabel", self.label)
 
 
 @dataclass(frozen=True, slots=True)

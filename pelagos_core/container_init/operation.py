@@ -11,7 +11,7 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import credentials, namespaces, syscalls, sysctl
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.joined_root import JoinedRoot
-from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.linux.rootfs import Root, set_propagation
 from pelagos_core.spec import Namespace
 
 CONTAINER = 7
@@ -60,11 +60,14 @@ class EnterNamespaces:
 
     The mount namespace is always new; the pid namespace was entered by being born in it.
     changed: types in which something is set, so that they may not be the host's.
+    propagation: of all mounts, an MS_ flag: as slaves they see what the host mounts later, and
+        the host sees nothing of ours.
     """
 
     joined: tuple[Namespace, ...]
     unshared: tuple[str, ...]
     changed: frozenset[str] = frozenset()
+    propagation: int = syscalls.MS_SLAVE
 
     def describe(self) -> str:
         return f"namespaces: new {', '.join(self.unshared)}; joined {', '.join(n.type for n in self.joined) or 'none'}"
@@ -73,7 +76,7 @@ class EnterNamespaces:
         for namespace in self.joined:
             namespaces.join(namespace.type, namespace.path, foreign=namespace.type in self.changed)
         namespaces.unshare(self.unshared)
-        make_mounts_private()
+        set_propagation(self.propagation)
         if "network" in self.unshared:
             namespaces.bring_loopback_up()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 from pelagos_core.bundle import Bundle
@@ -10,17 +11,20 @@ from pelagos_core.container_init.filesystem import (
     ForbidDevices,
     LinkDevices,
     MakeDevices,
+    MakeMountReadonly,
     MakeRootReadonly,
     MakeWorkingDirectory,
     MaskPaths,
     MountCgroups,
     MountVolume,
     ProtectPaths,
+    SetRootPropagation,
     ShieldEngine,
 )
 from pelagos_core.container_init.identity import (
     ApplyLabels,
     BecomeUser,
+    CheckMountLabel,
     EnterWorkingDirectory,
     ForbidNewPrivileges,
     NewSessionKeyring,
@@ -48,6 +52,7 @@ from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.linux import device_nodes, sysctl
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.mount_options import MS_RDONLY, PROPAGATION, parse_options
 from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
 from pelagos_core.linux.security_labels import UNCONFINED
 from pelagos_core.spec import Mount, Process, Spec
@@ -96,11 +101,16 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
 
     Raises Unimplemented that names what the spec asks for and pelagos cannot do.
     """
-    spec = bundle.spec
+    spec = _with_whole_mounts(bundle)
     early, late = _by_time(spec.mounts)
     assemble: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
-    assemble += [_namespaces(spec), *_namespace_settings(spec)]
-    assemble += [AssembleRoot(bundle.rootfs), *map(MountVolume, early)]
+    if spec.mount_label:
+        assemble.append(CheckMountLabel(spec.mount_label))
+    propagation = PROPAGATION[spec.rootfs_propagation.removeprefix("r") or "slave"]
+    if propagation == PROPAGATION["unbindable"]:
+        propagation = PROPAGATION["private"]  # the root itself is bound; it becomes unbindable at last
+    assemble += [_namespaces(spec, propagation), *_namespace_settings(spec)]
+    assemble += [AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"]), *map(_volume, early)]
     return Plan(tuple(assemble), _for_wasm(spec, late), _for_native(spec, late, cgroup))
 
 
@@ -110,7 +120,7 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
     native: whether the container's first process is native, and so what is mounted in it. One
     of the other kind gets a copy of its mounts, less or more what its own kind must do without.
     """
-    spec = bundle.spec
+    spec = replace(_with_whole_mounts(bundle), rootfs_propagation="")  # its mounts are as they are
     _, late = _by_time(spec.mounts)
     there = CheckWorkingDirectory(spec.process.cwd)
     wasm, program = _for_wasm(spec, late), _for_native(spec, late, cgroup, mounted=True)
@@ -122,6 +132,20 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
         program = replace(program, complete=(CopyContainer(), there, *program.complete))
     score = _oom_score(spec.process)
     return Plan((DieWithShim(), JoinCgroup(cgroup), *score, JoinContainer()), wasm, program)
+
+
+def _with_whole_mounts(bundle: Bundle) -> Spec:
+    """The spec, with what its mounts leave to be known from elsewhere."""
+    label = bundle.spec.mount_label
+
+    def whole(mount: Mount) -> Mount:
+        if parse_options(mount.options).bind or mount.type == "bind":
+            return replace(mount, source=os.path.join(bundle.path, mount.source))
+        if label and mount.type not in KERNEL_FILE_SYSTEMS - {"devpts"}:
+            return replace(mount, options=(*mount.options, f'context="{label}"'))
+        return mount
+
+    return replace(bundle.spec, mounts=tuple(map(whole, bundle.spec.mounts)))
 
 
 def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
@@ -140,7 +164,7 @@ def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
 def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
     # A guest has no system calls: the views of the kernel serve nobody in its container.
     volumes = tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
-    complete: list[Operation] = [MountVolume(mount) for mount in late if mount in volumes]
+    complete: list[Operation] = [_volume(mount) for mount in late if mount in volumes]
     if spec.devices:
         complete.append(MakeDevices(spec.devices, mounted=True))
     complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec)]
@@ -148,6 +172,7 @@ def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
     seal = (
         *labels,
         ChangeRoot(),
+        *_root_propagation(spec),
         *_limits(spec),
         BecomeUser(spec.process.user, spec.process.capabilities),
         *([ApplyLabels()] if labels else []),
@@ -160,7 +185,7 @@ def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
 def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool = False) -> Steps:
     namespaced = spec.namespace("cgroup") is not None
     complete: list[Operation] = [
-        MountCgroups(mount, cgroup, namespaced) if mount.type in ("cgroup", "cgroup2") else MountVolume(mount)
+        MountCgroups(mount, cgroup, namespaced) if mount.type in ("cgroup", "cgroup2") else _volume(mount)
         for mount in late
     ]
     if _makes_devices(spec):
@@ -173,6 +198,7 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool 
     seal = (
         *labels,
         ChangeRoot(),
+        *_root_propagation(spec),
         NewSessionKeyring(),
         EnterWorkingDirectory(process.cwd),
         *_limits(spec),
@@ -190,6 +216,16 @@ def _makes_devices(spec: Spec) -> bool:
     return not any(mount.type == "bind" or {"bind", "rbind"} & set(mount.options) for mount in mounted)
 
 
+def _volume(mount: Mount) -> MountVolume:
+    if _is_readonly_tmpfs(mount):
+        mount = replace(mount, options=tuple(word for word in mount.options if word != "ro"))
+    return MountVolume(mount)
+
+
+def _is_readonly_tmpfs(mount: Mount) -> bool:
+    return mount.type == "tmpfs" and bool(parse_options(mount.options).flags & MS_RDONLY)
+
+
 def _last_mounts(spec: Spec) -> list[Operation]:
     """What comes when all mounts are there: nothing can be made in a read-only root."""
     last: list[Operation] = []
@@ -199,6 +235,8 @@ def _last_mounts(spec: Spec) -> list[Operation]:
         last.append(ProtectPaths(spec.readonly_paths))
     if spec.masked_paths:
         last.append(MaskPaths(spec.masked_paths))
+    # A tmpfs is read-only once what is mounted on it has its mount points.
+    last += [MakeMountReadonly(mount.destination) for mount in spec.mounts if _is_readonly_tmpfs(mount)]
     if spec.root.readonly:
         last.append(MakeRootReadonly())
     return last
@@ -206,6 +244,13 @@ def _last_mounts(spec: Spec) -> list[Operation]:
 
 def _oom_score(process: Process) -> list[Operation]:
     return [SetOomScore(process.oom_score_adj)] if process.oom_score_adj is not None else []
+
+
+def _root_propagation(spec: Spec) -> list[Operation]:
+    word = spec.rootfs_propagation
+    if not word:
+        return []
+    return [SetRootPropagation(PROPAGATION[word.removeprefix("r")], word.startswith("r"))]
 
 
 def _limits(spec: Spec) -> list[Operation]:
@@ -232,7 +277,7 @@ def _labels(process: Process, *, executed: bool) -> list[Operation]:
     return labels
 
 
-def _namespaces(spec: Spec) -> EnterNamespaces:
+def _namespaces(spec: Spec, propagation: int) -> EnterNamespaces:
     for namespace in spec.namespaces:
         if namespace.type in ("user", "time"):
             raise Unimplemented(f"linux.namespaces: {namespace.type} is not supported")
@@ -248,7 +293,7 @@ def _namespaces(spec: Spec) -> EnterNamespaces:
         if spec.namespace(kind) is None:
             setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")
             raise InvalidArgument(f"{setting}: the spec has no {kind} namespace, it would change the host")
-    return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed))
+    return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed), propagation)
 
 
 def _namespace_settings(spec: Spec) -> list[Operation]:

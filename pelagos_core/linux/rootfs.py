@@ -12,9 +12,12 @@ import errno
 import os
 import posixpath
 import stat
+from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
-from pelagos_core.linux import device_nodes, mounts, syscalls
+from pelagos_core.linux import device_nodes, mapped_overlay, mount_table, mounts, syscalls
+from pelagos_core.linux.file_tree import copy_tree
+from pelagos_core.linux.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_RDONLY, Change, MountOptions, parse_options
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Device, Mount
 
@@ -53,14 +56,20 @@ class Root:
         """
         self.fd = self._open_directory()
         for layer in layers or (Mount("/", "bind", self.path, ("rbind",)),):
-            target = self.open(layer.destination, os.O_PATH)
-            try:
-                mounts.attach(layer, target)
-            finally:
-                os.close(target)
+            if layer.type == "overlay" and layer.id_maps:
+                mapped_overlay.attach(layer, self.path)
+            else:
+                self._attach(layer)
             # The descriptor of before still shows what the mount has covered.
             os.close(self.fd)
             self.fd = self._open_directory()
+
+    def _attach(self, layer: Mount) -> None:
+        target = self.open(layer.destination, os.O_PATH)
+        try:
+            mounts.attach(layer, target)
+        finally:
+            os.close(target)
 
     def open(self, path: str, flags: int) -> int:
         """Open a path as the container would resolve it. Raises OSError."""
@@ -91,7 +100,8 @@ class Root:
 
     def mount(self, mount: Mount) -> None:
         """Put a mount of the spec on its destination, which is made if it is missing."""
-        bind = mount.type == "bind" or mounts.parse_options(mount.options).bind
+        options = parse_options(mount.options)
+        bind = mount.type == "bind" or options.bind
         as_file = bind and mounts.is_file(mount.source)
         if as_file and mounts.is_device(mount.source):
             self._device_mounts.append(mount.destination)
@@ -100,8 +110,25 @@ class Root:
         target = self._mount_point(mount.destination, as_file=as_file)
         try:
             mounts.attach(mount, target)
+            if not bind:
+                self._finish(mount, options, target)
         finally:
             os.close(target)
+
+    def _finish(self, mount: Mount, options: MountOptions, covered: int) -> None:
+        """What mount(2) leaves to be done, now that the file system is mounted."""
+        copied = "tmpcopyup" in options.own
+        if copied and mount.type != "tmpfs":
+            raise InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup is for a tmpfs")
+        if not copied and not options.propagation and not options.deep:
+            return
+        mounted = self.open(mount.destination, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if copied:
+                copy_tree(covered, mounted)
+            mounts.change(mounted, replace(options, change=Change(propagation=options.change.propagation)))
+        finally:
+            os.close(mounted)
 
     def make_directory(self, path: str) -> None:
         """Make a directory and its missing parents, as the container would resolve them."""
@@ -112,11 +139,11 @@ class Root:
 
         Not through a device node that the image brings, nor through one in a mounted directory.
         """
-        syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, mounts.ATTR_NODEV, 0, 0)
+        syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, ATTR_NODEV, 0, 0)
         for path in self._device_mounts:
             device = self.open(path, os.O_PATH)
             try:
-                syscalls.mount_setattr(device, 0, 0, mounts.ATTR_NODEV, 0)
+                syscalls.mount_setattr(device, 0, 0, ATTR_NODEV, 0)
             finally:
                 os.close(device)
 
@@ -172,7 +199,7 @@ class Root:
         try:
             tree = syscalls.open_tree(target, "", _WHOLE_TREE)
             try:
-                syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, mounts.ATTR_RDONLY, 0, 0)
+                syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, ATTR_RDONLY, 0, 0)
                 syscalls.move_mount(tree, target, path)
             finally:
                 os.close(tree)
@@ -189,13 +216,13 @@ class Root:
 
     def make_readonly(self) -> None:
         """Make the root mount itself read-only; mounts on top of it stay as they are."""
-        syscalls.mount_setattr(self.fd, 0, mounts.ATTR_RDONLY, 0, 0)
+        syscalls.mount_setattr(self.fd, 0, ATTR_RDONLY, 0, 0)
 
     def make_mount_readonly(self, path: str) -> None:
         """Make the mount at `path` read-only, once all that lies below it is there."""
         target = self.open(path, os.O_PATH)
         try:
-            syscalls.mount_setattr(target, 0, mounts.ATTR_RDONLY, 0, 0)
+            syscalls.mount_setattr(target, 0, ATTR_RDONLY, 0, 0)
         finally:
             os.close(target)
 
@@ -207,7 +234,7 @@ class Root:
         """
         plain, sealed = self._clone(), self._clone()
         try:
-            syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, mounts.ATTR_NOEXEC, 0, 0)
+            syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, ATTR_NOEXEC, 0, 0)
             mounts.attach(_ENGINE_ROOT, self.fd)
             os.close(self.fd)
             self.fd = self._open_directory()
@@ -247,6 +274,8 @@ class Root:
         os.fchdir(self.fd)
         # pivot_root(2), "pivot_root(".", ".")": the old root is stacked on the new one.
         syscalls.pivot_root(".", ".")
+        # Where mounts are shared, the host would see its own ones go.
+        syscalls.mount("", ".", "", syscalls.MS_REC | syscalls.MS_SLAVE, "")
         syscalls.umount2(".", syscalls.MNT_DETACH)
         os.chdir("/")
         os.close(self.fd)
@@ -303,4 +332,21 @@ class Root:
 
 def make_mounts_private() -> None:
     """Keep the host from seeing what is mounted in the calling process' new namespace."""
-    syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
+    set_propagation(syscalls.MS_PRIVATE)
+
+
+def set_propagation(flag: int, *, recursive: bool = True) -> None:
+    """Set the propagation of `/` in the calling process' mount namespace, and of all below it."""
+    syscalls.mount("", "/", "", flag | (syscalls.MS_REC if recursive else 0), "")
+
+
+def make_parent_private(path: str) -> None:
+    """Make the mount that `path` is in private: what is mounted there stays in this namespace."""
+    whole = os.path.realpath(path)
+    proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = mount_table.read(proc)
+    finally:
+        os.close(proc)
+    points = [each.path for each in found if whole == each.path or whole.startswith(each.path.rstrip("/") + "/")]
+    syscalls.mount("", max(points, key=len), "", syscalls.MS_PRIVATE, "")

@@ -30,6 +30,12 @@ def has_selinux() -> bool:
     return os.path.exists(f"{_SELINUX_MOUNT}/enforce")
 
 
+def check_selinux(field: str, label: str) -> None:
+    """Raises FailedPrecondition if this host has no SELinux for a label of the spec."""
+    if not has_selinux():
+        raise FailedPrecondition(f"{field}: {label!r}: this host has no SELinux")
+
+
 class Label:
     """One label for the calling process, from the opening of its file to its writing.
 

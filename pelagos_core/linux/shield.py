@@ -13,8 +13,8 @@ import posixpath
 
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import mount_table, syscalls
+from pelagos_core.linux.mount_options import parse_options
 from pelagos_core.linux.mount_table import MountPoint
-from pelagos_core.linux.mounts import parse_options
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.spec import Mount
 

@@ -190,9 +190,11 @@ def move_mount(tree: int, target: int, what: str) -> None:
     _syscall(_SYS_MOVE_MOUNT, what, ctypes.c_int(tree), b"", ctypes.c_int(target), b"", flags)
 
 
-def mount_setattr(mount_fd: int, flags: int, attr_set: int, attr_clr: int, propagation: int) -> None:
+def mount_setattr(
+    mount_fd: int, flags: int, attr_set: int, attr_clr: int, propagation: int, user_namespace: int = 0
+) -> None:
     """mount_setattr(2) on the mount behind a descriptor."""
-    attr = _MountAttr(attr_set, attr_clr, propagation, 0)
+    attr = _MountAttr(attr_set, attr_clr, propagation, user_namespace)
     args = (ctypes.c_int(mount_fd), b"", ctypes.c_uint(flags | AT_EMPTY_PATH), ctypes.byref(attr))
     _syscall(_SYS_MOUNT_SETATTR, "mount_setattr", *args, ctypes.c_size_t(ctypes.sizeof(attr)))
 

@@ -9,7 +9,7 @@ import sys
 from pelagos_core import __version__
 from pelagos_core.api.introspection_pb2 import RuntimeInfo
 from pelagos_core.backends import Backends
-from pelagos_core.linux.mounts import OPTION_WORDS
+from pelagos_core.linux.mount_options import OPTION_WORDS
 from pelagos_core.linux.namespaces import CLONE_FLAGS
 from pelagos_core.node import load_waiting
 
@@ -34,7 +34,7 @@ def _features() -> dict[str, object]:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",
         "mountOptions": sorted(OPTION_WORDS),
-        "linux": {"namespaces": sorted(CLONE_FLAGS)},
+        "linux": {"namespaces": sorted(CLONE_FLAGS), "mountExtensions": {"idmap": {"enabled": True}}},
     }
 
 

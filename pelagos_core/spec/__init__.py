@@ -6,6 +6,7 @@ with the path of the field, such as `config.json: process.args[0]: not a string`
 
 from pelagos_core.spec.config import MAX_CONFIG_BYTES, Root, Spec, parse
 from pelagos_core.spec.devices import Device
+from pelagos_core.spec.id_maps import IdMap, IdMaps
 from pelagos_core.spec.mounts import Mount
 from pelagos_core.spec.namespaces import Namespace
 from pelagos_core.spec.process import Capabilities, Process, User, parse_process
@@ -16,6 +17,8 @@ __all__ = [
     "MAX_CONFIG_BYTES",
     "Capabilities",
     "Device",
+    "IdMap",
+    "IdMaps",
     "IoPriority",
     "Mount",
     "Namespace",

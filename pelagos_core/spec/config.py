@@ -15,6 +15,7 @@ from pelagos_core.spec.resources import Resources, read_resources
 
 MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
 
+PROPAGATIONS = ("private", "shared", "slave", "unbindable")
 PERSONALITIES = ("LINUX", "LINUX32")
 _OTHER_PLATFORMS = ("vm", "windows", "solaris", "zos", "freebsd")
 _UNSUPPORTED = ("intelRdt", "memoryPolicy", "netDevices")
@@ -46,6 +47,7 @@ class Spec:
     sysctl: Mapping[str, str] = field(default_factory=dict)
     personality: str = ""
     mount_label: str = ""
+    rootfs_propagation: str = ""
     resources: Resources = field(default_factory=Resources)
 
     @property
@@ -56,7 +58,7 @@ class Spec:
     @property
     def has_readonly_files(self) -> bool:
         """Whether the root or a mount is read-only."""
-        return self.root.readonly or any("ro" in mount.options for mount in self.mounts)
+        return self.root.readonly or any({"ro", "rro"} & set(mount.options) for mount in self.mounts)
 
     def namespace(self, kind: str) -> Namespace | None:
         """The namespace of this type (`pid`, `network`, …), or None if the spec has none."""
@@ -94,6 +96,7 @@ def _spec(config: Field) -> Spec:
         sysctl=linux.get("sysctl").table(),
         personality=_personality(linux.get("personality")),
         mount_label=linux.get("mountLabel").text(),
+        rootfs_propagation=_propagation(linux.get("rootfsPropagation")),
         resources=read_resources(linux.get("resources")),
     )
 
@@ -120,6 +123,13 @@ def _personality(personality: Field) -> str:
     if flags.texts():
         flags.refuse("no flag is known")
     return domain.text()
+
+
+def _propagation(propagation: Field) -> str:
+    word = propagation.text()
+    if word and word.removeprefix("r") not in PROPAGATIONS:
+        propagation.refuse(f"{word!r} is none of {', '.join(PROPAGATIONS)}, or one of them after an r")
+    return word
 
 
 def _absolute(path: Field) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pelagos_core.field import Field
+from pelagos_core.spec.id_maps import IdMaps, read_id_maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Mount:
     type: str
     source: str
     options: tuple[str, ...] = ()
+    id_maps: IdMaps = field(default_factory=IdMaps)
 
 
 def read_mount(mount: Field) -> Mount:
@@ -27,4 +29,5 @@ def read_mount(mount: Field) -> Mount:
         type=mount.get("type").text(),
         source=mount.get("source").text(),
         options=mount.get("options").texts(),
+        id_maps=read_id_maps(mount),
     )

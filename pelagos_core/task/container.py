@@ -19,7 +19,8 @@ from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.selection import Selection
-from pelagos_core.spec import Mount, Process, Resources
+from pelagos_core.spec import IdMaps, Mount, Process, Resources
+from pelagos_core.spec.id_maps import parse_option
 from pelagos_core.task import events
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _LIVE = frozenset({Status.CREATED, Status.RUNNING, Status.PAUSING, Status.PAUSED})
 _FREEZE_RETRY_SECONDS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_ID_MAPS = ("uidmap=", "gidmap=")  # options that containerd has put there, for mounts with mapped ids
 _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
 
@@ -321,4 +323,7 @@ def _rootfs_mount(message: MountMessage) -> Mount:
     if message.type == "bind" and not os.path.exists(message.source):
         raise NotFound(f"rootfs mount of {message.source!r}: it does not exist")
     destination = "/" + message.target.lstrip("/")
-    return Mount(destination, message.type, message.source, tuple(message.options))
+    maps = {word.partition("=")[0]: word.partition("=")[2] for word in message.options if word.startswith(_ID_MAPS)}
+    users, groups = (parse_option(maps[name]) if name in maps else () for name in ("uidmap", "gidmap"))
+    options = tuple(word for word in message.options if not word.startswith(_ID_MAPS))
+    return Mount(destination, message.type, message.source, options, IdMaps(users, groups))

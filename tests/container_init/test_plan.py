@@ -26,6 +26,7 @@ from pelagos_core.spec import (
 )
 
 CGROUP = Cgroup((Group("/sys/fs/cgroup/x"),))
+UNBINDABLE, PRIVATE, SLAVE, SHARED = (1 << bit for bit in (17, 18, 19, 20))
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
 
 
@@ -266,3 +267,47 @@ def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():
     assert fs.MountVolume(Mount("/proc", "proc", "proc")) in steps.native.complete
     assert fs.MountVolume(Mount("/data", "bind", "/host")) not in steps.native.complete
     assert {type(step) for step in steps.native.complete[2:]} == {type(step) for step in first.native.complete}
+
+
+def test_a_bind_may_be_relative_to_the_bundle():
+    mount = Mount("/data", "bind", "volumes/data", ("rbind",))
+    (step,) = [step for step in planned(mounts=(mount,)).assemble if isinstance(step, fs.MountVolume)]
+    assert step.mount.source == "/b/volumes/data"
+
+
+def test_a_tmpfs_becomes_read_only_when_all_is_mounted_in_it():
+    tmpfs, inner = Mount("/run", "tmpfs", "tmpfs", ("ro", "mode=755")), Mount("/run/x", "bind", "/x", ("ro",))
+    steps = planned(mounts=(tmpfs, inner), root=Root(readonly=True))
+    assert steps.assemble[-2:] == (
+        fs.MountVolume(Mount("/run", "tmpfs", "tmpfs", ("mode=755",))),
+        fs.MountVolume(inner),
+    )
+    for complete in (steps.wasm.complete, steps.native.complete):
+        assert complete[-2:] == (fs.MakeMountReadonly("/run"), fs.MakeRootReadonly())
+
+
+def test_a_mount_label_is_an_option_of_file_systems_that_hold_files():
+    mounts = (Mount("/tmp", "tmpfs", "tmpfs"), Mount("/data", "bind", "/x"), Mount("/proc", "proc", "proc"))
+    steps = planned(mounts=mounts, mount_label="l:c1,c2")
+    assert identity.CheckMountLabel("l:c1,c2") in steps.assemble
+    made = [step.mount for step in (*steps.assemble, *steps.native.complete) if isinstance(step, fs.MountVolume)]
+    assert [mount.options for mount in made] == [('context="l:c1,c2"',), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("word", "before", "after"),
+    [
+        ("", SLAVE, []),
+        ("rslave", SLAVE, [(SLAVE, True)]),
+        ("private", PRIVATE, [(PRIVATE, False)]),
+        ("rshared", SHARED, [(SHARED, True)]),
+        ("unbindable", PRIVATE, [(UNBINDABLE, False)]),
+    ],
+)
+def test_the_roots_propagation_is_the_hosts_until_it_is_in_place(word, before, after):
+    steps = planned(rootfs_propagation=word)
+    assert op.EnterNamespaces((), ("mount",), frozenset(), before) in steps.assemble
+    assert fs.AssembleRoot((), before == SHARED) in steps.assemble
+    for seal in (steps.wasm.seal, steps.native.seal):
+        made = [(step.flag, step.recursive) for step in seal if isinstance(step, fs.SetRootPropagation)]
+        assert made == after

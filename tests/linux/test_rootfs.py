@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
-from pelagos_core.linux import namespaces
-from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.linux.rootfs import Root, make_mounts_private, make_parent_private, set_propagation
 from pelagos_core.spec import Device, Mount
 from tests.support.child import in_child
 
@@ -280,6 +280,29 @@ def test_after_the_pivot_the_host_is_gone(image):
             return sorted(os.listdir("/")), os.getcwd(), error.strerror
 
     assert inside(image, use) == (["app", "data", "work"], "/", "Read-only file system")
+
+
+def test_a_shared_root_keeps_what_we_mount_and_unmount_from_the_host(image):
+    """The host is another child here, whose mounts are all shared."""
+
+    def container():
+        namespaces.unshare(["mount"])
+        set_propagation(syscalls.MS_SHARED)
+        make_parent_private(str(image))
+        root = Root(str(image))
+        root.assemble(())
+        root.mount(Mount("/tmp", "tmpfs", "tmpfs"))
+        root.pivot()
+        set_propagation(syscalls.MS_SHARED)
+
+    def host():
+        namespaces.unshare(["mount"])
+        set_propagation(syscalls.MS_SHARED)
+        with open("/proc/self/mountinfo") as before, open("/proc/self/mountinfo") as after:
+            return before.read(), in_child(container), after.read()
+
+    before, _, after = in_child(host)
+    assert before == after
 
 
 @pytest.mark.parametrize(("name", "error"), [("none", NotFound), ("app", InvalidArgument)])

@@ -1,0 +1,21 @@
+"""The layers of an overlay, as mount(2) takes them. Source: overlayfs.rst."""
+
+from __future__ import annotations
+
+import os
+
+
+def with_relative_layers(data: str) -> tuple[str, str]:
+    """Shorten an overlay's options: (a directory, options whose lower layers are relative to it).
+
+    An image of many layers has more text than mount(2) takes. The options come back as
+    they are if a layer's path is relative or holds an escaped character.
+    """
+    words = data.split(",")
+    lower = next((word for word in words if word.startswith("lowerdir=")), "")
+    layers = lower.removeprefix("lowerdir=").split(":")
+    if "\\" in data or not all(layer.startswith("/") for layer in layers):
+        return "/", data
+    directory = os.path.commonpath(layers)
+    relative = ":".join(os.path.relpath(layer, directory) for layer in layers)
+    return directory, ",".join(f"lowerdir={relative}" if word == lower else word for word in words)

@@ -1,0 +1,54 @@
+"""User namespaces: maps of ids, written by whoever has the privileges of the host.
+
+Source: user_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+from pelagos_core.errors import PermissionDenied
+from pelagos_core.linux import syscalls
+from pelagos_core.spec import IdMap, IdMaps
+
+
+def make(id_maps: IdMaps) -> int:
+    """A user namespace with these maps and nobody in it; a descriptor of it.
+
+    For mounts whose ids are mapped. Raises OSError or PermissionDenied.
+    """
+    reader, writer = os.pipe()
+    pid = syscalls.fork(syscalls.CLONE_NEWUSER)
+    if pid == 0:
+        # What /proc calls us, who may be in a pid namespace of which it knows nothing.
+        os.write(writer, os.readlink("/proc/self").encode())
+        signal.pause()
+    try:
+        name = os.read(reader, 20).decode()
+        write_maps(f"/proc/{name}", id_maps)
+        return os.open(f"/proc/{name}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reader)
+        os.close(writer)
+
+
+def write_maps(process: str, id_maps: IdMaps) -> None:
+    """Map the ids of a process that was born into a new user namespace.
+
+    process: its directory in /proc. Raises PermissionDenied that names the map.
+    """
+    for name, ranges in (("gid_map", id_maps.groups), ("uid_map", id_maps.users)):
+        try:
+            # Unbuffered: the kernel wants the whole map in one write.
+            with open(f"{process}/{name}", "wb", buffering=0) as file:
+                file.write(_text(ranges))
+        except OSError as error:
+            raise PermissionDenied(f"{name} {_text(ranges).decode().strip()!r}: {error.strerror}") from None
+
+
+def _text(ranges: Iterable[IdMap]) -> bytes:
+    return "".join(f"{each.inside} {each.outside} {each.size}\n" for each in ranges).encode()
