@@ -23,19 +23,21 @@ from tests.support.zygote import end_zygotes
 CI = os.environ.get("CI") == "true"
 
 
+# What each marker asks of the machine, and what to do where it is not there.
+_NEEDS = {
+    "root": (lambda: os.geteuid() == 0, "needs root"),
+    "container": (lambda: _may_run_containers(), "needs root, or a host that lets users make user namespaces"),
+    "containerd": (provision.has_containerd, "needs containerd and runc: `make test-setup` unpacks them"),
+    "uml": (provision.has_uml, "needs User-Mode Linux: `make test-setup` unpacks it"),
+    "engines": (engines.present, "needs WasmEdge and Wasmer: `make engines` gets them"),
+    "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),
+}
+
+
 def _lacking(item: pytest.Item) -> str:
     """Why a test cannot run here; empty if it can."""
-    if item.get_closest_marker("root") and os.geteuid() != 0:
-        return "needs root"
-    if item.get_closest_marker("container") and not _may_run_containers():
-        return "needs root, or a host that lets users make user namespaces"
-    if item.get_closest_marker("containerd") and not provision.has_containerd():
-        return "needs containerd and runc: `make test-setup` unpacks them"
-    if item.get_closest_marker("engines") and not engines.present():
-        return "needs WasmEdge and Wasmer: `make engines` gets them"
-    if item.get_closest_marker("guests") and not provision.has_guests():
-        return "needs the test programs: `make test-setup` builds them"
-    return ""
+    lacks = (why for mark, (there, why) in _NEEDS.items() if item.get_closest_marker(mark) and not there())
+    return next(lacks, "")
 
 
 @functools.cache

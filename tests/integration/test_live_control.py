@@ -166,9 +166,22 @@ async def test_limits_of_a_live_container_are_changed_one_by_one(tmp_path, guest
         await update(shim, {"cpu": {"shares": 512}})
         now = await stats(shim)
         assert (limit(now), now.pids.limit) == (256 * MIB, 50)
-        with pytest.raises(PelagosError, match=r"linux\.resources\.cpu\.cpus"):
-            await update(shim, {"memory": {"limit": 128 * MIB}, "cpu": {"cpus": "4000"}})
+        with pytest.raises(PelagosError, match=r"linux\.resources\.cpu\.quota"):
+            await update(shim, {"memory": {"limit": 128 * MIB}, "cpu": {"quota": 1}})
         assert limit(await stats(shim)) == 256 * MIB
+
+
+async def test_a_guest_that_takes_more_time_than_its_quota_is_throttled(tmp_path, guests):
+    async with running_shim(tmp_path) as shim:
+        await spinning(shim, tmp_path, guests)
+        await update(shim, {"cpu": {"quota": 5000, "period": 50000}})
+        while not throttled(await stats(shim)):
+            await asyncio.sleep(0.01)
+
+
+def throttled(metrics):
+    cpu = metrics.cpu
+    return cpu.throttling.throttled_periods if isinstance(metrics, metrics_v1_pb2.Metrics) else cpu.nr_throttled
 
 
 @pytest.mark.parametrize(

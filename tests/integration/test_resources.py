@@ -58,7 +58,7 @@ async def test_a_limit_on_processes_is_in_force_before_the_guest(tmp_path, guest
     ("resources", "message"),
     [
         ({"memory": {"limit": "much"}}, r"linux\.resources\.memory\.limit: not an integer"),
-        ({"cpu": {"cpus": "4000"}}, r"linux\.resources\.cpu\.cpus: cgroup .*: cpuset\.cpus: '4000': "),
+        ({"cpu": {"quota": 1}}, r"linux\.resources\.cpu\.quota: cgroup .*: '1( 100000)?': Invalid argument"),
         ({"network": {"classID": 7}, "unified": {"x.y": "1"}}, r"linux\.resources\.(network|unified)"),
     ],
 )

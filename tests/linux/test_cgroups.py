@@ -67,9 +67,25 @@ def test_limits_are_set_when_it_is_made_and_changed_one_by_one(cgroup):
 
 def test_a_change_that_is_refused_leaves_every_limit_as_it_was(cgroup):
     cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
-    with pytest.raises(InvalidArgument, match=r"linux\.resources\.cpu\.cpus: cgroup .*cpuset\.cpus: '999'"):
-        cgroup.update(Resources(memory=Memory(limit=32 * MIB), cpu=Cpu(cpus="999")))
+    with pytest.raises(InvalidArgument, match=r"linux\.resources\.cpu\.quota: cgroup .*: '1( 100000)?': "):
+        cgroup.update(Resources(memory=Memory(limit=32 * MIB), cpu=Cpu(quota=1)))  # less than the least
     assert _limits(cgroup) == (64, "50")
+
+
+def test_a_limit_on_processes_holds(cgroup):
+    cgroup.create(Resources(pids=1))
+
+    def fork_once():
+        cgroup.join()
+        try:
+            pid = os.fork()
+        except BlockingIOError:
+            return "refused"
+        if pid == 0:
+            os._exit(0)
+        return "forked"
+
+    assert in_child(fork_once) == "refused"
 
 
 def test_a_limit_that_the_host_cannot_hold_is_refused_by_name(cgroup):

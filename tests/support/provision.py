@@ -1,4 +1,5 @@
-"""What the tests need and pip cannot give: containerd, runc, and programs built for WebAssembly.
+"""What the tests need and pip cannot give: containerd, runc, a kernel with cgroup v2,
+and programs built for WebAssembly.
 
     python -m tests.support.provision
 
@@ -28,6 +29,7 @@ SOURCES = Path(__file__).parent.parent / "guests"
 # (2.1 when this was written). Never installed: installing would start a containerd.
 RELEASES = ("bookworm", "trixie", "sid")
 RUNC_RELEASE = "bookworm"
+UML_RELEASE = "bookworm"
 _GO_MINIMUM = (1, 21)  # the first with GOOS=wasip1
 
 
@@ -73,6 +75,27 @@ def provide_containerd() -> None:
         (work / "version").write_text(re.split(r"[~+-]", version)[0])
         shutil.rmtree(containerd_directory(release), ignore_errors=True)
         work.rename(containerd_directory(release))
+    shutil.rmtree(CACHE / "apt")
+
+
+def uml() -> Path:
+    """The kernel that runs as a process."""
+    return CACHE / "uml" / "usr/bin/linux.uml"
+
+
+def has_uml() -> bool:
+    """Whether that kernel is there."""
+    return uml().exists()
+
+
+def provide_uml() -> None:
+    """Unpack Debian's User-Mode Linux. Needs apt, not root."""
+    work = CACHE / "uml.part"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    debian.Archive(CACHE / "apt", (UML_RELEASE,)).unpack("user-mode-linux", UML_RELEASE, work)
+    shutil.rmtree(work / "usr/lib/uml/modules", ignore_errors=True)  # 100 MB that nobody loads
+    work.rename(CACHE / "uml")
     shutil.rmtree(CACHE / "apt")
 
 
@@ -154,6 +177,7 @@ def main() -> int:
     """Provide everything. With CI=true anything that is missing is a failure."""
     CACHE.mkdir(parents=True, exist_ok=True)
     complete = _step("containerd and runc", has_containerd, provide_containerd)
+    complete &= _step("User-Mode Linux", has_uml, provide_uml)
     complete &= _step("test programs", has_guests, provide_guests)
     return 1 if os.environ.get("CI") == "true" and not complete else 0
 
