@@ -66,6 +66,10 @@ class Choice:
         return sorted(name for name, detection in self.detections.items() if detection.score)
 
 
+def _unheard(name: str) -> None:
+    """Nobody wants to know who is asked. No lambda: an order for a spare holds its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Asks backends about one container.
@@ -80,7 +84,7 @@ class Selection:
     preference: Preference = Preference()
     excluded: tuple[Failure, ...] = ()
     first: str = ""
-    asking: Callable[[str], None] = lambda name: None
+    asking: Callable[[str], None] = _unheard
 
     def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
         """Ask the backends and take the best, or the one that is asked for.

@@ -91,7 +91,7 @@ def run(order: Order) -> NoReturn:
     gc.disable()
     code = 1
     try:
-        _restore_signals()  # first: the daemon's handlers write to a descriptor that we close
+        restore_signals()  # first: the daemon's handlers write to a descriptor that we close
         os.setsid()  # a signal to its process group is not one to ours
         os.umask(0)  # what is made for a container has the very mode that is asked for
         _keep_descriptors(order)
@@ -114,7 +114,7 @@ def _keep_descriptors(order: Order) -> None:
     syscalls.close_range(_CONTROL + len(copies))
 
 
-def _restore_signals() -> None:
+def restore_signals() -> None:
     """Undo the daemon's handlers: the guest's process has the default ones, but no SIGPIPE."""
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):

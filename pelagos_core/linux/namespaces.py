@@ -80,6 +80,14 @@ def fork(pid_namespace: str | None) -> int:
     return _fork_after(lambda: join("pid", pid_namespace))
 
 
+def fork_sibling() -> int:
+    """Fork a child of our parent into a new pid namespace; its pid, and 0 in the child.
+
+    In the nursery: the child is the daemon's, which reaps it.
+    """
+    return syscalls.fork(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
+
+
 def fork_beside(pidfd: int) -> int:
     """Fork a child into the pid namespace of another process; its pid, and 0 in the child.
 

@@ -25,6 +25,7 @@ from pelagos_core.task import events
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
 from pelagos_core.task.publisher import Sink
+from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Action, Status
 from pelagos_core.task.stdio import StdioPaths
 
@@ -39,10 +40,10 @@ _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 class Container:
     """One container in this daemon. Made by `create`, ended by `delete`."""
 
-    def __init__(self, bundle: Bundle, selection: Selection, paths: StdioPaths, sink: Sink) -> None:
+    def __init__(self, bundle: Bundle, selection: Selection, paths: StdioPaths, sink: Sink, spares: Spares) -> None:
         self.bundle = bundle
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
-        self.init = Execution("", bundle, selection, paths)
+        self.init = Execution("", bundle, selection, paths, spares)
         self._execs: dict[str, Execution] = {}
         self._selection = selection
         self._sink = sink

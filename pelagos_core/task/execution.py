@@ -14,6 +14,7 @@ from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.selection import Selection
 from pelagos_core.task.process import Process
+from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Action, Lifecycle, Status
 from pelagos_core.task.stdio import Stdio, StdioPaths
 
@@ -30,15 +31,17 @@ class Execution:
     exit: how it ended, once it has.
     """
 
-    def __init__(self, id: str, bundle: Bundle, selection: Selection, paths: StdioPaths) -> None:
-        """bundle: the container's, with this process in `spec.process`."""
+    def __init__(
+        self, id: str, bundle: Bundle, selection: Selection, paths: StdioPaths, spares: Spares | None = None
+    ) -> None:
+        """bundle: the container's, with this process in `spec.process`. spares: as for `Process`."""
         self.id = id
         self.name = f"exec {id!r} of container {bundle.id!r}" if id else f"container {bundle.id!r}"
         self.bundle = bundle
         self.paths = paths
         self.exit: ExitStatus | None = None
         self._lifecycle = Lifecycle(self.name, Status.ADDED if id else Status.CREATING)
-        self._process = Process(self.name, bundle, selection)
+        self._process = Process(self.name, bundle, selection, spares)
         self._stdio: Stdio | None = None
         self._size = bundle.spec.process.console_size
         self._told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()

@@ -22,6 +22,7 @@ from pelagos_core.exit_status import ExitStatus
 from pelagos_core.limits import Limits
 from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
+from pelagos_core.task.spares import Spare, Spares
 from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
@@ -43,9 +44,13 @@ class Process:
     enclosed: whether the container's root is below an engine root, in its mount namespace.
     """
 
-    def __init__(self, name: str, bundle: Bundle, selection: Selection) -> None:
-        """name: what errors call it. bundle: with the process' own part in `spec.process`."""
+    def __init__(self, name: str, bundle: Bundle, selection: Selection, spares: Spares | None) -> None:
+        """name: what errors call it. bundle: with the process' own part in `spec.process`.
+
+        spares: where a process may come from instead of a fork of our own.
+        """
         self._bundle = bundle
+        self._spares = spares
         self._selection = selection
         self._name = name
         self._control: socket.socket | None = None
@@ -137,15 +142,35 @@ class Process:
         return answer or seen or ExitStatus.unknown()
 
     def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], door: Door | None) -> None:
+        selection = replace(self._selection, excluded=excluded)
+        limits = Limits.of(self._bundle.spec)
+
+        def order(control: socket.socket) -> Order:
+            return Order(self._bundle, plan, control, stdio.child, selection, limits, door)
+
+        spare = self._spare(door)
+        if spare and self._spares:
+            if spare.obey(order(spare.control)):
+                self.pid, self.pidfd, self._control = spare.pid, spare.pidfd, spare.control
+                return
+            self._spares.give_up(spare)
+        self._fork_ourselves(order, door)
+
+    def _spare(self, door: Door | None) -> Spare | None:
+        """A process that was forked before; it is in a pid namespace of its own."""
+        namespace = self._bundle.spec.namespace("pid")
+        if self._spares is None or door or namespace is None or namespace.path:
+            return None
+        return self._spares.take(self._selection.backends)
+
+    def _fork_ourselves(self, order: Callable[[socket.socket], Order], door: Door | None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        selection = replace(self._selection, excluded=excluded)
-        order = Order(self._bundle, plan, theirs, stdio.child, selection, Limits.of(self._bundle.spec), door)
         namespace = self._bundle.spec.namespace("pid")
         try:
             pid = self._fork_beside(door) if door else fork(namespace.path if namespace else None)
             if pid == 0:
-                child.run(order)
+                child.run(order(theirs))
         except BaseException:
             ours.close()
             raise

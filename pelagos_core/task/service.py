@@ -40,6 +40,7 @@ from pelagos_core.task import events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container, rootfs_mounts
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
+from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Status
 from pelagos_core.task.stdio import StdioPaths
 from pelagos_core.ttrpc.service import Service
@@ -80,8 +81,9 @@ class _ProcessRequest(Protocol):
 class TaskService:
     """The containers of one daemon, and the rpcs on them."""
 
-    def __init__(self, namespace: str, node: Node, sink: Sink, shutdown: Callable[[], None]) -> None:
+    def __init__(self, namespace: str, node: Node, spares: Spares, sink: Sink, shutdown: Callable[[], None]) -> None:
         """shutdown: called by the Shutdown rpc once no container is left."""
+        self._spares = spares
         self._namespace = namespace
         self._node = node
         self._pod: dict[str, str] = {}
@@ -282,7 +284,7 @@ class TaskService:
         bundle = bundle.annotated(self._pod)
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
-        container = Container(bundle, selection, paths, self._sink)
+        container = Container(bundle, selection, paths, self._sink, self._spares)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from pelagos_core.conformance.environment import environment_with
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.shim import running_shim
+from tests.support.traces import processes
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
 
@@ -152,7 +152,7 @@ async def test_an_exit_is_not_told_before_the_process_has_ended(tmp_path, guests
         assert fifos.output()[0] == "done"
         assert fifos.at_end()
         fifos.close()
-        assert Path(f"/proc/{shim.pid}/task/{shim.pid}/children").read_text() == ""
+        assert not processes(shim.pid)
 
 
 def test_the_command_lists_what_is_broken(tmp_path):

@@ -41,6 +41,24 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def waiting(pid: int) -> list[int]:
+    """The children of a daemon that are no container's: its nursery and spares."""
+    return [child for child in children(pid) if comm(child) in ("pelagos-nursery", "pelagos-spare")]
+
+
+def processes(pid: int) -> list[int]:
+    """The children of a daemon that are containers' processes, zombies too."""
+    return sorted(set(children(pid)) - set(waiting(pid)))
+
+
+def comm(pid: int) -> str:
+    """What `ps` calls a process; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that nobody has reaped yet does not."""
     try:
