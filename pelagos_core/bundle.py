@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pelagos_core import spec
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.identifier import check_id
+from pelagos_core.policy import EVERYTHING, Policy
 from pelagos_core.spec import Mount, Process, Spec
 
 ANNOTATION_PREFIX = "io.pelagos.wasm."
@@ -22,6 +23,7 @@ class Bundle:
     path: the bundle's absolute path on the host.
     rootfs: the mounts that make the root file system, in order, each destination
         relative to it; empty if `spec.root.path` is already complete.
+    policy: what a guest of it may use.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Bundle:
     path: str
     spec: Spec
     rootfs: tuple[Mount, ...] = ()
+    policy: Policy = EVERYTHING
 
     @classmethod
     def load(cls, path: str, id: str, namespace: str, rootfs: Iterable[Mount] = ()) -> Bundle:
@@ -56,6 +59,12 @@ class Bundle:
     def wasm_annotations(self) -> dict[str, str]:
         """The annotations that are meant for us."""
         return {key: value for key, value in self.spec.annotations.items() if key.startswith(ANNOTATION_PREFIX)}
+
+    @property
+    def has_readonly_files(self) -> bool:
+        """Whether some of what a guest sees is read-only."""
+        narrowed = self.policy.directories
+        return self.spec.has_readonly_files or any(each.readonly for directories in narrowed for each in directories)
 
     def annotated(self, pod: Mapping[str, str]) -> Bundle:
         """The same bundle with its pod's annotations; its own ones win."""

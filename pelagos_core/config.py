@@ -7,6 +7,9 @@
     [backends.this]             # the settings of one backend
     program = "/opt/this/bin/this"
 
+    [wasm]                      # what a guest may use at the most: see `policy`
+    network = "none"
+
 Only root may write it: what it says is done as root.
 """
 
@@ -20,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
+from pelagos_core.policy import EVERYTHING
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,7 +33,7 @@ else:
 PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
 MAX_BYTES = 1 << 20
-_KEYS = frozenset({"runtime", "order", "backends", "zygote_idle_seconds"})
+_KEYS = frozenset({"runtime", "order", "backends", "wasm", "zygote_idle_seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Config:
     runtime: the backend to use where nothing says more; empty for no opinion.
     order: names of backends, the preferred first.
     backends: each backend's own settings.
+    wasm: words of `policy`, which have been checked.
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
     """
@@ -46,6 +51,7 @@ class Config:
     runtime: str = ""
     order: tuple[str, ...] = ()
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    wasm: Mapping[str, str] = field(default_factory=dict)
     zygote_idle_seconds: int | None = None
 
     def settings(self, name: str) -> Mapping[str, object]:
@@ -109,11 +115,19 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         runtime=_checked(table.get("runtime", ""), str, f"{what}: runtime"),
         order=tuple(_checked(name, str, f"{what}: order") for name in order),
         backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
+        wasm=_words(table.get("wasm", {}), f"{what}: wasm"),
         zygote_idle_seconds=_seconds(table.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
     )
 
 
 _NAMES: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table", int: "a whole number"}
+
+
+def _words(value: object, what: str) -> Mapping[str, str]:
+    table = _checked(value, dict, what)
+    words = {key: _checked(word, str, f"{what}.{key}") for key, word in table.items()}
+    EVERYTHING.narrowed(words, lambda key: f"{what}.{key}")
+    return words
 
 
 def _seconds(value: object, what: str) -> int | None:

@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pelagos_core import wasm
 from pelagos_core.errors import InvalidArgument, NotFound
@@ -57,6 +58,18 @@ def sniff(head: bytes) -> Kind:
     return Kind.UNKNOWN
 
 
+class Preopen(NamedTuple):
+    """A directory that a guest is given.
+
+    name: the guest's name for it. path: where it is. readonly: whether nothing in it can be
+    changed: by the kernel in any case, and by the engine if it can refuse that too.
+    """
+
+    name: str
+    path: str
+    readonly: bool = False
+
+
 @dataclass(frozen=True)
 class Entrypoint:
     """One process to run: the open file, what it is, and the process' words.
@@ -68,6 +81,8 @@ class Entrypoint:
     cwd: absolute path inside the container.
     file: a descriptor opened for reading; it belongs to whoever opened it.
     limits: what the engine should hold the guest to.
+    directories: what the guest gets of the container's files.
+    network: whether it may use the network, which is the container's own then.
     file_path: where a program finds a copy of the file, in its engine root; else empty.
     """
 
@@ -80,6 +95,8 @@ class Entrypoint:
     file: int
     limits: Limits = _NO_LIMITS
     file_path: str = ""
+    directories: tuple[Preopen, ...] = (Preopen("/", "/"),)
+    network: bool = False
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
@@ -131,16 +148,15 @@ class Entrypoint:
             file.seek(0)
             return file.read()
 
-    def preopens(self, root: str = "") -> list[tuple[str, str]]:
-        """The directories a guest is given, as (its name for it, path here) pairs.
+    def preopens(self, root: str = "") -> list[Preopen]:
+        """The directories a guest is given, in order.
 
         root: where the container's root file system is; empty if it is `/` itself.
         WASI has no working directory: it is the first preopened one, where Go's library starts.
         wasi-libc (C, Rust) starts in `/` whatever is preopened, and a preopen `.` would catch
         its absolute paths too: so there is none.
         """
-        names = [self.cwd, "/"] if self.cwd != "/" else ["/"]
-        return [(name, posixpath.normpath(f"{root}/{name}")) for name in names]
+        return [each._replace(path=posixpath.normpath(f"{root}/{each.path}")) for each in self.directories]
 
     def environment(self) -> list[tuple[str, str]]:
         """`env` as (name, value) pairs in the spec's order."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.policy import Policy
 from pelagos_core.spec import Spec
 
-FUEL = "io.pelagos.wasm.fuel"
 _MEMORY_RESERVE = 8  # an eighth of the cgroup's limit is left for the engine itself
-_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +23,11 @@ class Limits:
     fuel: int | None = None
 
     @classmethod
-    def of(cls, spec: Spec) -> Limits:
-        """The limits that a spec asks for. Raises InvalidArgument for a bad annotation."""
+    def of(cls, spec: Spec, policy: Policy) -> Limits:
+        """The limits that a spec and a policy ask for."""
         limit = spec.memory_limit
         memory = limit - limit // _MEMORY_RESERVE if limit is not None else None
-        fuel = spec.annotations.get(FUEL, "")
-        if fuel and not _NUMBER.fullmatch(fuel):
-            raise InvalidArgument(f"annotation {FUEL!r}: {fuel!r} is not a whole number over 0")
-        return cls(memory, int(fuel) if fuel else None)
+        return cls(memory, policy.fuel)
 
     @property
     def required(self) -> frozenset[str]:

@@ -131,7 +131,7 @@ class ProgramBackend:
             except InvalidArgument as error:
                 return Detection.cannot(str(error))
         what = f"{entrypoint.kind.value}, WASI 0.1, {self.program.source}"
-        if bundle.spec.has_readonly_files and "read-only" not in self.features:
+        if bundle.has_readonly_files and "read-only" not in self.features:
             return Detection.can(min(self.score, _HALF), f"{what}, but it cannot read read-only files", self.program)
         return Detection.can(self.score, what, self.program)
 

@@ -33,7 +33,7 @@ def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runtim = 1", r"unknown key 'runtim' \(known: backends, order, runtime, zygote_idle_seconds\)"),
+        ("runtim = 1", r"unknown key 'runtim' \(known: backends, order, runtime, wasm, zygote_idle_seconds\)"),
         ("runtime = 1", "runtime: not a string"),
         ('order = "a"', "order: not a list"),
         ("order = [1]", "order: not a string"),

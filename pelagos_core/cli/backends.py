@@ -15,8 +15,9 @@ from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound
-from pelagos_core.limits import FUEL, Limits
-from pelagos_core.node import load_waiting
+from pelagos_core.limits import Limits
+from pelagos_core.node import Node, load_waiting
+from pelagos_core.policy import EVERYTHING, Policy
 from pelagos_core.selection import ANNOTATION, Choice, Selection, preference
 from pelagos_core.spec import Process, Spec
 
@@ -39,8 +40,11 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
     if explain is None:
         usable = _list(node.backends, as_json)
         sys.exit(0 if usable else 1)
-    annotations = {name: value for name, value in ((ANNOTATION, backend), (FUEL, fuel)) if value}
-    choice, entrypoint = _explain(node.backends, node.config, explain, annotations)
+    policy = EVERYTHING.narrowed(node.config.wasm, lambda key: f"wasm.{key}")
+    if fuel:
+        policy = policy.narrowed({"fuel": fuel}, lambda key: f"--{key}")
+    annotations = {ANNOTATION: backend} if backend else {}
+    choice, entrypoint = _explain(node, explain, annotations, policy)
     if as_json:
         click.echo(json.dumps(_as_dict(choice, entrypoint)))
     else:
@@ -93,19 +97,17 @@ def _row(backend: Backend) -> list[str]:
     return [backend.name, backend.version, engine, form, runs, ", ".join(sorted(said.limits)) or "-"]
 
 
-def _explain(
-    installed: Backends, config: Config, module: str, annotations: dict[str, str]
-) -> tuple[Choice, Entrypoint]:
+def _explain(node: Node, module: str, annotations: dict[str, str], policy: Policy) -> tuple[Choice, Entrypoint]:
     path, func = split_func(module)
     if not Path(path).is_file():
         raise NotFound(f"module {path!r} does not exist")
     process = Process(args=(module,))
     spec = Spec(process=process, annotations=annotations)
-    bundle = Bundle(id="explain", namespace="pelagos", path=str(Path.cwd()), spec=spec)
+    bundle = Bundle(id="explain", namespace="pelagos", path=str(Path.cwd()), spec=spec, policy=policy)
     with Path(path).open("rb") as file:
         # The copy stays open for as long as the command runs.
-        entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()), Limits.of(spec))
-    selection = Selection(installed, preference(annotations, {}, Config(), config))
+        entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()), Limits.of(spec, policy))
+    selection = Selection(node.backends, preference(annotations, {}, Config(), node.config))
     return selection.choose(bundle, entrypoint), entrypoint
 
 

@@ -22,7 +22,7 @@ from typing import NoReturn
 from pelagos_core import entrypoint
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
-from pelagos_core.container_init import messages, terminal
+from pelagos_core.container_init import messages, preopens, terminal
 from pelagos_core.container_init.filesystem import EnterEngineRoot
 from pelagos_core.container_init.messages import Asking, Created, Failed, Message
 from pelagos_core.container_init.operation import CONTAINER, Operation
@@ -128,6 +128,8 @@ def _prepare(order: Order) -> Workload:
         file = _open_entrypoint(root, order)
         steps = order.plan.of(file.kind)
         _execute(steps.complete, root)
+        if not file.kind.is_native:
+            file = _narrowed(file, order, root)
         backend, program, reason = _choose(order, file)
         if program is not None:
             enter = EnterEngineRoot(program, file)
@@ -172,6 +174,18 @@ def _open_entrypoint(root: Root, order: Order) -> Entrypoint:
         if file is not None:
             return Entrypoint.of(process, path, func, file, order.limits)
     raise entrypoint.not_found(process)
+
+
+def _narrowed(file: Entrypoint, order: Order, root: Root) -> Entrypoint:
+    """What its container's policy leaves to a guest."""
+    policy = order.bundle.policy
+    if not policy.stdin:
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, _STDIO[0], inheritable=False)
+        os.close(nothing)
+    network = policy.network and order.bundle.spec.namespace("network") is not None
+    directories = preopens.of(order.bundle, root)
+    return replace(file, env=policy.variables(file.env), directories=directories, network=network)
 
 
 def _report(message: Message) -> None:

@@ -6,9 +6,10 @@ import posixpath
 from dataclasses import dataclass
 
 from pelagos_core.entrypoint import Entrypoint
-from pelagos_core.linux import cgroup_mounts, device_nodes, shield
+from pelagos_core.linux import cgroup_mounts, device_nodes, narrowing, shield
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.rootfs import Root, make_parent_private, set_propagation
+from pelagos_core.policy import Directory
 from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
 from pelagos_core.spec import Device, Mount
 
@@ -125,6 +126,19 @@ class ShieldEngine:
 
     def execute(self, root: Root) -> None:
         shield.put_up(root, self.volumes)
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowRoot:
+    """Leave a Wasm guest some directories of its container, and nothing else."""
+
+    directories: tuple[Directory, ...]
+
+    def describe(self) -> str:
+        return f"of the files only {', '.join(each.path for each in self.directories) or 'none'}"
+
+    def execute(self, root: Root) -> None:
+        narrowing.narrow(root, self.directories)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,24 @@ class CheckWorkingDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveNetwork:
+    """Give a guest a network namespace with nothing in it, not even a loopback.
+
+    It may have the network of its container or pod, but not the host's, whatever its engine
+    would let it do. always: also where it is not the host's.
+    """
+
+    always: bool
+
+    def describe(self) -> str:
+        return "no network" if self.always else "no network of the host's"
+
+    def execute(self, root: Root) -> None:
+        if self.always or namespaces.is_hosts("net"):
+            namespaces.unshare(("network",))
+
+
+@dataclass(frozen=True, slots=True)
 class SetHostname:
     """Set the host name of the new uts namespace."""
 

@@ -17,6 +17,7 @@ from pelagos_core.container_init.filesystem import (
     MaskPaths,
     MountCgroups,
     MountVolume,
+    NarrowRoot,
     ProtectPaths,
     SetRootPropagation,
     ShieldEngine,
@@ -43,6 +44,7 @@ from pelagos_core.container_init.operation import (
     EnterNamespaces,
     JoinCgroup,
     JoinContainer,
+    LeaveNetwork,
     Operation,
     SetDomainName,
     SetHostname,
@@ -111,7 +113,7 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
         propagation = PROPAGATION["private"]  # the root itself is bound; it becomes unbindable at last
     assemble += [_namespaces(spec, propagation), *_namespace_settings(spec)]
     assemble += [AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"]), *map(_volume, early)]
-    return Plan(tuple(assemble), _for_wasm(spec, late), _for_native(spec, late, cgroup))
+    return Plan(tuple(assemble), _for_wasm(bundle, spec, late), _for_native(spec, late, cgroup))
 
 
 def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
@@ -123,9 +125,10 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
     spec = replace(_with_whole_mounts(bundle), rootfs_propagation="")  # its mounts are as they are
     _, late = _by_time(spec.mounts)
     there = CheckWorkingDirectory(spec.process.cwd)
-    wasm, program = _for_wasm(spec, late), _for_native(spec, late, cgroup, mounted=True)
+    wasm, program = _for_wasm(bundle, spec, late), _for_native(spec, late, cgroup, mounted=True)
     if native:
-        wasm = replace(wasm, complete=(CopyContainer(), ForbidDevices(), ShieldEngine(()), there))
+        guest: tuple[Operation, ...] = (CopyContainer(), ForbidDevices(), ShieldEngine(()), there, *_narrowing(bundle))
+        wasm = replace(wasm, complete=guest)
         program = replace(program, complete=(there,))
     else:
         wasm = replace(wasm, complete=(there,))
@@ -161,13 +164,13 @@ def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
     return early, late
 
 
-def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
+def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount]) -> Steps:
     # A guest has no system calls: the views of the kernel serve nobody in its container.
     volumes = tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
     complete: list[Operation] = [_volume(mount) for mount in late if mount in volumes]
     if spec.devices:
         complete.append(MakeDevices(spec.devices, mounted=True))
-    complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec)]
+    complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec), *_narrowing(bundle)]
     labels = _labels(spec.process, executed=False)
     seal = (
         *labels,
@@ -180,6 +183,14 @@ def _for_wasm(spec: Spec, late: list[Mount]) -> Steps:
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
     )
     return Steps(tuple(complete), seal)
+
+
+def _narrowing(bundle: Bundle) -> tuple[Operation, ...]:
+    """What a guest gets less than its container has."""
+    network = bundle.spec.namespace("network")
+    always = network is None or not bundle.policy.network
+    leave = (LeaveNetwork(always),) if always or (network and network.path) else ()
+    return (*leave, *map(NarrowRoot, bundle.policy.directories))
 
 
 def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool = False) -> Steps:

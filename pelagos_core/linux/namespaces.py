@@ -118,6 +118,15 @@ def _fork_after(join_namespace: Callable[[], None]) -> int:
     return pid
 
 
+def is_hosts(name: str) -> bool:
+    """Whether the calling process is in the host's namespace of this name in /proc/PID/ns."""
+    try:
+        own, hosts = (os.stat(f"/proc/{process}/ns/{name}") for process in ("self", "1"))
+    except OSError:
+        return False  # in a user namespace, where the host's are out of reach
+    return (own.st_dev, own.st_ino) == (hosts.st_dev, hosts.st_ino)
+
+
 def bring_loopback_up() -> None:
     """Bring `lo` up in the calling process' network namespace, as every OCI runtime does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -61,8 +61,7 @@ class Root:
             else:
                 self._attach(layer)
             # The descriptor of before still shows what the mount has covered.
-            os.close(self.fd)
-            self.fd = self._open_directory()
+            self.reopen()
 
     def _attach(self, layer: Mount) -> None:
         target = self.open(layer.destination, os.O_PATH)
@@ -129,6 +128,11 @@ class Root:
             mounts.change(mounted, replace(options, change=Change(propagation=options.change.propagation)))
         finally:
             os.close(mounted)
+
+    def reopen(self) -> None:
+        """Open what lies on this root now; the descriptor of before still shows what it has covered."""
+        os.close(self.fd)
+        self.fd = self._open_directory()
 
     def make_directory(self, path: str) -> None:
         """Make a directory and its missing parents, as the container would resolve them."""
@@ -236,8 +240,7 @@ class Root:
         try:
             syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, ATTR_NOEXEC, 0, 0)
             mounts.attach(_ENGINE_ROOT, self.fd)
-            os.close(self.fd)
-            self.fd = self._open_directory()
+            self.reopen()
             for tree in (plain, sealed):
                 target = self._directory(path)
                 try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 
+from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.child import Door
 from pelagos_core.container_init.plan import Plan
@@ -19,6 +21,8 @@ from pelagos_core.task.state import Action, Lifecycle, Status
 from pelagos_core.task.stdio import Stdio, StdioPaths
 
 log = logging.getLogger(__name__)
+
+DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
 
 _MAX_SIGNAL = 64
 _SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
@@ -44,6 +48,8 @@ class Execution:
         self._process = Process(self.name, bundle, selection, spares)
         self._stdio: Stdio | None = None
         self._size = bundle.spec.process.console_size
+        self._timer: asyncio.TimerHandle | None = None
+        self._late = False
         self._told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
 
     @property
@@ -100,6 +106,9 @@ class Execution:
         self._lifecycle.check(Action.START)
         self._process.start()
         self._lifecycle.apply(Action.START)
+        seconds = self.bundle.policy.deadline
+        if seconds is not None and self.backend != NATIVE.name:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
 
     def kill(self, signum: int) -> None:
         """Send a signal. Raises InvalidArgument, FailedPrecondition, or NotFound if it has ended."""
@@ -117,6 +126,10 @@ class Execution:
         To be called once, after `create`.
         """
         status = await self._process.wait()
+        if self._timer:
+            self._timer.cancel()
+        if self._late and status.code == 128 + signal.SIGKILL:
+            status = ExitStatus(DEADLINE_PASSED, status.exited_at)
         self._lifecycle.apply(Action.EXIT)
         self.exit = status
         self._finish_streams()
@@ -181,6 +194,14 @@ class Execution:
         """Close the streams now; bytes that nobody has read are lost."""
         if self._stdio:
             self._stdio.close()
+
+    def _expire(self, seconds: float) -> None:
+        """End a guest that has had its time, whatever its engine does."""
+        log.info("%s: its deadline of %g s has passed", self.name, seconds)
+        self._late = True
+        if self._stdio:
+            self._stdio.complain(f"pelagos: the deadline of {seconds:g} s has passed")
+        self._process.signal(signal.SIGKILL)
 
     def _finish_streams(self) -> None:
         assert self._stdio is not None

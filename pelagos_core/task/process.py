@@ -143,7 +143,7 @@ class Process:
 
     def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], door: Door | None) -> None:
         selection = replace(self._selection, excluded=excluded)
-        limits = Limits.of(self._bundle.spec)
+        limits = Limits.of(self._bundle.spec, self._bundle.policy)
 
         def order(control: socket.socket) -> Order:
             return Order(self._bundle, plan, control, stdio.child, selection, limits, door)

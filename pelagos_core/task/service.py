@@ -19,7 +19,7 @@ from pelagos_core import __version__, runtime_options
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.api.process_details_pb2 import ProcessDetails
-from pelagos_core.bundle import Bundle
+from pelagos_core.bundle import ANNOTATION_PREFIX, Bundle
 from pelagos_core.config import Config
 from pelagos_core.errors import (
     AlreadyExists,
@@ -33,7 +33,8 @@ from pelagos_core.exit_status import ExitStatus
 from pelagos_core.field import Field
 from pelagos_core.identifier import check_id
 from pelagos_core.node import Node
-from pelagos_core.selection import Selection, preference
+from pelagos_core.policy import EVERYTHING, Policy
+from pelagos_core.selection import ANNOTATION, Selection, preference
 from pelagos_core.spec import parse_process
 from pelagos_core.spec.resources import read_resources
 from pelagos_core.task import events, metrics_v1, metrics_v2
@@ -44,6 +45,8 @@ from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Status
 from pelagos_core.task.stdio import StdioPaths
 from pelagos_core.ttrpc.service import Service
+
+_OTHER_ANNOTATIONS = frozenset({ANNOTATION.removeprefix(ANNOTATION_PREFIX)})
 
 log = logging.getLogger(__name__)
 
@@ -280,8 +283,9 @@ class TaskService:
         if request.checkpoint:
             raise Unimplemented(f"container {request.id!r}: restore from a checkpoint is not supported")
         bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
-        selection = self._selection(bundle, runtime_options.parse(request.options))
-        bundle = bundle.annotated(self._pod)
+        options = runtime_options.parse(request.options)
+        selection = self._selection(bundle, options)
+        bundle = replace(bundle.annotated(self._pod), policy=self._policy(bundle, options))
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, paths, self._sink, self._spares)
@@ -298,6 +302,19 @@ class TaskService:
         self._node.refresh()
         own = bundle.wasm_annotations
         return Selection(self._node.backends, preference(own, self._pod, options, self._node.config))
+
+    def _policy(self, bundle: Bundle, options: Config) -> Policy:
+        """What a guest may use: each of these leaves less than the one before."""
+        config = self._node.config
+        policy = EVERYTHING.narrowed(config.wasm, lambda word: f"config: wasm.{word}")
+        policy = policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
+        for words in (self._pod, bundle.wasm_annotations):
+            policy = policy.narrowed(
+                {name.removeprefix(ANNOTATION_PREFIX): value for name, value in words.items()},
+                lambda word: f"container {bundle.id!r}: annotation {ANNOTATION_PREFIX + word!r}",
+                _OTHER_ANNOTATIONS,
+            )
+        return policy
 
     async def _deleted(self, container: Container) -> ExitStatus:
         try:

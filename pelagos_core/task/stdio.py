@@ -6,8 +6,11 @@ The process gets the client's FIFOs themselves, with no copy in between, or a te
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from dataclasses import dataclass
 
+from pelagos_core.errors import PelagosError
 from pelagos_core.task.console import Console
 from pelagos_core.task.stream import Input, Output, open_output
 
@@ -31,6 +34,7 @@ class Stdio:
         uid: the host's id of the process' user, who gets the terminal.
         Raises NotFound, InvalidArgument or Unimplemented that names the stream.
         """
+        self._paths = paths
         self._console: Console | None = None
         self._outputs: list[Output] = []
         self._finishing: asyncio.Task[None] | None = None
@@ -66,6 +70,17 @@ class Stdio:
         """Set the terminal's size in characters; without one nothing happens."""
         if self._console:
             self._console.resize(width, height)
+
+    def complain(self, text: str) -> None:
+        """Write a line of ours to the process' standard error or terminal, if it takes one now."""
+        name, uri = _output_uris(self._paths)[-1]
+        with contextlib.suppress(OSError, PelagosError):
+            output = open_output(name, uri)
+            try:
+                os.set_blocking(output.fd, False)
+                os.write(output.fd, f"{text}\r\n".encode() if self._paths.terminal else f"{text}\n".encode())
+            finally:
+                output.close()
 
     def close_stdin(self) -> None:
         """CloseIO: let the process see the end of its input once the client has closed too."""

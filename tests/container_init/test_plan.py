@@ -11,6 +11,7 @@ from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup, Group
+from pelagos_core.policy import EVERYTHING, Directory, Policy
 from pelagos_core.spec import (
     Capabilities,
     Device,
@@ -27,12 +28,13 @@ from pelagos_core.spec import (
 
 CGROUP = Cgroup((Group("/sys/fs/cgroup/x"),))
 UNBINDABLE, PRIVATE, SLAVE, SHARED = (1 << bit for bit in (17, 18, 19, 20))
+OWN_NETWORK = (Namespace("network"),)
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
 
 
-def planned(rootfs=(), process=None, **fields):
+def planned(rootfs=(), process=None, policy=EVERYTHING, **fields):
     spec = Spec(process=process or Process(args=("/x",)), annotations={}, **fields)
-    return plan(Bundle("c1", "ns", "/b", spec, rootfs), CGROUP)
+    return plan(Bundle("c1", "ns", "/b", spec, rootfs, policy), CGROUP)
 
 
 def test_the_least_spec_still_isolates():
@@ -44,7 +46,7 @@ def test_the_least_spec_still_isolates():
         fs.AssembleRoot(()),
     )
     user = identity.BecomeUser(User(), Capabilities())
-    assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
+    assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()), op.LeaveNetwork(True))
     assert steps.wasm.seal == (op.ChangeRoot(), user, identity.ForbidNewPrivileges(), op.DieWithShim())
     assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
     assert steps.native.seal == (
@@ -108,14 +110,14 @@ def test_a_dev_of_the_host_is_left_as_it_is(mount):
 
 def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
     mine = Device("/dev/null", "c", 1, 3, mode=0o600)
-    steps = planned(devices=(mine,))
+    steps = planned(devices=(mine,), namespaces=OWN_NETWORK)
     (step,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
     assert [device for device in step.devices if device.path == "/dev/null"] == [mine]
     assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices(), fs.ShieldEngine(()))
 
 
 def test_read_only_paths_come_before_masks():
-    steps = planned(masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",))
+    steps = planned(masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",), namespaces=OWN_NETWORK)
     for complete in (steps.native.complete, steps.wasm.complete):
         assert complete[-2:] == (fs.ProtectPaths(("/proc/sys",)), fs.MaskPaths(("/proc/kcore",)))
 
@@ -124,6 +126,7 @@ def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
     volume = Mount("/data", "bind", "/host", ("rbind",))
     steps = planned(
         rootfs=(Mount("/", "overlay", "overlay"),),
+        namespaces=OWN_NETWORK,
         mounts=(Mount("/proc", "proc", "proc"), volume),
         root=Root(readonly=True),
         process=Process(args=("/x",), cwd="/work"),
@@ -131,6 +134,28 @@ def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
     assert steps.assemble[3:] == (fs.AssembleRoot((Mount("/", "overlay", "overlay"),)), fs.MountVolume(volume))
     for complete in (steps.native.complete, steps.wasm.complete):
         assert complete[-2:] == (fs.MakeWorkingDirectory("/work"), fs.MakeRootReadonly())
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "policy", "steps"),
+    [
+        ((), EVERYTHING, (op.LeaveNetwork(always=True),)),
+        (OWN_NETWORK, EVERYTHING, ()),
+        ((Namespace("network", "/run/netns/pod"),), EVERYTHING, (op.LeaveNetwork(always=False),)),
+        (OWN_NETWORK, Policy(network=False), (op.LeaveNetwork(always=True),)),
+    ],
+)
+def test_a_guest_has_the_network_of_its_container_but_never_the_hosts(namespaces, policy, steps):
+    found = planned(namespaces=namespaces, policy=policy)
+    assert tuple(step for step in found.wasm.complete if isinstance(step, op.LeaveNetwork)) == steps
+    assert not [step for step in found.native.complete if isinstance(step, op.LeaveNetwork)]
+
+
+def test_a_guests_root_is_narrowed_in_the_end_and_a_native_programs_never():
+    narrowings = ((Directory("/data"),), (Directory("/data/in", True),))
+    steps = planned(policy=Policy(directories=narrowings), root=Root(readonly=True))
+    assert steps.wasm.complete[-2:] == tuple(map(fs.NarrowRoot, narrowings))
+    assert not [step for step in steps.native.complete if isinstance(step, fs.NarrowRoot)]
 
 
 def test_a_host_name_needs_a_uts_namespace():
@@ -258,7 +283,8 @@ def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(nati
 
 def test_a_guest_in_a_native_container_does_without_the_kernels_files():
     steps, _ = joining(native=True)
-    assert steps.wasm.complete == (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), THERE)
+    guest = (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), THERE, op.LeaveNetwork(True))
+    assert steps.wasm.complete == guest
 
 
 def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():
@@ -277,7 +303,7 @@ def test_a_bind_may_be_relative_to_the_bundle():
 
 def test_a_tmpfs_becomes_read_only_when_all_is_mounted_in_it():
     tmpfs, inner = Mount("/run", "tmpfs", "tmpfs", ("ro", "mode=755")), Mount("/run/x", "bind", "/x", ("ro",))
-    steps = planned(mounts=(tmpfs, inner), root=Root(readonly=True))
+    steps = planned(mounts=(tmpfs, inner), root=Root(readonly=True), namespaces=OWN_NETWORK)
     assert steps.assemble[-2:] == (
         fs.MountVolume(Mount("/run", "tmpfs", "tmpfs", ("mode=755",))),
         fs.MountVolume(inner),

@@ -2,22 +2,25 @@
 
 import pytest
 
-from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.entrypoint import Entrypoint, Kind, Preopen
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.program import Program
 from wasmedge_backend.hooks import WasmEdge
 from wasmer_backend import hooks as wasmer
 
-
-def entrypoint(cwd="/", env=(), args=("/x",)):
-    return Entrypoint(Kind.MODULE, "/x", "", args, env, cwd, -1, file_path="/x")
+ROOT = (Preopen("/", "/"),)
 
 
-def test_a_colon_in_the_working_directory_chooses_no_path():
+def entrypoint(directories=ROOT, env=(), args=("/x",)):
+    return Entrypoint(Kind.MODULE, "/x", "", args, env, "/", -1, file_path="/x", directories=directories)
+
+
+def test_a_colon_in_a_preopens_path_chooses_no_path():
     backend = WasmEdge()
     backend.program = Program("/w", "/w", (), ("/w",))
-    with pytest.raises(InvalidArgument, match="takes none with a colon"):
-        backend.pelagos_spawn(entrypoint("/x:/"))
+    for directory in (Preopen("/x:/", "/x"), Preopen("/x", "/x:/")):
+        with pytest.raises(InvalidArgument, match="takes none with a colon"):
+            backend.pelagos_spawn(entrypoint((directory,)))
 
 
 def test_a_colon_in_a_directorys_name_chooses_no_path(monkeypatch, tmp_path):

@@ -81,8 +81,9 @@ class WasmEdge(ProgramBackend):
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
         """Load and validate it, or put the command line together."""
-        if ":" in entrypoint.cwd:  # the image would choose the path here, in a preopen NAME:PATH
-            raise InvalidArgument(f"working directory {entrypoint.cwd!r}: WasmEdge takes none with a colon")
+        for name, path, _ in entrypoint.preopens():
+            if ":" in name + path:  # the image would choose the path here, in a preopen NAME:PATH
+                raise InvalidArgument(f"directory {name!r}: WasmEdge takes none with a colon")
         if self.library is None:
             return super().pelagos_spawn(entrypoint)
         entrypoint.check(self.imports)
@@ -107,8 +108,8 @@ class WasmEdge(ProgramBackend):
         words = ["--force-interpreter"]  # native code that the module brings is never run
         if entrypoint.limits.memory is not None:
             words += ["--memory-page-limit", str(max(1, entrypoint.limits.memory // _PAGE))]
-        for name, path in entrypoint.preopens(program.GUEST_ROOT):
-            words += ["--dir", f"{name}:{path}"]
+        for word in _preopens(entrypoint, program.GUEST_ROOT):
+            words += ["--dir", word]
         for variable in entrypoint.env:
             words += ["--env", variable]
         return [*words, "--", entrypoint.file_path, *entrypoint.args[1:]]
@@ -121,10 +122,17 @@ def _library(path: str) -> Library | None:
         return None
 
 
+def _preopens(entrypoint: Entrypoint, root: str = "") -> list[str]:
+    """The guest's directories in WasmEdge's words, for its program and its library alike."""
+    return [
+        f"{name}:{path}:readonly" if readonly else f"{name}:{path}"
+        for name, path, readonly in entrypoint.preopens(root)
+    ]
+
+
 def _run(machine: Machine, entrypoint: Entrypoint) -> int:
-    preopens = [f"{name}:{path}" for name, path in entrypoint.preopens()]
     try:
-        return machine.run(entrypoint.func or "_start", entrypoint.args, entrypoint.env, preopens) & 0xFF
+        return machine.run(entrypoint.func or "_start", entrypoint.args, entrypoint.env, _preopens(entrypoint)) & 0xFF
     except Failure as error:
         raise Trap(f"wasm trap: {error}") from None
 

@@ -57,7 +57,7 @@ class Engine:
         state = wasi.StateBuilder(entrypoint.args[0]).arguments(list(entrypoint.args[1:]))
         for name, value in entrypoint.environment():
             state = state.environment(name, value)
-        for name, path in entrypoint.preopens():
+        for name, path, _ in entrypoint.preopens():
             state = state.map_directory(name, path)
         version = wasi.get_version(module, strict=False) or wasi.Version.LATEST
         return state.finalize().generate_import_object(store, version)

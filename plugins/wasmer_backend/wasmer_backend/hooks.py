@@ -76,7 +76,7 @@ class Wasmer(ProgramBackend):
         if entrypoint.kind not in (Kind.MODULE, Kind.WAT):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
         what = f"{entrypoint.kind.value}, WASI 0.1, embedded"
-        if bundle.spec.has_readonly_files:
+        if bundle.has_readonly_files:
             return Detection.can(50, f"{what}, but it cannot read read-only files")
         return Detection.can(self.score, what)
 
