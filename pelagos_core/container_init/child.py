@@ -23,8 +23,9 @@ from pelagos_core import entrypoint
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import messages, preopens, terminal
+from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot
-from pelagos_core.container_init.messages import Asking, Created, Failed, Message
+from pelagos_core.container_init.messages import Asking, Born, Created, Failed, Message
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
@@ -81,7 +82,10 @@ class Order:
     def root(self) -> Root:
         """The root of the process, not opened yet. After the descriptors have been moved."""
         path = self.bundle.root
-        return JoinedRoot(path, CONTAINER, GUEST_ROOT if self.door.enclosed else "/") if self.door else Root(path)
+        if self.door is None:
+            return Root(path)
+        has_user = self.bundle.spec.namespace("user") is not None
+        return JoinedRoot(path, CONTAINER, GUEST_ROOT if self.door.enclosed else "/", has_user=has_user)
 
 
 def run(order: Order) -> NoReturn:
@@ -124,6 +128,9 @@ def restore_signals() -> None:
 def _prepare(order: Order) -> Workload:
     try:
         root = order.root()
+        _execute(order.plan.outside, root)
+        if order.plan.birth is not None:
+            _be_born(order.plan.birth)
         _execute(order.plan.assemble, root)
         file = _open_entrypoint(root, order)
         steps = order.plan.of(file.kind)
@@ -148,6 +155,22 @@ def _prepare(order: Order) -> Workload:
         os._exit(1)
     _report(Created(backend.name, reason, program is not None))
     return workload
+
+
+def _be_born(birth: Birth) -> None:
+    """Go on as another process; only that one returns."""
+    reader, writer = os.pipe()
+    pid = birth.fork()
+    if pid:
+        birth.write_maps(pid)
+        _report(Born(pid))
+        os.write(writer, b"x")
+        os._exit(0)
+    os.close(writer)
+    # If the first one ends too early nobody knows of us. Then the daemon, to be our parent in earnest.
+    if not os.read(reader, 1) or os.read(_CONTROL, len(messages.GO)) != messages.GO:
+        os._exit(1)
+    os.close(reader)
 
 
 def _execute(operations: tuple[Operation, ...], root: Root) -> None:

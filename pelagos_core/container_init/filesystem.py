@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.linux import cgroup_mounts, device_nodes, narrowing, shield
 from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.rootfs import Root, make_parent_private, set_propagation
+from pelagos_core.linux.propagation import make_parent_private, set_propagation
+from pelagos_core.linux.rootfs import Root
 from pelagos_core.policy import Directory
 from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
 from pelagos_core.spec import Device, Mount
@@ -34,6 +35,31 @@ class AssembleRoot:
         if self.shared:
             make_parent_private(root.path)
         root.assemble(self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSources:
+    """Open what will be bound, while the host's files can be read, and ids be mapped."""
+
+    mounts: tuple[Mount, ...]
+
+    def describe(self) -> str:
+        return f"open the sources of {len(self.mounts)} bind mounts"
+
+    def execute(self, root: Root) -> None:
+        root.open_sources(self.mounts)
+        root.take_along()
+
+
+@dataclass(frozen=True, slots=True)
+class FollowRoot:
+    """Find the root again in the mount namespace of a user namespace."""
+
+    def describe(self) -> str:
+        return "find the root file system again"
+
+    def execute(self, root: Root) -> None:
+        root.follow()
 
 
 @dataclass(frozen=True, slots=True)

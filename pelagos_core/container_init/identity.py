@@ -38,6 +38,30 @@ class SetRlimits:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowRlimits:
+    """Raise hard limits while that is allowed: the root of a user namespace may not."""
+
+    rlimits: tuple[Rlimit, ...]
+
+    def describe(self) -> str:
+        return f"hard limits {', '.join(rlimit.type for rlimit in self.rlimits)}"
+
+    def execute(self, root: Root) -> None:
+        scheduling.allow(self.rlimits)
+
+
+@dataclass(frozen=True, slots=True)
+class BecomeRoot:
+    """Become root of the new user namespace."""
+
+    def describe(self) -> str:
+        return "become root of the user namespace"
+
+    def execute(self, root: Root) -> None:
+        credentials.become_root()
+
+
+@dataclass(frozen=True, slots=True)
 class SetScheduler:
     """Set the scheduling policy."""
 

@@ -1,7 +1,8 @@
 """What an init process tells the daemon before it runs the guest, one datagram each.
 
-asking  -> created -> (the daemon's go-ahead)
-        -> failed
+born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
+                                           -> failed
+`born` comes from a first process, for a container with a user namespace; see `birth`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
+class Born:
+    """The process of this id, in the daemon's pid namespace, takes the sender's place."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """The workload is ready and waits for the go-ahead.
 
@@ -44,9 +52,9 @@ class Failed:
     message: str
 
 
-Message = Asking | Created | Failed
-_KINDS = {cls.__name__: cls for cls in (Asking, Created, Failed)}
-_FIELDS = {Asking: [str, str], Created: [str, str, bool], Failed: [int, str]}
+Message = Asking | Born | Created | Failed
+_KINDS = {cls.__name__: cls for cls in (Asking, Born, Created, Failed)}
+_FIELDS = {Asking: [str, str], Born: [int], Created: [str, str, bool], Failed: [int, str]}
 
 
 def encode(message: Message) -> bytes:

@@ -7,17 +7,16 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.linux import credentials, namespaces, syscalls, sysctl
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.joined_root import JoinedRoot
-from pelagos_core.linux.rootfs import Root, set_propagation
-from pelagos_core.spec import Namespace
+from pelagos_core.linux.propagation import set_propagation
+from pelagos_core.linux.rootfs import Root
+from pelagos_core.spec import Namespace, TimeOffset
 
 CONTAINER = 7
 """Where a further process of a container finds the pidfd of its init process."""
-
-_JOINED = ("cgroup", "ipc", "network", "uts")
 
 
 class Operation(Protocol):
@@ -28,6 +27,19 @@ class Operation(Protocol):
 
     def execute(self, root: Root) -> None:
         """Do it. Raises OSError or PelagosError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """What pelagos cannot do, where only the entry point's kind tells that it is asked for."""
+
+    reason: str
+
+    def describe(self) -> str:
+        return f"refuse: {self.reason}"
+
+    def execute(self, root: Root) -> None:
+        raise Unimplemented(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,22 @@ class EnterNamespaces:
 
 
 @dataclass(frozen=True, slots=True)
+class EnterTimeNamespace:
+    """Enter a new time namespace, whose clocks are ahead by these offsets.
+
+    Before this process is root of a user namespace: the file for the offsets is the host's root's.
+    """
+
+    offsets: tuple[TimeOffset, ...]
+
+    def describe(self) -> str:
+        return f"new time namespace{''.join(f', {each.clock} +{each.seconds}' for each in self.offsets)}"
+
+    def execute(self, root: Root) -> None:
+        namespaces.unshare_time(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
 class JoinContainer:
     """Join the namespaces of a running container and find its root.
 
@@ -89,11 +117,13 @@ class JoinContainer:
     by being born in it.
     """
 
+    kinds: tuple[str, ...] = ("cgroup", "ipc", "network", "uts")
+
     def describe(self) -> str:
-        return f"join the container's namespaces: {', '.join(_JOINED)}"
+        return f"join the container's namespaces: {', '.join(self.kinds)}"
 
     def execute(self, root: Root) -> None:
-        namespaces.join_process(CONTAINER, _JOINED)
+        namespaces.join_process(CONTAINER, self.kinds)
         assert isinstance(root, JoinedRoot)
         root.find()
 

@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass, replace
 
 from pelagos_core.bundle import Bundle
+from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import (
     AssembleRoot,
+    FollowRoot,
     ForbidDevices,
     LinkDevices,
     MakeDevices,
@@ -18,12 +20,15 @@ from pelagos_core.container_init.filesystem import (
     MountCgroups,
     MountVolume,
     NarrowRoot,
+    OpenSources,
     ProtectPaths,
     SetRootPropagation,
     ShieldEngine,
 )
 from pelagos_core.container_init.identity import (
+    AllowRlimits,
     ApplyLabels,
+    BecomeRoot,
     BecomeUser,
     CheckMountLabel,
     EnterWorkingDirectory,
@@ -42,10 +47,12 @@ from pelagos_core.container_init.operation import (
     CopyContainer,
     DieWithShim,
     EnterNamespaces,
+    EnterTimeNamespace,
     JoinCgroup,
     JoinContainer,
     LeaveNetwork,
     Operation,
+    Refuse,
     SetDomainName,
     SetHostname,
     SetSysctls,
@@ -56,10 +63,12 @@ from pelagos_core.linux import device_nodes, sysctl
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.mount_options import MS_RDONLY, PROPAGATION, parse_options
 from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
+from pelagos_core.linux.mounts import is_bind
 from pelagos_core.linux.security_labels import UNCONFINED
 from pelagos_core.spec import Mount, Process, Spec
 
-_NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "uts")
+_NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
+_NATIVE_BESIDE_WASM = "a native program cannot join a Wasm guest in a user namespace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,8 @@ class Steps:
 class Plan:
     """The operations of one process of a container.
 
+    outside: for a container with a user namespace, what needs the privileges of the host; it
+        is done by a first process. birth: of the second one, into that namespace.
     assemble: up to a root file system in which the entry point can be opened. What that is
         decides how it goes on: `native` or `wasm`.
     """
@@ -85,6 +96,8 @@ class Plan:
     assemble: tuple[Operation, ...]
     wasm: Steps
     native: Steps
+    outside: tuple[Operation, ...] = ()
+    birth: Birth | None = None
 
     def of(self, kind: Kind) -> Steps:
         """How it goes on for an entry point of this kind."""
@@ -92,7 +105,9 @@ class Plan:
 
     def describe(self) -> list[str]:
         """One line for each step, in order."""
-        lines = [operation.describe() for operation in self.assemble]
+        lines = [operation.describe() for operation in self.outside]
+        lines += [self.birth.describe()] if self.birth else []
+        lines += [operation.describe() for operation in self.assemble]
         for name, steps in (("wasm", self.wasm), ("native", self.native)):
             lines += [f"if {name}: {operation.describe()}" for operation in (*steps.complete, *steps.seal)]
         return lines
@@ -105,15 +120,35 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
     """
     spec = _with_whole_mounts(bundle)
     early, late = _by_time(spec.mounts)
-    assemble: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
+    propagation = _propagation(spec)
+    namespaces = _namespaces(spec, propagation)
+    root = AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"])
+    volumes, settings = list(map(_volume, early)), _namespace_settings(spec)
+    first: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
     if spec.mount_label:
-        assemble.append(CheckMountLabel(spec.mount_label))
-    propagation = PROPAGATION[spec.rootfs_propagation.removeprefix("r") or "slave"]
-    if propagation == PROPAGATION["unbindable"]:
-        propagation = PROPAGATION["private"]  # the root itself is bound; it becomes unbindable at last
-    assemble += [_namespaces(spec, propagation), *_namespace_settings(spec)]
-    assemble += [AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"]), *map(_volume, early)]
-    return Plan(tuple(assemble), _for_wasm(bundle, spec, late), _for_native(spec, late, cgroup))
+        first.append(CheckMountLabel(spec.mount_label))
+    wasm, native = _for_wasm(bundle, spec, late), _for_native(spec, late, cgroup)
+    user = spec.namespace("user")
+    if user is None:
+        return Plan((*first, *_time(spec), namespaces, *settings, root, *volumes), wasm, native)
+    # Given namespaces may be anybody's, new ones are to be the user namespace's own.
+    joining, unsharing = replace(namespaces, unshared=("mount",)), replace(namespaces, joined=())
+    if spec.process.rlimits:
+        first.append(AllowRlimits(spec.process.rlimits))
+    return Plan(
+        (DieWithShim(), *_time(spec), BecomeRoot(), unsharing, *settings, FollowRoot(), *volumes),
+        wasm,
+        native,
+        (*first, joining, root, OpenSources(tuple(filter(is_bind, spec.mounts)))),
+        Birth(user, spec.id_maps, spec.namespace("pid")),
+    )
+
+
+def _propagation(spec: Spec) -> int:
+    """Of the host's mounts in the new namespace: an MS_ flag."""
+    flag = PROPAGATION[spec.rootfs_propagation.removeprefix("r") or "slave"]
+    # The root itself is bound there; it becomes unbindable at last.
+    return PROPAGATION["private"] if flag == PROPAGATION["unbindable"] else flag
 
 
 def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
@@ -132,9 +167,12 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
         program = replace(program, complete=(there,))
     else:
         wasm = replace(wasm, complete=(there,))
-        program = replace(program, complete=(CopyContainer(), there, *program.complete))
+        # The file systems made for it would belong to the host's root, who is nobody in there.
+        mapped = (Refuse(_NATIVE_BESIDE_WASM),) if spec.namespace("user") else ()
+        program = replace(program, complete=(*mapped, CopyContainer(), there, *program.complete))
     score = _oom_score(spec.process)
-    return Plan((DieWithShim(), JoinCgroup(cgroup), *score, JoinContainer()), wasm, program)
+    kinds = JoinContainer().kinds + (("time",) if spec.namespace("time") else ())
+    return Plan((DieWithShim(), JoinCgroup(cgroup), *score, JoinContainer(kinds)), wasm, program)
 
 
 def _with_whole_mounts(bundle: Bundle) -> Spec:
@@ -142,8 +180,11 @@ def _with_whole_mounts(bundle: Bundle) -> Spec:
     label = bundle.spec.mount_label
 
     def whole(mount: Mount) -> Mount:
-        if parse_options(mount.options).bind or mount.type == "bind":
-            return replace(mount, source=os.path.join(bundle.path, mount.source))
+        if is_bind(mount):
+            # An id map without ranges is that of the container's own user namespace.
+            own = {"idmap", "ridmap"} & set(mount.options) and not mount.id_maps
+            maps = bundle.spec.id_maps if own else mount.id_maps
+            return replace(mount, source=os.path.join(bundle.path, mount.source), id_maps=maps)
         if label and mount.type not in KERNEL_FILE_SYSTEMS - {"devpts"}:
             return replace(mount, options=(*mount.options, f'context="{label}"'))
         return mount
@@ -290,13 +331,14 @@ def _labels(process: Process, *, executed: bool) -> list[Operation]:
 
 def _namespaces(spec: Spec, propagation: int) -> EnterNamespaces:
     for namespace in spec.namespaces:
-        if namespace.type in ("user", "time"):
-            raise Unimplemented(f"linux.namespaces: {namespace.type} is not supported")
         if namespace.type == "mount" and namespace.path:
             raise Unimplemented("linux.namespaces: a mount namespace by path is not supported")
+    _check_user_namespace(spec)
+    if spec.time_offsets and not _time(spec):
+        raise InvalidArgument("linux.timeOffsets: the spec has no new time namespace")
     asked = [found for kind in _NAMESPACES_OF_INIT if (found := spec.namespace(kind))]
     joined = tuple(namespace for namespace in asked if namespace.path)
-    unshared = tuple(namespace.type for namespace in asked if not namespace.path)
+    unshared = tuple(namespace.type for namespace in asked if not namespace.path and namespace.type != "time")
     changed = {sysctl.namespace_of(name) for name in spec.sysctl}
     if spec.hostname or spec.domainname:
         changed.add("uts")
@@ -305,6 +347,21 @@ def _namespaces(spec: Spec, propagation: int) -> EnterNamespaces:
             setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")
             raise InvalidArgument(f"{setting}: the spec has no {kind} namespace, it would change the host")
     return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed), propagation)
+
+
+def _time(spec: Spec) -> list[Operation]:
+    time = spec.namespace("time")
+    return [EnterTimeNamespace(spec.time_offsets)] if time is not None and not time.path else []
+
+
+def _check_user_namespace(spec: Spec) -> None:
+    user = spec.namespace("user")
+    if user is None and spec.id_maps:
+        raise InvalidArgument("linux.uidMappings, linux.gidMappings: the spec has no user namespace")
+    if user is not None and not user.path:
+        for name, ranges in (("uidMappings", spec.id_maps.users), ("gidMappings", spec.id_maps.groups)):
+            if not any(each.inside == 0 for each in ranges):
+                raise InvalidArgument(f"linux.{name}: a new user namespace needs a map of id 0")
 
 
 def _namespace_settings(spec: Spec) -> list[Operation]:

@@ -29,6 +29,13 @@ def become(user: User, sets: Capabilities, available: int) -> None:
     os.umask(0o022 if user.umask is None else user.umask)
 
 
+def become_root() -> None:
+    """Become root of the calling process' new user namespace, in which it is nobody yet."""
+    _set_groups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
 def _set_groups(gids: tuple[int, ...]) -> None:
     try:
         os.setgroups(gids)

@@ -10,7 +10,8 @@ import os
 
 from pelagos_core.errors import NotFound
 from pelagos_core.linux import namespaces, syscalls
-from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.linux.rootfs import Root
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
@@ -24,16 +25,18 @@ class JoinedRoot(Root):
     mounts later is not seen in it.
     """
 
-    def __init__(self, path: str, pidfd: int, inside: str) -> None:
+    def __init__(self, path: str, pidfd: int, inside: str, *, has_user: bool = False) -> None:
         """path: a directory of the host on which a copy can be put.
 
         pidfd: of the container's init process; it belongs to this object.
         inside: where in that process' mount namespace the container's root is: elsewhere
             than at `/`, in an engine root, only a copy can be entered.
+        has_user: whether the container has a user namespace, which is entered last.
         """
         super().__init__(path)
         self._pidfd = pidfd
         self._inside = inside
+        self._has_user = has_user
         self._copied = False
 
     def find(self) -> None:
@@ -84,6 +87,8 @@ class JoinedRoot(Root):
             syscalls.setns(self._pidfd, syscalls.CLONE_NEWNS)  # which makes its root `/`, for us too
             os.close(self.fd)
             self.fd = -1
+        if self._has_user:
+            syscalls.setns(self._pidfd, syscalls.CLONE_NEWUSER)
         os.close(self._pidfd)
 
     def _copy_of_tree(self) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pelagos_core.errors import InvalidArgument
 
 ATTR_RDONLY = 0x01
+ATTR_NOSUID = 0x02
 ATTR_NODEV = 0x04
 ATTR_NOEXEC = 0x08
 ATTR_IDMAP = 0x00100000
@@ -20,7 +21,7 @@ _MS_ATIME = 1024 | 1 << 21 | 1 << 24  # noatime, relatime, strictatime: one at a
 # word -> (MS_ flag of mount(2), MOUNT_ATTR_ flag of mount_setattr(2))
 _ATTRIBUTES = {
     "ro": (MS_RDONLY, ATTR_RDONLY),
-    "nosuid": (2, 0x02),
+    "nosuid": (2, ATTR_NOSUID),
     "nodev": (4, ATTR_NODEV),
     "noexec": (8, ATTR_NOEXEC),
     "nosymfollow": (256, 0x00200000),

@@ -8,7 +8,6 @@ mount_setattr(2), OCI runtime spec "Mounts".
 from __future__ import annotations
 
 import os
-import stat
 
 from pelagos_core.errors import InvalidArgument, PelagosError, from_status, to_status
 from pelagos_core.linux import overlay, syscalls, user_namespaces
@@ -26,26 +25,17 @@ def attach(mount: Mount, target: int) -> None:
     """
     options = parse_options(mount.options)
     try:
-        if options.bind or mount.type == "bind":
-            _attach_bind(mount, target)
+        if is_bind(mount):
+            attach_source(open_source(mount), mount, target)
         else:
             _attach_file_system(mount, options, target)
     except OSError as error:
         raise _named(mount, error) from None
 
 
-def is_file(source: str) -> bool:
-    """Whether a bind's source is something else than a directory. Raises InvalidArgument."""
-    try:
-        return not stat.S_ISDIR(os.stat(source).st_mode)
-    except OSError as error:
-        raise InvalidArgument(f"mount source {source!r}: {error.strerror}") from None
-
-
-def is_device(source: str) -> bool:
-    """Whether a bind's source is a device node, which the caller knows to be there."""
-    mode = os.stat(source).st_mode
-    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+def is_bind(mount: Mount) -> bool:
+    """Whether it shows a part of the host's files."""
+    return mount.type == "bind" or parse_options(mount.options).bind
 
 
 def open_source(mount: Mount) -> int:
@@ -58,7 +48,10 @@ def open_source(mount: Mount) -> int:
     if unknown:
         raise InvalidArgument(f"bind mount of {mount.source!r}: unknown option {unknown[0]!r}")
     recursion = syscalls.AT_RECURSIVE if options.recursive else 0
-    tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, syscalls.OPEN_TREE_CLONE | recursion)
+    try:
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, syscalls.OPEN_TREE_CLONE | recursion)
+    except OSError as error:
+        raise InvalidArgument(f"mount source {mount.source!r}: {error.strerror}") from None
     try:
         # The attributes are set while the tree is detached: it is never seen writable.
         change(tree, options)
@@ -89,8 +82,8 @@ def map_ids(tree: int, id_maps: IdMaps, *, recursive: bool) -> None:
         os.close(namespace)
 
 
-def _attach_bind(mount: Mount, target: int) -> None:
-    tree = open_source(mount)
+def attach_source(tree: int, mount: Mount, target: int) -> None:
+    """Mount what `open_source` gave, and close it. Raises OSError."""
     try:
         syscalls.move_mount(tree, target, mount.source)
     finally:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
+from pelagos_core.spec import TimeOffset
 
 CLONE_FLAGS = {
     "mount": syscalls.CLONE_NEWNS,
@@ -22,9 +23,14 @@ CLONE_FLAGS = {
     "ipc": syscalls.CLONE_NEWIPC,
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
+    "user": syscalls.CLONE_NEWUSER,
+    "time": syscalls.CLONE_NEWTIME,
 }
 # The names of their files in /proc/PID/ns.
-FILES = {"mount": "mnt", "cgroup": "cgroup", "uts": "uts", "ipc": "ipc", "pid": "pid", "network": "net"}
+FILES = {"mount": "mnt", "cgroup": "cgroup", "uts": "uts", "ipc": "ipc", "pid": "pid", "network": "net"} | {
+    "user": "user",
+    "time": "time",
+}
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
@@ -39,6 +45,22 @@ def unshare(kinds: Iterable[str]) -> None:
         flags |= CLONE_FLAGS[kind]
     if flags:
         syscalls.unshare(flags)
+
+
+def unshare_time(offsets: Iterable[TimeOffset]) -> None:
+    """Move the calling process, of one thread, into a new time namespace with these offsets.
+
+    time_namespaces(7): unshare(2) prepares it for children; until the first one is in it the
+    offsets can be set, and setns(2) takes the process itself there.
+    """
+    syscalls.unshare(syscalls.CLONE_NEWTIME)
+    with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
+        file.write("".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in offsets))
+    fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(fd, syscalls.CLONE_NEWTIME)
+    finally:
+        os.close(fd)
 
 
 def join(kind: str, path: str, *, foreign: bool = False) -> None:

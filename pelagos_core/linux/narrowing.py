@@ -6,13 +6,12 @@ import os
 import posixpath
 
 from pelagos_core.errors import NotFound
-from pelagos_core.linux import mounts, syscalls
-from pelagos_core.linux.mount_options import ATTR_RDONLY
+from pelagos_core.linux import syscalls
+from pelagos_core.linux.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.policy import Directory
-from pelagos_core.spec import Mount
 
-_EMPTY = Mount("/", "tmpfs", "empty", ("nosuid", "nodev", "noexec", "mode=755", "size=64k"))
+_EMPTY = {"source": "empty", "mode": "755", "size": "64k"}
 _WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
 
 
@@ -27,8 +26,7 @@ def narrow(root: Root, directories: tuple[Directory, ...]) -> None:
         for directory in directories:
             trees.append(_tree(root, directory))
         if not whole:
-            mounts.attach(_EMPTY, root.fd)
-            root.reopen()
+            root.cover(syscalls.mount_detached("tmpfs", _EMPTY, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC))
         for directory, tree in zip(directories, trees, strict=True):
             _put(root, directory.path, tree)
         if not whole:
@@ -66,11 +64,12 @@ def _tree(root: Root, directory: Directory) -> int:
 
 
 def _put(root: Root, path: str, tree: int) -> None:
+    if path == "/":
+        root.cover(os.dup(tree))
+        return
     root.make_directory(path)
     target = root.open(path, os.O_PATH)
     try:
         syscalls.move_mount(tree, target, path)
     finally:
         os.close(target)
-    if path == "/":
-        root.reopen()

@@ -15,9 +15,17 @@ import stat
 from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
-from pelagos_core.linux import device_nodes, mapped_overlay, mount_table, mounts, syscalls
+from pelagos_core.linux import device_nodes, mapped_overlay, mounts, syscalls
 from pelagos_core.linux.file_tree import copy_tree
-from pelagos_core.linux.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_RDONLY, Change, MountOptions, parse_options
+from pelagos_core.linux.mount_options import (
+    ATTR_NODEV,
+    ATTR_NOEXEC,
+    ATTR_NOSUID,
+    ATTR_RDONLY,
+    Change,
+    MountOptions,
+    parse_options,
+)
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Device, Mount
 
@@ -26,7 +34,7 @@ _WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMP
 # What protects these by path later on must find them where the spec puts them.
 _ORDINARY = ("proc", "sysfs")
 _COPY_BYTES = 1 << 24
-_ENGINE_ROOT = Mount("/", "tmpfs", "engine", ("nosuid", "nodev", "mode=755"))
+_ENGINE_ROOT = ATTR_NODEV | ATTR_NOSUID
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -39,6 +47,7 @@ class Root:
         self.fd = -1
         self.labels: list[Label] = []
         self._device_mounts: list[str] = []
+        self._sources: dict[Mount, int] = {}
 
     def _open_directory(self) -> int:
         try:
@@ -61,7 +70,9 @@ class Root:
             else:
                 self._attach(layer)
             # The descriptor of before still shows what the mount has covered.
-            self.reopen()
+            # The descriptor of before still shows what the mount has covered.
+            os.close(self.fd)
+            self.fd = self._open_directory()
 
     def _attach(self, layer: Mount) -> None:
         target = self.open(layer.destination, os.O_PATH)
@@ -98,21 +109,42 @@ class Root:
             os.close(found)
 
     def mount(self, mount: Mount) -> None:
-        """Put a mount of the spec on its destination, which is made if it is missing."""
-        options = parse_options(mount.options)
-        bind = mount.type == "bind" or options.bind
-        as_file = bind and mounts.is_file(mount.source)
-        if as_file and mounts.is_device(mount.source):
-            self._device_mounts.append(mount.destination)
+        """Put a mount of the spec on its destination, which is made if it is missing.
+
+        Raises OSError or PelagosError that names it.
+        """
         if mount.type in _ORDINARY:
             self._check_ordinary(mount)
-        target = self._mount_point(mount.destination, as_file=as_file)
+        if mounts.is_bind(mount):
+            self._bind(mount)
+            return
+        target = self._mount_point(mount.destination, as_file=False)
         try:
             mounts.attach(mount, target)
-            if not bind:
-                self._finish(mount, options, target)
+            self._finish(mount, parse_options(mount.options), target)
         finally:
             os.close(target)
+
+    def open_sources(self, volumes: tuple[Mount, ...]) -> None:
+        """Open what is to be bound, for `mount` calls with other privileges than now."""
+        for mount in filter(mounts.is_bind, volumes):
+            self._sources[mount] = mounts.open_source(mount)
+
+    def _bind(self, mount: Mount) -> None:
+        tree = self._sources.pop(mount, -1)
+        if tree < 0:
+            tree = mounts.open_source(mount)
+        target = -1
+        try:
+            mode = os.fstat(tree).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                self._device_mounts.append(mount.destination)
+            target = self._mount_point(mount.destination, as_file=not stat.S_ISDIR(mode))
+            syscalls.move_mount(tree, target, mount.destination)
+        finally:
+            os.close(tree)
+            if target >= 0:
+                os.close(target)
 
     def _finish(self, mount: Mount, options: MountOptions, covered: int) -> None:
         """What mount(2) leaves to be done, now that the file system is mounted."""
@@ -129,10 +161,14 @@ class Root:
         finally:
             os.close(mounted)
 
-    def reopen(self) -> None:
-        """Open what lies on this root now; the descriptor of before still shows what it has covered."""
+    def cover(self, tree: int) -> None:
+        """Put a detached mount on this root, in whose place it is from now on.
+
+        tree: its descriptor, which belongs to this object then.
+        """
+        syscalls.move_mount(tree, self.fd, self.path)
         os.close(self.fd)
-        self.fd = self._open_directory()
+        self.fd = tree
 
     def make_directory(self, path: str) -> None:
         """Make a directory and its missing parents, as the container would resolve them."""
@@ -230,6 +266,25 @@ class Root:
         finally:
             os.close(target)
 
+    def take_along(self) -> None:
+        """Make the root the working directory, by which it is found after `follow`."""
+        os.fchdir(self.fd)
+
+    def follow(self) -> None:
+        """Find the root again in a new mount namespace, which has copies of all mounts.
+
+        user_namespaces(7): those copies are locked, so that none can become `/`. A copy of the
+        copy can, and is put on top. It is not found by its path, which may be out of reach.
+        """
+        os.close(self.fd)
+        below = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fd = syscalls.open_tree(below, "", _WHOLE_TREE)
+            syscalls.move_mount(self.fd, below, self.path)
+        finally:
+            os.close(below)
+        os.chdir("/")
+
     def enclose(self, path: str) -> None:
         """Put an empty root around this one, which is at `path` in it from now on.
 
@@ -239,8 +294,7 @@ class Root:
         plain, sealed = self._clone(), self._clone()
         try:
             syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, ATTR_NOEXEC, 0, 0)
-            mounts.attach(_ENGINE_ROOT, self.fd)
-            self.reopen()
+            self.cover(syscalls.mount_detached("tmpfs", {"source": "engine", "mode": "755"}, _ENGINE_ROOT))
             for tree in (plain, sealed):
                 target = self._directory(path)
                 try:
@@ -331,25 +385,3 @@ class Root:
             return self.open(path, os.O_PATH | os.O_DIRECTORY)
         except OSError as error:
             raise InvalidArgument(f"directory {path!r} in the container: {error.strerror}") from None
-
-
-def make_mounts_private() -> None:
-    """Keep the host from seeing what is mounted in the calling process' new namespace."""
-    set_propagation(syscalls.MS_PRIVATE)
-
-
-def set_propagation(flag: int, *, recursive: bool = True) -> None:
-    """Set the propagation of `/` in the calling process' mount namespace, and of all below it."""
-    syscalls.mount("", "/", "", flag | (syscalls.MS_REC if recursive else 0), "")
-
-
-def make_parent_private(path: str) -> None:
-    """Make the mount that `path` is in private: what is mounted there stays in this namespace."""
-    whole = os.path.realpath(path)
-    proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        found = mount_table.read(proc)
-    finally:
-        os.close(proc)
-    points = [each.path for each in found if whole == each.path or whole.startswith(each.path.rstrip("/") + "/")]
-    syscalls.mount("", max(points, key=len), "", syscalls.MS_PRIVATE, "")

@@ -32,6 +32,18 @@ def limit(rlimits: Iterable[Rlimit]) -> None:
             raise PermissionDenied(f"process.rlimits: {rlimit.type} {rlimit.soft}:{rlimit.hard}: {error}") from None
 
 
+def allow(rlimits: Iterable[Rlimit]) -> None:
+    """Raise those hard limits that are to be higher, and leave the soft ones for now.
+
+    Only the host's root may do so. Raises PermissionDenied.
+    """
+    for rlimit in rlimits:
+        soft, hard = resource.getrlimit(RLIMITS.index(rlimit.type))
+        hard = 2**64 - 1 if hard == resource.RLIM_INFINITY else hard
+        if rlimit.hard > hard:
+            limit([Rlimit(rlimit.type, soft, rlimit.hard)])
+
+
 def _signed(value: int) -> int:
     return resource.RLIM_INFINITY if value >= 2**63 else value
 

@@ -20,12 +20,15 @@ _SYS_CLONE, _SYS_PIVOT_ROOT, _SYS_KEYCTL, _SYS_IOPRIO_SET, _SYS_SCHED_SETATTR = 
 )
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN = 430
+_SYS_FSCONFIG = 431
+_SYS_FSMOUNT = 432
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
-CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
+CLONE_PARENT = 0x00008000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -189,6 +192,23 @@ def move_mount(tree: int, target: int, what: str) -> None:
     """move_mount(2): attach the detached mount `tree` on the object behind `target`."""
     flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
     _syscall(_SYS_MOVE_MOUNT, what, ctypes.c_int(tree), b"", ctypes.c_int(target), b"", flags)
+
+
+def mount_detached(kind: str, options: dict[str, str], attributes: int) -> int:
+    """fsopen(2), fsconfig(2) and fsmount(2): a file system that is mounted nowhere yet; its descriptor.
+
+    attributes: MOUNT_ATTR_ flags.
+    """
+    context = _syscall(_SYS_FSOPEN, kind, kind.encode(), ctypes.c_uint(1))  # FSOPEN_CLOEXEC
+    try:
+        for name, value in options.items():
+            words = (name.encode(), value.encode())
+            _syscall(_SYS_FSCONFIG, kind, ctypes.c_int(context), ctypes.c_uint(1), *words, ctypes.c_int(0))
+        create = (ctypes.c_int(context), ctypes.c_uint(6), ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int(0))
+        _syscall(_SYS_FSCONFIG, kind, *create)
+        return _syscall(_SYS_FSMOUNT, kind, ctypes.c_int(context), ctypes.c_uint(1), ctypes.c_uint(attributes))
+    finally:
+        os.close(context)
 
 
 def mount_setattr(

@@ -8,7 +8,7 @@ from pelagos_core.spec.config import MAX_CONFIG_BYTES, Root, Spec, parse
 from pelagos_core.spec.devices import Device
 from pelagos_core.spec.id_maps import IdMap, IdMaps
 from pelagos_core.spec.mounts import Mount
-from pelagos_core.spec.namespaces import Namespace
+from pelagos_core.spec.namespaces import Namespace, TimeOffset
 from pelagos_core.spec.process import Capabilities, Process, User, parse_process
 from pelagos_core.spec.resources import Resources
 from pelagos_core.spec.scheduling import IoPriority, Rlimit, Scheduler
@@ -28,6 +28,7 @@ __all__ = [
     "Root",
     "Scheduler",
     "Spec",
+    "TimeOffset",
     "User",
     "parse",
     "parse_process",

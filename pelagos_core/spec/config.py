@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.field import Field
 from pelagos_core.spec.devices import Device, read_device
+from pelagos_core.spec.id_maps import IdMaps, read_id_maps
 from pelagos_core.spec.mounts import Mount, read_mount
-from pelagos_core.spec.namespaces import Namespace, read_namespaces
+from pelagos_core.spec.namespaces import Namespace, TimeOffset, read_namespaces, read_time_offsets
 from pelagos_core.spec.process import Process, read_process
 from pelagos_core.spec.resources import Resources, read_resources
 
@@ -48,6 +49,8 @@ class Spec:
     personality: str = ""
     mount_label: str = ""
     rootfs_propagation: str = ""
+    id_maps: IdMaps = field(default_factory=IdMaps)
+    time_offsets: tuple[TimeOffset, ...] = ()
     resources: Resources = field(default_factory=Resources)
 
     @property
@@ -96,6 +99,8 @@ def _spec(config: Field) -> Spec:
         sysctl=linux.get("sysctl").table(),
         personality=_personality(linux.get("personality")),
         mount_label=linux.get("mountLabel").text(),
+        id_maps=read_id_maps(linux),
+        time_offsets=read_time_offsets(linux.get("timeOffsets")),
         rootfs_propagation=_propagation(linux.get("rootfsPropagation")),
         resources=read_resources(linux.get("resources")),
     )

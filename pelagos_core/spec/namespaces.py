@@ -17,6 +17,32 @@ class Namespace:
     path: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TimeOffset:
+    """How far a clock of a new time namespace is ahead of the host's."""
+
+    clock: str
+    seconds: int
+    nanoseconds: int = 0
+
+
+CLOCKS = ("monotonic", "boottime")
+
+
+def read_time_offsets(offsets: Field) -> tuple[TimeOffset, ...]:
+    """Read `linux.timeOffsets`. Raises InvalidArgument."""
+    for clock, _ in offsets.members():
+        if clock not in CLOCKS:
+            offsets.refuse(f"{clock!r} is none of {', '.join(CLOCKS)}")
+
+    def read(clock: str) -> TimeOffset:
+        offset = offsets.get(clock)
+        seconds = offset.get("secs").number(2**62, least=-(2**62))
+        return TimeOffset(clock, seconds, offset.get("nanosecs").number(10**9 - 1))
+
+    return tuple(read(clock) for clock in CLOCKS if offsets.get(clock))
+
+
 def read_namespaces(namespaces: Field) -> tuple[Namespace, ...]:
     """Read `linux.namespaces`. Raises InvalidArgument."""
 

@@ -15,7 +15,7 @@ from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import child, messages, terminal
 from pelagos_core.container_init.child import Door, Order
-from pelagos_core.container_init.messages import Asking, Created, Failed, Message
+from pelagos_core.container_init.messages import Asking, Born, Created, Failed, Message
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus
@@ -55,6 +55,7 @@ class Process:
         self._name = name
         self._control: socket.socket | None = None
         self._killed = False
+        self._is_first = False
         self.pid = 0
         self.pidfd = -1
         self.termination_signal = 0
@@ -85,7 +86,7 @@ class Process:
             self._fork(plan, stdio, excluded, find_door() if find_door else None)
             try:
                 forked(self.pid)
-                await self._created()
+                await self._created(forked)
             except BackendCrash as crash:
                 await self.abandon()
                 if crash.failure.stage != "detect":
@@ -102,10 +103,7 @@ class Process:
     def start(self) -> None:
         """Let the workload run. Raises FailedPrecondition if the process is gone."""
         assert self._control is not None
-        try:
-            self._control.send(messages.GO)
-        except OSError:
-            raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
+        self._go()
         if self._bundle.spec.process.terminal:
             asyncio.get_running_loop().add_reader(self._control, self._heard, self._control)
         else:
@@ -148,27 +146,31 @@ class Process:
         def order(control: socket.socket) -> Order:
             return Order(self._bundle, plan, control, stdio.child, selection, limits, door)
 
-        spare = self._spare(door)
+        spare = self._spare(plan, door)
         if spare and self._spares:
             if spare.obey(order(spare.control)):
                 self.pid, self.pidfd, self._control = spare.pid, spare.pidfd, spare.control
                 return
             self._spares.give_up(spare)
-        self._fork_ourselves(order, door)
+        self._fork_ourselves(order, plan, door)
 
-    def _spare(self, door: Door | None) -> Spare | None:
+    def _spare(self, plan: Plan, door: Door | None) -> Spare | None:
         """A process that was forked before; it is in a pid namespace of its own."""
         namespace = self._bundle.spec.namespace("pid")
-        if self._spares is None or door or namespace is None or namespace.path:
+        if self._spares is None or door or plan.birth or namespace is None or namespace.path:
             return None
         return self._spares.take(self._selection.backends)
 
-    def _fork_ourselves(self, order: Callable[[socket.socket], Order], door: Door | None) -> None:
+    def _fork_ourselves(self, order: Callable[[socket.socket], Order], plan: Plan, door: Door | None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         namespace = self._bundle.spec.namespace("pid")
         try:
-            pid = self._fork_beside(door) if door else fork(namespace.path if namespace else None)
+            if door:
+                pid = self._fork_beside(door)
+            else:
+                # One that is to be born again enters a pid namespace then.
+                pid = fork(namespace.path if namespace and plan.birth is None else None)
             if pid == 0:
                 child.run(order(theirs))
         except BaseException:
@@ -177,6 +179,7 @@ class Process:
         finally:
             theirs.close()
         self.pid, self._control = pid, ours
+        self._is_first = plan.birth is not None
         try:
             # Nobody else reaps, so the pid is still our child's.
             self.pidfd = os.pidfd_open(pid)
@@ -192,19 +195,50 @@ class Process:
         except OSError as error:  # ESRCH, or ENOMEM for a pid namespace without its first process
             raise FailedPrecondition(f"{self._name}: cannot enter the container: {error.strerror}") from None
 
-    async def _created(self) -> None:
+    async def _created(self, forked: Callable[[int], None]) -> None:
         """Follow the init process' reports up to `Created`."""
         asking: Asking | None = None
         while True:
             message = await self._receive(asking)
             if isinstance(message, Asking):
                 asking = message
+            elif isinstance(message, Born):
+                await self._succeed(message.pid)
+                forked(self.pid)
+                self._go()
             elif isinstance(message, Created):
                 self.backend = self._selection.backends.named(message.backend)
                 self.reason, self.enclosed = message.reason, message.enclosed
                 return
             elif isinstance(message, Failed):
                 raise from_status(message.code, f"{self._name}: {message.message}")
+
+    async def _succeed(self, pid: int) -> None:
+        """Put a second process in the place of the first, which has told of it and leaves.
+
+        Raises Internal if that is no child of ours, Cancelled if the first one was killed.
+        """
+        if not self._is_first:
+            raise Internal(f"{self._name}: its process was born twice")
+        pidfd = os.pidfd_open(pid)
+        try:
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            os.close(pidfd)
+            raise Internal(f"{self._name}: process {pid} is no child of the shim") from None
+        await self._ended()
+        self._reap()
+        os.close(self.pidfd)
+        self.pid, self.pidfd, self._is_first = pid, pidfd, False
+        if self._killed:
+            raise Cancelled(f"{self._name}: killed while it was being created")
+
+    def _go(self) -> None:
+        assert self._control is not None
+        try:
+            self._control.send(messages.GO)
+        except OSError:
+            raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
 
     async def _receive(self, asking: Asking | None) -> Message:
         assert self._control is not None
@@ -265,7 +299,15 @@ class Process:
     async def abandon(self) -> None:
         """End and reap a process that is not to run."""
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        await builtin_hooks.pelagos_wait(self)
+        if self._is_first:
+            # A second process that we were not told of is in the same process group.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        await self._ended()
+        self._reap()
+        with contextlib.suppress(ChildProcessError):
+            while self._is_first:
+                os.waitid(os.P_PGID, self.pid, os.WEXITED)
         self._reaped()
 
     def _reaped(self) -> None:

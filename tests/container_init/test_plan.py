@@ -1,11 +1,14 @@
 """What a spec asks for, as operations: nothing is touched."""
 
+from dataclasses import replace
+
 import pytest
 
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import filesystem as fs
 from pelagos_core.container_init import identity
 from pelagos_core.container_init import operation as op
+from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import InvalidArgument, Unimplemented
@@ -15,6 +18,8 @@ from pelagos_core.policy import EVERYTHING, Directory, Policy
 from pelagos_core.spec import (
     Capabilities,
     Device,
+    IdMap,
+    IdMaps,
     IoPriority,
     Mount,
     Namespace,
@@ -23,6 +28,7 @@ from pelagos_core.spec import (
     Root,
     Scheduler,
     Spec,
+    TimeOffset,
     User,
 )
 
@@ -216,8 +222,6 @@ def test_labels_are_applied_last_and_unconfined_is_none():
 @pytest.mark.parametrize(
     ("namespace", "message"),
     [
-        (Namespace("user"), "user is not supported"),
-        (Namespace("time"), "time is not"),
         (Namespace("mount", "/x"), "by path"),
     ],
 )
@@ -337,3 +341,58 @@ def test_the_roots_propagation_is_the_hosts_until_it_is_in_place(word, before, a
     for seal in (steps.wasm.seal, steps.native.seal):
         made = [(step.flag, step.recursive) for step in seal if isinstance(step, fs.SetRootPropagation)]
         assert made == after
+
+
+MAPS = IdMaps((IdMap(0, 100000, 65536),), (IdMap(0, 100000, 65536),))
+
+
+def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
+    net, volume = Namespace("network", "/proc/1/ns/net"), Mount("/data", "bind", "/host", ("rbind",))
+    namespaces = (Namespace("user"), Namespace("pid"), Namespace("mount"), Namespace("uts"), net)
+    tmpfs = Mount("/tmp", "tmpfs", "tmpfs")
+    steps = planned(
+        namespaces=namespaces,
+        id_maps=MAPS,
+        hostname="box",
+        mounts=(tmpfs, volume),
+        process=Process(args=("/x",), rlimits=(Rlimit("RLIMIT_CORE", 0, 0),)),
+    )
+    assert steps.outside == (
+        op.DieWithShim(),
+        op.JoinCgroup(CGROUP),
+        identity.AllowRlimits((Rlimit("RLIMIT_CORE", 0, 0),)),
+        op.EnterNamespaces((net,), ("mount",), frozenset({"uts"})),
+        fs.AssembleRoot(()),
+        fs.OpenSources((volume,)),
+    )
+    assert steps.birth == Birth(Namespace("user"), MAPS, Namespace("pid"))
+    assert steps.assemble == (
+        op.DieWithShim(),
+        identity.BecomeRoot(),
+        op.EnterNamespaces((), ("mount", "uts"), frozenset({"uts"})),
+        op.SetHostname("box"),
+        fs.FollowRoot(),
+        fs.MountVolume(tmpfs),
+        fs.MountVolume(volume),
+    )
+    assert "be born again: a new user namespace, a new pid namespace" in steps.describe()
+
+
+def test_an_id_map_without_ranges_is_the_containers_own():
+    volume = Mount("/data", "bind", "/host", ("rbind", "idmap"))
+    steps = planned(namespaces=(Namespace("user"),), id_maps=MAPS, mounts=(volume,))
+    assert steps.outside[-1] == fs.OpenSources((replace(volume, id_maps=MAPS),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"id_maps": MAPS}, "the spec has no user namespace"),
+        ({"namespaces": (Namespace("user"),)}, r"linux.uidMappings: .* needs a map of id 0"),
+        ({"namespaces": (Namespace("user"),), "id_maps": IdMaps(MAPS.users, (IdMap(1, 1, 1),))}, r"linux.gidMappings"),
+        ({"time_offsets": (TimeOffset("boottime", 1),)}, "the spec has no new time namespace"),
+    ],
+)
+def test_maps_and_offsets_need_their_namespace(fields, message):
+    with pytest.raises(InvalidArgument, match=message):
+        planned(**fields)

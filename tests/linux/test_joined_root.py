@@ -8,7 +8,8 @@ import pytest
 from pelagos_core.errors import NotFound
 from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
-from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.linux.rootfs import Root
 from pelagos_core.spec import Mount
 from tests.support.child import in_child
 

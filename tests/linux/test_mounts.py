@@ -6,7 +6,8 @@ import pytest
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import mounts, namespaces
-from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.linux.rootfs import Root
 from pelagos_core.spec import IdMap, IdMaps, Mount
 from tests.support.child import in_child
 
@@ -172,17 +173,10 @@ def test_a_tmpfs_is_filled_with_what_it_covers(image):
         (Mount("/m", "bind", "/tmp", ("idmap",)), "an id map is asked for, and none is given"),
         (Mount("/m", "mqueue", "mqueue", ("tmpcopyup",)), "tmpcopyup is for a tmpfs"),
         (Mount("/m", "tmpfs", "tmpfs", (), MAPS), "only a bind mount can have an id map"),
+        (Mount("/m", "bind", "/no/such"), "mount source '/no/such': No such file"),
         (Mount("/m", "", "x", ()), "it has no type, and is no bind mount"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(image, mount, message):
     with pytest.raises(InvalidArgument, match=message):
         mounted(image, mount, lambda root: None)
-
-
-def test_a_source_is_a_file_a_directory_or_missing(tmp_path):
-    (tmp_path / "file").touch()
-    assert mounts.is_file(str(tmp_path / "file"))
-    assert not mounts.is_file(str(tmp_path))
-    with pytest.raises(InvalidArgument, match=r"mount source .*none"):
-        mounts.is_file(str(tmp_path / "none"))

@@ -7,7 +7,8 @@ import pytest
 from pelagos_core.errors import NotFound
 from pelagos_core.linux import namespaces
 from pelagos_core.linux.narrowing import directory_path, narrow
-from pelagos_core.linux.rootfs import Root, make_mounts_private
+from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.linux.rootfs import Root
 from pelagos_core.policy import Directory
 from tests.support.child import in_child
 

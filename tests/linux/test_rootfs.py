@@ -7,7 +7,8 @@ import pytest
 
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
 from pelagos_core.linux import namespaces, syscalls
-from pelagos_core.linux.rootfs import Root, make_mounts_private, make_parent_private, set_propagation
+from pelagos_core.linux.propagation import make_mounts_private, make_parent_private, set_propagation
+from pelagos_core.linux.rootfs import Root
 from pelagos_core.spec import Device, Mount
 from tests.support.child import in_child
 
