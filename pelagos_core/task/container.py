@@ -218,7 +218,7 @@ class Container:
         self._oom.look()
         if execution is self.init:
             self._end_the_rest()
-            for other in [other for other in self._execs.values() if other.status is not Status.ADDED]:
+            for other in [other for other in self._execs.values() if other.pid]:
                 await other.wait()
         else:
             self._forget(execution)

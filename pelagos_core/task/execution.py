@@ -95,8 +95,10 @@ class Execution:
         Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
         """
         log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
-        self._stdio = Stdio(self.paths, self.bundle.spec.process.user.uid)
+        uid = self.bundle.spec.process.user.uid
+        self._stdio = Stdio(self.paths, uid, self.bundle.id, self.bundle.namespace)
         self._stdio.resize(*self._size)
+        await self._stdio.ready()
         await self._process.create(plan, self._stdio, forked, door)
         self._stdio.forked()
         self._lifecycle.apply(Action.CREATED)

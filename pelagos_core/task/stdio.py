@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pelagos_core.errors import PelagosError
 from pelagos_core.task.console import Console
+from pelagos_core.task.logger import Logger
 from pelagos_core.task.stream import Input, Output, open_output
 
 
@@ -28,27 +29,38 @@ class StdioPaths:
 class Stdio:
     """The open streams of one process. In the daemon."""
 
-    def __init__(self, paths: StdioPaths, uid: int = 0) -> None:
+    def __init__(self, paths: StdioPaths, uid: int = 0, container_id: str = "", namespace: str = "") -> None:
         """Open everything; never waits for a peer.
 
         uid: the host's id of the process' user, who gets the terminal.
+        container_id, namespace: for a logger.
         Raises NotFound, InvalidArgument or Unimplemented that names the stream.
         """
         self._paths = paths
         self._console: Console | None = None
+        self._logger: Logger | None = None
         self._outputs: list[Output] = []
         self._finishing: asyncio.Task[None] | None = None
         self._lingering: list[asyncio.Task[None]] = []
         self._input = Input(paths.stdin)
         try:
-            for name, uri in _output_uris(paths):
-                self._outputs.append(open_output(name, uri))
+            if paths.stdout.startswith("binary:"):
+                self._logger = Logger(paths.stdout, container_id, namespace)
+                self._outputs += self._logger.outputs
+            else:
+                for name, uri in _output_uris(paths):
+                    self._outputs.append(open_output(name, uri))
             if paths.terminal:
                 source = self._input.fd if paths.stdin else -1
                 self._console = Console(source, self._outputs[0].fd, uid)
         except BaseException:
             self.close()
             raise
+
+    async def ready(self) -> None:
+        """Return once a logger is ready. Raises DeadlineExceeded, or InvalidArgument if it has ended."""
+        if self._logger:
+            await self._logger.ready()
 
     @property
     def child(self) -> tuple[int, int, int]:
@@ -61,9 +73,9 @@ class Stdio:
         """The process has its copies: close them here, or its readers would never see the end."""
         if self._console:
             self._console.handed_over()
-            return
-        self._input.handed_over()
-        for output in self._outputs:
+        else:
+            self._input.handed_over()
+        for output in self._outputs[1:] if self._console else self._outputs:
             output.handed_over()
 
     def resize(self, width: int, height: int) -> None:
@@ -99,9 +111,14 @@ class Stdio:
             self._finish_outputs()
 
     async def settle(self, seconds: float) -> None:
-        """Give readers of a terminal that has ended some more time for what is left of it."""
+        """Give readers of a terminal that has ended some more time for what is left of it.
+
+        A logger is seen to its end, by force at last.
+        """
         if self._console and self._finishing:
             await asyncio.wait({self._finishing}, timeout=seconds)
+        if self._logger:
+            await self._logger.end()
 
     def close(self) -> None:
         """Close everything now; bytes that nobody has read are lost."""
@@ -109,6 +126,8 @@ class Stdio:
             task.cancel()
         if self._console:
             self._console.close()
+        if self._logger:
+            self._logger.close()
         self._input.close()
         for output in self._outputs:
             output.close()

@@ -4,11 +4,12 @@ import asyncio
 import os
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
 
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.errors import InvalidArgument, NotFound, Unimplemented
+from pelagos_core.errors import InvalidArgument, NotFound
 from tests.support.bundles import Fifos, make_bundle
 from tests.support.shim import running_shim
 
@@ -120,7 +121,6 @@ async def test_no_streams_at_all_are_no_trouble(tmp_path, guests):
     [
         ("/nowhere/fifo", NotFound, "stdout '/nowhere/fifo' does not exist"),
         ("relative", InvalidArgument, "stdout 'relative'"),
-        ("binary:///bin/logger", Unimplemented, "binary:// is not supported"),
         ("/", InvalidArgument, "stdout '/'"),
     ],
 )
@@ -157,3 +157,36 @@ def _read_slowly(path, read):
         time.sleep(0.5)
         while data := file.read(1 << 16):
             read.append(data)
+
+
+async def test_a_logger_takes_the_output_of_a_container_and_of_an_exec(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "say")
+    script = "ls /proc/$$/fd > fds; exec 5>&-; cat <&3 >> $CONTAINER_NAMESPACE-$CONTAINER_ID & cat <&4 >> err; wait"
+    logger = f"binary:///bin/sh?-c={quote(f'cd {tmp_path}; {script}')}"
+    async with running_shim(tmp_path) as shim:
+        await shim.create("c1", bundle, stdout=logger, stderr=logger)
+        await shim.start("c1")
+        assert (await shim.wait("c1")).exit_status == 0
+        await shim.delete("c1")  # returns once the logger has taken everything
+        assert (tmp_path / "test-c1").read_text() == "ready\n"
+        assert (tmp_path / "err").read_text() == ""
+        await shim.create("c1", bundle)
+        await shim.exec("c1", "e1", "/app.wasm", "args", terminal=True, stdout=logger)
+        await shim.start("c1", "e1")
+        assert (await shim.wait("c1", "e1")).exit_status == 0
+        await shim.delete("c1", "e1")
+        assert (tmp_path / "test-c1").read_text() == "ready\n/app.wasm\nargs\n"  # \r\n, as Python reads it
+        assert {int(fd) for fd in (tmp_path / "fds").read_text().split()} <= {*range(6), 10}  # 10 is the shell's
+
+
+async def test_a_logger_that_dies_stops_nobody(tmp_path, guests):
+    bundle = tool(tmp_path, guests, "out", "100000")
+    logger = f"binary:///bin/sh?-c={quote('exec 5>&-; head -c 10 <&3 > /dev/null')}"
+    async with running_shim(tmp_path) as shim:
+        await shim.create("c1", bundle, stdout=logger, stderr=logger)
+        await shim.start("c1")
+        assert (await asyncio.wait_for(shim.wait("c1"), 20)).exit_status == 0
+        await shim.delete("c1")
+        with pytest.raises(NotFound, match="logger '/none' does not exist"):
+            await shim.create("c2", bundle, stdout="binary:///none")
+        assert await shim.run("c3", bundle) == 0

@@ -100,10 +100,12 @@ class Shim:
         *args: str,
         fifos: Fifos | None = None,
         terminal: bool = False,
+        stdout: str = "",
         **process: Any,
     ) -> None:
         """Exec: a further process with these arguments and fields of its `process`."""
         streams = {"stdin": fifos.stdin, "stdout": fifos.stdout, "stderr": fifos.stderr} if fifos else {}
+        streams |= {"stdout": stdout} if stdout else {}
         spec = {"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, **process}
         value = Any_(type_url=PROCESS_TYPE, value=json.dumps(spec).encode())
         request = api.ExecProcessRequest(id=container_id, exec_id=exec_id, spec=value, terminal=terminal, **streams)

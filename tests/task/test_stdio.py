@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from pelagos_core.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
+from pelagos_core.errors import AlreadyExists, InvalidArgument, NotFound
 from pelagos_core.task.stdio import Stdio, StdioPaths
 from tests.support.bundles import Fifos
 
@@ -113,7 +113,6 @@ async def test_files_are_appended_to_and_made_only_by_a_uri(tmp_path):
         (StdioPaths("", "file://[", ""), InvalidArgument, r"stdout 'file://\[': Invalid IPv6 URL"),
         (StdioPaths("", "file:///a%00", ""), InvalidArgument, "stdout 'file:///a%00': holds a NUL byte"),
         (StdioPaths("/a\0", "", ""), InvalidArgument, "holds a NUL byte"),
-        (StdioPaths("", "binary:///x?a=b", ""), Unimplemented, "binary:// is not supported"),
         (StdioPaths("/dev", "", ""), InvalidArgument, "stdin '/dev'"),
         (StdioPaths("", "file:///dev/null/x", ""), AlreadyExists, "stdout '/dev/null/x'"),
     ],
