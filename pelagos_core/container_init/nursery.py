@@ -9,10 +9,12 @@ same. They are spares: forked before they are needed, they wait for the one orde
 from __future__ import annotations
 
 import copyreg
+import dataclasses
 import gc
 import io
 import os
 import pickle
+import random
 import signal
 import socket
 from collections.abc import Callable
@@ -24,7 +26,6 @@ from pelagos_core.container_init import child
 from pelagos_core.container_init.child import Order
 from pelagos_core.linux import credentials, syscalls
 from pelagos_core.linux.namespaces import fork_sibling
-from pelagos_core.linux.process_name import set_comm
 
 ANOTHER = b"+"
 MAX_ORDER = 128 << 10
@@ -57,7 +58,7 @@ def run(backends: Backends, control: socket.socket) -> NoReturn:
         os.dup2(control.fileno(), _CONTROL, inheritable=False)
         control.detach()
         syscalls.close_range(_CONTROL + 1)
-        set_comm("pelagos-nursery")
+        syscalls.set_comm("pelagos-nursery")
         _own.append(backends)
         with socket.socket(fileno=_CONTROL) as orders:
             while orders.recv(1) == ANOTHER:
@@ -82,10 +83,11 @@ def _be_spare(control: socket.socket) -> NoReturn:
     """Wait for the order, and obey it. The end of the daemon, or of its interest, is ours."""
     try:
         credentials.die_with_parent(signal.SIGKILL)
-        set_comm("pelagos-spare")
+        syscalls.set_comm("pelagos-spare")
         data, fds, _, _ = socket.recv_fds(control, MAX_ORDER, _STREAMS, socket.MSG_CMSG_CLOEXEC)
         if data:
-            set_comm("pelagos-init")
+            syscalls.set_comm("pelagos-init")
+            random.seed()  # else every container would draw the same numbers as its siblings
             order: Order = pickle.loads(data)  # noqa: S301 (from our own daemon, over a pair that nobody else has)
             child.run(replace(order, control=control, stdio=(fds[0], fds[1], fds[2])))
     finally:
@@ -109,6 +111,29 @@ def _reduce_socket(_: socket.socket) -> tuple[Callable[..., Any], tuple[()]]:
     return _nothing, ()
 
 
-_OMITTED = copyreg.dispatch_table.copy()
+class _Table(dict[type, Callable[[Any], Any]]):
+    """How each type is pickled; dataclasses by their fields alone, in order."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        if not dataclasses.is_dataclass(kind):
+            raise KeyError(kind)
+        names = tuple(field.name for field in dataclasses.fields(kind))
+
+        def reduce(value: object) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            return _rebuilt, (kind, names, *[getattr(value, name) for name in names])
+
+        self[kind] = reduce
+        return reduce
+
+
+def _rebuilt(kind: type, names: tuple[str, ...], *values: object) -> object:
+    """A dataclass as it was: its __init__ and __setstate__ take three times as long."""
+    made: object = object.__new__(kind)
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(made, name, value)
+    return made
+
+
+_OMITTED = _Table(copyreg.dispatch_table)
 _OMITTED[Backends] = _reduce_backends
 _OMITTED[socket.socket] = _reduce_socket

@@ -5,6 +5,7 @@ Source: capabilities(7), OCI runtime spec "process.capabilities".
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 from pelagos_core.errors import InvalidArgument
@@ -36,13 +37,20 @@ def limit_bounding(names: Iterable[str]) -> None:
     """Take everything else out of the bounding set; needs CAP_SETPCAP, so it comes first."""
     keep = mask(names)
     for number in range(len(_NAMES)):
-        if not keep >> number & 1:
-            try:
-                present = syscalls.prctl(syscalls.PR_CAPBSET_READ, number)
-            except OSError:
-                return  # EINVAL: a kernel that does not know this and later ones
-            if present:
-                syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+        if not keep >> number & 1 and not _dropped(number):
+            return
+
+
+def _dropped(number: int) -> bool:
+    """Take one out of the bounding set. False if the kernel does not know this and later ones."""
+    try:
+        syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return False
+        if syscalls.prctl(syscalls.PR_CAPBSET_READ, number):  # else it need not be dropped
+            raise
+    return True
 
 
 def set_all(sets: Capabilities, available: int) -> None:
@@ -56,8 +64,9 @@ def set_all(sets: Capabilities, available: int) -> None:
     inheritable = mask(sets.inheritable) & available
     syscalls.capset(effective, permitted, inheritable)
     syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    ambient = mask(sets.ambient) & permitted & inheritable
     for number in range(len(_NAMES)):
-        if mask(sets.ambient) & permitted & inheritable & 1 << number:
+        if ambient >> number & 1:
             syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)
 
 

@@ -50,26 +50,31 @@ class MountPoint:
         return self.type if self.type in KERNEL_FILE_SYSTEMS else ""
 
 
-def read(proc: int) -> tuple[MountPoint, ...]:
-    """The mounts of the calling process' namespace, those further down later.
+def read(proc: int, top: str = "/") -> tuple[MountPoint, ...]:
+    """The mounts of the calling process' namespace at and below a path, those further down later.
 
     proc: a descriptor of its directory in a /proc, which need not be in its reach any more.
     """
     # Opened anew each time: what it shows are the mounts of its opener's namespace.
     with open(os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), "rb") as file:
-        return parse(file.read())
+        return parse(file.read(), top)
 
 
-def parse(text: bytes) -> tuple[MountPoint, ...]:
-    """The mounts of a mountinfo text."""
-    return tuple(_mount_point(line) for line in text.splitlines())
-
-
-def _mount_point(line: bytes) -> MountPoint:
-    fields, _, file_system = line.partition(b" - ")
-    _id, _parent, _device, root, path = fields.split(b" ", 5)[:5]
-    return MountPoint(_text(path), _text(root), file_system.split(b" ", 1)[0].decode())
+def parse(text: bytes, top: str = "/") -> tuple[MountPoint, ...]:
+    """The mounts of a mountinfo text at and below a path."""
+    below = f"{top.rstrip('/')}/"
+    found = []
+    # A host has many, and a container few: what is not below is left as it is.
+    for line in text.splitlines():
+        fields, _, file_system = line.partition(b" - ")
+        _id, _parent, _device, root, place = fields.split(b" ", 5)[:5]
+        path = _text(place)
+        if path == top or path.startswith(below):
+            found.append(MountPoint(path, _text(root), file_system.split(b" ", 1)[0].decode()))
+    return tuple(found)
 
 
 def _text(field: bytes) -> str:
+    if b"\\" not in field:
+        return os.fsdecode(field)
     return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))

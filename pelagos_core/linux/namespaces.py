@@ -105,9 +105,9 @@ def fork(pid_namespace: str | None) -> int:
 def fork_sibling() -> int:
     """Fork a child of our parent into a new pid namespace; its pid, and 0 in the child.
 
-    In the nursery: the child is the daemon's, which reaps it.
+    In the nursery, which has one thread: the child is the daemon's, which reaps it.
     """
-    return syscalls.fork(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
+    return syscalls.duplicate(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
 
 
 def fork_beside(pidfd: int) -> int:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 
+from pelagos_core.linux import syscalls
+
 _ARG_START, _ARG_END = 47 - 2, 48 - 2  # proc(5): fields 48 and 49 of /proc/PID/stat, counted after the name
-
-
-def set_comm(name: str) -> None:
-    """Set the calling process' name alone; 15 bytes are kept."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as file:
-        file.write(os.fsencode(name))
 
 
 def set_name(name: str, words: list[str]) -> None:
@@ -21,7 +17,7 @@ def set_name(name: str, words: list[str]) -> None:
     does not let us changes nothing.
     """
     with contextlib.suppress(OSError, ValueError):
-        set_comm(name)
+        syscalls.set_comm(name)
         with open("/proc/self/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
         start, end = int(fields[_ARG_START]), int(fields[_ARG_END])

@@ -47,10 +47,7 @@ def put_up(root: Root, volumes: tuple[Mount, ...]) -> None:
 
 
 def _views(root: Root, proc: int) -> list[MountPoint]:
-    top = _path(root.fd)
-    below = top.rstrip("/") + "/"
-    found = mount_table.read(proc)
-    return [mount for mount in found if (mount.path == top or mount.path.startswith(below)) and mount.view]
+    return [mount for mount in mount_table.read(proc, _path(root.fd)) if mount.view]
 
 
 def _take_down(views: list[MountPoint], asked: set[str], root: Root) -> None:

@@ -47,8 +47,8 @@ class Spare:
 
     async def end(self) -> ExitStatus:
         """Kill and reap it."""
-        self.control.close()
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self.control.close()
         try:
             return await builtin_hooks.pelagos_wait(self)
         finally:

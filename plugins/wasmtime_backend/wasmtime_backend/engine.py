@@ -9,9 +9,9 @@ from wasmtime import component
 
 from pelagos_core.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import GuestExit, Trap, Workload
+from pelagos_core.hookspecs import Trap, Workload
 from pelagos_core.limits import Limits
-from wasmtime_backend import wasi
+from wasmtime_backend import prepared, wasi
 
 _RUN = re.compile(r"wasi:cli/run@0\.2\.\d+\Z")
 # The packages of WASI 0.2 that `component.Linker.add_wasip2` defines.
@@ -24,7 +24,7 @@ def load(entrypoint: Entrypoint) -> Workload:
     Raises InvalidArgument: not valid, an unknown import, no such export.
     """
     data = entrypoint.read()
-    engine = wasmtime.Engine(_config(entrypoint.limits))
+    engine = prepared.engine(entrypoint.limits.fuel is not None)
     try:
         if entrypoint.kind is Kind.WAT:
             data = bytes(wasmtime.wat2wasm(data.decode("utf-8", "replace")))
@@ -33,15 +33,6 @@ def load(entrypoint: Entrypoint) -> Workload:
         return _load_module(engine, data, entrypoint)
     except wasmtime.WasmtimeError as error:
         raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}") from None
-
-
-def _config(limits: Limits) -> wasmtime.Config:
-    config = wasmtime.Config()
-    # Compiling in parallel would start threads in a process that was forked for one guest.
-    config.parallel_compilation = False
-    config.wasm_component_model = True
-    config.consume_fuel = limits.fuel is not None
-    return config
 
 
 def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
@@ -56,7 +47,7 @@ def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
 def _load_module(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
     module = wasmtime.Module(engine, data)
     store = _store(engine, entrypoint.limits)
-    linker = _linker(engine)
+    linker = prepared.linker(entrypoint.limits.fuel is not None)
     name = entrypoint.func or "_start"
     _check_imports(store, linker, module, entrypoint)
     _check_export(module, name, entrypoint)
@@ -70,21 +61,6 @@ def _load_module(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -
         return 0
 
     return lambda: _guarded(run)
-
-
-def _linker(engine: wasmtime.Engine) -> wasmtime.Linker:
-    """A linker for WASI 0.1, with a proc_exit of our own: Wasmtime's traps for codes over 125."""
-    linker = wasmtime.Linker(engine)
-    linker.define_wasi()
-    linker.allow_shadowing = True
-    i32 = wasmtime.ValType.i32()
-    linker.define_func("wasi_snapshot_preview1", "proc_exit", wasmtime.FuncType([i32], []), _proc_exit)
-    linker.allow_shadowing = False
-    return linker
-
-
-def _proc_exit(code: int) -> None:
-    raise GuestExit(code)
 
 
 def _check_imports(
