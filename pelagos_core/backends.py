@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from pelagos_core import __version__, builtin_hooks, hookspecs, native
+from pelagos_core import __version__, builtin_hooks, hookspecs, native, reasons
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
@@ -98,13 +98,14 @@ class Backend:
         except ImportError as error:
             raise Internal(
                 f"backend {self.name!r}: {error} (spawn runs inside the container: "
-                "import everything when the backend itself is imported)"
+                "import everything when the backend itself is imported)",
+                reasons.ENGINE_FAILED,
             ) from error
         # SystemExit and the like too: a plugin must not end the process behind our back.
         except BaseException as error:
-            raise InvalidArgument(f"backend {self.name!r}: {described(error)}") from error
+            raise InvalidArgument(f"backend {self.name!r}: {described(error)}", reasons.ENGINE_FAILED) from error
         if not callable(workload):
-            raise Internal(f"backend {self.name!r}: spawn returned no workload")
+            raise Internal(f"backend {self.name!r}: spawn returned no workload", reasons.ENGINE_FAILED)
         return workload  # type: ignore[no-any-return]  # pluggy calls are untyped
 
     def signal(self, process: RunningProcess, signum: int) -> None:

@@ -23,10 +23,28 @@ class Code:
     UNAVAILABLE = 14
 
 
+_REASON = " [PLG-"
+
+
 class PelagosError(Exception):
-    """Base of every error that pelagos raises on purpose; always a subclass is raised."""
+    """Base of every error that pelagos raises on purpose; always a subclass is raised.
+
+    reason: of `reasons`, or empty. It is at the end of the text, and is found there again: an
+    error that is made of another one's text has its reason, on the other side of a socket too.
+    """
 
     code = Code.UNKNOWN
+
+    def __init__(self, message: str = "", reason: str = "") -> None:
+        text, mark, name = message.rpartition(_REASON)
+        if mark and name.endswith("]"):
+            message, reason = text, _REASON[2:] + name[:-1]
+        super().__init__(message)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} [{self.reason}]" if self.reason else text
 
 
 class Cancelled(PelagosError):
@@ -140,9 +158,9 @@ def _code_of(error: BaseException) -> int:
     return next((code for kind, code in _BY_OSERROR if isinstance(error, kind)), Code.INTERNAL)
 
 
-def from_status(code: int, message: str) -> PelagosError:
+def from_status(code: int, message: str, reason: str = "") -> PelagosError:
     """The inverse of `to_status`: an exception for a status that is not OK.
 
     A code that has no class of its own becomes `Internal`.
     """
-    return _BY_CODE.get(code, Internal)(message)
+    return _BY_CODE.get(code, Internal)(message, reason)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from pelagos_core import reasons
 from pelagos_core.backends import NATIVE, Backend, Backends, Failure, described
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
@@ -131,16 +132,22 @@ class Selection:
         if wanted != AUTO:
             asked = f"backend {wanted!r}, which {self.preference.source} asks for,"
             if wanted in failed:
-                return FailedPrecondition(f"{what}: {failed[wanted]} (installed: {installed}{could})")
+                return FailedPrecondition(
+                    f"{what}: {failed[wanted]} (installed: {installed}{could})", reasons.ENGINE_FAILED
+                )
             if wanted not in choice.detections:
-                return NotFound(f"{what}: {asked} is not installed (installed: {installed}{could})")
+                return NotFound(
+                    f"{what}: {asked} is not installed (installed: {installed}{could})", reasons.ENGINE_MISSING
+                )
             reason = choice.detections[wanted].reason
-            return InvalidArgument(f"{what}: {asked} cannot run it: {reason} (installed: {installed}{could})")
+            text = f"{what}: {asked} cannot run it: {reason} (installed: {installed}{could})"
+            return InvalidArgument(text, reasons.ENGINE_UNFIT)
         said = [f"{name}: {detection.reason}" for name, detection in choice.detections.items()]
         told = "; ".join([*said, *map(str, choice.failures)]) or f"installed: {installed}"
         if failed and not choice.detections:
-            return FailedPrecondition(f"{what}: no usable backend: {told}")
-        return InvalidArgument(f"{what}: no installed backend can run it: {told}")
+            return FailedPrecondition(f"{what}: no usable backend: {told}", reasons.ENGINE_FAILED)
+        reason = reasons.ENGINE_UNFIT if self.backends.installed else reasons.ENGINE_MISSING
+        return InvalidArgument(f"{what}: no installed backend can run it: {told}", reason)
 
     def _ask(
         self, names: list[str], bundle: Bundle, entrypoint: Entrypoint

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from pelagos_core import entrypoint
+from pelagos_core import entrypoint, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
-from pelagos_core.container_init import messages, preopens, terminal
+from pelagos_core.container_init import filesystem, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot
 from pelagos_core.container_init.messages import Asking, Born, Created, Failed, Message
@@ -36,6 +36,7 @@ from pelagos_core.linux import syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
+from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
@@ -132,11 +133,13 @@ def _prepare(order: Order) -> Workload:
         if order.plan.birth is not None:
             _be_born(order.plan.birth)
         _execute(order.plan.assemble, root)
-        file = _open_entrypoint(root, order)
+        with because(reasons.ENTRYPOINT):
+            file = _open_entrypoint(root, order)
         steps = order.plan.of(file.kind)
         _execute(steps.complete, root)
         if not file.kind.is_native:
-            file = _narrowed(file, order, root)
+            with because(reasons.SPEC):
+                file = _narrowed(file, order, root)
         backend, program, reason = _choose(order, file)
         if program is not None:
             enter = EnterEngineRoot(program, file)
@@ -144,7 +147,8 @@ def _prepare(order: Order) -> Workload:
             file = replace(file, file_path=enter.file_path)
         _execute(steps.seal, root)
         _report(Asking(backend.name, "spawn"))
-        workload = backend.spawn(order.bundle, file)
+        with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
+            workload = backend.spawn(order.bundle, file)
         if order.terminal:
             terminal.take(_STDIO[0])
         os.close(file.file)
@@ -175,10 +179,12 @@ def _be_born(birth: Birth) -> None:
 
 def _execute(operations: tuple[Operation, ...], root: Root) -> None:
     for operation in operations:
-        try:
-            operation.execute(root)
-        except OSError as error:
-            raise Internal(f"{operation.describe()}: {error.strerror}") from error
+        reason = reasons.MOUNT if type(operation).__module__ == filesystem.__name__ else reasons.ISOLATION
+        with because(reason):
+            try:
+                operation.execute(root)
+            except OSError as error:
+                raise Internal(f"{operation.describe()}: {error.strerror}") from error
 
 
 def _choose(order: Order, file: Entrypoint) -> tuple[Backend, Program | None, str]:
@@ -240,15 +246,15 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except GuestExit as error:
         code = error.code
     except Trap as error:
-        _say(f"{error}")
+        _say(f"{error}\npelagos: the guest has trapped [{reasons.TRAP}]")
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
     except BaseException as error:  # noqa: BLE001 (whatever the engine raises is the guest's end)
-        _say(f"pelagos: {type(error).__name__}: {error}")
+        _say(f"pelagos: {type(error).__name__}: {error} [{reasons.ENGINE_FAILED}]")
         return TRAP
     if not isinstance(code, int):
-        _say(f"pelagos: the backend's workload returned {code!r}, not an exit code")
+        _say(f"pelagos: the backend's workload returned {code!r}, not an exit code [{reasons.ENGINE_FAILED}]")
         return TRAP
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import signal
 import zlib
 from dataclasses import replace
 
-from pelagos_core import record
+from pelagos_core import reasons, record
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
@@ -18,6 +18,7 @@ from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 from pelagos_core.spec import IdMaps, Mount, Process, Resources
 from pelagos_core.spec.id_maps import parse_option
@@ -80,10 +81,13 @@ class Container:
         On any error nothing is left: no process, cgroup, descriptor or record.
         """
         try:
-            steps = plan(self.bundle, self.cgroup)
-            self._make_cgroup()
+            with because(reasons.SPEC):
+                steps = plan(self.bundle, self.cgroup)
+            with because(reasons.CGROUP):
+                self._make_cgroup()
             await self.init.create(steps, lambda pid: record.add_process(self.bundle.path, pid))
-        except BaseException:
+        except BaseException as error:
+            self.init.explain(error)
             self.init.vanish(Action.EXIT)
             await self._clean_up()
             raise
@@ -196,10 +200,12 @@ class Container:
         self.init.check(Action.EXEC)
         execution.begin()
         try:
-            steps = joining_plan(execution.bundle, self.cgroup, native=self.init.backend == NATIVE.name)
+            with because(reasons.SPEC):
+                steps = joining_plan(execution.bundle, self.cgroup, native=self.init.backend == NATIVE.name)
             await execution.create(steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.door)
             execution.start()
-        except BaseException:
+        except BaseException as error:
+            execution.explain(error)
             await execution.fail()
             self._forget(execution)
             raise

@@ -4,16 +4,20 @@ its status, and how it ended."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable
 
+from pelagos_core import reasons
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.child import Door
 from pelagos_core.container_init.plan import Plan
-from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status
 from pelagos_core.exit_status import ExitStatus
+from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 from pelagos_core.task.process import Process
 from pelagos_core.task.spares import Spares
@@ -96,9 +100,10 @@ class Execution:
         """
         log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
         uid = self.bundle.spec.process.user.uid
-        self._stdio = Stdio(self.paths, uid, self.bundle.id, self.bundle.namespace)
-        self._stdio.resize(*self._size)
-        await self._stdio.ready()
+        with because(reasons.STREAMS):
+            self._stdio = Stdio(self.paths, uid, self.bundle.id, self.bundle.namespace)
+            self._stdio.resize(*self._size)
+            await self._stdio.ready()
         await self._process.create(plan, self._stdio, forked, door)
         self._stdio.forked()
         self._lifecycle.apply(Action.CREATED)
@@ -158,6 +163,16 @@ class Execution:
         self.exit = ExitStatus.unknown()
         self.close()
         self.tell(self.exit)
+
+    def explain(self, error: BaseException) -> None:
+        """Say on the process' own stderr why it will not run, if somebody has that open."""
+        if not isinstance(error, Exception):
+            return  # the daemon is ending
+        if self._stdio is None:
+            with contextlib.suppress(PelagosError, OSError):
+                self._stdio = Stdio(self.paths, os.getuid(), self.bundle.id, self.bundle.namespace)
+        if self._stdio is not None:
+            self._stdio.say(f"pelagos: {to_status(error)[1]}\n")
 
     def vanish(self, action: Action) -> None:
         """It ends without ever having been a process; `action` is what happened."""

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from pelagos_core import builtin_hooks
+from pelagos_core import builtin_hooks, reasons
 from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import child, messages, terminal
@@ -90,9 +90,9 @@ class Process:
             except BackendCrash as crash:
                 await self.abandon()
                 if crash.failure.stage != "detect":
-                    raise Internal(f"{self._name}: {crash.failure}") from None
+                    raise Internal(f"{self._name}: {crash.failure}", reasons.ENGINE_FAILED) from None
                 if self._killed:
-                    raise Cancelled(f"{self._name}: killed while it was being created") from None
+                    raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED) from None
                 excluded = (*excluded, crash.failure)
             except BaseException:
                 await self.abandon()
@@ -193,7 +193,8 @@ class Process:
         try:
             return fork_beside(door.pidfd)
         except OSError as error:  # ESRCH, or ENOMEM for a pid namespace without its first process
-            raise FailedPrecondition(f"{self._name}: cannot enter the container: {error.strerror}") from None
+            text = f"{self._name}: cannot enter the container: {error.strerror}"
+            raise FailedPrecondition(text, reasons.ISOLATION) from None
 
     async def _created(self, forked: Callable[[int], None]) -> None:
         """Follow the init process' reports up to `Created`."""
@@ -231,7 +232,7 @@ class Process:
         os.close(self.pidfd)
         self.pid, self.pidfd, self._is_first = pid, pidfd, False
         if self._killed:
-            raise Cancelled(f"{self._name}: killed while it was being created")
+            raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
 
     def _go(self) -> None:
         assert self._control is not None
@@ -259,7 +260,7 @@ class Process:
 
     def _lost(self, asking: Asking | None) -> Exception:
         if self._killed:
-            return Cancelled(f"{self._name}: killed while it was being created")
+            return Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
         result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
         assert result is not None
         if result.si_code == os.CLD_EXITED:
@@ -268,7 +269,7 @@ class Process:
             how = f"the process died of {signal.Signals(result.si_status).name}"
         if asking:
             return BackendCrash(Failure(asking.backend, asking.hook, how))
-        return Internal(f"{self._name}: its process was lost: {how}")
+        return Internal(f"{self._name}: its process was lost: {how}", reasons.LOST)
 
     def _heard(self, control: socket.socket) -> None:
         """Deliver the signals of its terminal, which a guest's process tells by their numbers."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from google.protobuf.empty_pb2 import Empty
 
-from pelagos_core import __version__, runtime_options
+from pelagos_core import __version__, reasons, runtime_options
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.api.process_details_pb2 import ProcessDetails
@@ -34,6 +34,7 @@ from pelagos_core.field import Field
 from pelagos_core.identifier import check_id
 from pelagos_core.node import Node
 from pelagos_core.policy import EVERYTHING, Policy
+from pelagos_core.reasons import because
 from pelagos_core.selection import ANNOTATION, Selection, preference
 from pelagos_core.spec import parse_process
 from pelagos_core.spec.resources import read_resources
@@ -139,7 +140,8 @@ class TaskService:
 
     async def create(self, request: api.CreateTaskRequest) -> api.CreateTaskResponse:
         """Create: up to a loaded workload that waits for Start."""
-        container = self._new_container(request)
+        with because(reasons.SPEC):
+            container = self._new_container(request)
         self._containers[container.id] = container
         try:
             await container.create()
@@ -158,7 +160,8 @@ class TaskService:
         try:
             process = replace(parse_process(request.spec.value), terminal=request.terminal)
         except InvalidArgument as error:
-            raise InvalidArgument(f"exec {request.exec_id!r} of container {request.id!r}: {error}") from None
+            text = f"exec {request.exec_id!r} of container {request.id!r}: {error}"
+            raise InvalidArgument(text, reasons.SPEC) from None
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container.add(request.exec_id, process, paths)
         return Empty()

@@ -78,6 +78,11 @@ class Stdio:
         for output in self._outputs[1:] if self._console else self._outputs:
             output.handed_over()
 
+    def say(self, text: str) -> None:
+        """Write to stderr, or the terminal's client, as far as that takes it at once."""
+        if self._outputs:
+            self._outputs[-1 if not self._console else 0].say(text.encode("utf-8", "replace"))
+
     def resize(self, width: int, height: int) -> None:
         """Set the terminal's size in characters; without one nothing happens."""
         if self._console:

@@ -7,6 +7,7 @@ end when containerd is away; fifo(7): a FIFO keeps its bytes as long as any end 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import stat
@@ -69,6 +70,13 @@ class Output:
     def handed_over(self) -> None:
         """Close `fd`: whoever was to have it has a copy. An end left here would be open for ever."""
         self.fd = _closed(self.fd)
+
+    def say(self, text: bytes) -> None:
+        """Write as much as is taken at once. Before the process is there, or after its end."""
+        if self.fd >= 0:
+            os.set_blocking(self.fd, False)
+            with contextlib.suppress(OSError):
+                os.write(self.fd, text)
 
     def finish(self) -> bool:
         """Nothing more will be written: let readers see the end, after the last byte.
