@@ -32,6 +32,7 @@ from pelagos_core.zygote.messages import VARIABLE
 
 NAMESPACE = "pelagos"
 _TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
+_DEV = Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=64k"))
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CHUNK = 64 << 10
 
@@ -109,6 +110,10 @@ class Container:
             return []
         return [MountMessage(type="bind", source=str(self.rootfs), options=["rbind", "rw"])]
 
+    def _own_mounts(self) -> tuple[Mount, ...]:
+        """A /dev, as ctr and docker give one; but no directory is made for it among the user's files."""
+        return (_DEV,) if self.rootfs is None or (self.rootfs / "dev").is_dir() else ()
+
     def _write_bundle(self, workspace: Workspace) -> None:
         rootfs = workspace.bundle / "rootfs"
         rootfs.mkdir()
@@ -126,7 +131,7 @@ class Container:
             "root": {"path": "rootfs"},
             "mounts": [
                 {"destination": m.destination, "type": m.type, "source": m.source, "options": m.options}
-                for m in self.mounts
+                for m in (*self._own_mounts(), *self.mounts)
             ],
             "annotations": self.annotations,
             "linux": {

@@ -65,7 +65,7 @@ from pelagos_core.linux.mount_options import MS_RDONLY, PROPAGATION, parse_optio
 from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
 from pelagos_core.linux.mounts import is_bind
 from pelagos_core.linux.security_labels import UNCONFINED
-from pelagos_core.spec import Mount, Process, Spec
+from pelagos_core.spec import Device, Mount, Process, Spec
 
 _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
 _NATIVE_BESIDE_WASM = "a native program cannot join a Wasm guest in a user namespace"
@@ -209,8 +209,10 @@ def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount]) -> Steps:
     # A guest has no system calls: the views of the kernel serve nobody in its container.
     volumes = tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
     complete: list[Operation] = [_volume(mount) for mount in late if mount in volumes]
-    if spec.devices:
-        complete.append(MakeDevices(spec.devices, mounted=True))
+    # Only in a /dev of the container's own: nothing is made in an image or a directory of the host.
+    own = any(mount.destination.rstrip("/") == "/dev" for mount in spec.mounts) and _makes_devices(spec)
+    if devices := _with(device_nodes.HARMLESS if own else (), spec.devices):
+        complete.append(MakeDevices(devices, mounted=True))
     complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec), *_narrowing(bundle)]
     labels = _labels(spec.process, executed=False)
     seal = (
@@ -241,9 +243,7 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool 
         for mount in late
     ]
     if _makes_devices(spec):
-        given = {device.path for device in spec.devices}
-        defaults = tuple(device for device in device_nodes.DEFAULT if device.path not in given)
-        complete += [MakeDevices((*spec.devices, *defaults), mounted), LinkDevices()]
+        complete += [MakeDevices(_with(device_nodes.DEFAULT, spec.devices), mounted), LinkDevices()]
     complete += _last_mounts(spec)
     process = spec.process
     labels = _labels(process, executed=True)
@@ -260,6 +260,11 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool 
         DieWithShim(),
     )
     return Steps(tuple(complete), seal)
+
+
+def _with(defaults: tuple[Device, ...], devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    given = {device.path for device in devices}
+    return (*devices, *(device for device in defaults if device.path not in given))
 
 
 def _makes_devices(spec: Spec) -> bool:

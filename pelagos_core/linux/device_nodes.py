@@ -1,4 +1,4 @@
-"""Device nodes: the ones that every native container has, and how one is made.
+"""Device nodes: the ones that every container has, and how one is made.
 
 Source: OCI runtime spec "Default Devices" and "Dev symbolic links", mknod(2), null(4).
 """
@@ -14,14 +14,15 @@ from pelagos_core.spec.devices import MODES
 
 NULL = "/dev/null"
 
-DEFAULT = (
+# They hold nothing and lead nowhere. 1:1 to 1:4 beside them are the machine's memory and ports.
+HARMLESS = (
     Device("/dev/null", "c", 1, 3),
     Device("/dev/zero", "c", 1, 5),
     Device("/dev/full", "c", 1, 7),
     Device("/dev/random", "c", 1, 8),
     Device("/dev/urandom", "c", 1, 9),
-    Device("/dev/tty", "c", 5, 0),
 )
+DEFAULT = (*HARMLESS, Device("/dev/tty", "c", 5, 0))
 LINKS = (
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),

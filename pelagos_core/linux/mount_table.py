@@ -10,6 +10,8 @@ import re
 import stat
 from dataclasses import dataclass
 
+from pelagos_core.linux import device_nodes
+
 KERNEL_FILE_SYSTEMS = frozenset(
     """
     binder binfmt_misc bpf cgroup cgroup2 configfs cpuset debugfs devpts devtmpfs efivarfs functionfs
@@ -19,11 +21,7 @@ KERNEL_FILE_SYSTEMS = frozenset(
 )
 """File systems that hold no files of anybody but views of the kernel, its devices and processes."""
 
-HARMLESS_DEVICES = {name: os.makedev(1, minor) for name, minor in (("null", 3), ("zero", 5), ("full", 7))} | {
-    name: os.makedev(1, minor) for name, minor in (("random", 8), ("urandom", 9))
-}
-"""Devices that hold nothing and lead nowhere; 1:1 to 1:4 beside them are the machine's memory."""
-
+_HARMLESS = frozenset(os.makedev(device.major, device.minor) for device in device_nodes.HARMLESS)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
@@ -46,7 +44,7 @@ class MountPoint:
             if stat.S_ISBLK(status.st_mode):
                 return "a block device"
             if stat.S_ISCHR(status.st_mode):
-                return "" if status.st_rdev in HARMLESS_DEVICES.values() else "a device"
+                return "" if status.st_rdev in _HARMLESS else "a device"
         return self.type if self.type in KERNEL_FILE_SYSTEMS else ""
 
 

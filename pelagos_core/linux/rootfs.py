@@ -194,9 +194,10 @@ class Root:
         try:
             number = os.makedev(device.major, device.minor) if device.type != "p" else 0
             mounted = mounted and device.type != "p"
+            # Read-only: what is written to goes to the device, but its node is the host's own.
             if mounted or not device_nodes.make(directory, name, device, number):
                 self.mount(
-                    Mount(device.path, "bind", device_nodes.on_host(device, number), ("bind", "nosuid", "noexec"))
+                    Mount(device.path, "bind", device_nodes.on_host(device, number), ("bind", "ro", "nosuid", "noexec"))
                 )
         finally:
             os.close(directory)

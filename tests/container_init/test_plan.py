@@ -122,6 +122,17 @@ def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
     assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices(), fs.ShieldEngine(()))
 
 
+def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
+    (own,) = [
+        step
+        for step in planned(mounts=(Mount("/dev", "tmpfs", "tmpfs"),)).wasm.complete
+        if isinstance(step, fs.MakeDevices)
+    ]
+    assert own == fs.MakeDevices(device_nodes.HARMLESS, mounted=True)
+    for mounts in ((), (Mount("/dev", "bind", "/dev", ("rbind",)),)):
+        assert not [step for step in planned(mounts=mounts).wasm.complete if isinstance(step, fs.MakeDevices)]
+
+
 def test_read_only_paths_come_before_masks():
     steps = planned(masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",), namespaces=OWN_NETWORK)
     for complete in (steps.native.complete, steps.wasm.complete):

@@ -1,6 +1,7 @@
 """Hostile guests, on every engine: what they try by any spelling reaches nothing but their files."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -121,7 +122,17 @@ def test_a_mount_of_the_kernels_views_is_refused_by_name(engine, directory, gues
 
 def test_what_a_mount_of_the_host_brings_along_is_taken_away(engine, directory, guests):
     flags = ("--volume", "/:/host:ro")
-    assert opened(attack(engine, directory, guests, *OF_THE_HOST, flags=flags)) == set()
+    found = opened(attack(engine, directory, guests, *OF_THE_HOST, flags=flags))
+    if engine.backend != "wasmer":  # the read-only mount is a directory of its own, with all that is below it
+        assert ("list", "usr/lib") in found
+    # Of what is below these, not a thing: the directories themselves are there, and empty.
+    assert not [pair for pair in found if re.match(r"(host/)?(proc|sys)/.", pair[1])]
+    assert not [
+        pair for pair in found if re.match(r"(host/)?dev/", pair[1]) and pair[0] not in ("stat", "list", "read")
+    ]
+    assert not found & {
+        (how, f"host/dev/{name}") for how in ("read", "write", "libc") for name in ("mem", "null", "fd/0")
+    }
     read = engine.run(directory, *flags, str(guests / "tool.wasm"), "read", "/host/etc/passwd")
     if engine.backend != "wasmer":  # which cannot read read-only files
         assert read.stdout.startswith("root:"), read.stderr
@@ -147,6 +158,14 @@ def test_a_guest_has_no_descriptor_or_variable_of_ours(engine, directory, guests
     done = engine.run(directory, "--env", "ONLY=this", str(guests / "tool.wasm"), "env")
     assert done.stdout.split() == ["ONLY=this"], done.stderr
     assert not [pair for pair in opened(attack(engine, directory, guests)) if pair[0] == "descriptor"]
+
+
+def test_harmless_devices_are_there_and_their_nodes_are_nobodys(engine, directory, guests):
+    before = os.stat("/dev/null")
+    found = opened(attack(engine, directory, guests, "dev/null", "dev/urandom"))
+    assert {("read", "dev/null"), ("write", "dev/null"), ("read", "dev/urandom")} <= found
+    after = os.stat("/dev/null")
+    assert (after.st_ino, after.st_mode, after.st_mtime) == (before.st_ino, before.st_mode, before.st_mtime)
 
 
 def test_devices_of_the_host_are_no_way_out(engine, directory, guests):
