@@ -212,9 +212,8 @@ def _narrowed(file: Entrypoint, order: Order, root: Root) -> Entrypoint:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(nothing, _STDIO[0], inheritable=False)
         os.close(nothing)
-    network = policy.network and order.bundle.spec.namespace("network") is not None
     directories = preopens.of(order.bundle, root)
-    return replace(file, env=policy.variables(file.env), directories=directories, network=network)
+    return replace(file, env=policy.variables(file.env), directories=directories, network=policy.network)
 
 
 def _report(message: Message) -> None:

@@ -156,20 +156,13 @@ class CheckWorkingDirectory:
 
 @dataclass(frozen=True, slots=True)
 class LeaveNetwork:
-    """Give a guest a network namespace with nothing in it, not even a loopback.
-
-    It may have the network of its container or pod, but not the host's, whatever its engine
-    would let it do. always: also where it is not the host's.
-    """
-
-    always: bool
+    """Give a guest a network namespace with nothing in it, whatever its engine would let it do."""
 
     def describe(self) -> str:
-        return "no network" if self.always else "no network of the host's"
+        return "no network"
 
     def execute(self, root: Root) -> None:
-        if self.always or namespaces.is_hosts("net"):
-            namespaces.unshare(("network",))
+        namespaces.unshare(("network",))
 
 
 @dataclass(frozen=True, slots=True)

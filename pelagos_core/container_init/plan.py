@@ -230,9 +230,7 @@ def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount]) -> Steps:
 
 def _narrowing(bundle: Bundle) -> tuple[Operation, ...]:
     """What a guest gets less than its container has."""
-    network = bundle.spec.namespace("network")
-    always = network is None or not bundle.policy.network
-    leave = (LeaveNetwork(always),) if always or (network and network.path) else ()
+    leave = () if bundle.policy.network else (LeaveNetwork(),)
     return (*leave, *map(NarrowRoot, bundle.policy.directories))
 
 

@@ -140,13 +140,14 @@ def _fork_after(join_namespace: Callable[[], None]) -> int:
     return pid
 
 
-def is_hosts(name: str) -> bool:
-    """Whether the calling process is in the host's namespace of this name in /proc/PID/ns."""
+def is_own(path: str) -> bool:
+    """Whether the namespace at `path` is one that the calling process is in."""
     try:
-        own, hosts = (os.stat(f"/proc/{process}/ns/{name}") for process in ("self", "1"))
+        found = os.stat(path)
+        own = [os.stat(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")]
     except OSError:
-        return False  # in a user namespace, where the host's are out of reach
-    return (own.st_dev, own.st_ino) == (hosts.st_dev, hosts.st_ino)
+        return False  # whoever joins it has the better error
+    return (found.st_dev, found.st_ino) in {(each.st_dev, each.st_ino) for each in own}
 
 
 def bring_loopback_up() -> None:

@@ -32,6 +32,7 @@ from pelagos_core.errors import (
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.field import Field
 from pelagos_core.identifier import check_id
+from pelagos_core.linux.namespaces import is_own
 from pelagos_core.node import Node
 from pelagos_core.policy import EVERYTHING, Policy
 from pelagos_core.reasons import because
@@ -317,6 +318,10 @@ class TaskService:
                 lambda word: f"container {bundle.id!r}: annotation {ANNOTATION_PREFIX + word!r}",
                 _OTHER_ANNOTATIONS,
             )
+        network = bundle.spec.namespace("network")
+        # The daemon is in the host's: a guest has a network of its container or pod, or none.
+        if network is None or (network.path and is_own(network.path)):
+            policy = replace(policy, network=False)
         return policy
 
     async def _deleted(self, container: Container) -> ExitStatus:

@@ -52,7 +52,7 @@ def test_the_least_spec_still_isolates():
         fs.AssembleRoot(()),
     )
     user = identity.BecomeUser(User(), Capabilities())
-    assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()), op.LeaveNetwork(True))
+    assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
     assert steps.wasm.seal == (op.ChangeRoot(), user, identity.ForbidNewPrivileges(), op.DieWithShim())
     assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
     assert steps.native.seal == (
@@ -153,19 +153,10 @@ def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
         assert complete[-2:] == (fs.MakeWorkingDirectory("/work"), fs.MakeRootReadonly())
 
 
-@pytest.mark.parametrize(
-    ("namespaces", "policy", "steps"),
-    [
-        ((), EVERYTHING, (op.LeaveNetwork(always=True),)),
-        (OWN_NETWORK, EVERYTHING, ()),
-        ((Namespace("network", "/run/netns/pod"),), EVERYTHING, (op.LeaveNetwork(always=False),)),
-        (OWN_NETWORK, Policy(network=False), (op.LeaveNetwork(always=True),)),
-    ],
-)
-def test_a_guest_has_the_network_of_its_container_but_never_the_hosts(namespaces, policy, steps):
-    found = planned(namespaces=namespaces, policy=policy)
-    assert tuple(step for step in found.wasm.complete if isinstance(step, op.LeaveNetwork)) == steps
-    assert not [step for step in found.native.complete if isinstance(step, op.LeaveNetwork)]
+def test_a_guest_without_a_network_gets_an_empty_one():
+    steps = planned(policy=Policy(network=False), namespaces=OWN_NETWORK)
+    assert steps.wasm.complete[-1] == op.LeaveNetwork()
+    assert op.LeaveNetwork() not in (*steps.native.complete, *planned(namespaces=OWN_NETWORK).wasm.complete)
 
 
 def test_a_guests_root_is_narrowed_in_the_end_and_a_native_programs_never():
@@ -298,7 +289,7 @@ def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(nati
 
 def test_a_guest_in_a_native_container_does_without_the_kernels_files():
     steps, _ = joining(native=True)
-    guest = (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), THERE, op.LeaveNetwork(True))
+    guest = (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), THERE)
     assert steps.wasm.complete == guest
 
 

@@ -123,3 +123,16 @@ def test_a_fork_into_a_bad_namespace_fails_and_later_children_are_as_ever():
             return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     assert in_child(run) == 5
+
+
+def test_an_own_namespace_is_told_from_others(tmp_path):
+    assert namespaces.is_own("/proc/self/ns/net")
+    assert not namespaces.is_own("/none/such")
+    assert not namespaces.is_own(str(tmp_path))
+
+    def run():
+        own = os.open("/proc/self/ns/uts", os.O_RDONLY)
+        namespaces.unshare(["uts"])
+        return namespaces.is_own(f"/proc/self/fd/{own}"), namespaces.is_own("/proc/self/ns/uts")
+
+    assert in_child(run) == (False, True)

@@ -38,7 +38,8 @@ def load(entrypoint: Entrypoint) -> Workload:
 def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
     store = wasmtime.Store(engine)
     if limits.memory is not None:
-        store.set_limits(memory_size=limits.memory)
+        # An element of a table takes a pointer.
+        store.set_limits(memory_size=limits.memory, table_elements=limits.memory // 8)
     if limits.fuel is not None:
         store.set_fuel(limits.fuel)
     return store

@@ -1,0 +1,81 @@
+;; A component that makes a TCP socket and binds it to 127.0.0.1: an error if it may not.
+(component
+  (import "wasi:sockets/network@0.2.0" (instance $network
+    (export "network" (type (sub resource)))
+    (type $codes (enum "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory" "timeout"
+      "concurrency-conflict" "not-in-progress" "would-block" "invalid-state" "new-socket-limit"
+      "address-not-bindable" "address-in-use" "remote-unreachable" "connection-refused" "connection-reset"
+      "connection-aborted" "datagram-too-large" "name-unresolvable" "temporary-resolver-failure"
+      "permanent-resolver-failure"))
+    (export "error-code" (type (eq $codes)))
+    (type $families (enum "ipv4" "ipv6"))
+    (export "ip-address-family" (type (eq $families)))
+    (type $four0 (tuple u8 u8 u8 u8))
+    (export "ipv4-address" (type $four (eq $four0)))
+    (type $six0 (tuple u16 u16 u16 u16 u16 u16 u16 u16))
+    (export "ipv6-address" (type $six (eq $six0)))
+    (type $at-four0 (record (field "port" u16) (field "address" $four)))
+    (export "ipv4-socket-address" (type $at-four (eq $at-four0)))
+    (type $at-six0
+      (record (field "port" u16) (field "flow-info" u32) (field "address" $six) (field "scope-id" u32)))
+    (export "ipv6-socket-address" (type $at-six (eq $at-six0)))
+    (type $at (variant (case "ipv4" $at-four) (case "ipv6" $at-six)))
+    (export "ip-socket-address" (type (eq $at)))
+  ))
+  (alias export $network "network" (type $net))
+  (alias export $network "error-code" (type $error-code))
+  (alias export $network "ip-address-family" (type $family))
+  (alias export $network "ip-socket-address" (type $address))
+  (import "wasi:sockets/instance-network@0.2.0" (instance $instance-network
+    (alias outer 1 $net (type $net0))
+    (export "network" (type $n (eq $net0)))
+    (export "instance-network" (func (result (own $n))))))
+  (import "wasi:sockets/tcp@0.2.0" (instance $tcp
+    (alias outer 1 $net (type $net0))
+    (export "network" (type $n (eq $net0)))
+    (alias outer 1 $error-code (type $error0))
+    (export "error-code" (type $error (eq $error0)))
+    (alias outer 1 $address (type $address0))
+    (export "ip-socket-address" (type $a (eq $address0)))
+    (export "tcp-socket" (type $s (sub resource)))
+    (export "[method]tcp-socket.start-bind" (func (param "self" (borrow $s)) (param "network" (borrow $n))
+      (param "local-address" $a) (result (result (error $error)))))
+  ))
+  (alias export $tcp "tcp-socket" (type $tcp-socket))
+  (import "wasi:sockets/tcp-create-socket@0.2.0" (instance $create
+    (alias outer 1 $error-code (type $error0))
+    (export "error-code" (type $error (eq $error0)))
+    (alias outer 1 $family (type $family0))
+    (export "ip-address-family" (type $f (eq $family0)))
+    (alias outer 1 $tcp-socket (type $socket0))
+    (export "tcp-socket" (type $s (eq $socket0)))
+    (export "create-tcp-socket" (func (param "address-family" $f) (result (result (own $s) (error $error)))))
+  ))
+  (core module $libc (memory (export "memory") 1))
+  (core instance $libc (instantiate $libc))
+  (core func $instance-network (canon lower (func $instance-network "instance-network")))
+  (core func $create (canon lower (func $create "create-tcp-socket") (memory (core memory $libc "memory"))))
+  (core func $bind (canon lower (func $tcp "[method]tcp-socket.start-bind") (memory (core memory $libc "memory"))))
+  (core module $main
+    (import "libc" "memory" (memory 1))
+    (import "host" "instance-network" (func $instance-network (result i32)))
+    (import "host" "create" (func $create (param i32 i32)))
+    (import "host" "bind"
+      (func $bind (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    (func (export "run") (result i32)
+      (call $create (i32.const 0) (i32.const 64))
+      (if (i32.load8_u (i32.const 64)) (then (return (i32.const 1))))
+      (call $bind (i32.load (i32.const 68)) (call $instance-network)
+        (i32.const 0) (i32.const 0) (i32.const 127) (i32.const 0) (i32.const 0) (i32.const 1)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 128))
+      (i32.load8_u (i32.const 128))))
+  (core instance $main (instantiate $main
+    (with "libc" (instance $libc))
+    (with "host" (instance
+      (export "instance-network" (func $instance-network))
+      (export "create" (func $create))
+      (export "bind" (func $bind))))))
+  (func $run (result (result)) (canon lift (core func $main "run")))
+  (instance $run-instance (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $run-instance))
+)

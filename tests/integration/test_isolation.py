@@ -1,0 +1,280 @@
+"""What a guest's process is, as the host sees it, and what an image tries before its guest runs."""
+
+import asyncio
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
+from tests.support import forms
+from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.shim import mount, running_shim
+
+pytestmark = [pytest.mark.root, pytest.mark.guests]
+
+
+def config_of(bundle):
+    return json.loads((bundle / "config.json").read_text())
+
+
+def change_process(bundle, **fields):
+    change_config(bundle, process={**config_of(bundle)["process"], **fields})
+
+
+def status_of(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+
+
+async def test_a_guests_process_is_what_its_spec_says(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
+    user = {"uid": 1001, "gid": 1002, "additionalGids": [7, 9], "umask": 0o27}
+    sets = {name: ["CAP_KILL"] for name in ("bounding", "permitted", "effective")}
+    change_process(bundle, user=user, capabilities=sets)
+    async with running_shim(tmp_path) as shim:
+        pid = await shim.create("c1", bundle)
+        await shim.start("c1")
+        status = status_of(pid)
+        assert status["Uid"] == ["1001"] * 4
+        assert status["Gid"] == ["1002"] * 4
+        assert status["Groups"] == ["7", "9"]
+        assert status["Umask"] == ["0027"]
+        assert status["NoNewPrivs"] == ["1"]
+        assert {int(status[name][0], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {1 << 5}
+        assert {int(status[name][0], 16) for name in ("CapInh", "CapAmb")} == {0}
+
+
+@pytest.mark.parametrize("cwd", ["/proc/self/fd/3", "/proc/self/cwd", "/../../..", "/up", "/link"])
+async def test_a_working_directory_leads_out_of_no_root(tmp_path, guests, cwd):
+    """CVE-2024-21626, and links in its place."""
+    bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm", cwd=cwd)
+    (bundle / "rootfs/up").symlink_to("../../..")
+    (bundle / "rootfs/link").symlink_to(tmp_path)
+    change_process(bundle, args=["/app.wasm"])
+    async with running_shim(tmp_path) as shim:
+        try:
+            pid = await shim.create("c1", bundle)
+        except PelagosError:
+            return
+        root, cwd = os.stat(f"/proc/{pid}/root"), os.stat(f"/proc/{pid}/cwd")
+        assert (root.st_dev, root.st_ino) == (cwd.st_dev, cwd.st_ino)
+        assert not any(Path(f"/proc/{pid}/root/{each}").exists() for each in ("etc/passwd", "proc/self/mem"))
+
+
+@pytest.mark.parametrize("name", ["dev", "proc", "sys", "tmp", "etc", "data"])
+@pytest.mark.parametrize("how", ["absolute", "relative", "dangling"])
+async def test_nothing_is_written_through_a_link_of_the_image(tmp_path, guests, name, how):
+    """crun CVE-2025-24965, runc and crun 2026-41579 and 47766: mount targets that are links."""
+    canary = tmp_path / "canary"
+    canary.mkdir(mode=0o755)
+    (canary / "file").write_text("as it was")
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    target = {"absolute": canary, "relative": f"../../{canary.name}", "dangling": canary / "none"}[how]
+    (bundle / "rootfs" / name).symlink_to(target)
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+        {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["rbind"]},
+        {"destination": "/tmp/x", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/data/y", "type": "tmpfs", "source": "tmpfs"},
+    ]
+    linux = {**config_of(bundle)["linux"], "maskedPaths": ["/sys/firmware", "/proc/kcore", "/etc/shadow"]}
+    change_config(bundle, mounts=mounts, linux=linux)
+    async with running_shim(tmp_path) as shim:
+        try:
+            assert await shim.run("c1", bundle) == 0
+        except PelagosError as error:
+            assert name in str(error) or str(canary) in str(error)
+    assert os.listdir(canary) == ["file"]
+    assert (canary / "file").read_text() == "as it was"
+    assert stat.S_IMODE(canary.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("target", ["/etc/shadow", "../../secret.wasm", "/proc/1/root/etc/passwd", "/dev/mem"])
+async def test_an_entry_point_in_a_mount_leads_out_of_no_root(tmp_path, guests, target):
+    (tmp_path / "secret.wasm").write_bytes((guests / "hello.wasm").read_bytes())
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume/app.wasm").symlink_to(target)
+    bundle = make_bundle(tmp_path / "c1", "/volume/app.wasm")
+    volume = {"destination": "/volume", "type": "bind", "source": str(tmp_path / "volume"), "options": ["rbind"]}
+    change_config(bundle, mounts=[volume])
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(NotFound, match=r"/volume/app\.wasm") as refused:
+            await shim.create("c1", bundle)
+        assert "root:" not in str(refused.value)
+
+
+async def test_a_guest_without_a_network_of_its_own_has_not_the_hosts(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
+    change_config(bundle, linux={"namespaces": [{"type": "pid"}, {"type": "mount"}]})
+    other = make_bundle(tmp_path / "c2", module=guests / "spin.wasm")
+    change_config(other, linux={"namespaces": [{"type": "mount"}, {"type": "network", "path": "/proc/self/ns/net"}]})
+    async with running_shim(tmp_path) as shim:
+        for name, directory in (("c1", bundle), ("c2", other)):
+            pid = await shim.create(name, directory)
+            assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+            interfaces = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+            assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+            assert Path(f"/proc/{pid}/net/route").read_text().count("\n") <= 1  # its heading
+
+
+async def test_a_guest_in_a_given_network_has_that_one(tmp_path, guests):
+    with subprocess.Popen(["unshare", "--net", "sleep", "1000"]) as holder:
+        try:
+            bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
+            path = f"/proc/{holder.pid}/ns/net"
+            for _ in range(1000):
+                if os.readlink(path) != os.readlink("/proc/self/ns/net"):
+                    break
+                await asyncio.sleep(0.005)
+            change_config(bundle, linux={"namespaces": [{"type": "mount"}, {"type": "network", "path": path}]})
+            async with running_shim(tmp_path) as shim:
+                pid = await shim.create("c1", bundle)
+                assert os.readlink(f"/proc/{pid}/ns/net") == os.readlink(path)
+        finally:
+            holder.kill()
+
+
+@pytest.mark.parametrize("network", [(), ("--annotation", "io.pelagos.wasm.network=none")])
+def test_a_component_gets_no_sockets(tmp_path, guests, network):
+    """As wasi-testsuite's p2_cli_no_tcp: no engine here gives any, whatever the network."""
+    done = forms.FORMS["wasmtime"]().run(tmp_path, *network, str(guests / "bind.wasm"))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+async def test_the_shim_has_no_abstract_socket_and_only_rooms_for_root(tmp_path):
+    """CVE-2020-15257: an abstract socket is reached from a container with the host's network."""
+    async with running_shim(tmp_path) as shim:
+        inodes = {
+            target.removeprefix("socket:[").removesuffix("]")
+            for fd in os.listdir(f"/proc/{shim.pid}/fd")
+            if (target := os.readlink(f"/proc/{shim.pid}/fd/{fd}")).startswith("socket:")
+        }
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+        paths = [line[7] for line in lines if len(line) > 7 and line[6] in inodes]
+        assert shim.address in paths
+        assert not [path for path in paths if path.startswith("@")]
+        assert stat.S_IMODE(os.stat(shim.address).st_mode) == 0o600
+        directory = os.stat(os.path.dirname(shim.address))
+        assert (directory.st_uid, directory.st_mode & 0o077) == (0, 0)
+
+
+@pytest.fixture(params=forms.ALL)
+def engine(request):
+    return forms.FORMS[request.param]()
+
+
+def compiled(engine, guests, directory):
+    """Code that the engine itself has compiled ahead of time, as an image may bring it."""
+    target = directory / "compiled.wasm"
+    source = str(guests / "hello.wasm")
+    if engine.backend == "wasmtime":
+        import wasmtime
+
+        target.write_bytes(bytes(wasmtime.Module.from_file(wasmtime.Engine(), source).serialize()))
+        return [target]
+    from scripts import engines
+
+    root = engines.DIRECTORY
+    if engine.backend == "wasmer":
+        program = [str(root / "wasmer/bin/wasmer")]
+        subprocess.run([*program, "compile", source, "-o", str(target)], check=True, capture_output=True)
+        return [target]
+    library = next(root.glob("wasmedge/usr/lib/*/libwasmedge.so.0")).parent
+    loader = [str(next(library.glob("ld-linux*"))), "--library-path", str(library)]
+    words = [*loader, str(root / "wasmedge/usr/bin/wasmedge"), "compile", source]
+    found = []
+    for name in ("compiled.wasm", "compiled.so"):  # a module with native code in a section; the code alone
+        subprocess.run([*words, str(directory / name)], check=True, capture_output=True)
+        found.append(directory / name)
+    return found
+
+
+def test_code_that_an_image_has_compiled_is_never_run(engine, tmp_path, guests):
+    """The poisoned code says something else than its module: if it ran, it would be heard."""
+    for path in compiled(engine, guests, tmp_path):
+        data = path.read_bytes()
+        assert b"hello" in data
+        path.write_bytes(data.replace(b"hello", b"owned"))
+        done = engine.run(tmp_path, str(path))
+        if data[:4] == b"\0asm":
+            # A true module beside the code: it is run as any other, and the code is not looked at.
+            path.write_bytes(data)
+            spoilt = bytearray(data)
+            at = data.index(b"wasmedge")
+            spoilt[at + 64 : at + 4096] = bytes(4032)
+            path.write_bytes(bytes(spoilt))
+            done = engine.run(tmp_path, str(path))
+            assert (done.returncode, done.stdout) in ((0, "hello\n"), (126, "")), done.stderr
+        else:
+            assert (done.returncode, done.stdout) != (0, "owned\n")
+            assert done.returncode in (125, 126), done.stderr  # an ELF file is a native program, or none at all
+
+
+def test_a_module_that_claims_more_than_it_has_is_refused(engine, tmp_path, guests):
+    whole = (guests / "tool.wasm").read_bytes()
+    for number, data in enumerate(
+        (b"", whole[:4], whole[:8], whole[: len(whole) // 2], whole[:-1], b"\0asm\1\0\0\0\xff")
+    ):
+        path = tmp_path / f"bad{number}.wasm"
+        path.write_bytes(data)
+        done = engine.run(tmp_path, str(path))
+        assert (done.returncode, done.stdout) == (126, ""), (number, done)
+
+
+async def test_two_guests_share_nothing_of_each_other(tmp_path, guests):
+    image = make_bundle(tmp_path / "image", module=guests / "spin.wasm") / "rootfs"
+    async with running_shim(tmp_path) as shim:
+        pids, streams = [], []
+        for name in ("c1", "c2"):
+            bundle = make_bundle(tmp_path / name, "/app.wasm", env=[f"SECRET={name}"])
+            streams.append(Fifos(bundle))
+            pids.append(await shim.create(name, bundle, streams[-1], rootfs=[mount(image)]))
+            await shim.start(name)
+        for kind in ("pid", "mnt", "ipc", "uts", "net"):
+            assert os.readlink(f"/proc/{pids[0]}/ns/{kind}") != os.readlink(f"/proc/{pids[1]}/ns/{kind}")
+        for pid, others in zip(pids, reversed(streams), strict=True):
+            targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            assert not [target for target in targets if target in (others.stdout, others.stderr)]
+        for fifos in streams:
+            fifos.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"mounts": [{"destination": "relative", "type": "tmpfs"}]}, "is not absolute"),
+        ({"mounts": [{"type": "tmpfs"}]}, "is not absolute"),
+        ({"mounts": "none"}, "not a list"),
+        ({"process": {"args": ["/app.wasm"], "cwd": "relative"}}, "is not absolute"),
+        ({"process": {"args": ["/app.wasm"], "cwd": "/", "user": {"uid": -1}}}, "is not between"),
+        ({"process": {"args": ["/app.wasm"], "cwd": "/", "user": {"uid": True}}}, "not an integer"),
+        ({"process": {"args": ["/app.wasm"], "cwd": "/", "env": ["=x"]}}, "is not NAME=VALUE"),
+        ({"root": {"path": "/../etc"}}, "climbs"),
+        ({"hostname": 5}, "not a string"),
+        ({"annotations": {"a": 1}}, "not a string"),
+        ({"linux": {"namespaces": [{"type": "pid"}, {"type": "pid"}]}}, "there twice"),
+        ({"linux": {"namespaces": [{"type": "moon"}]}}, "unknown namespace type"),
+    ],
+)
+async def test_a_malformed_spec_is_refused_by_its_field(tmp_path, guests, damage, message):
+    bundle = make_bundle(tmp_path / "bad", module=guests / "hello.wasm")
+    change_config(bundle, **damage)
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(InvalidArgument, match=f"container 'bad': .*{message}"):
+            await shim.create("bad", bundle)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 50_000 + "1" + "}" * 50_000, " " * (50 << 20), "", "null"])
+async def test_a_spec_that_is_an_attack_on_the_parser_is_refused(tmp_path, guests, text):
+    bundle = make_bundle(tmp_path / "bad", module=guests / "hello.wasm")
+    (bundle / "config.json").write_text(text)
+    good = make_bundle(tmp_path / "good", module=guests / "hello.wasm")
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(InvalidArgument, match=r"container 'bad': .*config\.json"):
+            await shim.create("bad", bundle)
+        assert await shim.run("good", good) == 0
