@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import gc
 import os
 import select
@@ -19,13 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from pelagos_core import entrypoint, reasons
+from pelagos_core import entrypoint, oci_hooks, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import filesystem, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot
-from pelagos_core.container_init.messages import Asking, Born, Created, Failed, Message
+from pelagos_core.container_init.messages import Asking, Assembled, Born, Created, Failed, Message
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
@@ -38,6 +39,7 @@ from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
+from pelagos_core.spec import Hook
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
@@ -145,10 +147,13 @@ def _prepare(order: Order) -> Workload:
             enter = EnterEngineRoot(program, file)
             _execute((enter,), root)
             file = replace(file, file_path=enter.file_path)
+        state = _run_creating_hooks(order)
         _execute(steps.seal, root)
         _report(Asking(backend.name, "spawn"))
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
             workload = backend.spawn(order.bundle, file)
+        if state:
+            workload = functools.partial(_run_starting_hooks, order.bundle.spec.hooks.start_container, state, workload)
         if order.terminal:
             terminal.take(_STDIO[0])
         os.close(file.file)
@@ -175,6 +180,33 @@ def _be_born(birth: Birth) -> None:
     if not os.read(reader, 1) or os.read(_CONTROL, len(messages.GO)) != messages.GO:
         os._exit(1)
     os.close(reader)
+
+
+def _run_creating_hooks(order: Order) -> bytes:
+    """Have the daemon run its hooks, and run those of the container's namespaces.
+
+    Returns the state for later ones: once the root is changed, /proc does not tell our pid any more.
+    """
+    hooks = order.bundle.spec.hooks
+    if order.door is not None or not (hooks.while_creating or hooks.start_container):
+        return b""
+    pid = int(os.readlink("/proc/self"))
+    if hooks.while_creating:
+        _report(Assembled())
+        if os.read(_CONTROL, len(messages.GO)) != messages.GO:
+            os._exit(1)
+        oci_hooks.run(hooks.create_container, oci_hooks.state(order.bundle, "creating", pid), order.bundle.path)
+    return oci_hooks.state(order.bundle, "created", pid)
+
+
+def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workload) -> int:
+    """Run those that come between Start and the guest, in the container and as its user."""
+    try:
+        oci_hooks.run(hooks, state)
+    except PelagosError as error:
+        _say(f"pelagos: {error}")
+        return 1
+    return workload()
 
 
 def _execute(operations: tuple[Operation, ...], root: Root) -> None:

@@ -2,6 +2,7 @@
 
 born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
                                            -> failed
+With hooks, `assembled` and a go-ahead come between `asking` "detect" and "spawn".
 `born` comes from a first process, for a container with a user namespace; see `birth`.
 """
 
@@ -33,6 +34,11 @@ class Born:
 
 
 @dataclass(frozen=True, slots=True)
+class Assembled:
+    """All is there but the change of root: it is time for the runtime's hooks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """The workload is ready and waits for the go-ahead.
 
@@ -52,9 +58,9 @@ class Failed:
     message: str
 
 
-Message = Asking | Born | Created | Failed
-_KINDS = {cls.__name__: cls for cls in (Asking, Born, Created, Failed)}
-_FIELDS = {Asking: [str, str], Born: [int], Created: [str, str, bool], Failed: [int, str]}
+Message = Asking | Assembled | Born | Created | Failed
+_KINDS = {cls.__name__: cls for cls in (Asking, Assembled, Born, Created, Failed)}
+_FIELDS = {Asking: [str, str], Assembled: [], Born: [int], Created: [str, str, bool], Failed: [int, str]}
 
 
 def encode(message: Message) -> bytes:

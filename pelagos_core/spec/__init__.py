@@ -6,6 +6,7 @@ with the path of the field, such as `config.json: process.args[0]: not a string`
 
 from pelagos_core.spec.config import MAX_CONFIG_BYTES, Root, Spec, parse
 from pelagos_core.spec.devices import Device
+from pelagos_core.spec.hooks import Hook, Hooks
 from pelagos_core.spec.id_maps import IdMap, IdMaps
 from pelagos_core.spec.mounts import Mount
 from pelagos_core.spec.namespaces import Namespace, TimeOffset
@@ -17,6 +18,8 @@ __all__ = [
     "MAX_CONFIG_BYTES",
     "Capabilities",
     "Device",
+    "Hook",
+    "Hooks",
     "IdMap",
     "IdMaps",
     "IoPriority",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.field import Field
 from pelagos_core.spec.devices import Device, read_device
+from pelagos_core.spec.hooks import Hooks, read_hooks
 from pelagos_core.spec.id_maps import IdMaps, read_id_maps
 from pelagos_core.spec.mounts import Mount, read_mount
 from pelagos_core.spec.namespaces import Namespace, TimeOffset, read_namespaces, read_time_offsets
@@ -50,6 +51,8 @@ class Spec:
     mount_label: str = ""
     rootfs_propagation: str = ""
     id_maps: IdMaps = field(default_factory=IdMaps)
+    hooks: Hooks = field(default_factory=Hooks)
+    oci_version: str = ""
     time_offsets: tuple[TimeOffset, ...] = ()
     resources: Resources = field(default_factory=Resources)
 
@@ -99,6 +102,8 @@ def _spec(config: Field) -> Spec:
         sysctl=linux.get("sysctl").table(),
         personality=_personality(linux.get("personality")),
         mount_label=linux.get("mountLabel").text(),
+        hooks=read_hooks(config.get("hooks")),
+        oci_version=config.get("ociVersion").text(),
         id_maps=read_id_maps(linux),
         time_offsets=read_time_offsets(linux.get("timeOffsets")),
         rootfs_propagation=_propagation(linux.get("rootfsPropagation")),

@@ -15,14 +15,14 @@ from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.plan import joining_plan, plan
-from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound
+from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PelagosError
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 from pelagos_core.spec import IdMaps, Mount, Process, Resources
 from pelagos_core.spec.id_maps import parse_option
-from pelagos_core.task import events
+from pelagos_core.task import events, runtime_hooks
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
 from pelagos_core.task.publisher import Sink
@@ -90,6 +90,7 @@ class Container:
             self.init.explain(error)
             self.init.vanish(Action.EXIT)
             await self._clean_up()
+            await self._run_poststop_hooks()
             raise
         self._watch(self.init)
         log.info("container %r: created by backend %r: %s", self.id, self.init.backend, self.init.reason)
@@ -119,6 +120,12 @@ class Container:
         execution.start()
         # Queued here, with no await in between, so that no exit can come before it.
         self._sink.publish(events.task_start(self.id, execution.pid))
+        try:
+            await runtime_hooks.run(self.bundle.spec.hooks.poststart, self.bundle, "running", execution.pid)
+        except PelagosError:
+            if self.status in _LIVE:
+                self.kill(signal.SIGKILL, everything=True)  # as runc does
+            raise
 
     def kill(self, signum: int, *, everything: bool) -> None:
         """Send a signal to the init process, or to every process of the container.
@@ -179,6 +186,7 @@ class Container:
         status = await self.init.delete()
         assert status is not None
         await self._clean_up()
+        await self._run_poststop_hooks()
         self._sink.publish(events.task_delete(self.id, self.init.pid, status))
         return status
 
@@ -195,6 +203,14 @@ class Container:
             await self.init.wait()
         if self.status is Status.STOPPED:
             await self.delete()
+
+    async def _run_poststop_hooks(self) -> None:
+        """The container is gone: what fails now is logged, and the others are run all the same."""
+        for hook in self.bundle.spec.hooks.poststop:
+            try:
+                await runtime_hooks.run([hook], self.bundle, "stopped", 0)
+            except PelagosError as error:
+                log.warning("%s", error)
 
     async def _start_exec(self, execution: Execution) -> None:
         self.init.check(Action.EXEC)

@@ -15,13 +15,14 @@ from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import child, messages, terminal
 from pelagos_core.container_init.child import Door, Order
-from pelagos_core.container_init.messages import Asking, Born, Created, Failed, Message
+from pelagos_core.container_init.messages import Asking, Assembled, Born, Created, Failed, Message
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.limits import Limits
 from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
+from pelagos_core.task import runtime_hooks
 from pelagos_core.task.spares import Spare, Spares
 from pelagos_core.task.stdio import Stdio
 
@@ -203,6 +204,13 @@ class Process:
             message = await self._receive(asking)
             if isinstance(message, Asking):
                 asking = message
+            elif isinstance(message, Assembled):
+                asking = None  # hooks may take their time
+                hooks = self._bundle.spec.hooks.create_runtime
+                await runtime_hooks.run(hooks, self._bundle, "creating", self.pid)
+                if self._killed:
+                    raise Cancelled(f"{self._name}: killed while it was being created")
+                self._go()
             elif isinstance(message, Born):
                 await self._succeed(message.pid)
                 forked(self.pid)

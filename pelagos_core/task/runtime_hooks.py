@@ -1,0 +1,42 @@
+"""Hooks that the daemon runs, while it goes on serving: those of the runtime's own namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+
+from pelagos_core import builtin_hooks
+from pelagos_core.bundle import Bundle
+from pelagos_core.errors import FailedPrecondition
+from pelagos_core.oci_hooks import Running, state
+from pelagos_core.spec import Hook
+
+
+async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> None:
+    """Run hooks one after the other. Raises FailedPrecondition at the first that fails."""
+    try:
+        for hook in hooks:
+            await _run(hook, state(bundle, status, pid), bundle.path)
+    except FailedPrecondition as error:
+        raise FailedPrecondition(f"container {bundle.id!r}: {error}") from None
+
+
+async def _run(hook: Hook, said: bytes, directory: str) -> None:
+    running = Running(hook, said, directory)
+    too_late = True  # also if we are told to stop waiting
+    try:
+        await asyncio.wait_for(_ended(running.pid), hook.timeout)
+        too_late = False
+    except asyncio.TimeoutError:
+        pass
+    finally:
+        running.finish(too_late=too_late)
+
+
+async def _ended(pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        await builtin_hooks.readable(pidfd)
+    finally:
+        os.close(pidfd)
