@@ -62,7 +62,7 @@ async def test_a_spare_is_our_child_and_the_first_of_a_pid_namespace():
         assert parent(spare.pid) == os.getpid()
         assert os.readlink(f"/proc/{spare.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
         assert len(os.listdir(f"/proc/{the_nursery(spares)}/task")) == 1
-        assert (await spare.end()).code == 137
+        assert (await spare.end()).code in (1, 137)  # killed, or quicker to see that we let go of it
         assert not os.path.exists(f"/proc/{spare.pid}")
 
 
