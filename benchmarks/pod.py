@@ -146,7 +146,7 @@ class Pod:
     def _command(self, cwd: Path, *words: str) -> tuple[float, str]:
         flags = ["-namespace", NAMESPACE, "-address", str(self.stage.directory / "containerd.sock")]
         command = [str(self.contender.shim), *flags, "-publish-binary", "/bin/true", *words]
-        environment = self.stage.environment()
+        environment = {**self.stage.environment(), **self.contender.environment}
         before = time.perf_counter()
         done = subprocess.run(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False

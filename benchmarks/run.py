@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,10 +18,11 @@ from benchmarks.report import Report
 from benchmarks.samples import Figures, Measured
 from benchmarks.stage import Settings, Stage
 from pelagos_core.cli import launcher
-from pelagos_core.config import PATH_VARIABLE
 from scripts import engines
 from tests.support import provision
 
+# Beside Wasmtime, which Auto takes: those that `make engines` gets.
+_ENGINES = ("wasmedge", "wasmer")
 _MACHINE = Contender("this machine", Path())
 
 
@@ -41,9 +40,8 @@ class Run:
         self._figures = Figures()
         self._numbers = itertools.count(1)
         os.environ["PATH"] = containerd.path()
-        config = directory / "config.toml"
-        config.write_text(engines.config() if engines.present() else "")
-        os.environ[PATH_VARIABLE] = str(config)
+        self._config = directory / "engines.toml"
+        self._config.write_text(engines.config())
 
     def contenders(self, others: Sequence[Contender]) -> list[Contender]:
         """The shim of this tree, runc's, and whoever else was named."""
@@ -63,7 +61,7 @@ class Run:
         return Report(made, self._figures.all())
 
     def _scenario(self, name: str, scenario: Scenario, contenders: Sequence[Contender]) -> None:
-        taking_part = _taking_part(scenario, contenders)
+        taking_part = self._taking_part(scenario, contenders)
         rounds = min(self._settings.rounds, scenario.rounds)
         for number in range(rounds):
             for contender in list(taking_part):
@@ -72,6 +70,15 @@ class Run:
                     self.failures.append(f"{name}: {contender.name}: {error}")
                     self._say(self.failures[-1])
                     taking_part.remove(contender)
+
+    def _taking_part(self, scenario: Scenario, contenders: Sequence[Contender]) -> list[Contender]:
+        if scenario.machine:
+            return [replace(_MACHINE, shim=floor_program())]
+        chosen = [contender for contender in contenders if scenario.takes(contender)]
+        if scenario.engines and engines.present():
+            ours = [contender for contender in contenders if contender.command]
+            chosen += [each.with_backend(name, self._config) for each in ours for name in _ENGINES]
+        return chosen
 
     def _once(self, name: str, scenario: Scenario, contender: Contender) -> str:
         """One round of one contender; what went wrong. What came before that counts."""
@@ -92,22 +99,6 @@ class Run:
         for measured in found:
             self._figures.add(name, contender.name, measured)
         return error
-
-
-def _taking_part(scenario: Scenario, contenders: Sequence[Contender]) -> list[Contender]:
-    if scenario.machine:
-        return [replace(_MACHINE, shim=floor_program())]
-    chosen = [contender for contender in contenders if scenario.takes(contender)]
-    if scenario.engines:
-        chosen += [each.with_backend(name) for each in contenders if each.command for name in _engines(each)]
-    return chosen
-
-
-def _engines(contender: Contender) -> list[str]:
-    """The engines that can be used beside the one that Auto takes, which is the first."""
-    done = subprocess.run([str(contender.command), "backends", "--json"], capture_output=True, text=True, check=False)
-    usable = [row["name"] for row in json.loads(done.stdout)["backends"] if row["usable"]]
-    return [name for name in usable if name != "wasmtime"]
 
 
 def _as_dict(settings: Settings) -> dict[str, float]:

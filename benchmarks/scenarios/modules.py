@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import processes, programs
 from benchmarks.client import CallFailed
-from benchmarks.contender import BACKEND_ANNOTATION, Contender
+from benchmarks.contender import Contender
 from benchmarks.pod import Pod
 from benchmarks.programs import Program
 from benchmarks.samples import Measured
@@ -27,7 +27,7 @@ _SMALL = ("hello, 0.1 kB", "C hello")
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
     """Every program: cold, from the cache on a cold node, warm; and the shim's own memory."""
     for name, make in programs.GUESTS.items():
-        if BACKEND_ANNOTATION in contender.annotations and name not in _SMALL:
+        if contender.backend and name not in _SMALL:
             continue
         if make().rootfs.exists():
             yield from _measure_one(stage, contender, name, make())

@@ -16,6 +16,8 @@ from benchmarks.contender import Contender
 from benchmarks.pod import Pod
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
+from pelagos_core import program as program_of_engine
+from scripts import engines
 
 _SECONDS = re.compile(rb"([0-9.]+) seconds")
 # The same package as the backend's, so the same version and the same code generator.
@@ -36,16 +38,30 @@ linker.instantiate(store, module).exports(store)["_start"](store)
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
     """Seconds of the same work, in turns."""
-    portions = str(stage.settings.work)
+    # An interpreter takes fifty times as long.
+    portions = str(1 if contender.backend == "wasmedge" else stage.settings.work)
     program = programs.wasm("work", portions, says=b"seconds")
     module = str(program.module)
     pod = Pod(stage, contender, program)
     yield Measured("in a container", "work", "s", _in_container(pod))
     pod.shut_down()
-    yield Measured("engine's library alone", "work", "s", _seconds([sys.executable, "-c", _LIBRARY, module, portions]))
-    if programs.wasmtime_program().exists():
-        command = [str(programs.wasmtime_program()), "run", module, portions]
+    if not contender.backend:
+        command = [sys.executable, "-c", _LIBRARY, module, portions]
+        yield Measured("engine's library alone", "work", "s", _seconds(command))
+    if command := _own_program(contender.backend, module, portions):
         yield Measured("engine's own program", "work", "s", _seconds(command))
+
+
+def _own_program(backend: str, module: str, portions: str) -> list[str]:
+    """The command that does the same by the engine's own program; empty if it is not there."""
+    if backend == "wasmedge":
+        found = program_of_engine.find(backend, {"root": str(engines.DIRECTORY / "wasmedge")})
+        return [*found.command, module, portions]
+    if backend == "wasmer":
+        found = program_of_engine.find(backend, {"program": str(engines.DIRECTORY / "wasmer/bin/wasmer")})
+        return [*found.command, "run", module, "--", portions]
+    wasmtime = programs.wasmtime_program()
+    return [str(wasmtime), "run", module, portions] if wasmtime.exists() else []
 
 
 def _in_container(pod: Pod) -> float:

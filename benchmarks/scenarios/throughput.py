@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -36,9 +35,9 @@ def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
 def _rate(pod: Pod, at_a_time: int) -> Iterator[Measured]:
     tasks = [pod.task() for _ in range(pod.stage.settings.tasks)]
     events = pod.stage.events.count
-    client_before, before = os.times(), time.perf_counter()
+    client, before = time.process_time(), time.perf_counter()
     pod.client.run((task.life() for task in tasks), at_a_time)
-    elapsed, client = time.perf_counter() - before, os.times()
+    elapsed, client = time.perf_counter() - before, time.process_time() - client
     pod.stage.events.until(events + EVENTS_OF_A_TASK * len(tasks))
     name = case(at_a_time)
     yield Measured(name, "rate", "tasks/s", len(tasks) / elapsed)
@@ -46,8 +45,7 @@ def _rate(pod: Pod, at_a_time: int) -> Iterator[Measured]:
     yield from latencies(name, "task", [phase.total for phase in phases])
     for phase in Phases._fields:
         yield from latencies(name, phase, [getattr(each, phase) for each in phases])
-    used = client.user + client.system - client_before.user - client_before.system
-    yield Measured(name, "the client's own CPU", "% of a core", 100 * used / elapsed)
+    yield Measured(name, "the client's own CPU", "% of a core", 100 * client / elapsed)
 
 
 def finished(task: Task) -> Phases:
