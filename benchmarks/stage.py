@@ -40,7 +40,7 @@ FULL = Settings(
     scale_pods=50,
     scale_containers=500,
     idle_seconds=30,
-    work=20,
+    work=60,
 )
 QUICK = Settings(
     rounds=1,

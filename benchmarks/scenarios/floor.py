@@ -14,21 +14,65 @@ from benchmarks.contender import Contender
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
 
+# Forks as a shim's daemon would, bare and with all that it has loaded; prints like `floor.c`.
+_PYTHON = """
+import gc, os, statistics, sys, time
+
+def forks(what, child):
+    times = []
+    for _ in range(int(sys.argv[1])):
+        before = time.perf_counter()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                child()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        times.append(time.perf_counter() - before)
+    print(what, statistics.median(times) * 1e6, sep="\\t")
+
+forks("bare: fork, wait", lambda: None)
+import asyncio, wasmtime, pelagos_core.task.service
+config = wasmtime.Config()
+config.parallel_compilation = False
+engine = wasmtime.Engine(config)
+code = wasmtime.Module.from_file(engine, sys.argv[2]).serialize()
+
+def hello():
+    module = wasmtime.Module.deserialize(engine, code)
+    store, linker, wasi = wasmtime.Store(engine), wasmtime.Linker(engine), wasmtime.WasiConfig()
+    linker.define_wasi()
+    store.set_wasi(wasi)
+    linker.instantiate(store, module).exports(store)["_start"](store)
+
+gc.collect()
+gc.freeze()
+forks("all loaded: fork, wait", lambda: None)
+forks("all loaded: fork, hello from compiled code, wait", hello)
+"""
+
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
     """Steps of a container in C, and a bare interpreter; `contender` is the machine itself."""
-    rootfs = programs.hello(native=True).rootfs
-    command = [str(contender.shim), str(stage.settings.tasks), str(rootfs), stage.name + "-floor"]
+    count, rootfs = str(stage.settings.tasks), programs.hello(native=True).rootfs
+    yield from _steps("C", [str(contender.shim), count, str(rootfs), f"{stage.name}-floor"])
+    module = programs.hello(native=False).module
+    yield from _steps("Python", [sys.executable, "-c", _PYTHON, count, str(module)])
+    for flags in ("-IS", "-I"):
+        words = [sys.executable, flags, "-c", "pass"]
+        seconds = [_timed(words) for _ in range(stage.settings.commands)]
+        yield Measured(f"python {flags} -c pass", "time p50", "ms", statistics.median(seconds) * 1e3)
+
+
+def _steps(language: str, command: list[str]) -> Iterator[Measured]:
+    """The lines of a program that prints steps and their microseconds."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CallFailed(done.stderr.strip())
     for line in done.stdout.splitlines():
         step, microseconds = line.split("\t")
-        yield Measured(f"C: {step}", "time p50", "ms", float(microseconds) / 1e3)
-    for flags in ("-IS", "-I"):
-        words = [sys.executable, flags, "-c", "pass"]
-        seconds = [_timed(words) for _ in range(stage.settings.commands)]
-        yield Measured(f"python {flags} -c pass", "time p50", "ms", statistics.median(seconds) * 1e3)
+        yield Measured(f"{language}: {step}", "time p50", "ms", float(microseconds) / 1e3)
 
 
 def _timed(words: list[str]) -> float:
