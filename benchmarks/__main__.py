@@ -57,9 +57,13 @@ def run(quick: bool, only: tuple[str, ...], shims: tuple[str, ...], natives: tup
 
 @main.command()
 @click.argument("report", type=_report)
-def show(report: Path) -> None:
+@click.option("--markdown", is_flag=True, help="Print them in Markdown, as docs/performance.md has them.")
+def show(report: Path, markdown: bool) -> None:
     """Print the tables of a run again, and draw its chart again."""
-    _show(Report.load(report), report)
+    if markdown:
+        click.echo(tables.markdown(Report.load(report)), nl=False)
+    else:
+        _show(Report.load(report), report)
 
 
 @main.command(name="compare")

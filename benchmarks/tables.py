@@ -13,12 +13,13 @@ from benchmarks.samples import Figure
 from benchmarks.targets import OURS, RUNC, TARGETS
 
 _WHOLE = 100  # from here on digits after the point say nothing
+_PROMISES = {"reached": "green", "missed": "red"}
 _VERDICTS = {"better": "green", "worse": "red", "same": "dim"}
 
 
 def print_report(report: Report, console: Console) -> None:
     """Everything that was measured, a table for each scenario, then the promises."""
-    console.print(_made(report.made))
+    console.print("\n".join(_made(report.made)))
     for name, scenario in SCENARIOS.items():
         figures = [figure for figure in report.figures if figure.key.scenario == name]
         if figures:
@@ -40,55 +41,93 @@ def print_comparison(rows: Sequence[Comparison], console: Console) -> None:
     console.print(table)
 
 
+def markdown(report: Report) -> str:
+    """The promises and every scenario as tables of Markdown, for the documentation."""
+    made = "\n".join(f"- {line}" for line in _made(report.made))
+    parts = [made, _markdown_table(("what", "measured", "promised", ""), _promise_rows(report))]
+    for name, scenario in SCENARIOS.items():
+        figures = [f for f in report.figures if f.key.scenario == name and _is_worth_a_line(f)]
+        if figures:
+            header, rows = _grid(figures)
+            parts.append(f"### {scenario.title} (`{name}`)\n\n{_markdown_table(header, rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
 def number(value: float) -> str:
     """Three digits that mean something: 1234, 12.3, 0.123."""
     return f"{value:.0f}" if abs(value) >= _WHOLE else f"{value:.3g}"
 
 
-def _made(made: dict[str, object]) -> str:
-    before, after = made.get("load_before"), made.get("load_after")
+def _made(made: dict[str, object]) -> list[str]:
     versions = made.get("versions") or {}
     assert isinstance(versions, dict)
-    return "\n".join(
-        (
-            f"{made['date']}  revision {made['revision']}",
-            f"{made['cpu']}, {made['cores']} cores, {made['memory_gib']} GiB; Linux {made['kernel']}, "
-            f"cgroup v{made['cgroups']}; Python {made['python']}",
-            ", ".join(f"{name} {version}" for name, version in versions.items()),
-            f"load average before {before}, after {after}",
-        )
-    )
+    loads = [made.get("load_before"), made.get("load_after")]
+    before, after = (f"{load[0]:.1f}" if isinstance(load, (list, tuple)) else "?" for load in loads)
+    return [
+        f"{made['date']}, revision {made['revision']}",
+        f"{made['cpu']}, {made['cores']} cores, {made['memory_gib']} GiB; Linux {made['kernel']}, "
+        f"cgroup v{made['cgroups']}; Python {made['python']}",
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"load average before {before}, after {after}",
+    ]
 
 
 def _scenario(title: str, figures: Sequence[Figure]) -> Table:
+    header, rows = _grid(figures)
+    table = _table(title, *header[:2])
+    for name in header[2:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _grid(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
+    """A header and rows: a column for each contender, and one for their ratio."""
     contenders = list(dict.fromkeys(figure.key.contender for figure in figures))
     values = {(f.key.case, _titled(f), f.key.contender): f.value for f in figures}
     compared = {OURS, RUNC} <= set(contenders)
-    table = _table(title, "case", "figure")
-    for name in [*contenders, *([f"{OURS} / {RUNC}"] if compared else [])]:
-        table.add_column(name, justify="right")
-    last = ""
+    header = ["case", "figure", *contenders, *([f"{OURS} / {RUNC}"] if compared else [])]
+    rows, last = [], ""
     for case, metric in dict.fromkeys((f.key.case, _titled(f)) for f in figures):
         row = [values.get((case, metric, contender)) for contender in contenders]
         cells = ["" if value is None else number(value) for value in row]
         if compared:
             cells.append(_ratio(values.get((case, metric, OURS)), values.get((case, metric, RUNC))))
-        table.add_row("" if case == last else case, metric, *cells)
+        rows.append(["" if case == last else case, metric, *cells])
         last = case
-    return table
+    return header, rows
+
+
+def _is_worth_a_line(figure: Figure) -> bool:
+    """Whether it goes into the documentation: of the phases only the medians do."""
+    return not figure.key.metric.endswith(" p99") or figure.key.metric in ("task p99", "command p99", "all phases p99")
 
 
 def _promises(report: Report) -> Table:
     table = _table("Promises", "what")
     for title in ("measured", "promised", ""):
         table.add_column(title, justify="right")
-    for target in TARGETS:
-        value, reached = target.value(report), target.reached(report)
-        if value is not None:
-            word = "[green]reached[/green]" if reached else "[red]missed[/red]"
-            sign = ">=" if target.at_least else "<="
-            table.add_row(target.text, f"{value:.3g} {target.unit}", f"{sign} {target.limit:g} {target.unit}", word)
+    for *cells, word in _promise_rows(report):
+        colour = _PROMISES[word]
+        table.add_row(*cells, f"[{colour}]{word}[/{colour}]")
     return table
+
+
+def _promise_rows(report: Report) -> list[list[str]]:
+    rows = []
+    for target in TARGETS:
+        value = target.value(report)
+        if value is not None:
+            sign = ">=" if target.at_least else "<="
+            word = "reached" if target.reached(report) else "missed"
+            rows.append([target.text, f"{value:.3g} {target.unit}", f"{sign} {target.limit:g} {target.unit}", word])
+    return rows
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", "---", *["--:"] * (len(header) - 2)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _titled(figure: Figure) -> str:

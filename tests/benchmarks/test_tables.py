@@ -42,3 +42,10 @@ def test_two_runs_are_a_table_with_a_verdict():
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1234"), (12.34, "12.3"), (0.1234, "0.123"), (0.0, "0")])
 def test_numbers_have_three_digits_that_mean_something(value, text):
     assert tables.number(value) == text
+
+
+def test_the_documentation_has_the_medians_of_phases_and_the_tail_of_the_whole():
+    rows = [Figure(Key("throughput", "", "pelagos", name), "ms", (2.0,)) for name in ("task p99", "create p99")]
+    text = tables.markdown(Report({**MADE, "python": "3"}, rows))
+    assert "|  | task p99, ms | 2 |" in text
+    assert "create p99" not in text
