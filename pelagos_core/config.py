@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
-from pelagos_core.policy import EVERYTHING
+from pelagos_core.policy import EVERYTHING, SECCOMP
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +33,7 @@ else:
 PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
 MAX_BYTES = 1 << 20
-_KEYS = frozenset({"runtime", "order", "backends", "wasm", "zygote_idle_seconds"})
+_KEYS = frozenset({"runtime", "order", "backends", "seccomp", "wasm", "zygote_idle_seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Config:
     runtime: the backend to use where nothing says more; empty for no opinion.
     order: names of backends, the preferred first.
     backends: each backend's own settings.
+    seccomp: the least that is done about system calls, one of SECCOMP; empty for no opinion.
     wasm: words of `policy`, which have been checked.
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
@@ -51,6 +52,7 @@ class Config:
     runtime: str = ""
     order: tuple[str, ...] = ()
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    seccomp: str = ""
     wasm: Mapping[str, str] = field(default_factory=dict)
     zygote_idle_seconds: int | None = None
 
@@ -115,6 +117,7 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         runtime=_checked(table.get("runtime", ""), str, f"{what}: runtime"),
         order=tuple(_checked(name, str, f"{what}: order") for name in order),
         backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
+        seccomp=_seccomp(table.get("seccomp", ""), f"{what}: seccomp"),
         wasm=_words(table.get("wasm", {}), f"{what}: wasm"),
         zygote_idle_seconds=_seconds(table.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
     )
@@ -128,6 +131,12 @@ def _words(value: object, what: str) -> Mapping[str, str]:
     words = {key: _checked(word, str, f"{what}.{key}") for key, word in table.items()}
     EVERYTHING.narrowed(words, lambda key: f"{what}.{key}")
     return words
+
+
+def _seccomp(value: object, what: str) -> str:
+    if value and value not in SECCOMP:
+        raise InvalidArgument(f"{what}: {value!r} is none of {', '.join(SECCOMP)}")
+    return str(value)
 
 
 def _seconds(value: object, what: str) -> int | None:

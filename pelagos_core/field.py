@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from pelagos_core.errors import InvalidArgument
 
 T = TypeVar("T")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Field:
@@ -42,9 +45,10 @@ class Field:
 
     def only(self, *keys: str) -> Field:
         """The object itself. Raises InvalidArgument that names a member which is none of `keys`."""
-        for key, member in self.members():
-            if key not in keys and member:
-                member.refuse("not supported")
+        members = self._checked(dict, "an object", default={})
+        unknown = (key for key, value in members.items() if key not in keys and value is not None)
+        for key in unknown:
+            Field(f"{self._path}[{key!r}]", members[key]).refuse("not supported")
         return self
 
     def refuse(self, why: str) -> NoReturn:
@@ -95,6 +99,12 @@ class Field:
 
     def texts(self) -> tuple[str, ...]:
         """A list of strings."""
+        items = self._checked(list, "a list", default=[])
+        # A profile of seccomp has hundreds: a field for each is made only to name the bad one.
+        if all(type(item) is str for item in items):
+            joined = "\n".join(items)
+            if "\0" not in joined and not _SURROGATE.search(joined):
+                return tuple(items)
         return self.each(Field.text)
 
     def members(self) -> tuple[tuple[str, Field], ...]:

@@ -9,6 +9,7 @@ after the other, in the same words. No word widens: an annotation may come from 
     stdin = "none"            no input
     deadline = "1h30m"        the longest time from its start to its end
     fuel = "1000000"          units of execution, in the engine's own measure
+    seccomp = "engine"        system calls: at least the spec's profile (spec), or also an engine's
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from dataclasses import dataclass, replace
 from pelagos_core.errors import InvalidArgument
 
 NONE = "none"
+SECCOMP = ("off", "spec", "engine")
+"""What is done about system calls, from the least to the most, which is what a node does by itself."""
+
 _DURATION = re.compile(r"(?=.)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?(?:(\d{1,6})ms)?", re.ASCII)
 _UNITS = (3600.0, 60.0, 1.0, 0.001)
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
@@ -41,7 +45,7 @@ class Policy:
 
     directories: each tuple leaves just these of what the tuples before have left.
     env: names of variables; None for all. network, stdin: whether it may use them.
-    deadline: seconds; None for no end. fuel: None for no limit.
+    deadline: seconds; None for no end. fuel: None for no limit. seccomp: one of SECCOMP.
     """
 
     directories: tuple[tuple[Directory, ...], ...] = ()
@@ -50,6 +54,7 @@ class Policy:
     stdin: bool = True
     deadline: float | None = None
     fuel: int | None = None
+    seccomp: str = SECCOMP[-1]
 
     def narrowed(
         self, words: Mapping[str, str], called: Callable[[str], str], others: frozenset[str] = frozenset()
@@ -126,6 +131,12 @@ def _fuel(policy: Policy, word: str) -> Policy:
     return replace(policy, fuel=min(fuel, fuel if policy.fuel is None else policy.fuel))
 
 
+def _seccomp(policy: Policy, word: str) -> Policy:
+    if word not in SECCOMP:
+        raise ValueError(f"{word!r} is none of {', '.join(SECCOMP)}")
+    return replace(policy, seccomp=max(word, policy.seccomp, key=SECCOMP.index))
+
+
 WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "dirs": _dirs,
     "env": _env,
@@ -133,5 +144,6 @@ WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "stdin": lambda policy, word: replace(policy, stdin=_only_none(word)),
     "deadline": _deadline,
     "fuel": _fuel,
+    "seccomp": _seccomp,
 }
 """Every word, and what it does to a policy. Raises ValueError."""

@@ -59,4 +59,6 @@ def _checked(options: Config, what: str) -> Config:
         raise InvalidArgument(f"{what}: a backend's settings belong in the node's config, {config.PATH}")
     if options.zygote_idle_seconds is not None:
         raise InvalidArgument(f"{what}: zygote_idle_seconds belongs in the node's config, {config.PATH}")
+    if options.seccomp:
+        raise InvalidArgument(f"{what}: seccomp belongs in the node's config, {config.PATH}; here it is wasm.seccomp")
     return options

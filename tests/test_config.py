@@ -33,12 +33,13 @@ def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runtim = 1", r"unknown key 'runtim' \(known: backends, order, runtime, wasm, zygote_idle_seconds\)"),
+        ("runtim = 1", r"unknown key 'runtim' \(known: backends, order, runtime, seccomp, wasm, zygote_idle_seconds\)"),
         ("runtime = 1", "runtime: not a string"),
         ('order = "a"', "order: not a list"),
         ("order = [1]", "order: not a string"),
         ("backends = 1", "backends: not a table"),
         ("[backends]\na = 1", "backends.a: not a table"),
+        ('seccomp = "none"', "seccomp: 'none' is none of off, spec, engine"),
         ("=", "not TOML"),
     ],
 )

@@ -1,5 +1,7 @@
 """What a guest may use: words that only ever leave less."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,16 @@ def test_the_lowest_limit_counts_whoever_sets_it():
         assert narrowed(narrowed(deadline=first), deadline=second).deadline == 30
     for first, second in (("10", "99"), ("99", "10")):
         assert narrowed(narrowed(fuel=first), fuel=second).fuel == 10
+
+
+def test_the_strictest_word_on_system_calls_counts_whoever_says_it():
+    loose = replace(EVERYTHING, seccomp="off")
+    assert EVERYTHING.seccomp == "engine"
+    for first, second in (("spec", "engine"), ("engine", "off")):
+        assert narrowed(narrowed(loose, seccomp=first), seccomp=second).seccomp == "engine"
+    assert narrowed(loose, seccomp="spec").seccomp == "spec"
+    with pytest.raises(InvalidArgument, match="annotation 'seccomp': 'none' is none of off, spec, engine"):
+        narrowed(seccomp="none")
 
 
 @pytest.mark.parametrize("key", ["network", "stdin"])

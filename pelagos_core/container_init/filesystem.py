@@ -271,6 +271,7 @@ class EnterEngineRoot:
         return f"engine root of {self.program.source}"
 
     def execute(self, root: Root) -> None:
+        root.has_program = True
         root.enclose(GUEST_ROOT)
         for file in self.program.files:
             root.bind_file(file.source, file.target)

@@ -57,6 +57,7 @@ from pelagos_core.container_init.operation import (
     SetHostname,
     SetSysctls,
 )
+from pelagos_core.container_init.system_calls import NO_FILTERS, ConfineEngine, Filters, FilterSystemCalls
 from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.linux import device_nodes, sysctl
@@ -113,7 +114,7 @@ class Plan:
         return lines
 
 
-def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
+def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     """Turn a bundle into operations.
 
     Raises Unimplemented that names what the spec asks for and pelagos cannot do.
@@ -127,7 +128,7 @@ def plan(bundle: Bundle, cgroup: Cgroup) -> Plan:
     first: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
     if spec.mount_label:
         first.append(CheckMountLabel(spec.mount_label))
-    wasm, native = _for_wasm(bundle, spec, late), _for_native(spec, late, cgroup)
+    wasm, native = _for_wasm(bundle, spec, late, filters), _for_native(spec, late, cgroup, filters)
     user = spec.namespace("user")
     if user is None:
         return Plan((*first, *_time(spec), namespaces, *settings, root, *volumes), wasm, native)
@@ -151,7 +152,7 @@ def _propagation(spec: Spec) -> int:
     return PROPAGATION["private"] if flag == PROPAGATION["unbindable"] else flag
 
 
-def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
+def joining_plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS, *, native: bool) -> Plan:
     """The operations of a further process in a running container; `spec.process` is its own.
 
     native: whether the container's first process is native, and so what is mounted in it. One
@@ -160,7 +161,7 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, *, native: bool) -> Plan:
     spec = replace(_with_whole_mounts(bundle), rootfs_propagation="")  # its mounts are as they are
     _, late = _by_time(spec.mounts)
     there = CheckWorkingDirectory(spec.process.cwd)
-    wasm, program = _for_wasm(bundle, spec, late), _for_native(spec, late, cgroup, mounted=True)
+    wasm, program = _for_wasm(bundle, spec, late, filters), _for_native(spec, late, cgroup, filters, mounted=True)
     if native:
         guest: tuple[Operation, ...] = (CopyContainer(), ForbidDevices(), ShieldEngine(()), there, *_narrowing(bundle))
         wasm = replace(wasm, complete=guest)
@@ -205,7 +206,7 @@ def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
     return early, late
 
 
-def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount]) -> Steps:
+def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount], filters: Filters) -> Steps:
     # A guest has no system calls: the views of the kernel serve nobody in its container.
     volumes = tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
     complete: list[Operation] = [_volume(mount) for mount in late if mount in volumes]
@@ -224,6 +225,9 @@ def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount]) -> Steps:
         *([ApplyLabels()] if labels else []),
         ForbidNewPrivileges(),  # whatever the spec says: a guest never needs more than it has
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
+        # The spec's comes last: it need not allow what puts the other one in force.
+        *([ConfineEngine(filters.embedded, filters.program)] if filters.embedded and filters.program else []),
+        *([FilterSystemCalls(filters.spec)] if filters.spec else []),
     )
     return Steps(tuple(complete), seal)
 
@@ -234,7 +238,7 @@ def _narrowing(bundle: Bundle) -> tuple[Operation, ...]:
     return (*leave, *map(NarrowRoot, bundle.policy.directories))
 
 
-def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool = False) -> Steps:
+def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, filters: Filters, *, mounted: bool = False) -> Steps:
     namespaced = spec.namespace("cgroup") is not None
     complete: list[Operation] = [
         MountCgroups(mount, cgroup, namespaced) if mount.type in ("cgroup", "cgroup2") else _volume(mount)
@@ -245,6 +249,7 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool 
     complete += _last_mounts(spec)
     process = spec.process
     labels = _labels(process, executed=True)
+    filtering = [FilterSystemCalls(filters.spec)] if filters.spec else []
     seal = (
         *labels,
         ChangeRoot(),
@@ -252,10 +257,13 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, *, mounted: bool 
         NewSessionKeyring(),
         EnterWorkingDirectory(process.cwd),
         *_limits(spec),
+        # Without no_new_privs a filter needs a capability that is about to be lost.
+        *([] if process.no_new_privileges else filtering),
         BecomeUser(process.user, process.capabilities),
         *([ApplyLabels()] if labels else []),
         *([ForbidNewPrivileges()] if process.no_new_privileges else []),
         DieWithShim(),
+        *(filtering if process.no_new_privileges else []),
     )
     return Steps(tuple(complete), seal)
 

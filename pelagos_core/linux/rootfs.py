@@ -42,9 +42,13 @@ class Root:
     """A directory of the host that becomes a container's `/`."""
 
     def __init__(self, path: str) -> None:
-        """path: the directory's host path, from the bundle, not from the image."""
+        """path: the directory's host path, from the bundle, not from the image.
+
+        has_program: whether an engine's program is going to be started in it.
+        """
         self.path = path
         self.fd = -1
+        self.has_program = False
         self.labels: list[Label] = []
         self._device_mounts: list[str] = []
         self._sources: dict[Mount, int] = {}

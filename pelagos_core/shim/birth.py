@@ -11,9 +11,12 @@ import signal
 import socket
 import sys
 
+from pelagos_core.container_init.system_calls import Filters
+from pelagos_core.errors import PelagosError
 from pelagos_core.linux import credentials
 from pelagos_core.linux.process_name import set_name
 from pelagos_core.node import Node, load_waiting
+from pelagos_core.policy import EVERYTHING
 from pelagos_core.shim import daemon
 from pelagos_core.shim.flags import parse
 from pelagos_core.shim.start import LISTENER_FD
@@ -114,8 +117,11 @@ def _log_to_stderr() -> None:
 def _settle() -> None:
     """What lives now lives for ever: let the collector write to none of its pages.
 
-    Forks share them until somebody does.
+    Forks share them until somebody does. An engine's filters are the same for all containers, so
+    they are made now.
     """
+    with contextlib.suppress(PelagosError):  # whoever needs them is told
+        Filters.of(None, EVERYTHING.seccomp)
     gc.collect()
     gc.freeze()
 

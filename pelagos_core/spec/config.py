@@ -14,6 +14,7 @@ from pelagos_core.spec.mounts import Mount, read_mount
 from pelagos_core.spec.namespaces import Namespace, TimeOffset, read_namespaces, read_time_offsets
 from pelagos_core.spec.process import Process, read_process
 from pelagos_core.spec.resources import Resources, read_resources
+from pelagos_core.spec.seccomp import Seccomp, read_seccomp
 
 MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
 
@@ -55,6 +56,7 @@ class Spec:
     oci_version: str = ""
     time_offsets: tuple[TimeOffset, ...] = ()
     resources: Resources = field(default_factory=Resources)
+    seccomp: Seccomp | None = None
 
     @property
     def memory_limit(self) -> int | None:
@@ -108,6 +110,7 @@ def _spec(config: Field) -> Spec:
         time_offsets=read_time_offsets(linux.get("timeOffsets")),
         rootfs_propagation=_propagation(linux.get("rootfsPropagation")),
         resources=read_resources(linux.get("resources")),
+        seccomp=read_seccomp(linux.get("seccomp")),
     )
 
 

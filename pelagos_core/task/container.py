@@ -15,6 +15,7 @@ from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init.plan import joining_plan, plan
+from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PelagosError
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
@@ -82,7 +83,7 @@ class Container:
         """
         try:
             with because(reasons.SPEC):
-                steps = plan(self.bundle, self.cgroup)
+                steps = plan(self.bundle, self.cgroup, self._filters())
             with because(reasons.CGROUP):
                 self._make_cgroup()
             await self.init.create(steps, lambda pid: record.add_process(self.bundle.path, pid))
@@ -217,7 +218,8 @@ class Container:
         execution.begin()
         try:
             with because(reasons.SPEC):
-                steps = joining_plan(execution.bundle, self.cgroup, native=self.init.backend == NATIVE.name)
+                native = self.init.backend == NATIVE.name
+                steps = joining_plan(execution.bundle, self.cgroup, self._filters(), native=native)
             await execution.create(steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.door)
             execution.start()
         except BaseException as error:
@@ -281,6 +283,9 @@ class Container:
         for pid in set(self.cgroup.processes()) - {self.init.pid, *self.exec_ids}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
+
+    def _filters(self) -> Filters:
+        return Filters.of(self.bundle.spec.seccomp, self.bundle.policy.seccomp)
 
     def _make_cgroup(self) -> None:
         self.cgroup.check_unused()

@@ -310,7 +310,8 @@ class TaskService:
     def _policy(self, bundle: Bundle, options: Config) -> Policy:
         """What a guest may use: each of these leaves less than the one before."""
         config = self._node.config
-        policy = EVERYTHING.narrowed(config.wasm, lambda word: f"config: wasm.{word}")
+        least = replace(EVERYTHING, seccomp=config.seccomp or EVERYTHING.seccomp)
+        policy = least.narrowed(config.wasm, lambda word: f"config: wasm.{word}")
         policy = policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
         for words in (self._pod, bundle.wasm_annotations):
             policy = policy.narrowed(

@@ -10,10 +10,12 @@ from pelagos_core.container_init import identity
 from pelagos_core.container_init import operation as op
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.plan import joining_plan, plan
+from pelagos_core.container_init.system_calls import ConfineEngine, Filters, FilterSystemCalls
 from pelagos_core.entrypoint import Kind
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup, Group
+from pelagos_core.linux.seccomp import Filter
 from pelagos_core.policy import EVERYTHING, Directory, Policy
 from pelagos_core.spec import (
     Capabilities,
@@ -36,6 +38,8 @@ CGROUP = Cgroup((Group("/sys/fs/cgroup/x"),))
 UNBINDABLE, PRIVATE, SLAVE, SHARED = (1 << bit for bit in (17, 18, 19, 20))
 OWN_NETWORK = (Namespace("network"),)
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
+SPEC_FILTER, EMBEDDED, PROGRAM = (Filter(bytes([number]) * 8) for number in range(3))
+FILTERS = Filters(SPEC_FILTER, EMBEDDED, PROGRAM)
 
 
 def planned(rootfs=(), process=None, policy=EVERYTHING, **fields):
@@ -398,3 +402,23 @@ def test_an_id_map_without_ranges_is_the_containers_own():
 def test_maps_and_offsets_need_their_namespace(fields, message):
     with pytest.raises(InvalidArgument, match=message):
         planned(**fields)
+
+
+def filtered(no_new_privileges):
+    spec = Spec(process=Process(args=("/x",), no_new_privileges=no_new_privileges))
+    return plan(Bundle("c1", "ns", "/b", spec), CGROUP, FILTERS)
+
+
+def test_system_calls_are_taken_away_last_and_a_guests_engine_loses_more():
+    confine, by_spec = ConfineEngine(EMBEDDED, PROGRAM), FilterSystemCalls(SPEC_FILTER)
+    steps = filtered(no_new_privileges=True)
+    assert steps.wasm.seal[-2:] == (confine, by_spec)
+    assert steps.native.seal[-1] == by_spec
+    assert confine not in steps.native.seal
+    joining = joining_plan(Bundle("c1", "ns", "/b", Spec(Process(args=("/x",)))), CGROUP, FILTERS, native=False)
+    assert joining.wasm.seal[-2:] == (confine, by_spec)
+
+
+def test_a_program_that_may_gain_privileges_is_filtered_while_it_has_the_capability():
+    kinds = [type(step) for step in filtered(no_new_privileges=False).native.seal]
+    assert kinds.index(FilterSystemCalls) < kinds.index(identity.BecomeUser)
