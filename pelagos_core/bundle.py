@@ -13,6 +13,7 @@ from pelagos_core.policy import EVERYTHING, Policy
 from pelagos_core.spec import Mount, Process, Spec
 
 ANNOTATION_PREFIX = "io.pelagos.wasm."
+RUNTIME_ANNOTATION = f"{ANNOTATION_PREFIX}runtime"
 _CONTAINER_TYPE = "io.kubernetes.cri.container-type"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pelagos_core import reasons
 from pelagos_core.backends import NATIVE, Backend, Backends, Failure, described
-from pelagos_core.bundle import Bundle
+from pelagos_core.bundle import RUNTIME_ANNOTATION, Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError
@@ -17,7 +17,7 @@ from pelagos_core.hookspecs import Detection
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
-ANNOTATION = "io.pelagos.wasm.runtime"
+ANNOTATION = RUNTIME_ANNOTATION
 
 
 @dataclass(frozen=True, slots=True)

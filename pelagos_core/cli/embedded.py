@@ -22,13 +22,12 @@ from typing import Any
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.cli import launcher, terminal
-from pelagos_core.config import PATH_VARIABLE
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
 from pelagos_core.spec import Mount
-from pelagos_core.task.service import NAMES
+from pelagos_core.task import NAMES
 from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.service import Service
-from pelagos_core.zygote.messages import VARIABLE
+from pelagos_core.zygote.messages import ENVIRONMENT, VARIABLE
 
 NAMESPACE = "pelagos"
 _TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
@@ -155,8 +154,9 @@ def _start_shim(workspace: Workspace) -> str:
     """Run the shim's `start` as containerd does; return the socket's path."""
     words = [sys.executable, launcher.FLAGS, "-c", launcher.body()]
     words += ["-namespace", NAMESPACE, "-id", workspace.id, "-address", str(workspace.sockets / "none"), "start"]
-    environment = {"PATH": os.environ.get("PATH", ""), "PELAGOS_SOCKET_DIR": str(workspace.sockets)}
-    environment |= {name: os.environ[name] for name in (PATH_VARIABLE, VARIABLE) if name in os.environ}
+    passed_on = (*ENVIRONMENT, VARIABLE)
+    environment = {name: os.environ[name] for name in passed_on if name in os.environ}
+    environment["PELAGOS_SOCKET_DIR"] = str(workspace.sockets)
     done = subprocess.run(
         words, cwd=workspace.bundle, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )

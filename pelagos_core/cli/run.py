@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
+from pelagos_core.bundle import RUNTIME_ANNOTATION
 from pelagos_core.cli import rootless, terminal
 from pelagos_core.cli.embedded import Container, Workspace
 from pelagos_core.entrypoint import split_func
 from pelagos_core.errors import Code, FailedPrecondition, InvalidArgument, PelagosError
-from pelagos_core.selection import ANNOTATION
 from pelagos_core.spec import Mount
 
 # docker run's and podman run's codes for failures that are not the guest's.
@@ -120,7 +120,7 @@ def _annotations(words: tuple[str, ...], backend: str) -> dict[str, str]:
     for name, equals, _ in pairs:
         if not name or not equals:
             raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--annotation")
-    named = {ANNOTATION: backend} if backend else {}
+    named = {RUNTIME_ANNOTATION: backend} if backend else {}
     return {name: value for name, _, value in pairs} | named
 
 

@@ -44,8 +44,9 @@ def start(flags: Flags) -> bytes:
 
 def _write_address(address: bytes) -> None:
     """Leave the address for containerd 1.6 and 1.7, which read it when they restart."""
-    with open(".address", "wb") as file:
-        file.write(address)
+    fd = os.open(".address", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    os.write(fd, address)
+    os.close(fd)
     os.rename(".address", "address")
 
 

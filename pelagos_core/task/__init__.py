@@ -1,1 +1,4 @@
 """Containers and their processes, as containerd's task API sees them."""
+
+NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
+"""The full names of the service; the messages are the same."""

@@ -39,7 +39,7 @@ from pelagos_core.reasons import because
 from pelagos_core.selection import ANNOTATION, Selection, preference
 from pelagos_core.spec import parse_process
 from pelagos_core.spec.resources import read_resources
-from pelagos_core.task import events, metrics_v1, metrics_v2
+from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container, rootfs_mounts
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
@@ -51,8 +51,6 @@ from pelagos_core.ttrpc.service import Service
 _OTHER_ANNOTATIONS = frozenset({ANNOTATION.removeprefix(ANNOTATION_PREFIX)})
 
 log = logging.getLogger(__name__)
-
-NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 
 # The API has no status for a task that is still being created; UNKNOWN would let a client
 # delete it.

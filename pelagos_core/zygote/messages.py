@@ -1,7 +1,7 @@
 """Where the zygote is, and what `start` asks of it: one datagram with two descriptors. Lean.
 
 start -> zygote   the request, with the listener and the log
-daemon -> start   ACK once it is what `start` wants; or the zygote -> start, STALE
+zygote -> start   STALE; or ACK, by its fork, once that is what `start` wants, if this can fail
 start -> daemon   GO: only now is the listener the daemon's, and `start` will make no other
 """
 
@@ -24,7 +24,7 @@ GO = b"g"
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 # What a fork inherits and cannot be given: proc(5), /proc/PID/status.
 _INHERITED = frozenset(
-    b"Uid Gid SigBlk SigIgn CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
+    "Uid Gid SigBlk SigIgn CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
 )
 # Of the environment: what backends see while they are loaded.
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
@@ -80,9 +80,7 @@ def _key() -> str:
     parts += [os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES]
     parts += [os.environ.get(name, "") for name in ENVIRONMENT]
     parts += [read("/proc/self/attr/current"), str(os.getpriority(os.PRIO_PROCESS, 0))]
-    with open("/proc/self/status", "rb") as file:
-        lines = file.read().split(b"\n")
-    parts += [os.fsdecode(line) for line in lines if line.split(b":", 1)[0] in _INHERITED]
+    parts += [line for line in read("/proc/self/status").split("\n") if line.split(":", 1)[0] in _INHERITED]
     return "\0".join(parts)
 
 

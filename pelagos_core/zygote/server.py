@@ -110,16 +110,22 @@ class Zygote:
             if self._freshness.lost():
                 client.send(STALE)
                 return False
+            # What is promised is kept: nobody ends us in between.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            # Said before it is done where only the fork itself can fail, as it would for `start`:
+            # every pod waits for this answer.
+            answered = surroundings.are_ours(request) and bool(client.send(ACK))
             if os.fork() == 0:
-                self._be_daemon(request, client, fds)
+                self._be_daemon(request, client, fds, answered=answered)
         except (OSError, ValueError):
             log.exception("zygote: a request")
         finally:
             for fd in fds:
                 os.close(fd)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return True
 
-    def _be_daemon(self, request: Request, client: socket.socket, fds: list[int]) -> NoReturn:
+    def _be_daemon(self, request: Request, client: socket.socket, fds: list[int], *, answered: bool) -> NoReturn:
         """In the fork: become what `start` would have started, tell it, and go on as the daemon."""
         code = 1
         try:
@@ -127,12 +133,14 @@ class Zygote:
             self._listener.close()
             for signum in (*_SIGNALS, signal.SIGCHLD):
                 signal.signal(signum, signal.SIG_DFL)
-            os.setsid()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            os.setpgid(0, 0)  # not a session of its own: whoever leads one may be given a terminal
             listener = socket.socket(fileno=fds[0])
             os.dup2(fds[1], 2)
             os.close(fds[1])
             surroundings.adopt(request)
-            client.send(ACK)
+            if not answered:
+                client.send(ACK)
             # A `start` that has given us up has closed its end: the listener is another's now.
             if client.recv(1) == GO:
                 client.close()

@@ -32,6 +32,11 @@ _LIMITS = {
 }
 
 
+def are_ours(request: Request) -> bool:
+    """Whether a fork of this process has the limits and cgroups already, so that `adopt` cannot fail."""
+    return read("/proc/self/limits") == request.limits and read("/proc/self/cgroup") == request.cgroups
+
+
 def adopt(request: Request) -> None:
     """Take over environment, umask, OOM score, limits and cgroups.
 

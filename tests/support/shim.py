@@ -24,7 +24,7 @@ from pelagos_core.api import events_pb2, task_events_pb2
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount
 from pelagos_core.cli import launcher
-from pelagos_core.task.service import NAMES
+from pelagos_core.task import NAMES
 from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.server import Server
 from pelagos_core.ttrpc.service import Service
