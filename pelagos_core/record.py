@@ -53,7 +53,7 @@ def read(bundle: str) -> "tuple[list[str], list[tuple[int, int]], int]":
     for line in _lines(bundle):
         key, _, value = line.partition(" ")
         words = value.split(" ")
-        if key == "cgroup" and value.startswith("/"):
+        if key == "cgroup" and value.startswith("/") and ".." not in value.split("/"):
             cgroups.append(value)
         elif key in ("process", "exec") and len(words) == 2 and words[0].isdigit() and words[1].isdigit():
             processes.append((int(words[0]), int(words[1])))
@@ -73,10 +73,17 @@ def start_time(pid: int) -> int:
 
 def _lines(bundle: str) -> "list[str]":
     try:
-        with open(os.path.join(bundle, NAME), "rb") as file:
-            return file.read(1 << 20).decode("utf-8", "replace").splitlines()
+        fd = os.open(os.path.join(bundle, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return []
+    try:
+        status = os.fstat(fd)
+        # What it names is killed and removed: whoever else could write it would choose that.
+        if status.st_uid != os.geteuid() or status.st_mode & 0o170022 != 0o100000:
+            return []
+        return os.read(fd, 1 << 20).decode("utf-8", "replace").splitlines()
+    finally:
+        os.close(fd)
 
 
 def _write(bundle: str, flags: int, text: str, name: str = NAME) -> None:

@@ -34,7 +34,17 @@ def test_an_exec_is_in_it_while_it_lives(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "cgroup", "cgroup relative", "process 1", "process x 1", "process 1 -1", "nonsense\n\n\0", "process 1 2 3"],
+    [
+        "",
+        "cgroup",
+        "cgroup relative",
+        "cgroup /sys/fs/cgroup/../../etc",
+        "process 1",
+        "process x 1",
+        "process 1 -1",
+        "nonsense\n\n\0",
+        "process 1 2 3",
+    ],
 )
 def test_lines_that_make_no_sense_are_passed_over(tmp_path, text):
     (tmp_path / record.NAME).write_text(f"{text}\nprocess 4 2\n")
@@ -51,3 +61,18 @@ def test_a_link_in_the_bundle_is_not_followed(tmp_path):
     with pytest.raises(Internal, match=r"cannot write pelagos\.record: .*symbolic links"):
         record.write_cgroups(str(tmp_path), ())
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_record_that_others_could_write_is_not_believed(tmp_path, mode):
+    record.add_process(str(tmp_path), os.getpid())
+    os.chmod(tmp_path / record.NAME, mode)
+    assert record.read(str(tmp_path)) == ([], [], 0)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_a_record_that_is_no_file_of_the_bundle_is_not_read(tmp_path, kind):
+    (tmp_path / "elsewhere").write_text("process 4 2\n")
+    path = tmp_path / record.NAME
+    {"link": lambda: path.symlink_to("elsewhere"), "fifo": lambda: os.mkfifo(path), "directory": path.mkdir}[kind]()
+    assert record.read(str(tmp_path)) == ([], [], 0)

@@ -318,7 +318,8 @@ def _tree(path: str) -> list[str]:
 
 def _processes(path: str) -> list[int]:
     try:
-        return [int(line) for line in _read(os.path.join(path, "cgroup.procs")).split()]
+        # One of another pid namespace is listed as 0, which kill(2) takes for the caller's own group.
+        return [pid for pid in map(int, _read(os.path.join(path, "cgroup.procs")).split()) if pid]
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
             return []  # it is gone, or threaded: its processes are the parent's then

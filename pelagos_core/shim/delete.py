@@ -95,17 +95,32 @@ def _removed_one(path: str) -> bool:
 
 
 def _kill_group(path: str) -> None:
-    found = False
-    try:
-        with open(f"{path}/cgroup.procs", "rb") as file:
-            for line in file:
-                found = True
-                os.kill(int(line), _signal.SIGKILL)
-    except OSError:
-        pass
-    if found:
+    members = _members(path)
+    for pid in members:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            # Looked at again, now that the number cannot become a stranger's any more.
+            if pid in _members(path):
+                _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
+    if members:
         for name, thawed in (("freezer.state", b"THAWED"), ("cgroup.freeze", b"0")):
             _write(f"{path}/{name}", thawed)  # a frozen process does not die on v1
+
+
+def _members(path: str) -> "list[int]":
+    """The processes of a group. cgroups(7) lists one of another pid namespace as 0: kill(2)'s own group."""
+    try:
+        with open(f"{path}/cgroup.procs", "rb") as file:
+            return [pid for pid in map(int, file) if pid > 0]
+    except (OSError, ValueError):
+        return []
 
 
 def _write(path: str, value: bytes) -> None:

@@ -43,6 +43,16 @@ def test_a_stranger_with_the_same_pid_is_let_live(tmp_path, sleeper, start_time)
     assert sleeper.poll() is None
 
 
+def test_of_a_group_only_its_members_are_killed(tmp_path, sleeper, monkeypatch):
+    """A process of another pid namespace is listed as 0, which kill(2) takes for the caller's own group."""
+    monkeypatch.setattr("pelagos_core.shim.delete._SECONDS", 0.02)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group/cgroup.procs").write_text(f"0\n{2**22 + 1}\n{sleeper.pid}\n")
+    record.write_cgroups(str(tmp_path), (str(tmp_path / "group"),))
+    run(tmp_path)
+    assert sleeper.wait(5) == -signal.SIGKILL
+
+
 def test_a_process_that_is_gone_is_no_error(tmp_path, sleeper):
     record.add_process(str(tmp_path), sleeper.pid)
     sleeper.kill()
