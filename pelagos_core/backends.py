@@ -24,7 +24,7 @@ from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.hookspecs import CONTRACT, Description, Detection, RunningProcess, Workload
+from pelagos_core.hookspecs import CONTRACT, Description, Detection, RunningProcess, UnusableCode, Workload
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +90,10 @@ class Backend:
         raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
 
     def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload:
-        """Load the entry point, in the init process. Raises PelagosError."""
+        """Load the entry point, in the init process. Raises PelagosError or UnusableCode."""
         try:
             workload = self._hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
-        except PelagosError:
+        except (PelagosError, UnusableCode):
             raise
         except ImportError as error:
             raise Internal(
@@ -107,6 +107,41 @@ class Backend:
         if not callable(workload):
             raise Internal(f"backend {self.name!r}: spawn returned no workload", reasons.ENGINE_FAILED)
         return workload  # type: ignore[no-any-return]  # pluggy calls are untyped
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it has a `compile` hook."""
+        return bool(self._hooks.pelagos_compile.get_hookimpls())
+
+    def code_key(self, entrypoint: Entrypoint) -> str | None:
+        """What compiled code depends on beside the module; None if it is not compiled ahead.
+
+        For one that `compiles`. In any process; the caller must be in the main thread.
+        Raises Internal.
+        """
+        # Not a built-in hook: pluggy goes on to the next one where the first answers None.
+        if not self._hooks.pelagos_code_key.get_hookimpls():
+            return str(entrypoint.limits)
+        try:
+            with _time_limit(DETECT_SECONDS):
+                answer: object = self._hooks.pelagos_code_key(entrypoint=entrypoint)
+        except BaseException as error:
+            raise Internal(f"backend {self.name!r}: code_key: {described(error)}") from error
+        if answer is None or isinstance(answer, str):
+            return answer
+        raise Internal(f"backend {self.name!r}: code_key returned {type(answer).__name__}, not a string")
+
+    def compile(self, entrypoint: Entrypoint) -> bytes | bytearray | memoryview:
+        """Compile the entry point, in a process made for this alone. Raises PelagosError."""
+        try:
+            code: object = self._hooks.pelagos_compile(entrypoint=entrypoint)
+        except PelagosError:
+            raise
+        except BaseException as error:
+            raise InvalidArgument(f"backend {self.name!r}: {described(error)}") from error
+        if isinstance(code, bytes | bytearray | memoryview) and len(code):
+            return code
+        raise Internal(f"backend {self.name!r}: compile returned no code")
 
     def signal(self, process: RunningProcess, signum: int) -> None:
         """Deliver a signal, in the daemon. Raises OSError or PelagosError."""

@@ -10,6 +10,12 @@
     [wasm]                      # what a guest may use at the most: see `policy`
     network = "none"
 
+    [cache]                     # of compiled code; these are the defaults
+    directory = "/var/cache/pelagos"
+    size = "4g"                 # the least recently used goes first; "0" keeps nothing
+    memory = "4g"               # for one compilation
+    seconds = 300               # for one compilation
+
 Only root may write it: what it says is done as root.
 """
 
@@ -18,10 +24,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pelagos_core import size
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.policy import EVERYTHING, SECCOMP
 
@@ -32,8 +39,24 @@ else:
 
 PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
+CACHE_VARIABLE = "PELAGOS_CACHE_DIR"
 MAX_BYTES = 1 << 20
-_KEYS = frozenset({"runtime", "order", "backends", "seccomp", "wasm", "zygote_idle_seconds"})
+_KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds"})
+_GIB = 1 << 30
+_MAX_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Where compiled code is kept, and what keeping and compiling may cost.
+
+    size: bytes of the store. memory: bytes for one compilation. seconds: for one compilation.
+    """
+
+    directory: str = "/var/cache/pelagos"
+    size: int = 4 * _GIB
+    memory: int = 4 * _GIB
+    seconds: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +68,7 @@ class Config:
     backends: each backend's own settings.
     seccomp: the least that is done about system calls, one of SECCOMP; empty for no opinion.
     wasm: words of `policy`, which have been checked.
+    cache: of compiled code.
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
     """
@@ -54,6 +78,7 @@ class Config:
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seccomp: str = ""
     wasm: Mapping[str, str] = field(default_factory=dict)
+    cache: CacheSettings = CacheSettings()
     zygote_idle_seconds: int | None = None
 
     def settings(self, name: str) -> Mapping[str, object]:
@@ -64,12 +89,22 @@ class Config:
 def load_node() -> Config:
     """The node's config; the defaults if there is no file.
 
+    PELAGOS_CACHE_DIR in the environment is another directory for compiled code, and each user
+    who is not root has one of his own.
     Raises InvalidArgument or PermissionDenied that names the file.
     """
     try:
-        return load(node_path())
+        found = load(node_path())
     except NotFound:
-        return Config()
+        found = Config()
+    directory = os.environ.get(CACHE_VARIABLE, "") or (user_cache() if os.geteuid() else "")
+    return replace(found, cache=replace(found.cache, directory=directory)) if directory else found
+
+
+def user_cache() -> str:
+    """Where a user who is not root keeps compiled code: the system's is root's."""
+    home = os.environ.get("XDG_CACHE_HOME", "") or os.path.expanduser("~/.cache")
+    return os.path.join(home, "pelagos", "code")
 
 
 def node_path() -> str:
@@ -108,9 +143,7 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{what}: not TOML: {error}") from None
-    unknown = sorted(set(table) - _KEYS - ignored)
-    if unknown:
-        raise InvalidArgument(f"{what}: unknown key {unknown[0]!r} (known: {', '.join(sorted(_KEYS))})")
+    _check_keys(table.keys() - ignored, _KEYS, what)
     order = _checked(table.get("order", []), list, f"{what}: order")
     backends = _checked(table.get("backends", {}), dict, f"{what}: backends")
     return Config(
@@ -119,6 +152,7 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
         seccomp=_seccomp(table.get("seccomp", ""), f"{what}: seccomp"),
         wasm=_words(table.get("wasm", {}), f"{what}: wasm"),
+        cache=_cache(_checked(table.get("cache", {}), dict, f"{what}: cache"), f"{what}: cache"),
         zygote_idle_seconds=_seconds(table.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
     )
 
@@ -137,6 +171,36 @@ def _seccomp(value: object, what: str) -> str:
     if value and value not in SECCOMP:
         raise InvalidArgument(f"{what}: {value!r} is none of {', '.join(SECCOMP)}")
     return str(value)
+
+
+def _check_keys(keys: Set[str], known: Set[str], what: str) -> None:
+    unknown = sorted(keys - known)
+    if unknown:
+        raise InvalidArgument(f"{what}: unknown key {unknown[0]!r} (known: {', '.join(sorted(known))})")
+
+
+def _cache(table: Mapping[str, object], what: str) -> CacheSettings:
+    default = CacheSettings()
+    _check_keys(table.keys(), frozenset(CacheSettings.__slots__), what)
+    directory = _checked(table.get("directory", default.directory), str, f"{what}.directory")
+    if not os.path.isabs(directory):
+        raise InvalidArgument(f"{what}.directory: {directory!r} is not an absolute path")
+    seconds = _seconds(table.get("seconds", default.seconds), f"{what}.seconds")
+    if not seconds or seconds > _MAX_SECONDS:
+        raise InvalidArgument(f"{what}.seconds: {seconds} is not between 1 and {_MAX_SECONDS}")
+    memory = _bytes(table.get("memory"), default.memory, f"{what}.memory")
+    if not memory:
+        raise InvalidArgument(f"{what}.memory: nothing can be compiled in no memory")
+    return CacheSettings(directory, _bytes(table.get("size"), default.size, f"{what}.size"), memory, seconds)
+
+
+def _bytes(value: object, default: int, what: str) -> int:
+    if value is None:
+        return default
+    try:
+        return size.parse(_checked(value, str, what))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{what}: {error}") from None
 
 
 def _seconds(value: object, what: str) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pelagos_core import wasm
+from pelagos_core import digest, wasm
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.limits import Limits
 from pelagos_core.spec import Process
@@ -84,6 +84,8 @@ class Entrypoint:
     directories: what the guest gets of the container's files.
     network: whether it may use the network, which is the container's own then.
     file_path: where a program finds a copy of the file, in its engine root; else empty.
+    code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
+        backend has no such hook, or did not want it compiled ahead.
     """
 
     kind: Kind
@@ -97,6 +99,7 @@ class Entrypoint:
     file_path: str = ""
     directories: tuple[Preopen, ...] = (Preopen("/", "/"),)
     network: bool = False
+    code: str = ""
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
@@ -125,6 +128,11 @@ class Entrypoint:
         except InvalidArgument as error:
             raise InvalidArgument(f"{self.path!r}: {error}") from None
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """sha256 of the file's bytes, in hex. Raises OSError."""
+        return digest.sha256(self.file)
+
     def check(self, known: Mapping[str, frozenset[str] | None]) -> None:
         """Check imports and entry point, for an engine that would find out at Start only.
 
@@ -146,6 +154,11 @@ class Entrypoint:
         """The file's bytes: a copy, so that nobody can change them while they are compiled."""
         with os.fdopen(os.dup(self.file), "rb", buffering=0) as file:
             file.seek(0)
+            return file.read()
+
+    def read_code(self) -> bytes:
+        """The bytes at `code`, for an engine that cannot map the file. In `spawn`."""
+        with open(self.code, "rb", buffering=0) as file:
             return file.read()
 
     def preopens(self, root: str = "") -> list[Preopen]:

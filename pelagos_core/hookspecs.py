@@ -1,4 +1,4 @@
-"""The four hooks of a backend, and the words they are written in.
+"""The hooks of a backend, four and a few optional ones, and the words they are written in.
 
 A backend is a module (or object) under the entry-point group `pelagos.backends`:
 
@@ -71,6 +71,13 @@ class Trap(Exception):
     """
 
 
+class UnusableCode(Exception):
+    """Raised in `spawn`: the engine does not take the code at `entrypoint.code`.
+
+    It is thrown away and compiled again, once; then Create fails with the text.
+    """
+
+
 FEATURES = {
     "module": "core modules",
     "component": "components",
@@ -81,6 +88,7 @@ FEATURES = {
     "argv0": "argv[0] as the container's spec has it",
     "cwd": "the working directory as first preopen",
     "read-only": "files of a read-only mount or root can be read",
+    "ahead-of-time": "a module is compiled once, and its code kept",
 }
 """What a backend may claim to run, with what it means; the conformance kit tests each."""
 
@@ -201,6 +209,37 @@ def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
 
 
 @hookspec(firstresult=True)
+def pelagos_code_key(entrypoint: Entrypoint) -> str | None:
+    """Say what the compiled code of an entry point depends on; optional, with `compile`.
+
+    In the forked init process, before isolation, as `detect`. Code that was compiled under
+    the same key is used again. The module's bytes, this backend's name and version, the engine
+    and version of `describe`, and the processor are in the key already: say the rest, such
+    as a setting, or a limit for which the engine makes other code. Without this hook it is every
+    limit, which is always right and compiles more than needed.
+
+    :param entrypoint: what is to run; its limits are the container's.
+    :return: the rest of the key, or None: do not compile this one ahead.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_compile(entrypoint: Entrypoint) -> bytes | bytearray | memoryview | None:
+    """Compile the entry point to what `spawn` will find at `entrypoint.code`; optional.
+
+    In a process that is forked for this alone and ends afterwards: no file system, no network,
+    no privileges, limits on memory and time that the node sets; threads are welcome. Nothing of
+    the container is known here but `kind`, `read()`, `path` (for messages) and `limits`, so
+    that what is made can serve every container with the same module.
+
+    :param entrypoint: what is to be compiled.
+    :return: the code, in the engine's own form. It is kept in root's cache and given to nobody
+        but this backend; an image cannot bring any.
+    :raises Exception: as for `spawn`: Create fails with its text.
+    """
+
+
+@hookspec(firstresult=True)
 def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | None:
     """Load and check the entry point; return the workload that Start will call.
 
@@ -208,10 +247,15 @@ def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | None:
     `/` is the container's root file system and the credentials are the container's.
     Compile and check imports now, run nothing of the guest until the workload is called.
 
+    With a `compile` hook, `entrypoint.code` is the path of what that has made: a file that all
+    containers with this module share, so map it rather than read it. The path is relative, and
+    good until this hook returns.
+
     :param bundle: the container's bundle.
     :param entrypoint: what is to run, with args, env and cwd.
     :return: the workload.
-    :raises Exception: anything: Create fails with its text. A subclass of
+    :raises UnusableCode: the engine does not take the code.
+    :raises Exception: anything else: Create fails with its text. A subclass of
         `pelagos_core.errors.PelagosError` also chooses the status code.
     """
 

@@ -57,6 +57,8 @@ def parse(options: Any) -> Config:
 def _checked(options: Config, what: str) -> Config:
     if options.backends:
         raise InvalidArgument(f"{what}: a backend's settings belong in the node's config, {config.PATH}")
+    if options.cache != Config().cache:
+        raise InvalidArgument(f"{what}: the settings of the cache belong in the node's config, {config.PATH}")
     if options.zygote_idle_seconds is not None:
         raise InvalidArgument(f"{what}: zygote_idle_seconds belongs in the node's config, {config.PATH}")
     if options.seccomp:

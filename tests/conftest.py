@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pelagos_core.config import CACHE_VARIABLE
 from pelagos_core.zygote import messages
 from scripts import engines
 from tests.support import provision
@@ -82,6 +83,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def guests() -> Path:
     """The directory of the built test programs."""
     return provision.guests_directory()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The node's compiled code is not the tests' to use or to add to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("code") / "cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)

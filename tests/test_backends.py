@@ -14,7 +14,7 @@ from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import Internal, InvalidArgument, NotFound
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.hookspecs import Description, Detection, hookimpl
+from pelagos_core.hookspecs import Description, Detection, UnusableCode, hookimpl
 from pelagos_core.spec import Process, Spec
 
 PROCESS = Process(args=("/x",))
@@ -134,6 +134,33 @@ def test_a_spawn_that_goes_wrong_is_told_by_the_backends_name(spawn, error, mess
     named = (lambda bundle: spawn()) if spawn.__name__ != "raises" else (lambda bundle: spawn(bundle))
     with pytest.raises(error, match=message):
         load(a=plugin(spawn=named)).named("a").spawn(bundle(), ENTRYPOINT)
+
+
+def test_a_backend_that_compiles_says_what_its_code_depends_on():
+    assert not load(a=plugin()).named("a").compiles
+    silent = load(a=plugin(compile=lambda entrypoint: b"code")).named("a")
+    assert silent.compiles
+    assert silent.code_key(ENTRYPOINT) == str(ENTRYPOINT.limits)
+    for answer in ("fuel", None):
+        found = load(a=plugin(compile=lambda entrypoint: b"code", code_key=lambda entrypoint, a=answer: a)).named("a")
+        assert found.code_key(ENTRYPOINT) == answer
+    assert found.compile(ENTRYPOINT) == b"code"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [(raising(ValueError("lost")), "code_key: ValueError: lost"), (lambda: 7, "code_key returned int")],
+)
+def test_a_key_that_makes_no_sense_is_told_by_the_backends_name(key, message):
+    found = load(a=plugin(compile=lambda: b"code", code_key=lambda: key())).named("a")
+    with pytest.raises(Internal, match=f"backend 'a': {message}"):
+        found.code_key(ENTRYPOINT)
+
+
+def test_unusable_code_is_told_as_that():
+    spawn = raising(UnusableCode("of another version"))
+    with pytest.raises(UnusableCode, match="another version"):
+        load(a=plugin(spawn=lambda: spawn())).named("a").spawn(bundle(), ENTRYPOINT)
 
 
 def test_a_signal_that_goes_wrong_is_told_by_the_backends_name():

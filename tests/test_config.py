@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pelagos_core import config
-from pelagos_core.config import Config
+from pelagos_core.config import CacheSettings, Config
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 
 
@@ -25,19 +25,50 @@ def test_a_config_has_a_backend_an_order_and_settings(tmp_path):
 
 def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
     monkeypatch.setenv("PELAGOS_CONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("PELAGOS_CACHE_DIR")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert config.load_node() == Config()
     with pytest.raises(NotFound, match="none' does not exist"):
         config.load(str(tmp_path / "none"))
 
 
+def test_the_cache_is_set_up_by_root_and_moved_by_the_environment(monkeypatch, tmp_path):
+    text = '[cache]\ndirectory = "/x"\nsize = "1g"\nmemory = "512m"\nseconds = 60\n'
+    monkeypatch.setenv("PELAGOS_CONFIG", written(tmp_path, text))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("PELAGOS_CACHE_DIR")
+    assert config.load_node().cache == CacheSettings("/x", 1 << 30, 512 << 20, 60)
+    monkeypatch.setenv("PELAGOS_CACHE_DIR", "/y")
+    assert config.load_node().cache == CacheSettings("/y", 1 << 30, 512 << 20, 60)
+
+
+def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("PELAGOS_CONFIG", str(tmp_path / "none"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("PELAGOS_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/me/cache")
+    assert config.load_node().cache.directory == "/home/me/cache/pelagos/code"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runtim = 1", r"unknown key 'runtim' \(known: backends, order, runtime, seccomp, wasm, zygote_idle_seconds\)"),
+        (
+            "runtim = 1",
+            r"unknown key 'runtim' \(known: backends, cache, order, runtime, seccomp, wasm, zygote_idle_seconds\)",
+        ),
         ("runtime = 1", "runtime: not a string"),
         ('order = "a"', "order: not a list"),
         ("order = [1]", "order: not a string"),
         ("backends = 1", "backends: not a table"),
+        ("cache = 1", "cache: not a table"),
+        ("[cache]\nsise = '1g'", r"cache: unknown key 'sise' \(known: directory, memory, seconds, size\)"),
+        ("[cache]\nsize = 1", "cache.size: not a string"),
+        ("[cache]\nsize = '1q'", "cache.size: '1q' is not a size such as 64m"),
+        ("[cache]\nmemory = '0'", "cache.memory: nothing can be compiled in no memory"),
+        ("[cache]\nseconds = 0", "cache.seconds: 0 is not between 1 and 86400"),
+        ("[cache]\nseconds = 1.5", "cache.seconds: not a whole number"),
+        ("[cache]\ndirectory = 'x'", "cache.directory: 'x' is not an absolute path"),
         ("[backends]\na = 1", "backends.a: not a table"),
         ('seccomp = "none"', "seccomp: 'none' is none of off, spec, engine"),
         ("=", "not TOML"),

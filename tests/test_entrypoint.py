@@ -1,5 +1,6 @@
 """What a file is by its bytes, and where args[0] is looked for."""
 
+import hashlib
 import os
 
 import pytest
@@ -73,6 +74,7 @@ def test_an_entry_point_gives_the_whole_file_each_time(tmp_path):
         entrypoint = Entrypoint.of(process, "/x", "go", file)
         assert (entrypoint.kind, entrypoint.args, entrypoint.cwd) == (Kind.MODULE, ("/x", "a"), "/w")
         assert entrypoint.read() == entrypoint.read() == data
+        assert entrypoint.digest == hashlib.sha256(data).hexdigest()
         assert entrypoint.environment() == [("A", "1"), ("B", "x=y")]
     finally:
         os.close(file)

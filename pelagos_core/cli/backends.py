@@ -12,6 +12,7 @@ import click
 
 from pelagos_core.backends import Backend, Backends
 from pelagos_core.bundle import Bundle
+from pelagos_core.cli.table import print_table
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound
@@ -61,7 +62,7 @@ def _list(installed: Backends, as_json: bool) -> bool:
         return usable
     if installed.installed:
         header = ["NAME", "PACKAGE", "ENGINE", "FORM", "RUNS", "LIMITS"]
-        _table(header, [_row(backend) for backend in installed.installed])
+        print_table(header, [_row(backend) for backend in installed.installed])
     else:
         click.echo("no backend is installed: try `pip install pelagos-wasmtime`", err=True)
     for backend in installed.installed:
@@ -145,19 +146,7 @@ def _print_choice(choice: Choice, entrypoint: Entrypoint) -> None:
         click.echo(click.wrap_text(" ".join(sorted(names)), 96, "    ", "    "))
     rows = [[name, str(answer.score), answer.reason] for name, answer in choice.detections.items()]
     if rows:
-        _table(["BACKEND", "SCORE", "ANSWER"], rows)
+        print_table(["BACKEND", "SCORE", "ANSWER"], rows)
     for failure in choice.failures:
         click.echo(str(failure))
     click.echo(f"chosen: {choice.backend.name if choice.backend else 'none'} ({choice.reason})")
-
-
-def _table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in header:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)

@@ -22,6 +22,7 @@ from typing import Any
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.cli import launcher, terminal
+from pelagos_core.config import CACHE_VARIABLE
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
 from pelagos_core.spec import Mount
 from pelagos_core.task import NAMES
@@ -154,7 +155,7 @@ def _start_shim(workspace: Workspace) -> str:
     """Run the shim's `start` as containerd does; return the socket's path."""
     words = [sys.executable, launcher.FLAGS, "-c", launcher.body()]
     words += ["-namespace", NAMESPACE, "-id", workspace.id, "-address", str(workspace.sockets / "none"), "start"]
-    passed_on = (*ENVIRONMENT, VARIABLE)
+    passed_on = (*ENVIRONMENT, CACHE_VARIABLE, VARIABLE)
     environment = {name: os.environ[name] for name in passed_on if name in os.environ}
     environment["PELAGOS_SOCKET_DIR"] = str(workspace.sockets)
     done = subprocess.run(

@@ -16,6 +16,7 @@ _COMMANDS = {
     "install": "pelagos_core.cli.install",
     "uninstall": "pelagos_core.cli.install",
     "backends": "pelagos_core.cli.backends",
+    "cache": "pelagos_core.cli.cache",
     "conformance": "pelagos_core.cli.conformance",
     "zygote": "pelagos_core.cli.zygote",
     "version": "pelagos_core.cli.version",

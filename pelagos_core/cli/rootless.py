@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from pelagos_core import config
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import syscalls
 
@@ -19,6 +20,7 @@ def enter() -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
+    os.environ.setdefault(config.CACHE_VARIABLE, config.user_cache())  # we seem to be root from now on
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         _write("setgroups", "deny")  # the kernel's condition for writing gid_map without privileges

@@ -12,7 +12,6 @@ import functools
 import gc
 import os
 import select
-import signal
 import socket
 import sys
 import traceback
@@ -23,17 +22,27 @@ from typing import NoReturn
 from pelagos_core import entrypoint, oci_hooks, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
+from pelagos_core.cache.entry import CODE
 from pelagos_core.container_init import filesystem, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot
-from pelagos_core.container_init.messages import Asking, Assembled, Born, Created, Failed, Message
+from pelagos_core.container_init.messages import (
+    Asking,
+    Assembled,
+    Born,
+    Created,
+    Failed,
+    Message,
+    Unusable,
+    Wanted,
+)
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, PelagosError, to_status
-from pelagos_core.hookspecs import GuestExit, Trap, Workload
+from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
-from pelagos_core.linux import syscalls
+from pelagos_core.linux import forked, syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
@@ -98,7 +107,7 @@ def run(order: Order) -> NoReturn:
     gc.disable()
     code = 1
     try:
-        restore_signals()  # first: the daemon's handlers write to a descriptor that we close
+        forked.restore_signals()  # first: the daemon's handlers write to a descriptor that we close
         os.setsid()  # a signal to its process group is not one to ours
         os.umask(0)  # what is made for a container has the very mode that is asked for
         _keep_descriptors(order)
@@ -121,13 +130,6 @@ def _keep_descriptors(order: Order) -> None:
     syscalls.close_range(_CONTROL + len(copies))
 
 
-def restore_signals() -> None:
-    """Undo the daemon's handlers: the guest's process has the default ones, but no SIGPIPE."""
-    signal.set_wakeup_fd(-1)
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
-        signal.signal(signum, signal.SIG_DFL)
-
-
 def _prepare(order: Order) -> Workload:
     try:
         root = order.root()
@@ -147,16 +149,18 @@ def _prepare(order: Order) -> Workload:
             enter = EnterEngineRoot(program, file)
             _execute((enter,), root)
             file = replace(file, file_path=enter.file_path)
+        code = _compiled(backend, file)
         state = _run_creating_hooks(order)
         _execute(steps.seal, root)
-        _report(Asking(backend.name, "spawn"))
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
-            workload = backend.spawn(order.bundle, file)
+            workload = _spawn(backend, order.bundle, file, code)
         if state:
             workload = functools.partial(_run_starting_hooks, order.bundle.spec.hooks.start_container, state, workload)
         if order.terminal:
             terminal.take(_STDIO[0])
-        os.close(file.file)
+    except UnusableCode as error:
+        _report(Unusable(backend.name, str(error)))
+        os._exit(1)
     except BaseException as error:  # noqa: BLE001 (whatever it is, the daemon must hear of it)
         _report(Failed(*to_status(error)))
         if not isinstance(error, PelagosError):
@@ -225,6 +229,43 @@ def _choose(order: Order, file: Entrypoint) -> tuple[Backend, Program | None, st
     if choice.backend is None:
         raise selection.refusal(file, choice)
     return choice.backend, choice.detections[choice.backend.name].program, choice.reason
+
+
+def _compiled(backend: Backend, file: Entrypoint) -> int | None:
+    """A directory with the compiled code, from the daemon; None if the backend wants none.
+
+    While nothing of the guest has been looked at: what is asked for here can be relied on.
+    """
+    if not backend.compiles:
+        return None
+    _report(Asking(backend.name, "code_key"))
+    settings = backend.code_key(file)
+    if settings is None:
+        return None
+    wanted = messages.encode(Wanted(backend.name, file.path, file.digest, settings))
+    control = socket.socket(fileno=_CONTROL)
+    try:
+        socket.send_fds(control, [wanted], [file.file])
+        answer, fds, _, _ = socket.recv_fds(control, len(messages.CODE), 1, socket.MSG_CMSG_CLOEXEC)
+    finally:
+        control.detach()
+    if answer != messages.CODE or not fds:
+        os._exit(1)  # the daemon is gone
+    return fds[0]
+
+
+def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> Workload:
+    _report(Asking(backend.name, "spawn"))
+    if code is not None:
+        # The code is in no directory of the container's, so it is reached from the working one.
+        os.fchdir(code)
+        file = replace(file, code=CODE)
+    workload = backend.spawn(bundle, file)
+    if code is not None:
+        os.chdir("/")
+        os.close(code)
+    os.close(file.file)
+    return workload
 
 
 def _open_entrypoint(root: Root, order: Order) -> Entrypoint:

@@ -1,9 +1,12 @@
 """What an init process tells the daemon before it runs the guest, one datagram each.
 
 born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
+                                           -> wanted -> (the daemon's answer)
+                                           -> unusable
                                            -> failed
 With hooks, `assembled` and a go-ahead come between `asking` "detect" and "spawn".
 `born` comes from a first process, for a container with a user namespace; see `birth`.
+With `wanted` comes a descriptor of the entry point, with the answer one of the code's directory.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pelagos_core.errors import Internal
 MAX_BYTES = 64 << 10
 MAX_REASON = 4 << 10  # characters; in JSON each is 6 bytes at the most
 GO = b"go"
+CODE = b"code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,27 @@ class Assembled:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Compiled code for the entry point, of which this comes with a descriptor.
+
+    path: for messages. digest: of its bytes. settings: the backend's part of the key.
+    """
+
+    backend: str
+    path: str
+    digest: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """The backend does not take the code that it was given, and why."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """The workload is ready and waits for the go-ahead.
 
@@ -58,9 +83,17 @@ class Failed:
     message: str
 
 
-Message = Asking | Assembled | Born | Created | Failed
-_KINDS = {cls.__name__: cls for cls in (Asking, Assembled, Born, Created, Failed)}
-_FIELDS = {Asking: [str, str], Assembled: [], Born: [int], Created: [str, str, bool], Failed: [int, str]}
+Message = Asking | Assembled | Born | Wanted | Unusable | Created | Failed
+_FIELDS: dict[type[Message], list[type]] = {
+    Asking: [str, str],
+    Assembled: [],
+    Born: [int],
+    Wanted: [str, str, str, str],
+    Unusable: [str, str],
+    Created: [str, str, bool],
+    Failed: [int, str],
+}
+_KINDS = {cls.__name__: cls for cls in _FIELDS}
 
 
 def encode(message: Message) -> bytes:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from pelagos_core.backends import Backends
 from pelagos_core.container_init import child
 from pelagos_core.container_init.child import Order
-from pelagos_core.linux import credentials, syscalls
+from pelagos_core.linux import credentials, forked, syscalls
 from pelagos_core.linux.namespaces import fork_sibling
 
 ANOTHER = b"+"
@@ -53,7 +53,7 @@ def run(backends: Backends, control: socket.socket) -> NoReturn:
     """
     gc.disable()
     try:
-        child.restore_signals()
+        forked.restore_signals()
         credentials.die_with_parent(signal.SIGKILL)
         os.dup2(control.fileno(), _CONTROL, inheritable=False)
         control.detach()

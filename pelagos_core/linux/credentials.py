@@ -11,6 +11,8 @@ import os
 from pelagos_core.linux import capabilities, syscalls
 from pelagos_core.spec import Capabilities, User
 
+_NOBODY = 65534
+
 
 def become(user: User, sets: Capabilities, available: int) -> None:
     """Take on the container's identity for good.
@@ -34,6 +36,17 @@ def become_root() -> None:
     _set_groups(())
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def unprivileged() -> User:
+    """A user who owns nothing: nobody, or the only user of a user namespace that has no other.
+
+    To be called while /proc is in reach.
+    """
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        ranges = [tuple(map(int, line.split())) for line in file]
+    mapped = any(first <= _NOBODY < first + count for first, _, count in ranges)
+    return User(_NOBODY, _NOBODY) if mapped else User(0, 0)
 
 
 def _set_groups(gids: tuple[int, ...]) -> None:

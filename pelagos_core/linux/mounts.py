@@ -11,7 +11,15 @@ import os
 
 from pelagos_core.errors import InvalidArgument, PelagosError, from_status, to_status
 from pelagos_core.linux import overlay, syscalls, user_namespaces
-from pelagos_core.linux.mount_options import ATTR_IDMAP, MountOptions, parse_options
+from pelagos_core.linux.mount_options import (
+    ATTR_IDMAP,
+    ATTR_NODEV,
+    ATTR_NOEXEC,
+    ATTR_NOSUID,
+    ATTR_RDONLY,
+    MountOptions,
+    parse_options,
+)
 from pelagos_core.spec import IdMaps, Mount
 
 _MAX_DATA = 4095  # mount(2) takes one page with its final NUL, and cuts the rest off in silence
@@ -114,3 +122,20 @@ def _named(mount: Mount, error: OSError) -> PelagosError:
     code, _ = to_status(error)
     what = f"mount of {mount.source or mount.type!r} ({mount.type or 'bind'}) on {mount.destination!r}"
     return from_status(code, f"{what}: {error.strerror}")
+
+
+def detached(directory: int) -> int:
+    """A read-only mount of one directory that is attached nowhere; a descriptor of it.
+
+    Through it nothing outside the directory can be reached, not by `..` either, and nothing
+    be written, whoever holds it. Files in it can be mapped for execution. It is gone when the
+    descriptor is closed. The directory must be of the caller's own mount namespace.
+    Raises OSError.
+    """
+    tree = syscalls.open_tree(directory, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
+    try:
+        syscalls.mount_setattr(tree, 0, ATTR_RDONLY | ATTR_NODEV | ATTR_NOSUID, ATTR_NOEXEC, 0)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree

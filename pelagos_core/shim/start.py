@@ -110,5 +110,5 @@ def _log_fd() -> int:
 
 def _environment() -> "dict[str, str]":
     """containerd's environment may hold credentials, and the init processes are our copies."""
-    kept = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG")
+    kept = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -14,6 +14,7 @@ from pelagos_core import reasons, record
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
+from pelagos_core.config import CacheSettings
 from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PelagosError
@@ -42,12 +43,21 @@ _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 class Container:
     """One container in this daemon. Made by `create`, ended by `delete`."""
 
-    def __init__(self, bundle: Bundle, selection: Selection, paths: StdioPaths, sink: Sink, spares: Spares) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        selection: Selection,
+        cache: CacheSettings,
+        paths: StdioPaths,
+        sink: Sink,
+        spares: Spares,
+    ) -> None:
         self.bundle = bundle
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
-        self.init = Execution("", bundle, selection, paths, spares)
+        self.init = Execution("", bundle, selection, cache, paths, spares)
         self._execs: dict[str, Execution] = {}
         self._selection = selection
+        self._cache = cache
         self._sink = sink
         self._owns_cgroup = False
         self._watchers: set[asyncio.Task[None]] = set()
@@ -105,7 +115,7 @@ class Container:
         if exec_id in self._execs:
             raise AlreadyExists(f"container {self.id!r}: process {exec_id!r} already exists")
         selection = replace(self._selection, first=self.init.backend)
-        self._execs[exec_id] = Execution(exec_id, self.bundle.executing(process), selection, paths)
+        self._execs[exec_id] = Execution(exec_id, self.bundle.executing(process), selection, self._cache, paths)
         self._sink.publish(events.exec_added(self.id, exec_id))
 
     async def start(self, exec_id: str = "") -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pelagos_core import reasons
 from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
+from pelagos_core.config import CacheSettings
 from pelagos_core.container_init.child import Door
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status
@@ -40,16 +41,22 @@ class Execution:
     """
 
     def __init__(
-        self, id: str, bundle: Bundle, selection: Selection, paths: StdioPaths, spares: Spares | None = None
+        self,
+        id: str,
+        bundle: Bundle,
+        selection: Selection,
+        cache: CacheSettings,
+        paths: StdioPaths,
+        spares: Spares | None = None,
     ) -> None:
-        """bundle: the container's, with this process in `spec.process`. spares: as for `Process`."""
+        """bundle: the container's, with this process in `spec.process`. cache, spares: as for `Process`."""
         self.id = id
         self.name = f"exec {id!r} of container {bundle.id!r}" if id else f"container {bundle.id!r}"
         self.bundle = bundle
         self.paths = paths
         self.exit: ExitStatus | None = None
         self._lifecycle = Lifecycle(self.name, Status.ADDED if id else Status.CREATING)
-        self._process = Process(self.name, bundle, selection, spares)
+        self._process = Process(self.name, bundle, selection, cache, spares)
         self._stdio: Stdio | None = None
         self._size = bundle.spec.process.console_size
         self._timer: asyncio.TimerHandle | None = None

@@ -7,15 +7,25 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from pelagos_core import builtin_hooks, reasons
 from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
 from pelagos_core.bundle import Bundle
+from pelagos_core.config import CacheSettings
 from pelagos_core.container_init import child, messages, terminal
 from pelagos_core.container_init.child import Door, Order
-from pelagos_core.container_init.messages import Asking, Assembled, Born, Created, Failed, Message
+from pelagos_core.container_init.messages import (
+    Asking,
+    Assembled,
+    Born,
+    Created,
+    Failed,
+    Message,
+    Unusable,
+    Wanted,
+)
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus
@@ -23,6 +33,7 @@ from pelagos_core.limits import Limits
 from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
 from pelagos_core.task import runtime_hooks
+from pelagos_core.task.compilation import CompiledCode
 from pelagos_core.task.spares import Spare, Spares
 from pelagos_core.task.stdio import Stdio
 
@@ -39,20 +50,27 @@ class BackendCrash(Exception):
         self.failure = failure
 
 
+class _UnusableCode(Exception):
+    """The backend does not take the code that it was given."""
+
+
 class Process:
     """One process, from the fork to its reaping.
 
     enclosed: whether the container's root is below an engine root, in its mount namespace.
     """
 
-    def __init__(self, name: str, bundle: Bundle, selection: Selection, spares: Spares | None) -> None:
+    def __init__(
+        self, name: str, bundle: Bundle, selection: Selection, cache: CacheSettings, spares: Spares | None
+    ) -> None:
         """name: what errors call it. bundle: with the process' own part in `spec.process`.
 
-        spares: where a process may come from instead of a fork of our own.
+        cache: of compiled code. spares: where a process may come from instead of a fork of our own.
         """
         self._bundle = bundle
         self._spares = spares
         self._selection = selection
+        self._code = CompiledCode(name, bundle, cache)
         self._name = name
         self._control: socket.socket | None = None
         self._killed = False
@@ -77,7 +95,8 @@ class Process:
         """Fork, isolate, load; return once the workload waits for `start`.
 
         A backend that crashes or hangs in `detect` is left out, and the rest is tried
-        again in a new process. `forked` is called with each new pid.
+        again in a new process; so is one that does not take code that was kept, with new
+        code. `forked` is called with each new pid.
         find_door: tells the door of the container to join; None to make one.
         Raises the error that the process reports; none is left then.
         """
@@ -95,6 +114,9 @@ class Process:
                 if self._killed:
                     raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED) from None
                 excluded = (*excluded, crash.failure)
+            except _UnusableCode as refusal:
+                await self.abandon()
+                self._code.discard(str(refusal))
             except BaseException:
                 await self.abandon()
                 raise
@@ -200,27 +222,65 @@ class Process:
     async def _created(self, forked: Callable[[int], None]) -> None:
         """Follow the init process' reports up to `Created`."""
         asking: Asking | None = None
-        while True:
-            message = await self._receive(asking)
-            if isinstance(message, Asking):
-                asking = message
-            elif isinstance(message, Assembled):
-                asking = None  # hooks may take their time
-                hooks = self._bundle.spec.hooks.create_runtime
-                await runtime_hooks.run(hooks, self._bundle, "creating", self.pid)
-                if self._killed:
-                    raise Cancelled(f"{self._name}: killed while it was being created")
-                self._go()
-            elif isinstance(message, Born):
-                await self._succeed(message.pid)
-                forked(self.pid)
-                self._go()
-            elif isinstance(message, Created):
-                self.backend = self._selection.backends.named(message.backend)
-                self.reason, self.enclosed = message.reason, message.enclosed
-                return
-            elif isinstance(message, Failed):
-                raise from_status(message.code, f"{self._name}: {message.message}")
+        while self.backend is None:
+            message, file = await self._receive(asking)
+            try:
+                if isinstance(message, Asking):
+                    asking = message
+                elif isinstance(message, Assembled):
+                    asking = None  # hooks may take their time
+                    await self._run_hooks()
+                elif isinstance(message, Born):
+                    await self._succeed(message.pid)
+                    forked(self.pid)
+                    self._go()
+                elif isinstance(message, Wanted):
+                    await self._give_code(message, file, asking)
+                else:
+                    self._conclude(message)
+            finally:
+                if file >= 0:
+                    os.close(file)
+
+    async def _run_hooks(self) -> None:
+        await runtime_hooks.run(self._bundle.spec.hooks.create_runtime, self._bundle, "creating", self.pid)
+        if self._killed:
+            raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
+        self._go()
+
+    def _conclude(self, message: Unusable | Created | Failed) -> None:
+        """It is created; or raises why it is not."""
+        if isinstance(message, Failed):
+            raise from_status(message.code, f"{self._name}: {message.message}")
+        if isinstance(message, Unusable):
+            raise _UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.reason}")
+        self.backend = self._selection.backends.named(message.backend)
+        self.reason, self.enclosed = message.reason, message.enclosed
+
+    async def _give_code(self, wanted: Wanted, module: int, asking: Asking | None) -> None:
+        """Answer the init process with compiled code; a Kill ends the wait for it."""
+        assert self._control is not None
+        # Later on the engine has seen the guest's bytes, and the process is not to be believed.
+        if asking is None or asking.hook != "code_key" or module < 0:
+            raise Internal(f"{self._name}: the init process asked for compiled code out of turn", reasons.ENGINE_FAILED)
+        backend = self._selection.backends.named(asking.backend)
+        code = await self._unless_ended(self._code.obtain(backend, wanted, module), asking)
+        with contextlib.suppress(OSError):  # it is gone: the next thing we read of it says so
+            socket.send_fds(self._control, [messages.CODE], [code])
+        os.close(code)
+
+    async def _unless_ended(self, work: Coroutine[None, None, int], asking: Asking) -> int:
+        """What `work` returns; if the init process ends before, it is cancelled, and that is told."""
+        working, ended = asyncio.ensure_future(work), asyncio.ensure_future(self._ended())
+        try:
+            await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, ended):
+                task.cancel()  # nothing happens to one that is done
+            await asyncio.wait({working, ended})
+        if working.cancelled():
+            raise self._lost(asking)
+        return working.result()
 
     async def _succeed(self, pid: int) -> None:
         """Put a second process in the place of the first, which has told of it and leaves.
@@ -249,20 +309,21 @@ class Process:
         except OSError:
             raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
 
-    async def _receive(self, asking: Asking | None) -> Message:
+    async def _receive(self, asking: Asking | None) -> tuple[Message, int]:
+        """The next message, and the descriptor that came with it, or -1."""
         assert self._control is not None
-        loop = asyncio.get_running_loop()
         # Loading may compile for minutes, and a Kill ends it; detecting must be quick.
         limit = _DETECT_GRACE_SECONDS if asking and asking.hook == "detect" else None
         try:
-            datagram = await asyncio.wait_for(loop.sock_recv(self._control, messages.MAX_BYTES), limit)
+            await asyncio.wait_for(builtin_hooks.readable(self._control.fileno()), limit)
+            datagram, fds, _, _ = socket.recv_fds(self._control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
-            datagram = b""
+            datagram, fds = b"", []
         except asyncio.TimeoutError:
             assert asking is not None
             raise BackendCrash(Failure(asking.backend, asking.hook, f"no answer in {limit:g} s")) from None
         if datagram:
-            return messages.decode(datagram)
+            return messages.decode(datagram), fds[0] if fds else -1
         await builtin_hooks.readable(self.pidfd)
         raise self._lost(asking)
 

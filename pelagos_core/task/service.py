@@ -285,31 +285,30 @@ class TaskService:
         if request.checkpoint:
             raise Unimplemented(f"container {request.id!r}: restore from a checkpoint is not supported")
         bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
-        options = runtime_options.parse(request.options)
-        selection = self._selection(bundle, options)
-        bundle = replace(bundle.annotated(self._pod), policy=self._policy(bundle, options))
+        options, node = runtime_options.parse(request.options), self._node.config
+        selection = self._selection(bundle, options, node)
+        bundle = replace(bundle.annotated(self._pod), policy=self._policy(bundle, options, node))
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
-        container = Container(bundle, selection, paths, self._sink, self._spares)
+        container = Container(bundle, selection, node.cache, paths, self._sink, self._spares)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
         return container
 
-    def _selection(self, bundle: Bundle, options: Config) -> Selection:
+    def _selection(self, bundle: Bundle, options: Config, node: Config) -> Selection:
         """Who is asked to run a container; a pod's annotations are remembered for its others."""
         if bundle.is_sandbox:
             self._pod = bundle.wasm_annotations
         self._node.refresh()
         own = bundle.wasm_annotations
-        return Selection(self._node.backends, preference(own, self._pod, options, self._node.config))
+        return Selection(self._node.backends, preference(own, self._pod, options, node))
 
-    def _policy(self, bundle: Bundle, options: Config) -> Policy:
+    def _policy(self, bundle: Bundle, options: Config, node: Config) -> Policy:
         """What a guest may use: each of these leaves less than the one before."""
-        config = self._node.config
-        least = replace(EVERYTHING, seccomp=config.seccomp or EVERYTHING.seccomp)
-        policy = least.narrowed(config.wasm, lambda word: f"config: wasm.{word}")
+        least = replace(EVERYTHING, seccomp=node.seccomp or EVERYTHING.seccomp)
+        policy = least.narrowed(node.wasm, lambda word: f"config: wasm.{word}")
         policy = policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
         for words in (self._pod, bundle.wasm_annotations):
             policy = policy.narrowed(

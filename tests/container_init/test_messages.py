@@ -4,10 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelagos_core.container_init.messages import MAX_BYTES, MAX_REASON, Asking, Created, Failed, decode, encode
+from pelagos_core.container_init.messages import (
+    MAX_BYTES,
+    MAX_REASON,
+    Asking,
+    Created,
+    Failed,
+    Unusable,
+    Wanted,
+    decode,
+    encode,
+)
 from pelagos_core.errors import Internal
 
-MESSAGES = [Asking("wasm", "detect"), Created("wasm", "core module", True), Failed(3, "no\nsuch \0 ä")]
+MESSAGES = [
+    Asking("wasm", "detect"),
+    Wanted("wasm", "/app.wasm", "0" * 64, "fuel"),
+    Unusable("wasm", "of another version"),
+    Created("wasm", "core module", True),
+    Failed(3, "no\nsuch \0 ä"),
+]
 
 
 @pytest.mark.parametrize("message", MESSAGES)

@@ -94,8 +94,8 @@ async def test_an_exec_holds_nothing_but_its_streams(tmp_path, guests):
         await shim.exec("c1", "e1", "/spin.wasm")
         pid = await shim.start("c1", "e1")
         # what it told the daemon by is closed a moment after Start is answered
-        # `/` is the directory that the engine has opened for the guest
-        await _until(lambda: _open_files(pid) == {"/dev/null", "/"})
+        # `/` is the directory that the engine has opened for the guest, `/code` what it maps
+        await _until(lambda: _open_files(pid) == {"/dev/null", "/", "/code"})
         assert {os.readlink(f"/proc/{pid}/{link}") for link in ("root", "cwd")} == {"/"}
 
 

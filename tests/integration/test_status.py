@@ -66,10 +66,10 @@ async def started(shim, container_id, pid):
 
 
 def is_engines(pid, fd):
-    """Whether a descriptor is one that an engine opens: the guest's root, or an anonymous object."""
+    """Whether a descriptor is one that an engine opens: the guest's root, its code, or an anonymous object."""
     target = os.readlink(f"/proc/{pid}/fd/{fd}")
     is_root = os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), os.stat(f"/proc/{pid}/root"))
-    return is_root or target.startswith(("anon_inode:", "/memfd:"))
+    return is_root or target == "/code" or target.startswith(("anon_inode:", "/memfd:"))
 
 
 @pytest.mark.parametrize("kind", ["wasm", "native"])

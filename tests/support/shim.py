@@ -157,7 +157,7 @@ def shim_command(
 async def running_shim(
     directory: Path, group: str = "pod", python: str = sys.executable, env: dict[str, str] | None = None
 ) -> AsyncIterator[Shim]:
-    """A shim with its sockets, bundle and events server below `directory`; ended at the end."""
+    """A shim with its sockets, bundle, events server and cache below `directory`; ended at the end."""
     events = Events()
     server = Server(
         [
@@ -172,7 +172,8 @@ async def running_shim(
     listener.bind(str(directory / "events.sock"))
     listener.listen()
     await server.start(listener)
-    env = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets, **(env or {})}
+    places = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets}
+    env = {**places, "PELAGOS_CACHE_DIR": str(directory / "cache"), **(env or {})}
     bundle = directory / "start"
     bundle.mkdir()
     done = await asyncio.to_thread(shim_command, *flags(directory, group), "start", cwd=bundle, env=env, python=python)

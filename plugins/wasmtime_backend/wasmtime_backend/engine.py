@@ -9,30 +9,62 @@ from wasmtime import component
 
 from pelagos_core.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import Trap, Workload
+from pelagos_core.hookspecs import Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
 from wasmtime_backend import prepared, wasi
 
 _RUN = re.compile(r"wasi:cli/run@0\.2\.\d+\Z")
 # The packages of WASI 0.2 that `component.Linker.add_wasip2` defines.
 _WASI_IMPORT = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z-]+@0\.2\.\d+\Z")
+# Where an ELF header has its processor's flags (elf(5), e_flags), in which Wasmtime says what it is.
+_ELF_FLAGS, _EF_COMPONENT = 48, b"\x02"
+
+Program = wasmtime.Module | component.Component
+_PROGRAMS: dict[Kind, type[wasmtime.Module | component.Component]] = {
+    Kind.MODULE: wasmtime.Module,
+    Kind.COMPONENT: component.Component,
+}
+
+
+def compile(entrypoint: Entrypoint) -> bytearray:
+    """Compile the entry point for `load`. In a process that may have threads.
+
+    Raises InvalidArgument: not valid.
+    """
+    return _compiled(prepared.make_engine(entrypoint.limits.fuel is not None, parallel=True), entrypoint).serialize()
 
 
 def load(entrypoint: Entrypoint) -> Workload:
-    """Compile and check the entry point. In the init process, after isolation.
+    """Get the code and check it. In the init process, after isolation.
 
-    Raises InvalidArgument: not valid, an unknown import, no such export.
+    Raises InvalidArgument: not valid, an unknown import, no such export. UnusableCode.
     """
-    data = entrypoint.read()
     engine = prepared.engine(entrypoint.limits.fuel is not None)
+    program = _mapped(engine, entrypoint) if entrypoint.code else _compiled(engine, entrypoint)
+    if isinstance(program, component.Component):
+        return _load_component(engine, program, entrypoint)
+    return _load_module(engine, program, entrypoint)
+
+
+def _compiled(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
+    data = entrypoint.read()
     try:
         if entrypoint.kind is Kind.WAT:
             data = bytes(wasmtime.wat2wasm(data.decode("utf-8", "replace")))
-        if sniff(data) is Kind.COMPONENT:
-            return _load_component(engine, data, entrypoint)
-        return _load_module(engine, data, entrypoint)
+        return _PROGRAMS[sniff(data)](engine, data)
     except wasmtime.WasmtimeError as error:
         raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}") from None
+
+
+def _mapped(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
+    """What `compile` has made, its pages shared with every other process that maps it."""
+    with open(entrypoint.code, "rb") as file:
+        is_component = file.read(_ELF_FLAGS + 1)[-1:] == _EF_COMPONENT
+    kind = Kind.COMPONENT if is_component else Kind.MODULE
+    try:
+        return _PROGRAMS[kind].deserialize_file(engine, entrypoint.code)
+    except wasmtime.WasmtimeError as error:
+        raise UnusableCode(_one_line(error)) from None
 
 
 def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
@@ -45,8 +77,7 @@ def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
     return store
 
 
-def _load_module(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
-    module = wasmtime.Module(engine, data)
+def _load_module(engine: wasmtime.Engine, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
     store = _store(engine, entrypoint.limits)
     linker = prepared.linker(entrypoint.limits.fuel is not None)
     name = entrypoint.func or "_start"
@@ -82,8 +113,7 @@ def _check_export(module: wasmtime.Module, name: str, entrypoint: Entrypoint) ->
         raise InvalidArgument(f"{entrypoint.path!r}: function {name!r} takes arguments, so it cannot be an entry point")
 
 
-def _load_component(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Workload:
-    program = component.Component(engine, data)
+def _load_component(engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint) -> Workload:
     store = _store(engine, entrypoint.limits)
     linker = component.Linker(engine)
     linker.add_wasip2()

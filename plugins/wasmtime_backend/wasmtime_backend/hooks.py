@@ -9,8 +9,12 @@ from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
 from wasmtime_backend import engine
 
-_FEATURES = frozenset({"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only"})
+_FEATURES = frozenset(
+    {"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only", "ahead-of-time"}
+)
 _LIMITS = frozenset({"memory", "fuel"})
+# Of what is loaded now: another version may be installed while this process lives.
+_DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES, _LIMITS)
 _CAN = {
     Kind.MODULE: Detection.can(95, "core module, WASI 0.1"),
     Kind.COMPONENT: Detection.can(95, "component, WASI 0.2"),
@@ -21,7 +25,7 @@ _CAN = {
 @hookimpl
 def pelagos_describe() -> Description:
     """Wasmtime's own Python package."""
-    return Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES, _LIMITS)
+    return _DESCRIPTION
 
 
 @hookimpl
@@ -31,6 +35,18 @@ def pelagos_detect(entrypoint: Entrypoint) -> Detection:
 
 
 @hookimpl
+def pelagos_code_key(entrypoint: Entrypoint) -> str:
+    """Code that counts fuel is other code; a limit of memory is the store's."""
+    return "fuel" if entrypoint.limits.fuel is not None else ""
+
+
+@hookimpl
+def pelagos_compile(entrypoint: Entrypoint) -> bytearray:
+    """Wasmtime's serialized form, an ELF file that can be mapped."""
+    return engine.compile(entrypoint)
+
+
+@hookimpl
 def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload:
-    """Compile and check it; the workload instantiates and runs it."""
+    """Map the code, or compile it, and check it; the workload instantiates and runs it."""
     return engine.load(entrypoint)

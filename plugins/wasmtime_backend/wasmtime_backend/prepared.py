@@ -15,9 +15,13 @@ from pelagos_core.hookspecs import GuestExit
 @functools.cache
 def engine(fuel: bool) -> wasmtime.Engine:
     """The engine for guests with or without a limit of fuel, for which the code differs."""
+    return make_engine(fuel, parallel=False)
+
+
+def make_engine(fuel: bool, *, parallel: bool) -> wasmtime.Engine:
+    """parallel: compile in several threads, in a process that was not forked for one guest."""
     config = wasmtime.Config()
-    # Compiling in parallel would start threads in a process that was forked for one guest.
-    config.parallel_compilation = False
+    config.parallel_compilation = parallel
     config.wasm_component_model = True
     config.consume_fuel = fuel
     return wasmtime.Engine(config)

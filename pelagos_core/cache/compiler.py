@@ -1,0 +1,145 @@
+"""The process that compiles: unprivileged, in an empty place, limited, with nothing but the module.
+
+Guest bytes are hostile, and a compiler is a large program. If it is taken over it can spoil the
+code of this one module, which was going to run in a container anyway, and nothing else: it has
+no file but the module and its output, no network, no other process, no privilege and no parent
+that would read more of it than one short line. It ends when its time is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import time
+from typing import NoReturn
+
+from pelagos_core import reasons, size
+from pelagos_core.cache.job import Job
+from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
+from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
+from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.linux.rootfs import Root
+from pelagos_core.spec import Capabilities
+
+_MAX_REPORT = 64 << 10
+_MAX_TEXT = 4 << 10
+_EXIT_SECONDS = 2.0  # for a process to end once it has closed its report
+_OPEN_FILES = 64
+
+
+def compile(job: Job, module: int, output: int, empty: str) -> None:
+    """Compile `module` into the file `output`, in a process of its own; return when that has ended.
+
+    empty: the path of an empty directory, which becomes the process' root.
+    In the keeper, which is trusted. Raises PelagosError: the backend's own, or what has ended it.
+    """
+    reader, writer = os.pipe()
+    # Its descendants, should there be any, end with the first process of their namespace: once
+    # that is reaped, nobody is left who could write to the output.
+    pid = syscalls.fork(syscalls.CLONE_NEWPID)
+    if pid == 0:
+        _be_the_compiler(job, module, output, writer, empty)
+    os.close(writer)
+    in_time = False
+    try:
+        report, in_time = _read(reader, time.monotonic() + job.cache.seconds)
+    finally:
+        os.close(reader)
+        status = _end(pid, _EXIT_SECONDS if in_time else 0.0)
+    _check(job, report, status, in_time=in_time)
+
+
+def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
+    """What the process reports before it is gone; False if its time was over first."""
+    report = b""
+    while len(report) < _MAX_REPORT:
+        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return b"", False
+        chunk = os.read(reader, _MAX_REPORT)
+        if not chunk:
+            break
+        report += chunk
+    return report, True
+
+
+def _end(pid: int, grace: float) -> int:
+    """End the process and reap it; the status of wait(2)."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        select.select([pidfd], [], [], grace)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
+    return os.waitpid(pid, 0)[1]
+
+
+def _check(job: Job, report: bytes, status: int, *, in_time: bool) -> None:
+    what = f"{job.path!r}: backend {job.backend.name!r}"
+    if not in_time:
+        raise DeadlineExceeded(f"{what} did not compile it in {job.cache.seconds} s")
+    if os.WIFSIGNALED(status):
+        number = signal.Signals(os.WTERMSIG(status))
+        if number == signal.SIGKILL:
+            raise ResourceExhausted(
+                f"{what} was killed while it compiled, probably by its limit of {size.describe(job.cache.memory)}"
+            )
+        raise Internal(f"{what} failed in compile: the process died of {number.name}", reasons.ENGINE_FAILED)
+    try:
+        code, text = json.loads(report)
+        if [type(code), type(text)] != [int, str]:
+            raise TypeError
+    except (ValueError, TypeError, RecursionError):
+        raise Internal(f"{what} failed in compile: the process was lost", reasons.ENGINE_FAILED) from None
+    if code:
+        raise from_status(code, text)
+
+
+def _be_the_compiler(job: Job, module: int, output: int, report: int, empty: str) -> NoReturn:
+    gc.disable()  # the objects of the process that we are a copy of are not ours to finalise
+    code, said = 1, (0, "")
+    try:
+        _isolate(job, empty, (module, output), report)
+        _write(output, job.backend.compile(job.entrypoint(module)))
+        code = 0
+    except BaseException as error:  # noqa: BLE001 (whatever it is, the keeper must hear of it)
+        said = to_status(error)
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(report, json.dumps([said[0], said[1][:_MAX_TEXT]]).encode())
+        os._exit(code)
+
+
+def _isolate(job: Job, empty: str, files: tuple[int, ...], report: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    forked.close_all_but(*files, report)
+    forked.end_with_parent(report)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")  # the first to go when memory runs out, here or on the node
+    namespaces.unshare(("mount", "network", "ipc", "uts"))
+    make_mounts_private()
+    root = Root(empty)
+    root.assemble(())
+    root.make_readonly()
+    user, available = credentials.unprivileged(), capabilities.permitted()
+    root.pivot()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    # Where there is no control group to hold it.
+    resource.setrlimit(resource.RLIMIT_DATA, (job.cache.memory, job.cache.memory))
+    credentials.become(user, Capabilities(), available)
+    credentials.forbid_new_privileges()
+    forked.end_with_parent(report)
+
+
+def _write(output: int, code: bytes | bytearray | memoryview) -> None:
+    rest = memoryview(code).cast("B")
+    while rest:
+        rest = rest[os.write(output, rest) :]

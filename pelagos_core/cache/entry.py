@@ -1,0 +1,215 @@
+"""One entry of the store: a directory with an engine's code, and what is known of it.
+
+    code    what the engine has compiled, at least one byte, never written again
+    about   what it was made of, its size and its digest
+    seen    which file had that digest when it was last looked at; its time is the last use
+
+The digest of a large file takes longer than a start (150 MB: 75 ms), so it is taken once: by
+whoever compiled, and again after a reboot or when anything about the file has changed. Any
+write changes the change time, which no system call can set; what a power cut has left
+half-written is found out because the boot is another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+
+from pelagos_core import digest
+from pelagos_core.cache.key import Key
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.field import Field
+from pelagos_core.linux import mounts
+
+CODE, ABOUT, SEEN = "code", "about", "seen"
+_MAX_ABOUT = 64 << 10
+_MAX_SIZE = 2**62
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Broken(Exception):
+    """An entry that must not be used: the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an entry was made of.
+
+    path: what the entry point was called where it was first seen; the image's word.
+    size, sha256: of the code. created: seconds since the epoch.
+    """
+
+    key: Key
+    path: str
+    size: int
+    sha256: str
+    created: int
+
+    def encode(self) -> bytes:
+        """As it is written to the entry."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> About:
+        """The inverse. Raises InvalidArgument."""
+        field = Field.parse(ABOUT, data)
+        key = field.get("key")
+        return cls(
+            Key(**{name: key.get(name).text() for name in Key.__slots__}),
+            field.get("path").text(),
+            field.get("size").number(_MAX_SIZE),
+            field.get("sha256").text(),
+            field.get("created").number(_MAX_SIZE),
+        )
+
+
+class Entry:
+    """An open entry; whoever opened it closes it."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+
+    @classmethod
+    def open(cls, directory: int, name: str) -> Entry:
+        """Open an entry of a store's directory. Raises FileNotFoundError or Broken."""
+        try:
+            fd = os.open(name, _READ | os.O_DIRECTORY, dir_fd=directory)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Broken(f"not a directory: {error.strerror}") from None
+        if not is_private(os.fstat(fd)):
+            os.close(fd)
+            raise Broken("its directory can be written by others")
+        return cls(name, fd)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Entry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def is_seen(self) -> bool:
+        """Whether its code is the very file whose digest was right, this boot."""
+        try:
+            with self._file(CODE) as code, self._file(SEEN) as seen:
+                return os.read(seen.fd, 1024) == self._stamp(os.fstat(code.fd))
+        except Broken:
+            return False
+
+    def check(self) -> About:
+        """Compare its code with its digest, and remember that. Raises Broken."""
+        about = self.about()
+        if about.key.name != self.name:
+            raise Broken("it is another's")
+        with self._file(CODE) as code:
+            status = os.fstat(code.fd)
+            if status.st_size != about.size or not about.size:
+                raise Broken(f"{status.st_size} bytes, not {about.size}")
+            try:
+                found = digest.sha256(code.fd)
+            except OSError as error:
+                raise Broken(f"cannot be read: {error.strerror}") from None
+            if found != about.sha256:
+                raise Broken("its digest is another one")
+            self._see(status)
+        return about
+
+    def about(self) -> About:
+        """What it was made of. Raises Broken."""
+        with self._file(ABOUT) as file:
+            try:
+                return About.decode(os.read(file.fd, _MAX_ABOUT))
+            except InvalidArgument as error:
+                raise Broken(str(error)) from None
+
+    def complete(self, about: About) -> None:
+        """Write what is known of the code, which is there. Raises OSError."""
+        with self._file(CODE) as code:
+            os.fchmod(code.fd, 0o444)  # the container's user has to read it
+            self._write(ABOUT, about.encode(), 0o400)
+            self._see(os.fstat(code.fd))
+
+    def touch(self) -> None:
+        """Remember that it was used now. Where it cannot be written, nobody has to know."""
+        with contextlib.suppress(OSError):
+            os.utime(SEEN, dir_fd=self.fd, follow_symlinks=False)
+
+    def used(self) -> float:
+        """When it was last used, in seconds since the epoch; 0 for never."""
+        try:
+            return os.stat(SEEN, dir_fd=self.fd, follow_symlinks=False).st_mtime
+        except OSError:
+            return 0.0
+
+    def disk_bytes(self) -> int:
+        """What its code takes of the disk."""
+        try:
+            return os.stat(CODE, dir_fd=self.fd, follow_symlinks=False).st_blocks * 512
+        except OSError:
+            return 0
+
+    def lend(self) -> int:
+        """A descriptor of its directory through which nothing can be written. Raises OSError."""
+        return mounts.detached(self.fd)
+
+    def _see(self, status: os.stat_result) -> None:
+        with contextlib.suppress(OSError):  # then the next one takes the digest again
+            self._write(SEEN, self._stamp(status), 0o600)
+
+    def _stamp(self, status: os.stat_result) -> bytes:
+        fields = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return " ".join((self.name, boot(), *map(str, fields))).encode()
+
+    def _write(self, name: str, data: bytes, mode: int) -> None:
+        fd = os.open(name, _WRITE, 0o600, dir_fd=self.fd)
+        try:
+            os.write(fd, data)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+
+    def _file(self, name: str) -> _File:
+        return _File(self.fd, name)
+
+
+class _File:
+    """A file of an entry, open for reading. Raises Broken if it is not there or not root's alone."""
+
+    def __init__(self, directory: int, name: str) -> None:
+        try:
+            self.fd = os.open(name, _READ, dir_fd=directory)
+        except OSError as error:
+            raise Broken(f"{name}: {error.strerror}") from None
+        status = os.fstat(self.fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or not is_private(status):
+            os.close(self.fd)
+            raise Broken(f"{name} is not a file of its own, or can be written by others")
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Whether only we can write it: the owner is this user, and there is no bit for others to write."""
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+@functools.cache
+def boot() -> str:
+    """The id of this boot of the kernel."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

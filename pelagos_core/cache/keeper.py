@@ -1,0 +1,200 @@
+"""The keeper: a forked process that gives compiled code out of the store, and has it made if need be.
+
+It is root and trusted: it copies and digests the module, but leaves making sense of it to the
+compiler's process. It waits its turn with the store's lock, so one module is compiled once
+however many pods want it; if the one who compiles is killed, the next in line takes over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import itertools
+import json
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pelagos_core import digest, size
+from pelagos_core.cache import compiler
+from pelagos_core.cache.entry import CODE, About, Broken
+from pelagos_core.cache.job import Job
+from pelagos_core.cache.key import Key
+from pelagos_core.cache.store import Store
+from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_status, to_status
+from pelagos_core.linux import forked, mounts, syscalls
+from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.spec import Mount
+from pelagos_core.spec.resources import Memory, Resources
+
+log = logging.getLogger(__name__)
+
+_MAX_ANSWER = 64 << 10
+_MAX_TEXT = 4 << 10
+_COPY_BYTES = 1 << 24
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_numbers = itertools.count()
+_SCRATCH = "/tmp"  # noqa: S108 (covered by a file system of its own, in a mount namespace of its own)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """A forked keeper, as its parent sees it."""
+
+    pid: int
+    pidfd: int
+    socket: socket.socket
+
+    def answer(self) -> tuple[int, str]:
+        """The answer, once `socket` is readable: the code's directory, and how it was come by.
+
+        Raises the PelagosError that it reports.
+        """
+        data, fds, _, _ = socket.recv_fds(self.socket, _MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            raise Internal("the process that keeps compiled code was lost")
+        code, text = json.loads(data)
+        if code or not fds:
+            raise from_status(code, text)
+        return fds[0], text
+
+    def close(self) -> None:
+        """Forget it; it has been reaped."""
+        self.socket.close()
+        os.close(self.pidfd)
+
+
+def fork(job: Job, cgroup: Cgroup) -> Keeper:
+    """Fork a keeper. Its parent has one thread, reads one answer, kills and reaps it. Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        pid = syscalls.fork(0)
+        if pid == 0:
+            _be_the_keeper(job, cgroup, theirs)
+        return Keeper(pid, os.pidfd_open(pid), ours)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+
+
+def make_group(job: Job) -> Cgroup:
+    """A control group outside of every pod's, with the limit of memory; for the parent to remove.
+
+    Where none can be made, one without directories: limits of the processes remain.
+    """
+    cgroup = Cgroup.of("", f"compile-{os.getpid()}-{next(_numbers)}")
+    if not cgroup.paths:
+        return cgroup  # without root
+    try:
+        cgroup.create(Resources(memory=Memory(limit=job.cache.memory)))
+    except (PelagosError, OSError) as error:
+        log.warning("compiling has no control group: %s", error)
+        cgroup.try_remove()
+        return Cgroup(())
+    return cgroup
+
+
+def _be_the_keeper(job: Job, cgroup: Cgroup, parent: socket.socket) -> NoReturn:
+    gc.disable()  # the parent's objects are not ours to finalise
+    try:
+        forked.restore_signals()
+        forked.end_with_parent(parent.fileno())
+        forked.close_all_but(parent.fileno(), job.file)
+        cgroup.join()
+        try:
+            code, how = _obtain(job)
+            socket.send_fds(parent, [json.dumps([0, how]).encode()], [code])
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
+            number, text = to_status(error)
+            parent.send(json.dumps([number, text[:_MAX_TEXT]]).encode())
+    finally:
+        os._exit(0)
+
+
+def _obtain(job: Job) -> tuple[int, str]:
+    """A directory with the code, which nobody can write to, and how it was come by."""
+    # A namespace of our own: for the scratch file system, and because a user who is root in a
+    # user namespace only may clone mounts of such a one.
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    make_mounts_private()
+    module = _sealed(job)
+    key = job.key(digest.sha256(module))
+    store = _opened(job)
+    code = _kept(store, key) if store else None
+    if code is not None:
+        return code, "found"
+    scratch = _scratch(job)
+    output = os.open(CODE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=scratch)
+    began = time.monotonic()
+    compiler.compile(job, module, output, _SCRATCH)
+    log.info("%s: compiled for %s in %.1f s", job.path, key.backend, time.monotonic() - began)
+    code = _stored(store, job, key, output) if store else None
+    return (code, "compiled") if code is not None else (mounts.detached(scratch), "compiled, not kept")
+
+
+def _sealed(job: Job) -> int:
+    """A copy of the module that nobody can change any more."""
+    memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    offset = 0
+    while copied := os.sendfile(memory, job.file, offset, _COPY_BYTES):
+        offset += copied
+        if offset > job.cache.memory:
+            raise ResourceExhausted(
+                f"{job.path!r}: larger than the {size.describe(job.cache.memory)} that compiling may take"
+            )
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+    return memory
+
+
+def _opened(job: Job) -> Store | None:
+    try:
+        return Store(job.cache.directory)
+    except (OSError, PelagosError) as error:
+        log.warning("compiled code is not kept: %s", error)
+        return None
+
+
+def _kept(store: Store, key: Key) -> int | None:
+    try:
+        store.lock(key.name)
+    except OSError as error:
+        log.warning("cache %s: %s", store.path, error.strerror)
+    try:
+        return store.checked(key.name)
+    except (Broken, OSError) as error:
+        log.warning("cache %s: entry %.12s is compiled again: %s", store.path, key.name, error)
+        return None
+
+
+def _scratch(job: Job) -> int:
+    """An empty file system of our own; its root."""
+    target = os.open(_SCRATCH, os.O_PATH)
+    options = ("nosuid", "nodev", "mode=711", f"size={job.cache.memory}")
+    mounts.attach(Mount("/", "tmpfs", "code", options), target)
+    os.close(target)
+    return os.open(_SCRATCH, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _stored(store: Store, job: Job, key: Key, output: int) -> int | None:
+    """Keep the code in the store; None if it has to do without."""
+    length = os.fstat(output).st_size
+    if length > job.cache.size:
+        sizes = [size.describe(each) for each in (length, job.cache.size)]
+        log.info("%s: %s of code are not kept: the cache has %s", job.path, *sizes)
+        return None
+    about = About(key, job.path, length, digest.sha256(output), int(time.time()))
+    try:
+        code = store.keep(about, output)
+    except (Broken, OSError) as error:
+        log.warning("cache %s: %s", store.path, error)
+        return None
+    with contextlib.suppress(OSError):
+        store.prune(job.cache.size)
+    return code

@@ -1,0 +1,217 @@
+"""The store of compiled code: a directory of root's own, one entry for each key.
+
+Who can write here runs code in every container, so nothing is taken on trust: the directory
+and everything in it must belong to this user and be writable by nobody else, every time, and
+all is opened relative to the open directory, without following links. What is not as it
+should be is not used; an entry is then made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pelagos_core.cache.entry import CODE, About, Broken, Entry
+from pelagos_core.errors import PermissionDenied
+
+_NAME = re.compile("[0-9a-f]{64}")
+_NEW, _GONE = ".new-", ".gone-"
+_LOCK = "lock"
+_WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPY_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry as `pelagos cache ls` shows it."""
+
+    name: str
+    about: About
+    used: float
+    disk_bytes: int
+
+
+class Store:
+    """An open store; whoever opened it closes it."""
+
+    def __init__(self, path: str) -> None:
+        """Open it, and make it if it is not there.
+
+        Raises OSError, or PermissionDenied if others than this user could write to it.
+        """
+        self.path = path
+        self._lock = -1
+        try:
+            self.fd = os.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+            self.fd = os.open(path, _DIRECTORY)
+        status = os.fstat(self.fd)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            self.close()
+            raise PermissionDenied(f"cache {path!r} is not root's alone: chown root, chmod 700, or remove it")
+
+    def close(self) -> None:
+        """Close it; a lock that is held is given up."""
+        os.close(self.fd)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def find(self, name: str) -> int | None:
+        """The directory of an entry that is known to be good, as `Entry.lend` gives it.
+
+        Quick: a few system calls whatever the size. None if there is none, or if somebody has
+        to look closer. Raises OSError.
+        """
+        try:
+            with Entry.open(self.fd, name) as entry:
+                if not entry.is_seen():
+                    return None
+                entry.touch()
+                return entry.lend()
+        except (FileNotFoundError, Broken):
+            return None
+
+    def checked(self, name: str) -> int | None:
+        """The same after a close look. Raises Broken if the entry must be made anew, or OSError."""
+        try:
+            with Entry.open(self.fd, name) as entry:
+                entry.check()
+                entry.touch()
+                return entry.lend()
+        except FileNotFoundError:
+            return None
+
+    def lock(self, name: str) -> None:
+        """Be the only one who works on an entry; wait for whoever is.
+
+        The kernel gives it up when the process ends, however it ends. Raises OSError.
+        """
+        fcntl.lockf(self._lock_file(), fcntl.LOCK_EX, 1, int(name[:15], 16) + 1)
+
+    def keep(self, about: About, code: int) -> int:
+        """Make an entry of compiled code; return it as `Entry.lend` does.
+
+        The caller has locked its name. It appears whole or not at all. Raises OSError.
+        """
+        name = about.key.name
+        new = _NEW + name
+        self._remove(new)  # of somebody who was killed: nobody else has the lock
+        os.mkdir(new, 0o711, dir_fd=self.fd)
+        try:
+            with Entry.open(self.fd, new) as entry:
+                entry.name = name
+                os.fchmod(entry.fd, 0o711)  # whatever the umask: the container's user passes through
+                _copy(code, entry.fd)
+                entry.complete(about)
+                self.remove(name)
+                os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+                return entry.lend()
+        except BaseException:
+            self._remove(new)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Remove whatever has this name. Those who use it already go on. Raises OSError."""
+        gone = f"{_GONE}{name}-{os.urandom(4).hex()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(name, gone, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            self._remove(gone)
+
+    def entries(self) -> Iterator[Listed]:
+        """All entries that can be read, in no order."""
+        for name in os.listdir(self.fd):
+            with contextlib.suppress(FileNotFoundError, Broken):
+                yield self._listed(name)
+
+    def _listed(self, name: str) -> Listed:
+        """Raises FileNotFoundError or Broken."""
+        if not _NAME.fullmatch(name):
+            raise Broken("not an entry's name")
+        with Entry.open(self.fd, name) as entry:
+            return Listed(name, entry.about(), entry.used(), entry.disk_bytes())
+
+    def prune(self, size: int, useless: Callable[[Listed], bool] = lambda entry: False) -> list[Listed]:
+        """Remove the least recently used ones until the rest takes no more than `size` bytes.
+
+        useless: these go in any case. Everything that is no entry goes too.
+        Returns what was removed. Raises OSError.
+        """
+        fcntl.lockf(self._lock_file(), fcntl.LOCK_EX, 1, _WHOLE)
+        try:
+            self._sweep()
+            removed, total = [], 0
+            for entry in sorted(self.entries(), key=lambda entry: -entry.used):
+                total += entry.disk_bytes
+                if total > size or useless(entry):
+                    total -= entry.disk_bytes
+                    self.remove(entry.name)
+                    removed.append(entry)
+            return removed
+        finally:
+            fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, _WHOLE)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes and strangers have left."""
+        for name in set(os.listdir(self.fd)) - {_LOCK}:
+            try:
+                self._listed(name)
+            except FileNotFoundError:
+                continue
+            except Broken:
+                if not (name.startswith(_NEW) and self._is_locked(name.removeprefix(_NEW))):
+                    self._remove(name)
+
+    def _is_locked(self, name: str) -> bool:
+        try:
+            where = int(name[:15], 16) + 1
+            fcntl.lockf(self._lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, where)
+        except OSError:
+            return True
+        except ValueError:
+            return False
+        fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, where)
+        return False
+
+    def _lock_file(self) -> int:
+        # One descriptor only: fcntl(2) gives all locks up when any of them is closed.
+        if self._lock < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._lock = os.open(_LOCK, flags, 0o600, dir_fd=self.fd)
+        return self._lock
+
+    def _remove(self, name: str) -> None:
+        """Remove a file, a link, or a directory with all that is in it."""
+        try:
+            if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
+                # Not by its path: the directory may have been moved, or covered, since it was opened.
+                shutil.rmtree(f"/proc/self/fd/{self.fd}/{name}", ignore_errors=True)
+            else:
+                os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+
+
+def _copy(code: int, directory: int) -> None:
+    target = os.open(CODE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        offset = 0
+        while copied := os.sendfile(target, code, offset, _COPY_BYTES):
+            offset += copied
+    finally:
+        os.close(target)

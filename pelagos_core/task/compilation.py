@@ -1,0 +1,100 @@
+"""Compiled code as the daemon gets it: out of the store at once, or from a keeper that it forks.
+
+The daemon looks at no byte of a module or of its code; it passes descriptors on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+
+from pelagos_core import reasons
+from pelagos_core.backends import Backend
+from pelagos_core.builtin_hooks import readable
+from pelagos_core.bundle import Bundle
+from pelagos_core.cache import keeper
+from pelagos_core.cache.job import Job
+from pelagos_core.cache.keeper import Keeper
+from pelagos_core.cache.store import Store
+from pelagos_core.config import CacheSettings
+from pelagos_core.container_init.messages import Wanted
+from pelagos_core.errors import Internal, PelagosError, from_status
+from pelagos_core.limits import Limits
+from pelagos_core.linux.cgroups import Cgroup
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5)
+
+
+class CompiledCode:
+    """The compiled code for one process of a container."""
+
+    def __init__(self, name: str, bundle: Bundle, cache: CacheSettings) -> None:
+        """name: what errors call the process."""
+        self._name = name
+        self._limits = Limits.of(bundle.spec, bundle.policy)
+        self._cache = cache
+        self._entry = ""
+        self._discarded = False
+
+    async def obtain(self, backend: Backend, wanted: Wanted, module: int) -> int:
+        """A descriptor of the code's directory, for the caller to close. It may take minutes.
+
+        Cancelled, it ends what it has begun before it returns. Raises PelagosError or OSError.
+        """
+        job = Job(backend, wanted.path, wanted.settings, module, self._limits, self._cache)
+        self._entry = job.key(wanted.digest).name
+        try:
+            found = self._found()
+            return await _made(job) if found is None else found
+        except PelagosError as error:
+            raise from_status(error.code, f"{self._name}: {error}", reasons.MODULE) from None
+
+    def discard(self, refusal: str) -> None:
+        """Throw the code away, which the backend does not take; once.
+
+        Raises Internal with the refusal if that was done before, or no code was given.
+        """
+        if not self._entry or self._discarded:
+            raise Internal(f"{self._name}: {refusal}", reasons.ENGINE_FAILED)
+        log.warning("%s: %s; it is compiled again", self._name, refusal)
+        self._discarded = True
+        with contextlib.suppress(OSError, PelagosError), Store(self._cache.directory) as store:
+            store.remove(self._entry)
+
+    def _found(self) -> int | None:
+        try:
+            with Store(self._cache.directory) as store:
+                return store.find(self._entry)
+        except (OSError, PelagosError):
+            return None  # the keeper sees the same, and says so
+
+
+async def _made(job: Job) -> int:
+    cgroup = keeper.make_group(job)
+    made = keeper.fork(job, cgroup)
+    try:
+        await readable(made.socket.fileno())
+        code, how = made.answer()
+    finally:
+        await _end(made, cgroup)
+    log.info("%s: code for backend %r: %s", job.path, job.backend.name, how)
+    return code
+
+
+async def _end(made: Keeper, cgroup: Cgroup) -> None:
+    """End a keeper and what it has forked; nothing of them is left."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
+    await readable(made.pidfd)
+    os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
+    made.close()
+    for seconds in _RETRY_SECONDS:
+        if cgroup.try_remove():
+            return
+        await asyncio.sleep(seconds)
+    log.error("cgroup %s is still busy", cgroup.paths[0])

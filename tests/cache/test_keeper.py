@@ -1,0 +1,185 @@
+"""The keeper: compiles once, gives out what is kept, and does without a store if it must."""
+
+import contextlib
+import os
+import select
+import signal
+import time
+
+import pytest
+
+from pelagos_core.cache import keeper
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux.cgroups import Cgroup
+from tests.support import code, compiling
+
+pytestmark = pytest.mark.root
+
+
+def compile(entrypoint):
+    return b"code of " + entrypoint.read()
+
+
+def obtain(tmp_path, compile=compile, module=compiling.MODULE, **settings):
+    return compiling.obtain(compiling.job(tmp_path, compile, module, **settings))
+
+
+def never(_entrypoint):
+    raise AssertionError("compiled again")
+
+
+def test_a_module_is_compiled_once(tmp_path):
+    expected = b"code of " + compiling.MODULE
+    assert obtain(tmp_path) == (expected, "compiled")
+    assert obtain(tmp_path, never) == (expected, "found")
+    other = compiling.MODULE + b"\0"
+    assert obtain(tmp_path, module=other) == (b"code of " + other, "compiled")
+
+
+def test_a_broken_entry_is_compiled_again(tmp_path, caplog):
+    obtain(tmp_path)
+    place = code.entry(tmp_path / "cache") / "code"
+    place.chmod(0o600)
+    place.write_bytes(b"evil")
+    place.chmod(0o444)
+    assert obtain(tmp_path) == (b"code of " + compiling.MODULE, "compiled")
+    assert obtain(tmp_path, never)[1] == "found"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: (path.mkdir(), path.chmod(0o777)),
+        lambda path: (path.mkdir(0o700), os.chown(path, 1, 1)),
+        lambda path: (path.with_name("elsewhere").mkdir(0o700), path.symlink_to("elsewhere")),
+        lambda path: path.write_bytes(b"a file"),
+    ],
+)
+def test_a_store_that_cannot_be_trusted_is_done_without(tmp_path, spoil):
+    spoil(tmp_path / "cache")
+    before = sorted(os.listdir(tmp_path / "cache")) if (tmp_path / "cache").is_dir() else []
+    assert obtain(tmp_path) == (b"code of " + compiling.MODULE, "compiled, not kept")
+    if before or (tmp_path / "cache").is_dir():
+        assert sorted(os.listdir(tmp_path / "cache")) == before
+
+
+@contextlib.contextmanager
+def mounted(path, options):
+    path.mkdir()
+    assert os.system(f"mount -t tmpfs -o mode=700,{options} cache {path}") == 0
+    try:
+        yield
+    finally:
+        assert os.system(f"umount {path}") == 0
+
+
+def test_a_full_disk_is_no_reason_to_fail(tmp_path):
+    with mounted(tmp_path / "cache", "size=64k"):
+        large = bytes(1 << 20)
+        assert obtain(tmp_path, lambda _: large) == (large, "compiled, not kept")
+        assert os.listdir(tmp_path / "cache") == ["lock"]
+
+
+def test_a_read_only_store_is_read(tmp_path):
+    with mounted(tmp_path / "cache", "size=1m"):
+        obtain(tmp_path)
+        assert os.system(f"mount -o remount,ro {tmp_path}/cache") == 0
+        assert obtain(tmp_path, never)[1] == "found"
+        other = compiling.MODULE + b"\0"
+        assert obtain(tmp_path, module=other) == (b"code of " + other, "compiled, not kept")
+
+
+def test_code_larger_than_the_store_is_not_kept(tmp_path):
+    assert obtain(tmp_path, size=4) == (b"code of " + compiling.MODULE, "compiled, not kept")
+    assert obtain(tmp_path, size=0) == (b"code of " + compiling.MODULE, "compiled, not kept")
+
+
+def test_the_store_stays_within_its_size(tmp_path):
+    for number in range(4):
+        obtain(tmp_path, lambda _: bytes(8192), compiling.MODULE + bytes([0, 1, number]), size=20_000)
+    assert len([each for each in os.listdir(tmp_path / "cache") if each != "lock"]) == 2
+
+
+def test_what_lies_in_an_image_is_never_taken_for_code(tmp_path):
+    """Under the name of an entry, in the working directory, or as the module itself."""
+    obtain(tmp_path)
+    native = b"\x7fELF" + bytes(60)
+    assert obtain(tmp_path, module=native) == (b"code of " + native, "compiled")
+
+
+def pause(entrypoint):
+    time.sleep(600)
+
+
+def test_two_at_once_compile_once_and_the_second_takes_over_from_a_killed_one(tmp_path):
+    first = compiling.job(tmp_path, pause)
+    leader = keeper.fork(first, Cgroup(()))
+    while not (tmp_path / "cache/lock").exists() or not _is_locked(tmp_path / "cache/lock"):
+        time.sleep(0.01)
+    second = compiling.job(tmp_path, compile)
+    waiter = keeper.fork(second, Cgroup(()))
+    assert select.select([waiter.socket], [], [], 0.3)[0] == []
+    _end(leader)
+    assert select.select([waiter.socket], [], [], 10)[0]
+    directory, how = waiter.answer()
+    assert (code.read(directory), how) == (b"code of " + compiling.MODULE, "compiled")
+    _end(waiter)
+    os.close(first.file)
+    os.close(second.file)
+
+
+def _is_locked(path):
+    with open("/proc/locks") as file:
+        return f":{path.stat().st_ino} " in file.read()
+
+
+def _end(made):
+    signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
+    os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
+    made.close()
+
+
+def test_a_module_that_changes_while_it_is_read_is_kept_under_what_was_compiled(tmp_path):
+    job = compiling.job(tmp_path, compile)
+    with open(tmp_path / "module.wasm", "r+b") as file:
+        file.write(b"\0asm\2")
+    assert compiling.obtain(job)[0] == b"code of \0asm\2\0\0\0"
+    assert obtain(tmp_path) == (b"code of " + compiling.MODULE, "compiled")
+
+
+def test_a_failure_is_not_kept(tmp_path):
+    def fail(_entrypoint):
+        raise InvalidArgument("not valid")
+
+    with pytest.raises(InvalidArgument, match="not valid"):
+        obtain(tmp_path, fail)
+    assert obtain(tmp_path)[1] == "compiled"
+
+
+def test_a_killed_keeper_takes_the_compile_process_along(tmp_path):
+    job = compiling.job(tmp_path, pause)
+    made = keeper.fork(job, Cgroup(()))
+    deadline = time.monotonic() + 10
+    while not (children := _children(made.pid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (compiler,) = children
+    _end(made)
+    os.close(job.file)
+    while _runs(compiler) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _runs(compiler)
+    assert obtain(tmp_path)[1] == "compiled"
+
+
+def _runs(pid):
+    """Whether it is there and more than a zombie, which is for the host's init to reap."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]

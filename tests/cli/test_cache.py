@@ -1,0 +1,144 @@
+"""`pelagos cache`: filled, listed and emptied by hand, for a person and for a machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pelagos_core.conformance.environment import environment_with
+from tests.support import code
+
+pytestmark = pytest.mark.container
+
+HELLO = '(module (func (export "_start")))'
+
+
+@pytest.fixture
+def pelagos(tmp_path):
+    """Runs `pelagos cache` with a cache of the test's own."""
+    (tmp_path / "config.toml").write_text('[cache]\nsize = "1m"\n')
+    env = {**os.environ, "PELAGOS_CACHE_DIR": str(tmp_path / "cache"), "PELAGOS_CONFIG": str(tmp_path / "config.toml")}
+
+    def run(*words, python=sys.executable):
+        command = [python, "-m", "pelagos_core", "cache", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+
+    return run
+
+
+def written(path, text=HELLO):
+    path.write_text(text)
+    return path
+
+
+def paths(listed):
+    return [entry["path"] for entry in json.loads(listed.stdout)["entries"]]
+
+
+def test_a_module_is_compiled_ahead_and_listed(pelagos, tmp_path):
+    assert pelagos("ls").stdout.split() == ["MODULE", "PATH", "BACKEND", "ENGINE", "SIZE", "USED"]
+    module = written(tmp_path / "a.wat")
+    first, second = pelagos("warm", module), pelagos("warm", module)
+    assert first.returncode == second.returncode == 0
+    assert first.stdout.startswith(f"{module}: compiled, wasmtime, ")
+    assert second.stdout.startswith(f"{module}: found, wasmtime, ")
+    row = pelagos("ls").stdout.splitlines()[1].split()
+    assert row[1:4] == ["/a.wat", "wasmtime", "0.1.0"]
+    listed = json.loads(pelagos("ls", "--json").stdout)
+    assert listed["directory"] == str(tmp_path / "cache")
+    (entry,) = listed["entries"]
+    assert (entry["path"], entry["settings"]) == ("/a.wat", "")
+    assert entry["key"] == code.entry(tmp_path / "cache").name
+    assert entry["module"].startswith(row[0])
+
+
+def test_a_limit_that_changes_the_code_is_another_entry(pelagos, tmp_path):
+    module = written(tmp_path / "a.wat")
+    pelagos("warm", module)
+    (row,) = json.loads(pelagos("warm", "--fuel", "--backend", "wasmtime", "--json", module).stdout)
+    assert (row["module"], row["outcome"]) == (str(module), "compiled")
+    entries = json.loads(pelagos("ls", "--json").stdout)["entries"]
+    assert sorted(entry["settings"] for entry in entries) == ["", "fuel"]
+
+
+def test_what_cannot_be_compiled_is_named_and_the_rest_is_done(pelagos, tmp_path):
+    good = written(tmp_path / "good.wat")
+    bad = written(tmp_path / "bad.wat", "(module (func (i32.add)))")
+    done = pelagos("warm", tmp_path / "none", bad, tmp_path, good)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{good}: compiled")
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"pelagos: module '{tmp_path}/none': No such file or directory"
+    assert lines[1].startswith("pelagos: '/bad.wat' is not valid WebAssembly: ")
+    assert lines[2] == f"pelagos: module '{tmp_path}' is not a regular file"
+    rows = json.loads(pelagos("warm", "--json", bad, good).stdout)
+    assert sorted(rows[0]) == ["error", "module"]
+    assert rows[1]["outcome"] == "found"
+
+
+PLAIN = """
+from pelagos_core.hookspecs import Detection, hookimpl
+@hookimpl
+def pelagos_detect():
+    return Detection.can(1, "anything")
+@hookimpl
+def pelagos_spawn():
+    return lambda: 0
+"""
+
+
+@pytest.mark.slow
+def test_an_engine_that_compiles_nothing_ahead_says_so(pelagos, tmp_path):
+    python = environment_with(tmp_path / "venv", plain=PLAIN)
+    done = pelagos("warm", "--backend", "plain", written(tmp_path / "a.wat"), python=python)
+    assert done.returncode == 1
+    assert done.stderr == f"pelagos: module '{tmp_path}/a.wat': backend 'plain' compiles nothing ahead of time\n"
+
+
+def test_what_is_old_or_too_much_or_everything_goes(pelagos, tmp_path):
+    for name in "abc":
+        pelagos("warm", written(tmp_path / f"{name}.wat", f"{HELLO} ;; {name}"))
+    for entry in (tmp_path / "cache").iterdir():
+        if entry.is_dir() and "/b.wat" in (entry / "about").read_text():
+            os.utime(entry / "seen", (1, 1))
+    done = pelagos("prune", "--older-than", "30d")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split()[0::2] == ["removed", "'/b.wat'"]
+    assert done.stdout.splitlines()[1].startswith("freed ")
+    assert sorted(paths(pelagos("ls", "--json"))) == ["/a.wat", "/c.wat"]
+    assert len(json.loads(pelagos("prune", "--size", "24k", "--json").stdout)["removed"]) == 1
+    assert pelagos("prune").stdout == "freed 0 B\n"
+    assert len(json.loads(pelagos("prune", "--all", "--json").stdout)["removed"]) == 1
+    assert paths(pelagos("ls", "--json")) == []
+
+
+def test_what_nobody_here_can_use_goes_without_asking(pelagos, tmp_path):
+    pelagos("warm", written(tmp_path / "a.wat"))
+    about = code.entry(tmp_path / "cache") / "about"
+    about.chmod(0o600)
+    about.write_text(about.read_text().replace("Wasmtime ", "Wasmtime 1."))
+    assert "removed" in pelagos("prune").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prune", "--older-than", "soon"], "'soon' is not an age such as 12h or 30d"),
+        (["prune", "--size", "much"], "'much' is not a size such as 64m"),
+    ],
+)
+def test_a_mistake_is_named(pelagos, words, message):
+    done = pelagos(*words)
+    assert (done.returncode, done.stderr) == (1, f"pelagos: {message}\n")
+
+
+def test_a_directory_that_is_not_to_be_trusted_is_named(pelagos, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o755)
+    done = pelagos("ls")
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"pelagos: cache '{tmp_path}/cache' is not root's alone: chown root, chmod 700, or remove it\n"
+    )
