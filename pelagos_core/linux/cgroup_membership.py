@@ -12,7 +12,7 @@ _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space
 
 
 def move_to(wanted: str, own: str, mountinfo: str) -> None:
-    """Move the calling process, as far as it is not there already.
+    """Move the calling process, which has one thread, as far as it is not there already.
 
     wanted, own: the /proc/PID/cgroup of the one to follow, and of the caller.
     mountinfo: the caller's /proc/self/mountinfo.
@@ -21,7 +21,9 @@ def move_to(wanted: str, own: str, mountinfo: str) -> None:
     for line in sorted(set(wanted.splitlines()) - set(own.splitlines())):
         _, controllers, path = line.split(":", 2)
         directory = f"{_mount_point(controllers, mountinfo)}{path.rstrip('/')}"
-        fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        # As in `Cgroup.join`: the move of one thread is ten times as quick, on v1 alone.
+        file = "tasks" if controllers else "cgroup.procs"
+        fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, b"0")  # 0 is the writer itself
         finally:

@@ -12,6 +12,8 @@ import ctypes
 import errno
 import functools
 import os
+import platform
+import struct
 from collections.abc import Iterable
 
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument
@@ -30,6 +32,13 @@ _ACTIONS = {
 }
 _NUMBERED = ("ERRNO", "TRACE")
 _UNKNOWN_CALL = -1  # __NR_SCMP_ERROR
+
+
+# The machine's own name for itself in a filter (linux/audit.h), and where x32's calls begin on x86-64.
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32_CALLS = 0x40000000
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_GREATER, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x06  # linux/bpf_common.h
+_NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in seccomp(2)'s struct seccomp_data
 
 
 class _Comparison(ctypes.Structure):
@@ -88,9 +97,35 @@ def compile_profile(profile: Seccomp) -> bytes:
             _add_architecture(context, name)
         for rule in profile.rules:
             _add(context, rule, default)
-        return _exported(context)
+        return _unknown_calls(profile) + _exported(context)
     finally:
         library.seccomp_release(context)
+
+
+def _unknown_calls(profile: Seccomp) -> bytes:
+    """Instructions before all others: a call that is newer than the profile does not exist.
+
+    A C library that gets EPERM for a call it has tried gives up; for ENOSYS it takes the one before.
+    runc does so too.
+    """
+    architecture = _ARCHITECTURES.get(platform.machine())
+    numbers = [_resolved(name) for rule in profile.rules for name in rule.names]
+    if architecture is None or profile.default_action != "ERRNO" or not numbers:
+        return b""
+    steps = (
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_JUMP_EQUAL, 0, 4, architecture),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_JUMP_GREATER_EQUAL, 2, 0, _X32_CALLS),
+        (_JUMP_GREATER, 0, 1, max(*numbers, 0)),
+        (_RETURN, 0, 0, _action("ERRNO", errno.ENOSYS)),
+    )
+    return b"".join(struct.pack("HBBI", *step) for step in steps)
+
+
+def _resolved(name: str) -> int:
+    """The number of a call; negative if this machine has none of that name."""
+    return int(_library().seccomp_syscall_resolve_name(name.encode()))
 
 
 def _add_architecture(context: int, name: str) -> None:
@@ -107,7 +142,7 @@ def _add(context: int, rule: Rule, default: int) -> None:
     if action == default:
         return  # the library takes no rule that changes nothing
     for name in rule.names:
-        number = _library().seccomp_syscall_resolve_name(name.encode())
+        number = _resolved(name)
         # A profile names the calls of all architectures and of kernels to come.
         if number == _UNKNOWN_CALL:
             continue

@@ -18,13 +18,14 @@ MOUNTS = """\
 def place(tmp_path):
     for group in ("cpu/a", "cpu/b", "name/s", "two words/u", "two words"):
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
-        (tmp_path / group / "cgroup.procs").touch()
+        (tmp_path / group / ("cgroup.procs" if "two words" in group else "tasks")).touch()
     return tmp_path
 
 
 def moved(place, wanted, own):
     move_to(wanted, own, MOUNTS.format(place))
-    return sorted(str(path.parent.relative_to(place)) for path in place.rglob("cgroup.procs") if path.read_text())
+    written = [path for name in ("tasks", "cgroup.procs") for path in place.rglob(name) if path.read_text()]
+    return sorted(str(path.parent.relative_to(place)) for path in written)
 
 
 def test_only_what_differs_is_written(place):

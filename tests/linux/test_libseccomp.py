@@ -51,6 +51,15 @@ def test_a_profile_that_allows_denies_the_rest_with_its_own_error():
     assert under(profile, lambda: os.mkdir("/none")) == "EXDEV"
 
 
+@pytest.mark.parametrize("action", ["ERRNO", "ALLOW"])
+def test_a_call_that_is_newer_than_the_profile_does_not_exist(action):
+    calls = "read write close exit_group brk mmap munmap futex rt_sigprocmask newfstatat seccomp lseek getpid"
+    profile = Seccomp(action, errno.EXDEV, rules=(Rule(tuple(calls.split()), "ALLOW", 0),))
+    assert under(profile, lambda: syscalls._syscall(4000, "newer")) == "ENOSYS"
+    known = under(profile, lambda: syscalls._syscall(bpf_syscalls._SYS_SECCOMP - 1, "older", 0, 0, 0, 0))
+    assert known == ("EXDEV" if action == "ERRNO" else "EINVAL")
+
+
 @pytest.mark.parametrize(
     ("condition", "family", "outcome"),
     [
