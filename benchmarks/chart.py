@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from benchmarks import breakdown
 from benchmarks.report import Report
 from benchmarks.scenarios import new_pods, throughput
 from benchmarks.tables import number
@@ -14,8 +15,9 @@ from benchmarks.tables import number
 WIDTH = 860
 _LABEL, _RIGHT = 330, 60  # left and right of the bars
 _ROW, _GAP, _TITLE = 22, 14, 40
+_LEGEND = 4  # names in one line
 # Told apart by people who see few colours, on white and on black.
-_COLOURS = ("#3b82c4", "#9aa3ad", "#d98324", "#4f9d69", "#b65fa8", "#8a6d3b")
+_COLOURS = ("#3b82c4", "#9aa3ad", "#d98324", "#4f9d69", "#b65fa8", "#8a6d3b", "#c4515b", "#5f6b7a")
 _TEXT = "#767e87"
 
 
@@ -45,7 +47,7 @@ class Panel:
     @property
     def height(self) -> int:
         """In pixels."""
-        return _TITLE + _ROW * (len(self.bars) + bool(self.legend)) + _GAP
+        return _TITLE + _ROW * (len(self.bars) + math.ceil(len(self.legend) / _LEGEND)) + _GAP
 
 
 def draw(report: Report) -> str:
@@ -69,7 +71,7 @@ def _panels(report: Report) -> list[Panel]:
     return [
         _simple(report, "Tasks per second through one shim (longer is better)", "throughput", cases, "rate"),
         _phases(report),
-        _simple(report, "Whole command, ms", "ctr", ["ctr run --rm"], "command p50"),
+        _ctr_run(report),
         _simple(report, "Memory of all processes (PSS), MiB", "memory", further, "memory (PSS)"),
         _simple(
             report,
@@ -103,8 +105,19 @@ def _phases(report: Report) -> Panel:
     bars = []
     for contender in _contenders(report, "new-pods"):
         values = [report.value("new-pods", "", contender, f"{phase} p50") or 0 for phase in new_pods.PHASES]
-        bars.append(Bar(contender, tuple(zip(values, range(len(values)), strict=True)), number(sum(values))))
+        bars.append(_stacked(contender, values))
     return Panel("A new pod and its task by phase, medians, ms", tuple(bars), new_pods.PHASES)
+
+
+def _ctr_run(report: Report) -> Panel:
+    """The same of a whole `ctr run --rm`."""
+    found = {contender: breakdown.of_ctr_run(report, contender) for contender in _contenders(report, "ctr")}
+    bars = [_stacked(contender, list(parts.values())) for contender, parts in found.items() if parts]
+    return Panel("One ctr run --rm by phase, medians, ms", tuple(bars), breakdown.PARTS)
+
+
+def _stacked(label: str, values: Sequence[float]) -> Bar:
+    return Bar(label, tuple(zip(values, range(len(values)), strict=True)), number(sum(values)))
 
 
 def _modules(report: Report) -> Panel:
@@ -146,6 +159,8 @@ def _draw_panel(panel: Panel, top: int) -> list[str]:
 def _legend(names: Sequence[str], top: int) -> list[str]:
     lines, x = [], _LABEL
     for colour, name in enumerate(names):
+        if colour and colour % _LEGEND == 0:
+            x, top = _LABEL, top + _ROW
         lines.append(f'<rect x="{x}" y="{top + 6}" width="10" height="10" fill="{_COLOURS[colour]}"/>')
         lines.append(_text(x + 14, top + 15, name))
         x += 28 + 7 * len(name)

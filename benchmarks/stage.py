@@ -14,7 +14,11 @@ NAMESPACE = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much of everything is measured; see `FULL` and `QUICK`."""
+    """How much of everything is measured; see `FULL` and `QUICK`.
+
+    settle_seconds: how long after the last container memory is taken; what a shim keeps ready
+    for the next one is gone after five.
+    """
 
     rounds: int
     tasks: int
@@ -26,6 +30,7 @@ class Settings:
     scale_pods: int
     scale_containers: int
     idle_seconds: float
+    settle_seconds: float
     work: int
 
 
@@ -40,6 +45,7 @@ FULL = Settings(
     scale_pods=50,
     scale_containers=500,
     idle_seconds=30,
+    settle_seconds=6,
     work=60,
 )
 QUICK = Settings(
@@ -53,6 +59,7 @@ QUICK = Settings(
     scale_pods=5,
     scale_containers=20,
     idle_seconds=2,
+    settle_seconds=6,
     work=2,
 )
 

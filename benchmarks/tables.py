@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import breakdown
 from benchmarks.catalogue import SCENARIOS
 from benchmarks.report import Comparison, Report
 from benchmarks.samples import Figure
 from benchmarks.targets import OURS, RUNC, TARGETS
 
 _WHOLE = 100  # from here on digits after the point say nothing
+_WORDS = frozenset({"what", "case", "figure", "ms", ""})  # columns that hold no numbers
 _PROMISES = {"reached": "green", "missed": "red"}
 _VERDICTS = {"better": "green", "worse": "red", "same": "dim"}
 
@@ -45,6 +47,8 @@ def markdown(report: Report) -> str:
     """The promises and every scenario as tables of Markdown, for the documentation."""
     made = "\n".join(f"- {line}" for line in _made(report.made))
     parts = [made, _markdown_table(("what", "measured", "promised", ""), _promise_rows(report))]
+    if rows := _breakdown(report):
+        parts.append(f"### One ctr run --rm, by phase\n\n{_markdown_table(('ms', OURS, RUNC), rows)}")
     for name, scenario in SCENARIOS.items():
         figures = [f for f in report.figures if f.key.scenario == name and _is_worth_a_line(f)]
         if figures:
@@ -99,6 +103,15 @@ def _grid(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def _breakdown(report: Report) -> list[list[str]]:
+    """What a whole command is made of, for both sides."""
+    ours, theirs = (breakdown.of_ctr_run(report, contender) for contender in (OURS, RUNC))
+    if not ours or not theirs:
+        return []
+    both = {**{name: (ours[name], theirs[name]) for name in ours}, "all": (sum(ours.values()), sum(theirs.values()))}
+    return [[name, number(a), number(b)] for name, (a, b) in both.items()]
+
+
 def _is_worth_a_line(figure: Figure) -> bool:
     """Whether it goes into the documentation: of the phases only the medians do."""
     return not figure.key.metric.endswith(" p99") or figure.key.metric in ("task p99", "command p99", "all phases p99")
@@ -126,7 +139,7 @@ def _promise_rows(report: Report) -> list[list[str]]:
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", "---", *["--:"] * (len(header) - 2)], *rows]
+    lines = [header, ["---" if title in _WORDS else "--:" for title in header], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 

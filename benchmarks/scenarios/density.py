@@ -17,7 +17,6 @@ from benchmarks.samples import Measured, slope
 from benchmarks.scenarios.throughput import finished
 from benchmarks.stage import Stage
 
-_SETTLE_SECONDS = 0.5
 _TRIED = 20  # containers whose latency is taken, at the first and at the last
 
 
@@ -26,15 +25,15 @@ def measure_memory(stage: Stage, contender: Contender) -> Iterator[Measured]:
     settings = stage.settings
     first = _pod(stage, contender)
     _begin(first, 1)
-    one = _pss()
+    one = _pss(stage)
     yield Measured("1 pod, 1 container", "memory (PSS)", "MiB", one)
     yield Measured("1 pod, 1 container", "processes", "", len(processes.others()))
     _begin(first, settings.idle_containers - 1)
-    more = _pss()
+    more = _pss(stage)
     yield Measured("each further container", "memory (PSS)", "MiB", slope((1, one), (settings.idle_containers, more)))
     for _ in range(settings.idle_pods):
         _begin(_pod(stage, contender), 1)
-    yield Measured("each further pod", "memory (PSS)", "MiB", (_pss() - more) / settings.idle_pods)
+    yield Measured("each further pod", "memory (PSS)", "MiB", (_pss(stage) - more) / settings.idle_pods)
 
 
 def measure_scale(stage: Stage, contender: Contender) -> Iterator[Measured]:
@@ -49,7 +48,7 @@ def measure_scale(stage: Stage, contender: Contender) -> Iterator[Measured]:
         _begin(pods[-1], settings.scale_containers // settings.scale_pods)
     yield from _starts(pods[-1], "at the last")
     yield Measured("all", "containers", "", settings.scale_containers)
-    yield Measured("all", "memory (PSS)", "MiB", _pss())
+    yield Measured("all", "memory (PSS)", "MiB", _pss(stage))
     pids = processes.others()
     before = processes.cpu_seconds(pids)
     time.sleep(settings.idle_seconds)
@@ -75,6 +74,6 @@ def _starts(pod: Pod, case: str) -> Iterator[Measured]:
     yield Measured(case, "create and start p50", "ms", statistics.median(seconds) * 1e3)
 
 
-def _pss() -> float:
-    time.sleep(_SETTLE_SECONDS)
+def _pss(stage: Stage) -> float:
+    time.sleep(stage.settings.settle_seconds)
     return processes.pss_mib(processes.others())

@@ -12,7 +12,8 @@ from benchmarks.stage import QUICK
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.containerd]
 
-TINY = replace(QUICK, tasks=4, idle_containers=2, idle_pods=1, scale_pods=2, scale_containers=4, idle_seconds=0.1)
+TINY = replace(QUICK, tasks=4, idle_containers=2, idle_pods=1, scale_pods=2, scale_containers=4)
+TINY = replace(TINY, idle_seconds=0.1, settle_seconds=0.1)
 
 
 @pytest.fixture
