@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 
+from pelagos_core import reasons
 from pelagos_core.bundle import Bundle
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.spec import Hook
@@ -96,7 +97,7 @@ class Running:
             self.finish()
 
     def _failed(self, why: str) -> FailedPrecondition:
-        return FailedPrecondition(f"hook {self.hook.name} {self.hook.path!r}: {why}")
+        return FailedPrecondition(f"hook {self.hook.name} {self.hook.path!r}: {why}", reasons.HOOK)
 
 
 def run(hooks: Iterable[Hook], said: bytes, directory: str = "/") -> None:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from pelagos_core.linux.mount_options import OPTION_WORDS
 from tests.support import lifecycle_table
 
 ROOT = Path(__file__).parent.parent
@@ -41,3 +42,13 @@ def test_every_command_of_the_readme_is_run_somewhere():
 
 def test_the_life_cycle_in_the_documents_is_the_table():
     assert "\n".join(lifecycle_table.lines()) in (ROOT / "docs/architecture.md").read_text()
+
+
+def test_every_mount_option_is_in_the_documents_and_no_other():
+    text = (ROOT / "docs/oci-runtime-spec.md").read_text().partition("## Mounts")[2].partition("## Without root")[0]
+    words = {word for word in re.findall(r"`([a-z]+)`", text) if word not in ("uidMappings", "cgroup")}
+    plain = {word for word in OPTION_WORDS if word[1:] not in OPTION_WORDS}
+    opposites = {"async", "nomand", "loud", "noacl", "noiversion", "nolazytime"}
+    refused = {"loop", "remount", "nofail", "auto", "noauto", "user", "users", "owner"}
+    assert plain - opposites <= words
+    assert words <= OPTION_WORDS | refused

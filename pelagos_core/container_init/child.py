@@ -13,6 +13,7 @@ import gc
 import os
 import select
 import socket
+import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -48,7 +49,7 @@ from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
-from pelagos_core.spec import Hook
+from pelagos_core.spec import Hook, User
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
@@ -141,7 +142,9 @@ def _prepare(order: Order) -> Workload:
             file = _open_entrypoint(root, order)
         steps = order.plan.of(file.kind)
         _execute(steps.complete, root)
-        if not file.kind.is_native:
+        if file.kind.is_native:
+            _give_streams(order.bundle.spec.process.user)
+        else:
             with because(reasons.SPEC):
                 file = _narrowed(file, order, root)
         backend, program, reason = _choose(order, file)
@@ -168,6 +171,14 @@ def _prepare(order: Order) -> Workload:
         os._exit(1)
     _report(Created(backend.name, reason, program is not None))
     return workload
+
+
+def _give_streams(user: User) -> None:
+    """Let the user open its streams by their names, /dev/stderr and the like, as runc does."""
+    for fd in _STDIO:
+        with contextlib.suppress(OSError):  # in a user namespace they are not ours to give
+            if not stat.S_ISCHR(os.fstat(fd).st_mode):
+                os.fchown(fd, user.uid, -1)
 
 
 def _be_born(birth: Birth) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterable
 
-from pelagos_core import builtin_hooks
+from pelagos_core import builtin_hooks, reasons
 from pelagos_core.bundle import Bundle
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.oci_hooks import Running, state
@@ -19,7 +19,7 @@ async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> N
         for hook in hooks:
             await _run(hook, state(bundle, status, pid), bundle.path)
     except FailedPrecondition as error:
-        raise FailedPrecondition(f"container {bundle.id!r}: {error}") from None
+        raise FailedPrecondition(f"container {bundle.id!r}: {error}", reasons.HOOK) from None
 
 
 async def _run(hook: Hook, said: bytes, directory: str) -> None:

@@ -102,7 +102,7 @@ async def test_a_hook_before_the_guest_that_fails_keeps_it_from_running(tmp_path
     fifos = Fifos(bundle)
     async with running_shim(tmp_path) as shim:
         assert await shim.run("c1", bundle, fifos) == 1
-    assert fifos.output() == ("", "pelagos: hook startContainer[0] '/bin/sh': exit code 4: never\n")
+    assert fifos.output() == ("", "pelagos: hook startContainer[0] '/bin/sh': exit code 4: never [PLG-HOOK]\n")
     fifos.close()
 
 

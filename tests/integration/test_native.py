@@ -102,6 +102,26 @@ async def test_a_program_sees_its_own_control_groups(tmp_path, namespaced):
     assert out.startswith("1\n")  # and nobody else
 
 
+async def test_a_user_can_open_its_streams_by_name(tmp_path):
+    bundle = shell(tmp_path / "b", "echo out > /dev/stdout; echo err > /dev/stderr", user={"uid": 1000, "gid": 1000})
+    assert await run(tmp_path, bundle) == (0, "out\n", "err\n")
+
+
+@pytest.mark.parametrize("cwd", ["/proc/self/fd/4", "/proc/1/fd/3", "/link", "/../../../../../../../../outside"])
+async def test_no_working_directory_is_outside(tmp_path, cwd):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").touch()
+    bundle = shell(tmp_path / "b", "ls; pwd", cwd=cwd)
+    os.symlink(outside, bundle / "rootfs/link")
+    try:
+        _, out, _ = await run(tmp_path, bundle)
+    except PelagosError:
+        return
+    assert "secret" not in out
+    assert os.listdir(outside) == ["secret"]
+
+
 async def test_signals_reach_the_program_as_they_are(tmp_path):
     script = "trap 'echo got; exit 42' USR1; echo ready; while :; do sleep 0.05; done"
     bundle = shell(tmp_path / "b", script)
