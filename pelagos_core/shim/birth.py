@@ -22,6 +22,7 @@ from pelagos_core.shim.flags import parse
 from pelagos_core.shim.start import LISTENER_FD
 from pelagos_core.zygote import messages
 from pelagos_core.zygote.freshness import Freshness
+from pelagos_core.zygote.immortal import make_everything_immortal
 from pelagos_core.zygote.server import Zygote
 
 IDLE_SECONDS = 600
@@ -66,6 +67,10 @@ def main() -> None:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 2)  # the log is the pod's: containerd reads it up to its end
         os.close(null)
+        # Here and not for our first daemon, whose pod would wait for it.
+        gc.unfreeze()
+        make_everything_immortal()
+        gc.freeze()
         with contextlib.suppress(OSError):  # no place for its socket: then there is none
             _be_zygote(node, path, idle_seconds, replace=bool(replace))
     os._exit(0)
@@ -80,6 +85,7 @@ def stay() -> None:
         os._exit(1)
     node = load_waiting()
     credentials.die_with_parent(signal.SIGTERM)  # which is the one that a service manager knows
+    make_everything_immortal()
     _settle()
     try:
         _be_zygote(node, path, None, replace=True)

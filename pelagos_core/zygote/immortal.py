@@ -1,0 +1,51 @@
+"""Objects whose reference counts nobody writes any more, so that forks go on sharing their pages.
+
+CPython counts the references to an object in the object itself. A fork that only looks at what
+its parent has loaded therefore writes to it, and gets a copy of the page. From CPython 3.12 on
+an object may be immortal (PEP 683): its count has a value that is left alone. The interpreter
+makes some objects so; here it is done to all that there are, once everything is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import sysconfig
+from types import CodeType
+
+_CHUNK = 1024
+_IMMORTAL = 0xFFFFFFFF  # Include/object.h, _Py_IMMORTAL_REFCNT: the lower half of a 64-bit count
+_MORTAL = 0x7FFFFFFF  # the greatest such half that is counted
+
+
+def supported() -> bool:
+    """Whether this interpreter keeps its counts as we know them: CPython 3.12 and 3.13, 64 bits, with a GIL."""
+    known = sys.implementation.name == "cpython" and sys.version_info[:2] in ((3, 12), (3, 13))
+    return known and sys.maxsize > 1 << 32 and not sysconfig.get_config_var("Py_GIL_DISABLED") and is_immortal(None)
+
+
+def make_everything_immortal() -> int:
+    """Make all objects that can be reached immortal; their number, 0 if that is not supported.
+
+    None of them is ever freed after that. To be called before gc.freeze, which hides them.
+    """
+    if not supported():
+        return 0
+    count = 0
+    pending = gc.get_objects()
+    while pending:
+        chunk, pending[-_CHUNK:] = pending[-_CHUNK:], []
+        new = [each for each in chunk if not is_immortal(each)]
+        for each in new:
+            ctypes.c_uint32.from_address(id(each)).value = _IMMORTAL
+            if isinstance(each, CodeType):  # which the collector does not look into
+                pending += (each.co_consts, each.co_names, each.co_name, each.co_qualname, each.co_filename)
+        pending += gc.get_referents(*new)
+        count += len(new)
+    return count
+
+
+def is_immortal(value: object) -> bool:
+    """Whether the count of an object is left alone. Where that is `supported`."""
+    return ctypes.c_uint32.from_address(id(value)).value > _MORTAL
