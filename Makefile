@@ -24,6 +24,9 @@ test-setup: $(DEV) ## unpack containerd 1.6, 1.7 and 2.x side by side, build the
 test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3.11 and 3.12
 	@sh scripts/test-versions
 
+fuzz: test-setup ## random input and calls for an hour, or for FUZZ_SECONDS; a minute of it is in `make test`
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(BIN)/python -m pytest -q -s tests/fuzz
+
 engines: $(CORE) ## get the engines that pip cannot give: WasmEdge and Wasmer (20 minutes, once)
 	@$(BIN)/python scripts/engines.py
 

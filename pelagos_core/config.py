@@ -118,8 +118,14 @@ def load(path: str) -> Config:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"config {path!r} does not exist") from None
-    with os.fdopen(fd, "rb") as file:
+    except (OSError, ValueError) as error:  # too long, a loop of links, a NUL byte
+        raise InvalidArgument(f"config {path!r}: {error}") from None
+    try:
         _check_owner(path, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    with os.fdopen(fd, "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise InvalidArgument(f"config {path!r}: more than {MAX_BYTES} bytes")

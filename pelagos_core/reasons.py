@@ -28,12 +28,17 @@ LOST = "PLG-LOST"
 
 
 @contextmanager
-def because(reason: str) -> Iterator[None]:
-    """Give this reason to any error of ours, or of the kernel, that leaves the block without one."""
+def because(reason: str, name: str = "") -> Iterator[None]:
+    """Give this reason to any error of ours, or of the kernel, that leaves the block without one.
+
+    name: of the object that it is about, where the block does not know that.
+    """
     try:
         yield
     except PelagosError as error:
         error.reason = error.reason or reason
+        if name:
+            error.args = (f"{name}: {error.args[0]}",)
         raise
     except OSError as error:
         raise from_status(*to_status(error), reason) from error

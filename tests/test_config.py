@@ -106,3 +106,9 @@ def test_a_fifo_is_no_config(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(InvalidArgument, match="not a regular file"):
         config.load(str(tmp_path / "fifo"))
+
+
+@pytest.mark.parametrize("path", ["/", "/a\0b", "/" + "x" * 5000])
+def test_a_path_that_can_be_no_file_is_refused(path):
+    with pytest.raises(InvalidArgument, match="config "):
+        config.load(path)

@@ -13,7 +13,7 @@ SOURCES = sorted(
     if "api" not in path.parts and "build" not in path.parts
 )
 CORE = [path for path in SOURCES if ROOT / "pelagos_core" in path.parents]
-TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if "integration" not in path.parts)
+TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if not {"integration", "fuzz"} & set(path.parts))
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "base", "types"}
 # Tests of the tree itself, which mirror no module.
 OF_THE_TREE = {"test_layout", "test_lean_imports", "test_generated", "test_docs"}

@@ -17,7 +17,16 @@ from pelagos_core.bundle import Bundle
 from pelagos_core.config import CacheSettings
 from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.container_init.system_calls import Filters
-from pelagos_core.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, PelagosError
+from pelagos_core.errors import (
+    AlreadyExists,
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PelagosError,
+)
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.reasons import because
@@ -92,7 +101,7 @@ class Container:
         On any error nothing is left: no process, cgroup, descriptor or record.
         """
         try:
-            with because(reasons.SPEC):
+            with because(reasons.SPEC, self.init.name):
                 steps = plan(self.bundle, self.cgroup, self._filters())
             with because(reasons.CGROUP):
                 self._make_cgroup()
@@ -227,16 +236,18 @@ class Container:
         self.init.check(Action.EXEC)
         execution.begin()
         try:
-            with because(reasons.SPEC):
+            with because(reasons.SPEC, execution.name):
                 native = self.init.backend == NATIVE.name
                 steps = joining_plan(execution.bundle, self.cgroup, self._filters(), native=native)
             await execution.create(steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.door)
             execution.start()
         except BaseException as error:
+            if isinstance(error, (Internal, Cancelled)) and self.init.is_leaving:
+                error = FailedPrecondition(f"{execution.name}: cannot start, its container has ended")
             execution.explain(error)
             await execution.fail()
             self._forget(execution)
-            raise
+            raise error from None
         self._sink.publish(events.exec_started(self.id, execution.id, execution.pid))
         self._watch(execution)
         log.info("%s: started by backend %r: %s", execution.name, execution.backend, execution.reason)

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
 
 _MAX_SIGNAL = 64
+_PF_EXITING = 0x4  # include/linux/sched.h
 _SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
 
 
@@ -82,6 +83,18 @@ class Execution:
     def reason(self) -> str:
         """Why this backend."""
         return self._process.reason
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has ended, or is about to.
+
+        The first process of a pid namespace ends after all the others, which the kernel kills.
+        """
+        if self._process.pidfd < 0:
+            return True
+        with open(f"/proc/{self.pid}/stat", "rb") as file:
+            flags = int(file.read().rpartition(b")")[2].split()[6])  # proc(5): the ninth field
+        return bool(flags & _PF_EXITING)
 
     @property
     def door(self) -> Door:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import time
@@ -24,7 +23,7 @@ from pelagos_core.errors import (
 from pelagos_core.ttrpc.client import Client
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.shim import TASK, flags, mount, running_shim, shim_command
-from tests.support.traces import processes
+from tests.support.traces import cgroups_of, descriptors, processes
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
 
@@ -236,11 +235,6 @@ async def test_pids_lists_the_init_process_until_it_is_deleted(tmp_path, guests)
             assert [process.pid for process in answer.processes] == [pid]
 
 
-def spares(pid):
-    """How many spares a daemon has taken in, at two descriptors each; not those that are being forked."""
-    return sum(os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:[pidfd]" for fd in os.listdir(f"/proc/{pid}/fd"))
-
-
 async def test_many_tasks_in_one_shim_leave_nothing_in_it(tmp_path, guests):
     for number in range(40):
         make_bundle(tmp_path / f"c{number}", module=guests / "hello.wasm")
@@ -256,12 +250,12 @@ async def test_many_tasks_in_one_shim_leave_nothing_in_it(tmp_path, guests):
             return code
 
         assert await run(0) == 0
-        before = len(os.listdir(f"/proc/{shim.pid}/fd")) - 2 * spares(shim.pid)
+        before = descriptors(shim.pid)
         for batch in range(1, 40, 13):
             assert await asyncio.gather(*(run(number) for number in range(batch, batch + 13))) == [0] * 13
-        assert len(os.listdir(f"/proc/{shim.pid}/fd")) - 2 * spares(shim.pid) == before
+        assert descriptors(shim.pid) == before
         assert not processes(shim.pid)
-        assert not _cgroups()
+        assert not cgroups_of(tmp_path)
 
 
 async def test_a_rootfs_of_mounts_is_seen_by_the_container_only(tmp_path, guests):
@@ -335,7 +329,7 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
         await shim.start("c1")
         os.kill(shim.pid, signal.SIGKILL)
         await _gone(pid)
-        assert _cgroups()
+        assert cgroups_of(tmp_path)
         for _ in range(2):  # twice: it must be idempotent
             done = shim_command(*flags(tmp_path, "c1"), "-bundle", str(bundle), "delete", cwd=bundle)
             assert done.returncode == 0
@@ -343,7 +337,7 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
             answer = api.DeleteResponse.FromString(done.stdout)
             assert answer.exit_status == 137
             assert abs(answer.exited_at.seconds - time.time()) < 10
-        assert not _cgroups()
+        assert not cgroups_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -383,12 +377,12 @@ async def test_a_bad_bundle_is_refused_by_name_and_leaves_nothing(tmp_path, gues
     good = make_bundle(tmp_path / "good", module=guests / "hello.wasm")
     damage(bad)
     async with running_shim(tmp_path) as shim:
-        before = len(os.listdir(f"/proc/{shim.pid}/fd")) - 2 * spares(shim.pid)
+        before = descriptors(shim.pid)
         with pytest.raises(error, match=f"container 'bad'.*{message}"):
             await shim.create("bad", bad)
         assert not processes(shim.pid)
-        assert len(os.listdir(f"/proc/{shim.pid}/fd")) - 2 * spares(shim.pid) == before
-        assert not _cgroups()
+        assert descriptors(shim.pid) == before
+        assert not cgroups_of(tmp_path)
         with pytest.raises(NotFound):
             await shim.state("bad")
         assert await shim.run("good", good) == 0
@@ -405,7 +399,7 @@ async def test_a_full_disk_fails_create_and_leaves_nothing(tmp_path, guests):
             with pytest.raises(PelagosError, match=r"cannot write pelagos\.record: No space left"):
                 await shim.create("c1", bundle)
             assert not processes(shim.pid)
-            assert not _cgroups()
+            assert not cgroups_of(tmp_path / "small")
             (bundle / "filler").unlink()
             assert await shim.run("c1", bundle) == 0
     finally:
@@ -477,11 +471,6 @@ def _replace_by_directory(path):
 def _read(path):
     with open(path) as file:
         return file.read()
-
-
-def _cgroups():
-    """The groups of this file's containers."""
-    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if re.search(r"/pelagos/(c\d+|bad)-\w+$", path)]
 
 
 async def _gone(pid):

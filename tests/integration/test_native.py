@@ -183,6 +183,7 @@ async def test_dev_and_proc_as_links_of_the_image_lead_nowhere(tmp_path):
     assert os.listdir(canary) == []
 
 
+@pytest.mark.guests
 @pytest.mark.parametrize("shared_pids", [False, True])
 async def test_a_pod_of_a_pause_container_and_a_guest_shares_its_namespaces(tmp_path, guests, shared_pids):
     pod = {"io.kubernetes.cri.sandbox-id": "pause", "io.kubernetes.cri.container-type": "sandbox"}

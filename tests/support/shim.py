@@ -29,8 +29,10 @@ from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.server import Server
 from pelagos_core.ttrpc.service import Service
 from tests.support.bundles import Fifos
+from tests.support.event_order import Told
 from tests.support.zygote import of_the_tests
 
+RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 TASK = [Service(name, api.DESCRIPTOR.services_by_name["Task"]) for name in NAMES]
 
@@ -63,6 +65,18 @@ class Events:
         found = [_message(e) for e in self.envelopes if e.topic == "/tasks/exit"]
         return [event.id for event in found if event.container_id == container_id]
 
+    def told(self) -> list[Told]:
+        """All events of tasks and execs, in order."""
+        return [
+            (e.topic.removeprefix("/tasks/"), _message(e).container_id, _exec_id(_message(e))) for e in self.envelopes
+        ]
+
+    async def count(self, number: int) -> list[Told]:
+        """Wait until so many have come; all of them."""
+        async with self._changed:
+            await asyncio.wait_for(self._changed.wait_for(lambda: len(self.envelopes) >= number), 10)
+        return self.told()
+
     async def until(self, container_id: str, *topics: str) -> None:
         """Wait until exactly these topics have come for a container."""
         async with self._changed:
@@ -72,6 +86,12 @@ class Events:
 def _message(envelope: events_pb2.Envelope) -> Any:
     kind = getattr(task_events_pb2, envelope.event.type_url.removeprefix("containerd.events."))
     return kind.FromString(envelope.event.value)
+
+
+def _exec_id(message: Any) -> str:
+    """Whose event it is, empty for the init process: an exit names it by `id`, others by `exec_id`."""
+    name = getattr(message, "exec_id", "") or getattr(message, "id", "")
+    return "" if name == message.container_id else name
 
 
 class Shim:
@@ -182,9 +202,8 @@ async def running_shim(
     address = done.stdout.decode().removeprefix("unix://")
     client = await Client.connect(address, TASK[0])
     shim = Shim(client, events, directory, address)
-    # Once it answers, its descriptors are what they will be, and nobody else holds its socket.
-    await shim.call("Connect")
-    shim.pid = holder(address)
+    # Once it answers, its descriptors are what they will be.
+    shim.pid = (await shim.call("Connect")).shim_pid
     try:
         yield shim
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 from tests.support.containerd import until
@@ -31,6 +32,15 @@ def cgroups(name: str) -> list[str]:
     return [path for path, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(path).startswith(name)]
 
 
+def cgroups_of(directory: Path) -> list[str]:
+    """The control groups of the containers whose bundles are right below a directory.
+
+    They are named by the hash of the bundle's path, where the spec asks for no other name.
+    """
+    endings = tuple(f"-{zlib.crc32(str(bundle).encode()):08x}" for bundle in directory.iterdir())
+    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if path.endswith(endings)]
+
+
 def parent(pid: int) -> int:
     """The parent of a process."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -49,6 +59,12 @@ def waiting(pid: int) -> list[int]:
 def processes(pid: int) -> list[int]:
     """The children of a daemon that are containers' processes, zombies too."""
     return sorted(set(children(pid)) - set(waiting(pid)))
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors an idle daemon has open, but for those of the spares that it has taken in."""
+    targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return len(targets) - 2 * targets.count("anon_inode:[pidfd]")
 
 
 def comm(pid: int) -> str:
