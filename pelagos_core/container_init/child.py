@@ -34,6 +34,7 @@ from pelagos_core.container_init.messages import (
     Created,
     Failed,
     Message,
+    Terminal,
     Unusable,
     Wanted,
 )
@@ -143,6 +144,8 @@ def _prepare(order: Order) -> Workload:
         steps = order.plan.of(file.kind)
         _execute(steps.complete, root)
         if file.kind.is_native:
+            if order.terminal:
+                _use_own_terminal(order, root)
             _give_streams(order.bundle.spec.process.user)
         else:
             with because(reasons.SPEC):
@@ -154,13 +157,13 @@ def _prepare(order: Order) -> Workload:
             file = replace(file, file_path=enter.file_path)
         code = _compiled(backend, file)
         state = _run_creating_hooks(order)
+        if order.terminal:
+            terminal.take(_STDIO[0])
         _execute(steps.seal, root)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
             workload = _spawn(backend, order.bundle, file, code)
         if state:
             workload = functools.partial(_run_starting_hooks, order.bundle.spec.hooks.start_container, state, workload)
-        if order.terminal:
-            terminal.take(_STDIO[0])
     except UnusableCode as error:
         _report(Unusable(backend.name, str(error)))
         os._exit(1)
@@ -181,6 +184,23 @@ def _give_streams(user: User) -> None:
                 os.fchown(fd, user.uid, -1)
 
 
+def _use_own_terminal(order: Order, root: Root) -> None:
+    """Take a terminal of the container's devpts instead of the daemon's, and hand its master over."""
+    spec = order.bundle.spec
+    # Who joins a container has not entered its user namespace yet.
+    uid = spec.host_uid if order.door else spec.process.user.uid
+    pair = terminal.allocate(root, 0 if uid is None else uid)
+    if pair is None:
+        return
+    master, slave = pair
+    with socket.socket(fileno=os.dup(_CONTROL)) as control:
+        socket.send_fds(control, [messages.encode(Terminal())], [master])
+    for target in _STDIO:
+        os.dup2(slave, target, inheritable=False)
+    os.close(master)
+    os.close(slave)
+
+
 def _be_born(birth: Birth) -> None:
     """Go on as another process; only that one returns."""
     reader, writer = os.pipe()
@@ -195,6 +215,7 @@ def _be_born(birth: Birth) -> None:
     if not os.read(reader, 1) or os.read(_CONTROL, len(messages.GO)) != messages.GO:
         os._exit(1)
     os.close(reader)
+    os.setsid()  # the session of the first one has nobody to lead it
 
 
 def _run_creating_hooks(order: Order) -> bytes:

@@ -7,6 +7,7 @@ born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
 With hooks, `assembled` and a go-ahead come between `asking` "detect" and "spawn".
 `born` comes from a first process, for a container with a user namespace; see `birth`.
 With `wanted` comes a descriptor of the entry point, with the answer one of the code's directory.
+`terminal` may come before `asking`.
 """
 
 from __future__ import annotations
@@ -64,6 +65,11 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
+class Terminal:
+    """A terminal of the container's own is used; its master comes along with the message."""
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """The workload is ready and waits for the go-ahead.
 
@@ -83,11 +89,12 @@ class Failed:
     message: str
 
 
-Message = Asking | Assembled | Born | Wanted | Unusable | Created | Failed
+Message = Asking | Assembled | Born | Terminal | Wanted | Unusable | Created | Failed
 _FIELDS: dict[type[Message], list[type]] = {
     Asking: [str, str],
     Assembled: [],
     Born: [int],
+    Terminal: [],
     Wanted: [str, str, str, str],
     Unusable: [str, str],
     Created: [str, str, bool],

@@ -9,10 +9,49 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
+import struct
 import termios
+
+from pelagos_core.linux.rootfs import Root
+
+_MULTIPLEXER = "/dev/pts/ptmx"
+_PTMX = os.makedev(5, 2)
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
 
 SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 """What the keys of a terminal, and its hanging up, send to end a process."""
+
+
+def allocate(root: Root, uid: int) -> tuple[int, int] | None:
+    """A terminal of the container's own devpts, for a native program, which looks itself up there.
+
+    uid: of the user who runs in it. Returns its master and slave; None if the container has none.
+    """
+    try:
+        found = root.open(_MULTIPLEXER, os.O_PATH)
+    except OSError:
+        return None
+    try:
+        # Looked at before it is opened: an image may have anything there.
+        status = os.fstat(found)
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _PTMX:
+            return None
+        master = os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    finally:
+        os.close(found)
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        # By the master and not by a path: nobody can have put something else there.
+        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        os.fchown(slave, uid, -1)
+    except OSError:
+        os.close(master)
+        return None
+    return master, slave
 
 
 def take(fd: int) -> None:

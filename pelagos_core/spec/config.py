@@ -68,6 +68,12 @@ class Spec:
         """Whether the root or a mount is read-only."""
         return self.root.readonly or any({"ro", "rro"} & set(mount.options) for mount in self.mounts)
 
+    @property
+    def host_uid(self) -> int | None:
+        """The host's id of the process' user; None if only its user namespace knows."""
+        uid = self.process.user.uid
+        return self.id_maps.user_outside(uid) if self.namespace("user") else uid
+
     def namespace(self, kind: str) -> Namespace | None:
         """The namespace of this type (`pid`, `network`, …), or None if the spec has none."""
         return next((item for item in self.namespaces if item.type == kind), None)

@@ -30,6 +30,11 @@ class IdMaps:
     def __bool__(self) -> bool:
         return bool(self.users or self.groups)
 
+    def user_outside(self, uid: int) -> int | None:
+        """The id outside of a user of the namespace; None if it has none."""
+        found = (each for each in self.users if each.inside <= uid < each.inside + each.size)
+        return next((each.outside + uid - each.inside for each in found), None)
+
 
 def read_id_maps(parent: Field) -> IdMaps:
     """Read `uidMappings` and `gidMappings` of an object. Raises InvalidArgument."""

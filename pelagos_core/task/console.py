@@ -17,27 +17,34 @@ _MAX_SIZE = 0xFFFF
 
 
 class Console:
-    """One pseudo-terminal of the host.
+    """One pseudo-terminal: of the host, or one that is adopted.
 
     slave: the process' end; -1 once it was handed over.
     """
 
-    def __init__(self, source: int, target: int, uid: int) -> None:
+    def __init__(self, source: int, target: int, uid: int | None) -> None:
         """source: the client's input, -1 for none; target: where the output goes.
 
         Both stay their owner's, and are made non-blocking. uid: the host's id of the user who
-        runs in the terminal, and may open it.
+        runs in the terminal, and may open it; None leaves it to the daemon's.
         """
+        self._source = source
+        self._target = target
         self._master, self.slave = os.openpty()
-        os.set_blocking(self._master, False)
-        os.fchown(self.slave, uid, -1)
+        if uid is not None:
+            os.fchown(self.slave, uid, -1)
+        self._size = (0, 0)
         self._drained = asyncio.Event()
-        os.set_blocking(target, False)
-        self._output = Relay(self._master, target, self._drained.set)
-        self._input: Relay | None = None
-        if source >= 0:
-            os.set_blocking(source, False)
-            self._input = Relay(source, self._master, self.hang_up)
+        self._relays: list[Relay] = []
+
+    def adopt(self, master: int) -> None:
+        """Use another terminal, by its master; the process has its slave already.
+
+        Before `handed_over`. The first one stays open for the process: it may be asked for again.
+        """
+        os.close(self._master)
+        self._master = master
+        self.resize(*self._size)
 
     def handed_over(self) -> None:
         """The process has its copies of the slave: start copying."""
@@ -45,25 +52,30 @@ class Console:
             return
         os.close(self.slave)
         self.slave = -1
-        self._output.start()
-        if self._input:
-            self._input.start()
+        pairs = [(self._master, self._target, self._drained.set)]
+        if self._source >= 0:
+            pairs.append((self._source, self._master, self.hang_up))
+        for fd in (self._master, *([self._source] if self._source >= 0 else []), self._target):
+            os.set_blocking(fd, False)
+        self._relays = [Relay(*pair) for pair in pairs]
+        for relay in self._relays:
+            relay.start()
 
     def resize(self, width: int, height: int) -> None:
         """Set the size in characters; the kernel tells the foreground processes by SIGWINCH."""
+        self._size = (min(width, _MAX_SIZE), min(height, _MAX_SIZE))
         if self._master >= 0:
-            size = struct.pack("HHHH", min(height, _MAX_SIZE), min(width, _MAX_SIZE), 0, 0)
-            fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", *reversed(self._size), 0, 0))
 
     def pump(self) -> None:
         """Copy what the session has written and can be taken now."""
-        self._output.pump()
+        if self._relays:
+            self._relays[0].pump()
 
     def hang_up(self) -> None:
         """The client's input has ended: the session gets SIGHUP, as with a modem that hangs up."""
-        if self._input:
-            self._input.stop()
-        self._output.stop()
+        for relay in self._relays:
+            relay.stop()
         if self._master >= 0:
             os.close(self._master)
             self._master = -1

@@ -119,7 +119,7 @@ class Execution:
         Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
         """
         log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
-        uid = self.bundle.spec.process.user.uid
+        uid = self.bundle.spec.host_uid
         with because(reasons.STREAMS):
             self._stdio = Stdio(self.paths, uid, self.bundle.id, self.bundle.namespace)
             self._stdio.resize(*self._size)

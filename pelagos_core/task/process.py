@@ -23,6 +23,7 @@ from pelagos_core.container_init.messages import (
     Created,
     Failed,
     Message,
+    Terminal,
     Unusable,
     Wanted,
 )
@@ -106,7 +107,7 @@ class Process:
             self._fork(plan, stdio, excluded, find_door() if find_door else None)
             try:
                 forked(self.pid)
-                await self._created(forked)
+                await self._created(forked, stdio)
             except BackendCrash as crash:
                 await self.abandon()
                 if crash.failure.stage != "detect":
@@ -219,7 +220,7 @@ class Process:
             text = f"{self._name}: cannot enter the container: {error.strerror}"
             raise FailedPrecondition(text, reasons.ISOLATION) from None
 
-    async def _created(self, forked: Callable[[int], None]) -> None:
+    async def _created(self, forked: Callable[[int], None], stdio: Stdio) -> None:
         """Follow the init process' reports up to `Created`."""
         asking: Asking | None = None
         while self.backend is None:
@@ -234,6 +235,8 @@ class Process:
                     await self._succeed(message.pid)
                     forked(self.pid)
                     self._go()
+                elif isinstance(message, Terminal):
+                    stdio.adopt(os.dup(file))
                 elif isinstance(message, Wanted):
                     await self._give_code(message, file, asking)
                 else:

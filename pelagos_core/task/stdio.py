@@ -29,10 +29,10 @@ class StdioPaths:
 class Stdio:
     """The open streams of one process. In the daemon."""
 
-    def __init__(self, paths: StdioPaths, uid: int = 0, container_id: str = "", namespace: str = "") -> None:
+    def __init__(self, paths: StdioPaths, uid: int | None = 0, container_id: str = "", namespace: str = "") -> None:
         """Open everything; never waits for a peer.
 
-        uid: the host's id of the process' user, who gets the terminal.
+        uid: the host's id of the process' user, who gets the terminal; None if it is not known.
         container_id, namespace: for a logger.
         Raises NotFound, InvalidArgument or Unimplemented that names the stream.
         """
@@ -68,6 +68,13 @@ class Stdio:
         if self._console:
             return (self._console.slave,) * 3
         return (self._input.fd, self._outputs[0].fd, self._outputs[1].fd)
+
+    def adopt(self, master: int) -> None:
+        """Use a terminal that the process has found in its container instead of ours."""
+        if self._console and os.isatty(master):
+            self._console.adopt(master)
+        else:
+            os.close(master)
 
     def forked(self) -> None:
         """The process has its copies: close them here, or its readers would never see the end."""

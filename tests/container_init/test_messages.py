@@ -10,6 +10,7 @@ from pelagos_core.container_init.messages import (
     Asking,
     Created,
     Failed,
+    Terminal,
     Unusable,
     Wanted,
     decode,
@@ -19,6 +20,7 @@ from pelagos_core.errors import Internal
 
 MESSAGES = [
     Asking("wasm", "detect"),
+    Terminal(),
     Wanted("wasm", "/app.wasm", "0" * 64, "fuel"),
     Unusable("wasm", "of another version"),
     Created("wasm", "core module", True),

@@ -139,15 +139,14 @@ async def test_a_shell_has_a_terminal_of_its_size_and_is_told_when_that_changes(
     bundle = shell(
         tmp_path / "c1",
         # a signal with a trap ends dash's `read`
-        "trap 'stty size' WINCH; stty size; echo ready > /dev/tty; "
+        "trap 'stty size' WINCH; stty size; tty; echo ready > /dev/tty; "
         "while :; do read line && echo got $line && exit 5; done",
         consoleSize={"width": 90, "height": 30},
     )
     async with running_shim(tmp_path) as shim:
         keyboard = Keyboard(tmp_path / "tty")
         await started(shim, bundle, keyboard)
-        await keyboard.sees("30 90\r\n")
-        await keyboard.sees("ready\r\n")
+        await keyboard.sees("30 90\r\n/dev/pts/0\r\nready\r\n")  # a terminal that is the container's own
         await resize(shim, "c1", 120, 40)
         await keyboard.sees("40 120\r\n")
         keyboard.type("on\n")
@@ -164,11 +163,11 @@ async def test_an_exec_has_a_terminal_of_its_own(tmp_path):
         await shim.start("c1")
         await resize(shim, "c1", 80, 24)  # the container has none, which is no error
         keyboard = Keyboard(tmp_path / "tty")
-        script = "stty size; ps -o tty= -p $$ 2>/dev/null; read line; echo got $line; sleep 1000"
+        script = "stty size; tty; read line; echo got $line; sleep 1000"
         await shim.exec("c1", "e1", "sh", "-c", script, fifos=keyboard.fifos, terminal=True)
         await resize(shim, "c1", 100, 50, "e1")  # kept for its start
         await shim.start("c1", "e1")
-        await keyboard.sees("50 100\r\n")
+        await keyboard.sees("50 100\r\n/dev/pts/0\r\n")
         keyboard.type("x\n")
         await keyboard.sees("got x\r\n")
         keyboard.type("\x03")

@@ -196,3 +196,14 @@ async def test_a_further_process_is_in_it_too(tmp_path, guests, kind):
         await shim.kill("c1", signal.SIGKILL)
         await shim.wait("c1")
         await shim.delete("c1")
+
+
+async def test_a_terminal_belongs_to_the_user_in_there(tmp_path):
+    bundle = mapped(
+        shell(tmp_path / "b", "tty; stat -Lc %u /dev/stdin; echo again > /dev/tty", user={"uid": 5, "gid": 5})
+    )
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos, terminal=True) == 0
+        assert fifos.output()[0] == "/dev/pts/0\r\n5\r\nagain\r\n"
+        fifos.close()

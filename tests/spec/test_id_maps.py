@@ -39,3 +39,8 @@ def test_an_option_of_containerd_is_read():
     for text in ("", "0:1", "0:1:2:3", "a:b:c", "0:1:2,"):
         with pytest.raises(InvalidArgument, match="no list of id ranges"):
             parse_option(text)
+
+
+def test_a_user_outside_is_found_by_its_range():
+    maps = IdMaps((IdMap(0, 100000, 10), IdMap(1000, 5, 1)))
+    assert [maps.user_outside(uid) for uid in (0, 9, 10, 1000, 1001)] == [100000, 100009, None, 5, None]
