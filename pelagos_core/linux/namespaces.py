@@ -54,8 +54,8 @@ def unshare_time(offsets: Iterable[TimeOffset]) -> None:
     offsets can be set, and setns(2) takes the process itself there.
     """
     syscalls.unshare(syscalls.CLONE_NEWTIME)
-    with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
-        file.write("".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in offsets))
+    with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
+        file.write("".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in offsets).encode())
     fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(fd, syscalls.CLONE_NEWTIME)

@@ -54,8 +54,9 @@ def set_oom_score(score: int) -> None:
     A machine without CAP_SYS_RESOURCE, such as a container, could run nothing otherwise.
     """
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write(str(score))
+        # As bytes: a codec would be imported after the fork.
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(str(score).encode())
     except PermissionError:
         log.warning("process.oomScoreAdj: %d: this process may not lower it", score)
 

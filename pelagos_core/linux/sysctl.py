@@ -36,8 +36,8 @@ def write(name: str, value: str) -> None:
 
     Raises OSError.
     """
-    with open(f"/proc/sys/{_path(name)}", "w", encoding="utf-8") as file:
-        file.write(value)
+    with open(f"/proc/sys/{_path(name)}", "wb", buffering=0) as file:
+        file.write(value.encode())
 
 
 def _path(name: str) -> str:
