@@ -32,10 +32,10 @@ _ANSWER = r'(sendto|sendmsg|write)\(\d+, "(\\\d{1,3}|\\.|[^\\]){8}\\2\\0'
 # that does not occur is passed over.
 LANDMARKS = (
     ("the request has come", r"(recvfrom|recvmsg)\(.*\\6Create"),
-    ("bundle read, isolation planned, cgroups made", r"clone3?\("),
-    ("init process forked, streams and cgroups joined", r"unshare\("),
+    ("bundle read, isolation planned", r"clone3?\("),
+    ("in the init process: cgroups joined", r"unshare\("),
     ("namespaces made", r"mount\("),
-    ("root and mounts made, entry point found, backend chosen", r"pivot_root\("),
+    ("root mounted, entry point and backend found", r"pivot_root\("),
     ("root changed", r"capset\("),
     ("credentials taken on", r"seccomp\("),
     ("module loaded", r'(sendto|sendmsg|write)\(.*\[\\"Created'),
