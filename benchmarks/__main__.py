@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -28,11 +29,19 @@ def main() -> None:
 
 @main.command()
 @click.option("--quick", is_flag=True, help="Two minutes instead of half an hour; the figures are rough.")
+@click.option("--rounds", type=click.IntRange(1), help="How often each contender takes its turn.")
 @click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Just this scenario; may be repeated.")
 @click.option("--shim", "shims", multiple=True, metavar="NAME=PATH", help="One more shim, which runs WebAssembly.")
 @click.option("--native", "natives", multiple=True, metavar="NAME=PATH", help="One more shim, which runs busybox.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=_OUTPUT, show_default=True, help="JSON.")
-def run(quick: bool, only: tuple[str, ...], shims: tuple[str, ...], natives: tuple[str, ...], output: Path) -> None:
+def run(
+    quick: bool,
+    rounds: int | None,
+    only: tuple[str, ...],
+    shims: tuple[str, ...],
+    natives: tuple[str, ...],
+    output: Path,
+) -> None:
     """Measure, print the tables, write the JSON and beside it a chart.
 
     Needs root, for it makes namespaces, mounts and cgroups. Each measurement runs in namespaces
@@ -47,6 +56,7 @@ def run(quick: bool, only: tuple[str, ...], shims: tuple[str, ...], natives: tup
         raise click.ClickException(str(error)) from None
     output.parent.mkdir(parents=True, exist_ok=True)
     settings = QUICK if quick else FULL
+    settings = replace(settings, rounds=rounds or settings.rounds)
     with tempfile.TemporaryDirectory(prefix="pelagos-bench-", dir="/tmp") as directory:
         this = Run(Path(directory), settings, lambda text: click.echo(text, err=True))
         report = this.measure([name for name in SCENARIOS if not only or name in only], this.contenders(others))

@@ -47,7 +47,7 @@ SCENARIOS = {
     "run": Scenario("Whole commands of pelagos", commands.measure_run, _has_command),
     "memory": Scenario("Memory, of all processes together", density.measure_memory, rounds=3),
     "scale": Scenario("Many containers at rest", density.measure_scale, rounds=1),
-    "modules": Scenario("Modules of all sizes", modules.measure, _runs_wasm, rounds=3, engines=True),
+    "modules": Scenario("Modules of all sizes", modules.measure, _runs_wasm, rounds=2, engines=True),
     "speed": Scenario("A module that only computes", speed.measure, _has_command, engines=True),
     "timeline": Scenario("Where the time of a task goes", timeline.measure, _has_command, rounds=1),
     "floor": Scenario("The machine's own share", floor.measure, machine=True),
