@@ -52,3 +52,12 @@ def test_every_mount_option_is_in_the_documents_and_no_other():
     refused = {"loop", "remount", "nofail", "auto", "noauto", "user", "users", "owner"}
     assert plain - opposites <= words
     assert words <= OPTION_WORDS | refused
+
+
+def test_every_test_that_the_documents_name_is_there():
+    """A promise about security is worth what its test is."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/security.md").read_text()))
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = sorted(name for name in named if not re.search(rf"def {name}\(", sources))
+    assert len(named) > 30
+    assert not missing

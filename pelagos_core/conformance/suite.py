@@ -244,6 +244,27 @@ def test_fuel_is_refused_where_nobody_would_hold_it(run: Runner, request: pytest
     assert "limit of fuel" in ended.err
 
 
+def _policy(**words: str) -> tuple[str, ...]:
+    return tuple(part for key, word in words.items() for part in ("--annotation", f"io.pelagos.wasm.{key}={word}"))
+
+
+@feature("a policy: directories, variables, input, a deadline")
+def test_what_a_policy_takes_is_not_there(run: Runner) -> None:
+    (run.directory / "note").write_text("a note")
+    volume = ("--volume", f"{run.directory}:/data")
+    run(modules.writes("data/new", "text"), flags=(*volume, *_policy(dirs="/data:ro")))
+    assert not (run.directory / "new").exists()
+    assert run(modules.reads("data/note"), flags=(*volume, *_policy(dirs="none"))).out == b""
+    assert b"A=" not in run(modules.ENVIRONMENT, flags=("--env", "A=1", "--env", "B=2", *_policy(env="B"))).out
+    assert run(modules.COPIES_INPUT, flags=("--interactive", *_policy(stdin="none")), stdin=b"x").out == b""
+
+
+@feature("a policy: directories, variables, input, a deadline")
+def test_a_deadline_ends_a_guest_that_spins(run: Runner) -> None:
+    ended = run(modules.SPINS, flags=_policy(deadline="500ms"))
+    assert (ended.code, ended.out) == (124, b"ready\n")
+
+
 @feature("concurrent containers")
 def test_containers_run_side_by_side(run: Runner) -> None:
     command = run.command(modules.COPIES_INPUT, flags=("--interactive",))
