@@ -237,7 +237,7 @@ class Execution:
         log.info("%s: its deadline of %g s has passed", self.name, seconds)
         self._late = True
         if self._stdio:
-            self._stdio.complain(f"pelagos: the deadline of {seconds:g} s has passed")
+            self._stdio.complain(f"pelagos: the deadline of {seconds:g} s has passed [{reasons.DEADLINE}]")
         self._process.signal(signal.SIGKILL)
 
     def _finish_streams(self) -> None:

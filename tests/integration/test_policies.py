@@ -109,7 +109,7 @@ def test_a_deadline_ends_whatever_the_guest_does(engine, tmp_path, guest, guests
     began = time.monotonic()
     done = engine.run(tmp_path, "--annotation", f"{ANNOTATION}deadline=300ms", str(source))
     assert (done.returncode, done.stdout) == (124, "")
-    assert done.stderr == "pelagos: the deadline of 0.3 s has passed\n"
+    assert done.stderr == "pelagos: the deadline of 0.3 s has passed [PLG-DEADLINE]\n"
     assert time.monotonic() - began >= 0.3
 
 
