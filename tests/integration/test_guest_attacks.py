@@ -1,5 +1,6 @@
 """Hostile guests, on every engine: what they try by any spelling reaches nothing but their files."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -8,6 +9,9 @@ import sys
 import pytest
 
 from tests.support import forms
+from tests.support.bundles import Fifos
+from tests.support.native import shell
+from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.guests, pytest.mark.slow]
 
@@ -101,6 +105,17 @@ def test_no_spelling_reaches_the_engine_or_the_host(engine, directory, guests):
     ways = [
         f"data/{start}/{path}" for start in ("up", "top", "far", "..", "../..") for path in ("secret", "proc/self/mem")
     ]
+    # What an engine that is a program has around the container.
+    around = (
+        "usr/bin",
+        "usr/bin/wasmer",
+        "usr/bin/wasmedge",
+        "lib64",
+        "lib/x86_64-linux-gnu",
+        "guest/control",
+        "tmp/x",
+    )
+    ways += [f"data/{start}/{path}" for start in ("up", "top", "far") for path in around]
     done = attack(engine, directory, guests, "secret", *links, *ways)
     assert opened(done) == set(), done.stderr
     assert (directory / "secret").read_text() == "this may not"
@@ -178,3 +193,28 @@ def test_devices_of_the_host_are_no_way_out(engine, directory, guests):
     done = attack(engine, directory, guests, flags=("--volume", f"{directory / 'memory/mem'}:/dev/mem"))
     assert (done.returncode, done.stdout) == (125, "")
     assert "mount on '/dev/mem'" in done.stderr
+
+
+async def test_a_hostile_guest_that_joins_a_native_container_finds_no_more(engine, directory, guests):
+    """In it /proc, /sys and devices are mounted, for its native processes."""
+    config = directory / "joining.toml"
+    config.write_text(f'runtime = "{engine.backend}"\n{engine.config}')
+    bundle = shell(directory / "c1", "sleep 1000")
+    (bundle / "rootfs/attack.wasm").write_bytes((guests / "attack.wasm").read_bytes())
+    async with running_shim(directory, python=engine.python, env={"PELAGOS_CONFIG": str(config)}) as shim:
+        init = await shim.create("c1", bundle)
+        await shim.start("c1")
+        assert os.path.exists(f"/proc/{init}/root/proc/1/mem")
+        fifos = Fifos(directory)
+        await shim.exec("c1", "e1", "/attack.wasm", "/dev", "--", "proc/1/mem", fifos=fifos)
+        await shim.start("c1", "e1")
+        waiting, out, err = asyncio.ensure_future(shim.wait("c1", "e1")), "", ""
+        while not waiting.done() or not out.endswith(" opened\n"):
+            out, err = (said + more for said, more in zip((out, err), fifos.output(), strict=True))
+            await asyncio.sleep(0.01)
+        assert (await waiting).exit_status in (0, 1), err
+        fifos.close()
+    found = opened(subprocess.CompletedProcess([], 0, out, err))
+    found.discard(("readlink", "dev/fd"))  # a link that leads nowhere
+    assert not [pair for pair in found if re.match(r"(proc|sys)/.|dev/(mem|fd|kmsg|pts/.)|.*proc/1", pair[1])]
+    assert not [pair for pair in found if "write" in pair[0] and pair[1].startswith("dev/")]

@@ -9,7 +9,8 @@ import pytest
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import ttrpc_pb2
-from pelagos_core.errors import Code
+from pelagos_core.errors import AlreadyExists, Code, FailedPrecondition, InvalidArgument, NotFound
+from tests.support.bundles import make_bundle
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root]
@@ -79,6 +80,43 @@ async def test_what_makes_no_sense_is_answered_by_its_code(tmp_path, data, code)
         writer.write(data)
         assert await answer(reader) == code
         writer.close()
+
+
+@pytest.mark.parametrize("exec_id", ["a/b", "..", "../x", "a\0b", "x" * 77, ".hidden", "a b"])
+async def test_an_exec_id_that_is_no_identifier_is_refused(tmp_path, guests, exec_id):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
+    async with running_shim(tmp_path) as shim:
+        await shim.create("c1", bundle)
+        await shim.start("c1")
+        with pytest.raises(InvalidArgument, match=r"not letters and digits|over 76"):
+            await shim.exec("c1", exec_id, "/app.wasm")
+        for method in ("State", "Start", "Kill", "Delete", "Wait"):
+            with pytest.raises(NotFound):
+                await shim.call(method, getattr(api, f"{method}Request")(id="c1", exec_id=exec_id))
+
+
+async def test_what_is_done_twice_is_refused_the_second_time(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "exit7.wasm")
+    async with running_shim(tmp_path) as shim:
+        assert await shim.run("c1", bundle) == 7
+        with pytest.raises(NotFound, match="container 'c1'"):
+            await shim.delete("c1")
+        await shim.create("c1", bundle)
+        with pytest.raises(AlreadyExists):
+            await shim.create("c1", bundle)
+        await shim.start("c1")
+        await shim.wait("c1")
+        with pytest.raises(FailedPrecondition):
+            await shim.start("c1")
+        with pytest.raises(FailedPrecondition, match="it is stopped"):
+            await shim.exec("c1", "e1", "/app.wasm")
+
+
+async def test_the_longest_names_have_a_socket(tmp_path):
+    """containerd's own limits are 76 characters each; a socket's path has 107 bytes."""
+    async with running_shim(tmp_path, group="g" * 76) as shim:
+        assert len(shim.address) <= 107
+        assert (await shim.call("Connect")).shim_pid == shim.pid
 
 
 async def test_noise_and_half_messages_from_many_peers_harm_nobody(tmp_path):
