@@ -12,7 +12,7 @@ import pytest
 
 from pelagos_core import record
 from pelagos_core.api import types_pb2
-from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PelagosError
 from scripts import engines
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import native_bundle, shell
@@ -394,3 +394,60 @@ async def _until(condition):
     while not condition():
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)
+
+
+async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
+    async with running_shim(tmp_path) as shim:
+        await running(shim, tmp_path, guests)
+
+        async def probe(name):
+            await shim.exec("c1", name, "/exit7.wasm")
+            await shim.start("c1", name)
+            assert (await shim.wait("c1", name)).exit_status == 7
+            await shim.delete("c1", name)
+
+        await probe("first")
+        files = set(_open_files_of(shim.pid))
+        size = (tmp_path / "c1" / record.NAME).stat().st_size
+        for number in range(40):
+            await probe(f"e{number % 2}")
+        await asyncio.gather(*(probe(f"at-once{number}") for number in range(10)))
+        await _until(lambda: set(_open_files_of(shim.pid)) <= files)
+        assert (tmp_path / "c1" / record.NAME).stat().st_size == size
+        await _until(lambda: all(_alive(pid) for pid in _children(shim.pid)))
+
+
+async def test_an_exec_that_starts_while_the_container_ends_is_told_before_it_or_refused(tmp_path, guests):
+    """Whoever is quicker: no event out of order, nobody waits for ever, no process is left."""
+    async with running_shim(tmp_path) as shim:
+        for number in range(15):
+            name = f"c{number}"
+            await running(shim, tmp_path, guests, name)
+            await shim.exec(name, "e1", "/spin.wasm")
+            waiting = [asyncio.ensure_future(shim.wait(name, exec_id)) for exec_id in ("e1", "")]
+            starting = asyncio.ensure_future(shim.start(name, "e1"))
+            await asyncio.sleep(0.002 * number)
+            await shim.kill(name, signal.SIGKILL)
+            with contextlib.suppress(PelagosError):
+                await asyncio.wait_for(starting, 20)
+            outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
+            assert outcomes[1].exit_status == 137
+            await _until(lambda name=name: name in shim.events.ids_of_exits(name))
+            exits = shim.events.ids_of_exits(name)
+            assert exits in ([name], ["e1", name])
+            assert (STARTED in shim.events.of(name)) == (len(exits) == 2)
+            await shim.delete(name)
+        await shim.call("Connect")
+
+
+def _open_files_of(pid):
+    """The daemon's descriptors, by number and target, but for those that come and go."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append((path.name, re.sub(r"\d+", "", os.readlink(path))))
+    return found
+
+
+def _children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
