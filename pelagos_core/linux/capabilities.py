@@ -20,16 +20,17 @@ _NAMES = (
     "AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ "
     "PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
-_NUMBERS = {f"CAP_{name}": number for number, name in enumerate(_NAMES)}
+NUMBERS = {f"CAP_{name}": number for number, name in enumerate(_NAMES)}
+"""Every capability, by its name in a spec."""
 
 
 def mask(names: Iterable[str]) -> int:
     """The sets' 64-bit form. Raises InvalidArgument for a name that is no capability."""
     bits = 0
     for name in names:
-        if name not in _NUMBERS:
+        if name not in NUMBERS:
             raise InvalidArgument(f"process.capabilities: unknown capability {name!r}")
-        bits |= 1 << _NUMBERS[name]
+        bits |= 1 << NUMBERS[name]
     return bits
 
 

@@ -9,6 +9,7 @@ import sys
 from pelagos_core import __version__
 from pelagos_core.api.introspection_pb2 import RuntimeInfo
 from pelagos_core.backends import Backends
+from pelagos_core.linux import capabilities
 from pelagos_core.linux.mount_options import OPTION_WORDS
 from pelagos_core.linux.namespaces import CLONE_FLAGS
 from pelagos_core.node import load_waiting
@@ -33,8 +34,17 @@ def _features() -> dict[str, object]:
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": sorted(OPTION_WORDS),
-        "linux": {"namespaces": sorted(CLONE_FLAGS), "mountExtensions": {"idmap": {"enabled": True}}},
+        "linux": {
+            "namespaces": sorted(CLONE_FLAGS),
+            "capabilities": list(capabilities.NUMBERS),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": True}},
+        },
     }
 
 

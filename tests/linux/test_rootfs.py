@@ -176,6 +176,19 @@ def test_a_masked_file_reads_as_empty_and_a_masked_directory_is_empty(image):
     assert inside(image, use) == (b"", [])
 
 
+@pytest.mark.parametrize("link", ["{canary}/secret", "../canary/secret", "../canary", "/"])
+def test_a_mask_and_a_protection_behind_a_link_stay_inside(image, link):
+    os.symlink(link.format(canary=image.parent / "canary"), image / "link")
+
+    def use(root):
+        root.mask("/link/data")
+        root.protect("/link/app")
+        fd = os.open(image.parent / "canary/secret", os.O_RDWR)  # neither covered nor read-only
+        return os.read(fd, 100)
+
+    assert inside(image, use) == b"outside"
+
+
 def test_a_protected_path_can_be_read_and_not_written(image):
     (image / "data/x").write_text("x")
 

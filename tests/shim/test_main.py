@@ -1,5 +1,6 @@
 """The shim's program as a process: what it prints, and where."""
 
+import json
 import os
 import shlex
 import signal
@@ -28,7 +29,13 @@ def test_info_is_a_runtime_info_that_names_the_backends(tmp_path):
     info = RuntimeInfo.FromString(done.stdout)
     assert (info.name, info.version.version) == ("io.containerd.pelagos.wasm.v1", __version__)
     assert "io.pelagos.wasm.backend.wasmtime" in info.annotations
-    assert b'"mountOptions"' in info.features.value
+    features = json.loads(info.features.value)
+    assert {"rro", "idmap", "tmpcopyup"} <= set(features["mountOptions"])
+    # without this containerd 2 refuses a container with mapped ids
+    assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
+    assert {"user", "time", "pid"} <= set(features["linux"]["namespaces"])
+    assert "poststop" in features["hooks"]
+    assert "CAP_SYS_ADMIN" in features["linux"]["capabilities"]
 
 
 @pytest.mark.parametrize(
