@@ -15,6 +15,7 @@ _COMMANDS = {
     "run": "pelagos_core.cli.run",
     "install": "pelagos_core.cli.install",
     "uninstall": "pelagos_core.cli.install",
+    "doctor": "pelagos_core.cli.doctor",
     "backends": "pelagos_core.cli.backends",
     "cache": "pelagos_core.cli.cache",
     "conformance": "pelagos_core.cli.conformance",

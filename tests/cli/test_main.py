@@ -8,7 +8,7 @@ import pytest
 
 from pelagos_core import __version__
 
-COMMANDS = ["run", "install", "uninstall", "backends", "cache", "conformance", "zygote", "version"]
+COMMANDS = ["run", "install", "uninstall", "doctor", "backends", "cache", "conformance", "zygote", "version"]
 
 
 def pelagos(*words):

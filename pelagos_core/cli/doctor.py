@@ -1,0 +1,208 @@
+"""`pelagos doctor`: whether this node can run containers, and how to mend what is in the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from pelagos_core import config
+from pelagos_core.cache.store import Store
+from pelagos_core.cli import launcher
+from pelagos_core.cli.install import DEFAULT_BIN_DIR, RUNTIME_NAMES
+from pelagos_core.cli.table import print_table
+from pelagos_core.errors import PelagosError
+from pelagos_core.linux import libseccomp
+from pelagos_core.linux.hierarchies import hierarchies
+from pelagos_core.node import load_waiting
+
+OK, WARNING, FAILED = "ok", "warning", "FAILED"
+
+_KERNEL = (5, 12)  # the first with mount_setattr(2)
+_CONTROLLERS = ("cpu", "memory", "pids")
+_CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+_CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+_SECONDS = 60
+
+# A module whose _start returns at once: the preamble, a type () -> (), a function of it, its
+# export, its body (WebAssembly core specification, Binary Format).
+_IDLE_MODULE = b"".join(
+    (b"\0asm\1\0\0\0", b"\1\4\1\x60\0\0", b"\3\2\1\0", b"\7\x0a\1\6_start\0\0", b"\x0a\4\1\2\0\x0b")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check has found: its state, what is there, and how to mend it."""
+
+    state: str
+    found: str
+    remedy: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Check whether this node can run WebAssembly containers.
+
+    Looks at the kernel, control groups, seccomp, the node's config, the backends, the cache,
+    the installed launchers and containerd, and runs a container. A warning names something that
+    some containers need. Exit code 1 if anything has failed.
+    """
+    logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
+    findings = {name: _examined(check) for name, check in CHECKS.items()}
+    if as_json:
+        rows = [
+            {"check": name, "state": it.state.lower(), "found": it.found, "remedy": it.remedy}
+            for name, it in findings.items()
+        ]
+        click.echo(json.dumps(rows))
+    else:
+        print_table(["CHECK", "STATE", "FOUND"], [[name, it.state, it.found] for name, it in findings.items()])
+        for name, it in findings.items():
+            if it.remedy:
+                click.echo(f"pelagos: {name}: {it.remedy}", err=True)
+    sys.exit(1 if any(it.state == FAILED for it in findings.values()) else 0)
+
+
+def _examined(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except PelagosError as error:
+        return Finding(FAILED, str(error))
+    except OSError as error:
+        return Finding(FAILED, f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+    except subprocess.TimeoutExpired:
+        return Finding(FAILED, f"no answer in {_SECONDS} s")
+
+
+def _kernel() -> Finding:
+    release = platform.release()
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if numbers < _KERNEL:
+        return Finding(FAILED, release, "Linux 5.12 or newer is needed")
+    return Finding(OK, f"{release}, {platform.machine()}")
+
+
+def _cgroups() -> Finding:
+    found = hierarchies()
+    if not found:
+        return Finding(WARNING, "none is mounted", "without control groups containers have no limits")
+    unified = all(each.unified for each in found)
+    if unified:
+        text = Path(found[0].mount_point, "cgroup.controllers").read_text(encoding="ascii")
+        controllers = set(text.split())
+    else:
+        controllers = {name for each in found for name in each.controllers}
+    version = "v2" if unified else "v1"
+    missing = [name for name in _CONTROLLERS if name not in controllers]
+    if missing:
+        text = ", ".join(missing)
+        return Finding(WARNING, f"{version}, without {text}", f"limits of {text} are refused on this host")
+    if not all(os.access(each.mount_point, os.W_OK) for each in found):
+        return Finding(WARNING, f"{version}, not writable", "run it as root: containers of others have no limits")
+    return Finding(OK, version)
+
+
+def _seccomp() -> Finding:
+    return Finding(OK, f"libseccomp {libseccomp.version()}")
+
+
+def _config() -> Finding:
+    path = config.node_path()
+    config.load_node()
+    return Finding(OK, path if os.path.exists(path) else f"{path} is not there: the defaults")
+
+
+def _backends() -> Finding:
+    node = load_waiting()
+    usable = [each for each in node.backends.installed if not each.description.problem]
+    faults = [f"{each.name}: {each.description.problem}" for each in node.backends.installed if each not in usable]
+    faults += [str(failure) for failure in node.backends.failures]
+    remedy = "`pelagos backends` says how to mend each" if faults else ""
+    if not usable:
+        return Finding(
+            FAILED, "; ".join(faults) or "none is installed", remedy or "install one with pip: the README lists them"
+        )
+    engines = ", ".join(f"{it.description.engine or it.name} {it.description.version}".strip() for it in usable)
+    return Finding(WARNING if faults else OK, "; ".join([engines, *faults]), remedy)
+
+
+def _cache() -> Finding:
+    settings = config.load_node().cache
+    with Store(settings.directory) as store:
+        entries = list(store.entries())
+    free = shutil.disk_usage(settings.directory).free
+    found = f"{settings.directory}: {len(entries)} modules, {free >> 20} MiB free"
+    if free < settings.size:
+        return Finding(WARNING, found, f"less than [cache] size ({settings.size >> 20} MiB) is free")
+    return Finding(OK, found)
+
+
+def _launchers() -> Finding:
+    directories = dict.fromkeys([*os.environ.get("PATH", "").split(":"), DEFAULT_BIN_DIR])
+    places = {name: [Path(each, name) for each in directories if Path(each, name).is_file()] for name in launcher.NAMES}
+    missing = [name for name, paths in places.items() if not paths]
+    if missing:
+        return Finding(WARNING, f"{', '.join(missing)} not on the PATH", "`pelagos install` writes them")
+    first = [paths[0] for paths in places.values()]
+    foreign = [str(path) for path in first if path.read_bytes() != launcher.source().encode()]
+    if foreign:
+        return Finding(WARNING, f"{', '.join(foreign)}: of another environment", "`pelagos install` writes them anew")
+    return Finding(OK, ", ".join(map(str, first)))
+
+
+def _containerd() -> Finding:
+    program = shutil.which("containerd")
+    if program is None:
+        return Finding(WARNING, "not on the PATH", "`pelagos run` works without it; for Kubernetes install containerd")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    version = next(iter(re.findall(r"\d+\.\d+\.\d+\S*", done.stdout)), "of unknown version")
+    if not os.path.exists(_CONTAINERD_SOCKET):
+        return Finding(WARNING, f"{version}, not running", f"nothing is at {_CONTAINERD_SOCKET}")
+    try:
+        configured = Path(_CONTAINERD_CONFIG).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        configured = ""
+    if not any(name in configured for name in RUNTIME_NAMES):
+        remedy = f"for Kubernetes add the runtime to {_CONTAINERD_CONFIG} (see the README); `ctr` needs nothing"
+        return Finding(WARNING, f"{version}, without the runtime in its config", remedy)
+    return Finding(OK, f"{version}, with the runtime in its config")
+
+
+def _container() -> Finding:
+    with tempfile.TemporaryDirectory(prefix="pelagos-doctor-") as directory:
+        module = Path(directory, "doctor.wasm")
+        module.write_bytes(_IDLE_MODULE)
+        began = time.monotonic()
+        words = [sys.executable, "-m", "pelagos_core", "run", str(module)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("pelagos: ") or f"exit code {done.returncode}"
+        return Finding(FAILED, said)
+    return Finding(OK, f"ran and ended in {time.monotonic() - began:.2f} s")
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "kernel": _kernel,
+    "control groups": _cgroups,
+    "seccomp": _seccomp,
+    "config": _config,
+    "backends": _backends,
+    "cache": _cache,
+    "launchers": _launchers,
+    "containerd": _containerd,
+    "a container": _container,
+}

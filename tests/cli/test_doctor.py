@@ -1,0 +1,86 @@
+"""`pelagos doctor`, on nodes that are well and on nodes that are not."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pelagos_core.cli.doctor import CHECKS
+from pelagos_core.linux.hierarchies import Hierarchy
+
+pytestmark = pytest.mark.container
+
+
+def doctor(*words, **environment):
+    command = [sys.executable, "-m", "pelagos_core", "doctor", *words]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def findings(*words, **environment):
+    done = doctor("--json", *words, **environment)
+    return done.returncode, {row["check"]: row for row in json.loads(done.stdout)}
+
+
+def test_a_node_that_is_well_runs_a_container():
+    code, found = findings()
+    assert code == 0
+    assert list(found) == list(CHECKS)
+    assert found["a container"]["state"] == "ok", found
+    assert "Wasmtime" in found["backends"]["found"]
+
+
+def test_the_table_names_every_check_and_the_remedies_are_on_stderr():
+    done = doctor(PATH="/nowhere")
+    for name in CHECKS:
+        assert name in done.stdout
+    assert "pelagos: containerd: `pelagos run` works without it" in done.stderr
+
+
+def test_a_config_that_is_wrong_is_named_and_fails(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("runtim = 'wasmtime'\n")
+    code, found = findings(PELAGOS_CONFIG=str(path))
+    assert code == 1
+    assert found["config"]["state"] == "failed"
+    assert "unknown key 'runtim'" in found["config"]["found"]
+
+
+def test_a_cache_that_others_can_write_to_fails(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    code, found = findings(PELAGOS_CACHE_DIR=str(tmp_path / "cache"))
+    assert (code, found["cache"]["state"]) == (1, "failed")
+
+
+def test_installed_launchers_are_found_and_those_of_another_environment_told(tmp_path):
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", tmp_path], check=True)
+    assert findings(PATH=path)[1]["launchers"]["state"] == "ok"
+    (tmp_path / "containerd-shim-wasm-v1").write_text("#!/another/python\n")
+    row = findings(PATH=path)[1]["launchers"]
+    assert row["state"] == "warning"
+    assert "of another environment" in row["found"]
+
+
+@pytest.mark.parametrize(
+    ("hierarchies", "state", "text"),
+    [
+        ((), "warning", "none is mounted"),
+        ((Hierarchy("/nowhere", frozenset({"cpu", "memory"})),), "warning", "without pids"),
+        ((Hierarchy("/", frozenset({"cpu", "memory", "pids"})),), "ok", "v1"),
+    ],
+)
+def test_control_groups_that_lack_something_are_a_warning(monkeypatch, hierarchies, state, text):
+    if os.geteuid():
+        pytest.skip("to others than root no hierarchy is writable")
+    monkeypatch.setattr("pelagos_core.cli.doctor.hierarchies", lambda: hierarchies)
+    finding = CHECKS["control groups"]()
+    assert finding.state == state
+    assert text in finding.found
+
+
+def test_an_old_kernel_fails(monkeypatch):
+    monkeypatch.setattr("platform.release", lambda: "4.19.0-27-amd64")
+    assert CHECKS["kernel"]().state == "FAILED"
