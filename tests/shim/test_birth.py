@@ -262,6 +262,7 @@ def test_a_daemon_has_the_surroundings_of_its_start(node, warm):
         assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (500, 500)
         os.kill(pid, signal.SIGKILL)
         until_ended(pid)
+        node.zygote()  # if it is this start's, it is in the group too
         end_zygotes(node.zygotes)
     finally:
         _remove(group)
