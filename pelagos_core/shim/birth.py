@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.ascii  # noqa: F401 (else each fork imports it for itself, for its first file in ASCII)
 import faulthandler
 import gc
 import logging
