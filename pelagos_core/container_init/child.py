@@ -44,7 +44,7 @@ from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, PelagosError, to_status
 from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
-from pelagos_core.linux import forked, syscalls
+from pelagos_core.linux import forked, shield, syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
@@ -156,7 +156,7 @@ def _prepare(order: Order) -> Workload:
             _execute((enter,), root)
             file = replace(file, file_path=enter.file_path)
         code = _compiled(backend, file)
-        state = _run_creating_hooks(order)
+        state = _run_creating_hooks(order, None if file.kind.is_native else root)
         if order.terminal:
             terminal.take(_STDIO[0])
         _execute(steps.seal, root)
@@ -218,9 +218,10 @@ def _be_born(birth: Birth) -> None:
     os.setsid()  # the session of the first one has nobody to lead it
 
 
-def _run_creating_hooks(order: Order) -> bytes:
+def _run_creating_hooks(order: Order, shielded: Root | None) -> bytes:
     """Have the daemon run its hooks, and run those of the container's namespaces.
 
+    shielded: a Wasm guest's root, which is looked at again: a hook may have mounted anything.
     Returns the state for later ones: once the root is changed, /proc does not tell our pid any more.
     """
     hooks = order.bundle.spec.hooks
@@ -232,6 +233,9 @@ def _run_creating_hooks(order: Order) -> bytes:
         if os.read(_CONTROL, len(messages.GO)) != messages.GO:
             os._exit(1)
         oci_hooks.run(hooks.create_container, oci_hooks.state(order.bundle, "creating", pid), order.bundle.path)
+        if shielded is not None:
+            with because(reasons.MOUNT):
+                shield.check(shielded)
     return oci_hooks.state(order.bundle, "created", pid)
 
 

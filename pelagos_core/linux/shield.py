@@ -40,6 +40,15 @@ def put_up(root: Root, volumes: tuple[Mount, ...]) -> None:
     proc = os.open("/proc/self", _DIRECTORY)
     try:
         _take_down(_views(root, proc), {_resolved(volume.destination, root) for volume in volumes}, root)
+    finally:
+        os.close(proc)
+    check(root)
+
+
+def check(root: Root) -> None:
+    """Look again: what was mounted since. Raises PermissionDenied that names the mount."""
+    proc = os.open("/proc/self", _DIRECTORY)
+    try:
         for mount in _views(root, proc):
             raise _refusal(mount, root)
     finally:

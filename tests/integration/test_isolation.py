@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
 from tests.support import forms
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.shim import mount, running_shim
@@ -106,6 +107,18 @@ async def test_an_entry_point_in_a_mount_leads_out_of_no_root(tmp_path, guests, 
         with pytest.raises(NotFound, match=r"/volume/app\.wasm") as refused:
             await shim.create("c1", bundle)
         assert "root:" not in str(refused.value)
+
+
+async def test_what_a_hook_mounts_is_looked_at_too(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    (bundle / "rootfs/data").mkdir()
+    words = ["mount", "-t", "proc", "proc", str(bundle / "rootfs/data")]
+    change_config(bundle, hooks={"createContainer": [{"path": shutil.which("mount"), "args": words}]})
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(PermissionDenied, match=r"mount on '/data': proc: .*\[PLG-MOUNT\]"):
+            await shim.create("c1", bundle)
+        change_config(bundle, hooks={"createContainer": [{"path": shutil.which("true")}]})
+        assert await shim.run("c1", bundle) == 0
 
 
 async def test_a_guest_without_a_network_of_its_own_has_not_the_hosts(tmp_path, guests):
