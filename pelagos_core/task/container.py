@@ -91,9 +91,11 @@ class Container:
         """The process of this exec id, the init process for an empty one. Raises NotFound."""
         if not exec_id:
             return self.init
-        if exec_id not in self._execs:
+        found = self._execs.get(exec_id)
+        # One that is being cleaned up is there for Exec only: its id is not free yet.
+        if found is None or found.status is Status.DELETED:
             raise NotFound(f"container {self.id!r} has no process {exec_id!r}")
-        return self._execs[exec_id]
+        return found
 
     async def create(self) -> None:
         """Make the init process and load the workload, up to CREATED.

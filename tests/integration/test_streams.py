@@ -179,6 +179,21 @@ async def test_a_logger_takes_the_output_of_a_container_and_of_an_exec(tmp_path,
         assert {int(fd) for fd in (tmp_path / "fds").read_text().split()} <= {*range(6), 10}  # 10 is the shell's
 
 
+async def test_an_exec_is_gone_for_everybody_while_its_logger_takes_the_rest(tmp_path, guests):
+    logger = f"binary:///bin/sh?-c={quote(f'exec 5>&-; cat <&3 > /dev/null; echo > {tmp_path}/ending; sleep 1')}"
+    async with running_shim(tmp_path) as shim:
+        await shim.create("c1", tool(tmp_path, guests, "cat"))
+        await shim.exec("c1", "e1", "/app.wasm", "args", stdout=logger)
+        await shim.start("c1", "e1")
+        await shim.wait("c1", "e1")
+        deleting = asyncio.ensure_future(shim.delete("c1", "e1"))
+        while not (tmp_path / "ending").exists():
+            await asyncio.sleep(0.01)
+        with pytest.raises(NotFound, match="container 'c1' has no process 'e1'"):
+            await shim.state("c1", "e1")
+        assert (await deleting).exit_status == 0
+
+
 async def test_a_logger_that_dies_stops_nobody(tmp_path, guests):
     bundle = tool(tmp_path, guests, "out", "100000")
     logger = f"binary:///bin/sh?-c={quote('exec 5>&-; head -c 10 <&3 > /dev/null')}"
