@@ -32,7 +32,11 @@ class Lock:
         try:
             self._fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            os.makedirs(parent, 0o700, exist_ok=True)
+            umask = os.umask(0o077)  # for the directories in between too
+            try:
+                os.makedirs(parent, 0o700, exist_ok=True)
+            finally:
+                os.umask(umask)
             self._fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> "Lock":

@@ -24,12 +24,16 @@ def made(path, kind=socket.SOCK_STREAM):
 
 
 def test_a_socket_is_for_its_owner_alone_from_the_start(path):
+    path = f"{os.path.dirname(os.path.dirname(path))}/deep/s/socket"
     umask = os.umask(0)
-    os.umask(umask)
-    listener = made(path)
+    try:
+        listener = made(path)
+        assert os.umask(0) == 0
+    finally:
+        os.umask(umask)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
-    assert os.umask(umask) == umask
+    for directory in (os.path.dirname(path), os.path.dirname(os.path.dirname(path))):
+        assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
     assert is_served(path)
     listener.close()
     assert not is_served(path)  # the file is there, and nobody behind it

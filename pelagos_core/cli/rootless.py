@@ -10,6 +10,7 @@ import os
 from pelagos_core import config
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import syscalls
+from pelagos_core.zygote import messages as zygote
 
 
 def enter() -> None:
@@ -21,6 +22,7 @@ def enter() -> None:
     if uid == 0:
         return
     os.environ.setdefault(config.CACHE_VARIABLE, config.user_cache())  # we seem to be root from now on
+    os.environ[zygote.VARIABLE] = zygote.OFF  # this namespace is for one command: no other could use one in it
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         _write("setgroups", "deny")  # the kernel's condition for writing gid_map without privileges

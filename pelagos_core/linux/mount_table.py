@@ -61,9 +61,13 @@ def read(proc: int, top: str = "/") -> tuple[MountPoint, ...]:
 def parse(text: bytes, top: str = "/") -> tuple[MountPoint, ...]:
     """The mounts of a mountinfo text at and below a path."""
     below = f"{top.rstrip('/')}/"
+    # A host has many and a container few: most lines are passed over at a glance, unless the
+    # path is one that is written in another way there.
+    glance = b"" if any(character in top for character in " \t\n\\") else os.fsencode(top)
     found = []
-    # A host has many, and a container few: what is not below is left as it is.
     for line in text.splitlines():
+        if glance not in line:
+            continue
         fields, _, file_system = line.partition(b" - ")
         _id, _parent, _device, root, place = fields.split(b" ", 5)[:5]
         path = _text(place)

@@ -51,9 +51,10 @@ class Zygote:
         """Take the zygote's place. False if there is one; `replace`: it does not answer.
 
         The socket has its name only when it listens: nobody finds one that is not warm.
-        Raises OSError if the directory cannot be written to.
+        Raises OSError if the directory cannot be written to, or could be by others.
         """
         with Lock(self._path):
+            _check_owner(os.path.dirname(self._path))
             if not replace and is_served(self._path):
                 return False
             born = f"{self._path[:-8]}.{os.getpid():07}"  # no longer than the path, and nobody else's
@@ -151,6 +152,12 @@ class Zygote:
             traceback.print_exc()
         finally:
             os._exit(code)
+
+
+def _check_owner(directory: str) -> None:
+    status = os.stat(directory)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise PermissionError(1, "can be written by others", directory)
 
 
 def _has_daemons() -> bool:

@@ -271,6 +271,14 @@ def test_nonsense_is_passed_over(place, datagram, fds):
     assert told(place.ask()[1])["words"] == ["shim", "pod"]
 
 
+def test_a_directory_that_others_can_write_to_is_no_place(place):
+    os.makedirs(os.path.dirname(place.path))
+    os.chmod(os.path.dirname(place.path), 0o777)
+    with pytest.raises(PermissionError, match="can be written by others"):
+        Zygote(place.path, Fresh(place.stale), daemon).listen(replace=False)
+    assert os.listdir(os.path.dirname(place.path)) == []
+
+
 @pytest.mark.root
 def test_another_user_is_not_heard(place):
     place.zygote()
