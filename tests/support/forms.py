@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,7 +46,9 @@ class Form:
 def _wasmedge_embedded() -> Form:
     root = engines.DIRECTORY / "wasmedge"
     library = next(root.glob("usr/lib/*/libwasmedge.so.0"))
-    python = environment_under(root, Path(tempfile.mkdtemp(prefix="pelagos-venv-")))
+    directory = Path(tempfile.mkdtemp(prefix="pelagos-venv-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)  # it serves all tests of a run
+    python = environment_under(root, directory)
     return Form("wasmedge", python, f'[backends.wasmedge]\nform = "embedded"\nlibrary = "{library}"\n')
 
 
