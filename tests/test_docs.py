@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from benchmarks import tables
+from benchmarks.report import Report
 from pelagos_core.linux.mount_options import OPTION_WORDS
 from tests.support import lifecycle_table
 
@@ -61,3 +63,8 @@ def test_every_test_that_the_documents_name_is_there():
     missing = sorted(name for name in named if not re.search(rf"def {name}\(", sources))
     assert len(named) > 30
     assert not missing
+
+
+def test_the_figures_in_the_documents_are_those_of_the_run_beside_them():
+    report = Report.load(ROOT / "docs/performance.json")
+    assert tables.markdown(report) in (ROOT / "docs/performance.md").read_text()

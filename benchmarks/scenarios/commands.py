@@ -49,5 +49,7 @@ def _times(stage: Stage, command: Command, says: bytes) -> list[float]:
         seconds.append(time.perf_counter() - before)
         if done.returncode or says not in done.stdout:
             words = " ".join(map(str, done.args))
-            raise CallFailed(f"{words}: {done.stdout!r} {done.stderr.decode(errors='replace').strip()}")
+            raise CallFailed(
+                f"{words}: code {done.returncode}, {done.stdout!r} {done.stderr.decode(errors='replace').strip()}"
+            )
     return seconds[1:]
