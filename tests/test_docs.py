@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks import tables
 from benchmarks.report import Report
+from pelagos_core.api import task_pb2 as api
 from pelagos_core.linux.mount_options import OPTION_WORDS
 from tests.support import lifecycle_table
 
@@ -68,3 +69,9 @@ def test_every_test_that_the_documents_name_is_there():
 def test_the_figures_in_the_documents_are_those_of_the_run_beside_them():
     report = Report.load(ROOT / "docs/performance.json")
     assert tables.markdown(report) in (ROOT / "docs/performance.md").read_text()
+
+
+def test_every_call_of_the_task_api_is_in_its_table():
+    rows = re.findall(r"^\| ([A-Z][^|]*?) \|", (ROOT / "docs/task-api.md").read_text(), re.MULTILINE)
+    told = {word for row in rows for word in re.split(r"\W+", row)}
+    assert {method.name for method in api.DESCRIPTOR.services_by_name["Task"].methods} <= told
