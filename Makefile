@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PLUGINS := $(wildcard plugins/*_backend)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-versions engines bench bench-quick check fix protos cover clean
+.PHONY: help run test test-setup test-versions fuzz soak engines bench bench-quick check fix protos cover clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3
 
 fuzz: test-setup ## random input and calls for an hour, or for FUZZ_SECONDS; a minute of it is in `make test`
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(BIN)/python -m pytest -q -s tests/fuzz
+
+soak: test-setup ## mixed containers and kills of everything for an hour, or for SOAK_SECONDS
+	@$(BIN)/python -m tests.support.soak $${SOAK_SECONDS:-3600}
 
 engines: $(CORE) ## get the engines that pip cannot give: WasmEdge and Wasmer (20 minutes, once)
 	@$(BIN)/python scripts/engines.py

@@ -44,6 +44,11 @@ class Events:
         self.envelopes: list[events_pb2.Envelope] = []
         self._changed = asyncio.Condition()
 
+    def server(self) -> Server:
+        """A server that these events come by; there may be several, one after the other."""
+        descriptor = events_pb2.DESCRIPTOR.services_by_name["Events"]
+        return Server([Service("containerd.services.events.ttrpc.v1.Events", descriptor, self)])
+
     async def forward(self, request: events_pb2.ForwardRequest) -> Empty:
         async with self._changed:
             self.envelopes.append(request.envelope)
@@ -179,13 +184,7 @@ async def running_shim(
 ) -> AsyncIterator[Shim]:
     """A shim with its sockets, bundle, events server and cache below `directory`; ended at the end."""
     events = Events()
-    server = Server(
-        [
-            Service(
-                "containerd.services.events.ttrpc.v1.Events", events_pb2.DESCRIPTOR.services_by_name["Events"], events
-            )
-        ]
-    )
+    server = events.server()
     # pytest's own directories are too long for a socket's path.
     sockets = tempfile.mkdtemp(prefix="pelagos-")
     listener = socket.socket(socket.AF_UNIX)
