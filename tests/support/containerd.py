@@ -36,14 +36,17 @@ class Containerd:
     nothing of the machine's own is touched.
     """
 
-    def __init__(self, bin_dir: Path, environment: dict[str, str] | None = None, release: str = "bookworm") -> None:
-        """release: the Debian release whose containerd it is."""
+    def __init__(
+        self, bin_dir: Path, environment: dict[str, str] | None = None, release: str = "bookworm", cri: str = ""
+    ) -> None:
+        """release: the Debian release whose containerd it is. cri: its config of the CRI, which is off without."""
         # Short: containerd makes sockets below it.
         self.directory = Path(tempfile.mkdtemp(prefix="ctd-", dir="/tmp"))
         self.sockets = self.directory / "s"
         self._bin_dir = bin_dir
         self._environment = {"PELAGOS_SOCKET_DIR": str(self.sockets), **(environment or {})}
-        (self.directory / "config.toml").write_text(CONFIG.format(self.directory))
+        config = CONFIG.replace('"io.containerd.grpc.v1.cri", ', "") + cri if cri else CONFIG
+        (self.directory / "config.toml").write_text(config.format(self.directory))
         self._log = (self.directory / "log").open("wb")
         self.start(release)
 

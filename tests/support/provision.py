@@ -30,6 +30,7 @@ SOURCES = Path(__file__).parent.parent / "guests"
 RELEASES = ("bookworm", "trixie", "sid")
 RUNC_RELEASE = "bookworm"
 UML_RELEASE = "bookworm"
+_CRI_TOOLS = "v1.34.0"
 _GO_MINIMUM = (1, 21)  # the first with GOOS=wasip1
 
 
@@ -97,6 +98,36 @@ def provide_uml() -> None:
     shutil.rmtree(work / "usr/lib/uml/modules", ignore_errors=True)  # 100 MB that nobody loads
     work.rename(CACHE / "uml")
     shutil.rmtree(CACHE / "apt")
+
+
+def crictl() -> Path:
+    """The CRI's command line."""
+    return CACHE / "bin" / f"crictl-{_CRI_TOOLS}"
+
+
+def pause() -> Path:
+    """A native program that waits for ever: a pod's first container."""
+    return CACHE / "bin" / "pause"
+
+
+def has_crictl() -> bool:
+    """Whether `crictl` and the pause program are built."""
+    return crictl().exists() and pause().exists()
+
+
+def provide_crictl() -> None:
+    """Build `crictl` with Go, and the pause program with zig."""
+    work = CACHE / "bin.part"
+    work.mkdir(parents=True, exist_ok=True)
+    environment = {"GOBIN": str(work), "GOCACHE": str(CACHE / "go"), "GOTOOLCHAIN": "local"}
+    _run([go(), "install", f"sigs.k8s.io/cri-tools/cmd/crictl@{_CRI_TOOLS}"], env=environment)
+    words = ["-target", "x86_64-linux-musl", "-static", "-Os", "-s", "-o", str(work / "pause")]
+    source = SOURCES.parent / "native/pause.c"
+    zig = {"ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig")}
+    _run([sys.executable, "-m", "ziglang", "cc", *words, str(source)], env=zig)
+    crictl().parent.mkdir(exist_ok=True)
+    (work / "pause").rename(pause())
+    (work / "crictl").rename(crictl())
 
 
 def provide_guests() -> None:
@@ -178,6 +209,7 @@ def main() -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     complete = _step("containerd and runc", has_containerd, provide_containerd)
     complete &= _step("User-Mode Linux", has_uml, provide_uml)
+    complete &= _step("crictl", has_crictl, provide_crictl)
     complete &= _step("test programs", has_guests, provide_guests)
     return 1 if os.environ.get("CI") == "true" and not complete else 0
 

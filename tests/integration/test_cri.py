@@ -1,0 +1,100 @@
+"""What a kubelet does, by `crictl`: a pod with the wasm runtime, whose pause container is native."""
+
+import json
+import signal
+
+import pytest
+
+from tests.support import provision
+from tests.support.containerd import Containerd, until
+from tests.support.crictl import CRI_CONFIG, Crictl
+from tests.support.images import write_image
+from tests.support.traces import nothing_is_left, parent
+
+pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests, pytest.mark.crictl]
+
+
+@pytest.fixture(
+    scope="module",
+    params=provision.RELEASES,
+    ids=[f"containerd-{provision.containerd_version(release)}" for release in provision.RELEASES],
+)
+def daemon(request, bin_dir):
+    found = Containerd(bin_dir, release=request.param, cri=CRI_CONFIG)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def crictl(daemon, guests, tmp_path_factory):
+    images = tmp_path_factory.mktemp("images")
+    write_image(images / "pause.tar", "localhost/pause:test", {"pause": provision.pause()})
+    write_image(images / "guests.tar", "localhost/guests:test", {path.name: path for path in guests.glob("*.wasm")})
+    found = Crictl(daemon)
+    for name in ("pause", "guests"):
+        found.import_image(images / f"{name}.tar")
+    until(lambda: found.run("images", "-q", "localhost/guests:test").stdout)
+    return found
+
+
+@pytest.fixture
+def pod(crictl, container):
+    found = crictl.run_pod(container)
+    yield found
+    crictl.run("rmp", "-f", found)
+
+
+def exited(crictl, container):
+    until(lambda: crictl.status(container)["state"] == "CONTAINER_EXITED", 20)
+    return crictl.status(container)
+
+
+def test_containers_of_a_pod_end_with_their_codes_and_have_their_logs(crictl, pod, container):
+    hello = crictl.start(pod, container, "hello", "/hello.wasm")
+    trap = crictl.start(pod, container, "trap", "/trap.wasm")
+    status = exited(crictl, hello)
+    assert (status["exitCode"], status["reason"]) == (0, "Completed")
+    assert status["finishedAt"] >= status["startedAt"] > status["createdAt"]
+    assert (exited(crictl, trap)["exitCode"], status["metadata"]["name"]) == (134, "hello")
+    assert crictl.run("logs", hello).stdout == "hello\n"
+    assert "wasm trap" in crictl.run("logs", trap).stderr
+
+
+def test_a_probe_runs_in_a_running_container(crictl, pod, container):
+    spin = crictl.start(pod, container, "spin", "/spin.wasm")
+    # `-s` prints both streams with a line's end after each.
+    assert crictl.run("exec", "-s", spin, "/tool.wasm", "args", "x").stdout.rstrip() == "/tool.wasm\nargs\nx"
+    assert crictl.run("exec", spin, "/tool.wasm", "args", "y").stdout == "/tool.wasm\nargs\ny\n"
+    failed = crictl.run("exec", "-s", spin, "/tool.wasm", "exit", "3", check=False)
+    assert "3" in failed.stderr
+    assert failed.returncode != 0
+
+
+def test_a_running_container_has_stats_and_is_stopped_at_once(crictl, pod, container):
+    spin = crictl.start(pod, container, "spin", "/spin.wasm")
+    crictl.start(pod, container, "hello", "/hello.wasm")
+    (stats,) = [s for s in json.loads(crictl.run("stats", "-a", "-o", "json").stdout)["stats"] if spin in str(s)]
+    assert int(stats["memory"]["workingSetBytes"]["value"]) > 0
+    assert int(stats["cpu"]["usageCoreNanoSeconds"]["value"]) > 0
+    crictl.run("stop", "--timeout", "30", spin)
+    assert exited(crictl, spin)["exitCode"] == 143
+
+
+def test_a_pod_is_one_shim_and_survives_a_restart_of_containerd(crictl, daemon, pod, container):
+    spin = crictl.start(pod, container, "spin", "/spin.wasm")
+    pids = [
+        json.loads(crictl.run(what, of).stdout)["info"]["pid"] for what, of in (("inspect", spin), ("inspectp", pod))
+    ]
+    assert len({parent(pid) for pid in pids}) == 1
+    daemon.restart(signal.SIGKILL)
+    until(lambda: crictl.run("ps", "-q", check=False).stdout.strip() == spin)
+    assert crictl.status(spin)["state"] == "CONTAINER_RUNNING"
+    assert crictl.run("exec", "-s", spin, "/hello.wasm").stdout.rstrip() == "hello"
+
+
+def test_a_removed_pod_leaves_nothing(crictl, daemon, container):
+    pod = crictl.run_pod(container)
+    spin = crictl.start(pod, container, "spin", "/spin.wasm")
+    crictl.run("rmp", "-f", pod)
+    for name in (pod, spin):
+        nothing_is_left(daemon.directory, name)

@@ -1,0 +1,84 @@
+"""`crictl` on a private containerd: what a kubelet asks of it, as commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support import provision
+from tests.support.containerd import Containerd
+
+# A host-network pod needs no network plugin; a container of CI may not lower an oom score.
+CRI_CONFIG = """
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:test"
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{0}/cni/bin"
+    conf_dir = "{0}/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+    default_runtime_name = "wasm"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wasm]
+      runtime_type = "io.containerd.pelagos.wasm.v1"
+"""
+_NODE = 2  # runtime.v1.NamespaceMode: the host's own
+
+
+class Crictl:
+    """Pods and containers by way of the CRI."""
+
+    def __init__(self, containerd: Containerd) -> None:
+        self._containerd = containerd
+        self.logs = containerd.directory / "logs"
+        self.logs.mkdir()  # the kubelet's work
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `crictl` with these words."""
+        endpoint = f"unix://{self._containerd.directory}/containerd.sock"
+        command = [provision.crictl(), "--config", "/dev/null", "-r", endpoint, "-i", endpoint, "-t", "60s", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert not check or done.returncode == 0, f"crictl {' '.join(words)}: {done.stderr}"
+        return done
+
+    def import_image(self, archive: Path) -> None:
+        # The CRI unpacks it where it needs it.
+        self._containerd.ctr("-n", "k8s.io", "images", "import", "--no-unpack", str(archive), check=True)
+
+    def run_pod(self, name: str) -> str:
+        """A pod on the host's network; its id."""
+        config = self._write("pod", self._pod(name))
+        return self.run("runp", "--runtime", "wasm", config).stdout.strip()
+
+    def start(self, pod: str, pod_name: str, name: str, *args: str) -> str:
+        """Create and start a container of the image of guests; its id."""
+        container = {
+            "metadata": {"name": name},
+            "image": {"image": "localhost/guests:test"},
+            "command": list(args),
+            "log_path": f"{name}.log",
+            "linux": {},
+        }
+        words = (self._write("container", container), self._write("pod", self._pod(pod_name)))
+        found = self.run("create", pod, *words).stdout.strip()
+        self.run("start", found)
+        return found
+
+    def status(self, container: str) -> dict[str, Any]:
+        """What a kubelet sees of a container."""
+        return json.loads(self.run("inspect", container).stdout)["status"]
+
+    def _pod(self, name: str) -> dict[str, Any]:
+        return {
+            "metadata": {"name": name, "namespace": "default", "uid": name, "attempt": 1},
+            "log_directory": str(self.logs),
+            "linux": {"security_context": {"namespace_options": {"network": _NODE}}},
+        }
+
+    def _write(self, name: str, value: Any) -> str:
+        path = self._containerd.directory / f"{name}.json"
+        path.write_text(json.dumps(value))
+        return str(path)
