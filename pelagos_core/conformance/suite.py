@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from pelagos_core.config import CACHE_VARIABLE
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
 from pelagos_core.conformance.faulty import FAULTY, SLOW, WILLING
+from pelagos_core.conformance.kept_code import KeptCode
 
 _SECONDS = 60
 _PROMPT_SECONDS = 5  # for a signal to end a guest, the command's own time included
@@ -70,6 +72,13 @@ class Runner:
 def run(tmp_path: Path, backend: str) -> Runner:
     """Runs a guest on the backend that is tried."""
     return Runner(tmp_path, backend)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptCode:
+    """A cache of the test's own, empty."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return KeptCode(tmp_path / "cache")
 
 
 @feature("life cycle")
@@ -305,6 +314,61 @@ def test_an_exported_function_is_an_entry_point(run: Runner) -> None:
 @claims("wat")
 def test_text_runs_as_it_is(run: Runner) -> None:
     assert run(modules.says("hello").encode()) == Ended(0, b"hello", "")
+
+
+@feature("compiled code is kept")
+@claims("ahead-of-time")
+def test_a_module_is_compiled_once_and_runs_the_same_from_then_on(kept: KeptCode, run: Runner) -> None:
+    first = run(modules.ARGUMENTS, "a", "b")
+    code = kept.code()
+    before = code.stat()
+    again = run(modules.ARGUMENTS, "a", "b")
+    assert again == first
+    assert (first.code, first.out) == (0, b"/guest.wasm\0a\0b\0")
+    assert kept.code().stat() == before
+    assert run(modules.leaves(42)) == run(modules.leaves(42)) == Ended(42, b"", "")
+    trap = modules.TRAPS["unreachable"]
+    assert [run(trap).code, run(trap).code] == [134, 134]
+
+
+@feature("compiled code is kept")
+@claims("ahead-of-time")
+def test_checks_are_the_same_with_kept_code(kept: KeptCode, run: Runner) -> None:
+    for _ in range(2):
+        ended = run(modules.UNKNOWN_IMPORT)
+        assert (ended.code, "has_this" in ended.err) == (126, True)
+    assert kept.code()
+
+
+@feature("compiled code is kept")
+@claims("ahead-of-time")
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"\x7fELF" + bytes(4096)])
+def test_code_that_went_bad_is_made_anew(kept: KeptCode, run: Runner, data: bytes) -> None:
+    assert run(modules.says("hello")) == Ended(0, b"hello", "")
+    kept.replace(data)
+    assert run(modules.says("hello")) == Ended(0, b"hello", "")
+    assert kept.code().stat().st_size > len(data)
+
+
+@feature("compiled code is kept")
+@claims("ahead-of-time")
+@pytest.mark.parametrize("data", [b"nonsense", b"\x7fELF" + bytes(4096)])
+def test_code_that_the_engine_does_not_take_is_made_anew(kept: KeptCode, run: Runner, data: bytes) -> None:
+    """As after an upgrade that the key did not show: `spawn` raises UnusableCode."""
+    assert run(modules.says("hello")) == Ended(0, b"hello", "")
+    kept.replace(data, sealed=True)
+    assert run(modules.says("hello")) == Ended(0, b"hello", "")
+    assert kept.code().stat().st_size != len(data)
+
+
+@feature("compiled code is kept")
+@claims("ahead-of-time", "fuel")
+def test_code_with_and_without_a_limit_of_fuel_are_two(kept: KeptCode, run: Runner) -> None:
+    fuel = ("--annotation", "io.pelagos.wasm.fuel=100000")
+    for _ in range(2):
+        assert run(modules.says("hello")) == Ended(0, b"hello", "")
+        assert run(modules.SPINS, flags=fuel).code == 134
+        assert run(modules.says("hello"), flags=fuel) == Ended(0, b"hello", "")
 
 
 @feature("world: WASI 0.2 command")

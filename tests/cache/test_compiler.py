@@ -148,16 +148,8 @@ def test_a_module_larger_than_its_memory_is_refused(tmp_path):
 
 def test_what_it_leaves_running_ends_with_it(tmp_path):
     def compile(_entrypoint):
-        pid = os.fork()
-        if pid == 0:
-            time.sleep(600)
+        if os.fork() == 0:
+            time.sleep(600)  # and holds the report open: as long as it lives, there is no end of it
         return b"code"
 
-    before = {each for each in os.listdir("/proc") if each.isdigit()}
-    assert compiling.obtain(compiling.job(tmp_path, compile))[0] == b"code"
-    for each in {each for each in os.listdir("/proc") if each.isdigit()} - before:
-        try:
-            with open(f"/proc/{each}/status") as file:
-                assert "Uid:\t65534" not in file.read()
-        except FileNotFoundError:
-            continue
+    assert compiling.obtain(compiling.job(tmp_path, compile, seconds=60))[0] == b"code"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import GuestExit, Trap, Workload
+from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 
 _EXIT = re.compile(r"RuntimeError: WASI exited with code: (\d+)")
 
@@ -27,19 +27,38 @@ class Engine:
         self.version = str(wasmer.__version__)
 
     def load(self, entrypoint: Entrypoint, imports: Mapping[str, frozenset[str] | None]) -> Workload:
-        """Compile and check it; the workload instantiates and runs it. Raises InvalidArgument."""
+        """Get the code and check it; the workload instantiates and runs it.
+
+        Raises InvalidArgument or UnusableCode.
+        """
+        if entrypoint.kind is not Kind.WAT:
+            entrypoint.check(imports)
+        store = self._store()
+        module = self._deserialized(store, entrypoint) if entrypoint.code else self._compiled(store, entrypoint)
+        _check_function(module, entrypoint)
+        return lambda: self._run(store, module, entrypoint)
+
+    def compile(self, entrypoint: Entrypoint) -> bytes:
+        """Compile it for `load`. Raises InvalidArgument."""
+        return bytes(self._compiled(self._store(), entrypoint).serialize())
+
+    def _store(self) -> Any:  # noqa: ANN401 (it has no types)
+        return self._wasmer.Store(self._wasmer.engine.Universal(self._compiler))
+
+    def _compiled(self, store: Any, entrypoint: Entrypoint) -> Any:  # noqa: ANN401 (it has no types)
         data: bytes | str = entrypoint.read()
         if entrypoint.kind is Kind.WAT:
             data = entrypoint.read().decode("utf-8", "replace")
-        else:
-            entrypoint.check(imports)
-        store = self._wasmer.Store(self._wasmer.engine.Universal(self._compiler))
         try:
-            module = self._wasmer.Module(store, data)
+            return self._wasmer.Module(store, data)
         except RuntimeError as error:
             raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
-        _check_function(module, entrypoint)
-        return lambda: self._run(store, module, entrypoint)
+
+    def _deserialized(self, store: Any, entrypoint: Entrypoint) -> Any:  # noqa: ANN401 (it has no types)
+        try:
+            return self._wasmer.Module.deserialize(store, entrypoint.read_code())
+        except RuntimeError as error:
+            raise UnusableCode(str(error)) from None
 
     def _run(self, store: Any, module: Any, entrypoint: Entrypoint) -> int:  # noqa: ANN401 (it has no types)
         try:

@@ -65,7 +65,7 @@ class Wasmer(ProgramBackend):
         """What it is, as the package or the program tells."""
         if self.embedded is None:
             return super().pelagos_describe()
-        features = self.features | {"function"}
+        features = self.features | {"function", "ahead-of-time"}
         return Description(self.engine, self.embedded.version, "embedded", features, self.limits)
 
     @hookimpl
@@ -79,6 +79,17 @@ class Wasmer(ProgramBackend):
         if bundle.has_readonly_files:
             return Detection.can(50, f"{what}, but it cannot read read-only files")
         return Detection.can(self.score, what)
+
+    @hookimpl
+    def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
+        """Nothing more, embedded; the program compiles what it runs itself."""
+        return "" if self.embedded is not None else None
+
+    @hookimpl
+    def pelagos_compile(self, entrypoint: Entrypoint) -> bytes:
+        """Wasmer's own serialized form."""
+        assert self.embedded is not None
+        return self.embedded.compile(entrypoint)
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
