@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_GROUP = re.compile(r"compile-(\d+)-\d+")
 _numbers = itertools.count()
 _SCRATCH = "/tmp"  # noqa: S108 (covered by a file system of its own, in a mount namespace of its own)
 
@@ -92,6 +94,8 @@ def make_group(job: Job) -> Cgroup:
     cgroup = Cgroup.of("", f"compile-{os.getpid()}-{next(_numbers)}")
     if not cgroup.paths:
         return cgroup  # without root
+    for path in cgroup.paths:
+        _sweep(os.path.dirname(path))
     try:
         cgroup.create(Resources(memory=Memory(limit=job.cache.memory)))
     except (PelagosError, OSError) as error:
@@ -99,6 +103,16 @@ def make_group(job: Job) -> Cgroup:
         cgroup.try_remove()
         return Cgroup(())
     return cgroup
+
+
+def _sweep(parent: str) -> None:
+    """Remove the groups of parents that were killed."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            match = _GROUP.fullmatch(name)
+            if match and not os.path.exists(f"/proc/{match[1]}"):
+                with contextlib.suppress(OSError):  # it is busy, or somebody else was quicker
+                    os.rmdir(os.path.join(parent, name))
 
 
 def _be_the_keeper(job: Job, cgroup: Cgroup, parent: socket.socket) -> NoReturn:

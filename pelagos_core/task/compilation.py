@@ -27,7 +27,9 @@ from pelagos_core.linux.cgroups import Cgroup
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5)
+_RETRY_SECONDS = 0.05
+_REMOVAL_TRIES = 600
+_removals: set[asyncio.Task[None]] = set()
 
 
 class CompiledCode:
@@ -87,14 +89,21 @@ async def _made(job: Job) -> int:
 
 
 async def _end(made: Keeper, cgroup: Cgroup) -> None:
-    """End a keeper and what it has forked; nothing of them is left."""
+    """End a keeper and what it has forked. A large compiler takes a while to be gone, and nobody waits for that."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
     await readable(made.pidfd)
     os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
     made.close()
-    for seconds in _RETRY_SECONDS:
+    if not cgroup.try_remove():
+        task = asyncio.ensure_future(_remove(cgroup))
+        _removals.add(task)
+        task.add_done_callback(_removals.discard)
+
+
+async def _remove(cgroup: Cgroup) -> None:
+    for _ in range(_REMOVAL_TRIES):
+        await asyncio.sleep(_RETRY_SECONDS)
         if cgroup.try_remove():
             return
-        await asyncio.sleep(seconds)
     log.error("cgroup %s is still busy", cgroup.paths[0])
