@@ -90,8 +90,8 @@ class Logger:
         self._ready, ready = os.pipe()
         environment = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
         try:
-            pid = _spawn([self.path, *arguments], environment, (*(output.end for output in self.outputs), ready))
-            self._pidfd = os.pidfd_open(pid)
+            self._pid = _spawn([self.path, *arguments], environment, (*(output.end for output in self.outputs), ready))
+            self._pidfd = os.pidfd_open(self._pid)
         except OSError as error:
             self._close()
             raise _named(self.path, error) from None
@@ -156,9 +156,10 @@ class Logger:
                     output.relay.discard()  # a child of its own may hold the pipe for ever
 
     def _signal(self, signum: int) -> None:
-        if self._pidfd >= 0:
+        """Signal the program and its children, which nobody else knows of."""
+        if self._pidfd >= 0:  # not reaped: the number of its group is nobody else's
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signum)
+                os.killpg(self._pid, signum)
 
     def _close(self) -> None:
         if self._ready >= 0:
@@ -186,14 +187,26 @@ def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...])
     copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in ends]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     moved = [(os.POSIX_SPAWN_DUP2, copy, 3 + place) for place, copy in enumerate(copies)]
+    # Whoever started us may have left us descriptors that are not close-on-exec.
+    closed = [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() if fd >= 3 + len(ends)]
     defaults = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT]
+    actions = [*null, *moved, *closed]
     try:
         return os.posix_spawn(
-            words[0], words, environment, file_actions=[*null, *moved], setsid=True, setsigdef=defaults, setsigmask=[]
+            words[0], words, environment, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=[]
         )
     finally:
         for copy in copies:
             os.close(copy)
+
+
+def _inheritable() -> list[int]:
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the one that lists them is closed again
+            if os.get_inheritable(fd):
+                found.append(fd)
+    return found
 
 
 def _named(path: str, error: OSError) -> PelagosError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 from urllib.parse import quote
 
 import pytest
@@ -55,6 +56,29 @@ async def test_it_gets_the_words_of_the_query_and_two_variables_and_nothing_else
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names - {"PWD", "OLDPWD", "_"} == {"CONTAINER_ID", "CONTAINER_NAMESPACE"}  # the shell's own three
     assert (tmp_path / "words").read_text() == "key a b\n"
+
+
+async def test_it_gets_its_three_descriptors_and_none_that_we_were_started_with(tmp_path):
+    stray = os.dup(2)
+    os.set_inheritable(stray, True)
+    logger = Logger(uri(script_in(tmp_path, "/bin/ls /proc/self/fd > fds; exec 5>&-; cat <&3")), "c1", "ns")
+    os.close(stray)
+    await logger.ready()
+    logger.close()
+    await logger._gone
+    # ls opens one more, the directory that it lists
+    assert len(set((tmp_path / "fds").read_text().split()) - {"0", "1", "2", "3", "4", "5"}) == 1
+
+
+async def test_its_children_end_with_it_when_it_is_ended(tmp_path):
+    script = script_in(tmp_path, f"trap '' TERM; sleep 1000 5>&- & echo $! > child; {READY}wait")
+    logger = Logger(uri(script), "c1", "ns")
+    await logger.ready()
+    child = os.pidfd_open(int((tmp_path / "child").read_text()))
+    logger.close()
+    await asyncio.wait_for(asyncio.to_thread(select.select, [child], [], []), 10)
+    os.close(child)
+    await logger._gone
 
 
 async def test_a_byte_is_an_answer_too(tmp_path):
