@@ -66,7 +66,7 @@ from pelagos_core.linux.mount_options import MS_RDONLY, PROPAGATION, parse_optio
 from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
 from pelagos_core.linux.mounts import is_bind
 from pelagos_core.linux.security_labels import UNCONFINED
-from pelagos_core.spec import Device, Mount, Process, Spec
+from pelagos_core.spec import Capabilities, Device, Mount, Process, Spec
 
 _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
 _NATIVE_BESIDE_WASM = "a native program cannot join a Wasm guest in a user namespace"
@@ -221,7 +221,7 @@ def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount], filters: Filters) -
         ChangeRoot(),
         *_root_propagation(spec),
         *_limits(spec),
-        BecomeUser(spec.process.user, spec.process.capabilities),
+        BecomeUser(spec.process.user, _executed(spec.process)),
         *([ApplyLabels()] if labels else []),
         ForbidNewPrivileges(),  # whatever the spec says: a guest never needs more than it has
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
@@ -329,6 +329,18 @@ def _limits(spec: Spec) -> list[Operation]:
     if process.rlimits:
         limits.append(SetRlimits(process.rlimits))
     return limits
+
+
+def _executed(process: Process) -> Capabilities:
+    """What execve(2) would leave: an engine runs without it.
+
+    Specs give the sets of root to any user, since the kernel takes them away (capabilities(7)).
+    """
+    sets = process.capabilities
+    if process.user.uid == 0:
+        return sets
+    kept = sets.ambient & sets.permitted & sets.inheritable
+    return replace(sets, effective=kept, permitted=kept)
 
 
 def _labels(process: Process, *, executed: bool) -> list[Operation]:

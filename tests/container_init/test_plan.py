@@ -47,6 +47,18 @@ def planned(rootfs=(), process=None, policy=EVERYTHING, **fields):
     return plan(Bundle("c1", "ns", "/b", spec, rootfs, policy), CGROUP)
 
 
+@pytest.mark.parametrize(("uid", "kept"), [(0, {"CAP_KILL", "CAP_CHOWN"}), (1000, {"CAP_KILL"})])
+def test_a_guest_who_is_not_root_keeps_the_capabilities_that_execve_would_leave(uid, kept):
+    both = frozenset({"CAP_KILL", "CAP_CHOWN"})
+    ambient = frozenset({"CAP_KILL"})
+    sets = Capabilities(bounding=both, effective=both, permitted=both, inheritable=ambient, ambient=ambient)
+    steps = planned(process=Process(args=("/x",), user=User(uid), capabilities=sets))
+    for seal, effective in ((steps.wasm.seal, kept), (steps.native.seal, both)):  # the kernel sees to the native one
+        (become,) = [step for step in seal if isinstance(step, identity.BecomeUser)]
+        assert (become.capabilities.effective, become.capabilities.permitted) == (effective, effective)
+        assert (become.capabilities.bounding, become.capabilities.ambient) == (both, ambient)
+
+
 def test_the_least_spec_still_isolates():
     steps = planned()
     assert steps.assemble == (

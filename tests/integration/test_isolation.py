@@ -45,8 +45,22 @@ async def test_a_guests_process_is_what_its_spec_says(tmp_path, guests):
         assert status["Groups"] == ["7", "9"]
         assert status["Umask"] == ["0027"]
         assert status["NoNewPrivs"] == ["1"]
-        assert {int(status[name][0], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {1 << 5}
-        assert {int(status[name][0], 16) for name in ("CapInh", "CapAmb")} == {0}
+        assert int(status["CapBnd"][0], 16) == 1 << 5
+        assert {int(status[name][0], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {0}
+
+
+async def test_a_guest_who_is_not_root_reads_no_file_of_roots(tmp_path, guests):
+    """A pod's spec gives the capabilities of root to every user; a native program loses them by execve(2)."""
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", "read", "/secret", module=guests / "tool.wasm")
+    secret = bundle / "rootfs/secret"
+    secret.write_text("of root")
+    secret.chmod(0o600)
+    sets = {name: ["CAP_DAC_OVERRIDE"] for name in ("bounding", "permitted", "effective")}
+    change_process(bundle, user={"uid": 1001, "gid": 1002}, capabilities=sets)
+    async with running_shim(tmp_path) as shim:
+        assert await shim.run("c1", bundle) == 1
+        change_process(bundle, user={"uid": 0, "gid": 0})
+        assert await shim.run("c2", bundle) == 0
 
 
 @pytest.mark.parametrize("cwd", ["/proc/self/fd/3", "/proc/self/cwd", "/../../..", "/up", "/link"])
