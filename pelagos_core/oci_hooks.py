@@ -5,8 +5,10 @@ Source: OCI runtime spec "POSIX-platform Hooks" and "State".
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterable
 
@@ -72,10 +74,11 @@ class Running:
     def finish(self, *, too_late: bool = False) -> None:
         """Reap it. Raises FailedPrecondition, with what it has printed, unless it was successful.
 
-        too_late: its time is over, and it is ended first.
+        too_late: its time is over, and it is ended first, with what it has started.
         """
         if too_late:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # not reaped: the number is its own
         code = self._process.wait()
         said = os.pread(self._output, _MAX_SAID, 0).decode("utf-8", "replace").strip()
         os.close(self._output)

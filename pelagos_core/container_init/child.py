@@ -41,12 +41,13 @@ from pelagos_core.container_init.messages import (
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.entrypoint import Entrypoint
-from pelagos_core.errors import Internal, PelagosError, to_status
+from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_status
 from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
 from pelagos_core.linux import forked, shield, syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root
+from pelagos_core.policy import SECCOMP
 from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
@@ -54,6 +55,7 @@ from pelagos_core.spec import Hook, User
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
+_NO_PROGRAMS = "hooks.startContainer: system calls that start programs are kept from a Wasm engine (seccomp)"
 _CONTROL = 3
 _STDIO = (4, 5, 6)
 _FIRST_FREE = CONTAINER + 1
@@ -227,6 +229,8 @@ def _run_creating_hooks(order: Order, shielded: Root | None) -> bytes:
     hooks = order.bundle.spec.hooks
     if order.door is not None or not (hooks.while_creating or hooks.start_container):
         return b""
+    if shielded is not None and hooks.start_container and order.bundle.policy.seccomp == SECCOMP[-1]:
+        raise Unimplemented(_NO_PROGRAMS, reasons.HOOK)
     pid = int(os.readlink("/proc/self"))
     if hooks.while_creating:
         _report(Assembled())

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
 
-from pelagos_core.errors import FailedPrecondition
+from pelagos_core.errors import FailedPrecondition, Unimplemented
 from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.containerd import until
 from tests.support.native import native_bundle
 from tests.support.shim import running_shim
 from tests.support.traces import processes as containers
@@ -94,6 +96,35 @@ async def test_a_hook_that_hangs_or_is_not_there_is_told(tmp_path, guests, stage
             await shim.create("c1", bundle)
         await shim.call("Connect")
         assert not containers(shim.pid)
+
+
+async def test_what_a_hook_has_started_is_ended_with_it(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "b", module=guests / "hello.wasm")
+    script = f"sleep 1000 & echo $! > {tmp_path}/child; wait"
+    change_config(bundle, hooks={"createRuntime": [hook(script, timeout=1, env=["PATH=/usr/bin:/bin"])]})
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(FailedPrecondition, match="no end in 1 s"):
+            await shim.create("c1", bundle)
+    child = (tmp_path / "child").read_text().strip()
+    until(lambda: not os.path.exists(f"/proc/{child}"), 10)
+
+
+async def test_a_hook_that_a_guests_engine_would_have_to_start_is_refused_by_name(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "b", module=guests / "hello.wasm")
+    change_config(bundle, hooks={"startContainer": [hook("exit 0")]})
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(Unimplemented, match=r"hooks\.startContainer: .* Wasm engine"):
+            await shim.create("c1", bundle)
+
+
+async def test_where_an_engine_may_start_programs_it_starts_hooks(tmp_path, guests):
+    (tmp_path / "config.toml").write_text('seccomp = "spec"\n')
+    bundle = native_bundle(tmp_path / "b", "/app.wasm")
+    shutil.copy(guests / "hello.wasm", bundle / "rootfs/app.wasm")
+    change_config(bundle, hooks={"startContainer": [telling("/noted", "startContainer")]})
+    async with running_shim(tmp_path, env={"PELAGOS_CONFIG": str(tmp_path / "config.toml")}) as shim:
+        assert await shim.run("c1", bundle) == 0
+    assert (bundle / "rootfs/noted").read_text().startswith("startContainer ")
 
 
 async def test_a_hook_before_the_guest_that_fails_keeps_it_from_running(tmp_path):
