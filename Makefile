@@ -16,7 +16,7 @@ run: $(CORE) ## run a WebAssembly program in a container, through the real shim
 	@$(BIN)/pelagos run examples/hello.wat
 
 test: test-setup ## install what the tests need and run them all
-	@$(BIN)/python -m pytest
+	@PYTHON=$(BIN)/python sh scripts/run-tests
 
 test-setup: $(DEV) ## unpack containerd 1.6, 1.7 and 2.x side by side, build `crictl` and the test programs
 	@$(BIN)/python -m tests.support.provision
