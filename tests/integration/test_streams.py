@@ -180,17 +180,21 @@ async def test_a_logger_takes_the_output_of_a_container_and_of_an_exec(tmp_path,
 
 
 async def test_an_exec_is_gone_for_everybody_while_its_logger_takes_the_rest(tmp_path, guests):
-    logger = f"binary:///bin/sh?-c={quote(f'exec 5>&-; cat <&3 > /dev/null; echo > {tmp_path}/ending; sleep 1')}"
+    logger = f"binary:///bin/sh?-c={quote('exec 5>&-; cat <&3 > /dev/null; sleep 1')}"
     async with running_shim(tmp_path) as shim:
         await shim.create("c1", tool(tmp_path, guests, "cat"))
         await shim.exec("c1", "e1", "/app.wasm", "args", stdout=logger)
         await shim.start("c1", "e1")
         await shim.wait("c1", "e1")
         deleting = asyncio.ensure_future(shim.delete("c1", "e1"))
-        while not (tmp_path / "ending").exists():
-            await asyncio.sleep(0.01)
+
+        async def ask():
+            while not deleting.done():  # the exec is there until the daemon has read the Delete
+                await shim.state("c1", "e1")
+
         with pytest.raises(NotFound, match="container 'c1' has no process 'e1'"):
-            await shim.state("c1", "e1")
+            await ask()
+        assert not deleting.done()
         assert (await deleting).exit_status == 0
 
 

@@ -37,7 +37,8 @@ class Form:
             env={**os.environ, "PELAGOS_CONFIG": str(directory / "config.toml")},
             input=stdin.decode(),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a module that makes no sense may print what is none
             timeout=timeout,
         )
 
