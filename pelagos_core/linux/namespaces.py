@@ -129,13 +129,19 @@ def join_process(pidfd: int, kinds: Iterable[str]) -> None:
 def _fork_after(join_namespace: Callable[[], None]) -> int:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     pid = -1
+    # The child is a copy of the daemon among strangers, who could read its memory once its
+    # capabilities are no more than theirs (as in CVE-2016-9962). ptrace(2): not if it cannot be
+    # dumped, which execve(2) undoes. It is born so.
+    dumpable = syscalls.prctl(syscalls.PR_GET_DUMPABLE)
     try:
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         join_namespace()
         pid = syscalls.fork(0)
     finally:
         if pid:
             # Later children are born where we are again: setns(2) allows one's own namespace.
             syscalls.setns(own, syscalls.CLONE_NEWPID)
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, int(dumpable == 1))
         os.close(own)
     return pid
 

@@ -13,6 +13,7 @@ import pytest
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
 from tests.support import forms
 from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.native import change_linux, shell
 from tests.support.shim import mount, running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -47,6 +48,30 @@ async def test_a_guests_process_is_what_its_spec_says(tmp_path, guests):
         assert status["NoNewPrivs"] == ["1"]
         assert int(status["CapBnd"][0], 16) == 1 << 5
         assert {int(status[name][0], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {0}
+
+
+async def test_a_neighbour_in_the_same_pid_namespace_reads_no_copy_of_the_daemon(tmp_path, guests):
+    """CVE-2016-9962: what waits for Start, and a guest's engine, has the daemon's memory."""
+    look = "for p in /proc/[0-9]*; do grep -q python $p/maps && echo $p >> /seen; done"
+    first = shell(tmp_path / "c1", f"while :; do {look}; echo >> /rounds; done 2>/dev/null")
+    second = make_bundle(tmp_path / "c2", module=guests / "spin.wasm")
+
+    async def rounds():
+        path = first / "rootfs/rounds"
+        before = path.stat().st_size if path.exists() else 0
+        while not path.exists() or path.stat().st_size < before + 2:
+            await asyncio.sleep(0.01)
+
+    async with running_shim(tmp_path) as shim:
+        pid = await shim.create("c1", first)
+        others = [each for each in config_of(second)["linux"]["namespaces"] if each["type"] != "pid"]
+        change_linux(second, namespaces=[*others, {"type": "pid", "path": f"/proc/{pid}/ns/pid"}])
+        await shim.start("c1")
+        await shim.create("c2", second)
+        await rounds()
+        await shim.start("c2")
+        await rounds()
+    assert not (first / "rootfs/seen").exists()
 
 
 async def test_a_guest_who_is_not_root_reads_no_file_of_roots(tmp_path, guests):
