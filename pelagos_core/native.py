@@ -17,6 +17,7 @@ from pelagos_core import elf
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.hookspecs import Detection, RunningProcess, Workload, hookimpl
+from pelagos_core.linux import syscalls
 
 NAME = "native"
 
@@ -83,7 +84,6 @@ def _become(entrypoint: Entrypoint) -> int:
 
 def _reset_signals() -> None:
     """Give every signal its default action and block none: execve(2) keeps what is ignored."""
-    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError):
-            signal.signal(signum, signal.SIG_DFL)
+    for signum in set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP}:
+        syscalls.default_signal(signum)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -18,6 +18,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 _SYS_CLONE, _SYS_PIVOT_ROOT, _SYS_KEYCTL, _SYS_IOPRIO_SET, _SYS_SCHED_SETATTR = (
     (56, 155, 250, 251, 314) if platform.machine() == "x86_64" else (220, 41, 219, 30, 274)
 )
+_SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
@@ -308,3 +309,9 @@ def sched_setattr(attributes: bytes) -> None:
 def ioprio_set(priority: int) -> None:
     """ioprio_set(2) of the calling process."""
     _syscall(_SYS_IOPRIO_SET, "ioprio_set", ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(priority))
+
+
+def default_signal(signum: int) -> None:
+    """rt_sigaction(2): the default action, also for the two that the C library keeps for itself (nptl(7))."""
+    action = ctypes.create_string_buffer(64)  # SIG_DFL is 0, and so is all the rest of it
+    _syscall(_SYS_RT_SIGACTION, f"signal {signum}", ctypes.c_int(signum), action, None, ctypes.c_size_t(8))

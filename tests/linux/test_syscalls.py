@@ -144,3 +144,18 @@ def test_a_child_in_a_new_pid_namespace_is_its_first():
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     assert in_child(run) == 1
+
+
+def test_every_signal_can_have_its_default_action_the_c_librarys_own_too():
+    def ignored():
+        with open("/proc/self/status") as status:
+            return int(next(line for line in status if line.startswith("SigIgn:")).split()[1], 16)
+
+    def child():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        assert ignored()
+        for signum in set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP}:
+            syscalls.default_signal(signum)
+        assert not ignored()
+
+    in_child(child)
