@@ -21,6 +21,7 @@ KERNEL_FILE_SYSTEMS = frozenset(
 )
 """File systems that hold no files of anybody but views of the kernel, its devices and processes."""
 
+_WITHOUT_HARMLESS = KERNEL_FILE_SYSTEMS - {"devtmpfs"}
 _HARMLESS = frozenset(os.makedev(device.major, device.minor) for device in device_nodes.HARMLESS)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
@@ -36,6 +37,10 @@ class MountPoint:
     @property
     def view(self) -> str:
         """What it shows of the kernel: a file system's type, or a device; empty for nothing."""
+        # By its type alone where that is enough: what lies at the path may be another mount on top,
+        # or have been moved by others who share the directory.
+        if self.type in _WITHOUT_HARMLESS:
+            return self.type
         if self.root != "/":  # a whole file system is a directory
             try:
                 status = os.lstat(self.path)

@@ -49,5 +49,9 @@ def test_a_device_is_one_unless_it_is_harmless():
     assert MountPoint("/dev/tty", "/tty", "tmpfs").view == "a device"
 
 
+def test_what_lies_on_top_of_a_view_of_the_kernel_does_not_hide_it():
+    assert MountPoint("/dev/null", "/1/mem", "proc").view == "proc"
+
+
 def test_what_cannot_be_looked_at_is_not_vouched_for():
     assert "cannot be looked at" in MountPoint("/none/such", "/x", "ext4").view
