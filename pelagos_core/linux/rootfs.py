@@ -74,7 +74,6 @@ class Root:
             else:
                 self._attach(layer)
             # The descriptor of before still shows what the mount has covered.
-            # The descriptor of before still shows what the mount has covered.
             os.close(self.fd)
             self.fd = self._open_directory()
 
