@@ -1,6 +1,7 @@
 """Guests that take what they can get, and modules that are nonsense: only they come to harm."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pelagos_core.errors import PelagosError
+from tests.fuzz import budget
 from tests.support import forms
 from tests.support.bundles import change_config, make_bundle
 from tests.support.shim import running_shim
@@ -69,13 +71,19 @@ def wasm_tools():
     return str(binary)
 
 
-def made(wasm_tools, directory, kind, seed):
-    """A module that wasm-tools makes out of a seed, or out of a real one; empty if it makes none."""
+@pytest.fixture
+def rng(request):
+    """The same numbers each time for a test, unless FUZZ_SEED or FUZZ_SECONDS says otherwise."""
+    return random.Random(f"{budget.seed()} {request.node.name}")
+
+
+def made(wasm_tools, directory, rng, module):
+    """Have wasm-tools mutate a module, or make one up (None); whether it did."""
     noise = directory / "seed"
-    noise.write_bytes(os.urandom(4000) if seed is None else seed)
+    noise.write_bytes(module or rng.randbytes(4000))
     words = [wasm_tools, "smith", str(noise), "-o", str(directory / "made.wasm")]
-    if kind == "mutated":
-        words = [wasm_tools, "mutate", str(noise), "--seed", str(int.from_bytes(os.urandom(4), "big"))]
+    if module:
+        words = [wasm_tools, "mutate", str(noise), "--seed", str(rng.getrandbits(32))]
         words += ["-o", str(directory / "made.wasm")]
     (directory / "made.wasm").unlink(missing_ok=True)
     subprocess.run(words, capture_output=True, timeout=30)
@@ -84,7 +92,7 @@ def made(wasm_tools, directory, kind, seed):
 
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize("kind", ["made up", "mutated", "cut"])
-async def test_no_module_ends_the_shim(tmp_path, guests, wasm_tools, kind):
+async def test_no_module_ends_the_shim(tmp_path, guests, wasm_tools, rng, kind):
     """Each is refused by an error of ours, or runs to an exit code; the same shim serves them all."""
     whole = (guests / "hello.wasm").read_bytes()
     annotation = {"io.pelagos.wasm.deadline": "1s"}
@@ -96,7 +104,7 @@ async def test_no_module_ends_the_shim(tmp_path, guests, wasm_tools, kind):
             target = bundle / "rootfs/app.wasm"
             if kind == "cut":
                 target.write_bytes(whole[: len(whole) * number // MODULES])
-            elif made(wasm_tools, tmp_path, kind, whole if kind == "mutated" else None):
+            elif made(wasm_tools, tmp_path, rng, whole if kind == "mutated" else None):
                 shutil.move(tmp_path / "made.wasm", target)
             try:
                 outcomes.add(await shim.run(f"c{number}", bundle))
@@ -112,10 +120,10 @@ async def test_no_module_ends_the_shim(tmp_path, guests, wasm_tools, kind):
 
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize("kind", ["made up", "mutated"])
-def test_no_module_ends_more_than_its_engine(engine, tmp_path, guests, wasm_tools, kind):
+def test_no_module_ends_more_than_its_engine(engine, tmp_path, guests, wasm_tools, rng, kind):
     whole = (guests / "hello.wasm").read_bytes()
     for _ in range(6):
-        if not made(wasm_tools, tmp_path, kind, whole if kind == "mutated" else None):
+        if not made(wasm_tools, tmp_path, rng, whole if kind == "mutated" else None):
             continue
         words = ("--annotation", "io.pelagos.wasm.deadline=2s", str(tmp_path / "made.wasm"))
         done = engine.run(tmp_path, *words)
