@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -42,3 +43,11 @@ class ExitStatus:
         if result.si_code == os.CLD_EXITED:
             return cls.now(result.si_status)
         return cls.now(128 + result.si_status)
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; a real-time one has none of its own but the first and the last."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -22,6 +22,7 @@ from pelagos_core import config, hookspecs
 from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin
 from pelagos_core.config import Config
 from pelagos_core.errors import PelagosError
+from pelagos_core.exit_status import signal_name
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ def _watch(reader: int, pid: int) -> Failure | None:
 def _ended(status: int) -> str:
     if os.WIFEXITED(status):
         return f"the process exited with code {os.WEXITSTATUS(status)}"
-    return f"the process died of {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"the process died of {signal_name(os.WTERMSIG(status))}"
 
 
 def _trial(found: tuple[Plugin, ...]) -> tuple[Failure, ...]:

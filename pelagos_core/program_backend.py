@@ -20,6 +20,7 @@ from pelagos_core import program
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument, PelagosError
+from pelagos_core.exit_status import signal_name
 from pelagos_core.hookspecs import Description, Detection, RunningProcess, Trap, Workload, hookimpl
 from pelagos_core.linux import credentials
 from pelagos_core.program import SCRATCH, Program
@@ -213,7 +214,7 @@ def _code(status: int) -> int:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         with contextlib.suppress(OSError):
-            os.write(2, f"pelagos: the engine was ended by {signal.Signals(number).name}\n".encode())
+            os.write(2, f"pelagos: the engine was ended by {signal_name(number)}\n".encode())
         return 128 + number
     return os.WEXITSTATUS(status)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pelagos_core.exit_status import ExitStatus
+from pelagos_core.exit_status import ExitStatus, signal_name
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ def test_the_code_is_the_exits_or_128_and_the_signal(end, code):
     status = ExitStatus.from_waitid(os.waitid(os.P_PID, pid, os.WEXITED))
     assert status.code == code
     assert before <= status.exited_at <= time.time_ns()
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (40, "signal 40")])
+def test_every_signal_has_a_name(number, name):
+    assert signal_name(number) == name

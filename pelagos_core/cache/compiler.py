@@ -21,6 +21,7 @@ from typing import NoReturn
 from pelagos_core import reasons, size
 from pelagos_core.cache.job import Job
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
+from pelagos_core.exit_status import signal_name
 from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.linux.rootfs import Root
@@ -84,12 +85,12 @@ def _check(job: Job, report: bytes, status: int, *, in_time: bool) -> None:
     if not in_time:
         raise DeadlineExceeded(f"{what} did not compile it in {job.cache.seconds} s")
     if os.WIFSIGNALED(status):
-        number = signal.Signals(os.WTERMSIG(status))
+        number = os.WTERMSIG(status)
         if number == signal.SIGKILL:
             raise ResourceExhausted(
                 f"{what} was killed while it compiled, probably by its limit of {size.describe(job.cache.memory)}"
             )
-        raise Internal(f"{what} failed in compile: the process died of {number.name}", reasons.ENGINE_FAILED)
+        raise Internal(f"{what} failed in compile: the process died of {signal_name(number)}", reasons.ENGINE_FAILED)
     try:
         code, text = json.loads(report)
         if [type(code), type(text)] != [int, str]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pelagos_core import reasons, record
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.backends import NATIVE
+from pelagos_core.builtin_hooks import is_deadly
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import CacheSettings
 from pelagos_core.container_init.plan import joining_plan, plan
@@ -155,7 +156,8 @@ class Container:
         Raises InvalidArgument, or NotFound if the init process has ended.
         """
         self.init.kill(signum)
-        if signum == signal.SIGKILL:
+        # What ends a guest is SIGKILL in the end, and a frozen process does not even die of that.
+        if signum == signal.SIGKILL or (is_deadly(signum) and self.init.backend != NATIVE.name):
             self._leave_pause()
         if everything and signum:
             for execution in self._execs.values():
@@ -231,7 +233,7 @@ class Container:
         for hook in self.bundle.spec.hooks.poststop:
             try:
                 await runtime_hooks.run([hook], self.bundle, "stopped", 0)
-            except PelagosError as error:
+            except (PelagosError, OSError) as error:
                 log.warning("%s", error)
 
     async def _start_exec(self, execution: Execution) -> None:

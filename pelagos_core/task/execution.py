@@ -92,8 +92,11 @@ class Execution:
         """
         if self._process.pidfd < 0:
             return True
-        with open(f"/proc/{self.pid}/stat", "rb") as file:
-            flags = int(file.read().rpartition(b")")[2].split()[6])  # proc(5): the ninth field
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                flags = int(file.read().rpartition(b")")[2].split()[6])  # proc(5): the ninth field
+        except (FileNotFoundError, ProcessLookupError):
+            return True  # reaped a moment ago
         return bool(flags & _PF_EXITING)
 
     @property

@@ -107,13 +107,16 @@ class Logger:
 
         Raises DeadlineExceeded if it takes too long, InvalidArgument if it ends instead.
         """
+        # One of its own: `close` may come meanwhile, and a descriptor that is watched is not to be closed.
+        reader = os.dup(self._ready)
         try:
-            await asyncio.wait_for(builtin_hooks.readable(self._ready), READY_SECONDS)
+            await asyncio.wait_for(builtin_hooks.readable(reader), READY_SECONDS)
+            said = os.read(reader, 1)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"logger {self.path!r}: not ready after {READY_SECONDS:g} s") from None
-        said = os.read(self._ready, 1)
-        os.close(self._ready)
-        self._ready = -1
+        finally:
+            os.close(reader)
+        self._close_ready()
         if not said:  # what has ended has closed it too
             await asyncio.wait({self._gone}, timeout=_DYING_SECONDS)
         if self._gone.done():
@@ -161,10 +164,13 @@ class Logger:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, signum)
 
-    def _close(self) -> None:
+    def _close_ready(self) -> None:
         if self._ready >= 0:
             os.close(self._ready)
             self._ready = -1
+
+    def _close(self) -> None:
+        self._close_ready()
         for output in self.outputs:
             output.close()
 

@@ -29,7 +29,7 @@ from pelagos_core.container_init.messages import (
 )
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
-from pelagos_core.exit_status import ExitStatus
+from pelagos_core.exit_status import ExitStatus, signal_name
 from pelagos_core.limits import Limits
 from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
@@ -338,7 +338,7 @@ class Process:
         if result.si_code == os.CLD_EXITED:
             how = f"the process exited with code {result.si_status}"
         else:
-            how = f"the process died of {signal.Signals(result.si_status).name}"
+            how = f"the process died of {signal_name(result.si_status)}"
         if asking:
             return BackendCrash(Failure(asking.backend, asking.hook, how))
         return Internal(f"{self._name}: its process was lost: {how}", reasons.LOST)

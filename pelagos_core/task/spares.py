@@ -110,9 +110,9 @@ class Spares:
         """End the nursery and what nobody has taken."""
         if self._idle:
             self._idle.cancel()
-        self._end_all()
         if self._nursery is not None:
             self._lose("is not needed any more")
+        self._end_all()
 
     def _ask_for(self, number: int) -> None:
         for _ in range(number):
@@ -128,39 +128,54 @@ class Spares:
         """Take in one spare that is being forked."""
         assert self._nursery is not None
         try:
-            data, fds, _, _ = socket.recv_fds(self._nursery, PID_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            there = self._take_in(self._nursery)
         except OSError:
             self._lose("does not answer")
             return
-        if not data:
+        if not there:
             self._lose("has ended")
-            return
+
+    def _take_in(self, nursery: socket.socket) -> bool:
+        """Take in one spare that was forked; False if the nursery has ended. Raises OSError if none comes."""
+        data, fds, _, _ = socket.recv_fds(nursery, PID_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return False
         self._coming -= 1
-        pid, control = int.from_bytes(data, "little"), socket.socket(fileno=fds[0])
-        control.setblocking(False)
+        pid, control = int.from_bytes(data, "little"), socket.socket(fileno=fds[0]) if fds else None
         try:
-            # It is our child, whoever has called clone(2), and only we reap.
-            self._ready.append(Spare(pid, os.pidfd_open(pid), control))
-        except OSError:  # no descriptor is left
+            if control is not None:
+                control.setblocking(False)
+                # It is our child, whoever has called clone(2), and only we reap.
+                self._ready.append(Spare(pid, os.pidfd_open(pid), control))
+                return True
+        except OSError:
+            assert control is not None
             control.close()
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        # No descriptor is left, for the pidfd or for what came with the message.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return True
 
     def _renew(self, backends: Backends) -> None:
         """Another nursery, which has what is installed now."""
-        self._end_all()
         if self._nursery is not None:
             self._lose("has other backends")
+        self._end_all()
         self.start(backends)
 
     def _lose(self, why: str) -> None:
         log.debug("nursery: it %s", why)
         assert self._nursery is not None
-        self._nursery.close()
-        self._nursery, self._coming = None, 0
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)  # our own child, not reaped yet
             os.waitpid(self._pid, 0)
+        nursery, self._nursery = self._nursery, None
+        with nursery, contextlib.suppress(OSError):
+            # What it has forked is our child, and waits to be reaped whether it is wanted or not.
+            nursery.setblocking(False)
+            while self._take_in(nursery):
+                pass
+        self._coming = 0
 
     def _await_idleness(self) -> None:
         if self._idle:

@@ -94,13 +94,16 @@ def _exec_request():
     return request
 
 
-@pytest.mark.parametrize("everything", [False, True])
-async def test_a_paused_guest_can_be_killed(tmp_path, guests, everything):
+@pytest.mark.parametrize(
+    ("signum", "everything", "code"),
+    [(signal.SIGKILL, False, 137), (signal.SIGKILL, True, 137), (signal.SIGTERM, False, 143)],
+)
+async def test_a_paused_guest_can_be_killed(tmp_path, guests, signum, everything, code):
     async with running_shim(tmp_path) as shim:
         await spinning(shim, tmp_path, guests)
         await pause(shim)
-        await shim.kill("c1", signal.SIGKILL, everything=everything)
-        assert (await asyncio.wait_for(shim.wait("c1"), 5)).exit_status == 137
+        await shim.kill("c1", signum, everything=everything)
+        assert (await asyncio.wait_for(shim.wait("c1"), 5)).exit_status == code
         await shim.delete("c1")
         await shim.events.until("c1", CREATE, START, PAUSED, EXIT, DELETE)
 

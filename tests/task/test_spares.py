@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 
 import pytest
 
 from pelagos_core.backends import Backends
+from pelagos_core.container_init.nursery import PID_BYTES
 from pelagos_core.task import spares as module
 from pelagos_core.task.spares import Spares
 from tests.container_init.test_nursery import order
@@ -146,3 +148,26 @@ async def test_the_end_of_the_daemon_is_that_of_all():
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     await until(lambda: not any(map(alive, theirs)))
+
+
+async def test_spares_of_a_nursery_that_was_killed_are_reaped_too():
+    async with nursery() as spares:
+        await until(lambda: len(forked()) == 2)  # the nursery, and a spare that nobody has taken in
+        os.kill(spares._pid, signal.SIGKILL)
+        spares._lose("was killed")
+        spares.close()
+        await until(lambda: not forked())
+
+
+async def test_a_spare_whose_descriptor_was_lost_is_ended():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    spares = Spares()
+    with ours, theirs:
+        theirs.send(pid.to_bytes(PID_BYTES, "little"))
+        assert spares._take_in(ours)
+    assert not spares._ready
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)
