@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from pathlib import Path
@@ -58,6 +59,9 @@ def waiting(pid: int) -> list[int]:
 
 def processes(pid: int) -> list[int]:
     """The children of a daemon that are containers' processes, zombies too."""
+    # One that was forked a moment ago still has the daemon's name: what it is, it says itself.
+    with contextlib.suppress(AssertionError):
+        until(lambda: comm(pid) not in [comm(child) for child in children(pid)], seconds=1)
     return sorted(set(children(pid)) - set(waiting(pid)))
 
 
