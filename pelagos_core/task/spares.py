@@ -110,9 +110,9 @@ class Spares:
         """End the nursery and what nobody has taken."""
         if self._idle:
             self._idle.cancel()
+        self._end_all()
         if self._nursery is not None:
             self._lose("is not needed any more")
-        self._end_all()
 
     def _ask_for(self, number: int) -> None:
         for _ in range(number):
@@ -158,9 +158,9 @@ class Spares:
 
     def _renew(self, backends: Backends) -> None:
         """Another nursery, which has what is installed now."""
+        self._end_all()
         if self._nursery is not None:
             self._lose("has other backends")
-        self._end_all()
         self.start(backends)
 
     def _lose(self, why: str) -> None:
@@ -169,12 +169,14 @@ class Spares:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)  # our own child, not reaped yet
             os.waitpid(self._pid, 0)
-        nursery, self._nursery = self._nursery, None
+        nursery, self._nursery, known = self._nursery, None, len(self._ready)
         with nursery, contextlib.suppress(OSError):
             # What it has forked is our child, and waits to be reaped whether it is wanted or not.
             nursery.setblocking(False)
             while self._take_in(nursery):
                 pass
+        while len(self._ready) > known:
+            self.give_up(self._ready.pop())
         self._coming = 0
 
     def _await_idleness(self) -> None:
