@@ -56,7 +56,7 @@ protos: $(DEV) ## generate pelagos_core/api from protos/
 
 cover: $(DEV) ## branch coverage of the quick tests
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -q -m "not slow and not containerd and not guests"
+	@PYTHON="$(BIN)/python -m coverage run" sh scripts/run-tests -m "not slow and not containerd and not guests"
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
