@@ -27,7 +27,7 @@ from pelagos_core.cache.job import Job
 from pelagos_core.cache.key import Key
 from pelagos_core.cache.store import Store
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_status, to_status
-from pelagos_core.linux import forked, mounts, syscalls
+from pelagos_core.linux import forked, mounts, process_stat, syscalls
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.spec import Mount
@@ -110,7 +110,8 @@ def _sweep(parent: str) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _GROUP.fullmatch(name)
-            if match and not os.path.exists(f"/proc/{match[1]}"):
+            # It may have been killed, and nobody have reaped it yet.
+            if match and process_stat.is_leaving(int(match[1])):
                 with contextlib.suppress(OSError):  # it is busy, or somebody else was quicker
                     os.rmdir(os.path.join(parent, name))
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pelagos_core.linux import syscalls
-
-_ARG_START, _ARG_END = 47 - 2, 48 - 2  # proc(5): fields 48 and 49 of /proc/PID/stat, counted after the name
+from pelagos_core.linux import process_stat, syscalls
 
 
 def set_name(name: str, words: list[str]) -> None:
@@ -18,9 +16,7 @@ def set_name(name: str, words: list[str]) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         syscalls.set_comm(name)
-        with open("/proc/self/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        start, end = int(fields[_ARG_START]), int(fields[_ARG_END])
+        start, end = process_stat.command_line_area()
         # Up to the last byte, which stays NUL: else the kernel takes the environment for more words.
         room = max(end - start - 1, 0)
         with open("/proc/self/mem", "r+b", buffering=0) as file:

@@ -18,6 +18,7 @@ from pelagos_core.container_init.child import Door
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status
 from pelagos_core.exit_status import ExitStatus
+from pelagos_core.linux import process_stat
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 from pelagos_core.task.process import Process
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
 
 _MAX_SIGNAL = 64
-_PF_EXITING = 0x4  # include/linux/sched.h
 _SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
 
 
@@ -90,14 +90,7 @@ class Execution:
 
         The first process of a pid namespace ends after all the others, which the kernel kills.
         """
-        if self._process.pidfd < 0:
-            return True
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                flags = int(file.read().rpartition(b")")[2].split()[6])  # proc(5): the ninth field
-        except (FileNotFoundError, ProcessLookupError):
-            return True  # reaped a moment ago
-        return bool(flags & _PF_EXITING)
+        return self._process.pidfd < 0 or process_stat.is_leaving(self.pid)
 
     @property
     def door(self) -> Door:

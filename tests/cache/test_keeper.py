@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -169,6 +170,21 @@ def test_a_killed_keeper_takes_the_compile_process_along(tmp_path):
         time.sleep(0.01)
     assert not _runs(compiler)
     assert obtain(tmp_path)[1] == "compiled"
+
+
+def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobody_has_reaped_it(tmp_path):
+    job = compiling.job(tmp_path, compile)
+    owner = os.fork()
+    if owner == 0:
+        keeper.make_group(job)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitid(os.P_PID, owner, os.WEXITED | os.WNOWAIT)
+    left = [path for made in Cgroup.of("", "any").paths for path in Path(made).parent.glob(f"compile-{owner}-*")]
+    assert left
+    keeper.make_group(job).try_remove()
+    assert not [path for path in left if path.exists()]
+    os.waitpid(owner, 0)
+    os.close(job.file)
 
 
 def _runs(pid):
