@@ -2,31 +2,36 @@
 
 `pip install` and `pip uninstall` take effect with the next container, also in a pod whose
 shim runs already. Loading runs other people's code, so a child goes first: a backend that
-ends it is named and left out.
+ends it, or never comes back, is named and left out.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import gc
 import importlib
+import json
 import logging
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from importlib import metadata
+from typing import NoReturn
 
 from pelagos_core import config, hookspecs
-from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin
+from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow
+from pelagos_core.builtin_hooks import readable
 from pelagos_core.config import Config
 from pelagos_core.errors import PelagosError
 from pelagos_core.exit_status import signal_name
+from pelagos_core.linux import forked
 
 log = logging.getLogger(__name__)
 
-_LOADED = "/"  # no backend's name: it ends what a trial says
+_LOADED = "/"  # no backend's name: it begins the last line of a child that loads
 _GRACE_SECONDS = 2.0  # beyond the timer in the child, which ends Python code only
 
 
@@ -49,6 +54,7 @@ class Node:
         self._backends = backends
         self._versions = versions
         self._state = state
+        self._refreshing = asyncio.Lock()
 
     @classmethod
     def load(cls, leave: Callable[[int], None]) -> Node:
@@ -68,7 +74,7 @@ class Node:
                 backends = _announced(found, settings, excluded, writer)
                 return cls(backends, {plugin.name: plugin.version for plugin in found}, state, settings)
             os.close(writer)
-            failure = _watch(reader, pid)
+            failure = _watch(_Child(pid, reader))
             if failure is None:
                 leave(pid)
                 os._exit(0)
@@ -84,22 +90,27 @@ class Node:
         """The node's config file as it is now. Raises PelagosError that names it."""
         return config.load_node()
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Look again, if anything was installed, removed or configured since.
 
+        In the daemon, whose event loop goes on while a child tries what is new: what fails
+        there is not touched here. Callers wait for one another, so each finds all of it.
         A backend that is loaded stays as it is, also when its distribution was upgraded:
         its modules cannot be taken back. The next pod's shim has the new version.
         """
-        state = _state()
-        if state == self._state:
-            return
-        self._state = state
+        async with self._refreshing:
+            state = _state()
+            if state != self._state:
+                await self._look_again()
+                self._state = state
+
+    async def _look_again(self) -> None:
         importlib.invalidate_caches()
-        found = plugins()
+        found, settings = plugins(), _settings()
         kept = [backend for backend in self._backends.installed if backend.name in {plugin.name for plugin in found}]
         names = {backend.name for backend in kept}
         new = tuple(plugin for plugin in found if plugin.name not in names)
-        loaded = Backends.load(new, _settings(), _trial(new))
+        loaded = Backends.load(new, settings, await _tried(new, settings))
         installed = sorted([*kept, *loaded.installed], key=lambda backend: backend.name)
         self._backends = replace(loaded, installed=tuple(installed))
         self._log_changes(found)
@@ -153,64 +164,132 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> Backends:
-    """Load, and say on a pipe whose code is about to be run."""
+    """Load, and say on a pipe whose code is about to be run; at the end, what has failed."""
 
     def say(name: str) -> None:
         os.write(writer, f"{name}\n".encode())
 
     backends = Backends.load(found, settings, excluded, say)
+    hung = []
     for backend in backends.installed:
-        # Kept by the backend: whoever is forked from here need not ask again.
         say(backend.name)
-        backend.description  # noqa: B018 (a cached property)
-    say(_LOADED)
+        # Kept by the backend: whoever is forked from here need not ask again.
+        if backend.description.problem.startswith(TooSlow.__name__):
+            hung.append(Failure(backend.name, "describe", backend.description.problem))
+    say(_LOADED + json.dumps([astuple(failure) for failure in (*backends.failures, *hung)]))
     os.close(writer)
     return backends
 
 
-def _watch(reader: int, pid: int) -> Failure | None:
-    """Follow a child that loads. Returns the failure that has ended it; None if all went well."""
-    name, how = "", ""
-    with os.fdopen(reader, "rb", buffering=0) as pipe:
-        said = b""
-        while name != _LOADED:
-            ready, _, _ = select.select([pipe], [], [], IMPORT_SECONDS + _GRACE_SECONDS)
-            chunk = pipe.read(65536) if ready else None
-            if not chunk:
-                how = "" if ready else f"no answer in {IMPORT_SECONDS + _GRACE_SECONDS:g} s"
+class _Child:
+    """A process that loads backends, as its parent hears of it."""
+
+    def __init__(self, pid: int, reader: int) -> None:
+        """reader: the pipe on which it says what it does."""
+        self.pid = pid
+        self.reader = reader
+        self._said = b""
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether it has come to the end."""
+        return self._line.startswith(_LOADED)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Which backends have failed in it, once it `has_loaded`."""
+        return tuple(Failure(*each) for each in json.loads(self._line.removeprefix(_LOADED)))
+
+    def hear(self) -> bool:
+        """Take in what it says. False if that was all, and the process has ended or is about to."""
+        chunk = os.read(self.reader, 65536)
+        self._said += chunk
+        return bool(chunk)
+
+    def blame(self, how: str) -> Failure:
+        """The failure of the backend whose code it ran last."""
+        failure = Failure(self._line, "import", how)
+        log.warning("%s", failure)
+        return failure
+
+    @property
+    def _line(self) -> str:
+        """The last line that is complete."""
+        return self._said.rpartition(b"\n")[0].rpartition(b"\n")[2].decode()
+
+
+def _watch(child: _Child) -> Failure | None:
+    """Follow a child that goes on as this process. Returns the failure that has ended it; None if all went well."""
+    how = ""
+    try:
+        while not child.has_loaded and not how:
+            if not select.select([child.reader], [], [], IMPORT_SECONDS + _GRACE_SECONDS)[0]:
+                how = _silence()
+            elif not child.hear():
                 break
-            said += chunk
-            name = said.decode().splitlines()[-1]
-    if name == _LOADED:
+    finally:
+        os.close(child.reader)
+    if child.has_loaded:
         return None
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)  # our own child, not reaped yet
-    _, status = os.waitpid(pid, 0)
-    return Failure(name, "import", how or _ended(status))
+    os.kill(child.pid, signal.SIGKILL)  # our own child, not reaped yet
+    return child.blame(how or _ended(os.waitpid(child.pid, 0)[1]))
+
+
+async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, ...]:
+    """Load in children that end; the failures of those backends which fail there, or end them."""
+    excluded: tuple[Failure, ...] = ()
+    while found:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _try(found, settings, excluded, writer)
+        os.close(writer)
+        child = _Child(pid, reader)
+        failure = await _followed(child)
+        if failure is None:
+            return child.failures
+        excluded = (*excluded, failure)
+    return excluded
+
+
+def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> NoReturn:
+    gc.disable()  # the daemon's objects are not ours to finalise
+    try:
+        forked.restore_signals()
+        forked.close_all_but(writer)  # whoever waits for the end of a stream waits for every copy of it
+        forked.end_with_parent(writer)
+        _announced(found, settings, excluded, writer)
+    finally:
+        os._exit(0)
+
+
+async def _followed(child: _Child) -> Failure | None:
+    """Follow a child of `_tried` to its end. Returns the failure that has ended it; None if all went well."""
+    pidfd = os.pidfd_open(child.pid)
+    how = ""
+    try:
+        while not child.has_loaded and not how:
+            try:
+                await asyncio.wait_for(readable(child.reader), IMPORT_SECONDS + _GRACE_SECONDS)
+            except asyncio.TimeoutError:
+                how = _silence()
+            else:
+                if not child.hear():
+                    break
+    finally:
+        os.close(child.reader)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await readable(pidfd)
+        os.close(pidfd)
+        status = os.waitpid(child.pid, 0)[1]
+    return None if child.has_loaded else child.blame(how or _ended(status))
+
+
+def _silence() -> str:
+    return f"no answer in {IMPORT_SECONDS + _GRACE_SECONDS:g} s"
 
 
 def _ended(status: int) -> str:
     if os.WIFEXITED(status):
         return f"the process exited with code {os.WEXITSTATUS(status)}"
     return f"the process died of {signal_name(os.WTERMSIG(status))}"
-
-
-def _trial(found: tuple[Plugin, ...]) -> tuple[Failure, ...]:
-    """Load in children that end; the failures of those backends which end them."""
-    excluded: tuple[Failure, ...] = ()
-    while found:
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.close(reader)
-                _announced(found, _settings(), excluded, writer)
-            finally:
-                os._exit(0)
-        os.close(writer)
-        failure = _watch(reader, pid)
-        if failure is None:
-            os.waitpid(pid, 0)
-            return excluded
-        excluded = (*excluded, failure)
-    return excluded

@@ -1,4 +1,4 @@
-"""Backends come and go with pip, and one that crashes is found out in a child."""
+"""Backends come and go with pip, and one that crashes or hangs is found out in a child."""
 
 import json
 import os
@@ -10,11 +10,14 @@ import pytest
 from pelagos_core.conformance.environment import environment_with
 
 CODE = """
-import json, os, sys
-from pelagos_core import node
+import asyncio, json, os, sys
+from pathlib import Path
+from pelagos_core import backends, node
+from pelagos_core.conformance.environment import add_backend
 found = node.load_waiting()
+site = next(Path(sys.prefix).glob("lib/python*/site-packages"))
 def names():
-    found.refresh()
+    asyncio.run(found.refresh())
     said = found.backends
     ours = lambda things: [thing for thing in things if thing.name.startswith("t_")]
     return [backend.name for backend in ours(said.installed)], [str(failure) for failure in ours(said.failures)]
@@ -47,9 +50,6 @@ def test_what_is_installed_and_removed_meanwhile_counts(tmp_path):
     python = environment_with(tmp_path / "venv", t_a=GOOD)
     code = f"""
 seen = [names()[0]]
-from pathlib import Path
-from pelagos_core.conformance.environment import add_backend
-site = next(Path({str(tmp_path / "venv/lib")!r}).glob("python*/site-packages"))
 add_backend(site, "t_b", {GOOD!r})
 add_backend(site, "t_c", "import os; os._exit(1)")
 seen.append(names())
@@ -62,6 +62,54 @@ print(json.dumps(seen))
     assert first == ["t_a"]
     assert second == [["t_a", "t_b"], ["backend 't_c' failed in import: the process exited with code 1"]]
     assert third == ["t_b"]
+
+
+def test_a_daemon_goes_on_while_what_is_installed_meanwhile_loads(tmp_path):
+    """The import waits for a file that nobody but the event loop's other task writes."""
+    python = environment_with(tmp_path / "venv", t_a=GOOD)
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    waits = (
+        f"import os, pathlib, time\nif not os.path.exists({str(begun)!r}):\n    pathlib.Path({str(begun)!r}).touch()\n"
+    )
+    waits += f"    while not os.path.exists({str(go)!r}):\n        time.sleep(0.01)\n"
+    code = f"""
+add_backend(site, "t_b", {waits + GOOD!r})
+async def look_and_go_on():
+    async def go_on():
+        while not os.path.exists({str(begun)!r}):
+            await asyncio.sleep(0.01)
+        Path({str(go)!r}).touch()
+    await asyncio.gather(found.refresh(), go_on())
+asyncio.run(look_and_go_on())
+print(json.dumps(names()))
+"""
+    assert run(python, code) == [["t_a", "t_b"], []]
+
+
+@pytest.mark.parametrize(
+    ("hangs", "how"),
+    [
+        ("time.sleep(1000)", "import: TooSlow: no answer in 1 s"),
+        ("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [14]); time.sleep(1000)", "import: no answer in 3 s"),
+        ("pelagos_describe = hookimpl(lambda: time.sleep(1000))", "describe: TooSlow: no answer in 1 s"),
+    ],
+)
+def test_what_hangs_in_a_child_is_named_and_never_touched_in_the_daemon(tmp_path, hangs, how):
+    python = environment_with(tmp_path / "venv", t_a=GOOD)
+    pids = tmp_path / "pids"
+    source = (
+        f"import os, time\nwith open({str(pids)!r}, 'a') as file:\n    print(os.getpid(), file=file)\n{GOOD}{hangs}\n"
+    )
+    code = f"""
+backends.IMPORT_SECONDS = backends.DETECT_SECONDS = node.IMPORT_SECONDS = 1.0
+add_backend(site, "t_b", {source!r})
+add_backend(site, "t_c", {GOOD!r})
+print(json.dumps([os.getpid(), *names()]))
+"""
+    daemon, installed, failures = run(python, code)
+    assert installed == ["t_a", "t_c"]
+    assert failures == [f"backend 't_b' failed in {how}"]
+    assert str(daemon) not in pids.read_text().split()
 
 
 def test_a_faulty_config_is_told_when_it_is_used(tmp_path):

@@ -94,12 +94,13 @@ class TaskService:
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
         self._ending = False
+        self._coming = 0
         self._emptied = time.monotonic()
 
     @property
     def idle(self) -> bool:
-        """Whether there is no container."""
-        return not self._containers
+        """Whether there is no container, and none to come."""
+        return not self._containers and not self._coming
 
     @property
     def idle_seconds(self) -> float:
@@ -139,6 +140,7 @@ class TaskService:
 
     async def create(self, request: api.CreateTaskRequest) -> api.CreateTaskResponse:
         """Create: up to a loaded workload that waits for Start."""
+        await self._refresh()
         with because(reasons.SPEC):
             container = self._new_container(request)
         self._containers[container.id] = container
@@ -276,6 +278,15 @@ class TaskService:
             self._shutdown()
         return Empty()
 
+    async def _refresh(self) -> None:
+        """Take in what was installed meanwhile; a backend that hangs at its import costs its time."""
+        self._coming += 1
+        try:
+            await self._node.refresh()
+        finally:
+            self._coming -= 1
+            self._emptied = time.monotonic()
+
     def _new_container(self, request: api.CreateTaskRequest) -> Container:
         check_id(request.id)
         if self._ending:
@@ -301,7 +312,6 @@ class TaskService:
         """Who is asked to run a container; a pod's annotations are remembered for its others."""
         if bundle.is_sandbox:
             self._pod = bundle.wasm_annotations
-        self._node.refresh()
         own = bundle.wasm_annotations
         return Selection(self._node.backends, preference(own, self._pod, options, node))
 
