@@ -112,31 +112,35 @@ def node_path() -> str:
     return os.environ.get(PATH_VARIABLE, PATH)
 
 
-def load(path: str) -> Config:
-    """Read a config file. Raises NotFound, PermissionDenied or InvalidArgument."""
+def load(path: str, what: str = "config") -> Config:
+    """Read a config file, that errors call `what` and its path.
+
+    Raises NotFound, PermissionDenied or InvalidArgument.
+    """
+    what = f"{what} {path!r}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"config {path!r} does not exist") from None
+        raise NotFound(f"{what} does not exist") from None
     except (OSError, ValueError) as error:  # too long, a loop of links, a NUL byte
-        raise InvalidArgument(f"config {path!r}: {error}") from None
+        raise InvalidArgument(f"{what}: {error}") from None
     try:
-        _check_owner(path, os.fstat(fd))
+        _check_owner(what, os.fstat(fd))
     except BaseException:
         os.close(fd)
         raise
     with os.fdopen(fd, "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise InvalidArgument(f"config {path!r}: more than {MAX_BYTES} bytes")
-    return parse(data, f"config {path!r}")
+        raise InvalidArgument(f"{what}: more than {MAX_BYTES} bytes")
+    return parse(data, what)
 
 
-def _check_owner(path: str, status: os.stat_result) -> None:
+def _check_owner(what: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise InvalidArgument(f"config {path!r} is not a regular file")
+        raise InvalidArgument(f"{what} is not a regular file")
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-        raise PermissionDenied(f"config {path!r} can be written by others than root: chown root, chmod 644")
+        raise PermissionDenied(f"{what} can be written by others than root: chown root, chmod 644")
 
 
 def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Config:

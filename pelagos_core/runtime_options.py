@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _OURS = "runtimeoptions.v1.Options"
 _RUNC = "containerd.runc.v1.Options"
+_WHAT = "runtime options"
+_FILE = f"{_WHAT}: config"
 
 # The CRI plugin passes its whole options table on. These are its own keys, and runc's, which
 # people copy from one runtime's table to the next.
@@ -46,12 +48,12 @@ def parse(options: Any) -> Config:
     try:
         message = Options.FromString(options.value)
     except DecodeError:
-        raise InvalidArgument(f"runtime options: not a {_OURS}") from None
+        raise InvalidArgument(f"{_WHAT}: not a {_OURS}") from None
     if message.config_path:
         if not message.config_path.startswith("/"):
-            raise InvalidArgument(f"runtime options: config path {message.config_path!r} is not absolute")
-        return _checked(config.load(message.config_path), f"config {message.config_path!r}")
-    return _checked(config.parse(message.config_body, "runtime options", _IGNORED), "runtime options")
+            raise InvalidArgument(f"{_WHAT}: config path {message.config_path!r} is not absolute")
+        return _checked(config.load(message.config_path, _FILE), f"{_FILE} {message.config_path!r}")
+    return _checked(config.parse(message.config_body, _WHAT, _IGNORED), _WHAT)
 
 
 def _checked(options: Config, what: str) -> Config:

@@ -130,7 +130,7 @@ class Selection:
         installed = ", ".join(backend.name for backend in self.backends.installed) or "none"
         failed = {failure.name: failure for failure in choice.failures}
         if wanted != AUTO:
-            asked = f"backend {wanted!r}, which {self.preference.source} asks for,"
+            asked = f"backend {wanted!r}, asked for by {self.preference.source},"
             if wanted in failed:
                 return FailedPrecondition(
                     f"{what}: {failed[wanted]} (installed: {installed}{could})", reasons.ENGINE_FAILED

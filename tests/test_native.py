@@ -47,7 +47,7 @@ def test_it_is_no_engine_that_can_be_asked_for():
     selection = Selection(installed, Preference("native", "a test"))
     choice = selection.choose(bundle(), ENTRYPOINT)
     assert choice.backend is None
-    assert "'native', which a test asks for, is not installed" in str(selection.refusal(ENTRYPOINT, choice))
+    assert "'native', asked for by a test, is not installed" in str(selection.refusal(ENTRYPOINT, choice))
     assert NATIVE not in installed.installed
     assert installed.named("native") is NATIVE
 

@@ -27,7 +27,7 @@ def test_the_keys_of_cri_and_runc_are_passed_over():
 def test_a_config_path_is_read(tmp_path):
     (tmp_path / "options.toml").write_text('runtime = "b"')
     assert runtime_options.parse(options(config_path=str(tmp_path / "options.toml"))) == Config(runtime="b")
-    with pytest.raises(NotFound, match="does not exist"):
+    with pytest.raises(NotFound, match=r"^runtime options: config '/.*/none' does not exist"):
         runtime_options.parse(options(config_path=str(tmp_path / "none")))
 
 

@@ -97,9 +97,9 @@ def test_a_further_process_is_run_by_the_backend_of_the_first_if_it_can():
 @pytest.mark.parametrize(
     ("wanted", "error", "message"),
     [
-        ("none-such", NotFound, "backend 'none-such', which a test asks for, is not installed "
+        ("none-such", NotFound, "backend 'none-such', asked for by a test, is not installed "
          "(installed: cannot, good, silent; good could)"),
-        ("cannot", InvalidArgument, "entry point '/x' (core module): backend 'cannot', which a test asks for, "
+        ("cannot", InvalidArgument, "entry point '/x' (core module): backend 'cannot', asked for by a test, "
          "cannot run it: too new (installed: cannot, good, silent; good could)"),
         ("broken", FailedPrecondition, "backend 'broken' failed in import: ImportError: gone "
          "(installed: cannot, good, silent; good could)"),

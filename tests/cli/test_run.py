@@ -146,7 +146,7 @@ def test_a_reader_that_leaves_ends_the_guest(guests):
         (
             ["--backend", "none-such", "hello.wasm"],
             127,
-            "asks for, is not installed (installed: ",
+            ", is not installed (installed: ",
         ),
         (["."], 2, "name the module in it"),
         ([".", "/nothing.wasm"], 127, "'/nothing.wasm': no such file in the container"),

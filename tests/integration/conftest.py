@@ -11,6 +11,8 @@ import pytest
 
 from tests.support import provision
 from tests.support.containerd import Containerd, install
+from tests.support.crictl import GUESTS_IMAGE, PAUSE_IMAGE
+from tests.support.images import write_image
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +26,26 @@ def bin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params=provision.RELEASES,
     ids=[f"containerd-{provision.containerd_version(release)}" for release in provision.RELEASES],
 )
-def containerd(request: pytest.FixtureRequest, bin_dir: Path) -> Iterator[Containerd]:
+def release(request: pytest.FixtureRequest) -> str:
+    """Each Debian release in turn, by whose containerd a module's tests run."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def containerd(release: str, bin_dir: Path) -> Iterator[Containerd]:
     """The daemon of each release in turn, shared by a module's tests."""
-    daemon = Containerd(bin_dir, release=request.param)
+    daemon = Containerd(bin_dir, release=release)
     yield daemon
     daemon.close()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
+    """The images of pods: archives of the pause program and of the test programs."""
+    directory = tmp_path_factory.mktemp("images")
+    write_image(directory / "pause.tar", PAUSE_IMAGE, {"pause": provision.pause()})
+    write_image(directory / "guests.tar", GUESTS_IMAGE, {path.name: path for path in guests.glob("*.wasm")})
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts import engines
-from tests.support.containerd import Containerd, install, until
+from tests.support.containerd import until
 from tests.support.ctr_events import CtrEvents
 from tests.support.screen import at_terminal
 from tests.support.traces import alive, nothing_is_left, parent
@@ -189,25 +188,3 @@ def test_fifty_runs_leave_nothing_behind(containerd, rootfs, container):
         runs = [pool.submit(containerd.run, NAMES[n % 2], rootfs, f"{container}-{n}", "/hello.wasm") for n in range(50)]
     assert [(run.result().returncode, run.result().stdout) for run in runs] == [(0, "hello\n")] * 50
     nothing_is_left(containerd.directory, container)
-
-
-@pytest.mark.engines
-def test_one_pod_runs_three_containers_on_three_engines_at_once(rootfs, container, tmp_path):
-    (tmp_path / "config.toml").write_text(engines.config())
-    daemon = Containerd(install(tmp_path), {"PELAGOS_CONFIG": str(tmp_path / "config.toml")})
-    try:
-        names = ("wasmtime", "wasmedge", "wasmer")
-        for name in names:
-            flags = ["-d", "--annotation", f"io.kubernetes.cri.sandbox-id={container}"]
-            flags += ["--annotation", f"io.pelagos.wasm.runtime={name}"]
-            done = daemon.run(NAMES[0], rootfs, f"{container}-{name}", "/spin.wasm", flags=tuple(flags))
-            assert done.returncode == 0, done.stderr
-        tasks = daemon.tasks()
-        assert {tasks[f"{container}-{name}"][1] for name in names} == {"RUNNING"}
-        assert len({parent(tasks[f"{container}-{name}"][0]) for name in names}) == 1
-        for name in names:
-            assert f"created by backend '{name}'" in daemon.log()
-            daemon.ctr("task", "rm", "-f", f"{container}-{name}", check=True)
-            daemon.ctr("container", "rm", f"{container}-{name}", check=True)
-    finally:
-        daemon.close()

@@ -5,36 +5,23 @@ import signal
 
 import pytest
 
-from tests.support import provision
 from tests.support.containerd import Containerd, until
 from tests.support.crictl import CRI_CONFIG, Crictl
-from tests.support.images import write_image
 from tests.support.traces import nothing_is_left, parent
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests, pytest.mark.crictl]
 
 
-@pytest.fixture(
-    scope="module",
-    params=provision.RELEASES,
-    ids=[f"containerd-{provision.containerd_version(release)}" for release in provision.RELEASES],
-)
-def daemon(request, bin_dir):
-    found = Containerd(bin_dir, release=request.param, cri=CRI_CONFIG)
+@pytest.fixture(scope="module")
+def daemon(release, bin_dir):
+    found = Containerd(bin_dir, release=release, cri=CRI_CONFIG)
     yield found
     found.close()
 
 
 @pytest.fixture(scope="module")
-def crictl(daemon, guests, tmp_path_factory):
-    images = tmp_path_factory.mktemp("images")
-    write_image(images / "pause.tar", "localhost/pause:test", {"pause": provision.pause()})
-    write_image(images / "guests.tar", "localhost/guests:test", {path.name: path for path in guests.glob("*.wasm")})
-    found = Crictl(daemon)
-    for name in ("pause", "guests"):
-        found.import_image(images / f"{name}.tar")
-    until(lambda: found.run("images", "-q", "localhost/guests:test").stdout)
-    return found
+def crictl(daemon, images):
+    return Crictl(daemon, images)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ CASES = {
     "PLG-ENGINE-MISSING": (
         {},
         {"annotations": {"io.pelagos.wasm.runtime": "odd"}},
-        "backend 'odd', which the container's annotation io.pelagos.wasm.runtime asks for, is not installed",
+        "backend 'odd', asked for by the container's annotation io.pelagos.wasm.runtime, is not installed",
     ),
     "PLG-ENGINE-UNFIT": ({"args": ["/text"]}, {}, "no installed backend can run it"),
     "PLG-MOUNT": (

@@ -367,7 +367,7 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
         (
             lambda bundle: change_config(bundle, annotations={"io.pelagos.wasm.runtime": "none-such"}),
             NotFound,
-            "backend 'none-such', which .* asks for, is not installed .installed: .*wasmtime",
+            "backend 'none-such', asked for by .*, is not installed .installed: .*wasmtime",
         ),
         (lambda bundle: change_config(bundle, linux={"cgroupsPath": "/../x"}), InvalidArgument, "climbs"),
     ],

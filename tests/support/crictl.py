@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import provision
-from tests.support.containerd import Containerd
+from tests.support.containerd import Containerd, until
+
+PAUSE_IMAGE = "localhost/pause:test"
+GUESTS_IMAGE = "localhost/guests:test"
 
 # A host-network pod needs no network plugin; a container of CI may not lower an oom score.
 CRI_CONFIG = """
@@ -28,13 +31,25 @@ CRI_CONFIG = """
 _NODE = 2  # runtime.v1.NamespaceMode: the host's own
 
 
+def runtime_config(name: str, **options: str) -> str:
+    """The CRI's config of one more runtime handler of ours, with a table of options."""
+    table = f'[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}'
+    lines = [f"{table}]", 'runtime_type = "io.containerd.pelagos.wasm.v1"', f"{table}.options]"]
+    return "\n".join([*lines, *(f'{key} = "{value}"' for key, value in options.items()), ""])
+
+
 class Crictl:
     """Pods and containers by way of the CRI."""
 
-    def __init__(self, containerd: Containerd) -> None:
+    def __init__(self, containerd: Containerd, images: Path) -> None:
+        """images: a directory of archives, which are imported."""
         self._containerd = containerd
         self.logs = containerd.directory / "logs"
         self.logs.mkdir()  # the kubelet's work
+        for archive in images.iterdir():
+            # The CRI unpacks it where it needs it.
+            containerd.ctr("-n", "k8s.io", "images", "import", "--no-unpack", str(archive), check=True)
+        until(lambda: self.run("images", "-q", GUESTS_IMAGE).stdout)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `crictl` with these words."""
@@ -44,20 +59,19 @@ class Crictl:
         assert not check or done.returncode == 0, f"crictl {' '.join(words)}: {done.stderr}"
         return done
 
-    def import_image(self, archive: Path) -> None:
-        # The CRI unpacks it where it needs it.
-        self._containerd.ctr("-n", "k8s.io", "images", "import", "--no-unpack", str(archive), check=True)
+    def run_pod(self, name: str, runtime: str = "wasm") -> str:
+        """A pod on the host's network, by a runtime handler; its id."""
+        return self.run(*self.words_of_pod(name, runtime)).stdout.strip()
 
-    def run_pod(self, name: str) -> str:
-        """A pod on the host's network; its id."""
-        config = self._write("pod", self._pod(name))
-        return self.run("runp", "--runtime", "wasm", config).stdout.strip()
+    def words_of_pod(self, name: str, runtime: str) -> tuple[str, ...]:
+        """What makes `crictl` run a pod."""
+        return "runp", "--runtime", runtime, self._write("pod", self._pod(name))
 
     def start(self, pod: str, pod_name: str, name: str, *args: str) -> str:
         """Create and start a container of the image of guests; its id."""
         container = {
             "metadata": {"name": name},
-            "image": {"image": "localhost/guests:test"},
+            "image": {"image": GUESTS_IMAGE},
             "command": list(args),
             "log_path": f"{name}.log",
             "linux": {},
