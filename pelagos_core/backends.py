@@ -10,7 +10,8 @@ import asyncio
 import functools
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 IMPORT_SECONDS = 20.0
 DETECT_SECONDS = 5.0
+HOLD_SECONDS = 1.0  # for which a hook may hold the daemon, and with it every container of the pod
 NO_CONFIG = Config()
 
 
@@ -144,19 +146,26 @@ class Backend:
         raise Internal(f"backend {self.name!r}: compile returned no code")
 
     def signal(self, process: RunningProcess, signum: int) -> None:
-        """Deliver a signal, in the daemon. Raises OSError or PelagosError."""
+        """Deliver a signal, in the daemon. Raises OSError or PelagosError.
+
+        The built-in way takes over from a hook that does not return.
+        """
         try:
-            self._hooks.pelagos_signal(process=process, signum=signum)
+            with _time_limit(HOLD_SECONDS):
+                self._hooks.pelagos_signal(process=process, signum=signum)
         except (OSError, PelagosError):
             raise
+        except TooSlow as error:
+            log.warning("backend %r: signal: %s; the built-in one takes over", self.name, error)
+            builtin_hooks.pelagos_signal(process, signum)
         # SystemExit too: it would end the daemon, and with it every container of the pod.
         except BaseException as error:
             raise Internal(f"backend {self.name!r}: signal: {described(error)}") from error
 
     async def wait(self, process: RunningProcess) -> ExitStatus | None:
-        """The process' exit status, in the daemon; None if the hook fails or tells nonsense."""
+        """The process' exit status, in the daemon; None if the hook fails, blocks or tells nonsense."""
         try:
-            status: object = await self._waiting(process)
+            status = await _in_steps(self._waiting(process))
         except asyncio.CancelledError:
             raise
         except BaseException:  # SystemExit too, as for `signal`
@@ -167,8 +176,8 @@ class Backend:
         log.warning("backend %r: wait gave %r, not an ExitStatus", self.name, status)
         return None
 
-    def _waiting(self, process: RunningProcess) -> Awaitable[ExitStatus]:
-        return self._hooks.pelagos_wait(process=process)  # type: ignore[no-any-return]  # pluggy calls are untyped
+    async def _waiting(self, process: RunningProcess) -> object:
+        return await self._hooks.pelagos_wait(process=process)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +288,21 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@types.coroutine
+def _in_steps(work: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
+    """Await `work`, and raise TooSlow in it where it keeps the event loop from going on."""
+    step: Callable[[], Any] = functools.partial(work.send, None)
+    while True:
+        try:
+            with _time_limit(HOLD_SECONDS):
+                awaited = step()
+        except StopIteration as end:
+            return end.value
+        try:
+            yield awaited
+        except BaseException as error:  # noqa: BLE001 (a cancellation, which is the work's to see)
+            step = functools.partial(work.throw, error)
+        else:
+            step = functools.partial(work.send, None)

@@ -264,7 +264,8 @@ def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | None:
 def pelagos_signal(process: RunningProcess, signum: int) -> bool | None:
     """Deliver a signal to a process of this backend.
 
-    In the shim's daemon, as root; must return at once. The built-in one ends a guest at
+    In the shim's daemon, as root; must return at once: one that has not done so after a second
+    is interrupted, and the built-in one takes over. That ends a guest at
     once for each signal whose default is to end a process (exit code 128+signum), since a
     Wasm guest has no handlers and the kernel shields pid 1 from signals without one.
 
@@ -281,8 +282,8 @@ def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus] | None:
     In the shim's daemon, on its event loop; must not block. The built-in one reaps the
     process by its pidfd and tells its exit code, or 128+n for death by signal n.
 
-    A hook that fails, or has no answer two seconds after the end, is replaced by the built-in
-    one, if it has left the process to be reaped.
+    A hook that fails, keeps the event loop for a second, or has no answer two seconds after the
+    end, is replaced by the built-in one, if it has left the process to be reaped.
 
     :param process: the process.
     :return: an awaitable of its exit status, or None to leave it to the built-in one.

@@ -1,6 +1,7 @@
 """Loading and calling backends; the bad ones are named and left out."""
 
 import asyncio
+import os
 import signal
 import time
 import types
@@ -170,6 +171,58 @@ def test_a_signal_that_goes_wrong_is_told_by_the_backends_name():
         load(a=plugin(signal=lambda process: raising(SystemExit(3))())).named("a").signal(None, 15)
     with pytest.raises(ProcessLookupError):
         load(a=plugin(signal=lambda process: raising(ProcessLookupError())())).named("a").signal(None, 15)
+
+
+def child():
+    """A child that waits for its end, as the hooks see it; its end is the caller's."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(1)
+    return types.SimpleNamespace(pid=pid, pidfd=os.pidfd_open(pid), termination_signal=0)
+
+
+async def test_a_signal_that_hangs_is_delivered_by_the_built_in_one(monkeypatch, caplog):
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.1)
+    backend = load(a=plugin(signal=lambda process: time.sleep(1000))).named("a")
+    process = child()
+    backend.signal(process, 15)
+    assert (await backend.wait(process)).code == 143
+    os.close(process.pidfd)
+    assert "backend 'a': signal: no answer in 0.1 s; the built-in one takes over" in caplog.text
+
+
+@pytest.mark.parametrize("awaits_first", [False, True])
+async def test_a_wait_that_blocks_the_daemon_is_interrupted(monkeypatch, caplog, awaits_first):
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.1)
+
+    async def wait():
+        if awaits_first:
+            await asyncio.sleep(0.01)
+        time.sleep(1000)
+
+    assert await load(a=plugin(wait=lambda process: wait())).named("a").wait(None) is None
+    assert await load(a=plugin(wait=lambda process: time.sleep(1000))).named("a").wait(None) is None
+    assert "backend 'a': wait" in caplog.text
+    assert "TooSlow: no answer in 0.1 s" in caplog.text
+
+
+async def test_a_wait_that_is_cancelled_may_clean_up():
+    seen = []
+
+    async def wait():
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0)
+            seen.append("cleaned up")
+
+    waiting = asyncio.ensure_future(load(a=plugin(wait=lambda process: wait())).named("a").wait(None))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert seen == ["cleaned up"]
 
 
 async def test_a_backend_may_wait_in_its_own_way():

@@ -137,6 +137,18 @@ async def test_no_backend_can_keep_a_container_from_being_killed(tmp_path, guest
         assert (await shim.wait("c1")).exit_status == 137
 
 
+async def test_a_signal_hook_that_hangs_holds_neither_the_daemon_nor_the_signal(tmp_path, guests):
+    stuck = GOOD + SPAWN.format("return lambda: time.sleep(1000) or 0")
+    stuck += "\n@hookimpl\ndef pelagos_signal(process, signum):\n    time.sleep(1000)\n"
+    python = environment_with(tmp_path / "venv", stuck=stuck)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        await shim.create("c1", bundle)
+        await shim.start("c1")
+        await shim.kill("c1", 15)
+        assert (await shim.wait("c1")).exit_status == 143
+
+
 async def test_an_exit_is_not_told_before_the_process_has_ended(tmp_path, guests):
     hasty = GOOD + SPAWN.format("return lambda: os.write(1, b'done') and time.sleep(0.3) or 0")
     hasty += (
@@ -171,6 +183,7 @@ def test_the_command_lists_what_is_broken(tmp_path):
         "async def pelagos_wait(process):\n    import pelagos_core.exit_status as e\n    return e.ExitStatus.now(-9)",
         "async def pelagos_wait(process):\n    import asyncio\n    await asyncio.sleep(1000)",
         "async def pelagos_wait(process):\n    import asyncio\n    raise asyncio.CancelledError",
+        "def pelagos_wait(process):\n    time.sleep(1000)",
     ],
 )
 async def test_a_wait_that_goes_wrong_or_never_ends_is_replaced(tmp_path, guests, wait):
