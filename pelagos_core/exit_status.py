@@ -45,6 +45,13 @@ class ExitStatus:
         return cls.now(128 + result.si_status)
 
 
+def ending(result: os.waitid_result) -> str:
+    """How a child has ended, as waitid(2) says, in words for an error's text."""
+    if result.si_code == os.CLD_EXITED:
+        return f"the process exited with code {result.si_status}"
+    return f"the process died of {signal_name(result.si_status)}"
+
+
 def signal_name(number: int) -> str:
     """A signal's name; a real-time one has none of its own but the first and the last."""
     try:

@@ -26,7 +26,7 @@ from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin, Too
 from pelagos_core.builtin_hooks import readable
 from pelagos_core.config import Config
 from pelagos_core.errors import PelagosError
-from pelagos_core.exit_status import signal_name
+from pelagos_core.exit_status import ending
 from pelagos_core.linux import forked
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,12 @@ class _Child:
         self._said += chunk
         return bool(chunk)
 
+    def reap(self) -> str:
+        """Wait for its end, and say how it was."""
+        result = os.waitid(os.P_PID, self.pid, os.WEXITED)
+        assert result is not None  # without WNOHANG waitid always has a result
+        return ending(result)
+
     def blame(self, how: str) -> Failure:
         """The failure of the backend whose code it ran last."""
         failure = Failure(self._line, "import", how)
@@ -232,7 +238,8 @@ def _watch(child: _Child) -> Failure | None:
     if child.has_loaded:
         return None
     os.kill(child.pid, signal.SIGKILL)  # our own child, not reaped yet
-    return child.blame(how or _ended(os.waitpid(child.pid, 0)[1]))
+    ended = child.reap()
+    return child.blame(how or ended)
 
 
 async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, ...]:
@@ -281,15 +288,9 @@ async def _followed(child: _Child) -> Failure | None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         await readable(pidfd)
         os.close(pidfd)
-        status = os.waitpid(child.pid, 0)[1]
-    return None if child.has_loaded else child.blame(how or _ended(status))
+        ended = child.reap()
+    return None if child.has_loaded else child.blame(how or ended)
 
 
 def _silence() -> str:
     return f"no answer in {IMPORT_SECONDS + _GRACE_SECONDS:g} s"
-
-
-def _ended(status: int) -> str:
-    if os.WIFEXITED(status):
-        return f"the process exited with code {os.WEXITSTATUS(status)}"
-    return f"the process died of {signal_name(os.WTERMSIG(status))}"

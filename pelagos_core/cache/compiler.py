@@ -21,7 +21,7 @@ from typing import NoReturn
 from pelagos_core import reasons, size
 from pelagos_core.cache.job import Job
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
-from pelagos_core.exit_status import signal_name
+from pelagos_core.exit_status import ending
 from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.linux.rootfs import Root
@@ -51,8 +51,8 @@ def compile(job: Job, module: int, output: int, empty: str) -> None:
         report, in_time = _read(reader, time.monotonic() + job.cache.seconds)
     finally:
         os.close(reader)
-        status = _end(pid, _EXIT_SECONDS if in_time else 0.0)
-    _check(job, report, status, in_time=in_time)
+        ended = _end(pid, _EXIT_SECONDS if in_time else 0.0)
+    _check(job, report, ended, in_time=in_time)
 
 
 def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
@@ -69,28 +69,29 @@ def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
     return report, True
 
 
-def _end(pid: int, grace: float) -> int:
-    """End the process and reap it; the status of wait(2)."""
+def _end(pid: int, grace: float) -> os.waitid_result:
+    """End the process and reap it."""
     pidfd = os.pidfd_open(pid)
     try:
         select.select([pidfd], [], [], grace)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     finally:
         os.close(pidfd)
-    return os.waitpid(pid, 0)[1]
+    ended = os.waitid(os.P_PID, pid, os.WEXITED)
+    assert ended is not None  # without WNOHANG waitid always has a result
+    return ended
 
 
-def _check(job: Job, report: bytes, status: int, *, in_time: bool) -> None:
+def _check(job: Job, report: bytes, ended: os.waitid_result, *, in_time: bool) -> None:
     what = f"{job.path!r}: backend {job.backend.name!r}"
     if not in_time:
         raise DeadlineExceeded(f"{what} did not compile it in {job.cache.seconds} s")
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if number == signal.SIGKILL:
+    if ended.si_code != os.CLD_EXITED:
+        if ended.si_status == signal.SIGKILL:
             raise ResourceExhausted(
                 f"{what} was killed while it compiled, probably by its limit of {size.describe(job.cache.memory)}"
             )
-        raise Internal(f"{what} failed in compile: the process died of {signal_name(number)}", reasons.ENGINE_FAILED)
+        raise Internal(f"{what} failed in compile: {ending(ended)}", reasons.ENGINE_FAILED)
     try:
         code, text = json.loads(report)
         if [type(code), type(text)] != [int, str]:

@@ -29,7 +29,7 @@ from pelagos_core.container_init.messages import (
 )
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
-from pelagos_core.exit_status import ExitStatus, signal_name
+from pelagos_core.exit_status import ExitStatus, ending
 from pelagos_core.limits import Limits
 from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
@@ -335,13 +335,9 @@ class Process:
             return Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
         result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
         assert result is not None
-        if result.si_code == os.CLD_EXITED:
-            how = f"the process exited with code {result.si_status}"
-        else:
-            how = f"the process died of {signal_name(result.si_status)}"
         if asking:
-            return BackendCrash(Failure(asking.backend, asking.hook, how))
-        return Internal(f"{self._name}: its process was lost: {how}", reasons.LOST)
+            return BackendCrash(Failure(asking.backend, asking.hook, ending(result)))
+        return Internal(f"{self._name}: its process was lost: {ending(result)}", reasons.LOST)
 
     def _heard(self, control: socket.socket) -> None:
         """Deliver the signals of its terminal, which a guest's process tells by their numbers."""
