@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 
 MAX_QUEUE = 2048
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
+# containerd, or the way to it, is not there now and will be again.
+_AWAY = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED})
+# It has failed, or has a code without a meaning for us: it may do better, but not for ever. Every
+# other answer is final.
+_UNCLEAR = frozenset({Code.INTERNAL, Code.UNKNOWN})
+_UNCLEAR_TRIES = 10
 EVENTS = Service(
     "containerd.services.events.ttrpc.v1.Events",
     events_pb2.DESCRIPTOR.services_by_name["Events"],
@@ -34,10 +40,11 @@ class Sink(Protocol):
 
 
 class Publisher:
-    """Forwards events to containerd's ttrpc socket, over and over until they are taken.
+    """Forwards events to containerd's ttrpc socket, over and over until they are taken or refused.
 
     An event stays at the head of the queue until containerd has answered for it, so that
-    none is lost or overtaken while containerd is away. A full queue drops its oldest.
+    none is lost or overtaken while containerd is away. One that containerd refuses is dropped, so
+    that those behind it get through. A full queue drops its oldest.
     """
 
     def __init__(self, address: str, namespace: str) -> None:
@@ -62,18 +69,23 @@ class Publisher:
 
     async def run(self) -> None:
         """Send what is queued, for ever."""
-        failures = 0
+        failures = unclear = 0
         while True:
             if not self._queue:
                 self._empty.set()
                 self._added.clear()
                 await self._added.wait()
             event = self._queue[0]
-            if await self._sent(event):
-                failures = 0
+            error = await self._failure(event)
+            unclear += error is not None and error.code in _UNCLEAR
+            if error is None or _is_final(error, unclear):
+                failures = unclear = 0
+                if error:
+                    log.error("event %s dropped, refused by containerd: %s", event.topic, error)
                 if self._queue and self._queue[0] is event:
                     self._queue.popleft()
             else:
+                log.debug("event %s not sent: %s", event.topic, error)
                 await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
 
@@ -84,7 +96,8 @@ class Publisher:
         except asyncio.TimeoutError:
             log.warning("%d events were not taken by containerd", len(self._queue))
 
-    async def _sent(self, event: Event) -> bool:
+    async def _failure(self, event: Event) -> PelagosError | None:
+        """Send it; the error if containerd has not taken it."""
         try:
             if self._client is None or self._client.closed:
                 # By path each time: a restarted containerd has made a new socket there.
@@ -93,14 +106,10 @@ class Publisher:
             # connection. One that is gone ends the connection.
             await self._client.call("Forward", self._request(event))
         except PelagosError as error:
-            if error.code == Code.INVALID_ARGUMENT:
-                log.error("event %s refused by containerd: %s", event.topic, error)  # noqa: TRY400 (no trace wanted)
-                return True
-            log.debug("event %s not sent: %s", event.topic, error)
-            return False
+            return error
         except Exception:
             log.exception("event %s dropped", event.topic)  # the next ones must still get through
-        return True
+        return None
 
     def _request(self, event: Event) -> events_pb2.ForwardRequest:
         return events_pb2.ForwardRequest(
@@ -111,3 +120,8 @@ class Publisher:
                 event=pack(event.message),
             )
         )
+
+
+def _is_final(error: PelagosError, unclear: int) -> bool:
+    """Whether it would be answered like this each time; `unclear`: so often it was no clear answer."""
+    return error.code not in _AWAY and (error.code not in _UNCLEAR or unclear >= _UNCLEAR_TRIES)

@@ -9,7 +9,19 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from pelagos_core.api import events_pb2
-from pelagos_core.errors import InvalidArgument, Unavailable
+from pelagos_core.errors import (
+    AlreadyExists,
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
 from pelagos_core.task import events, publisher
 from pelagos_core.task.publisher import Publisher
 from pelagos_core.ttrpc.server import Server
@@ -99,13 +111,41 @@ async def test_events_wait_for_a_containerd_that_is_away(monkeypatch, tmp_path):
         await containerd.stop()
 
 
-async def test_an_event_that_fails_is_sent_again_and_one_that_is_refused_is_not(monkeypatch, tmp_path):
+@pytest.mark.parametrize("error", [Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled])
+async def test_a_containerd_that_is_away_is_asked_again_and_again(monkeypatch, tmp_path, error):
     async with publishing(monkeypatch, tmp_path) as (sender, containerd):
         await containerd.start()
-        containerd.errors = [Unavailable("not now"), InvalidArgument("never")]
+        containerd.errors = [error("not now")] * 30
+        for pid in (1, 2):
+            sender.publish(start(pid))
+        await containerd.until([1, 2])
+        await containerd.stop()
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidArgument, NotFound, AlreadyExists, PermissionDenied, FailedPrecondition, Unimplemented]
+)
+async def test_an_event_that_is_refused_is_dropped_and_holds_none_up(monkeypatch, tmp_path, caplog, error):
+    async with publishing(monkeypatch, tmp_path) as (sender, containerd):
+        await containerd.start()
+        containerd.errors = [error("never")]
         for pid in (1, 2, 3):
             sender.publish(start(pid))
         await containerd.until([2, 3])
+        await containerd.stop()
+    assert "event /tasks/start dropped, refused by containerd: never" in caplog.text
+
+
+async def test_one_that_is_never_answered_clearly_is_sent_some_times_only(monkeypatch, tmp_path):
+    async with publishing(monkeypatch, tmp_path) as (sender, containerd):
+        await containerd.start()
+        containerd.errors = [Internal("a bug of the moment")] * 3
+        sender.publish(start(1))
+        await containerd.until([1])
+        containerd.errors = [Internal("a bug")] * publisher._UNCLEAR_TRIES
+        for pid in (2, 3, 4):
+            sender.publish(start(pid))
+        await containerd.until([1, 3, 4])
         await containerd.stop()
 
 
