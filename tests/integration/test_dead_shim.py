@@ -3,12 +3,13 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.support.containerd import until
 from tests.support.ctr_events import CtrEvents
-from tests.support.traces import alive, nothing_is_left, parent
+from tests.support.traces import alive, cgroups, nothing_is_left, parent
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests]
 
@@ -27,6 +28,12 @@ def run_pod(containerd, rootfs, container, count):
     return pids, shim
 
 
+def frozen(name):
+    """Whether the group of a container is there, and stopped, with each of its processes."""
+    states = [f"{path}/{file}" for path in cgroups(name) for file in ("freezer.state", "cgroup.freeze")]
+    return [Path(state).read_text().strip() for state in states if os.path.exists(state)] in (["FROZEN"], ["1"])
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_every_container_of_a_killed_shim_ends_once_with_137_and_leaves_nothing(containerd, rootfs, container, count):
     pids, shim = run_pod(containerd, rootfs, container, count)
@@ -39,6 +46,23 @@ def test_every_container_of_a_killed_shim_ends_once_with_137_and_leaves_nothing(
             assert (deleted["exit_status"], deleted.get("pid")) == (137, pid)
     assert not any(alive(pid) for pid in pids.values())
     assert not set(pids) & set(containerd.tasks())
+    nothing_is_left(containerd.directory, container)
+    for name in pids:
+        containerd.ctr("container", "rm", name, check=True)
+
+
+def test_a_paused_container_of_a_killed_shim_ends_like_the_others(containerd, rootfs, container):
+    pids, shim = run_pod(containerd, rootfs, container, 2)
+    paused = next(iter(pids))
+    containerd.ctr("task", "exec", "-d", "--exec-id", "e1", paused, "/spin.wasm", check=True)
+    containerd.ctr("task", "pause", paused, check=True)
+    assert frozen(paused)
+    with CtrEvents(containerd) as events:
+        os.kill(shim, signal.SIGKILL)
+        for name, pid in pids.items():
+            events.until(name, "exit", "delete")
+            assert [(told["exit_status"], told.get("pid")) for _, told in events.of(name)] == [(137, pid)] * 2
+    assert not any(alive(pid) for pid in pids.values())
     nothing_is_left(containerd.directory, container)
     for name in pids:
         containerd.ctr("container", "rm", name, check=True)
