@@ -42,7 +42,8 @@ def _remove_dead_socket(flags: Flags, bundle: str) -> None:
     if not os.path.exists(path):
         return
     with Lock(path):
-        if not is_served(path):
+        # One of the `delete`s of its other containers may have been quicker.
+        if os.path.exists(path) and not is_served(path):
             os.unlink(path)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +14,7 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.shim import address
 from pelagos_core.shim.delete import delete, encode_response
 from pelagos_core.shim.flags import parse
+from tests.support.containerd import until
 
 
 def run(bundle, container="c1"):
@@ -100,15 +102,42 @@ def test_where_it_is_run_is_the_bundle(tmp_path, monkeypatch, sleeper):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_socket_of_a_dead_daemon_is_removed_and_a_living_ones_is_not(tmp_path, monkeypatch):
+@pytest.fixture
+def sockets(monkeypatch):
+    """A directory for sockets, with a path that is short enough for them."""
     with tempfile.TemporaryDirectory(prefix="pelagos-") as directory:
         monkeypatch.setenv("PELAGOS_SOCKET_DIR", directory)
-        words = ["-namespace", "ns", "-address", "/c.sock", "-id", "c1", "-bundle", str(tmp_path), "delete"]
-        path = address.socket_path("/c.sock", "ns", "c1")
+        yield directory
+
+
+def test_the_socket_of_a_dead_daemon_is_removed_and_a_living_ones_is_not(tmp_path, sockets):
+    words = ["-namespace", "ns", "-address", "/c.sock", "-id", "c1", "-bundle", str(tmp_path), "delete"]
+    path = address.socket_path("/c.sock", "ns", "c1")
+    with unix_socket.Lock(path):
+        listener = unix_socket.listen(path)
+    delete(parse(words))
+    assert unix_socket.is_served(path)
+    listener.close()
+    delete(parse(words))
+    assert os.listdir(sockets) == []
+
+
+def test_two_containers_of_a_dead_daemon_find_its_socket_at_once(tmp_path, sockets):
+    """containerd runs a `delete` for each container of the pod at the same time."""
+    (tmp_path / "config.json").write_text('{"annotations": {"io.kubernetes.cri.sandbox-id": "pod"}}')
+    path = address.socket_path("/c.sock", "ns", "pod")
+    words = ["-namespace", "ns", "-address", "/c.sock", "-bundle", str(tmp_path)]
+    with ThreadPoolExecutor() as pool:
         with unix_socket.Lock(path):
-            listener = unix_socket.listen(path)
-        delete(parse(words))
-        assert unix_socket.is_served(path)
-        listener.close()
-        delete(parse(words))
-        assert os.listdir(directory) == []
+            unix_socket.listen(path).close()
+            both = [pool.submit(delete, parse([*words, "-id", name, "delete"])) for name in ("c1", "c2")]
+            until(lambda: _waiting_for_lock(sockets) == 2)
+        assert [DeleteResponse.FromString(done.result()).exit_status for done in both] == [137, 137]
+    assert os.listdir(sockets) == []
+
+
+def _waiting_for_lock(directory):
+    """How many wait for the lock on a directory: proc(5), /proc/locks."""
+    inode = os.stat(directory).st_ino
+    with open("/proc/locks") as file:
+        return len([line for line in file if "->" in line and f":{inode} " in line])
