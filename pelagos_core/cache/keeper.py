@@ -2,7 +2,9 @@
 
 It is root and trusted: it copies and digests the module, but leaves making sense of it to the
 compiler's process. It waits its turn with the store's lock, so one module is compiled once
-however many pods want it; if the one who compiles is killed, the next in line takes over.
+however many pods want it; if the one who compiles is killed, the next in line takes over. Of
+different modules no more than TURNS are compiled at a time on a node: each may take the whole
+memory that a compilation is allowed.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from pelagos_core.spec.resources import Memory, Resources
 
 log = logging.getLogger(__name__)
 
+TURNS = max(2, os.cpu_count() or 1)
 _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
@@ -147,8 +150,12 @@ def _obtain(job: Job) -> tuple[int, str]:
         return code, "found"
     scratch = _scratch(job)
     output = os.open(CODE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=scratch)
-    began = time.monotonic()
-    compiler.compile(job, module, output, _SCRATCH)
+    with contextlib.ExitStack() as turn:
+        if store:
+            with contextlib.suppress(OSError):  # a disk that cannot be written, of which `_kept` has told
+                turn.enter_context(store.turn(TURNS))
+        began = time.monotonic()
+        compiler.compile(job, module, output, _SCRATCH)
     log.info("%s: compiled for %s in %.1f s", job.path, key.backend, time.monotonic() - began)
     code = _stored(store, job, key, output) if store else None
     return (code, "compiled") if code is not None else (mounts.detached(scratch), "compiled, not kept")

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,7 +24,10 @@ from pelagos_core.errors import PermissionDenied
 _NAME = re.compile("[0-9a-f]{64}")
 _NEW, _GONE = ".new-", ".gone-"
 _LOCK = "lock"
-_WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers
+_WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers, below 2^60
+_QUEUE = 1 << 61
+_TURNS = _QUEUE + 1
+_LOOK_SECONDS = 0.05
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 24
 
@@ -102,7 +106,26 @@ class Store:
 
         The kernel gives it up when the process ends, however it ends. Raises OSError.
         """
-        fcntl.lockf(self._lock_file(), fcntl.LOCK_EX, 1, int(name[:15], 16) + 1)
+        self._wait_for(_place(name))
+
+    @contextlib.contextmanager
+    def turn(self, most: int) -> Iterator[None]:
+        """Be one of `most` processes that work at the same time, in whatever pod; wait for one to leave.
+
+        As with `lock`, the turn of a process that ends is free. Raises OSError.
+        """
+        # Nobody can wait for whichever is free first, so one looks again and again, and the others
+        # wait behind it.
+        self._wait_for(_QUEUE)
+        try:
+            while (mine := next((each for each in range(_TURNS, _TURNS + most) if self._take(each)), None)) is None:
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self._give_up(_QUEUE)
+        try:
+            yield
+        finally:
+            self._give_up(mine)
 
     def keep(self, about: About, code: int) -> int:
         """Make an entry of compiled code; return it as `Entry.lend` does.
@@ -152,7 +175,7 @@ class Store:
         useless: these go in any case. Everything that is no entry goes too.
         Returns what was removed. Raises OSError.
         """
-        fcntl.lockf(self._lock_file(), fcntl.LOCK_EX, 1, _WHOLE)
+        self._wait_for(_WHOLE)
         try:
             self._sweep()
             removed, total = [], 0
@@ -164,7 +187,7 @@ class Store:
                     removed.append(entry)
             return removed
         finally:
-            fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, _WHOLE)
+            self._give_up(_WHOLE)
 
     def _sweep(self) -> None:
         """Remove what killed processes and strangers have left."""
@@ -179,14 +202,27 @@ class Store:
 
     def _is_locked(self, name: str) -> bool:
         try:
-            where = int(name[:15], 16) + 1
-            fcntl.lockf(self._lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, where)
-        except OSError:
-            return True
+            where = _place(name)
         except ValueError:
             return False
-        fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, where)
+        if not self._take(where):
+            return True
+        self._give_up(where)
         return False
+
+    def _wait_for(self, where: int) -> None:
+        fcntl.lockf(self._lock_file(), fcntl.LOCK_EX, 1, where)
+
+    def _take(self, where: int) -> bool:
+        """Whether it was free, and is ours now."""
+        try:
+            fcntl.lockf(self._lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, where)
+        except (BlockingIOError, PermissionError):  # fcntl(2): either says that somebody has it
+            return False
+        return True
+
+    def _give_up(self, where: int) -> None:
+        fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, where)
 
     def _lock_file(self) -> int:
         # One descriptor only: fcntl(2) gives all locks up when any of them is closed.
@@ -205,6 +241,11 @@ class Store:
                 os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             pass
+
+
+def _place(name: str) -> int:
+    """Where the lock of an entry is. Raises ValueError for what is no entry's name."""
+    return int(name[:15], 16) + 1
 
 
 def _copy(code: int, directory: int) -> None:

@@ -1,6 +1,7 @@
 """The keeper: compiles once, gives out what is kept, and does without a store if it must."""
 
 import contextlib
+import mmap
 import os
 import select
 import signal
@@ -127,6 +128,69 @@ def test_two_at_once_compile_once_and_the_second_takes_over_from_a_killed_one(tm
     _end(waiter)
     os.close(first.file)
     os.close(second.file)
+
+
+class Compiling:
+    """Keepers that compile a module each, for as long as they are told to."""
+
+    def __init__(self, tmp_path, number):
+        # Bytes that all of them share: which have begun, and which are to end.
+        self._shared = mmap.mmap(-1, 2 * number)
+        self.number = number
+        self.jobs = [self._job(tmp_path, each) for each in range(number)]
+        self.keepers = [keeper.fork(job, Cgroup(())) for job in self.jobs]
+
+    def _job(self, tmp_path, each):
+        job = compiling.job(tmp_path, lambda _: self._compile(each), compiling.MODULE + bytes([0, 1, each]))
+        (tmp_path / "module.wasm").unlink()  # the next one has a file of its own
+        return job
+
+    def _compile(self, each):
+        self._shared[each] = 1
+        while not self._shared[self.number + each]:
+            time.sleep(0.01)
+        return b"code"
+
+    def begun(self):
+        return {each for each in range(self.number) if self._shared[each]}
+
+    def until_begun(self, many):
+        deadline = time.monotonic() + 60
+        while len(self.begun()) < many and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.begun()
+
+    def finish(self, each):
+        self._shared[self.number + each] = 1
+
+    def kill(self, each):
+        _end(self.keepers[each])
+        self.keepers[each] = None
+
+    def close(self):
+        for made in filter(None, self.keepers):
+            _end(made)
+        for job in self.jobs:
+            os.close(job.file)
+
+
+def test_no_more_than_so_many_modules_are_compiled_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "TURNS", 2)
+    with contextlib.closing(Compiling(tmp_path, 5)) as work:
+        first, second = work.until_begun(2)
+        time.sleep(0.5)
+        assert len(work.begun()) == 2
+        work.finish(first)
+        (third,) = work.until_begun(3) - {first, second}
+        work.kill(second)  # the turn of a killed one is free
+        (fourth,) = work.until_begun(4) - {first, second, third}
+        (waiting,) = set(range(5)) - work.begun()
+        work.kill(waiting)  # as is the place of one that waits
+        for each in (third, fourth):
+            work.finish(each)
+            assert select.select([work.keepers[each].socket], [], [], 60)[0]
+            directory, how = work.keepers[each].answer()
+            assert (code.read(directory), how) == (b"code", "compiled")
 
 
 def _is_locked(path):
