@@ -228,7 +228,8 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytes | bytearray | memoryview | 
     """Compile the entry point to what `spawn` will find at `entrypoint.code`; optional.
 
     In a process that is forked for this alone and ends afterwards: no file system, no network,
-    no privileges, limits on memory and time that the node sets; threads are welcome. Nothing of
+    no privileges, no sockets or processes (`engine_profile.COMPILER` has the system calls), limits on
+    memory and time that the node sets; threads are welcome. Nothing of
     the container is known here but `kind`, `read()`, `path` (for messages) and `limits`, so
     that what is made can serve every container with the same module.
 

@@ -2,8 +2,9 @@
 
 Guest bytes are hostile, and a compiler is a large program. If it is taken over it can spoil the
 code of this one module, which was going to run in a container anyway, and nothing else: it has
-no file but the module and its output, no network, no other process, no privilege and no parent
-that would read more of it than one short line. It ends when its time is over.
+no file but the module and its output, no network, no other process, no privilege, no system call but
+those of compiling, and no parent that would read more of it than one short line. It ends when its
+time is over.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import signal
 import time
 from typing import NoReturn
 
-from pelagos_core import reasons, size
+from pelagos_core import engine_profile, reasons, size
 from pelagos_core.cache.job import Job
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
 from pelagos_core.exit_status import ending
 from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.linux.rootfs import Root
+from pelagos_core.linux.seccomp import Filter, filter_of
 from pelagos_core.spec import Capabilities
 
 _MAX_REPORT = 64 << 10
@@ -37,14 +39,16 @@ def compile(job: Job, module: int, output: int, empty: str) -> None:
     """Compile `module` into the file `output`, in a process of its own; return when that has ended.
 
     empty: the path of an empty directory, which becomes the process' root.
-    In the keeper, which is trusted. Raises PelagosError: the backend's own, or what has ended it.
+    In the keeper, which is trusted. Raises PelagosError: the backend's own, what has ended it, or
+    FailedPrecondition where there is no libseccomp to confine it.
     """
+    confinement = filter_of(engine_profile.COMPILER) if job.confined else None
     reader, writer = os.pipe()
     # Its descendants, should there be any, end with the first process of their namespace: once
     # that is reaped, nobody is left who could write to the output.
     pid = syscalls.fork(syscalls.CLONE_NEWPID)
     if pid == 0:
-        _be_the_compiler(job, module, output, writer, empty)
+        _be_the_compiler(job, confinement, (module, output, writer), empty)
     os.close(writer)
     in_time = False
     try:
@@ -102,11 +106,14 @@ def _check(job: Job, report: bytes, ended: os.waitid_result, *, in_time: bool) -
         raise from_status(code, text)
 
 
-def _be_the_compiler(job: Job, module: int, output: int, report: int, empty: str) -> NoReturn:
+def _be_the_compiler(job: Job, confinement: Filter | None, files: tuple[int, int, int], empty: str) -> NoReturn:
     gc.disable()  # the objects of the process that we are a copy of are not ours to finalise
+    module, output, report = files
     code, said = 1, (0, "")
     try:
-        _isolate(job, empty, (module, output), report)
+        _isolate(job, empty, files)
+        if confinement:
+            confinement.install()
         _write(output, job.backend.compile(job.entrypoint(module)))
         code = 0
     except BaseException as error:  # noqa: BLE001 (whatever it is, the keeper must hear of it)
@@ -117,12 +124,13 @@ def _be_the_compiler(job: Job, module: int, output: int, report: int, empty: str
         os._exit(code)
 
 
-def _isolate(job: Job, empty: str, files: tuple[int, ...], report: int) -> None:
+def _isolate(job: Job, empty: str, files: tuple[int, int, int]) -> None:
+    """files: the module, the output, and the report, whose other end the parent has."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    forked.close_all_but(*files, report)
-    forked.end_with_parent(report)
+    forked.close_all_but(*files)
+    forked.end_with_parent(files[-1])
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")  # the first to go when memory runs out, here or on the node
     namespaces.unshare(("mount", "network", "ipc", "uts"))
@@ -138,7 +146,7 @@ def _isolate(job: Job, empty: str, files: tuple[int, ...], report: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (job.cache.memory, job.cache.memory))
     credentials.become(user, Capabilities(), available)
     credentials.forbid_new_privileges()
-    forked.end_with_parent(report)
+    forked.end_with_parent(files[-1])
 
 
 def _write(output: int, code: bytes | bytearray | memoryview) -> None:

@@ -19,6 +19,7 @@ class Job:
 
     path: the entry point's, for messages. settings: the backend's part of the key.
     file: a descriptor of the module. Its bytes may still change: only a copy counts.
+    confined: whether the compiler has the system calls of its profile only.
     """
 
     backend: Backend
@@ -27,6 +28,7 @@ class Job:
     file: int
     limits: Limits
     cache: CacheSettings
+    confined: bool = True
 
     def key(self, module: str) -> Key:
         """The key of the code for a module of this digest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pelagos_core.container_init import engine_profile
+from pelagos_core import engine_profile
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.linux.seccomp import Filter, filter_of
 from pelagos_core.spec.seccomp import Seccomp

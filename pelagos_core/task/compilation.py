@@ -40,6 +40,7 @@ class CompiledCode:
         self._name = name
         self._limits = Limits.of(bundle.spec, bundle.policy)
         self._cache = cache
+        self._confined = bundle.policy.seccomp == "engine"
         self._entry = ""
         self._discarded = False
 
@@ -48,7 +49,7 @@ class CompiledCode:
 
         Cancelled, it ends what it has begun before it returns. Raises PelagosError or OSError.
         """
-        job = Job(backend, wanted.path, wanted.settings, module, self._limits, self._cache)
+        job = Job(backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined)
         self._entry = job.key(wanted.digest).name
         try:
             found = self._found()

@@ -4,11 +4,12 @@ import json
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pelagos_core.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted
-from pelagos_core.linux import syscalls
+from pelagos_core.linux import libseccomp, syscalls
 from tests.support import compiling
 
 pytestmark = pytest.mark.root
@@ -36,10 +37,11 @@ def refused(call):
 
 
 def test_it_has_no_privileges_and_no_process_but_itself(tmp_path):
-    found = outcome(tmp_path, lambda _: status())
+    found = outcome(tmp_path, lambda _: status(), size=0)
     assert found == {"uid": [65534] * 3, "gid": [65534] * 3, "groups": [], "pid": 1}
     ways = [lambda: os.setuid(0), lambda: os.kill(-1, 0), lambda: os.mkdir("/x"), lambda: os.chroot("/")]
-    assert "it worked" not in outcome(tmp_path, lambda _: [refused(way) for way in ways], size=0)
+    said = outcome(tmp_path, lambda _: [refused(way) for way in ways], size=0, confined=False)
+    assert said == ["Operation not permitted", "No such process", "Read-only file system", "Operation not permitted"]
 
 
 def test_it_sees_no_file_but_its_own_output(tmp_path):
@@ -78,9 +80,40 @@ def test_it_has_no_network(tmp_path):
             names = [name for _, name in socket.if_nameindex()]
             return [names, refused(lambda: sock.connect(("127.0.0.1", 1)))]
 
-    names, why = outcome(tmp_path, look)
+    names, why = outcome(tmp_path, look, confined=False)
     assert names == ["lo"]
     assert why == "Network is unreachable"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+        lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),
+        lambda: socket.socketpair(),
+        lambda: os.fork(),
+        lambda: os.execv("/code", ["code"]),
+        lambda: os.kill(1, 0),
+        lambda: os.pidfd_open(1),
+        lambda: os.rename("/code", "/other"),
+    ],
+)
+def test_system_calls_that_compiling_does_not_need_do_not_exist(tmp_path, call):
+    assert outcome(tmp_path, lambda _: refused(call)) == "Function not implemented"
+
+
+@pytest.mark.parametrize("name", ["chroot", "ptrace", "mount", "unshare", "bpf", "process_vm_readv"])
+def test_a_system_call_that_is_an_attack_ends_it(tmp_path, name):
+    with pytest.raises(Internal, match="failed in compile: the process died of SIGSYS"):
+        outcome(tmp_path, lambda _: syscalls.libc.syscall(libseccomp._resolved(name), 0, 0, 0, 0, 0))
+
+
+def test_it_may_compile_on_many_threads(tmp_path):
+    def compile(_entrypoint):
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda number: number + 1, range(8)))
+
+    assert outcome(tmp_path, compile) == list(range(1, 9))
 
 
 def test_it_knows_nothing_of_the_container_but_the_module(tmp_path):
@@ -152,4 +185,4 @@ def test_what_it_leaves_running_ends_with_it(tmp_path):
             time.sleep(600)  # and holds the report open: as long as it lives, there is no end of it
         return b"code"
 
-    assert compiling.obtain(compiling.job(tmp_path, compile, seconds=60))[0] == b"code"
+    assert compiling.obtain(compiling.job(tmp_path, compile, seconds=60, confined=False))[0] == b"code"

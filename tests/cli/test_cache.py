@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pelagos_core.conformance.environment import environment_with
-from tests.support import code
+from tests.support import code, compiling
 
 pytestmark = pytest.mark.container
 
@@ -35,6 +35,15 @@ def written(path, text=HELLO):
 
 def paths(listed):
     return [entry["path"] for entry in json.loads(listed.stdout)["entries"]]
+
+
+def test_the_compiler_is_confined_as_the_node_s_config_says(pelagos, tmp_path):
+    python = environment_with(tmp_path / "venv", greedy=compiling.GREEDY)
+    words = ("warm", "--backend", "greedy", written(tmp_path / "a.wat"))
+    assert "Function not implemented" in pelagos(*words, python=python).stderr
+    (tmp_path / "config.toml").write_text('seccomp = "spec"\n')
+    done = pelagos(*words, python=python)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_module_is_compiled_ahead_and_listed(pelagos, tmp_path):

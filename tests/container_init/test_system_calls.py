@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pelagos_core.container_init import engine_profile
+from pelagos_core import engine_profile
 from pelagos_core.container_init.system_calls import NO_FILTERS, ConfineEngine, Filters, FilterSystemCalls
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.rootfs import Root

@@ -12,8 +12,9 @@ import time
 
 import pytest
 
+from pelagos_core.conformance.environment import environment_with
 from pelagos_core.errors import Cancelled, InvalidArgument, PelagosError
-from tests.support import code
+from tests.support import code, compiling
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.shim import flags, running_shim, shim_command
 
@@ -237,6 +238,20 @@ async def test_the_shim_does_not_grow_with_the_module(tmp_path, guests):
         for name in ("c1", "c2"):
             await output(shim, name, make_bundle(tmp_path / name, module=guests / "greet.wasm"))
         assert _resident(shim.pid) - before < 2 << 20
+
+
+@pytest.mark.parametrize("seccomp", ["engine", "spec"])
+async def test_a_compiler_has_no_more_system_calls_than_the_node_s_config_leaves(tmp_path, guests, seccomp):
+    python = environment_with(tmp_path / "venv", greedy=compiling.GREEDY)
+    (tmp_path / "config.toml").write_text(f'seccomp = "{seccomp}"\n')
+    env = {"PELAGOS_CACHE_DIR": str(tmp_path / "cache"), "PELAGOS_CONFIG": str(tmp_path / "config.toml")}
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python, env=env) as shim:
+        if seccomp == "spec":
+            assert await shim.run("c1", bundle) == 7
+        else:
+            with pytest.raises(InvalidArgument, match=r"backend 'greedy': OSError: .*Function not implemented"):
+                await shim.create("c1", bundle)
 
 
 async def test_a_kill_ends_a_compilation_with_all_that_belongs_to_it(tmp_path, guests):

@@ -18,6 +18,24 @@ from pelagos_core.limits import Limits
 from pelagos_core.linux.cgroups import Cgroup
 
 MODULE = b"\0asm\1\0\0\0"
+GREEDY = """
+import socket
+from pelagos_core.hookspecs import Detection, hookimpl
+
+@hookimpl
+def pelagos_detect():
+    return Detection.can(100, "anything")
+
+@hookimpl
+def pelagos_compile():
+    socket.socket().close()
+    return b"code"
+
+@hookimpl
+def pelagos_spawn():
+    return lambda: 7
+"""
+"""The source text of a backend whose `compile` wants a socket."""
 
 
 def backend(compile: Callable[..., object], name: str = "tiny") -> Backend:
@@ -47,12 +65,19 @@ def _spawn() -> Callable[[], int]:
 _spawn.__name__ = "pelagos_spawn"
 
 
-def job(directory: Path, compile: Callable[..., object], module: bytes = MODULE, **settings: object) -> Job:
+def job(
+    directory: Path,
+    compile: Callable[..., object],
+    module: bytes = MODULE,
+    *,
+    confined: bool = True,
+    **settings: object,
+) -> Job:
     """A job with a module of its own; its cache is in `directory`. The file is for the caller to close."""
     path = directory / "module.wasm"
     path.write_bytes(module)
     cache = CacheSettings(**{"directory": str(directory / "cache"), **settings})  # type: ignore[arg-type]
-    return Job(backend(compile), "/app.wasm", "", os.open(path, os.O_RDONLY), Limits(), cache)
+    return Job(backend(compile), "/app.wasm", "", os.open(path, os.O_RDONLY), Limits(), cache, confined)
 
 
 def obtain(job: Job) -> tuple[bytes, str]:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pelagos_core.container_init.engine_profile import EMBEDDED, PROGRAM
+from pelagos_core.engine_profile import COMPILER, EMBEDDED, PROGRAM
 from pelagos_core.linux import libseccomp, syscalls
 from pelagos_core.linux.bpf_syscalls import install_filter
 from pelagos_core.spec.seccomp import Rule
@@ -108,7 +108,7 @@ def test_a_new_namespace_is_no_thread():
         assert outcome("program", lambda flags=flags: syscalls.fork(flags)) == "ENOSYS"
 
 
-@pytest.mark.parametrize("profile", [EMBEDDED, PROGRAM])
+@pytest.mark.parametrize("profile", [EMBEDDED, PROGRAM, COMPILER])
 def test_every_name_is_one_and_stands_once(profile):
     names = [name for rule in profile.rules if not rule.conditions for name in rule.names]
     assert len(names) == len(set(names))

@@ -1,4 +1,4 @@
-"""The system calls that an engine of WebAssembly makes, and no others.
+"""The system calls that an engine of WebAssembly makes, and no others: one that runs a guest, or compiles.
 
 Found by tracing the engines of this repository from the moment they see a guest's bytes, with every
 program of the kit, and completed by what WASI's own functions come down to. What is not named gets
@@ -14,12 +14,15 @@ import errno
 
 from pelagos_core.spec.seccomp import Condition, Rule, Seccomp
 
+_OPEN_FILES = (
+    "access close close_range dup dup2 dup3 faccessat faccessat2 fadvise64 fcntl fstat fstatfs ftruncate getcwd "
+    "getdents64 lseek lstat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 "
+    "read readlink readlinkat readv stat statfs statx write writev"
+)
 _FILES = (
-    "access chdir close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate "
-    "fchdir fchmod fchmodat fcntl fdatasync flock fstat fstatfs fsync ftruncate getcwd getdents64 lseek link linkat "
-    "lstat mkdir mkdirat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 "
-    "read readahead readlink readlinkat readv rename renameat renameat2 rmdir sendfile stat statfs statx symlink "
-    "symlinkat sync_file_range truncate umask unlink unlinkat utimensat write writev"
+    "chdir copy_file_range creat fallocate fchdir fchmod fchmodat fdatasync flock fsync link linkat mkdir mkdirat "
+    "readahead rename renameat renameat2 rmdir sendfile symlink symlinkat sync_file_range truncate umask unlink "
+    "unlinkat utimensat"
 )
 _MEMORY = (
     "brk madvise membarrier memfd_create mincore mlock mlock2 mmap mprotect mremap msync munlock munmap "
@@ -81,30 +84,37 @@ def _masked(index: int, mask: int, value: int) -> Condition:
     return Condition(index, mask, value, "MASKED_EQ")
 
 
-def _profile(*more: Rule) -> Seccomp:
-    always = " ".join((_FILES, _MEMORY, _WAITING, _SOCKETS, _THREADS, _SIGNALS, _CLOCKS, _ITSELF))
-    families = (
-        *(_allow("socket", _equal(0, family), _masked(1, _SOCK_TYPE, kind))
-          for family in (_INET, _INET6, _UNIX) for kind in (_STREAM, _DGRAM)),
-        _allow("socket", _equal(0, _NETLINK), _equal(2, _NETLINK_ROUTE)),
-    )  # fmt: skip
+def _profile(names: str, *more: Rule) -> Seccomp:
+    """What is needed in any case, and these calls and rules."""
+    always = " ".join((_OPEN_FILES, _MEMORY, _WAITING, _THREADS, _SIGNALS, _CLOCKS, _ITSELF, names))
     return Seccomp(
         default_action="ERRNO",
         default_number=errno.ENOSYS,
         rules=(
             _allow(always),
             Rule(tuple(_ATTACKS.split()), "KILL_PROCESS", 0),
-            *families,
-            *(_allow("ioctl", _masked(1, 0xFFFFFFFF, request)) for request in _IOCTLS),
             *(_allow("prctl", _equal(0, option)) for option in _PRCTLS),
             *more,
         ),
     )
 
 
+_RUNNING = f"{_FILES} {_SOCKETS}"
+_OUTSIDE = (
+    *(_allow("socket", _equal(0, family), _masked(1, _SOCK_TYPE, kind))
+      for family in (_INET, _INET6, _UNIX) for kind in (_STREAM, _DGRAM)),
+    _allow("socket", _equal(0, _NETLINK), _equal(2, _NETLINK_ROUTE)),
+    *(_allow("ioctl", _masked(1, 0xFFFFFFFF, request)) for request in _IOCTLS),
+)  # fmt: skip
 # clone3(2) has its flags where no filter can look. Without it the C library uses clone(2).
-EMBEDDED = _profile(_allow("clone", _masked(0, _CLONE_THREAD | _CLONE_NAMESPACES, _CLONE_THREAD)))
+_NEW_THREAD = _allow("clone", _masked(0, _CLONE_THREAD | _CLONE_NAMESPACES, _CLONE_THREAD))
+_NEW_PROCESS = _allow("clone", _masked(0, _CLONE_NAMESPACES, 0))
+
+EMBEDDED = _profile(_RUNNING, *_OUTSIDE, _NEW_THREAD)
 """For an engine that runs in the init process: it makes threads, and no other process."""
 
-PROGRAM = _profile(_allow("clone", _masked(0, _CLONE_NAMESPACES, 0)), _allow(_PROGRAM))
+PROGRAM = _profile(_RUNNING, *_OUTSIDE, _NEW_PROCESS, _allow(_PROGRAM))
 """For an engine that is a program: the init process starts it."""
+
+COMPILER = _profile("", _NEW_THREAD)
+"""For an engine that compiles ahead of time: it has its module, its output and its threads, and nothing else."""
