@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from pelagos_core.errors import InvalidArgument
@@ -54,6 +55,12 @@ class Field:
     def refuse(self, why: str) -> NoReturn:
         """Raise InvalidArgument with the value's path."""
         raise InvalidArgument(f"{self._path}: {why}")
+
+    def distinct(self, names: Collection[str]) -> None:
+        """Raise InvalidArgument if one of the names that were read off this list stands twice."""
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            self.refuse(f"{twice} is there twice")
 
     def _checked(self, kind: type[T], name: str, default: T) -> T:
         if self._value is None:

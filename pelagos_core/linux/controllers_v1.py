@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pelagos_core.errors import Unimplemented
 from pelagos_core.linux.control_file import Read, Write
@@ -24,7 +24,7 @@ def writes(resources: Resources, read: Read) -> tuple[Write, ...]:
         *_cpu(resources.cpu, read),
         *_number("pids.limit", "pids.max", resources.pids, unlimited="max"),
         *_block_io(resources.block_io, read),
-        *_hugepages(resources),
+        *hugepages(resources, "limit_in_bytes"),
         *rdma(resources),
         *_network(resources),
     )
@@ -68,14 +68,24 @@ def _memory(memory: Memory, read: Read) -> Iterator[Write]:
 def _cpu(cpu: Cpu, read: Read) -> Iterator[Write]:
     if cpu.shares:
         yield Write("cpu.shares", "cpu.shares", str(cpu.shares))
-    # Burst may never be more than the quota, so a smaller one comes first, a larger one last.
-    burst = [] if cpu.burst is None else [Write("cpu.burst", "cpu.cfs_burst_us", str(cpu.burst))]
-    shrinks = cpu.burst is not None and cpu.burst < int(read("cpu.cfs_burst_us") or 0)
-    yield from burst if shrinks else ()
-    yield from _bandwidth(cpu, read)
-    yield from () if shrinks else burst
+    yield from with_burst(cpu, "cpu.cfs_burst_us", read, _bandwidth(cpu, read))
     yield from _number("cpu.realtimePeriod", "cpu.rt_period_us", cpu.realtime_period)
     yield from _number("cpu.realtimeRuntime", "cpu.rt_runtime_us", cpu.realtime_runtime)
+    yield from idle_and_sets(cpu)
+
+
+def with_burst(cpu: Cpu, file: str, read: Read, bandwidth: Iterable[Write]) -> Iterator[Write]:
+    """What to write for `cpu.burst`, to this file, and for quota and period. Of both versions."""
+    # Burst may never be more than the quota, so a smaller one comes first, a larger one last.
+    burst = [] if cpu.burst is None else [Write("cpu.burst", file, str(cpu.burst))]
+    shrinks = cpu.burst is not None and cpu.burst < int(read(file) or 0)
+    yield from burst if shrinks else ()
+    yield from bandwidth
+    yield from () if shrinks else burst
+
+
+def idle_and_sets(cpu: Cpu) -> Iterator[Write]:
+    """What to write for `cpu.idle`, `cpus` and `mems`. Of both versions."""
     if cpu.idle is not None:
         yield Write("cpu.idle", "cpu.idle", str(cpu.idle))
     if cpu.cpus:
@@ -114,16 +124,17 @@ def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
             yield Write(f"blockIO.{field}", file, f"{entry.device} {entry.value}", keyed=True, reset="0")
 
 
-def _hugepages(resources: Resources) -> Iterator[Write]:
+def hugepages(resources: Resources, limit: str) -> Iterator[Write]:
+    """What to write for `hugepageLimits`; `limit`: what a file's name ends with. Of both versions."""
     for entry in resources.hugepages:
         name = f"hugetlb.{entry.page_size}"
-        yield Write("hugepageLimits", f"{name}.limit_in_bytes", str(entry.limit))
+        yield Write("hugepageLimits", f"{name}.{limit}", str(entry.limit))
         # Reservations are counted since Linux 5.7; without them only faults are held.
-        yield Write("hugepageLimits", f"{name}.rsvd.limit_in_bytes", str(entry.limit), optional=True)
+        yield Write("hugepageLimits", f"{name}.rsvd.{limit}", str(entry.limit), optional=True)
 
 
 def rdma(resources: Resources) -> Iterator[Write]:
-    """What to write for `rdma`, the one part that cgroup v2 takes just as v1 does."""
+    """What to write for `rdma`. Of both versions."""
     for entry in resources.rdma:
         words = [entry.device]
         words += [] if entry.handles is None else [f"hca_handle={entry.handles}"]

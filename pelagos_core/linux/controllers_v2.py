@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from pelagos_core.linux.control_file import Read, Write
-from pelagos_core.linux.controllers_v1 import rdma
+from pelagos_core.linux.controllers_v1 import hugepages, idle_and_sets, rdma, with_burst
 from pelagos_core.spec.resources import BlockIO, Cpu, Memory, Resources
 
 _LEAST_SHARES, _MOST_SHARES = 2, 262144
@@ -30,7 +30,7 @@ def writes(resources: Resources, read: Read) -> tuple[Write, ...]:
         *_cpu(resources.cpu, read),
         *_number("pids.limit", "pids.max", resources.pids),
         *_block_io(resources.block_io, read),
-        *_hugepages(resources),
+        *hugepages(resources, "max"),
         *rdma(resources),
         *(Write(f"unified[{name!r}]", name, value) for name, value in resources.unified.items()),
     )
@@ -101,27 +101,19 @@ def weight_of_shares(shares: int) -> int:
 def _cpu(cpu: Cpu, read: Read) -> Iterator[Write]:
     if cpu.shares:
         yield Write("cpu.shares", "cpu.weight", str(weight_of_shares(cpu.shares)))
-    burst = [] if cpu.burst is None else [Write("cpu.burst", "cpu.max.burst", str(cpu.burst))]
-    # Burst may never be more than the quota, so a smaller one comes first, a larger one last.
-    shrinks = cpu.burst is not None and cpu.burst < int(read("cpu.max.burst") or 0)
-    yield from burst if shrinks else ()
-    if cpu.quota or cpu.period:
-        yield Write("cpu.quota", "cpu.max", _bandwidth(cpu, read("cpu.max").split()))
-    yield from () if shrinks else burst
-    if cpu.idle is not None:
-        yield Write("cpu.idle", "cpu.idle", str(cpu.idle))
-    if cpu.cpus:
-        yield Write("cpu.cpus", "cpuset.cpus", cpu.cpus)
-    if cpu.mems:
-        yield Write("cpu.mems", "cpuset.mems", cpu.mems)
+    yield from with_burst(cpu, "cpu.max.burst", read, _bandwidth(cpu, read))
+    yield from idle_and_sets(cpu)
 
 
-def _bandwidth(cpu: Cpu, present: list[str]) -> str:
+def _bandwidth(cpu: Cpu, read: Read) -> Iterator[Write]:
     """Quota and period; the one that is not asked for stays as it is."""
+    if not cpu.quota and not cpu.period:
+        return
+    present = read("cpu.max").split()
     quota, period = present if len(present) == 2 else ("max", str(_DEFAULT_PERIOD))
     if cpu.quota:
         quota = "max" if cpu.quota < 0 else str(cpu.quota)
-    return f"{quota} {cpu.period or period}"
+    yield Write("cpu.quota", "cpu.max", f"{quota} {cpu.period or period}")
 
 
 def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
@@ -148,11 +140,3 @@ def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
 def _io_weight(weight: int, *, bfq: bool) -> str:
     """10 to 1000 becomes 1 to 10000, as in runc and crun."""
     return str(weight if bfq else 1 + (weight - 10) * 9999 // 990)
-
-
-def _hugepages(resources: Resources) -> Iterator[Write]:
-    for entry in resources.hugepages:
-        name = f"hugetlb.{entry.page_size}"
-        yield Write("hugepageLimits", f"{name}.max", str(entry.limit))
-        # Reservations are counted since Linux 5.7; without them only faults are held.
-        yield Write("hugepageLimits", f"{name}.rsvd.max", str(entry.limit), optional=True)

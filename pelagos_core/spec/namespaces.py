@@ -56,8 +56,5 @@ def read_namespaces(namespaces: Field) -> tuple[Namespace, ...]:
         return Namespace(kind, path.text())
 
     found = namespaces.each(read)
-    kinds = [namespace.type for namespace in found]
-    for kind in set(kinds):
-        if kinds.count(kind) > 1:
-            namespaces.refuse(f"{kind} is there twice")
+    namespaces.distinct([namespace.type for namespace in found])
     return found

@@ -56,10 +56,7 @@ class IoPriority:
 def read_rlimits(rlimits: Field) -> tuple[Rlimit, ...]:
     """Read `process.rlimits`. Raises InvalidArgument."""
     found = rlimits.each(_read_rlimit)
-    names = [rlimit.type for rlimit in found]
-    for name in set(names):
-        if names.count(name) > 1:
-            rlimits.refuse(f"{name} is there twice")
+    rlimits.distinct([rlimit.type for rlimit in found])
     return found
 
 

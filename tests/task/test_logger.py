@@ -25,6 +25,17 @@ def script_in(directory, script):
     return f"cd '{directory}'; {script}"
 
 
+async def _written_to_the_end(stdio, data):
+    """As a process writes to its output, and ends."""
+    await stdio.ready()
+    out = os.dup(stdio.child[1])
+    stdio.forked()
+    await asyncio.wait_for(asyncio.to_thread(_write, out, data), 20)
+    os.close(out)
+    stdio.finish()
+    await asyncio.wait_for(stdio.settle(1), 10)
+
+
 def opened(directory, script, **paths):
     return Stdio(StdioPaths(stdout=uri(script_in(directory, script)), **paths), 0, "c1", "ns")
 
@@ -88,28 +99,11 @@ async def test_a_byte_is_an_answer_too(tmp_path):
     await logger._gone
 
 
-async def test_a_dead_logger_holds_nobody_up(tmp_path):
-    stdio = opened(tmp_path, f"{READY}sleep 0.1; exit 3")
-    await stdio.ready()
-    out = os.dup(stdio.child[1])
-    stdio.forked()
-    await asyncio.wait_for(asyncio.to_thread(_write, out, bytes(1 << 20)), 10)
-    os.close(out)
-    stdio.finish()
-    await asyncio.wait_for(stdio.settle(1), 10)
-    stdio.close()
-
-
-async def test_a_hung_logger_is_killed_and_holds_nobody_up_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "STALL_SECONDS", 0.1)
-    stdio = opened(tmp_path, f"{READY}trap '' TERM; sleep 1000")
-    await stdio.ready()
-    out = os.dup(stdio.child[1])
-    stdio.forked()
-    await asyncio.wait_for(asyncio.to_thread(_write, out, bytes(1 << 20)), 10)
-    os.close(out)
-    stdio.finish()
-    await asyncio.wait_for(stdio.settle(1), 10)
+@pytest.mark.parametrize(("script", "stall"), [("sleep 0.1; exit 3", 1000), ("trap '' TERM; sleep 1000", 0.1)])
+async def test_a_dead_or_hung_logger_holds_nobody_up_for_ever(tmp_path, monkeypatch, script, stall):
+    monkeypatch.setattr(module, "STALL_SECONDS", stall)
+    stdio = opened(tmp_path, READY + script)
+    await _written_to_the_end(stdio, bytes(1 << 20))
     stdio.close()
 
 
@@ -117,13 +111,7 @@ async def test_a_slow_logger_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STALL_SECONDS", 0.2)
     slow = "while dd bs=65536 count=1 2>/dev/null >> out <&3 && [ $(stat -c %s out) -lt 600000 ]; do sleep 0.05; done"
     stdio = opened(tmp_path, f"{READY}{slow}; cat <&3 >> out")
-    await stdio.ready()
-    out = os.dup(stdio.child[1])
-    stdio.forked()
-    await asyncio.wait_for(asyncio.to_thread(_write, out, bytes(900_000)), 20)
-    os.close(out)
-    stdio.finish()
-    await asyncio.wait_for(stdio.settle(1), 10)
+    await _written_to_the_end(stdio, bytes(900_000))
     assert (tmp_path / "out").stat().st_size == 900_000
     stdio.close()
 
