@@ -8,6 +8,7 @@ ends it, or never comes back, is named and left out.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib
 import json
@@ -25,7 +26,7 @@ from pelagos_core import config, hookspecs
 from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow
 from pelagos_core.builtin_hooks import readable
 from pelagos_core.config import Config
-from pelagos_core.errors import PelagosError
+from pelagos_core.errors import Internal, PelagosError
 from pelagos_core.exit_status import ending
 from pelagos_core.linux import forked
 
@@ -213,7 +214,9 @@ class _Child:
         return ending(result)
 
     def blame(self, how: str) -> Failure:
-        """The failure of the backend whose code it ran last."""
+        """The failure of the backend whose code it ran last. Raises Internal if it had come to none."""
+        if not self._line:  # another child would end the same way
+            raise Internal(f"backends cannot be loaded: {how}")
         failure = Failure(self._line, "import", how)
         log.warning("%s", failure)
         return failure
@@ -246,17 +249,27 @@ async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, 
     """Load in children that end; the failures of those backends which fail there, or end them."""
     excluded: tuple[Failure, ...] = ()
     while found:
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            _try(found, settings, excluded, writer)
-        os.close(writer)
-        child = _Child(pid, reader)
+        child = _forked(functools.partial(_try, found, settings, excluded))
         failure = await _followed(child)
         if failure is None:
             return child.failures
         excluded = (*excluded, failure)
     return excluded
+
+
+def _forked(run: Callable[[int], NoReturn]) -> _Child:
+    """Fork a child that runs this with its end of the pipe. Raises OSError, and leaves nothing then."""
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            run(writer)
+        return _Child(pid, reader)
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
 
 
 def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> NoReturn:
@@ -272,8 +285,14 @@ def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, .
 
 async def _followed(child: _Child) -> Failure | None:
     """Follow a child of `_tried` to its end. Returns the failure that has ended it; None if all went well."""
-    pidfd = os.pidfd_open(child.pid)
     how = ""
+    try:
+        pidfd = os.pidfd_open(child.pid)
+    except OSError:  # no descriptor is left
+        os.close(child.reader)
+        os.kill(child.pid, signal.SIGKILL)
+        child.reap()
+        raise
     try:
         while not child.has_loaded and not how:
             try:

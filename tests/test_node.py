@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pelagos_core.conformance.environment import environment_with
+from tests.support import slow_import
 
 CODE = """
 import asyncio, json, os, sys
@@ -68,12 +69,8 @@ def test_a_daemon_goes_on_while_what_is_installed_meanwhile_loads(tmp_path):
     """The import waits for a file that nobody but the event loop's other task writes."""
     python = environment_with(tmp_path / "venv", t_a=GOOD)
     begun, go = tmp_path / "begun", tmp_path / "go"
-    waits = (
-        f"import os, pathlib, time\nif not os.path.exists({str(begun)!r}):\n    pathlib.Path({str(begun)!r}).touch()\n"
-    )
-    waits += f"    while not os.path.exists({str(go)!r}):\n        time.sleep(0.01)\n"
     code = f"""
-add_backend(site, "t_b", {waits + GOOD!r})
+add_backend(site, "t_b", {slow_import.source(begun, go) + GOOD!r})
 async def look_and_go_on():
     async def go_on():
         while not os.path.exists({str(begun)!r}):

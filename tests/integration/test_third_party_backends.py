@@ -1,13 +1,15 @@
 """Backends that somebody else wrote, good and bad, installed beside the real one."""
 
+import asyncio
 import os
 import subprocess
 
 import pytest
 
 from pelagos_core.api import types_pb2
-from pelagos_core.conformance.environment import environment_with
+from pelagos_core.conformance.environment import add_backend, environment_with
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError
+from tests.support import slow_import
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.shim import running_shim
 from tests.support.traces import processes
@@ -64,6 +66,26 @@ async def test_a_bad_backend_is_left_out_and_the_others_go_on(tmp_path, guests, 
         change_config(bundle, annotations={"io.pelagos.wasm.runtime": name})
         with pytest.raises(PelagosError, match=name):
             await shim.create("c2", bundle)
+
+
+async def test_a_pod_goes_on_while_a_backend_that_was_just_installed_is_slow_to_load(tmp_path, guests):
+    python = environment_with(tmp_path / "venv")
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    site = next((tmp_path / "venv/lib").glob("python*/site-packages"))
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    change_config(bundle, annotations={"io.pelagos.wasm.runtime": "slow"})
+    async with running_shim(tmp_path, python=python) as shim:
+        add_backend(site, "slow", slow_import.source(begun, go) + SAYS)
+        creating = asyncio.ensure_future(shim.create("c1", bundle))
+        while not begun.exists():
+            await asyncio.sleep(0.01)
+            assert not creating.done()
+        assert (await shim.call("Connect")).shim_pid == shim.pid
+        await shim.call("Shutdown")  # not while a container is on its way
+        go.touch()
+        await creating
+        await shim.start("c1")
+        assert (await shim.wait("c1")).exit_status == 11
 
 
 @pytest.mark.slow
