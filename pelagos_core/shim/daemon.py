@@ -15,7 +15,7 @@ from pelagos_core.task.publisher import Publisher
 from pelagos_core.task.service import TaskService
 from pelagos_core.task.spares import Spares
 from pelagos_core.ttrpc.server import Server
-from pelagos_core.unix_socket import BACKLOG, Lock, identity
+from pelagos_core.unix_socket import Lock, identity
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, lambda: asyncio.ensure_future(self._terminate()))
         background = [asyncio.ensure_future(self._publisher.run()), asyncio.ensure_future(self._stop_when_idle())]
-        await self._server.start(listener, BACKLOG)
+        self._server.start(listener)
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
         await self._server.close(ANSWER_SECONDS)

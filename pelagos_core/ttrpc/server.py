@@ -26,6 +26,7 @@ from pelagos_core.errors import (
     from_status,
     to_status,
 )
+from pelagos_core.ttrpc.acceptor import Acceptor, most
 from pelagos_core.ttrpc.connection import RequestReceived, ServerConnection
 from pelagos_core.ttrpc.frames import MAX_DATA
 from pelagos_core.ttrpc.service import Service
@@ -41,7 +42,7 @@ class Server:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self._services = {service.name: service for service in services}
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._connections: set[_Connection] = set()
 
     @property
@@ -49,18 +50,14 @@ class Server:
         """How many clients are connected now."""
         return len(self._connections)
 
-    async def start(self, listener: socket.socket, backlog: int = 100) -> None:
-        """Begin to accept on `listener`, which is bound and listening already.
-
-        backlog: connections that may wait to be accepted; asyncio calls listen(2) once more.
-        """
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener, backlog=backlog)
+    def start(self, listener: socket.socket) -> None:
+        """Begin to accept on `listener`, which is bound and listening already. In a running event loop."""
+        self._acceptor = Acceptor(listener, lambda: _Connection(self), most())
 
     def stop_accepting(self) -> None:
         """Close the listener; connections that are open go on."""
-        if self._server:
-            self._server.close()
+        if self._acceptor:
+            self._acceptor.close()
 
     async def close(self, seconds: float) -> None:
         """Let requests that are under way be answered, for `seconds` at most; close everything."""
@@ -91,6 +88,8 @@ class Server:
 
     def left(self, connection: _Connection) -> None:
         self._connections.discard(connection)
+        if self._acceptor:
+            self._acceptor.left()
 
 
 class _Connection(asyncio.Protocol):

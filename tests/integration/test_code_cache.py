@@ -16,6 +16,7 @@ from pelagos_core.conformance.environment import environment_with
 from pelagos_core.errors import Cancelled, InvalidArgument, PelagosError
 from tests.support import code, compiling
 from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.patience import until
 from tests.support.shim import flags, running_shim, shim_command
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -258,7 +259,7 @@ async def test_a_kill_ends_a_compilation_with_all_that_belongs_to_it(tmp_path, g
     bundle = make_bundle(tmp_path / "c1", module=guests / "greet.wasm")
     async with running_shim(tmp_path) as shim:
         creating = asyncio.ensure_future(shim.create("c1", bundle))
-        await _until(lambda: _compilers(shim.pid))
+        await until(lambda: _compilers(shim.pid))
         groups = _compilers(shim.pid)
         processes = [pid for group in groups for pid in _read(f"{group}/cgroup.procs").split()]
         assert (await shim.state("c1")).pid
@@ -267,8 +268,8 @@ async def test_a_kill_ends_a_compilation_with_all_that_belongs_to_it(tmp_path, g
         with pytest.raises(Cancelled, match="container 'c1': killed while it was being created"):
             await creating
         assert time.monotonic() - began < 5
-        await _until(lambda: not _compilers(shim.pid))
-        await _until(lambda: not [pid for pid in processes if _read(f"/proc/{pid}/cmdline")])
+        await until(lambda: not _compilers(shim.pid))
+        await until(lambda: not [pid for pid in processes if _read(f"/proc/{pid}/cmdline")])
         assert (await output(shim, "c2", make_bundle(tmp_path / "c2", module=guests / "hello.wasm"))) == HELLO
 
 
@@ -276,12 +277,12 @@ async def test_a_killed_shim_leaves_no_compiler_running(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "greet.wasm")
     async with running_shim(tmp_path) as shim:
         creating = asyncio.ensure_future(shim.create("c1", bundle))
-        await _until(lambda: [pid for group in _compilers(shim.pid) for pid in _read(f"{group}/cgroup.procs").split()])
+        await until(lambda: [pid for group in _compilers(shim.pid) for pid in _read(f"{group}/cgroup.procs").split()])
         groups = _compilers(shim.pid)
         os.kill(shim.pid, signal.SIGKILL)
         with pytest.raises(PelagosError):
             await creating
-        await _until(lambda: not any(_read(f"{group}/cgroup.procs") for group in groups))
+        await until(lambda: not any(_read(f"{group}/cgroup.procs") for group in groups))
         assert shim_command(*flags(tmp_path, "c1"), "-bundle", str(bundle), "delete", cwd=bundle).returncode == 0
     # What it has left is swept away by the next one.
     (tmp_path / "next").mkdir()
@@ -305,10 +306,3 @@ def _read(path):
 
 def _resident(pid):
     return int(_read(f"/proc/{pid}/statm").split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
-async def _until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)

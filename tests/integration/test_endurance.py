@@ -135,7 +135,7 @@ async def test_events_wait_for_a_containerd_that_is_away_and_none_is_lost_or_dou
         listener.bind(str(path))
         listener.listen()
         server = shim.events.server()
-        await server.start(listener)
+        server.start(listener)
         told = await shim.events.count(20)
         await server.close(1)
         assert not violation(told)

@@ -16,6 +16,7 @@ from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgume
 from scripts import engines
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import native_bundle, shell
+from tests.support.patience import until
 from tests.support.shim import flags, running_shim, shim_command
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -95,7 +96,7 @@ async def test_an_exec_holds_nothing_but_its_streams(tmp_path, guests):
         pid = await shim.start("c1", "e1")
         # what it told the daemon by is closed a moment after Start is answered
         # `/` is the directory that the engine has opened for the guest, `/code` what it maps
-        await _until(lambda: _open_files(pid) == {"/dev/null", "/", "/code"})
+        await until(lambda: _open_files(pid) == {"/dev/null", "/", "/code"})
         assert {os.readlink(f"/proc/{pid}/{link}") for link in ("root", "cwd")} == {"/"}
 
 
@@ -267,7 +268,7 @@ async def test_the_record_names_the_execs_that_live(tmp_path, guests):
         )
         assert done.returncode == 0, done.stderr
         for gone in (init, pid):
-            await _until(lambda pid=gone: not _alive(pid))
+            await until(lambda pid=gone: not _alive(pid))
 
 
 async def test_a_native_program_joins_a_native_container_itself(tmp_path):
@@ -296,7 +297,7 @@ async def test_signals_reach_a_native_exec(tmp_path):
         script = "trap 'echo told; exit 4' TERM; echo ready; while :; do sleep 0.1; done"
         await shim.exec("c1", "e1", "sh", "-c", script, fifos=fifos)
         await shim.start("c1", "e1")
-        await _until(lambda: fifos.output()[0] == "ready\n")
+        await until(lambda: fifos.output()[0] == "ready\n")
         await shim.kill("c1", signal.SIGTERM, "e1")
         assert (await asyncio.wait_for(shim.wait("c1", "e1"), 10)).exit_status == 4
         assert fifos.output()[0] == "told\n"
@@ -389,13 +390,6 @@ def _alive(pid):
         return False
 
 
-async def _until(condition):
-    deadline = asyncio.get_running_loop().time() + 10
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
-
-
 async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
     async with running_shim(tmp_path) as shim:
         await running(shim, tmp_path, guests)
@@ -412,9 +406,9 @@ async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
         for number in range(40):
             await probe(f"e{number % 2}")
         await asyncio.gather(*(probe(f"at-once{number}") for number in range(10)))
-        await _until(lambda: set(_open_files_of(shim.pid)) <= files)
+        await until(lambda: set(_open_files_of(shim.pid)) <= files)
         assert (tmp_path / "c1" / record.NAME).stat().st_size == size
-        await _until(lambda: all(_alive(pid) for pid in _children(shim.pid)))
+        await until(lambda: all(_alive(pid) for pid in _children(shim.pid)))
 
 
 async def test_an_exec_that_starts_while_the_container_ends_is_told_before_it_or_refused(tmp_path, guests):
@@ -432,7 +426,7 @@ async def test_an_exec_that_starts_while_the_container_ends_is_told_before_it_or
                 await asyncio.wait_for(starting, 20)
             outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
             assert outcomes[1].exit_status == 137
-            await _until(lambda name=name: name in shim.events.ids_of_exits(name))
+            await until(lambda name=name: name in shim.events.ids_of_exits(name))
             exits = shim.events.ids_of_exits(name)
             assert exits in ([name], ["e1", name])
             assert (STARTED in shim.events.of(name)) == (len(exits) == 2)

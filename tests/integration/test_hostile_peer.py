@@ -1,8 +1,10 @@
 """A peer that sends what it likes: the shim goes on serving everybody else."""
 
 import asyncio
+import contextlib
 import os
 import random
+import resource
 import struct
 
 import pytest
@@ -10,8 +12,11 @@ import pytest
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import ttrpc_pb2
 from pelagos_core.errors import AlreadyExists, Code, FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.ttrpc.client import Client
 from tests.support.bundles import make_bundle
-from tests.support.shim import running_shim
+from tests.support.patience import until
+from tests.support.shim import TASK, running_shim
+from tests.support.traces import descriptors
 
 pytestmark = [pytest.mark.root]
 
@@ -122,7 +127,7 @@ async def test_the_longest_names_have_a_socket(tmp_path):
 async def test_noise_and_half_messages_from_many_peers_harm_nobody(tmp_path):
     noise = random.Random(7)
     async with running_shim(tmp_path) as shim:
-        before, descriptors = memory(shim.pid), sorted(os.listdir(f"/proc/{shim.pid}/fd"))
+        before, files = memory(shim.pid), descriptors(shim.pid)
         idle = [await connect(shim) for _ in range(50)]
         for _, writer in idle:
             writer.write(b"\0\0\0")  # three bytes of a header, and then silence
@@ -133,9 +138,50 @@ async def test_noise_and_half_messages_from_many_peers_harm_nobody(tmp_path):
             assert (await shim.call("Connect")).shim_pid == shim.pid
         for _, writer in idle:
             writer.close()
-        for _ in range(200):
-            if sorted(os.listdir(f"/proc/{shim.pid}/fd")) == descriptors:
-                break
-            await asyncio.sleep(0.02)
-        assert sorted(os.listdir(f"/proc/{shim.pid}/fd")) == descriptors
+        await until(lambda: descriptors(shim.pid) == files)
         assert memory(shim.pid) - before < 16 * MIB
+
+
+async def test_ten_thousand_connections_that_are_dropped_leave_nothing(tmp_path):
+    async with running_shim(tmp_path) as shim:
+        before, files = memory(shim.pid), descriptors(shim.pid)
+        for _ in range(100):
+            for _ in range(100):
+                _, writer = await connect(shim)
+                writer.close()
+            assert (await shim.call("Connect")).shim_pid == shim.pid
+        await until(lambda: descriptors(shim.pid) == files)
+        assert memory(shim.pid) - before < 16 * MIB
+
+
+async def test_more_idle_connections_than_descriptors_leave_room_for_containers(tmp_path, guests):
+    bundles = {name: make_bundle(tmp_path / name, module=guests / "exit7.wasm") for name in ("c1", "c2", "c3")}
+    async with contextlib.AsyncExitStack() as stack:
+        with soft_limit(200):
+            shim = await stack.enter_async_context(running_shim(tmp_path))
+        assert await shim.run("c1", bundles["c1"]) == 7
+        before, files = memory(shim.pid), descriptors(shim.pid)
+        idle = [await connect(shim) for _ in range(400)]
+        late = await Client.connect(shim.address, TASK[0])
+        answer = asyncio.ensure_future(late.call("Connect"))
+        await until(lambda: descriptors(shim.pid) > 100)
+        assert await shim.run("c2", bundles["c2"]) == 7
+        assert not answer.done()
+        for _, writer in idle:
+            writer.close()
+        assert (await answer).shim_pid == shim.pid
+        late.close()
+        assert await shim.run("c3", bundles["c3"]) == 7
+        await until(lambda: descriptors(shim.pid) == files)
+        assert memory(shim.pid) - before < 16 * MIB
+
+
+@contextlib.contextmanager
+def soft_limit(descriptors):
+    """A limit of descriptors for what is started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -22,6 +22,7 @@ from pelagos_core.errors import (
 )
 from pelagos_core.ttrpc.client import Client
 from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.patience import until
 from tests.support.shim import TASK, flags, mount, running_shim, shim_command
 from tests.support.traces import cgroups_of, descriptors, processes
 
@@ -112,7 +113,7 @@ async def test_a_kill_ends_a_long_compilation_and_everything_else_answers_meanwh
     bundle = make_bundle(tmp_path / "c1", module=guests / "greet.wasm")  # a second of compiling
     async with running_shim(tmp_path) as shim:
         creating = asyncio.ensure_future(shim.create("c1", bundle))
-        await _until(lambda: processes(shim.pid))
+        await until(lambda: processes(shim.pid))
         assert (await shim.state("c1")).status == types_pb2.CREATED
         with pytest.raises(AlreadyExists):
             await shim.create("c1", bundle)
@@ -129,7 +130,7 @@ async def test_a_wait_during_a_create_that_fails_is_answered(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "greet.wasm")
     async with running_shim(tmp_path) as shim:
         creating = asyncio.ensure_future(shim.create("c1", bundle))
-        await _until(lambda: processes(shim.pid))
+        await until(lambda: processes(shim.pid))
         waiting = asyncio.ensure_future(shim.wait("c1"))
         await shim.kill("c1", 9)
         with pytest.raises(NotFound, match="container 'c1' was never created"):
@@ -439,7 +440,7 @@ async def test_the_process_of_a_guest_has_nothing_of_the_shim(tmp_path, guests):
         fifos = Fifos(tmp_path)
         pid = await shim.create("c1", bundle, fifos)
         await shim.start("c1")
-        await _until(lambda: os.readlink(f"/proc/{pid}/fd/1") == fifos.stdout)
+        await until(lambda: os.readlink(f"/proc/{pid}/fd/1") == fifos.stdout)
         targets = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
         assert targets.pop("0") == "/dev/null"
         assert targets.pop("1") == fifos.stdout
@@ -474,11 +475,4 @@ def _read(path):
 
 
 async def _gone(pid):
-    await _until(lambda: not os.path.exists(f"/proc/{pid}") or ") Z " in _read(f"/proc/{pid}/stat"))
-
-
-async def _until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.005)
+    await until(lambda: not os.path.exists(f"/proc/{pid}") or ") Z " in _read(f"/proc/{pid}/stat"))

@@ -190,7 +190,7 @@ async def running_shim(
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(directory / "events.sock"))
     listener.listen()
-    await server.start(listener)
+    server.start(listener)
     places = {"TTRPC_ADDRESS": str(directory / "events.sock"), "PELAGOS_SOCKET_DIR": sockets}
     env = {**places, "PELAGOS_CACHE_DIR": str(directory / "cache"), **(env or {})}
     bundle = directory / "start"

@@ -68,7 +68,10 @@ def processes(pid: int) -> list[int]:
 
 def descriptors(pid: int) -> int:
     """How many descriptors an idle daemon has open, but for those of the spares that it has taken in."""
-    targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    targets = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it is about to be idle
+            targets.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
     return len(targets) - 2 * targets.count("anon_inode:[pidfd]")
 
 

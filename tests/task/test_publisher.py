@@ -51,7 +51,7 @@ class Containerd:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.path)
         listener.listen()
-        await self._server.start(listener)
+        self._server.start(listener)
 
     async def stop(self):
         await self._server.close(1)

@@ -22,6 +22,7 @@ from pelagos_core.ttrpc import server as server_module
 from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.server import Server
 from pelagos_core.ttrpc.service import Service
+from tests.support.patience import until
 
 TASK = api.DESCRIPTOR.services_by_name["Task"]
 NAME = "containerd.task.v2.Task"
@@ -64,21 +65,13 @@ async def serving():
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
         listener.listen()
-        await server.start(listener)
+        server.start(listener)
         try:
             yield server, answers, path
         finally:
             answers.gate.set()
             await server.close(1)
             await until(lambda: server.connections == 0)
-
-
-async def until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("it did not happen in time")
 
 
 async def client_of(path, name=NAME):

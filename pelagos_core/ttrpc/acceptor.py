@@ -1,0 +1,108 @@
+"""Takes in the connections of a listening socket on asyncio, no more at a time than are good for us.
+
+asyncio's own servers take in whatever comes; once the descriptors are used up they try, log and set
+a timer for each place in the backlog, and each timer does it all over again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+_MOST = 4096  # containerd has one for each container; idle ones cost about 5 KiB each
+_AT_ONCE = 64  # before others have their turn
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def most() -> int:
+    """How many connections this process may well have: half of its descriptors are for other things."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if descriptors == resource.RLIM_INFINITY else min(_MOST, descriptors // 2)
+
+
+class Acceptor:
+    """Accepts on a listener, in the event loop that it is made in, until it is closed.
+
+    At the limit nobody is refused: who comes then waits in the listener's backlog until a
+    connection has ended.
+    """
+
+    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], limit: int) -> None:
+        """listener: listening; ours from now on. protocol: makes one for each connection.
+
+        limit: of connections at a time. Whoever makes the protocols calls `left` at the end of each.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._protocol = protocol
+        self._limit = limit
+        self._open = 0
+        self._told = False
+        self._joining: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        listener.setblocking(False)
+        self._resume()
+
+    def left(self) -> None:
+        """One of the connections has ended."""
+        self._open -= 1
+        if self._open < self._limit // 2:
+            self._told = False
+        if self._open == self._limit - 1 and self._retry is None:
+            self._resume()
+
+    def close(self) -> None:
+        """Close the listener; connections that are open go on."""
+        self._pause()
+        if self._retry:
+            self._retry.cancel()
+        self._listener.close()
+
+    def _resume(self) -> None:
+        self._retry = None
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _pause(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            if self._open >= self._limit:
+                self._wait_for_room()
+                return
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return  # whoever aborted has left the backlog; of others we are told again
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._wait_for_descriptors(error)
+                return
+            self._open += 1
+            task = self._loop.create_task(self._join(connection))
+            self._joining.add(task)
+            task.add_done_callback(self._joining.discard)
+
+    def _wait_for_room(self) -> None:
+        self._pause()
+        if not self._told:  # not again for each that comes and goes
+            self._told = True
+            log.warning("%d connections: who comes now has to wait until one of them ends", self._open)
+
+    def _wait_for_descriptors(self, error: OSError) -> None:
+        self._pause()
+        self._retry = self._loop.call_later(RETRY_SECONDS, self._resume)
+        log.warning("no connection can be taken in for %g s: %s", RETRY_SECONDS, error.strerror)
+
+    async def _join(self, connection: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(self._protocol, connection)

@@ -1,0 +1,14 @@
+"""Waiting on an event loop for what something else makes true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Let the loop run until a condition is true; fail if it is not so in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"it did not happen in {seconds:g} s"
+        await asyncio.sleep(0.005)
