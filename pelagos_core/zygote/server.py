@@ -71,6 +71,7 @@ class Zygote:
         assert self._listener is not None
         # Ignored, ended daemons need no reaping. Each fork takes the default on again.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        _has_daemons()  # our first may have ended before
         for signum in _SIGNALS:
             signal.signal(signum, _end)
         self._listener.settimeout(idle_seconds)
@@ -161,8 +162,10 @@ def _check_owner(directory: str) -> None:
 
 
 def _has_daemons() -> bool:
+    """Whether one of them lives. Reaps those that ended before that was the kernel's work."""
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     except ChildProcessError:
         return False
     return True

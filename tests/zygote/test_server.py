@@ -64,12 +64,16 @@ class Place:
         self.stale = f"{directory}/stale"
         self.children = []
 
-    def zygote(self, *, replace=False, idle=60.0):
+    def zygote(self, *, replace=False, idle=60.0, ended_daemon=False):
+        """Fork one. ended_daemon: it has a daemon that has ended before it serves."""
         before = inode(self.path)
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
+                if ended_daemon:
+                    child = os.fork() or os._exit(0)
+                    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
                 made = Zygote(self.path, Fresh(self.stale), daemon)
                 code = 0 if made.listen(replace=replace) else 9
                 if code == 0:
@@ -248,6 +252,11 @@ def test_one_that_nobody_uses_ends_when_its_daemons_have(place):
     told(path)
     assert exit_code(pid) == 0
     assert os.listdir(os.path.dirname(place.path)) == []
+
+
+def test_a_first_daemon_that_has_ended_already_does_not_keep_it(place):
+    zygote = place.zygote(idle=0.05, ended_daemon=True)
+    assert exit_code(zygote) == 0
 
 
 def test_a_signal_ends_it_and_its_daemons_go_on(place):
