@@ -68,7 +68,7 @@ class Choice:
 
 
 def _unheard(name: str) -> None:
-    """Nobody wants to know who is asked. No lambda: an order for a spare holds its name."""
+    """Nobody wants to know who is asked. No lambda: an order for the nursery holds its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def test_one_module_writes_a_status():
 
 def test_few_modules_know_ctypes():
     callers = {f"pelagos_core/linux/{name}.py" for name in ("syscalls", "bpf_syscalls", "libseccomp")}
-    callers.add("pelagos_core/zygote/immortal.py")
+    callers.add("pelagos_core/immortal.py")
     assert using(r"(?m)^\s*(import|from) ctypes") == callers
 
 

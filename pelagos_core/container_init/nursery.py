@@ -2,16 +2,18 @@
 
 What a fork shares with its parent it loses again when either writes to it, and a daemon at
 work writes everywhere. So init processes are not forked by the daemon but by this process,
-which does nothing else; clone(2) with CLONE_PARENT makes them the daemon's children all the
-same. They are spares: forked before they are needed, they wait for the one order they obey.
+which does nothing else: it unpacks an order, so that its child need not, and forks the one
+who obeys. clone(2) with CLONE_PARENT makes that the daemon's child all the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import dataclasses
 import gc
 import io
+import logging
 import os
 import pickle
 import random
@@ -24,20 +26,91 @@ from typing import Any, NoReturn
 from pelagos_core.backends import Backends
 from pelagos_core.container_init import child
 from pelagos_core.container_init.child import Order
+from pelagos_core.immortal import make_everything_immortal
 from pelagos_core.linux import credentials, forked, syscalls
 from pelagos_core.linux.namespaces import fork_sibling
 
-ANOTHER = b"+"
-MAX_ORDER = 128 << 10
-PID_BYTES = 4
-_STREAMS = 3
-_CONTROL = 3
+log = logging.getLogger(__name__)
+
+_MAX_ORDER = 128 << 10
+_DESCRIPTORS = 4  # the order's control socket and streams
+_PID_BYTES = 4
+_ORDERS = 3  # the descriptor by which orders come
+_WAIT_SECONDS = 1.0  # for a fork, which takes a millisecond
 
 _own: list[Backends] = []
 
 
+class Nursery:
+    """The nursery, as the daemon sees it."""
+
+    def __init__(self) -> None:
+        self._backends: Backends | None = None
+        self._orders: socket.socket | None = None
+        self._pid = 0
+
+    def start(self, backends: Backends) -> None:
+        """Fork the nursery, which has these backends. Without one, the daemon forks itself.
+
+        The earlier the better: it and all containers share what nobody has written to since.
+        """
+        self.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            return
+        else:
+            if pid == 0:
+                _be_the_nursery(backends, theirs)
+        finally:
+            theirs.close()
+        ours.settimeout(_WAIT_SECONDS)
+        self._orders, self._pid, self._backends = ours, pid, backends
+
+    def fork(self, order: Order) -> int:
+        """Have it fork an init process, the first of a new pid namespace and the daemon's child.
+
+        Returns its pid; 0 if there is no nursery or the order is too long, and the daemon is to fork itself.
+        """
+        if self._orders is None or order.selection.backends is not self._backends:
+            self.start(order.selection.backends)
+        if self._orders is None:
+            return 0
+        data = encode(order)
+        if len(data) > _MAX_ORDER:
+            return 0
+        try:
+            socket.send_fds(self._orders, [data], [order.control.fileno(), *order.stdio])
+            return int.from_bytes(self._orders.recv(_PID_BYTES), "little") or self._failed("has ended")
+        except OSError as error:
+            return self._failed(str(error))
+
+    def _failed(self, why: str) -> int:
+        log.warning("nursery: %s; the daemon forks itself", why)
+        self.close()
+        return 0
+
+    def close(self) -> None:
+        """End it."""
+        if self._orders is None:
+            return
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)  # our own child, not reaped yet
+            os.waitpid(self._pid, 0)
+        with self._orders, contextlib.suppress(OSError):
+            self._orders.setblocking(False)
+            # What it has forked and we have not heard of is our child too. Nobody is at the other
+            # end of its control socket any more.
+            while pid := int.from_bytes(self._orders.recv(_PID_BYTES), "little"):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        self._orders = None
+
+
 def encode(order: Order) -> bytes:
-    """An order for a spare. What it has already, or is given otherwise, is left out."""
+    """An order for the nursery. What it has already, or is given otherwise, is left out."""
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = _OMITTED
@@ -45,51 +118,51 @@ def encode(order: Order) -> bytes:
     return buffer.getvalue()
 
 
-def run(backends: Backends, control: socket.socket) -> NoReturn:
-    """Be the nursery. Called right after the fork, in the child; never returns.
-
-    control: a SOCK_SEQPACKET pair's end. For each ANOTHER that the daemon sends, it gets a
-    spare's pid and the other end of the spare's own control socket.
-    """
+def _be_the_nursery(backends: Backends, daemon: socket.socket) -> NoReturn:
+    """Right after the fork, in the child. The end of the daemon, or of its interest, is ours."""
     gc.disable()
     try:
         forked.restore_signals()
         credentials.die_with_parent(signal.SIGKILL)
-        os.dup2(control.fileno(), _CONTROL, inheritable=False)
-        control.detach()
-        syscalls.close_range(_CONTROL + 1)
+        os.dup2(daemon.fileno(), _ORDERS, inheritable=False)
+        daemon.detach()
+        syscalls.close_range(_ORDERS + 1)
         syscalls.set_comm("pelagos-nursery")
         _own.append(backends)
-        with socket.socket(fileno=_CONTROL) as orders:
-            while orders.recv(1) == ANOTHER:
-                _fork_spare(orders)
+        with socket.socket(fileno=_ORDERS) as orders:
+            while _obeyed(orders):
+                # For a daemon that no zygote has forked. Its first container does not wait for this.
+                make_everything_immortal()
     finally:
         os._exit(0)
 
 
-def _fork_spare(orders: socket.socket) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
+def _obeyed(orders: socket.socket) -> bool:
+    """Take one order and fork who obeys it, and say who that is; False if there are none any more."""
+    data, fds, _, _ = socket.recv_fds(orders, _MAX_ORDER, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        return False
+    control, *stdio = fds
+    try:
+        order: Order = pickle.loads(data)  # noqa: S301 (from our own daemon, over a pair that nobody else has)
         pid = fork_sibling()
         if pid == 0:
-            # With a copy of these it would not see the end of its daemon, or the daemon that of the nursery.
-            ours.close()
+            # With a copy of it the daemon would not see the end of the nursery.
             orders.close()
-            _be_spare(theirs)
-        socket.send_fds(orders, [pid.to_bytes(PID_BYTES, "little")], [ours.fileno()])
+            _obey(replace(order, control=socket.socket(fileno=control), stdio=(stdio[0], stdio[1], stdio[2])))
+        orders.send(pid.to_bytes(_PID_BYTES, "little"))
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return True
 
 
-def _be_spare(control: socket.socket) -> NoReturn:
-    """Wait for the order, and obey it. The end of the daemon, or of its interest, is ours."""
+def _obey(order: Order) -> NoReturn:
     try:
         credentials.die_with_parent(signal.SIGKILL)
-        syscalls.set_comm("pelagos-spare")
-        data, fds, _, _ = socket.recv_fds(control, MAX_ORDER, _STREAMS, socket.MSG_CMSG_CLOEXEC)
-        if data:
-            syscalls.set_comm("pelagos-init")
-            random.seed()  # else every container would draw the same numbers as its siblings
-            order: Order = pickle.loads(data)  # noqa: S301 (from our own daemon, over a pair that nobody else has)
-            child.run(replace(order, control=control, stdio=(fds[0], fds[1], fds[2])))
+        syscalls.set_comm("pelagos-init")
+        random.seed()  # else every container would draw the same numbers as its siblings
+        child.run(order)
     finally:
         os._exit(1)
 

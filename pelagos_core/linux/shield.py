@@ -39,10 +39,12 @@ def put_up(root: Root, volumes: tuple[Mount, ...]) -> None:
     syscalls.mount_setattr(root.fd, syscalls.AT_RECURSIVE, 0, 0, syscalls.MS_PRIVATE)
     proc = os.open("/proc/self", _DIRECTORY)
     try:
-        _take_down(_views(root, proc), {_resolved(volume.destination, root) for volume in volumes}, root)
+        views = _views(root, proc)
+        _take_down(views, {_resolved(volume.destination, root) for volume in volumes}, root)
     finally:
         os.close(proc)
-    check(root)
+    if views:
+        check(root)
 
 
 def check(root: Root) -> None:

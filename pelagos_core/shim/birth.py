@@ -14,6 +14,7 @@ import sys
 
 from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import PelagosError
+from pelagos_core.immortal import make_everything_immortal
 from pelagos_core.linux import credentials
 from pelagos_core.linux.process_name import set_name
 from pelagos_core.node import Node, load_waiting
@@ -23,7 +24,6 @@ from pelagos_core.shim.flags import parse
 from pelagos_core.shim.start import LISTENER_FD
 from pelagos_core.zygote import messages
 from pelagos_core.zygote.freshness import Freshness
-from pelagos_core.zygote.immortal import make_everything_immortal
 from pelagos_core.zygote.server import Zygote
 
 IDLE_SECONDS = 600

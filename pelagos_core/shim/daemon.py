@@ -9,11 +9,11 @@ import os
 import signal
 import socket
 
+from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.node import Node
 from pelagos_core.shim.flags import Flags
 from pelagos_core.task.publisher import Publisher
 from pelagos_core.task.service import TaskService
-from pelagos_core.task.spares import Spares
 from pelagos_core.ttrpc.server import Server
 from pelagos_core.unix_socket import Lock, identity
 
@@ -29,12 +29,12 @@ IDLE_SECONDS = 20.0
 class Daemon:
     """One daemon, from its listening socket to its exit."""
 
-    def __init__(self, flags: Flags, node: Node, spares: Spares) -> None:
+    def __init__(self, flags: Flags, node: Node, nursery: Nursery) -> None:
         self._flags = flags
-        self._spares = spares
+        self._nursery = nursery
         self._stopping = asyncio.Event()
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
-        self._service = TaskService(flags.namespace, node, spares, self._publisher, self.stop)
+        self._service = TaskService(flags.namespace, node, nursery, self._publisher, self.stop)
         self._server = Server(self._service.services())
         self._socket = identity(flags.socket)
 
@@ -48,7 +48,7 @@ class Daemon:
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
         await self._server.close(ANSWER_SECONDS)
-        self._spares.close()
+        self._nursery.close()
         for task in background:
             task.cancel()
 
@@ -81,10 +81,10 @@ class Daemon:
 
 def main(flags: Flags, node: Node, listener: socket.socket) -> None:
     """Be the daemon, to its end. listener: bound, listening, not blocking."""
-    spares = Spares()
-    spares.start(node.backends)
-    asyncio.run(_serve(flags, node, spares, listener))
+    nursery = Nursery()
+    nursery.start(node.backends)
+    asyncio.run(_serve(flags, node, nursery, listener))
 
 
-async def _serve(flags: Flags, node: Node, spares: Spares, listener: socket.socket) -> None:
-    await Daemon(flags, node, spares).serve(listener)
+async def _serve(flags: Flags, node: Node, nursery: Nursery, listener: socket.socket) -> None:
+    await Daemon(flags, node, nursery).serve(listener)

@@ -16,6 +16,7 @@ from pelagos_core.backends import NATIVE
 from pelagos_core.builtin_hooks import is_deadly
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import CacheSettings
+from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.container_init.plan import joining_plan, plan
 from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import (
@@ -38,7 +39,6 @@ from pelagos_core.task import events, runtime_hooks
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
 from pelagos_core.task.publisher import Sink
-from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Action, Status
 from pelagos_core.task.stdio import StdioPaths
 
@@ -60,11 +60,11 @@ class Container:
         cache: CacheSettings,
         paths: StdioPaths,
         sink: Sink,
-        spares: Spares,
+        nursery: Nursery,
     ) -> None:
         self.bundle = bundle
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
-        self.init = Execution("", bundle, selection, cache, paths, spares)
+        self.init = Execution("", bundle, selection, cache, paths, nursery)
         self._execs: dict[str, Execution] = {}
         self._selection = selection
         self._cache = cache

@@ -15,6 +15,7 @@ from pelagos_core.backends import NATIVE
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import CacheSettings
 from pelagos_core.container_init.child import Door
+from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status
 from pelagos_core.exit_status import ExitStatus
@@ -22,7 +23,6 @@ from pelagos_core.linux import process_stat
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 from pelagos_core.task.process import Process
-from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Action, Lifecycle, Status
 from pelagos_core.task.stdio import Stdio, StdioPaths
 
@@ -48,16 +48,16 @@ class Execution:
         selection: Selection,
         cache: CacheSettings,
         paths: StdioPaths,
-        spares: Spares | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
-        """bundle: the container's, with this process in `spec.process`. cache, spares: as for `Process`."""
+        """bundle: the container's, with this process in `spec.process`. cache, nursery: as for `Process`."""
         self.id = id
         self.name = f"exec {id!r} of container {bundle.id!r}" if id else f"container {bundle.id!r}"
         self.bundle = bundle
         self.paths = paths
         self.exit: ExitStatus | None = None
         self._lifecycle = Lifecycle(self.name, Status.ADDED if id else Status.CREATING)
-        self._process = Process(self.name, bundle, selection, cache, spares)
+        self._process = Process(self.name, bundle, selection, cache, nursery)
         self._stdio: Stdio | None = None
         self._size = bundle.spec.process.console_size
         self._timer: asyncio.TimerHandle | None = None
@@ -114,7 +114,8 @@ class Execution:
 
         Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
         """
-        log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
         uid = self.bundle.spec.host_uid
         with because(reasons.STREAMS):
             self._stdio = Stdio(self.paths, uid, self.bundle.id, self.bundle.namespace)

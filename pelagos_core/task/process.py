@@ -27,6 +27,7 @@ from pelagos_core.container_init.messages import (
     Unusable,
     Wanted,
 )
+from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.container_init.plan import Plan
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
 from pelagos_core.exit_status import ExitStatus, ending
@@ -35,7 +36,6 @@ from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
 from pelagos_core.task import runtime_hooks
 from pelagos_core.task.compilation import CompiledCode
-from pelagos_core.task.spares import Spare, Spares
 from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
@@ -62,14 +62,14 @@ class Process:
     """
 
     def __init__(
-        self, name: str, bundle: Bundle, selection: Selection, cache: CacheSettings, spares: Spares | None
+        self, name: str, bundle: Bundle, selection: Selection, cache: CacheSettings, nursery: Nursery | None
     ) -> None:
         """name: what errors call it. bundle: with the process' own part in `spec.process`.
 
-        cache: of compiled code. spares: where a process may come from instead of a fork of our own.
+        cache: of compiled code. nursery: forks for us, where it can.
         """
         self._bundle = bundle
-        self._spares = spares
+        self._nursery = nursery
         self._selection = selection
         self._code = CompiledCode(name, bundle, cache)
         self._name = name
@@ -170,48 +170,37 @@ class Process:
         def order(control: socket.socket) -> Order:
             return Order(self._bundle, plan, control, stdio.child, selection, limits, door)
 
-        spare = self._spare(plan, door)
-        if spare and self._spares:
-            if spare.obey(order(spare.control)):
-                self.pid, self.pidfd, self._control = spare.pid, spare.pidfd, spare.control
-                return
-            self._spares.give_up(spare)
-        self._fork_ourselves(order, plan, door)
-
-    def _spare(self, plan: Plan, door: Door | None) -> Spare | None:
-        """A process that was forked before; it is in a pid namespace of its own."""
-        namespace = self._bundle.spec.namespace("pid")
-        if self._spares is None or door or plan.birth or namespace is None or namespace.path:
-            return None
-        return self._spares.take(self._selection.backends)
-
-    def _fork_ourselves(self, order: Callable[[socket.socket], Order], plan: Plan, door: Door | None) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        namespace = self._bundle.spec.namespace("pid")
-        try:
-            if door:
-                pid = self._fork_beside(door)
-            else:
-                # One that is to be born again enters a pid namespace then.
-                pid = fork(namespace.path if namespace and plan.birth is None else None)
-            if pid == 0:
-                child.run(order(theirs))
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self.pid, self._control = pid, ours
+        pid = 0
+        nursery = self._nursery
+        if nursery and self._is_for_the_nursery(plan, door):
+            pid, control = _paired(lambda theirs: nursery.fork(order(theirs)))
+        if not pid:
+            pid, control = _paired(lambda theirs: self._fork_ourselves(order(theirs)))
         self._is_first = plan.birth is not None
         try:
             # Nobody else reaps, so the pid is still our child's.
-            self.pidfd = os.pidfd_open(pid)
-        except OSError:  # no descriptor is left: the child sees the end of `ours` and leaves
-            self._close_control()
+            self.pid, self.pidfd, self._control = pid, os.pidfd_open(pid), control
+        except OSError:  # no descriptor is left
+            control.close()
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
+
+    def _is_for_the_nursery(self, plan: Plan, door: Door | None) -> bool:
+        """Whether the process is the first of a new pid namespace, and stays it."""
+        namespace = self._bundle.spec.namespace("pid")
+        return door is None and plan.birth is None and namespace is not None and not namespace.path
+
+    def _fork_ourselves(self, order: Order) -> int:
+        namespace = self._bundle.spec.namespace("pid")
+        if order.door:
+            pid = self._fork_beside(order.door)
+        else:
+            # One that is to be born again enters a pid namespace then.
+            pid = fork(namespace.path if namespace and order.plan.birth is None else None)
+        if pid == 0:
+            child.run(order)
+        return pid
 
     def _fork_beside(self, door: Door) -> int:
         try:
@@ -389,3 +378,22 @@ class Process:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None
+
+
+def _paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
+    """The pid that a fork returns, and our end of the pair whose other one it was given.
+
+    For each attempt its own: one that has failed for us may have forked all the same.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    try:
+        pid = fork(theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    if not pid:
+        ours.close()
+    return pid, ours

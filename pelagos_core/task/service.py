@@ -21,6 +21,7 @@ from pelagos_core.api import types_pb2
 from pelagos_core.api.process_details_pb2 import ProcessDetails
 from pelagos_core.bundle import ANNOTATION_PREFIX, Bundle
 from pelagos_core.config import Config
+from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -43,7 +44,6 @@ from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container, rootfs_mounts
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
-from pelagos_core.task.spares import Spares
 from pelagos_core.task.state import Status
 from pelagos_core.task.stdio import StdioPaths
 from pelagos_core.ttrpc.service import Service
@@ -84,9 +84,9 @@ class _ProcessRequest(Protocol):
 class TaskService:
     """The containers of one daemon, and the rpcs on them."""
 
-    def __init__(self, namespace: str, node: Node, spares: Spares, sink: Sink, shutdown: Callable[[], None]) -> None:
+    def __init__(self, namespace: str, node: Node, nursery: Nursery, sink: Sink, shutdown: Callable[[], None]) -> None:
         """shutdown: called by the Shutdown rpc once no container is left."""
-        self._spares = spares
+        self._nursery = nursery
         self._namespace = namespace
         self._node = node
         self._pod: dict[str, str] = {}
@@ -301,7 +301,7 @@ class TaskService:
         bundle = replace(bundle.annotated(self._pod), policy=self._policy(bundle, options, node))
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
-        container = Container(bundle, selection, node.cache, paths, self._sink, self._spares)
+        container = Container(bundle, selection, node.cache, paths, self._sink, self._nursery)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):

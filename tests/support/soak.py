@@ -169,7 +169,7 @@ class Soak:
             "shim stopped": self._stop_shim,
             "guest killed": self._kill_guest,
             "zygote killed": lambda guests: _kill_all(zygotes(str(self._zygotes))),
-            "spares killed": lambda guests: _kill_all(waiting(self._daemon)),
+            "nursery killed": lambda guests: _kill_all(waiting(self._daemon)),
         }
 
     def _do(self, what: str, guests: list[Guest]) -> None:

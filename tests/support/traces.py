@@ -53,8 +53,8 @@ def children(pid: int) -> list[int]:
 
 
 def waiting(pid: int) -> list[int]:
-    """The children of a daemon that are no container's: its nursery and spares."""
-    return [child for child in children(pid) if comm(child) in ("pelagos-nursery", "pelagos-spare")]
+    """The children of a daemon that are no container's: its nursery."""
+    return [child for child in children(pid) if comm(child) == "pelagos-nursery"]
 
 
 def processes(pid: int) -> list[int]:
@@ -66,12 +66,8 @@ def processes(pid: int) -> list[int]:
 
 
 def descriptors(pid: int) -> int:
-    """How many descriptors an idle daemon has open, but for those of the spares that it has taken in."""
-    targets = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # it is about to be idle
-            targets.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-    return len(targets) - 2 * targets.count("anon_inode:[pidfd]")
+    """How many descriptors an idle daemon has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def comm(pid: int) -> str:

@@ -26,11 +26,12 @@ def supported() -> bool:
 
 
 def make_everything_immortal() -> int:
-    """Make all objects that can be reached immortal; their number, 0 if that is not supported.
+    """Make all objects that can be reached immortal, once in a process and its forks.
 
-    None of them is ever freed after that. To be called before gc.freeze, which hides them.
+    Returns their number; 0 if that was done before, or is not supported. None of them is ever freed after that.
+    gc.freeze would hide them.
     """
-    if not supported():
+    if not supported() or is_immortal(make_everything_immortal):
         return 0
     count = 0
     pending = gc.get_objects()
