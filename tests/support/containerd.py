@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -125,6 +126,11 @@ class Containerd:
         finally:
             self.stop()
             self._log.close()
+            for pid, _ in shims(self.directory):  # of a test that has failed
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for path in mounts(self.directory):
+                subprocess.run(["umount", "-l", path], check=False)
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _run_words(self, runtime: str, rootfs: Path, container: str, *args: str, flags: tuple[str, ...]) -> list[str]:
@@ -133,6 +139,25 @@ class Containerd:
 
     def _ended(self) -> bool:
         return self.process.poll() is not None
+
+
+def shims(place: Path) -> list[tuple[int, str]]:
+    """The shims, and their children, of the containerd in a directory: its address stands in their command lines."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if f"{place}/containerd.sock" in words and "-id" in words:
+            found.append((int(pid), " ".join(words)))
+    return found
+
+
+def mounts(place: Path) -> list[str]:
+    """What is mounted below a directory."""
+    with open("/proc/self/mountinfo") as file:
+        return [path for path in (line.split()[4] for line in file) if path.startswith(f"{place}/")]
 
 
 def install(bin_dir: Path) -> Path:

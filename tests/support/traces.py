@@ -7,7 +7,7 @@ import os
 import zlib
 from pathlib import Path
 
-from tests.support.containerd import until
+from tests.support.containerd import mounts, shims, until
 
 
 def traces(place: Path, container: str) -> list[str]:
@@ -16,8 +16,8 @@ def traces(place: Path, container: str) -> list[str]:
     place: the daemon's directory, with sockets and state below it.
     """
     return [
-        *(f"process {pid}: {words}" for pid, words in _processes(str(place))),
-        *(f"mount {path}" for path in _mounts(str(place))),
+        *(f"process {pid}: {words}" for pid, words in shims(place)),
+        *(f"mount {path}" for path in mounts(place)),
         *(f"socket {path}" for path in _below(place / "s")),
         *(f"cgroup {path}" for path in cgroups(container)),
     ]
@@ -84,24 +84,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _processes(place: str) -> list[tuple[str, str]]:
-    """Shims and their children: the address of their containerd stands in their command lines."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-        except OSError:
-            continue
-        if f"{place}/containerd.sock" in words and "-id" in words:
-            found.append((pid, " ".join(words)))
-    return found
-
-
-def _mounts(place: str) -> list[str]:
-    with open("/proc/self/mountinfo") as file:
-        return [path for path in (line.split()[4] for line in file) if path.startswith(f"{place}/")]
 
 
 def _below(directory: Path) -> list[str]:
