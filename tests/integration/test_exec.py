@@ -12,7 +12,7 @@ import pytest
 
 from pelagos_core import record
 from pelagos_core.api import types_pb2
-from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PelagosError
+from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from scripts import engines
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import native_bundle, shell
@@ -409,29 +409,6 @@ async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
         await until(lambda: set(_open_files_of(shim.pid)) <= files)
         assert (tmp_path / "c1" / record.NAME).stat().st_size == size
         await until(lambda: all(_alive(pid) for pid in _children(shim.pid)))
-
-
-async def test_an_exec_that_starts_while_the_container_ends_is_told_before_it_or_refused(tmp_path, guests):
-    """Whoever is quicker: no event out of order, nobody waits for ever, no process is left."""
-    async with running_shim(tmp_path) as shim:
-        for number in range(15):
-            name = f"c{number}"
-            await running(shim, tmp_path, guests, name)
-            await shim.exec(name, "e1", "/spin.wasm")
-            waiting = [asyncio.ensure_future(shim.wait(name, exec_id)) for exec_id in ("e1", "")]
-            starting = asyncio.ensure_future(shim.start(name, "e1"))
-            await asyncio.sleep(0.002 * number)
-            await shim.kill(name, signal.SIGKILL)
-            with contextlib.suppress(PelagosError):
-                await asyncio.wait_for(starting, 20)
-            outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
-            assert outcomes[1].exit_status == 137
-            await until(lambda name=name: name in shim.events.ids_of_exits(name))
-            exits = shim.events.ids_of_exits(name)
-            assert exits in ([name], ["e1", name])
-            assert (STARTED in shim.events.of(name)) == (len(exits) == 2)
-            await shim.delete(name)
-        await shim.call("Connect")
 
 
 def _open_files_of(pid):

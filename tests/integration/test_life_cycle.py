@@ -166,34 +166,6 @@ async def test_two_containers_cannot_share_a_cgroup(tmp_path, guests):
         await shim.delete("c1")
 
 
-@pytest.mark.slow
-async def test_exits_that_race_with_start_and_kill_are_told_once_and_in_order(tmp_path, guests):
-    async with running_shim(tmp_path) as shim:
-
-        async def race(number: int) -> None:
-            name = f"c{number}"
-            bundle = make_bundle(tmp_path / name, module=guests / "hello.wasm")
-            await shim.create(name, bundle)
-            waits = [asyncio.ensure_future(shim.wait(name)) for _ in range(2)]
-            killed = asyncio.ensure_future(shim.kill(name, 9)) if number % 2 else None
-            try:
-                await shim.start(name)
-                started = True
-            except FailedPrecondition:
-                started = False
-            if killed:
-                await asyncio.gather(killed, return_exceptions=True)
-            codes = {(await wait).exit_status for wait in waits}
-            assert codes <= ({0, 137} if killed else {0})
-            assert len(codes) == 1
-            await shim.delete(name)
-            await shim.events.until(name, CREATE, *([START] if started else []), EXIT, DELETE)
-
-        for batch in range(0, 400, 4):
-            await asyncio.gather(*(race(number) for number in range(batch, batch + 4)))
-        assert not processes(shim.pid)
-
-
 async def test_wrong_states_are_refused_by_name(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
     async with running_shim(tmp_path) as shim:

@@ -64,7 +64,7 @@ async def test_what_is_typed_reaches_a_guest_and_comes_back(tmp_path, guests):
         await started(shim, bundle, keyboard)
         state = await shim.state("c1")
         assert (state.terminal, state.stdin, state.stdout) == (True, keyboard.fifos.stdin, keyboard.fifos.stdout)
-        assert shim.events.envelopes[0].topic == "/tasks/create"
+        assert shim.events.told()[0][0] == "create"
         keyboard.type("hello\n")
         await keyboard.sees("hello\r\n")  # the terminal's own echo
         keyboard.type("\x04")  # ^D, the end of the input, and cat's turn

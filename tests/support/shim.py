@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Events:
     """containerd's events service: remembers what it is sent, in order."""
 
     def __init__(self) -> None:
-        self.envelopes: list[events_pb2.Envelope] = []
+        self._told: list[Told] = []
+        self._of: dict[str, list[tuple[str, Any]]] = {}  # container -> (topic, message): there may be thousands
         self._changed = asyncio.Condition()
 
     def server(self) -> Server:
@@ -50,36 +51,41 @@ class Events:
         return Server([Service("containerd.services.events.ttrpc.v1.Events", descriptor, self)])
 
     async def forward(self, request: events_pb2.ForwardRequest) -> Empty:
+        topic, message = request.envelope.topic, _message(request.envelope)
         async with self._changed:
-            self.envelopes.append(request.envelope)
+            self._told.append((topic.removeprefix("/tasks/"), message.container_id, _exec_id(message)))
+            self._of.setdefault(message.container_id, []).append((topic, message))
             self._changed.notify_all()
         return Empty()
 
     def of(self, container_id: str) -> list[str]:
         """The topics of one container's events, in order."""
-        return [e.topic for e in self.envelopes if _message(e).container_id == container_id]
+        return [topic for topic, _ in self._of.get(container_id, [])]
 
     def exit(self, container_id: str, exec_id: str = "") -> Any:
         """The one exit event of a container, or of an exec in it."""
-        found = [_message(e) for e in self.envelopes if e.topic == "/tasks/exit"]
-        (event,) = [e for e in found if (e.container_id, e.id) == (container_id, exec_id or container_id)]
+        (event,) = [event for event in self._exits(container_id) if event.id == (exec_id or container_id)]
         return event
 
     def ids_of_exits(self, container_id: str) -> list[str]:
         """Whose exits were told, in order."""
-        found = [_message(e) for e in self.envelopes if e.topic == "/tasks/exit"]
-        return [event.id for event in found if event.container_id == container_id]
+        return [event.id for event in self._exits(container_id)]
+
+    def _exits(self, container_id: str) -> list[Any]:
+        return [message for topic, message in self._of.get(container_id, []) if topic == "/tasks/exit"]
 
     def told(self) -> list[Told]:
         """All events of tasks and execs, in order."""
-        return [
-            (e.topic.removeprefix("/tasks/"), _message(e).container_id, _exec_id(_message(e))) for e in self.envelopes
-        ]
+        return list(self._told)
 
     async def count(self, number: int) -> list[Told]:
         """Wait until so many have come; all of them."""
+        return await self.seen(lambda told: len(told) >= number)
+
+    async def seen(self, enough: Callable[[list[Told]], bool]) -> list[Told]:
+        """Wait until what has come is enough; all of it."""
         async with self._changed:
-            await asyncio.wait_for(self._changed.wait_for(lambda: len(self.envelopes) >= number), 10)
+            await asyncio.wait_for(self._changed.wait_for(lambda: enough(self.told())), 10)
         return self.told()
 
     async def until(self, container_id: str, *topics: str) -> None:
