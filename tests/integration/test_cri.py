@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.containerd import Containerd, until
 from tests.support.crictl import CRI_CONFIG, Crictl
+from tests.support.screen import at_terminal
 from tests.support.traces import nothing_is_left, parent
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests, pytest.mark.crictl]
@@ -55,6 +56,31 @@ def test_a_probe_runs_in_a_running_container(crictl, pod, container):
     failed = crictl.run("exec", "-s", spin, "/tool.wasm", "exit", "3", check=False)
     assert "3" in failed.stderr
     assert failed.returncode != 0
+
+
+def test_what_is_typed_reaches_an_exec_at_a_terminal_or_not(crictl, pod, container):
+    spin = crictl.start(pod, container, "spin", "/spin.wasm")
+    assert crictl.run("exec", "-i", spin, "/tool.wasm", "cat", typed="a line\n").stdout == "a line\n"
+    words = crictl.command("exec", "-it", spin, "/tool.wasm", "say")
+    assert at_terminal(words, {b"ready\r\n": b"x\n"}) == (0, "ready\r\nx\r\n")
+    code, screen = at_terminal(words, {b"ready\r\n": b"\x03"})
+    assert (code, "ready\r\n^C" in screen, "exit code 130" in screen) == (1, True, True)
+
+
+def test_who_attaches_is_heard_and_sees_what_the_container_says(crictl, pod, container):
+    cat = crictl.start(pod, container, "cat", "/tool.wasm", "cat", stdin=True, stdin_once=True)
+    assert crictl.run("attach", "-i", cat, typed="a line\n").stdout == "a line\n"
+    assert exited(crictl, cat)["exitCode"] == 0
+    assert crictl.run("logs", cat).stdout == "a line\n"
+
+
+def test_who_attaches_at_a_terminal_may_come_back(crictl, pod, container):
+    cat = crictl.start(pod, container, "cat", "/tool.wasm", "cat", stdin=True, tty=True)
+    assert at_terminal(crictl.command("attach", "-it", cat), {b"": b"\x10\x11"})[0] == 0  # ^P ^Q detaches
+    assert crictl.status(cat)["state"] == "CONTAINER_RUNNING"
+    code, screen = at_terminal(crictl.command("attach", "-it", cat), {b"": b"a line\n\x04"})
+    assert (code, screen.endswith("a line\r\n")) == (0, True)
+    assert exited(crictl, cat)["exitCode"] == 0
 
 
 def test_a_running_container_has_stats_and_is_stopped_at_once(crictl, pod, container):

@@ -51,11 +51,14 @@ class Crictl:
             containerd.ctr("-n", "k8s.io", "images", "import", "--no-unpack", str(archive), check=True)
         until(lambda: self.run("images", "-q", GUESTS_IMAGE).stdout)
 
-    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `crictl` with these words."""
+    def command(self, *words: str) -> list[str]:
+        """The command line of `crictl` with these words."""
         endpoint = f"unix://{self._containerd.directory}/containerd.sock"
-        command = [provision.crictl(), "--config", "/dev/null", "-r", endpoint, "-i", endpoint, "-t", "60s", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return [str(provision.crictl()), "--config", "/dev/null", "-r", endpoint, "-i", endpoint, "-t", "60s", *words]
+
+    def run(self, *words: str, check: bool = True, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `crictl` with these words. typed: what is on its stdin, before the end of that."""
+        done = subprocess.run(self.command(*words), input=typed, capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"crictl {' '.join(words)}: {done.stderr}"
         return done
 
@@ -67,14 +70,18 @@ class Crictl:
         """What makes `crictl` run a pod."""
         return "runp", "--runtime", runtime, self._write("pod", self._pod(name))
 
-    def start(self, pod: str, pod_name: str, name: str, *args: str) -> str:
-        """Create and start a container of the image of guests; its id."""
+    def start(self, pod: str, pod_name: str, name: str, *args: str, **fields: bool) -> str:
+        """Create and start a container of the image of guests; its id.
+
+        fields: of its config, such as `tty`.
+        """
         container = {
             "metadata": {"name": name},
             "image": {"image": GUESTS_IMAGE},
             "command": list(args),
             "log_path": f"{name}.log",
             "linux": {},
+            **fields,
         }
         words = (self._write("container", container), self._write("pod", self._pod(pod_name)))
         found = self.run("create", pod, *words).stdout.strip()

@@ -8,11 +8,13 @@ import pty
 import struct
 import termios
 
+from tests.support.containerd import until
+
 
 def at_terminal(words: list[str], typed: dict[bytes, bytes], size: tuple[int, int] = (80, 24)) -> tuple[int, str]:
     """Run a command in a terminal of its own; (its exit code, all that was on the screen).
 
-    typed: what to type once a text is on the screen.
+    typed: what to type once a text is on the screen; of no text, once the command reads each key itself.
     """
     pid, master = pty.fork()
     if pid == 0:
@@ -20,6 +22,9 @@ def at_terminal(words: list[str], typed: dict[bytes, bytes], size: tuple[int, in
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     screen = b""
     waiting = dict(typed)
+    if b"" in waiting:
+        until(lambda: _reads_keys(master) or _has_ended(pid), 30)
+        os.write(master, waiting.pop(b""))
     try:
         while chunk := os.read(master, 65536):
             screen += chunk
@@ -29,3 +34,12 @@ def at_terminal(words: list[str], typed: dict[bytes, bytes], size: tuple[int, in
         pass  # EIO: everybody has closed it
     os.close(master)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
+
+
+def _reads_keys(terminal: int) -> bool:
+    """Whether a terminal is raw: it neither waits for the end of a line nor shows what is typed."""
+    return not termios.tcgetattr(terminal)[3] & (termios.ICANON | termios.ECHO)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
