@@ -119,10 +119,8 @@ class Containerd:
     def close(self) -> None:
         """End every task and the daemon, and remove the directory."""
         try:
-            for container in self.ctr("container", "ls", "-q").stdout.split():
-                self.ctr("task", "kill", "-s", "SIGKILL", container)
-                self.ctr("task", "rm", "-f", container)
-                self.ctr("container", "rm", container)
+            for namespace in self.ctr("namespace", "ls", "-q").stdout.split():
+                self._remove_all_of(namespace)
         finally:
             self.stop()
             self._log.close()
@@ -132,6 +130,13 @@ class Containerd:
             for path in mounts(self.directory):
                 subprocess.run(["umount", "-l", path], check=False)
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _remove_all_of(self, namespace: str) -> None:
+        words = ("-n", namespace)
+        for container in self.ctr(*words, "container", "ls", "-q").stdout.split():
+            self.ctr(*words, "task", "kill", "-s", "SIGKILL", container)
+            self.ctr(*words, "task", "rm", "-f", container)
+            self.ctr(*words, "container", "rm", container)
 
     def _run_words(self, runtime: str, rootfs: Path, container: str, *args: str, flags: tuple[str, ...]) -> list[str]:
         fifos = ("--fifo-dir", str(self.directory / "fifo"))
