@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.contender import Contender
 from benchmarks.samples import Measured
-from benchmarks.scenarios import commands, density, floor, modules, new_pods, speed, throughput, timeline
+from benchmarks.scenarios import commands, density, floor, modules, new_pods, reboot, speed, throughput, timeline
 from benchmarks.stage import Stage
 
 
@@ -43,6 +43,7 @@ class Scenario:
 SCENARIOS = {
     "throughput": Scenario("Tasks through one shim", throughput.measure),
     "new-pods": Scenario("A new pod for each task, without containerd", new_pods.measure),
+    "reboot": Scenario("All pods of a node at once", reboot.measure),
     "ctr": Scenario("Whole commands on containerd", commands.measure_ctr),
     "run": Scenario("Whole commands of pelagos", commands.measure_run, _has_command),
     "memory": Scenario("Memory, of all processes together", density.measure_memory, rounds=3),

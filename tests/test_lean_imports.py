@@ -28,6 +28,7 @@ PELAGOS = {
         "zygote",
         "zygote.client",
         "zygote.messages",
+        "zygote.turn",
     },
     "delete": {"errors", "standard_streams", "identifier", "record", "unix_socket"}
     | {f"shim{name}" for name in ("", ".main", ".flags", ".delete", ".address", ".group")},

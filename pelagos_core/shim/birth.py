@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import PelagosError
@@ -21,8 +22,8 @@ from pelagos_core.node import Node, load_waiting
 from pelagos_core.policy import EVERYTHING
 from pelagos_core.shim import daemon
 from pelagos_core.shim.flags import parse
-from pelagos_core.shim.start import LISTENER_FD
-from pelagos_core.zygote import messages
+from pelagos_core.shim.start import LISTENER_FD, TURN_FD
+from pelagos_core.zygote import messages, turn
 from pelagos_core.zygote.freshness import Freshness
 from pelagos_core.zygote.server import Zygote
 
@@ -50,11 +51,13 @@ def main() -> None:
     """What `start` executes where no zygote has answered.
 
     Its words are the zygote's path (empty: there is to be none), `replace` if the one that
-    is there did not answer, and the daemon's command line; its descriptors the listener and the log.
+    is there did not answer, and the daemon's command line; its descriptors the listener, the log,
+    and the turn to load a zygote, if it is ours.
     """
     path, replace, *words = sys.argv[1:]
     listener = socket.socket(fileno=LISTENER_FD)
     listener.set_inheritable(False)
+    os.set_inheritable(TURN_FD, False)
     _log_to_stderr()
     # The parent of the one that goes on has nothing left to do.
     node = Node.load(leave=lambda pid: os._exit(0))
@@ -62,6 +65,7 @@ def main() -> None:
     configured = node.settings.zygote_idle_seconds
     idle_seconds = IDLE_SECONDS if configured is None else configured
     if not path or not idle_seconds or not _fork():
+        os.close(TURN_FD)
         _be_daemon(node, words, listener)
     else:
         listener.close()
@@ -73,7 +77,7 @@ def main() -> None:
         make_everything_immortal()
         gc.freeze()
         with contextlib.suppress(OSError):  # no place for its socket: then there is none
-            _be_zygote(node, path, idle_seconds, replace=bool(replace))
+            _be_zygote(node, path, idle_seconds, lambda: turn.end(path, TURN_FD), replace=bool(replace))
     os._exit(0)
 
 
@@ -89,19 +93,23 @@ def stay() -> None:
     make_everything_immortal()
     _settle()
     try:
-        _be_zygote(node, path, None, replace=True)
+        _be_zygote(node, path, None, lambda: None, replace=True)
     except OSError as error:
         log.error("zygote: %s", error)  # noqa: TRY400 (no trace wanted)
         os._exit(1)
     os._exit(0)
 
 
-def _be_zygote(node: Node, path: str, idle_seconds: float | None, *, replace: bool) -> None:
+def _be_zygote(
+    node: Node, path: str, idle_seconds: float | None, there_is_one: Callable[[], None], *, replace: bool
+) -> None:
     def forked(words: list[str], listener: socket.socket) -> None:
         _be_daemon(node, words, listener)
 
     zygote = Zygote(path, Freshness(node.backends), forked)
-    if zygote.listen(replace=replace):
+    ours = zygote.listen(replace=replace)
+    there_is_one()
+    if ours:
         set_name("pelagos-zygote", ["pelagos-zygote", path])
         zygote.serve(idle_seconds)
 

@@ -6,6 +6,7 @@ it, or by executing everything anew, which takes a hundred times as long and lea
 """
 
 import _socket
+import fcntl
 import os
 import sys
 
@@ -14,10 +15,11 @@ from pelagos_core.shim.address import socket_path
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.group import group_in
 from pelagos_core.unix_socket import Lock, is_served, listen
-from pelagos_core.zygote import client, messages
+from pelagos_core.zygote import client, messages, turn
 
-LISTENER_FD = 3
+LISTENER_FD, TURN_FD = 3, 4
 PROGRAM = "containerd-shim-wasm-v1"  # what `ps` shows of a daemon
+_FIRST_FREE = TURN_FD + 1
 _BIRTH = "from pelagos_core.shim.birth import main; main()"
 
 
@@ -59,41 +61,57 @@ def _words(flags: Flags, path: str) -> "list[str]":
 def _make_daemon(words: "list[str]", path: str, listener: "_socket.socket") -> None:
     log = _log_fd()
     zygote = messages.socket_path()
-    if zygote:
-        request = client.inheritance(messages.Request(words, _environment()))
-        answer = client.ask(zygote, request, (listener.fileno(), log))
-        if answer == client.STARTED:
-            return
-        if answer == client.FAILED:
-            # One that hangs may hold our listener, which then would go on to listen whatever
-            # becomes of the daemon. So the path gets another, before anybody has been told of it.
-            listener = listen(path)
-            _spawn([zygote, "replace", *words], listener.fileno(), log)
-            return
-    _spawn([zygote, "", *words], listener.fileno(), log)
+    if not zygote:
+        _spawn(["", "", *words], (listener.fileno(), turn.NOBODYS, log))
+        return
+    request = client.inheritance(messages.Request(words, _environment()))
+    answer, ours = _ask(zygote, request, (listener.fileno(), log))
+    if answer == client.ABSENT:
+        _spawn([zygote, "", *words], (listener.fileno(), ours, log))
+    elif answer == client.FAILED:
+        # One that hangs may hold our listener, which then would go on to listen whatever
+        # becomes of the daemon. So the path gets another, before anybody has been told of it.
+        listener = listen(path)
+        _spawn([zygote, "replace", *words], (listener.fileno(), ours, log))
+    else:
+        turn.end(zygote, ours)
 
 
-def _spawn(words: "list[str]", listener: int, log: int) -> None:
+def _ask(zygote: str, request: messages.Request, fds: "tuple[int, int]") -> "tuple[str, int]":
+    """What the zygote answers, and our turn to load one if there is none.
+
+    One that is being loaded is waited for: we would have to load the same.
+    """
+    answer = client.ask(zygote, request, fds)
+    if answer == client.STARTED:
+        return answer, turn.NOBODYS
+    ours = turn.take(zygote, turn.SECONDS if answer == client.ABSENT else 0)
+    return client.ask(zygote, request, fds) if answer == client.ABSENT else answer, ours
+
+
+def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
     """Execute everything anew and return at once.
 
     It is a grandchild, so that nobody has to reap it; its streams are not ours, since
     containerd waits for the end of both of them.
+    fds: the listener, the turn to load a zygote, and the log.
     """
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
             if os.fork() == 0:
-                _exec(words, listener, log)
+                _exec(words, fds)
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
 
 
-def _exec(words: "list[str]", listener: int, log: int) -> None:
+def _exec(words: "list[str]", fds: "tuple[int, int, int]") -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(listener, LISTENER_FD, inheritable=True)
-    for target, source in ((0, null), (1, null), (2, log)):
+    # Duplicated above the targets first, so that none is overwritten before it is copied.
+    listener, ours, log = (fcntl.fcntl(null if fd < 0 else fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in fds)
+    for target, source in ((0, null), (1, null), (2, log), (LISTENER_FD, listener), (TURN_FD, ours)):
         os.dup2(source, target, inheritable=True)
     os.chdir("/")  # the bundle is removed while the daemon lives
     client.set_oom_score_adj(client.shim_oom_score_adj())

@@ -241,7 +241,10 @@ def test_racing_starts_make_one_daemon_for_each_pod_and_one_zygote(node, groups)
     assert len(set(paths)) == len(set(groups))
     daemons = {node.daemon(path) for path in set(paths)}
     assert len(daemons) == len(set(groups))
-    assert node.zygote()
+    zygote = node.zygote()
+    # Just one of them has loaded everything.
+    assert {status(pid, "PPid") for pid in daemons} == {str(zygote)}
+    assert not list(Path(node.zygotes).glob("*.turn"))
 
 
 @pytest.mark.slow

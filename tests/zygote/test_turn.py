@@ -1,0 +1,69 @@
+"""One loads a zygote; whoever comes meanwhile waits for that, and not for ever."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from pelagos_core.zygote import turn
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "zygotes/one")
+
+
+def test_the_first_has_it_and_a_second_one_that_does_not_wait_has_not(path):
+    ours = turn.take(path, turn.SECONDS)
+    assert ours >= 0
+    assert turn.take(path, 0) == turn.NOBODYS
+    turn.end(path, ours)
+    assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_the_next_has_it_once_it_has_ended(path):
+    ours = turn.take(path, turn.SECONDS)
+    threading.Timer(0.05, turn.end, (path, ours)).start()
+    theirs = turn.take(path, 60)
+    assert theirs >= 0
+    turn.end(path, theirs)
+
+
+def test_a_turn_that_takes_too_long_is_not_waited_for(path):
+    ours = turn.take(path, turn.SECONDS)
+    assert turn.take(path, 0.05) == turn.NOBODYS
+    os.utime(ours, (time.time() + 3600,) * 2)  # the clock was set back meanwhile
+    assert turn.take(path, 60) == turn.NOBODYS
+    turn.end(path, ours)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_who_is_killed_has_it_no_more(path, waits):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        turn.take(path, turn.SECONDS)
+        os.write(writer, b"x")
+        signal.pause()
+    os.read(reader, 1)
+    if waits:
+        threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
+    else:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    ours = turn.take(path, 60)
+    assert ours >= 0
+    turn.end(path, ours)
+    os.waitpid(pid, 0)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_where_there_is_no_place_nobody_has_it_and_nobody_waits(tmp_path):
+    (tmp_path / "file").touch()
+    assert turn.take(str(tmp_path / "file/one"), turn.SECONDS) == turn.NOBODYS
+    os.symlink("/etc/passwd", tmp_path / "one.turn")
+    assert turn.take(str(tmp_path / "one"), turn.SECONDS) == turn.NOBODYS
+    turn.end(str(tmp_path / "two"), turn.NOBODYS)
