@@ -69,17 +69,20 @@ class Publisher:
 
     async def run(self) -> None:
         """Send what is queued, for ever."""
-        failures = unclear = 0
         while True:
             if not self._queue:
                 self._empty.set()
                 self._added.clear()
                 await self._added.wait()
-            event = self._queue[0]
+            await self._settle(self._queue[0])
+
+    async def _settle(self, event: Event) -> None:
+        """Send the event at the head until it is taken, refused, or dropped for newer ones."""
+        failures = unclear = 0
+        while self._queue and self._queue[0] is event:
             error = await self._failure(event)
             unclear += error is not None and error.code in _UNCLEAR
             if error is None or _is_final(error, unclear):
-                failures = unclear = 0
                 if error:
                     log.error("event %s dropped, refused by containerd: %s", event.topic, error)
                 if self._queue and self._queue[0] is event:

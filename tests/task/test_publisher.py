@@ -26,6 +26,7 @@ from pelagos_core.task import events, publisher
 from pelagos_core.task.publisher import Publisher
 from pelagos_core.ttrpc.server import Server
 from pelagos_core.ttrpc.service import Service
+from tests.support.patience import until
 
 
 class Containerd:
@@ -155,6 +156,17 @@ async def test_a_full_queue_loses_its_oldest(monkeypatch, tmp_path):
             sender.publish(start(pid))
         await containerd.start()
         await containerd.until([3, 4, 5])
+        await containerd.stop()
+
+
+async def test_one_that_makes_room_leaves_the_next_all_of_its_tries(monkeypatch, tmp_path):
+    async with publishing(monkeypatch, tmp_path, queue=1) as (sender, containerd):
+        await containerd.start()
+        containerd.errors = [Internal("a bug")] * publisher._UNCLEAR_TRIES
+        sender.publish(start(1))
+        await until(lambda: len(containerd.errors) == 1)
+        sender.publish(start(2))
+        await containerd.until([2])
         await containerd.stop()
 
 
