@@ -19,6 +19,7 @@ import pickle
 import random
 import signal
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -34,7 +35,9 @@ log = logging.getLogger(__name__)
 
 _MAX_ORDER = 128 << 10
 _DESCRIPTORS = 4  # the order's control socket and streams
-_PID_BYTES = 4
+_TOLD = b"!"  # by who obeys an order, once it is there
+_PID = struct.Struct("i")
+_CREDENTIALS = 12  # bytes: unix(7), struct ucred, which begins with the pid
 _ORDERS = 3  # the descriptor by which orders come
 _WAIT_SECONDS = 1.0  # for a fork, which takes a millisecond
 
@@ -56,6 +59,7 @@ class Nursery:
         """
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         try:
             pid = os.fork()
         except OSError:
@@ -83,7 +87,7 @@ class Nursery:
             return 0
         try:
             socket.send_fds(self._orders, [data], [order.control.fileno(), *order.stdio])
-            return int.from_bytes(self._orders.recv(_PID_BYTES), "little") or self._failed("has ended")
+            return _teller(self._orders) or self._failed("has ended")
         except OSError as error:
             return self._failed(str(error))
 
@@ -100,13 +104,21 @@ class Nursery:
             os.kill(self._pid, signal.SIGKILL)  # our own child, not reaped yet
             os.waitpid(self._pid, 0)
         with self._orders, contextlib.suppress(OSError):
-            self._orders.setblocking(False)
-            # What it has forked and we have not heard of is our child too. Nobody is at the other
-            # end of its control socket any more.
-            while pid := int.from_bytes(self._orders.recv(_PID_BYTES), "little"):
+            # What it has forked and we have not heard of is our child too, and tells of itself, or
+            # has. Nobody is at the other end of its control socket any more.
+            while pid := _teller(self._orders):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         self._orders = None
+
+
+def _teller(orders: socket.socket) -> int:
+    """The pid of one who obeys an order and tells of it; 0 if nobody is left who could. Raises OSError.
+
+    The kernel says who it is: it cannot know itself, in a pid namespace of its own.
+    """
+    told, about, _, _ = orders.recvmsg(len(_TOLD), socket.CMSG_SPACE(_CREDENTIALS))
+    return int(_PID.unpack_from(about[0][2])[0]) if told else 0
 
 
 def encode(order: Order) -> bytes:
@@ -138,19 +150,19 @@ def _be_the_nursery(backends: Backends, daemon: socket.socket) -> NoReturn:
 
 
 def _obeyed(orders: socket.socket) -> bool:
-    """Take one order and fork who obeys it, and say who that is; False if there are none any more."""
+    """Take one order and fork who obeys it; False if there are none any more."""
     data, fds, _, _ = socket.recv_fds(orders, _MAX_ORDER, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         return False
     control, *stdio = fds
     try:
         order: Order = pickle.loads(data)  # noqa: S301 (from our own daemon, over a pair that nobody else has)
-        pid = fork_sibling()
-        if pid == 0:
+        if fork_sibling() == 0:
+            # We tell of ourselves, so that nobody is lost with a nursery that is lost in this moment.
+            orders.send(_TOLD)
             # With a copy of it the daemon would not see the end of the nursery.
             orders.close()
             _obey(replace(order, control=socket.socket(fileno=control), stdio=(stdio[0], stdio[1], stdio[2])))
-        orders.send(pid.to_bytes(_PID_BYTES, "little"))
     finally:
         for fd in fds:
             os.close(fd)

@@ -18,6 +18,7 @@ from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.container_init.plan import plan
 from pelagos_core.limits import Limits
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.namespaces import fork_sibling
 from pelagos_core.selection import Preference, Selection
 from pelagos_core.spec import Mount, Namespace, Process, Spec
 from tests.support.containerd import until
@@ -141,6 +142,27 @@ def test_what_it_has_forked_unheard_is_ended_with_it():
             assert select.select([made._orders], [], [], 10)[0]
             made.close()
             assert not forked()
+
+
+@pytest.mark.root
+def test_who_was_forked_is_not_lost_with_a_nursery_that_is_killed_in_the_same_moment(monkeypatch):
+    def fork_and_die():
+        pid = fork_sibling()
+        if pid:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pid
+
+    monkeypatch.setattr(nursery, "fork_sibling", fork_and_die)
+    with a_nursery() as made:
+        lost = made._pid
+        pid, control = fork(made)
+        assert parent(pid) == os.getpid()
+        end(pid, control)
+        until(lambda: not alive(lost))
+        pid, control = fork(made)
+        control.close()
+        assert pid == 0
+        assert not forked()
 
 
 @pytest.mark.root
