@@ -32,7 +32,6 @@ from pelagos_core.linux import forked
 
 log = logging.getLogger(__name__)
 
-_LOADED = "/"  # no backend's name: it begins the last line of a child that loads
 _GRACE_SECONDS = 2.0  # beyond the timer in the child, which ends Python code only
 
 
@@ -165,10 +164,10 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> Backends:
-    """Load, and say on a pipe whose code is about to be run; at the end, what has failed."""
+    """Load, and say on a pipe whose code is about to be run, a string; at the end, what has failed, a list."""
 
-    def say(name: str) -> None:
-        os.write(writer, f"{name}\n".encode())
+    def say(what: object) -> None:
+        os.write(writer, f"{json.dumps(what)}\n".encode())
 
     backends = Backends.load(found, settings, excluded, say)
     hung = []
@@ -177,7 +176,7 @@ def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Fail
         # Kept by the backend: whoever is forked from here need not ask again.
         if backend.description.problem.startswith(TooSlow.__name__):
             hung.append(Failure(backend.name, "describe", backend.description.problem))
-    say(_LOADED + json.dumps([astuple(failure) for failure in (*backends.failures, *hung)]))
+    say([astuple(failure) for failure in (*backends.failures, *hung)])
     os.close(writer)
     return backends
 
@@ -194,12 +193,12 @@ class _Child:
     @property
     def has_loaded(self) -> bool:
         """Whether it has come to the end."""
-        return self._line.startswith(_LOADED)
+        return self._line.startswith("[")
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Which backends have failed in it, once it `has_loaded`."""
-        return tuple(Failure(*each) for each in json.loads(self._line.removeprefix(_LOADED)))
+        return tuple(Failure(*each) for each in json.loads(self._line))
 
     def hear(self) -> bool:
         """Take in what it says. False if that was all, and the process has ended or is about to."""
@@ -217,7 +216,7 @@ class _Child:
         """The failure of the backend whose code it ran last. Raises Internal if it had come to none."""
         if not self._line:  # another child would end the same way
             raise Internal(f"backends cannot be loaded: {how}")
-        failure = Failure(self._line, "import", how)
+        failure = Failure(json.loads(self._line), "import", how)
         log.warning("%s", failure)
         return failure
 

@@ -109,6 +109,17 @@ print(json.dumps([os.getpid(), *names()]))
     assert str(daemon) not in pids.read_text().split()
 
 
+def test_a_name_may_look_like_anything(tmp_path):
+    python = environment_with(tmp_path / "venv")
+    code = f"""
+add_backend(site, "t_b", {GOOD!r})
+(site / "backend_t_b-1.0.dist-info/entry_points.txt").write_text("[pelagos.backends]\\n/b = backend_t_b\\n")
+names()
+print(json.dumps([backend.name for backend in found.backends.installed]))
+"""
+    assert "/b" in run(python, code)
+
+
 def test_a_faulty_config_is_told_when_it_is_used(tmp_path):
     (tmp_path / "config.toml").write_text("=")
     code = "try: found.config\nexcept Exception as error: print(json.dumps(str(error)))"
