@@ -30,7 +30,7 @@ from typing import Any
 
 from pelagos_core import size
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
-from pelagos_core.policy import EVERYTHING, SECCOMP
+from pelagos_core.policy import EVERYTHING, SECCOMP, Policy
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,6 +84,12 @@ class Config:
     def settings(self, name: str) -> Mapping[str, object]:
         """The settings of one backend, empty if there are none."""
         return self.backends.get(name, {})
+
+    @property
+    def policy(self) -> Policy:
+        """What a guest may use where nobody but the node says anything."""
+        least = replace(EVERYTHING, seccomp=self.seccomp or EVERYTHING.seccomp)
+        return least.narrowed(self.wasm, lambda word: f"config: wasm.{word}")
 
 
 def load_node() -> Config:

@@ -18,7 +18,7 @@ from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.limits import Limits
 from pelagos_core.node import Node, load_waiting
-from pelagos_core.policy import EVERYTHING, Policy
+from pelagos_core.policy import Policy
 from pelagos_core.selection import ANNOTATION, Choice, Selection, preference
 from pelagos_core.spec import Process, Spec
 
@@ -41,7 +41,7 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
     if explain is None:
         usable = _list(node.backends, as_json)
         sys.exit(0 if usable else 1)
-    policy = EVERYTHING.narrowed(node.config.wasm, lambda key: f"wasm.{key}")
+    policy = node.config.policy
     if fuel:
         policy = policy.narrowed({"fuel": fuel}, lambda key: f"--{key}")
     annotations = {ANNOTATION: backend} if backend else {}

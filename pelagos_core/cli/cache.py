@@ -28,7 +28,7 @@ from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented
 from pelagos_core.limits import Limits
 from pelagos_core.node import Node, load_waiting
-from pelagos_core.policy import EVERYTHING, Policy
+from pelagos_core.policy import Policy
 from pelagos_core.selection import ANNOTATION, Selection, preference
 from pelagos_core.spec import Process, Spec
 
@@ -75,7 +75,7 @@ def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> N
     node = load_waiting()
     rootless.enter()
     annotations = {ANNOTATION: backend} if backend else {}
-    policy = EVERYTHING.narrowed(node.config.wasm, lambda key: f"wasm.{key}")
+    policy = node.config.policy
     policy = replace(policy, fuel=policy.fuel or (1 if fuel else None))
     rows = []
     for module in modules:
@@ -162,7 +162,7 @@ def _job(node: Node, module: str, file: int, annotations: dict[str, str], policy
     settings = choice.backend.code_key(entrypoint) if choice.backend.compiles else None
     if settings is None:
         raise Unimplemented(f"module {module!r}: backend {choice.backend.name!r} compiles nothing ahead of time")
-    confined = (node.config.seccomp or policy.seccomp) == "engine"
+    confined = policy.seccomp == "engine"
     return Job(choice.backend, entrypoint.path, settings, file, entrypoint.limits, node.config.cache, confined)
 
 

@@ -35,7 +35,7 @@ from pelagos_core.field import Field
 from pelagos_core.identifier import check_id
 from pelagos_core.linux.namespaces import is_own
 from pelagos_core.node import Node
-from pelagos_core.policy import EVERYTHING, Policy
+from pelagos_core.policy import Policy
 from pelagos_core.reasons import because
 from pelagos_core.selection import ANNOTATION, Selection, preference
 from pelagos_core.spec import parse_process
@@ -317,9 +317,7 @@ class TaskService:
 
     def _policy(self, bundle: Bundle, options: Config, node: Config) -> Policy:
         """What a guest may use: each of these leaves less than the one before."""
-        least = replace(EVERYTHING, seccomp=node.seccomp or EVERYTHING.seccomp)
-        policy = least.narrowed(node.wasm, lambda word: f"config: wasm.{word}")
-        policy = policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
+        policy = node.policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
         for words in (self._pod, bundle.wasm_annotations):
             policy = policy.narrowed(
                 {name.removeprefix(ANNOTATION_PREFIX): value for name, value in words.items()},
