@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from pelagos_core import config
+from pelagos_core import config, immortal
 from pelagos_core.cache.store import Store
 from pelagos_core.cli import launcher
 from pelagos_core.cli.install import DEFAULT_BIN_DIR, RUNTIME_NAMES
@@ -57,7 +57,7 @@ class Finding:
 def doctor(as_json: bool) -> None:
     """Check whether this node can run WebAssembly containers.
 
-    Looks at the kernel, control groups, seccomp, the node's config, the backends, the cache,
+    Looks at the kernel, Python, control groups, seccomp, the node's config, the backends, the cache,
     the installed launchers and containerd, and runs a container. A warning names something that
     some containers need. Exit code 1 if anything has failed.
     """
@@ -94,6 +94,11 @@ def _kernel() -> Finding:
     if numbers < _KERNEL:
         return Finding(FAILED, release, "Linux 5.12 or newer is needed")
     return Finding(OK, f"{release}, {platform.machine()}")
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    return Finding(OK, version if immortal.supported() else f"{version}; with 3.12 or 3.13 pods share more memory")
 
 
 def _cgroups() -> Finding:
@@ -197,6 +202,7 @@ def _container() -> Finding:
 
 CHECKS: dict[str, Callable[[], Finding]] = {
     "kernel": _kernel,
+    "python": _python,
     "control groups": _cgroups,
     "seccomp": _seccomp,
     "config": _config,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ def test_a_node_that_is_well_runs_a_container():
     assert list(found) == list(CHECKS)
     assert found["a container"]["state"] == "ok", found
     assert "Wasmtime" in found["backends"]["found"]
+    assert found["python"]["found"].startswith(platform.python_version())
 
 
 def test_the_table_names_every_check_and_the_remedies_are_on_stderr():
