@@ -26,7 +26,7 @@ from pelagos_core.bundle import Bundle
 from pelagos_core.cache.entry import CODE
 from pelagos_core.container_init import filesystem, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
-from pelagos_core.container_init.filesystem import EnterEngineRoot
+from pelagos_core.container_init.filesystem import EnterEngineRoot, LinkDevices
 from pelagos_core.container_init.messages import (
     Asking,
     Assembled,
@@ -199,6 +199,8 @@ def _use_own_terminal(order: Order, root: Root) -> None:
         socket.send_fds(control, [messages.encode(Terminal())], [master])
     for target in _STDIO:
         os.dup2(slave, target, inheritable=False)
+    if order.door is None and any(isinstance(step, LinkDevices) for step in order.plan.native.complete):
+        root.show(slave, "/dev/console")  # its /dev is its own
     os.close(master)
     os.close(slave)
 

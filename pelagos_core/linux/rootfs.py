@@ -135,15 +135,20 @@ class Root:
 
     def _bind(self, mount: Mount) -> None:
         tree = self._sources.pop(mount, -1)
-        if tree < 0:
-            tree = mounts.open_source(mount)
+        self._place(tree if tree >= 0 else mounts.open_source(mount), mount.destination)
+
+    def show(self, file: int, destination: str) -> None:
+        """Bind a file that is open in this mount namespace on `destination`."""
+        self._place(syscalls.open_tree(file, "", _WHOLE_TREE), destination)
+
+    def _place(self, tree: int, destination: str) -> None:
         target = -1
         try:
             mode = os.fstat(tree).st_mode
             if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                self._device_mounts.append(mount.destination)
-            target = self._mount_point(mount.destination, as_file=not stat.S_ISDIR(mode))
-            syscalls.move_mount(tree, target, mount.destination)
+                self._device_mounts.append(destination)
+            target = self._mount_point(destination, as_file=not stat.S_ISDIR(mode))
+            syscalls.move_mount(tree, target, destination)
         finally:
             os.close(tree)
             if target >= 0:

@@ -9,8 +9,8 @@ import pytest
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
-from tests.support.bundles import Fifos, make_bundle
-from tests.support.native import shell
+from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.native import config_of, shell
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -154,6 +154,31 @@ async def test_a_shell_has_a_terminal_of_its_size_and_is_told_when_that_changes(
         assert (await asyncio.wait_for(shim.wait("c1"), 10)).exit_status == 5
         await resize(shim, "c1", 1, 1)  # too late is no error
         keyboard.close()
+
+
+async def test_the_console_is_the_terminal(tmp_path):
+    script = 'echo told > /dev/console; [ "$(stat -Lc %t:%T /dev/console)" = "$(stat -Lc %t:%T "$(tty)")" ] && exit 7'
+    bundle = shell(tmp_path / "c1", script)
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos, terminal=True) == 7
+        assert fifos.output()[0] == "told\r\n"
+        fifos.close()
+
+
+async def test_a_console_of_the_hosts_is_left_alone(tmp_path):
+    """Nothing is made or mounted in a /dev that is the host's."""
+    (tmp_path / "dev").mkdir()
+    bundle = shell(tmp_path / "c1", "ls /dev")
+    mounts = [mount for mount in config_of(bundle)["mounts"] if mount["destination"] != "/dev"]
+    bind = {"destination": "/dev", "type": "bind", "source": str(tmp_path / "dev"), "options": ["rbind"]}
+    change_config(bundle, mounts=[bind, *mounts])
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos, terminal=True) == 0
+        assert "console" not in fifos.output()[0]
+        assert not (tmp_path / "dev/console").exists()
+        fifos.close()
 
 
 async def test_an_exec_has_a_terminal_of_its_own(tmp_path):
