@@ -24,7 +24,7 @@ from pathlib import Path
 from pelagos_core.zygote import messages
 from tests.support import provision
 from tests.support.containerd import Containerd, install, until
-from tests.support.traces import alive, descriptors, parent, traces, waiting
+from tests.support.traces import alive, descriptors, parent, processes, traces, waiting
 from tests.support.zygote import end_zygotes, zygotes
 
 WASM = "io.containerd.pelagos.wasm.v1"
@@ -224,12 +224,16 @@ class Soak:
         place = self._containerd.directory
 
         def left() -> list[str]:
-            lines = traces(place, "soak-")
+            lines = [*traces(place, "soak-"), *(self._zombies() if but else ())]
             return [line for line in lines if not (but and (f"-id {but}" in line or but in line or self._of_pod(line)))]
 
         with contextlib.suppress(AssertionError):
             until(lambda: not left(), 45)
         self.report.left += left()
+
+    def _zombies(self) -> list[str]:
+        """Containers' processes that the long-lived daemon has never reaped."""
+        return [f"zombie {pid}" for pid in processes(self._daemon) if not alive(pid)]
 
     def _of_pod(self, line: str) -> bool:
         if line.startswith("socket"):
