@@ -34,6 +34,12 @@ def order(control=None, backends=BACKENDS, **fields):
     return Order(bundle, plan(bundle, Cgroup(())), control, (0, 1, 2), selection, Limits(memory=1 << 20))
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A busy machine takes its time to fork."""
+    monkeypatch.setattr(nursery, "_WAIT_SECONDS", 20)
+
+
 def test_an_order_arrives_with_the_backends_of_the_receiver(monkeypatch):
     ours, theirs = socket.socketpair()
     sent = order(ours)
@@ -128,6 +134,7 @@ def test_one_that_is_lost_is_replaced(signum, monkeypatch):
         control.close()
         assert pid == 0  # the daemon forks itself then
         assert not os.path.exists(f"/proc/{lost}")
+        monkeypatch.setattr(nursery, "_WAIT_SECONDS", 20)
         pid, control = fork(made)
         assert pid
         end(pid, control)

@@ -88,8 +88,7 @@ async def test_without_descriptors_it_tries_again_later_and_says_so_once_for_eac
     async with accepting(limit=100) as (peers, connect):
         clients = [connect() for _ in range(4)]
         with _no_more_descriptors():
-            while len(caplog.records) < 3:
-                await asyncio.sleep(0.005)
+            await until(lambda: len(caplog.records) >= 3)
             assert peers.transports == []
         await peers.until(open=4, taken_in=4)
         said = "no connection can be taken in for 0.05 s: Too many open files"
