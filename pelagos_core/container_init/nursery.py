@@ -17,6 +17,7 @@ import logging
 import os
 import pickle
 import random
+import select
 import signal
 import socket
 import struct
@@ -27,6 +28,7 @@ from typing import Any, NoReturn
 from pelagos_core.backends import Backends
 from pelagos_core.container_init import child
 from pelagos_core.container_init.child import Order
+from pelagos_core.container_init.operation import JoinCgroup
 from pelagos_core.immortal import make_everything_immortal
 from pelagos_core.linux import credentials, forked, syscalls
 from pelagos_core.linux.namespaces import fork_sibling
@@ -39,7 +41,8 @@ _TOLD = b"!"  # by who obeys an order, once it is there
 _PID = struct.Struct("i")
 _CREDENTIALS = 12  # bytes: unix(7), struct ucred, which begins with the pid
 _ORDERS = 3  # the descriptor by which orders come
-_WAIT_SECONDS = 1.0  # for a fork, which takes a millisecond
+_WAIT_SECONDS = 2.0  # for a fork, which takes a millisecond
+_QUIET_SECONDS = 1.0
 
 _own: list[Backends] = []
 
@@ -143,8 +146,9 @@ def _be_the_nursery(backends: Backends, daemon: socket.socket) -> NoReturn:
         _own.append(backends)
         with socket.socket(fileno=_ORDERS) as orders:
             while _obeyed(orders):
-                # For a daemon that no zygote has forked. Its first container does not wait for this.
-                make_everything_immortal()
+                # For a daemon that no zygote has forked. It takes a tenth of a second, for which no container waits.
+                if not select.select([orders], [], [], _QUIET_SECONDS)[0]:
+                    make_everything_immortal()
     finally:
         os._exit(0)
 
@@ -157,7 +161,7 @@ def _obeyed(orders: socket.socket) -> bool:
     control, *stdio = fds
     try:
         order: Order = pickle.loads(data)  # noqa: S301 (from our own daemon, over a pair that nobody else has)
-        if fork_sibling() == 0:
+        if fork_sibling(_birthplace(order)) == 0:
             # We tell of ourselves, so that nobody is lost with a nursery that is lost in this moment.
             orders.send(_TOLD)
             # With a copy of it the daemon would not see the end of the nursery.
@@ -167,6 +171,12 @@ def _obeyed(orders: socket.socket) -> bool:
         for fd in fds:
             os.close(fd)
     return True
+
+
+def _birthplace(order: Order) -> str | None:
+    """The directory of the control group that the container's process can be born in: one of v2."""
+    joined = next((step.cgroup for step in order.plan.assemble if isinstance(step, JoinCgroup)), None)
+    return joined.paths[0] if joined and joined.unified else None
 
 
 def _obey(order: Order) -> NoReturn:

@@ -136,6 +136,8 @@ class Cgroup:
     def join(self) -> None:
         """Move the calling process, which has one thread, into the group of each hierarchy."""
         for group in self.groups:
+            if group.unified and os.getpid() in _processes(group.path):
+                continue  # born in it
             # A move of one thread takes no lock of all the system's forks; for a whole process
             # that is a wait for RCU, most of a millisecond each. v2 has no such way.
             name = "cgroup.procs" if group.unified else "tasks"

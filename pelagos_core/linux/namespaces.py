@@ -5,6 +5,7 @@ Source: namespaces(7), pid_namespaces(7), setns(2), unshare(2).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -102,12 +103,21 @@ def fork(pid_namespace: str | None) -> int:
     return _fork_after(lambda: join("pid", pid_namespace))
 
 
-def fork_sibling() -> int:
+def fork_sibling(cgroup: str | None) -> int:
     """Fork a child of our parent into a new pid namespace; its pid, and 0 in the child.
 
     In the nursery, which has one thread: the child is the daemon's, which reaps it.
+    cgroup: the directory of a control group (v2) that it should be born in, if the kernel lets it.
     """
-    return syscalls.duplicate(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
+    flags = syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT
+    if cgroup:
+        with contextlib.suppress(OSError):  # then it joins like everybody else, or is told why it may not
+            directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return syscalls.duplicate_into(directory, flags)
+            finally:
+                os.close(directory)
+    return syscalls.duplicate(flags)
 
 
 def fork_beside(pidfd: int) -> int:

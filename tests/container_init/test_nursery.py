@@ -153,8 +153,8 @@ def test_what_it_has_forked_unheard_is_ended_with_it():
 
 @pytest.mark.root
 def test_who_was_forked_is_not_lost_with_a_nursery_that_is_killed_in_the_same_moment(monkeypatch):
-    def fork_and_die():
-        pid = fork_sibling()
+    def fork_and_die(cgroup):
+        pid = fork_sibling(cgroup)
         if pid:
             os.kill(os.getpid(), signal.SIGKILL)
         return pid
