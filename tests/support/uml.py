@@ -1,7 +1,7 @@
 """A machine of its own for tests: User-Mode Linux, a kernel that runs as a process.
 
-It has this machine's files as its root, read-only, memory-backed /tmp and /run, and cgroup v2
-whatever the host has. Needs no root; what runs in it is its root.
+It has this machine's files as its root, read-only, memory-backed /tmp and /run, the directory it is
+to work in wherever that is, and cgroup v2 whatever the host has. Needs no root; what runs in it is its root.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ _SCRIPT = """\
 #!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
+mkdir /run/tree
+mount --bind {directory} /run/tree
+mount -t tmpfs tmpfs /tmp
+[ -d {directory} ] || {{ mkdir -p {directory} && mount --bind /run/tree {directory}; }}
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 {exports}
 cd {directory}
