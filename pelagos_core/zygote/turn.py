@@ -24,22 +24,18 @@ def take(path: str, seconds: float) -> int:
     Returns a descriptor that holds the turn, for whoever inherits it too, until all of them have
     closed it; NOBODYS if it could not be had. Whoever had it before may have left a zygote.
     """
-    try:
-        with Lock(path):
-            turn = os.open(_file(path), _FLAGS, 0o600)
-    except OSError:
-        return NOBODYS
-    try:
-        while not _is_ours(turn):
-            if not 0 <= time.time() - os.fstat(turn).st_mtime < seconds:
-                os.close(turn)
-                return NOBODYS
-            time.sleep(_RETRY_SECONDS)
-        os.utime(turn)
-    except OSError:
-        os.close(turn)
-        return NOBODYS
-    return turn
+    while True:
+        try:
+            with Lock(path):
+                turn = os.open(_file(path), _FLAGS, 0o600)
+        except OSError:
+            return NOBODYS
+        if not _is_had(turn, seconds):
+            os.close(turn)
+            return NOBODYS
+        if os.fstat(turn).st_nlink:
+            return turn
+        os.close(turn)  # the one before us has ended and removed it: another one counts now
 
 
 def end(path: str, turn: int) -> None:
@@ -51,6 +47,18 @@ def end(path: str, turn: int) -> None:
     except OSError:
         pass
     os.close(turn)
+
+
+def _is_had(turn: int, seconds: float) -> bool:
+    try:
+        while not _is_ours(turn):
+            if not 0 <= time.time() - os.fstat(turn).st_mtime < seconds:
+                return False
+            time.sleep(_RETRY_SECONDS)
+        os.utime(turn)
+    except OSError:
+        return False
+    return True
 
 
 def _is_ours(turn: int) -> bool:

@@ -67,3 +67,20 @@ def test_where_there_is_no_place_nobody_has_it_and_nobody_waits(tmp_path):
     os.symlink("/etc/passwd", tmp_path / "one.turn")
     assert turn.take(str(tmp_path / "one"), turn.SECONDS) == turn.NOBODYS
     turn.end(str(tmp_path / "two"), turn.NOBODYS)
+
+
+def test_one_who_has_waited_and_one_who_comes_anew_do_not_both_have_it(path):
+    ours = turn.take(path, turn.SECONDS)
+    taken = []
+    waiting = threading.Thread(target=lambda: taken.append(turn.take(path, 60)))
+    waiting.start()
+    time.sleep(0.05)
+    turn.end(path, ours)
+    anew = turn.take(path, 0)
+    if anew != turn.NOBODYS:
+        turn.end(path, anew)
+    waiting.join()
+    (theirs,) = taken
+    assert theirs != turn.NOBODYS
+    assert turn.take(path, 0) == turn.NOBODYS
+    turn.end(path, theirs)
