@@ -4,7 +4,7 @@ It is root and trusted: it copies and digests the module, but leaves making sens
 compiler's process. It waits its turn with the store's lock, so one module is compiled once
 however many pods want it; if the one who compiles is killed, the next in line takes over. Of
 different modules no more than TURNS are compiled at a time on a node: each may take the whole
-memory that a compilation is allowed.
+memory that a compilation is allowed. Who has waited PATIENCE_SECONDS does not wait any longer.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from pelagos_core.spec.resources import Memory, Resources
 log = logging.getLogger(__name__)
 
 TURNS = max(2, os.cpu_count() or 1)
+PATIENCE_SECONDS = 60.0  # then a module is compiled without a turn: another tenant's may have them all
 _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
@@ -153,7 +154,7 @@ def _obtain(job: Job) -> tuple[int, str]:
     with contextlib.ExitStack() as turn:
         if store:
             with contextlib.suppress(OSError):  # a disk that cannot be written, of which `_kept` has told
-                turn.enter_context(store.turn(TURNS))
+                turn.enter_context(store.turn(TURNS, PATIENCE_SECONDS))
         began = time.monotonic()
         compiler.compile(job, module, output, _SCRATCH)
     log.info("%s: compiled for %s in %.1f s", job.path, key.backend, time.monotonic() - began)

@@ -25,8 +25,7 @@ _NAME = re.compile("[0-9a-f]{64}")
 _NEW, _GONE = ".new-", ".gone-"
 _LOCK = "lock"
 _WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers, below 2^60
-_QUEUE = 1 << 61
-_TURNS = _QUEUE + 1
+_TURNS = 1 << 61
 _LOOK_SECONDS = 0.05
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 24
@@ -109,23 +108,25 @@ class Store:
         self._wait_for(_place(name))
 
     @contextlib.contextmanager
-    def turn(self, most: int) -> Iterator[None]:
+    def turn(self, most: int, patience: float) -> Iterator[bool]:
         """Be one of `most` processes that work at the same time, in whatever pod; wait for one to leave.
 
-        As with `lock`, the turn of a process that ends is free. Raises OSError.
+        As with `lock`, the turn of a process that ends is free.
+        patience: after so many seconds the caller goes on without one. Yields whether it has one.
+        Raises OSError.
         """
-        # Nobody can wait for whichever is free first, so one looks again and again, and the others
-        # wait behind it.
-        self._wait_for(_QUEUE)
+        # Nobody can wait for whichever is free first, so all look again and again.
+        deadline = time.monotonic() + patience
+        while (mine := self._first_free(most)) is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
         try:
-            while (mine := next((each for each in range(_TURNS, _TURNS + most) if self._take(each)), None)) is None:
-                time.sleep(_LOOK_SECONDS)
+            yield mine is not None
         finally:
-            self._give_up(_QUEUE)
-        try:
-            yield
-        finally:
-            self._give_up(mine)
+            if mine is not None:
+                self._give_up(mine)
+
+    def _first_free(self, most: int) -> int | None:
+        return next((each for each in range(_TURNS, _TURNS + most) if self._take(each)), None)
 
     def keep(self, about: About, code: int) -> int:
         """Make an entry of compiled code; return it as `Entry.lend` does.

@@ -193,6 +193,14 @@ def test_no_more_than_so_many_modules_are_compiled_at_a_time(tmp_path, monkeypat
             assert (code.read(directory), how) == (b"code", "compiled")
 
 
+def test_nobody_waits_for_ever_for_the_modules_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "TURNS", 1)
+    monkeypatch.setattr(keeper, "PATIENCE_SECONDS", 0.3)
+    with contextlib.closing(Compiling(tmp_path, 3)) as work:
+        work.until_begun(1)
+        assert work.until_begun(3) == {0, 1, 2}
+
+
 def _is_locked(path):
     with open("/proc/locks") as file:
         return f":{path.stat().st_ino} " in file.read()
