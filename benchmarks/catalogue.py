@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from benchmarks.contender import Contender
 from benchmarks.samples import Measured
-from benchmarks.scenarios import commands, density, floor, modules, new_pods, reboot, speed, throughput, timeline
+from benchmarks.scenarios import (
+    commands,
+    density,
+    floor,
+    isolation,
+    modules,
+    new_pods,
+    reboot,
+    speed,
+    throughput,
+    timeline,
+)
 from benchmarks.stage import Stage
 
 
@@ -51,5 +62,6 @@ SCENARIOS = {
     "modules": Scenario("Modules of all sizes", modules.measure, _runs_wasm, rounds=2, engines=True),
     "speed": Scenario("A module that only computes", speed.measure, _has_command, engines=True),
     "timeline": Scenario("Where the time of a task goes", timeline.measure, _has_command, rounds=1),
+    "isolation": Scenario("Isolation's share of a start", isolation.measure, machine=True),
     "floor": Scenario("The machine's own share", floor.measure, machine=True),
 }

@@ -17,13 +17,14 @@ from benchmarks.programs import floor_program
 from benchmarks.report import Report
 from benchmarks.samples import Figures, Measured
 from benchmarks.stage import Settings, Stage
+from benchmarks.targets import MACHINE
 from pelagos_core.cli import launcher
 from scripts import engines
 from tests.support import provision
 
 # Beside Wasmtime, which Auto takes: those that `make engines` gets.
 _ENGINES = ("wasmedge", "wasmer")
-_MACHINE = Contender("this machine", Path())
+_MACHINE = Contender(MACHINE, Path())
 
 
 class Run:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.report import Report
 
 Value = Callable[[Report], "float | None"]
-OURS, RUNC = "pelagos", "runc"
+OURS, RUNC, MACHINE = "pelagos", "runc", "this machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,12 @@ TARGETS = [
         1.3,
     ),
     Target("CPU at rest, all containers", figure("scale", "all", "CPU at rest"), 1, unit="% of a core"),
+    Target(
+        "isolation's processor time",
+        figure("isolation", "all", "processor time p50", MACHINE),
+        2,
+        unit="ms",
+    ),
     Target("pelagos run hello.wasm", figure("run", "pelagos run hello.wasm", "command p50"), 150, unit="ms"),
     Target(
         "computing, against the engine's library alone",

@@ -30,13 +30,14 @@ def run(tmp_path_factory):
 
 
 def test_a_run_measures_both_sides_in_turns(run):
-    report = run.measure(["throughput", "reboot", "memory", "scale"], run.contenders([]))
+    report = run.measure(["throughput", "reboot", "memory", "scale", "isolation"], run.contenders([]))
     assert run.failures == []
     for contender in ("pelagos", "runc"):
         assert report.value("throughput", "4 at a time", contender, "rate") > 0
         assert report.value("reboot", "1 pods at once", contender, "until all run") > 0
         assert report.value("memory", "each further container", contender, "memory (PSS)") > 0
         assert report.value("scale", "at the last", contender, "create and start p50") > 0
+    assert report.value("isolation", "all", "this machine", "processor time p50") > 0
     assert report.made["failures"] == []
 
 
