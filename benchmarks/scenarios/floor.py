@@ -16,7 +16,7 @@ from benchmarks.stage import Stage
 
 # Forks as a shim's daemon would, bare and with all that it has loaded; prints like `floor.c`.
 _PYTHON = """
-import gc, os, statistics, sys, time
+import gc, os, signal, statistics, sys, time
 
 def forks(what, child):
     times = []
@@ -31,6 +31,22 @@ def forks(what, child):
         os.waitpid(pid, 0)
         times.append(time.perf_counter() - before)
     print(what, statistics.median(times) * 1e6, sep="\\t")
+
+def memory(what, child):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        finally:
+            os.write(writer, b"x")
+            signal.pause()
+    os.read(reader, 1)
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        own = sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    print(what, own / 1024, "MiB", sep="\\t")
 
 forks("bare: fork, wait", lambda: None)
 import asyncio, wasmtime, pelagos_core.task.service
@@ -50,6 +66,8 @@ gc.collect()
 gc.freeze()
 forks("all loaded: fork, wait", lambda: None)
 forks("all loaded: fork, hello from compiled code, wait", hello)
+memory("all loaded: fork", lambda: None)
+memory("all loaded: fork, hello from compiled code", hello)
 """
 
 
@@ -66,13 +84,16 @@ def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
 
 
 def _steps(language: str, command: list[str]) -> Iterator[Measured]:
-    """The lines of a program that prints steps and their microseconds."""
+    """The lines of a program that prints steps and their microseconds, or their own memory."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CallFailed(done.stderr.strip())
     for line in done.stdout.splitlines():
-        step, microseconds = line.split("\t")
-        yield Measured(f"{language}: {step}", "time p50", "ms", float(microseconds) / 1e3)
+        step, value, *unit = line.split("\t")
+        if unit:
+            yield Measured(f"{language}: {step}", "own memory", unit[0], float(value))
+        else:
+            yield Measured(f"{language}: {step}", "time p50", "ms", float(value) / 1e3)
 
 
 def _timed(words: list[str]) -> float:
