@@ -271,6 +271,7 @@ class Container:
                 await other.wait()
         else:
             self._forget(execution)
+        await execution.taken()
         self._sink.publish(events.task_exit(self.id, execution.id, execution.pid, status))
         execution.tell(status)
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
 
 _MAX_SIGNAL = 64
+_READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, and for ever
 _SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
 
 
@@ -159,6 +160,11 @@ class Execution:
         self._finish_streams()
         log.info("%s: ended with %d", self.name, status.code)
         return status
+
+    async def taken(self) -> None:
+        """Give clients a moment to come for the output, before they are told of the end."""
+        if self._stdio:
+            await self._stdio.taken(_READER_SECONDS)
 
     def tell(self, status: ExitStatus) -> None:
         """Answer everybody who waits."""

@@ -122,6 +122,16 @@ class Stdio:
         else:
             self._finish_outputs()
 
+    async def taken(self, seconds: float) -> None:
+        """Return once somebody reads what `finish` holds, or when this time is over.
+
+        A client opens its ends beside its calls, and may get to it after a short guest has ended.
+        Once told of that it does not open them any more.
+        """
+        held = [task for output, task in zip(self._outputs, self._lingering, strict=False) if output.holds_bytes]
+        if held:
+            await asyncio.wait(held, timeout=seconds)
+
     async def settle(self, seconds: float) -> None:
         """Give readers of a terminal that has ended some more time for what is left of it.
 

@@ -6,11 +6,14 @@ end when containerd is away; fifo(7): a FIFO keeps its bytes as long as any end 
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+import termios
 from urllib.parse import unquote, urlsplit
 
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented, from_status, to_status
@@ -86,6 +89,11 @@ class Output:
         self.handed_over()
         return True
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether there are bytes that would be lost with this."""
+        return False
+
     async def linger(self) -> None:
         """Wait until somebody reads what `finish` has held; then let go."""
 
@@ -111,6 +119,15 @@ class FifoOutput(Output):
         self.handed_over()
         self._reader = _closed(self._reader)
         return self._is_read()
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether the FIFO has bytes, and its end is held."""
+        if self._keeper < 0:
+            return False
+        count = array.array("i", [0])
+        fcntl.ioctl(self._keeper, termios.FIONREAD, count)
+        return count[0] > 0
 
     async def linger(self) -> None:
         """Look again and again until a reader has come; then let go."""

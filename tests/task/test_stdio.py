@@ -42,6 +42,34 @@ async def test_bytes_wait_for_a_reader_that_comes_late(tmp_path):
     stdio.close()
 
 
+async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_time(tmp_path):
+    path = str(tmp_path / "out")
+    os.mkfifo(path)
+    stdio = Stdio(StdioPaths("", path, ""))
+    os.write(stdio.child[1], b"late")
+    stdio.forked()
+    stdio.finish()
+    await stdio.taken(0.02)
+    telling = asyncio.ensure_future(stdio.taken(600))
+    await asyncio.sleep(0.02)
+    assert not telling.done()
+    reader = os.open(path, os.O_RDONLY)
+    await asyncio.wait_for(telling, 20)
+    assert os.read(reader, 100) == b"late"
+    os.close(reader)
+    stdio.close()
+
+
+async def test_nobody_waits_for_a_reader_of_nothing(tmp_path):
+    path = str(tmp_path / "out")
+    os.mkfifo(path)
+    stdio = Stdio(StdioPaths("", path, ""))
+    stdio.forked()
+    stdio.finish()
+    await asyncio.wait_for(stdio.taken(600), 20)
+    stdio.close()
+
+
 async def test_a_file_uri_of_a_fifo_waits_for_nobody(tmp_path):
     os.mkfifo(tmp_path / "out")
     stdio = Stdio(StdioPaths("", f"file://{tmp_path}/out", ""))
