@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Coroutine
 
 from pelagos_core import reasons
 from pelagos_core.backends import Backend
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.05
 _REMOVAL_TRIES = 600
-_removals: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[None]] = set()
 
 
 class CompiledCode:
@@ -79,14 +80,32 @@ class CompiledCode:
 
 async def _made(job: Job) -> int:
     cgroup = keeper.make_group(job)
-    made = keeper.fork(job, cgroup)
+    try:
+        made = keeper.fork(job, cgroup)
+    except BaseException:
+        cgroup.try_remove()
+        raise
+    code = -1
     try:
         await readable(made.socket.fileno())
         code, how = made.answer()
     finally:
-        await _end(made, cgroup)
+        try:
+            # Whoever is cancelled only now goes at once, and the keeper is reaped all the same.
+            await asyncio.shield(_background(_end(made, cgroup)))
+        except BaseException:
+            if code >= 0:
+                os.close(code)
+            raise
     log.info("%s: code for backend %r: %s", job.path, job.backend.name, how)
     return code
+
+
+def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    task = asyncio.ensure_future(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
 
 
 async def _end(made: Keeper, cgroup: Cgroup) -> None:
@@ -97,9 +116,7 @@ async def _end(made: Keeper, cgroup: Cgroup) -> None:
     os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
     made.close()
     if not cgroup.try_remove():
-        task = asyncio.ensure_future(_remove(cgroup))
-        _removals.add(task)
-        task.add_done_callback(_removals.discard)
+        _background(_remove(cgroup))
 
 
 async def _remove(cgroup: Cgroup) -> None:

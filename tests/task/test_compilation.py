@@ -1,0 +1,51 @@
+"""Compiled code from a keeper that the daemon forks: whatever happens, it is reaped."""
+
+import asyncio
+import os
+
+import pytest
+
+from pelagos_core.task import compilation
+from tests.support import code, compiling
+from tests.support.patience import until
+from tests.support.traces import children
+
+pytestmark = [pytest.mark.root]
+
+
+def compile(entrypoint):
+    return b"code of " + entrypoint.read()
+
+
+@pytest.fixture
+def job(tmp_path):
+    made = compiling.job(tmp_path, compile)
+    yield made
+    os.close(made.file)
+
+
+async def test_code_is_made_and_its_keeper_is_gone(job):
+    before = children(os.getpid())
+    assert code.read(await compilation._made(job)) == b"code of " + compiling.MODULE
+    assert children(os.getpid()) == before
+
+
+@pytest.mark.parametrize("wait", [1, 2])
+async def test_who_is_cancelled_leaves_neither_a_keeper_nor_a_descriptor(job, monkeypatch, wait):
+    """While the keeper works, and while it is ended after its answer."""
+    before = children(os.getpid())
+    waits = 0
+    readable = compilation.readable
+
+    async def readable_or_cancelled(fd):
+        nonlocal waits
+        waits += 1
+        if waits == wait:
+            making.cancel()
+        await readable(fd)
+
+    monkeypatch.setattr(compilation, "readable", readable_or_cancelled)
+    making = asyncio.ensure_future(compilation._made(job))
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    await until(lambda: children(os.getpid()) == before)
