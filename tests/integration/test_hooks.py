@@ -12,6 +12,7 @@ from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.containerd import until
 from tests.support.native import native_bundle
 from tests.support.shim import running_shim
+from tests.support.traces import alive
 from tests.support.traces import processes as containers
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -105,8 +106,8 @@ async def test_what_a_hook_has_started_is_ended_with_it(tmp_path, guests):
     async with running_shim(tmp_path) as shim:
         with pytest.raises(FailedPrecondition, match="no end in 1 s"):
             await shim.create("c1", bundle)
-    child = (tmp_path / "child").read_text().strip()
-    until(lambda: not os.path.exists(f"/proc/{child}"), 10)
+    child = int((tmp_path / "child").read_text())
+    until(lambda: not alive(child), 10)
 
 
 async def test_a_hook_that_a_guests_engine_would_have_to_start_is_refused_by_name(tmp_path, guests):
