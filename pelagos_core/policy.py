@@ -56,6 +56,11 @@ class Policy:
     fuel: int | None = None
     seccomp: str = SECCOMP[-1]
 
+    @property
+    def confines_engines(self) -> bool:
+        """Whether an engine has the system calls of its own profile only."""
+        return self.seccomp == SECCOMP[-1]
+
     def narrowed(
         self, words: Mapping[str, str], called: Callable[[str], str], others: frozenset[str] = frozenset()
     ) -> Policy:

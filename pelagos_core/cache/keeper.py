@@ -76,7 +76,18 @@ class Keeper:
 
 
 def fork(job: Job, cgroup: Cgroup) -> Keeper:
-    """Fork a keeper. Its parent has one thread, reads one answer, kills and reaps it. Raises OSError."""
+    """Fork a keeper. Its parent has one thread, reads one answer, kills and reaps it.
+
+    Raises OSError, and the group is removed then.
+    """
+    try:
+        return _forked(job, cgroup)
+    except BaseException:
+        cgroup.try_remove()
+        raise
+
+
+def _forked(job: Job, cgroup: Cgroup) -> Keeper:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         pid = syscalls.fork(0)

@@ -108,19 +108,18 @@ class Store:
         self._wait_for(_place(name))
 
     @contextlib.contextmanager
-    def turn(self, most: int, patience: float) -> Iterator[bool]:
+    def turn(self, most: int, patience: float) -> Iterator[None]:
         """Be one of `most` processes that work at the same time, in whatever pod; wait for one to leave.
 
         As with `lock`, the turn of a process that ends is free.
-        patience: after so many seconds the caller goes on without one. Yields whether it has one.
-        Raises OSError.
+        patience: after so many seconds the caller goes on without one. Raises OSError.
         """
         # Nobody can wait for whichever is free first, so all look again and again.
         deadline = time.monotonic() + patience
         while (mine := self._first_free(most)) is None and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         try:
-            yield mine is not None
+            yield
         finally:
             if mine is not None:
                 self._give_up(mine)

@@ -162,8 +162,8 @@ def _job(node: Node, module: str, file: int, annotations: dict[str, str], policy
     settings = choice.backend.code_key(entrypoint) if choice.backend.compiles else None
     if settings is None:
         raise Unimplemented(f"module {module!r}: backend {choice.backend.name!r} compiles nothing ahead of time")
-    confined = policy.seccomp == "engine"
-    return Job(choice.backend, entrypoint.path, settings, file, entrypoint.limits, node.config.cache, confined)
+    limits, cache = entrypoint.limits, node.config.cache
+    return Job(choice.backend, entrypoint.path, settings, file, limits, cache, policy.confines_engines)
 
 
 def _compiled(job: Job) -> dict[str, object]:

@@ -47,7 +47,6 @@ from pelagos_core.limits import Limits
 from pelagos_core.linux import forked, shield, syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
 from pelagos_core.linux.rootfs import Root
-from pelagos_core.policy import SECCOMP
 from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
@@ -231,7 +230,7 @@ def _run_creating_hooks(order: Order, shielded: Root | None) -> bytes:
     hooks = order.bundle.spec.hooks
     if order.door is not None or not (hooks.while_creating or hooks.start_container):
         return b""
-    if shielded is not None and hooks.start_container and order.bundle.policy.seccomp == SECCOMP[-1]:
+    if shielded is not None and hooks.start_container and order.bundle.policy.confines_engines:
         raise Unimplemented(_NO_PROGRAMS, reasons.HOOK)
     pid = int(os.readlink("/proc/self"))
     if hooks.while_creating:

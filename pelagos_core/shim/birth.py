@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 
 from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import PelagosError
@@ -77,7 +76,7 @@ def main() -> None:
         make_everything_immortal()
         gc.freeze()
         with contextlib.suppress(OSError):  # no place for its socket: then there is none
-            _be_zygote(node, path, idle_seconds, lambda: turn.end(path, TURN_FD), replace=bool(replace))
+            _be_zygote(node, path, idle_seconds, TURN_FD, replace=bool(replace))
     os._exit(0)
 
 
@@ -93,22 +92,22 @@ def stay() -> None:
     make_everything_immortal()
     _settle()
     try:
-        _be_zygote(node, path, None, lambda: None, replace=True)
+        _be_zygote(node, path, None, turn.NOBODYS, replace=True)
     except OSError as error:
         log.error("zygote: %s", error)  # noqa: TRY400 (no trace wanted)
         os._exit(1)
     os._exit(0)
 
 
-def _be_zygote(
-    node: Node, path: str, idle_seconds: float | None, there_is_one: Callable[[], None], *, replace: bool
-) -> None:
+def _be_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, replace: bool) -> None:
+    """held: the turn to load it, which ends once it listens."""
+
     def forked(words: list[str], listener: socket.socket) -> None:
         _be_daemon(node, words, listener)
 
     zygote = Zygote(path, Freshness(node.backends), forked)
     ours = zygote.listen(replace=replace)
-    there_is_one()
+    turn.end(path, held)
     if ours:
         set_name("pelagos-zygote", ["pelagos-zygote", path])
         zygote.serve(idle_seconds)

@@ -85,8 +85,10 @@ def _ask(zygote: str, request: messages.Request, fds: "tuple[int, int]") -> "tup
     answer = client.ask(zygote, request, fds)
     if answer == client.STARTED:
         return answer, turn.NOBODYS
-    ours = turn.take(zygote, turn.SECONDS if answer == client.ABSENT else 0)
-    return client.ask(zygote, request, fds) if answer == client.ABSENT else answer, ours
+    if answer == client.FAILED:
+        return answer, turn.take(zygote, 0)
+    ours = turn.take(zygote, turn.SECONDS)
+    return client.ask(zygote, request, fds), ours
 
 
 def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:

@@ -41,7 +41,7 @@ class CompiledCode:
         self._name = name
         self._limits = Limits.of(bundle.spec, bundle.policy)
         self._cache = cache
-        self._confined = bundle.policy.seccomp == "engine"
+        self._confined = bundle.policy.confines_engines
         self._entry = ""
         self._discarded = False
 
@@ -80,11 +80,7 @@ class CompiledCode:
 
 async def _made(job: Job) -> int:
     cgroup = keeper.make_group(job)
-    try:
-        made = keeper.fork(job, cgroup)
-    except BaseException:
-        cgroup.try_remove()
-        raise
+    made = keeper.fork(job, cgroup)
     code = -1
     try:
         await readable(made.socket.fileno())

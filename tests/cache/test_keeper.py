@@ -1,6 +1,7 @@
 """The keeper: compiles once, gives out what is kept, and does without a store if it must."""
 
 import contextlib
+import errno
 import mmap
 import os
 import select
@@ -14,6 +15,7 @@ from pelagos_core.cache import keeper
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux.cgroups import Cgroup
 from tests.support import code, compiling
+from tests.support.traces import alive, children
 
 pytestmark = pytest.mark.root
 
@@ -229,18 +231,32 @@ def test_a_failure_is_not_kept(tmp_path):
     assert obtain(tmp_path)[1] == "compiled"
 
 
+def test_a_fork_that_fails_leaves_no_group(tmp_path, monkeypatch):
+    def fail(_flags):
+        raise OSError(errno.EAGAIN, "no process is left")
+
+    monkeypatch.setattr(keeper.syscalls, "fork", fail)
+    job = compiling.job(tmp_path, compile)
+    cgroup = keeper.make_group(job)
+    assert cgroup.exists()
+    with pytest.raises(OSError, match="no process is left"):
+        keeper.fork(job, cgroup)
+    assert not cgroup.exists()
+    os.close(job.file)
+
+
 def test_a_killed_keeper_takes_the_compile_process_along(tmp_path):
     job = compiling.job(tmp_path, pause)
     made = keeper.fork(job, Cgroup(()))
     deadline = time.monotonic() + 10
-    while not (children := _children(made.pid)) and time.monotonic() < deadline:
+    while not (forked := children(made.pid)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    (compiler,) = children
+    (compiler,) = forked
     _end(made)
     os.close(job.file)
-    while _runs(compiler) and time.monotonic() < deadline:
+    while alive(compiler) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not _runs(compiler)
+    assert not alive(compiler)
     assert obtain(tmp_path)[1] == "compiled"
 
 
@@ -257,17 +273,3 @@ def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobod
     assert not [path for path in left if path.exists()]
     os.waitpid(owner, 0)
     os.close(job.file)
-
-
-def _runs(pid):
-    """Whether it is there and more than a zombie, which is for the host's init to reap."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(word) for word in file.read().split()]
