@@ -1,6 +1,5 @@
 """What an engine may ask of the kernel, tried on a process that stands for one."""
 
-import errno
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ from pelagos_core.engine_profile import COMPILER, EMBEDDED, PROGRAM
 from pelagos_core.linux import libseccomp, syscalls
 from pelagos_core.linux.bpf_syscalls import install_filter
 from pelagos_core.spec.seccomp import Rule
-from tests.support.child import in_child
+from tests.support import child
 
 FILTERS = {
     name: libseccomp.compile_profile(profile) for name, profile in (("embedded", EMBEDDED), ("program", PROGRAM))
@@ -28,16 +27,7 @@ def confine(kind):
 
 def outcome(kind, call):
     """`done`, or the error's name."""
-
-    def run():
-        confine(kind)
-        try:
-            call()
-        except OSError as error:
-            return errno.errorcode[error.errno]
-        return "done"
-
-    return in_child(run)
+    return child.outcome(lambda: confine(kind), call)
 
 
 def _thread():

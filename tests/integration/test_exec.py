@@ -18,6 +18,7 @@ from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import native_bundle, shell
 from tests.support.patience import until
 from tests.support.shim import flags, running_shim, shim_command
+from tests.support.traces import alive, children
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
 
@@ -268,7 +269,7 @@ async def test_the_record_names_the_execs_that_live(tmp_path, guests):
         )
         assert done.returncode == 0, done.stderr
         for gone in (init, pid):
-            await until(lambda pid=gone: not _alive(pid))
+            await until(lambda pid=gone: not alive(pid))
 
 
 async def test_a_native_program_joins_a_native_container_itself(tmp_path):
@@ -383,13 +384,6 @@ def _open_files(pid):
     return None
 
 
-def _alive(pid):
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
 async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
     async with running_shim(tmp_path) as shim:
         await running(shim, tmp_path, guests)
@@ -408,7 +402,7 @@ async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
         await asyncio.gather(*(probe(f"at-once{number}") for number in range(10)))
         await until(lambda: set(_open_files_of(shim.pid)) <= files)
         assert (tmp_path / "c1" / record.NAME).stat().st_size == size
-        await until(lambda: all(_alive(pid) for pid in _children(shim.pid)))
+        await until(lambda: all(alive(pid) for pid in children(shim.pid)))
 
 
 def _open_files_of(pid):
@@ -418,7 +412,3 @@ def _open_files_of(pid):
         with contextlib.suppress(OSError):
             found.append((path.name, re.sub(r"\d+", "", os.readlink(path))))
     return found
-
-
-def _children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -24,7 +24,7 @@ from pelagos_core.ttrpc.client import Client
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.patience import until
 from tests.support.shim import TASK, flags, mount, running_shim, shim_command
-from tests.support.traces import cgroups_of, descriptors, processes
+from tests.support.traces import alive, cgroups_of, descriptors, processes
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
 
@@ -447,4 +447,4 @@ def _read(path):
 
 
 async def _gone(pid):
-    await until(lambda: not os.path.exists(f"/proc/{pid}") or ") Z " in _read(f"/proc/{pid}/stat"))
+    await until(lambda: not alive(pid))

@@ -1,6 +1,7 @@
 """Backends that somebody else wrote, good and bad, installed beside the real one."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 
@@ -145,29 +146,29 @@ async def test_a_workload_that_goes_wrong_is_the_containers_end_only(tmp_path, g
         fifos.close()
 
 
-async def test_no_backend_can_keep_a_container_from_being_killed(tmp_path, guests):
-    deaf = GOOD + SPAWN.format("return lambda: time.sleep(1000) or 0")
-    deaf += "\n@hookimpl\ndef pelagos_signal(process, signum):\n    return True\n"
-    python = environment_with(tmp_path / "venv", deaf=deaf)
+@contextlib.asynccontextmanager
+async def told_to_end(tmp_path, guests, hook):
+    """A shim whose container `c1` has been sent SIGTERM, by a backend whose signal hook does this."""
+    source = GOOD + SPAWN.format("return lambda: time.sleep(1000) or 0")
+    source += f"\n@hookimpl\ndef pelagos_signal(process, signum):\n    {hook}\n"
+    python = environment_with(tmp_path / "venv", odd=source)
     bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
     async with running_shim(tmp_path, python=python) as shim:
         await shim.create("c1", bundle)
         await shim.start("c1")
         await shim.kill("c1", 15)
+        yield shim
+
+
+async def test_no_backend_can_keep_a_container_from_being_killed(tmp_path, guests):
+    async with told_to_end(tmp_path, guests, "return True") as shim:
         assert (await shim.state("c1")).status == types_pb2.RUNNING
         await shim.kill("c1", 9)
         assert (await shim.wait("c1")).exit_status == 137
 
 
 async def test_a_signal_hook_that_hangs_holds_neither_the_daemon_nor_the_signal(tmp_path, guests):
-    stuck = GOOD + SPAWN.format("return lambda: time.sleep(1000) or 0")
-    stuck += "\n@hookimpl\ndef pelagos_signal(process, signum):\n    time.sleep(1000)\n"
-    python = environment_with(tmp_path / "venv", stuck=stuck)
-    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
-    async with running_shim(tmp_path, python=python) as shim:
-        await shim.create("c1", bundle)
-        await shim.start("c1")
-        await shim.kill("c1", 15)
+    async with told_to_end(tmp_path, guests, "time.sleep(1000)") as shim:
         assert (await shim.wait("c1")).exit_status == 143
 
 

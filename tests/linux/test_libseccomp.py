@@ -10,7 +10,7 @@ import pytest
 from pelagos_core.errors import FailedPrecondition, InvalidArgument
 from pelagos_core.linux import bpf_syscalls, libseccomp, syscalls
 from pelagos_core.spec.seccomp import Condition, Rule, Seccomp
-from tests.support.child import in_child
+from tests.support.child import in_child, outcome
 
 
 def rule(name, action="ERRNO", number=errno.EDOM, *conditions):
@@ -26,16 +26,11 @@ def under(profile, call):
     """What a call comes to in a process with the profile."""
     program = libseccomp.compile_profile(profile)
 
-    def run():
+    def confine():
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         bpf_syscalls.install_filter(program, 0)
-        try:
-            call()
-        except OSError as error:
-            return errno.errorcode[error.errno]
-        return "done"
 
-    return in_child(run)
+    return outcome(confine, call)
 
 
 def test_a_call_gets_the_error_of_its_rule_and_others_go_on():

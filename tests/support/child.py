@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def outcome(prepare: Callable[[], object], call: Callable[[], object]) -> str:
+    """What a call comes to in a child that was prepared for it: `done`, or the error's name."""
+
+    def run() -> str:
+        prepare()
+        try:
+            call()
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+        return "done"
+
+    return in_child(run)
 
 
 def in_child(run: Callable[[], T]) -> T:

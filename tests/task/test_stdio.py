@@ -17,6 +17,17 @@ def write_all(stdio, text):
     stdio.forked()
 
 
+def finished(tmp_path, text=b""):
+    """The path and the streams of a process that has said something to nobody, and has ended."""
+    path = str(tmp_path / "out")
+    os.mkfifo(path)
+    stdio = Stdio(StdioPaths("", path, ""))
+    os.write(stdio.child[1], text)
+    stdio.forked()
+    stdio.finish()
+    return path, stdio
+
+
 async def test_a_reader_gets_everything_and_then_the_end(tmp_path):
     fifos = Fifos(tmp_path)
     stdio = Stdio(StdioPaths("", fifos.stdout, fifos.stderr))
@@ -28,12 +39,7 @@ async def test_a_reader_gets_everything_and_then_the_end(tmp_path):
 
 
 async def test_bytes_wait_for_a_reader_that_comes_late(tmp_path):
-    path = str(tmp_path / "out")
-    os.mkfifo(path)
-    stdio = Stdio(StdioPaths("", path, ""))
-    os.write(stdio.child[1], b"late")
-    stdio.forked()
-    stdio.finish()
+    path, stdio = finished(tmp_path, b"late")
     await asyncio.sleep(0.02)
     reader = os.open(path, os.O_RDONLY)
     assert os.read(reader, 100) == b"late"
@@ -43,12 +49,7 @@ async def test_bytes_wait_for_a_reader_that_comes_late(tmp_path):
 
 
 async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_time(tmp_path):
-    path = str(tmp_path / "out")
-    os.mkfifo(path)
-    stdio = Stdio(StdioPaths("", path, ""))
-    os.write(stdio.child[1], b"late")
-    stdio.forked()
-    stdio.finish()
+    path, stdio = finished(tmp_path, b"late")
     await stdio.taken(0.02)
     telling = asyncio.ensure_future(stdio.taken(600))
     await asyncio.sleep(0.02)
@@ -61,11 +62,7 @@ async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_ti
 
 
 async def test_nobody_waits_for_a_reader_of_nothing(tmp_path):
-    path = str(tmp_path / "out")
-    os.mkfifo(path)
-    stdio = Stdio(StdioPaths("", path, ""))
-    stdio.forked()
-    stdio.finish()
+    _, stdio = finished(tmp_path)
     await asyncio.wait_for(stdio.taken(600), 20)
     stdio.close()
 
@@ -81,11 +78,7 @@ async def test_a_file_uri_of_a_fifo_waits_for_nobody(tmp_path):
 
 
 async def test_close_lets_go_of_what_nobody_reads(tmp_path):
-    path = str(tmp_path / "out")
-    os.mkfifo(path)
-    stdio = Stdio(StdioPaths("", path, ""))
-    stdio.forked()
-    stdio.finish()
+    path, stdio = finished(tmp_path)
     stdio.close()  # before the lingering task has run at all
     await asyncio.sleep(0)
     with pytest.raises(OSError, match="No such device"):
