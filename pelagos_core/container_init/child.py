@@ -24,7 +24,7 @@ from pelagos_core import entrypoint, oci_hooks, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.cache.entry import CODE
-from pelagos_core.container_init import filesystem, messages, preopens, terminal
+from pelagos_core.container_init import filesystem, home, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot, LinkDevices
 from pelagos_core.container_init.messages import (
@@ -147,7 +147,9 @@ def _prepare(order: Order) -> Workload:
         if file.kind.is_native:
             if order.terminal:
                 _use_own_terminal(order, root)
-            _give_streams(order.bundle.spec.process.user)
+            user = order.bundle.spec.process.user
+            _give_streams(user)
+            file = replace(file, env=home.completed(file.env, root, user.uid))
         else:
             with because(reasons.SPEC):
                 file = _narrowed(file, order, root)

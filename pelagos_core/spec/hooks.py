@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pelagos_core.field import Field
+from pelagos_core.spec.environment import read_environment
 
 _MAX_SECONDS = 2**31
 
@@ -60,10 +61,6 @@ def _read_hook(hook: Field) -> tuple[str, tuple[str, ...], tuple[str, ...], int 
     path = hook.get("path")
     if not path.text().startswith("/"):
         path.refuse(f"{path.text()!r} is not absolute")
-    env = hook.get("env")
-    for variable in env.texts():
-        if "=" not in variable[1:]:
-            env.refuse(f"{variable!r} is not NAME=VALUE")
     timeout = hook.get("timeout")
     seconds = timeout.number(_MAX_SECONDS, least=1) if timeout else None
-    return path.text(), hook.get("args").texts() or (path.text(),), env.texts(), seconds
+    return path.text(), hook.get("args").texts() or (path.text(),), read_environment(hook.get("env")), seconds

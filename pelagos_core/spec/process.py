@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pelagos_core.field import Field
+from pelagos_core.spec.environment import read_environment
 from pelagos_core.spec.scheduling import (
     IoPriority,
     Rlimit,
@@ -41,7 +42,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`process`: what runs. `args` has at least one entry and `cwd` is absolute.
+    """`process`: what runs. `args` has at least one entry, `env` each name once, and `cwd` is absolute.
 
     oom_score_adj: None to leave it as the shim has it.
     console_size: width and height of the terminal in characters; zeros if nobody has said.
@@ -77,17 +78,13 @@ def read_process(process: Field) -> Process:
     words = args.texts()
     if not words or not words[0]:
         args.refuse("empty: there is nothing to run")
-    env = process.get("env")
-    for variable in env.texts():
-        if "=" not in variable[1:]:
-            env.refuse(f"{variable!r} is not NAME=VALUE")
     cwd = process.get("cwd")
     if not cwd.text("/").startswith("/"):
         cwd.refuse(f"{cwd.text()!r} is not absolute")
     score = process.get("oomScoreAdj")
     return Process(
         args=words,
-        env=env.texts(),
+        env=read_environment(process.get("env")),
         cwd=cwd.text("/"),
         user=_user(process.get("user")),
         capabilities=_capabilities(process.get("capabilities")),

@@ -27,7 +27,7 @@ async def run(tmp_path, bundle):
 
 async def test_a_program_runs_with_the_args_and_the_environment_of_the_spec(tmp_path):
     bundle = native_bundle(tmp_path / "b", "env", env=["PATH=/usr/bin:/bin", "A=1", "B=ä=ö"])
-    assert await run(tmp_path, bundle) == (0, "PATH=/usr/bin:/bin\nA=1\nB=ä=ö\n", "")
+    assert await run(tmp_path, bundle) == (0, "PATH=/usr/bin:/bin\nA=1\nB=ä=ö\nHOME=/\n", "")
 
 
 async def test_a_script_is_run_by_its_interpreter(tmp_path):
