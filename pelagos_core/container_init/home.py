@@ -11,7 +11,7 @@ import stat
 
 from pelagos_core.linux.rootfs import Root
 
-_PASSWD = "/etc/passwd"
+_USERS = "/etc/passwd"
 _DEFAULT = "/"
 _MAX_BYTES = 1 << 20
 _MAX_HOME = 4096  # PATH_MAX
@@ -52,7 +52,7 @@ def find(passwd: bytes, uid: int) -> str:
 
 
 def _read(root: Root) -> bytes:
-    found = root.open(_PASSWD, os.O_PATH)
+    found = root.open(_USERS, os.O_PATH)
     try:
         # Looked at before it is opened: a FIFO would have us wait, a device may do anything.
         if not stat.S_ISREG(os.fstat(found).st_mode):
