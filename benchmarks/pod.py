@@ -174,12 +174,21 @@ def make_bundle(pod: Pod, program: Program, task_id: str) -> Path:
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs"},
-        "annotations": {"io.kubernetes.cri.sandbox-id": pod.id, **pod.contender.annotations},
+        "annotations": {**_annotations_of_cri(pod, task_id), **pod.contender.annotations},
         "mounts": [proc, dev],
         "linux": {
             "cgroupsPath": f"/{pod.stage.name}/{task_id}",
             "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")],
         },
     }
-    (bundle / "config.json").write_text(json.dumps(config))
+    (bundle / "config.json").write_text(json.dumps(config, separators=(",", ":")))  # as Go writes it
     return bundle
+
+
+def _annotations_of_cri(pod: Pod, task_id: str) -> dict[str, str]:
+    """What containerd puts on each container of a kubelet's pod; by the sandbox's id a shim finds its pod."""
+    kind = "sandbox" if task_id == pod.id else "container"
+    of_container = {} if task_id == pod.id else {"container-name": task_id, "image-name": "registry.example/app:1"}
+    of_pod = {"sandbox-id": pod.id, "sandbox-name": pod.id, "sandbox-namespace": "default", "sandbox-uid": pod.id}
+    words = {"container-type": kind, **of_container, **of_pod}
+    return {f"io.kubernetes.cri.{name}": value for name, value in sorted(words.items())}

@@ -41,8 +41,17 @@ def modules(code, *words, cwd=None, env=None):
     return set(done.stdout.splitlines()[-1].decode().split()), done
 
 
+# As containerd writes it for a container of a pod, and for one without.
+CONFIGS = {
+    "a pod's": b'{"process":{"args":["/a"]},"annotations":{"io.kubernetes.cri.sandbox-id":"c1","o":"\\"x\\""}}',
+    "alone": b'{"process":{"args":["/a"]}}',
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("action", ["start", "delete", "-v"])
-def test_an_action_imports_what_is_on_its_list_and_no_more(tmp_path, action):
+def test_an_action_imports_what_is_on_its_list_and_no_more(tmp_path, action, config):
+    (tmp_path / "config.json").write_bytes(CONFIGS[config])
     # The daemon that `start` would leave behind is not what is looked at here: it is not started.
     quiet = "import pelagos_core.shim.start as s; s._spawn = lambda *a: None;" if action == "start" else ""
     body = launcher.body().replace("from pelagos_core.shim.main import main\nmain()\n", "")
