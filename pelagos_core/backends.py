@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 import signal
 import types
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +35,9 @@ IMPORT_SECONDS = 20.0
 DETECT_SECONDS = 5.0
 HOLD_SECONDS = 1.0  # for which a hook may hold the daemon, and with it every container of the pod
 NO_CONFIG = Config()
+AUTO = "auto"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_RESERVED = {AUTO: "it stands for any backend", native.NAME: "it belongs to pelagos itself"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,41 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A backend before it is loaded: its name, its distribution's version, and its import."""
+    """A backend before it is loaded: its name, its distribution's version and name, and its import."""
 
     name: str
     version: str
     load: Callable[[], object]
+    package: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}".strip() or "of no package"
+
+
+def refused(plugins: Iterable[Plugin]) -> tuple[Failure, ...]:
+    """The names that cannot be used, with the reason; nothing is imported for this.
+
+    A name that two packages claim is refused for both: which of them an operator means cannot be
+    told, and neither may take the other's place in silence.
+    """
+    claims: dict[str, list[str]] = defaultdict(list)
+    for plugin in plugins:
+        claims[plugin.name].append(str(plugin))
+    found = ((name, _objection(name, sorted(claimants))) for name, claimants in sorted(claims.items()))
+    return tuple(Failure(name, "loading", objection) for name, objection in found if objection)
+
+
+def _objection(name: str, claimants: list[str]) -> str:
+    """What is wrong with a name that these packages claim, empty if nothing is."""
+    packages = " and ".join(claimants)
+    if name in _RESERVED:
+        return f"the name is reserved, {_RESERVED[name]} (package {packages})"
+    if not _NAME.fullmatch(name):
+        rule = "1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+        return f"not a name of a backend: {rule} (package {packages})"
+    if len(claimants) > 1:
+        return f"{len(claimants)} packages claim the name, {packages}: uninstall all but one"
+    return ""
 
 
 class TooSlow(Exception):
@@ -195,21 +230,20 @@ class Backends:
         excluded: tuple[Failure, ...] = (),
         announce: Callable[[str], None] = lambda name: None,
     ) -> Backends:
-        """Import every backend, bind its hooks, and give it its settings.
+        """Import every backend whose name can be used, bind its hooks, and give it its settings.
 
         excluded: backends that are not to be touched, with the reason.
         announce: called with each name before that backend's code is run.
         """
+        plugins = sorted(plugins, key=lambda plugin: plugin.name)
         installed: list[Backend] = []
-        failures = list(excluded)
-        out = {failure.name for failure in excluded}
-        for plugin in sorted(plugins, key=lambda plugin: plugin.name):
+        failures = list(dict.fromkeys([*refused(plugins), *excluded]))  # a trial has told of the first ones too
+        out = {failure.name for failure in failures}
+        for plugin in plugins:
             if plugin.name in out:
                 continue
             announce(plugin.name)
             try:
-                if any(backend.name == plugin.name for backend in installed):
-                    raise ValueError("another distribution has a backend of this name")
                 installed.append(_loaded(plugin, config.settings(plugin.name)))
             except BaseException as error:  # noqa: BLE001 (an import may raise anything, SystemExit too)
                 failures.append(Failure(plugin.name, "import", described(error)))
@@ -232,8 +266,6 @@ def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
     """
     with _time_limit(IMPORT_SECONDS):
         module = plugin.load()
-        if plugin.name == native.NAME:
-            raise ValueError("the name belongs to pelagos itself")
         contract = getattr(module, "pelagos_contract", CONTRACT)
         if contract != CONTRACT:
             raise TypeError(f"it was built for version {contract} of the hook contract, this is version {CONTRACT}")

@@ -14,7 +14,7 @@
     directory = "/var/cache/pelagos"
     size = "4g"                 # the least recently used goes first; "0" keeps nothing
     memory = "4g"               # for one compilation
-    seconds = 300               # for one compilation
+    seconds = 300               # for one compilation, also where an engine compiles as it loads
 
 Only root may write it: what it says is done as root.
 """
@@ -50,7 +50,8 @@ _MAX_SECONDS = 24 * 3600
 class CacheSettings:
     """Where compiled code is kept, and what keeping and compiling may cost.
 
-    size: bytes of the store. memory: bytes for one compilation. seconds: for one compilation.
+    size: bytes of the store. memory: bytes for one compilation. seconds: for one compilation,
+    and for `spawn`, in which an engine may compile.
     """
 
     directory: str = "/var/cache/pelagos"

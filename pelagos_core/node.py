@@ -17,13 +17,14 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from importlib import metadata
 from typing import NoReturn
 
 from pelagos_core import config, hookspecs
-from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow
+from pelagos_core.backends import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow, refused
 from pelagos_core.builtin_hooks import readable
 from pelagos_core.config import Config
 from pelagos_core.errors import Internal, PelagosError
@@ -33,12 +34,18 @@ from pelagos_core.linux import forked
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0  # beyond the timer in the child, which ends Python code only
+_JOINED_SECONDS = 0.05  # for which the kernel may still list a thread that has been joined
 
 
 def plugins() -> tuple[Plugin, ...]:
     """The backends of this Python environment. Walks over all of its distributions."""
     points = metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP)
-    return tuple(Plugin(point.name, point.dist.version if point.dist else "", point.load) for point in points)
+    return tuple(
+        Plugin(point.name, point.dist.version, point.load, point.dist.name)
+        if point.dist
+        else Plugin(point.name, "", point.load)
+        for point in points
+    )
 
 
 class Node:
@@ -107,7 +114,9 @@ class Node:
     async def _look_again(self) -> None:
         importlib.invalidate_caches()
         found, settings = plugins(), _settings()
-        kept = [backend for backend in self._backends.installed if backend.name in {plugin.name for plugin in found}]
+        # A name that a second package has claimed since is nobody's any more, here as in the next pod.
+        usable = {plugin.name for plugin in found} - {failure.name for failure in refused(found)}
+        kept = [backend for backend in self._backends.installed if backend.name in usable]
         names = {backend.name for backend in kept}
         new = tuple(plugin for plugin in found if plugin.name not in names)
         loaded = Backends.load(new, settings, await _tried(new, settings))
@@ -164,21 +173,64 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> Backends:
-    """Load, and say on a pipe whose code is about to be run, a string; at the end, what has failed, a list."""
-
-    def say(what: object) -> None:
-        os.write(writer, f"{json.dumps(what)}\n".encode())
-
-    backends = Backends.load(found, settings, excluded, say)
+    """Load, and give an account of it on a pipe."""
+    account = _Account(writer)
+    backends = Backends.load(found, settings, excluded, account.begin)
     hung = []
     for backend in backends.installed:
-        say(backend.name)
+        account.begin(backend.name)
         # Kept by the backend: whoever is forked from here need not ask again.
         if backend.description.problem.startswith(TooSlow.__name__):
             hung.append(Failure(backend.name, "describe", backend.description.problem))
-    say([astuple(failure) for failure in (*backends.failures, *hung)])
-    os.close(writer)
+    account.close([*backends.failures, *hung])
     return backends
+
+
+class _Account:
+    """What a process that loads backends says on a pipe of what it does.
+
+    A string is the name of the backend whose code is about to be run, an object the failure for which the
+    process ends, a list the failures at the end.
+    """
+
+    def __init__(self, writer: int) -> None:
+        self._writer = writer
+        self._running = ""
+        self._threads = _threads()
+
+    def begin(self, name: str) -> None:
+        """The code of this backend is about to be run."""
+        self._end()
+        self._running = name
+        self._say(name)
+
+    def close(self, failures: list[Failure]) -> None:
+        """All are loaded."""
+        self._end()
+        self._say([astuple(failure) for failure in failures])
+        os.close(self._writer)
+
+    def _end(self) -> None:
+        """End this process if the code that was run last has left threads in it.
+
+        A fork has none of them and every lock as it was, so what a thread held at that moment is
+        locked for ever in the container (pthread_atfork(3)).
+        """
+        deadline = time.monotonic() + _JOINED_SECONDS
+        while (started := _threads() - self._threads) > 0:
+            if time.monotonic() > deadline:
+                number = "a thread" if started == 1 else f"{started} threads"
+                why = f"it starts {number} when it is imported; processes are forked, and threads are lost in a fork"
+                self._say(asdict(Failure(self._running, "import", why)))
+                os._exit(1)
+            time.sleep(_JOINED_SECONDS / 50)
+
+    def _say(self, what: object) -> None:
+        os.write(self._writer, f"{json.dumps(what)}\n".encode())
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 class _Child:
@@ -216,7 +268,8 @@ class _Child:
         """The failure of the backend whose code it ran last. Raises Internal if it had come to none."""
         if not self._line:  # another child would end the same way
             raise Internal(f"backends cannot be loaded: {how}")
-        failure = Failure(json.loads(self._line), "import", how)
+        said = json.loads(self._line)
+        failure = Failure(**said) if isinstance(said, dict) else Failure(said, "import", how)
         log.warning("%s", failure)
         return failure
 

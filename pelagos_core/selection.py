@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pelagos_core import reasons
-from pelagos_core.backends import NATIVE, Backend, Backends, Failure, described
+from pelagos_core.backends import AUTO, NATIVE, Backend, Backends, Failure, described
 from pelagos_core.bundle import RUNTIME_ANNOTATION, Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
@@ -16,7 +16,6 @@ from pelagos_core.hookspecs import Detection
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 ANNOTATION = RUNTIME_ANNOTATION
 
 

@@ -251,7 +251,38 @@ def test_a_score_stays_within_its_bounds():
     assert Detection.cannot("x").score == 0
 
 
-def test_two_backends_of_one_name_are_not_confused():
-    found = Backends.load([Plugin("a", "1", lambda: scoring(1)), Plugin("a", "2", lambda: scoring(2))])
-    assert [backend.version for backend in found.installed] == ["1"]
-    assert "another distribution" in str(found.failures[0])
+def test_a_name_that_two_packages_claim_is_refused_for_both_and_names_them():
+    imported = []
+    claims = [
+        Plugin("a", "1", lambda: imported.append("first"), "pelagos-a"),
+        Plugin("a", "9", lambda: imported.append("second"), "other-a"),
+        Plugin("b", "1", lambda: scoring(1), "pelagos-b"),
+    ]
+    found = Backends.load(claims)
+    assert [backend.name for backend in found.installed] == ["b"]
+    text = "backend 'a' failed in loading: 2 packages claim the name, other-a 9 and pelagos-a 1: uninstall all but one"
+    assert [str(failure) for failure in found.failures] == [text]
+    assert not imported
+
+
+@pytest.mark.parametrize(
+    "name", ["auto", "native", "", " ", "/b", "..", "-x", "A", "Auto", "NATIVE", "a b", "a\n", "é", "a" * 65]
+)
+def test_a_name_that_cannot_be_one_is_refused_before_its_package_is_imported(name):
+    found = Backends.load([Plugin(name, "1", lambda: 1 / 0, "its-package")])
+    assert not found.installed
+    (failure,) = found.failures
+    assert failure.name == name
+    assert "its-package 1" in failure.reason
+    assert "name" in failure.reason
+
+
+@pytest.mark.parametrize("name", ["a", "7", "wasm-engine.2_x", "a" * 64])
+def test_a_name_is_lower_case_letters_digits_and_three_marks(name):
+    assert [backend.name for backend in load(**{name: scoring(1)}).installed] == [name]
+
+
+def test_what_a_trial_has_refused_is_told_once():
+    claims = [Plugin("auto", "1", lambda: None)]
+    found = Backends.load(claims, excluded=Backends.load(claims).failures)
+    assert len(found.failures) == 1

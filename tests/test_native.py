@@ -54,7 +54,7 @@ def test_it_is_no_engine_that_can_be_asked_for():
 
 def test_no_package_takes_its_name():
     failure = Backends.load([Plugin("native", "1", lambda: None)]).failures[0]
-    assert "belongs to pelagos" in failure.reason
+    assert "it belongs to pelagos itself" in failure.reason
 
 
 def test_the_program_takes_the_place_of_the_process(tmp_path):

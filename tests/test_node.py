@@ -109,15 +109,69 @@ print(json.dumps([os.getpid(), *names()]))
     assert str(daemon) not in pids.read_text().split()
 
 
-def test_a_name_may_look_like_anything(tmp_path):
+def test_a_name_may_look_like_anything_and_be_refused(tmp_path):
     python = environment_with(tmp_path / "venv")
     code = f"""
-add_backend(site, "t_b", {GOOD!r})
-(site / "backend_t_b-1.0.dist-info/entry_points.txt").write_text("[pelagos.backends]\\n/b = backend_t_b\\n")
-names()
-print(json.dumps([backend.name for backend in found.backends.installed]))
+add_backend(site, "/b", {GOOD!r}, "t-slash")
+add_backend(site, "[", {GOOD!r}, "t-bracket")
+add_backend(site, "t_c", {GOOD!r})
+asyncio.run(found.refresh())
+print(json.dumps([names(), sorted(failure.name for failure in found.backends.failures)]))
 """
-    assert "/b" in run(python, code)
+    assert run(python, code) == [[["t_c"], []], ["/b", "["]]
+
+
+def test_a_name_that_a_second_package_claims_meanwhile_is_refused_for_both(tmp_path):
+    python = environment_with(tmp_path / "venv", t_a=GOOD, t_b=GOOD)
+    code = f"""
+seen = [names()[0]]
+add_backend(site, "t_a", {GOOD!r}, "another-a")
+seen.append(names())
+import shutil
+shutil.rmtree(site / "another_a-1.0.dist-info")
+seen.append(names())
+print(json.dumps(seen))
+"""
+    first, second, third = run(python, code)
+    assert first == ["t_a", "t_b"]
+    told = "2 packages claim the name, another-a 1.0 and backend-t_a 1.0: uninstall all but one"
+    assert second == [["t_b"], [f"backend 't_a' failed in loading: {told}"]]
+    assert third == [["t_a", "t_b"], []]
+
+
+START = """
+import threading, time
+def start(count):
+    for _ in range(count):
+        threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("started", "number"),
+    [("start(3)", "3 threads"), ("pelagos_describe = hookimpl(lambda: start(1))", "a thread")],
+)
+def test_a_backend_that_starts_threads_is_refused_and_its_process_does_not_go_on(tmp_path, started, number):
+    source = f"{START}{GOOD}{started}\n"
+    python = environment_with(tmp_path / "venv", t_a=GOOD, t_threads=source, t_z=GOOD)
+    code = f"""
+seen = [names()]
+add_backend(site, "t_later", {source!r})
+print(json.dumps([*seen, names(), len(os.listdir("/proc/self/task"))]))
+"""
+    first, second, tasks = run(python, code)
+    why = f"failed in import: it starts {number} when it is imported"
+    why += "; processes are forked, and threads are lost in a fork"
+    assert first == [["t_a", "t_z"], [f"backend 't_threads' {why}"]]
+    assert second == [["t_a", "t_z"], [f"backend 't_later' {why}", f"backend 't_threads' {why}"]]
+    assert tasks == 1
+
+
+def test_threads_that_have_ended_are_none(tmp_path):
+    joined = f"{START}threads = [threading.Thread(target=int) for _ in range(20)]\n"
+    joined += "for one in threads:\n    one.start()\n    one.join()\n"
+    python = environment_with(tmp_path / "venv", t_joined=joined + GOOD)
+    assert run(python, "print(json.dumps(names()))") == [["t_joined"], []]
 
 
 def test_a_faulty_config_is_told_when_it_is_used(tmp_path):

@@ -36,10 +36,15 @@ def _run_by_the_same_script(directory: Path) -> None:
     shutil.copy(sys.executable, directory / "python")
 
 
-def add_backend(site: Path, name: str, source: str) -> None:
-    """Install a backend of this source text into a site-packages directory, as pip would."""
-    (site / f"backend_{name}.py").write_text(source)
-    metadata = site / f"backend_{name}-1.0.dist-info"
+def add_backend(site: Path, name: str, source: str, package: str = "") -> None:
+    """Install a backend of this source text into a site-packages directory, as pip would.
+
+    package: of the distribution, `backend-NAME` if it is not given.
+    """
+    package = package or f"backend-{name}"
+    module = package.replace("-", "_")
+    (site / f"{module}.py").write_text(source)
+    metadata = site / f"{module}-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: backend-{name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[pelagos.backends]\n{name} = backend_{name}\n")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[pelagos.backends]\n{name} = {module}\n")

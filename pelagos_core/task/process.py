@@ -39,7 +39,7 @@ from pelagos_core.task.compilation import CompiledCode
 from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
-_DETECT_GRACE_SECONDS = DETECT_SECONDS + 2.0
+_LOOK_SECONDS = DETECT_SECONDS + 2.0
 _TELL_SECONDS = 2.0  # for a backend to tell how its process ended, once it has
 
 
@@ -72,6 +72,8 @@ class Process:
         self._nursery = nursery
         self._selection = selection
         self._code = CompiledCode(name, bundle, cache)
+        # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
+        self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(cache.seconds)}
         self._name = name
         self._control: socket.socket | None = None
         self._killed = False
@@ -304,8 +306,7 @@ class Process:
     async def _receive(self, asking: Asking | None) -> tuple[Message, int]:
         """The next message, and the descriptor that came with it, or -1."""
         assert self._control is not None
-        # Loading may compile for minutes, and a Kill ends it; detecting must be quick.
-        limit = _DETECT_GRACE_SECONDS if asking and asking.hook == "detect" else None
+        limit = self._patience.get(asking.hook) if asking else None
         try:
             await asyncio.wait_for(builtin_hooks.readable(self._control.fileno()), limit)
             datagram, fds, _, _ = socket.recv_fds(self._control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)

@@ -146,6 +146,60 @@ async def test_a_workload_that_goes_wrong_is_the_containers_end_only(tmp_path, g
         fifos.close()
 
 
+@pytest.mark.parametrize("hook", ["spawn", "code_key"])
+@pytest.mark.slow
+async def test_a_backend_that_never_comes_back_fails_create_by_name_after_a_time(tmp_path, guests, hook):
+    """As on a lock that is held for ever: no signal ends that, and no Python code is run."""
+    lock = "ctypes.PyDLL(None).pthread_mutex_lock({})"
+    source = (
+        GOOD + f"lock = ctypes.create_string_buffer(64)\n{lock.format('lock')}\n" + SPAWN.format(lock.format("lock"))
+    )
+    if hook == "code_key":
+        source += "\npelagos_compile = hookimpl(lambda entrypoint: b'x')\n"
+        source += f"\n@hookimpl\ndef pelagos_code_key(entrypoint):\n    {lock.format('lock')}\n"
+    python = environment_with(tmp_path / "venv", stuck=source)
+    (tmp_path / "config.toml").write_text("[cache]\nseconds = 1\n")
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python, env={"PELAGOS_CONFIG": str(tmp_path / "config.toml")}) as shim:
+        limit = {"spawn": 1, "code_key": 7}[hook]
+        told = rf"backend 'stuck' failed in {hook}: no answer in {limit} s \[PLG-ENGINE-FAILED\]"
+        with pytest.raises(Internal, match=told):
+            await shim.create("c1", bundle)
+        assert not processes(shim.pid)
+        change_config(bundle, annotations={"io.pelagos.wasm.runtime": "wasmtime"})
+        assert await shim.run("c2", bundle) == 0
+
+
+async def test_a_backend_that_starts_threads_is_left_out_by_name(tmp_path, guests):
+    threads = "import threading, time\nthreading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n"
+    python = environment_with(tmp_path / "venv", threads=threads + SAYS)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        assert await shim.run("c1", bundle) == 0
+        change_config(bundle, annotations={"io.pelagos.wasm.runtime": "threads"})
+        with pytest.raises(FailedPrecondition, match=r"'threads' failed in import: it starts a thread when it is imp"):
+            await shim.create("c2", bundle)
+
+
+async def test_a_name_that_two_packages_claim_runs_nothing_and_the_error_names_both(tmp_path, guests):
+    python = environment_with(tmp_path / "venv")
+    site = next((tmp_path / "venv/lib").glob("python*/site-packages"))
+    add_backend(site, "wasmtime", SAYS, "impostor")
+    add_backend(site, "auto", SAYS, "for-everything")
+    add_backend(site, "says", SAYS)
+    bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
+    async with running_shim(tmp_path, python=python) as shim:
+        assert await shim.run("c1", bundle) == 11
+        change_config(bundle, annotations={"io.pelagos.wasm.runtime": "wasmtime"})
+        with pytest.raises(FailedPrecondition, match=r"2 packages claim the name, impostor 1\.0 and pelagos-wasmtime"):
+            await shim.create("c2", bundle)
+    for command, stream in (("backends", "stderr"), ("doctor", "stdout")):
+        words = [python, "-m", "pelagos_core", command, *(["--json"] if command == "doctor" else [])]
+        told = getattr(subprocess.run(words, capture_output=True, text=True, cwd=tmp_path), stream)
+        assert "2 packages claim the name, impostor 1.0 and pelagos-wasmtime" in told
+        assert "the name is reserved, it stands for any backend (package for-everything 1.0)" in told
+
+
 @contextlib.asynccontextmanager
 async def told_to_end(tmp_path, guests, hook):
     """A shim whose container `c1` has been sent SIGTERM, by a backend whose signal hook does this."""
