@@ -15,6 +15,7 @@ from pelagos_core.spec import Mount, Process, Spec
 ANNOTATION_PREFIX = "io.pelagos.wasm."
 RUNTIME_ANNOTATION = f"{ANNOTATION_PREFIX}runtime"
 _CONTAINER_TYPE = "io.kubernetes.cri.container-type"
+_CONTAINER_NAME = "io.kubernetes.cri.container-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Bundle:
     def is_sandbox(self) -> bool:
         """Whether it is a pod's sandbox (pause) container, whose annotations are the pod's."""
         return self.spec.annotations.get(_CONTAINER_TYPE) == "sandbox"
+
+    @property
+    def name_in_pod(self) -> str:
+        """What its pod calls the container, init and ephemeral ones too; empty for a sandbox, or without a pod."""
+        return self.spec.annotations.get(_CONTAINER_NAME, "")
 
     @property
     def wasm_annotations(self) -> dict[str, str]:

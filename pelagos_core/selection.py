@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pelagos_core import reasons
+from pelagos_core.annotations import RUNTIME, opinions
 from pelagos_core.backends import AUTO, NATIVE, Backend, Backends, Failure, described
 from pelagos_core.bundle import RUNTIME_ANNOTATION, Bundle
 from pelagos_core.config import Config
@@ -32,19 +33,21 @@ class Preference:
         return self.order.index(name) if name in self.order else len(self.order)
 
 
-def preference(annotations: Mapping[str, str], pod: Mapping[str, str], options: Config, node: Config) -> Preference:
+def preference(
+    annotations: Mapping[str, str], pod: Mapping[str, str], options: Config, node: Config, container: str = ""
+) -> Preference:
     """Put the opinions together; the first that has one wins.
 
     annotations: the container's own. pod: its pod's. options: the runtime options of its
-    Create request. node: the node's config.
+    Create request. node: the node's config. container: its name in its pod.
+    Raises InvalidArgument for an annotation that means nothing.
     """
-    opinions = (
-        (annotations.get(ANNOTATION, ""), f"the container's annotation {ANNOTATION}"),
-        (pod.get(ANNOTATION, ""), f"the pod's annotation {ANNOTATION}"),
+    asked = (
+        *((said.words.get(RUNTIME, ""), said.source_of(RUNTIME)) for said in opinions(annotations, pod, container)),
         (options.runtime, "the runtime options"),
         (node.runtime, "the node's config"),
     )
-    name, source = next((opinion for opinion in opinions if opinion[0]), (AUTO, "nobody"))
+    name, source = next((opinion for opinion in asked if opinion[0]), (AUTO, "nobody"))
     return Preference(name, source, options.order or node.order)
 
 

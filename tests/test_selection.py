@@ -66,6 +66,31 @@ def test_the_first_opinion_wins(own, pod, options, node, name, source):
     assert found.order == ("x",)
 
 
+FOR_APP = f"{KEY}.app"
+
+
+@pytest.mark.parametrize(
+    ("own", "pod", "name", "source"),
+    [
+        # containerd writes what a pod says into the specs of its containers too.
+        ({KEY: "all", FOR_APP: "one"}, {KEY: "all", FOR_APP: "one"}, "one", f"the pod's annotation {FOR_APP}"),
+        ({}, {KEY: "all", FOR_APP: "one"}, "one", f"the pod's annotation {FOR_APP}"),
+        ({KEY: "own", FOR_APP: "one"}, {KEY: "all", FOR_APP: "one"}, "own", f"the container's annotation {KEY}"),
+        ({KEY: "own"}, {FOR_APP: "one"}, "own", f"the container's annotation {KEY}"),
+        ({KEY: "all"}, {KEY: "all", f"{KEY}.side": "other"}, "all", f"the pod's annotation {KEY}"),
+        ({KEY: "all", FOR_APP: "one"}, {}, "one", f"the pod's annotation {FOR_APP}"),
+        ({f"{KEY}.side": "other"}, {f"{KEY}.side": "other"}, "node", "the node's config"),
+    ],
+)
+def test_a_pods_annotation_may_name_the_container(own, pod, name, source):
+    found = preference(own, pod, Config(), Config(runtime="node"), "app")
+    assert (found.name, found.source) == (name, source)
+
+
+def test_a_container_without_a_name_is_meant_by_no_annotation_with_one():
+    assert preference({FOR_APP: "one"}, {}, Config(), Config()).name == "auto"
+
+
 def test_the_order_of_the_options_wins_over_the_nodes():
     assert preference({}, {}, Config(order=("y",)), Config(order=("x",))).order == ("y",)
 

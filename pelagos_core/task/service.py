@@ -16,10 +16,11 @@ from typing import Protocol
 from google.protobuf.empty_pb2 import Empty
 
 from pelagos_core import __version__, reasons, runtime_options
+from pelagos_core.annotations import narrowed, opinions
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.api.process_details_pb2 import ProcessDetails
-from pelagos_core.bundle import ANNOTATION_PREFIX, Bundle
+from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.errors import (
@@ -37,7 +38,7 @@ from pelagos_core.linux.namespaces import is_own
 from pelagos_core.node import Node
 from pelagos_core.policy import Policy
 from pelagos_core.reasons import because
-from pelagos_core.selection import ANNOTATION, Selection, preference
+from pelagos_core.selection import Preference, Selection, preference
 from pelagos_core.spec import parse_process
 from pelagos_core.spec.resources import read_resources
 from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
@@ -47,8 +48,6 @@ from pelagos_core.task.publisher import Sink
 from pelagos_core.task.state import Status
 from pelagos_core.task.stdio import StdioPaths
 from pelagos_core.ttrpc.service import Service
-
-_OTHER_ANNOTATIONS = frozenset({ANNOTATION.removeprefix(ANNOTATION_PREFIX)})
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +71,12 @@ RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResourc
 def _shown(own: Status, containers: Status) -> Status:
     """A process' status for a client: while its container is paused, so is every process that runs."""
     return containers if own is Status.RUNNING and containers in (Status.PAUSING, Status.PAUSED) else own
+
+
+def _has_network(bundle: Bundle) -> bool:
+    """Whether a guest has the network of its container or pod: the host's, where the daemon is, is not its own."""
+    network = bundle.spec.namespace("network")
+    return network is not None and not (network.path and is_own(network.path))
 
 
 class _ProcessRequest(Protocol):
@@ -297,8 +302,15 @@ class TaskService:
             raise Unimplemented(f"container {request.id!r}: restore from a checkpoint is not supported")
         bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
         options, node = runtime_options.parse(request.options), self._node.config
-        selection = self._selection(bundle, options, node)
-        bundle = replace(bundle.annotated(self._pod), policy=self._policy(bundle, options, node))
+        if bundle.is_sandbox:
+            self._pod = bundle.wasm_annotations  # for its other containers
+        policy = node.policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
+        try:
+            wanted, policy = self._said_to(bundle, options, node, policy)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"container {bundle.id!r}: {error}") from None
+        selection = Selection(self._node.backends, wanted)
+        bundle = replace(bundle.annotated(self._pod), policy=policy)
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, node.cache, paths, self._sink, self._nursery)
@@ -308,27 +320,13 @@ class TaskService:
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
         return container
 
-    def _selection(self, bundle: Bundle, options: Config, node: Config) -> Selection:
-        """Who is asked to run a container; a pod's annotations are remembered for its others."""
-        if bundle.is_sandbox:
-            self._pod = bundle.wasm_annotations
-        own = bundle.wasm_annotations
-        return Selection(self._node.backends, preference(own, self._pod, options, node))
-
-    def _policy(self, bundle: Bundle, options: Config, node: Config) -> Policy:
-        """What a guest may use: each of these leaves less than the one before."""
-        policy = node.policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
-        for words in (self._pod, bundle.wasm_annotations):
-            policy = policy.narrowed(
-                {name.removeprefix(ANNOTATION_PREFIX): value for name, value in words.items()},
-                lambda word: f"container {bundle.id!r}: annotation {ANNOTATION_PREFIX + word!r}",
-                _OTHER_ANNOTATIONS,
-            )
-        network = bundle.spec.namespace("network")
-        # The daemon is in the host's: a guest has a network of its container or pod, or none.
-        if network is None or (network.path and is_own(network.path)):
+    def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
+        """Who is to run a container, and what of a policy its guest keeps: by its annotations and its pod's."""
+        own, name = bundle.wasm_annotations, bundle.name_in_pod
+        policy = narrowed(policy, opinions(own, self._pod, name))
+        if not _has_network(bundle):
             policy = replace(policy, network=False)
-        return policy
+        return preference(own, self._pod, options, node, name), policy
 
     async def _deleted(self, container: Container) -> ExitStatus:
         try:

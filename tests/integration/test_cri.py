@@ -48,6 +48,20 @@ def test_containers_of_a_pod_end_with_their_codes_and_have_their_logs(crictl, po
     assert "wasm trap" in crictl.run("logs", trap).stderr
 
 
+def test_an_annotation_of_a_pod_is_for_the_container_that_it_names(crictl, container):
+    pod = crictl.run_pod(container, env="A,B", env__one="A", runtime__one="wasmtime", **{"deadline.none-such": "1s"})
+    variables = {"envs": [{"key": key, "value": "x"} for key in "ABC"]}
+    try:
+        found = {name: crictl.start(pod, container, name, "/tool.wasm", "env", **variables) for name in ("one", "two")}
+        assert [exited(crictl, of)["exitCode"] for of in found.values()] == [0, 0]
+        assert {name: set(crictl.run("logs", of).stdout.split()) for name, of in found.items()} == {
+            "one": {"A=x"},
+            "two": {"A=x", "B=x"},
+        }
+    finally:
+        crictl.run("rmp", "-f", pod)
+
+
 def test_a_probe_runs_in_a_running_container(crictl, pod, container):
     spin = crictl.start(pod, container, "spin", "/spin.wasm")
     # `-s` prints both streams with a line's end after each.

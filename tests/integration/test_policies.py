@@ -161,6 +161,43 @@ async def test_a_pods_annotations_and_its_containers_own_both_narrow(tmp_path, g
             await shim.create("c1", bundle)
 
 
+async def test_a_pods_annotation_is_for_the_container_that_it_names(tmp_path, guests):
+    cri = "io.kubernetes.cri.container-"
+    said = {f"{ANNOTATION}env": "A,B,C", f"{ANNOTATION}env.app": "B,C", f"{ANNOTATION}deadline.other": "not looked at"}
+    pod = make_bundle(tmp_path / "pod", module=guests / "hello.wasm")
+    change_config(pod, annotations={f"{cri}type": "sandbox", **said})
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", "env", module=guests / "tool.wasm", env=["A=1", "B=2", "C=3"])
+    fifos = Fifos(tmp_path)
+
+    async def env(shim, **annotations):
+        change_config(bundle, annotations=annotations)
+        assert await shim.run("c1", bundle, fifos) == 0
+        return fifos.output()[0].split()
+
+    async with running_shim(tmp_path) as shim:
+        await shim.run("pod", pod)
+        assert await env(shim, **{f"{cri}name": "app"}) == ["B=2", "C=3"]
+        assert await env(shim, **{f"{cri}name": "side"}) == ["A=1", "B=2", "C=3"]
+        # As containerd writes it: with what its pod says. And one of its own.
+        assert await env(shim, **{f"{cri}name": "app", **said}) == ["B=2", "C=3"]
+        assert await env(shim, **{f"{cri}name": "app", **said, f"{ANNOTATION}env": "A,C"}) == ["C=3"]
+        change_config(bundle, annotations={f"{cri}name": "other"})
+        with pytest.raises(InvalidArgument, match=r"container 'c1': annotation 'io\.pelagos\.wasm\.deadline\.other': "):
+            await shim.create("c1", bundle)
+    fifos.close()
+
+
+async def test_a_pods_annotations_hold_in_a_daemon_that_has_not_seen_its_sandbox(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", "env", module=guests / "tool.wasm", env=["A=1", "B=2", "C=3"])
+    said = {f"{ANNOTATION}env": "A,B", f"{ANNOTATION}env.app": "B,C", f"{ANNOTATION}env.side": "none"}
+    change_config(bundle, annotations={"io.kubernetes.cri.container-name": "app", **said})
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos) == 0
+        assert fifos.output()[0] == "B=2\n"
+        fifos.close()
+
+
 async def test_labels_of_an_image_mean_nothing(tmp_path, guests):
     """CVE-2026-53488: what an image's author writes reaches the spec as annotations of other names."""
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", "env", module=guests / "tool.wasm", env=["A=1"])

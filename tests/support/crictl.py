@@ -27,6 +27,8 @@ CRI_CONFIG = """
     default_runtime_name = "wasm"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wasm]
       runtime_type = "io.containerd.pelagos.wasm.v1"
+      pod_annotations = ["io.pelagos.wasm.*"]
+      container_annotations = ["io.pelagos.wasm.*"]
 """
 _NODE = 2  # runtime.v1.NamespaceMode: the host's own
 
@@ -44,6 +46,7 @@ class Crictl:
     def __init__(self, containerd: Containerd, images: Path) -> None:
         """images: a directory of archives, which are imported."""
         self._containerd = containerd
+        self._annotations: dict[str, dict[str, str]] = {}
         self.logs = containerd.directory / "logs"
         self.logs.mkdir()  # the kubelet's work
         for archive in images.iterdir():
@@ -62,15 +65,17 @@ class Crictl:
         assert not check or done.returncode == 0, f"crictl {' '.join(words)}: {done.stderr}"
         return done
 
-    def run_pod(self, name: str, runtime: str = "wasm") -> str:
-        """A pod on the host's network, by a runtime handler; its id."""
+    def run_pod(self, name: str, runtime: str = "wasm", **annotations: str) -> str:
+        """A pod on the host's network, by a runtime handler, with annotations that are ours; its id."""
+        said = {f"io.pelagos.wasm.{key.replace('__', '.')}": value for key, value in annotations.items()}
+        self._annotations[name] = said
         return self.run(*self.words_of_pod(name, runtime)).stdout.strip()
 
     def words_of_pod(self, name: str, runtime: str) -> tuple[str, ...]:
         """What makes `crictl` run a pod."""
         return "runp", "--runtime", runtime, self._write("pod", self._pod(name))
 
-    def start(self, pod: str, pod_name: str, name: str, *args: str, **fields: bool) -> str:
+    def start(self, pod: str, pod_name: str, name: str, *args: str, **fields: Any) -> str:
         """Create and start a container of the image of guests; its id.
 
         fields: of its config, such as `tty`.
@@ -96,6 +101,7 @@ class Crictl:
         return {
             "metadata": {"name": name, "namespace": "default", "uid": name, "attempt": 1},
             "log_directory": str(self.logs),
+            "annotations": self._annotations.get(name, {}),
             "linux": {"security_context": {"namespace_options": {"network": _NODE}}},
         }
 
