@@ -115,6 +115,12 @@ class Entrypoint:
             limits=limits,
         )
 
+    @property
+    def is_runnable(self) -> bool:
+        """Whether it is WebAssembly, whose files rarely have an x bit, or a file with one for anybody."""
+        is_wasm = self.kind in (Kind.MODULE, Kind.COMPONENT, Kind.WAT)
+        return is_wasm or bool(os.fstat(self.file).st_mode & 0o111)
+
     @functools.cached_property
     def interface(self) -> Interface:
         """What the file imports and exports; empty for anything but a binary.
@@ -183,7 +189,7 @@ def split_func(word: str) -> tuple[str, str]:
     return (path, func) if separator and path else (word, "")
 
 
-def candidates(process: Process) -> list[str]:
+def candidates(process: Process | Entrypoint) -> list[str]:
     """Absolute paths in the container at which args[0] may be found, best first.
 
     A word with a slash is taken from the working directory, as execve(2) does. A bare
@@ -199,6 +205,11 @@ def candidates(process: Process) -> list[str]:
 
 
 def not_found(process: Process) -> NotFound:
-    """The error for an args[0] that is at none of its candidates."""
+    """The error for an args[0] that is at none of its candidates.
+
+    In the words of runc, by which docker and podman tell that their exit code is 127.
+    """
+    word, _ = split_func(process.args[0])
+    why = "no such file or directory in the container" if "/" in word else "executable file not found in $PATH"
     tried = ", ".join(repr(path) for path in candidates(process))
-    return NotFound(f"entry point {process.args[0]!r}: no such file in the container: tried {tried}")
+    return NotFound(f"entry point {process.args[0]!r}: {why}: tried {tried}")

@@ -12,9 +12,10 @@ import errno
 import functools
 import os
 import signal
+from dataclasses import replace
 
 from pelagos_core import elf
-from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.entrypoint import Entrypoint, Kind, candidates
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.hookspecs import Detection, RunningProcess, Workload, hookimpl
 from pelagos_core.linux import syscalls
@@ -42,12 +43,12 @@ def pelagos_spawn(entrypoint: Entrypoint) -> Workload:
     """
     if entrypoint.func:
         raise InvalidArgument(f"exec {entrypoint.path!r}: a native program has no function {entrypoint.func!r} to call")
-    if not os.access(entrypoint.path, os.X_OK, effective_ids=True):
+    path = next(filter(_is_executable, (entrypoint.path, *candidates(entrypoint))), "")
+    if not path:
         raise PermissionDenied(f"exec {entrypoint.path!r}: permission denied")
-    interpreter = _interpreter(entrypoint)
-    if interpreter and not os.path.exists(interpreter):
-        raise NotFound(f"exec {entrypoint.path!r}: its interpreter {interpreter!r} is not in the container")
-    return functools.partial(_become, entrypoint)
+    if path == entrypoint.path:
+        _check_interpreter(entrypoint)
+    return functools.partial(_become, replace(entrypoint, path=path))
 
 
 @hookimpl
@@ -55,6 +56,18 @@ def pelagos_signal(process: RunningProcess, signum: int) -> bool:
     """Pass every signal on as it is: a native program has handlers of its own."""
     signal.pidfd_send_signal(process.pidfd, signum)
     return True
+
+
+def _is_executable(path: str) -> bool:
+    """Whether the user, whom this process is by now, may execute it. Another one may stand further on in PATH."""
+    return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
+
+
+def _check_interpreter(entrypoint: Entrypoint) -> None:
+    interpreter = _interpreter(entrypoint)
+    if interpreter and not os.path.exists(interpreter):
+        text = f"its interpreter {interpreter!r} is not in the container: no such file or directory"
+        raise NotFound(f"exec {entrypoint.path!r}: {text}")
 
 
 def _interpreter(entrypoint: Entrypoint) -> str:

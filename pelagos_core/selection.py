@@ -11,7 +11,7 @@ from pelagos_core.annotations import RUNTIME, opinions
 from pelagos_core.backends import AUTO, NATIVE, Backend, Backends, Failure, described
 from pelagos_core.bundle import RUNTIME_ANNOTATION, Bundle
 from pelagos_core.config import Config
-from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError
 from pelagos_core.hookspecs import Detection
 
@@ -128,6 +128,8 @@ class Selection:
         """The error for a choice without a backend: what was asked, who is there, who could."""
         wanted = self.preference.name
         what = f"entry point {entrypoint.path!r} ({entrypoint.kind.value})"
+        if entrypoint.kind is Kind.UNKNOWN:
+            what += ": exec format error"  # the words of execve(2), which clients look for
         could = f"; {', '.join(choice.able)} could" if choice.able else ""
         installed = ", ".join(backend.name for backend in self.backends.installed) or "none"
         failed = {failure.name: failure for failure in choice.failures}

@@ -62,7 +62,9 @@ def test_a_program_is_looked_for_as_execve_would(word, paths):
 
 def test_what_is_nowhere_is_told_with_all_the_places():
     error = not_found(Process(args=("a.wasm",), env=("PATH=/bin",)))
-    assert str(error) == "entry point 'a.wasm': no such file in the container: tried '/bin/a.wasm', '/a.wasm'"
+    assert str(error) == "entry point 'a.wasm': executable file not found in $PATH: tried '/bin/a.wasm', '/a.wasm'"
+    error = not_found(Process(args=("./a.wasm",)))
+    assert str(error) == "entry point './a.wasm': no such file or directory in the container: tried '/./a.wasm'"
 
 
 def test_an_entry_point_gives_the_whole_file_each_time(tmp_path):

@@ -40,7 +40,7 @@ from pelagos_core.container_init.messages import (
 )
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
-from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_status
 from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
@@ -312,13 +312,37 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
 
 
 def _open_entrypoint(root: Root, order: Order) -> Entrypoint:
+    """The first candidate that can be run; else the first that is there, whose fault is told.
+
+    As execvp(3) has it. Whether a native program's user may execute it is seen once this process
+    is that user.
+    """
     process = order.bundle.spec.process
-    _, func = entrypoint.split_func(process.args[0])
+    there: list[Entrypoint] = []
+    refusal: PelagosError | None = None
     for path in entrypoint.candidates(process):
-        file = root.open_file(path)
-        if file is not None:
-            return Entrypoint.of(process, path, func, file, order.limits)
-    raise entrypoint.not_found(process)
+        try:
+            found = _candidate(root, order, path)
+        except PelagosError as error:
+            refusal = refusal or error
+            continue
+        if found:
+            there.append(found)
+            if found.is_runnable:
+                break
+    if not there:
+        raise refusal or entrypoint.not_found(process)
+    chosen = there[-1] if there[-1].is_runnable else there[0]
+    for other in there:
+        if other is not chosen:
+            os.close(other.file)
+    return chosen
+
+
+def _candidate(root: Root, order: Order, path: str) -> Entrypoint | None:
+    process = order.bundle.spec.process
+    file = root.open_file(path)
+    return None if file is None else Entrypoint.of(process, path, split_func(process.args[0])[1], file, order.limits)
 
 
 def _narrowed(file: Entrypoint, order: Order, root: Root) -> Entrypoint:

@@ -92,22 +92,25 @@ class Root:
         """Open a regular file for reading; None if it is not there.
 
         Raises PermissionDenied for what may not be resolved or read, InvalidArgument for
-        anything that is not a regular file. Nothing of the file is read.
+        anything that is not a regular file, both in the words of execve(2), by which docker
+        and podman tell that their exit code is 126. Nothing of the file is read.
         """
         try:
             found = self.open(path, os.O_PATH)
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return None
-            raise PermissionDenied(f"entry point {path!r}: {error.strerror}") from None
+            raise PermissionDenied(f"entry point {path!r}: {_reason(error)}") from None
         try:
             # Looked at before it is opened: opening a FIFO waits for a writer, and opening a
             # device that the image brings may do anything.
-            if not stat.S_ISREG(os.fstat(found).st_mode):
-                raise InvalidArgument(f"entry point {path!r}: not a regular file")
+            mode = os.fstat(found).st_mode
+            if not stat.S_ISREG(mode):
+                what = "is a directory" if stat.S_ISDIR(mode) else "not a regular file"
+                raise InvalidArgument(f"entry point {path!r}: {what}: permission denied")
             return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise PermissionDenied(f"entry point {path!r}: {error.strerror}") from None
+            raise PermissionDenied(f"entry point {path!r}: {_reason(error)}") from None
         finally:
             os.close(found)
 
@@ -394,3 +397,7 @@ class Root:
             return self.open(path, os.O_PATH | os.O_DIRECTORY)
         except OSError as error:
             raise InvalidArgument(f"directory {path!r} in the container: {error.strerror}") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "").lower()

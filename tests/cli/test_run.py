@@ -149,7 +149,7 @@ def test_a_reader_that_leaves_ends_the_guest(guests):
             ", is not installed (installed: ",
         ),
         (["."], 2, "name the module in it"),
-        ([".", "/nothing.wasm"], 127, "'/nothing.wasm': no such file in the container"),
+        ([".", "/nothing.wasm"], 127, "'/nothing.wasm': no such file or directory in the container"),
         (["--env", "=x", "hello.wasm"], 2, "not NAME=VALUE"),
         (["--workdir", "relative", "hello.wasm"], 2, "'relative' is not absolute"),
         (["--mount", "source=/x", "hello.wasm"], 2, "--mount"),

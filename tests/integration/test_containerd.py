@@ -146,7 +146,7 @@ def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["/none.wasm"], "'/none.wasm': no such file in the container"),
+        (["/none.wasm"], "'/none.wasm': no such file or directory in the container"),
         (["/data/note.txt"], "is not WebAssembly"),
         (["/unknown_import.wasm"], "unknown import: nobody::has_this"),
         (["/functions.wasm#add"], "function 'add' takes arguments"),

@@ -75,4 +75,4 @@ def test_a_program_that_is_not_there_is_told_by_name(containerd, system, contain
     directory, mounts = system
     done = containerd.run(NAME, directory, container, "/no/such", flags=("--rm", *mounts))
     assert done.returncode == 1
-    assert "entry point '/no/such': no such file in the container" in done.stderr
+    assert "entry point '/no/such': no such file or directory in the container" in done.stderr

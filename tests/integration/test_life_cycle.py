@@ -332,11 +332,15 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
         (
             lambda bundle: (bundle / "rootfs/app.wasm").write_bytes(b""),
             InvalidArgument,
-            "'/app.wasm' .file of unknown kind.",
+            "'/app.wasm' .file of unknown kind.: exec format error",
         ),
         (lambda bundle: (bundle / "rootfs/app.wasm").write_text("hi"), InvalidArgument, "is not WebAssembly"),
         (lambda bundle: _truncate(bundle / "rootfs/app.wasm"), InvalidArgument, "not valid WebAssembly"),
-        (lambda bundle: _replace_by_directory(bundle / "rootfs/app.wasm"), InvalidArgument, "not a regular file"),
+        (
+            lambda bundle: _replace_by_directory(bundle / "rootfs/app.wasm"),
+            InvalidArgument,
+            "is a directory: permission denied",
+        ),
         (
             lambda bundle: change_config(bundle, annotations={"io.pelagos.wasm.runtime": "none-such"}),
             NotFound,

@@ -143,9 +143,15 @@ async def test_signals_reach_the_program_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda path: None, NotFound, "no such file in the container"),
+        (lambda path: None, NotFound, "entry point '/x': no such file or directory in the container"),
+        (lambda path: path.mkdir(), PelagosError, "entry point '/x': is a directory: permission denied"),
+        (lambda path: _script(path, "no program"), PelagosError, "entry point '/x' .*: exec format error"),
         (lambda path: path.write_text("#!/bin/sh\n"), PermissionDenied, "exec '/x': permission denied"),
-        (lambda path: _script(path, "#!/no/such\n"), NotFound, "exec '/x': its interpreter '/no/such' is not"),
+        (
+            lambda path: _script(path, "#!/no/such\n"),
+            NotFound,
+            "exec '/x': its interpreter '/no/such' is not .*: no such file or directory",
+        ),
         (lambda path: _script(path, "#!\n"), PelagosError, "exec '/x': the script names no interpreter"),
     ],
 )
