@@ -33,6 +33,7 @@ DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
 _MAX_SIGNAL = 64
 _READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, and for ever
 _SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
+_SETTLE_TRIES = 4
 
 
 class Execution:
@@ -131,6 +132,8 @@ class Execution:
         self._lifecycle.check(Action.START)
         self._process.start()
         self._lifecycle.apply(Action.START)
+        assert self._stdio is not None
+        self._stdio.started()
         seconds = self.bundle.policy.deadline
         if seconds is not None and self.backend != NATIVE.name:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
@@ -215,7 +218,7 @@ class Execution:
         self._lifecycle.apply(Action.DELETE)
         status = await self.wait()
         if self._stdio:
-            await self._stdio.settle(_SETTLE_SECONDS)
+            await self._stdio.settle(_SETTLE_SECONDS, _SETTLE_TRIES)
         self.close()
         return status
 

@@ -85,6 +85,11 @@ class Stdio:
         for output in self._outputs[1:] if self._console else self._outputs:
             output.handed_over()
 
+    def started(self) -> None:
+        """The process runs from now on."""
+        if self._console:
+            self._console.started()
+
     def say(self, text: str) -> None:
         """Write to stderr, or the terminal's client, as far as that takes it at once."""
         if self._outputs:
@@ -132,13 +137,17 @@ class Stdio:
         if held:
             await asyncio.wait(held, timeout=seconds)
 
-    async def settle(self, seconds: float) -> None:
+    async def settle(self, seconds: float, tries: int = 1) -> None:
         """Give readers of a terminal that has ended some more time for what is left of it.
 
+        So many tries of so many seconds, each for a reader that has taken something in the last one.
         A logger is seen to its end, by force at last.
         """
         if self._console and self._finishing:
-            await asyncio.wait({self._finishing}, timeout=seconds)
+            taken = -1
+            while tries and not self._finishing.done() and taken != self._console.taken:
+                tries, taken = tries - 1, self._console.taken
+                await asyncio.wait({self._finishing}, timeout=seconds)
         if self._logger:
             await self._logger.end()
 

@@ -110,6 +110,94 @@ async def test_a_long_output_reaches_a_slow_reader_whole(tmp_path, guests):
         fifos.close()
 
 
+LINES = 11000  # 700 kB, as a terminal writes them
+COUNT = f"i=0; while [ $i -lt {LINES} ]; do printf '%063d\\n' $i; i=$((i + 1)); done"
+
+
+def writing(directory, kind, guests):
+    """A bundle that runs on, with a program in it that writes all those lines; the program's words."""
+    bundle = shell(directory, "while :; do sleep 1; done")
+    for name in ("spin", "tool"):
+        (bundle / "rootfs" / f"{name}.wasm").write_bytes((guests / f"{name}.wasm").read_bytes())
+    if kind == "native":
+        return bundle, ["/bin/sh", "-c", COUNT]
+    change_config(bundle, process={**config_of(bundle)["process"], "args": ["/spin.wasm"]})
+    return bundle, ["/tool.wasm", "out", str(LINES)]
+
+
+@pytest.mark.parametrize("closing", ["none", "before", "after", "late"])
+@pytest.mark.parametrize("exec_id", ["", "e1"], ids=["init", "exec"])
+@pytest.mark.parametrize("kind", ["guest", "native"])
+async def test_no_byte_is_lost_where_the_input_has_ended(tmp_path, guests, kind, exec_id, closing):
+    """closing: when CloseIO comes, if ever; or how late the reader is."""
+    bundle, words = writing(tmp_path / "c1", kind, guests)
+    fifos = Fifos(tmp_path, stdin=True)
+    expected = "".join(f"{number:063d}\r\n" for number in range(LINES))
+    async with running_shim(tmp_path) as shim:
+        if exec_id:
+            await shim.create("c1", bundle)
+            await shim.start("c1")
+            await shim.exec("c1", exec_id, *words, fifos=fifos, terminal=True, env=["PATH=/usr/bin:/bin"])
+        else:
+            change_config(bundle, process={**config_of(bundle)["process"], "args": words})
+            await shim.create("c1", bundle, fifos, terminal=True)
+            os.close(os.open(fifos.stdin, os.O_WRONLY))
+            if closing == "before":
+                await shim.close_io("c1")
+        await shim.start("c1", exec_id)
+        if exec_id:
+            os.close(os.open(fifos.stdin, os.O_WRONLY))
+        if closing in ("before", "after"):
+            await shim.close_io("c1", exec_id)
+        if closing == "late":
+            await asyncio.sleep(1.5)
+        text = ""
+        while len(text) < len(expected):
+            more = await fifos.some(8192)
+            if not more:
+                break
+            text += more
+            await asyncio.sleep(0.005)
+        assert text == expected
+        assert (await asyncio.wait_for(shim.wait("c1", exec_id), 10)).exit_status == 0
+        fifos.close()
+
+
+@pytest.mark.parametrize("kind", ["guest", "native"])
+async def test_a_delete_waits_for_a_reader_that_still_reads(tmp_path, guests, kind):
+    bundle, words = writing(tmp_path / "c1", kind, guests)
+    change_config(bundle, process={**config_of(bundle)["process"], "args": words})
+    fifos = Fifos(tmp_path, stdin=True)
+    expected = "".join(f"{number:063d}\r\n" for number in range(LINES))
+    async with running_shim(tmp_path) as shim:
+        await shim.create("c1", bundle, fifos, terminal=True)
+        os.close(os.open(fifos.stdin, os.O_WRONLY))
+        await shim.start("c1")
+        text = ""
+        while (await shim.state("c1")).status == types_pb2.RUNNING:
+            text += await fifos.some(8192)
+        deleting = asyncio.ensure_future(shim.delete("c1"))
+        while more := await fifos.some(2048):
+            text += more
+            await asyncio.sleep(0.06)  # longer than what runc's shim waits for, in all
+        assert text == expected
+        await deleting
+        fifos.close()
+
+
+async def test_a_shell_sees_the_end_once_it_has_been_silent(tmp_path):
+    bundle = shell(tmp_path / "c1", "echo ready; read line || exit 3; sleep 60")
+    async with running_shim(tmp_path) as shim:
+        keyboard = Keyboard(tmp_path / "tty")
+        await started(shim, bundle, keyboard)
+        await keyboard.sees("ready")
+        keyboard.type("")
+        keyboard.detach()
+        await shim.close_io("c1")
+        assert (await asyncio.wait_for(shim.wait("c1"), 10)).exit_status == 3
+        keyboard.close()
+
+
 async def test_a_client_detaches_and_comes_back(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", "cat", module=guests / "tool.wasm")
     async with running_shim(tmp_path) as shim:

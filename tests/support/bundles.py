@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import json
 import os
@@ -71,6 +73,14 @@ class Fifos:
     def output(self) -> tuple[str, str]:
         """Everything written so far to stdout and stderr, without waiting."""
         return _drain(self._readers[0]), _drain(self._readers[1])
+
+    async def some(self, size: int) -> str:
+        """At most so many bytes of stdout, once there are any; empty at its end, or if none come for 10 s."""
+        for _ in range(1000):
+            with contextlib.suppress(BlockingIOError):
+                return os.read(self._readers[0], size).decode()
+            await asyncio.sleep(0.01)
+        return ""
 
     def at_end(self) -> bool:
         """Whether no writer is left: a read gives an end of file, not "try again"."""

@@ -9,6 +9,7 @@ import tty
 
 import pytest
 
+from pelagos_core.task import console
 from pelagos_core.task.console import Console
 
 
@@ -90,10 +91,37 @@ async def test_a_pump_copies_what_is_there_at_once(line):
 async def test_without_the_client_the_session_is_hung_up(line):
     line = line()
     line.end("keys")
+    await asyncio.sleep(0.05)
+    os.write(line.slave, b"not before it runs")
+    line.console.started()
     await asyncio.wait_for(line.console.drained(), 5)
+    assert await shown(line, 18) == b"not before it runs"
     with pytest.raises(OSError, match="Input/output error"):
         os.write(line.slave, b"x")
     line.console.resize(1, 1)
+    line.close()
+
+
+async def test_what_is_written_after_the_end_of_the_input_comes_out_before_the_session_is_hung_up(line, monkeypatch):
+    monkeypatch.setattr(console, "_SILENT_SECONDS", 0.05)
+    line = line()
+    line.end("keys")
+    line.console.started()
+    text = os.urandom(700_000)
+
+    def write():
+        data = text
+        while data:
+            data = data[os.write(line.slave, data[:50_000]) :]
+
+    writing = asyncio.ensure_future(asyncio.to_thread(write))
+    read = b""
+    while len(read) < len(text):
+        await asyncio.sleep(0.1)  # slower than the silence that is waited for
+        read += await shown(line, 1)
+    assert read == text
+    await writing
+    await asyncio.wait_for(line.console.drained(), 5)
     line.close()
 
 
@@ -109,15 +137,16 @@ async def test_files_are_streams_like_any_other(tmp_path):
     (tmp_path / "in").write_bytes(b"from a file")
     source = os.open(tmp_path / "in", os.O_RDONLY)
     target = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
-    console = Console(source, target, os.getuid())
-    slave = os.dup(console.slave)
+    between = Console(source, target, os.getuid())
+    slave = os.dup(between.slave)
     os.write(slave, b"to a file")
     await asyncio.sleep(0.01)
-    console.handed_over()
-    console.pump()
+    between.handed_over()
+    between.started()
+    between.pump()
     assert (tmp_path / "out").read_bytes() == b"to a file"
-    await asyncio.wait_for(console.drained(), 5)  # the end of a file is one too: it hangs up
-    console.close()
+    await asyncio.wait_for(between.drained(), 5)  # the end of a file is one too: it hangs up
+    between.close()
     for fd in (slave, source, target):
         os.close(fd)
 
