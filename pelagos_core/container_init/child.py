@@ -20,11 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from pelagos_core import entrypoint, oci_hooks, reasons
+from pelagos_core import oci_hooks, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.cache.entry import CODE
-from pelagos_core.container_init import filesystem, home, messages, preopens, terminal
+from pelagos_core.container_init import filesystem, home, lookup, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot, LinkDevices
 from pelagos_core.container_init.messages import (
@@ -40,7 +40,7 @@ from pelagos_core.container_init.messages import (
 )
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
-from pelagos_core.entrypoint import Entrypoint, split_func
+from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_status
 from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
@@ -141,7 +141,7 @@ def _prepare(order: Order) -> Workload:
             _be_born(order.plan.birth)
         _execute(order.plan.assemble, root)
         with because(reasons.ENTRYPOINT):
-            file = _open_entrypoint(root, order)
+            file = lookup.find(root, order.bundle.spec.process, order.limits)
         steps = order.plan.of(file.kind)
         _execute(steps.complete, root)
         if file.kind.is_native:
@@ -309,40 +309,6 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
         os.close(code)
     os.close(file.file)
     return workload
-
-
-def _open_entrypoint(root: Root, order: Order) -> Entrypoint:
-    """The first candidate that can be run; else the first that is there, whose fault is told.
-
-    As execvp(3) has it. Whether a native program's user may execute it is seen once this process
-    is that user.
-    """
-    process = order.bundle.spec.process
-    there: list[Entrypoint] = []
-    refusal: PelagosError | None = None
-    for path in entrypoint.candidates(process):
-        try:
-            found = _candidate(root, order, path)
-        except PelagosError as error:
-            refusal = refusal or error
-            continue
-        if found:
-            there.append(found)
-            if found.is_runnable:
-                break
-    if not there:
-        raise refusal or entrypoint.not_found(process)
-    chosen = there[-1] if there[-1].is_runnable else there[0]
-    for other in there:
-        if other is not chosen:
-            os.close(other.file)
-    return chosen
-
-
-def _candidate(root: Root, order: Order, path: str) -> Entrypoint | None:
-    process = order.bundle.spec.process
-    file = root.open_file(path)
-    return None if file is None else Entrypoint.of(process, path, split_func(process.args[0])[1], file, order.limits)
 
 
 def _narrowed(file: Entrypoint, order: Order, root: Root) -> Entrypoint:

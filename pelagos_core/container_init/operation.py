@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pelagos_core.errors import InvalidArgument, Unimplemented
@@ -80,6 +80,15 @@ class EnterNamespaces:
     unshared: tuple[str, ...]
     changed: frozenset[str] = frozenset()
     propagation: int = syscalls.MS_SLAVE
+
+    def inner(self) -> EnterNamespaces:
+        """What of it is done in a new user namespace.
+
+        In there the host's mounts are slaves at best (mount_namespaces(7)). Shared with each other,
+        none could become the root.
+        """
+        inner = syscalls.MS_SLAVE if self.propagation == syscalls.MS_SHARED else self.propagation
+        return replace(self, joined=(), propagation=inner)
 
     def describe(self) -> str:
         return f"namespaces: new {', '.join(self.unshared)}; joined {', '.join(n.type for n in self.joined) or 'none'}"

@@ -133,11 +133,7 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     if user is None:
         return Plan((*first, *_time(spec), namespaces, *settings, root, *volumes), wasm, native)
     # Given namespaces may be anybody's, new ones are to be the user namespace's own.
-    # In there the host's mounts are slaves at best (mount_namespaces(7)): shared with each other, none
-    # could become the root.
-    inner = PROPAGATION["slave"] if propagation == PROPAGATION["shared"] else propagation
-    joining = replace(namespaces, unshared=("mount",))
-    unsharing = replace(namespaces, joined=(), propagation=inner)
+    joining, unsharing = replace(namespaces, unshared=("mount",)), namespaces.inner()
     if spec.process.rlimits:
         first.append(AllowRlimits(spec.process.rlimits))
     return Plan(

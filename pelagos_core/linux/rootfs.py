@@ -26,6 +26,7 @@ from pelagos_core.linux.mount_options import (
     MountOptions,
     parse_options,
 )
+from pelagos_core.linux.pivot import change_root
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Device, Mount
 
@@ -340,19 +341,7 @@ class Root:
 
     def pivot(self) -> None:
         """Make this directory `/` and put the host's files out of reach for good."""
-        old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fchdir(self.fd)
-            # pivot_root(2), "pivot_root(".", ".")": the old root is stacked on the new one.
-            syscalls.pivot_root(".", ".")
-            # Where mounts are shared, the host would see its own ones go. By its descriptor: "." is
-            # the new root, whose mounts are to stay in the peer groups of their sources.
-            os.fchdir(old)
-            syscalls.mount("", ".", "", syscalls.MS_REC | syscalls.MS_SLAVE, "")
-            syscalls.umount2(".", syscalls.MNT_DETACH)
-        finally:
-            os.close(old)
-        os.chdir("/")
+        change_root(self.fd)
         os.close(self.fd)
         self.fd = -1
 
