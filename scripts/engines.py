@@ -50,7 +50,7 @@ def _has_wasmer(directory: Path) -> bool:
 
 
 def _get_wasmedge(directory: Path) -> None:
-    _tool("mmdebstrap")
+    tool("mmdebstrap")
     part = directory / "wasmedge.part"
     shutil.rmtree(part, ignore_errors=True)
     _run(["mmdebstrap", "--quiet", "--variant=extract", "--include=wasmedge,libc6", _DEBIAN, str(part)])
@@ -69,8 +69,8 @@ def _get_wasmer(directory: Path) -> None:
     shutil.rmtree(target)
 
 
-def _tool(package: str) -> None:
-    """A Debian package whose command has its name; as root it is installed."""
+def tool(package: str) -> None:
+    """A Debian package whose command has its name; as root it is installed. Raises RuntimeError."""
     if shutil.which(package):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):

@@ -30,6 +30,7 @@ _NEEDS = {
     "container": (lambda: _may_run_containers(), "needs root, or a host that lets users make user namespaces"),
     "containerd": (provision.has_containerd, "needs containerd and runc: `make test-setup` unpacks them"),
     "uml": (provision.has_uml, "needs User-Mode Linux: `make test-setup` unpacks it"),
+    "systemd": (provision.has_systemd_root, "needs a Debian with systemd: `make test-setup` unpacks it"),
     "engines": (engines.present, "needs WasmEdge and Wasmer: `make engines` gets them"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),

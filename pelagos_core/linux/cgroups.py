@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError, PermissionDenied
@@ -113,22 +113,25 @@ class Cgroup:
                 raise PermissionDenied(f"cgroup {group.path!r}: {error.strerror}") from None
         if resources.devices is not None:
             self._limit_devices(resources.devices)
-        for write in self._writes(resources):
+        for write in self.writes(resources):
             self._write(write)
 
-    def update(self, resources: Resources) -> None:
-        """Change the limits of a live group. What is not given stays, and so do the devices.
+    @contextlib.contextmanager
+    def updated(self, resources: Resources) -> Iterator[None]:
+        """Change the limits of a live group; what the block raises takes the change back.
 
-        Raises a PelagosError, and then every limit is what it was.
+        What is not given stays, and so do the devices. Raises a PelagosError, and then every limit is what
+        it was.
         """
-        done: list[Write] = []
+        undos: list[Write] = []
         try:
-            for write in self._writes(resources):
+            for write in self.writes(resources):
                 undo = write.undo(self.read(write.file))
                 self._write(write)
-                done.append(undo)
+                undos.append(undo)
+            yield
         except PelagosError:
-            for undo in reversed(done):
+            for undo in reversed(undos):
                 with contextlib.suppress(PelagosError):  # the first error is the one to tell
                     self._write(undo)
             raise
@@ -200,7 +203,11 @@ class Cgroup:
         gone = [_removed(path) for tree in trees for path in reversed(tree)]
         return all(gone)
 
-    def _writes(self, resources: Resources) -> Iterable[Write]:
+    def writes(self, resources: Resources) -> Iterable[Write]:
+        """What these resources come to: a value for each control file, in order.
+
+        Raises a PelagosError that names what this host's version of control groups does not have.
+        """
         if self.unified:
             return controllers_v2.writes(resources, self.read)
         return controllers_v1.writes(resources, self.read)

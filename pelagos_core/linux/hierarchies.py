@@ -61,15 +61,32 @@ def relative_path(cgroups_path: str, name: str) -> str:
     """
     if not cgroups_path:
         return f"{DEFAULT_PARENT}/{name}"
-    if cgroups_path.count(":") == 2 and "/" not in cgroups_path:
-        slice_name, prefix, unit = cgroups_path.split(":")
-        if not unit.endswith(".slice"):
-            unit = f"{prefix}-{unit}.scope" if prefix else f"{unit}.scope"
-        return f"{_slice_path(slice_name or 'system.slice')}/{unit}"
+    if named := _unit(cgroups_path):
+        slice_name, unit = named
+        return f"{_slice_path(slice_name)}/{unit}"
     path = "/" + "/".join(part for part in cgroups_path.split("/") if part not in ("", "."))
     if path == "/":
         raise InvalidArgument("linux.cgroupsPath: '/' is the host's own group")
     return path
+
+
+def scope_of(cgroups_path: str) -> tuple[str, str] | None:
+    """The slice and the scope that a path of systemd's form names; None for any other path."""
+    named = _unit(cgroups_path)
+    if named is None or not named[1].endswith(".scope"):
+        return None
+    _slice_path(named[0])  # refuses what is no slice
+    return named
+
+
+def _unit(cgroups_path: str) -> tuple[str, str] | None:
+    """`slice:prefix:name` as a slice and a unit in it, which is a scope unless the name is a slice's."""
+    if cgroups_path.count(":") != 2 or "/" in cgroups_path:
+        return None
+    slice_name, prefix, unit = cgroups_path.split(":")
+    if not unit.endswith(".slice"):
+        unit = f"{prefix}-{unit}.scope" if prefix else f"{unit}.scope"
+    return slice_name or "system.slice", unit
 
 
 def _slice_path(name: str) -> str:

@@ -31,6 +31,7 @@ from pelagos_core.errors import (
 )
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.systemd_units import Scope
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
 from pelagos_core.spec import IdMaps, Mount, Process, Resources
@@ -39,6 +40,7 @@ from pelagos_core.task import events, runtime_hooks
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
 from pelagos_core.task.publisher import Sink
+from pelagos_core.task.scope import ContainerScope
 from pelagos_core.task.state import Action, Status
 from pelagos_core.task.stdio import StdioPaths
 
@@ -69,6 +71,7 @@ class Container:
         self._selection = selection
         self._cache = cache
         self._sink = sink
+        self._scope = ContainerScope(bundle.id, Scope.of(bundle.spec.cgroups_path), self.cgroup)
         self._owns_cgroup = False
         self._watchers: set[asyncio.Task[None]] = set()
         self._oom = OomWatch(bundle.id, self.cgroup, sink)
@@ -107,8 +110,9 @@ class Container:
             with because(reasons.SPEC, self.init.name):
                 steps = plan(self.bundle, self.cgroup, self._filters())
             with because(reasons.CGROUP):
-                self._make_cgroup()
+                await self._make_cgroup()
             await self.init.create(steps, lambda pid: record.add_process(self.bundle.path, pid))
+            self._scope.settle()
         except BaseException as error:
             self.init.explain(error)
             self.init.vanish(Action.EXIT)
@@ -186,13 +190,15 @@ class Container:
         self.cgroup.thaw()
         self._sink.publish(events.task_resumed(self.id))
 
-    def update(self, resources: Resources) -> None:
+    async def update(self, resources: Resources) -> None:
         """Change the limits of the live container; what is not given stays.
 
         Raises a PelagosError, and then every limit is what it was.
         """
         self.init.take(Action.UPDATE)
-        self.cgroup.update(resources)
+        with self.cgroup.updated(resources):
+            # Else systemd would write the former limits again at its next `daemon-reload`.
+            await self._scope.update(resources)
 
     def pids(self) -> list[int]:
         """The container's processes. The init process is listed until the container is deleted.
@@ -313,11 +319,12 @@ class Container:
     def _filters(self) -> Filters:
         return Filters.of(self.bundle.spec.seccomp, self.bundle.policy.seccomp)
 
-    def _make_cgroup(self) -> None:
+    async def _make_cgroup(self) -> None:
         self.cgroup.check_unused()
         # The record first: if we die in between, `delete` knows what to look for.
         record.write_cgroups(self.bundle.path, self.cgroup.paths)
         self._owns_cgroup = True
+        await self._scope.start(self.bundle.spec.resources)
         self.cgroup.create(self.bundle.spec.resources)
         self._oom.start()
 
@@ -342,10 +349,11 @@ class Container:
         try:
             if self._owns_cgroup and await self._removed_cgroup():
                 record.remove(self.bundle.path)
-        except OSError as error:
+        except (OSError, PelagosError) as error:
             log.error("container %r: cannot clean up: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
 
     async def _removed_cgroup(self) -> bool:
+        await self._scope.stop()
         for seconds in _CGROUP_RETRY_SECONDS:
             if self.cgroup.try_remove():
                 return True

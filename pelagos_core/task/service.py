@@ -247,7 +247,7 @@ class TaskService:
         if request.resources.type_url != RESOURCES_TYPE:
             raise InvalidArgument(f"container {request.id!r}: resources of type {request.resources.type_url!r}")
         resources = Field.parse(f"container {request.id!r}: resources", request.resources.value)
-        container.update(read_resources(resources))
+        await container.update(read_resources(resources))
         return Empty()
 
     async def stats(self, request: api.StatsRequest) -> api.StatsResponse:

@@ -59,16 +59,32 @@ def _limits(cgroup):
 def test_limits_are_set_when_it_is_made_and_changed_one_by_one(cgroup):
     cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
     assert _limits(cgroup) == (64, "50")
-    cgroup.update(Resources(memory=Memory(limit=32 * MIB)))
+    with cgroup.updated(Resources(memory=Memory(limit=32 * MIB))):
+        pass
     assert _limits(cgroup) == (32, "50")
-    cgroup.update(Resources(pids=-1))
+    with cgroup.updated(Resources(pids=-1)):
+        pass
     assert _limits(cgroup) == (32, "max")
 
 
 def test_a_change_that_is_refused_leaves_every_limit_as_it_was(cgroup):
     cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
-    with pytest.raises(InvalidArgument, match=r"linux\.resources\.cpu\.quota: cgroup .*: '1( 100000)?': "):
-        cgroup.update(Resources(memory=Memory(limit=32 * MIB), cpu=Cpu(quota=1)))  # less than the least
+    refused = pytest.raises(InvalidArgument, match=r"linux\.resources\.cpu\.quota: cgroup .*: '1( 100000)?': ")
+    less_than_the_least = Resources(memory=Memory(limit=32 * MIB), cpu=Cpu(quota=1))
+    with refused, cgroup.updated(less_than_the_least):
+        pass
+    assert _limits(cgroup) == (64, "50")
+
+
+def test_what_fails_while_a_change_is_made_takes_it_back(cgroup):
+    cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
+
+    def fail():
+        assert _limits(cgroup) == (64, "7")
+        raise InvalidArgument("elsewhere")
+
+    with pytest.raises(InvalidArgument, match="elsewhere"), cgroup.updated(Resources(pids=7)):
+        fail()
     assert _limits(cgroup) == (64, "50")
 
 

@@ -1,5 +1,5 @@
-"""What the tests need and pip cannot give: containerd, runc, a kernel with cgroup v2,
-and programs built for WebAssembly.
+"""What the tests need and pip cannot give: containerd, runc, a kernel with cgroup v2, a Debian
+with systemd for it, and programs built for WebAssembly.
 
     python -m tests.support.provision
 
@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts import engines
 from tests.support import debian
 
 CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
@@ -98,6 +99,57 @@ def provide_uml() -> None:
     shutil.rmtree(work / "usr/lib/uml/modules", ignore_errors=True)  # 100 MB that nobody loads
     work.rename(CACHE / "uml")
     shutil.rmtree(CACHE / "apt")
+
+
+def systemd_root() -> Path:
+    """A small Debian whose first process is systemd, for that kernel."""
+    return CACHE / "systemd-root"
+
+
+def has_systemd_root() -> bool:
+    """Whether that Debian is there."""
+    return systemd_root().exists()
+
+
+# Runs the script that the kernel's command line names, with this machine's files at /host.
+_TEST_UNIT = """\
+[Unit]
+DefaultDependencies=no
+Requires=dbus.socket
+After=dbus.socket
+
+[Service]
+Type=oneshot
+ExecStartPre=/bin/mount -t hostfs -o ro -o / none /host
+ExecStart=/bin/sh -c 'exec /bin/sh "/host$UML_SCRIPT" >/dev/console 2>&1'
+"""
+_USERS = "root:x:0:0:root:/root:/bin/sh\nmessagebus:x:100:100::/nonexistent:/usr/sbin/nologin\n"
+_GROUPS = "root:x:0:\nmessagebus:x:100:\n"
+
+
+def provide_systemd_root() -> None:
+    """Unpack Debian's systemd and D-Bus with what they need. No package's script is run."""
+    work = CACHE / "systemd-root.part"
+    shutil.rmtree(work, ignore_errors=True)
+    engines.tool("mmdebstrap")
+    packages = "--include=systemd,dbus,dash,mount,coreutils"
+    _run(["mmdebstrap", "--quiet", "--variant=extract", packages, UML_RELEASE, str(work)])
+    for name in ("host", "proc", "sys", "run", "root"):
+        (work / name).mkdir(exist_ok=True)
+    texts = {
+        "passwd": _USERS,
+        "group": _GROUPS,
+        "machine-id": "0" * 31 + "1",
+        "systemd/system/test.service": _TEST_UNIT,
+    }
+    for name, text in texts.items():
+        (work / "etc" / name).write_text(text)
+    for unit in ("dbus.socket", "dbus.service"):  # all else that a boot does has no use here
+        (work / f"etc/systemd/system/{unit}.d").mkdir()
+        (work / f"etc/systemd/system/{unit}.d/early.conf").write_text("[Unit]\nDefaultDependencies=no\n")
+    for name in ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/lib/apt", "var/cache/apt"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    work.rename(systemd_root())
 
 
 def crictl() -> Path:
@@ -209,6 +261,7 @@ def main() -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     complete = _step("containerd and runc", has_containerd, provide_containerd)
     complete &= _step("User-Mode Linux", has_uml, provide_uml)
+    complete &= _step("a Debian with systemd", has_systemd_root, provide_systemd_root)
     complete &= _step("crictl", has_crictl, provide_crictl)
     complete &= _step("test programs", has_guests, provide_guests)
     return 1 if os.environ.get("CI") == "true" and not complete else 0

@@ -1,7 +1,8 @@
 """A machine of its own for tests: User-Mode Linux, a kernel that runs as a process.
 
 It has this machine's files as its root, read-only, memory-backed /tmp and /run, the directory it is
-to work in wherever that is, and cgroup v2 whatever the host has. Needs no root; what runs in it is its root.
+to work in wherever that is, and cgroup v2 whatever the host has; systemd as its first process if that is
+asked for. Needs no root; what runs in it is its root.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.support import provision
 
 _MEMORY = "1G"
 _EXIT = "uml: exit code "
-# `reboot -f` and its like are not everywhere; sysrq is the kernel's own.
+# The kernel's own way to halt: `reboot -f` and its like are not everywhere.
 _SCRIPT = """\
 #!/bin/sh
 mount -t proc proc /proc
@@ -35,22 +36,47 @@ echo "{mark}$?"
 echo o > /proc/sysrq-trigger
 while :; do sleep 1; done
 """
+# Where systemd is the first process, its root is a Debian of its own. One of its services runs this, with
+# this machine's files at /host, and the command in them. A root that is no mount namespace's own cannot be
+# left by pivot_root(2) where the mount above it is shared.
+_SCRIPT_OF_A_SERVICE = """\
+mount --make-rprivate /
+for name in proc sys dev; do mount --rbind /$name /host/$name; done
+mount -t tmpfs tmpfs /host/run
+mkdir /host/run/tree
+mount --bind /host{directory} /host/run/tree
+mount -t tmpfs tmpfs /host/tmp
+[ -d /host{directory} ] || {{ mkdir -p /host{directory} && mount --bind /host/run/tree /host{directory}; }}
+for name in systemd dbus; do mkdir /host/run/$name && mount --rbind /run/$name /host/run/$name; done
+{exports}
+chroot /host sh -c {inside}
+echo "{mark}$?"
+echo o > /proc/sysrq-trigger
+while :; do sleep 1; done
+"""
 
 
-def run(command: Sequence[str], directory: Path, work: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+def run(
+    command: Sequence[str], directory: Path, work: Path, environment: Mapping[str, str], *, systemd: bool = False
+) -> tuple[int, str]:
     """Boot, run a command as root, and halt; its exit code and all that was printed.
 
-    work: where the kernel keeps its own memory, a file, and the script that is its first
-    process. Ended with the test that called it. Raises AssertionError if it did not get so far.
+    work: where the kernel keeps its own memory, a file, and the script that runs the command.
+    systemd: whether systemd is the first process, and the command a service of it.
+    Ended with the test that called it. Raises AssertionError if it did not get so far.
     """
     script = work / "init"
+    root, first, text = Path("/"), [f"init={script}"], _SCRIPT
+    if systemd:
+        root, text = provision.systemd_root(), _SCRIPT_OF_A_SERVICE
+        first = ["init=/lib/systemd/systemd", "systemd.unit=test.service", f"systemd.setenv=UML_SCRIPT={script}"]
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
-    script.write_text(
-        _SCRIPT.format(exports=exports, directory=shlex.quote(str(directory)), command=shlex.join(command), mark=_EXIT)
-    )
+    where, what = shlex.quote(str(directory)), shlex.join(command)
+    inside = shlex.quote(f"cd {where} && {what}")
+    script.write_text(text.format(exports=exports, directory=where, command=what, inside=inside, mark=_EXIT))
     script.chmod(0o755)
-    words = [str(provision.uml()), f"mem={_MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
-    words += [f"init={script}", "con=null", "con0=null,fd:1", "quiet", "loglevel=1"]
+    words = [str(provision.uml()), f"mem={_MEMORY}", "root=/dev/root", "rootfstype=hostfs", f"rootflags={root}", "ro"]
+    words += [*first, "con=null", "con0=null,fd:1", "quiet", "loglevel=1"]
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,145 @@
+"""A container's scope: its control group, as the systemd of the host knows it. In the daemon.
+
+systemd makes the group and removes it; in between the group is the shim's (`Delegate=yes`).
+Source: systemd's "Control Group APIs and Delegation".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from pelagos_core.errors import DeadlineExceeded, FailedPrecondition
+from pelagos_core.linux import credentials, forked, syscalls, systemd_units
+from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.devices import DevicePolicy
+from pelagos_core.linux.systemd_units import NO_SUCH_UNIT, UNIT_EXISTS, Property, Refused, Scope
+from pelagos_core.spec import Resources
+
+if TYPE_CHECKING:
+    from pelagos_core.task.systemd_manager import Manager
+
+_START = ("StartTransientUnit", "ssa(sv)a(sa(sv))")
+
+
+class ContainerScope:
+    """The scope of one container, from `start` to `stop`; where it has none, nothing is done.
+
+    systemd makes no scope without a process, and removes one whose last process has ended. The
+    container has none yet when its limits are set, so a process that only waits is in it until `settle`.
+    """
+
+    def __init__(self, container_id: str, scope: Scope | None, cgroup: Cgroup) -> None:
+        self._id = container_id
+        self._scope = scope
+        self._cgroup = cgroup
+        self._placeholder = 0
+
+    async def start(self, resources: Resources) -> None:
+        """Make systemd create the group, with the limits that it knows.
+
+        Raises FailedPrecondition or DeadlineExceeded that names the scope.
+        """
+        if self._scope is None:
+            return
+        unit, self._placeholder = self._scope.unit, _fork_placeholder()
+        own = self._scope.properties(self._id, self._placeholder, unified=self._cgroup.unified)
+        rules = [] if resources.devices is None else systemd_units.devices(DevicePolicy.of(resources.devices))
+
+        async def start(manager: Manager) -> None:
+            wanted = [*own, *rules, *self._limits(resources, await manager.version())]
+            words: tuple[object, ...] = (unit, "fail", wanted, [])
+            try:
+                await manager.run(*_START, words)
+            except Refused as error:
+                if error.name != UNIT_EXISTS:
+                    raise
+                # A failed scope of this name that systemd still keeps. A live one is refused again.
+                await manager.call("ResetFailedUnit", "s", (unit,))
+                await manager.run(*_START, words)
+
+        await self._ask(unit, start)
+
+    def settle(self) -> None:
+        """End the process that only waits: the container's own is in the group, or none will be."""
+        if self._placeholder:
+            os.kill(self._placeholder, signal.SIGKILL)  # a child of this daemon, not reaped yet
+            os.waitpid(self._placeholder, 0)
+            self._placeholder = 0
+
+    async def update(self, resources: Resources) -> None:
+        """Change the limits that systemd knows, until the scope ends. Raises as `start`."""
+        if self._scope is None:
+            return
+        unit = self._scope.unit
+
+        async def update(manager: Manager) -> None:
+            if changed := self._limits(resources, await manager.version()):
+                await manager.call("SetUnitProperties", "sba(sv)", (unit, True, changed))
+
+        await self._ask(unit, update)
+
+    async def stop(self) -> None:
+        """Kill what is left in it, and end the scope. Raises as `start`.
+
+        One that has ended with its last process is no error.
+        """
+        self.settle()
+        if self._scope is None:
+            return
+        unit = self._scope.unit
+        self._cgroup.kill(signal.SIGKILL)  # systemd gives processes 90 seconds to end, after SIGTERM
+
+        async def stop(manager: Manager) -> None:
+            try:
+                await manager.run("StopUnit", "ss", (unit, "replace"))
+            except Refused as error:
+                if error.name != NO_SUCH_UNIT:
+                    raise
+
+        await self._ask(unit, stop)
+
+    def _limits(self, resources: Resources, version: int) -> list[Property]:
+        return systemd_units.limits(self._cgroup.writes(resources), version)
+
+    async def _ask(self, unit: str, conversation: Callable[[Manager], Awaitable[None]]) -> None:
+        """Hold a conversation with systemd; what goes wrong names the scope."""
+        from pelagos_core.task import systemd_manager
+
+        what = f"systemd: scope {unit!r}"
+        try:
+            await systemd_manager.ask(conversation)
+        except Refused as error:
+            raise FailedPrecondition(f"{what}: {error}") from None
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"{what}: systemd does not answer") from None
+        except OSError as error:
+            raise FailedPrecondition(f"{what}: systemd cannot be reached over the system's D-Bus: {error}") from None
+
+
+def _fork_placeholder() -> int:
+    """Fork a process that does nothing until it is killed or the daemon ends; its pid."""
+    parent = os.pidfd_open(os.getpid())
+    try:
+        return os.fork() or _wait_for(parent)
+    finally:
+        os.close(parent)
+
+
+def _wait_for(parent: int) -> NoReturn:
+    """In the child: none of the daemon's descriptors, and no work.
+
+    parent: a pidfd. The kernel's own signal at the parent's end (prctl(2), PR_SET_PDEATHSIG) misses an end
+    before the call.
+    """
+    with contextlib.suppress(BaseException):
+        forked.restore_signals()
+        credentials.die_with_parent(signal.SIGKILL)
+        forked.close_all_but(parent)
+        syscalls.set_comm("pelagos-scope")
+        forked.wait_readable(parent)
+    os._exit(0)
