@@ -75,8 +75,10 @@ def tool(package: str) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise RuntimeError(f"{package} is not there: on Debian, apt-get install {package}")
-    _run(["apt-get", "update", "-qq"])
-    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package])
+    # Another build may be installing at the same time.
+    patient = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    _run([*patient, "update"])
+    _run([*patient, "install", "-y", "--no-install-recommends", package])
 
 
 def _run(words: list[str]) -> None:
