@@ -24,6 +24,7 @@ from pelagos_core.cache.job import Job
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
 from pelagos_core.exit_status import ending
 from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
+from pelagos_core.linux.process_name import rename
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.linux.seccomp import Filter, filter_of
@@ -111,6 +112,7 @@ def _be_the_compiler(job: Job, confinement: Filter | None, files: tuple[int, int
     module, output, report = files
     code, said = 1, (0, "")
     try:
+        rename("pelagos-compiler")
         _isolate(job, empty, files)
         if confinement:
             confinement.install()

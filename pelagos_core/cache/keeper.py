@@ -31,6 +31,7 @@ from pelagos_core.cache.store import Store
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_status, to_status
 from pelagos_core.linux import forked, mounts, process_stat, syscalls
 from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.linux.process_name import rename
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.spec import Mount
 from pelagos_core.spec.resources import Memory, Resources
@@ -134,6 +135,7 @@ def _sweep(parent: str) -> None:
 def _be_the_keeper(job: Job, cgroup: Cgroup, parent: socket.socket) -> NoReturn:
     gc.disable()  # the parent's objects are not ours to finalise
     try:
+        rename("pelagos-keeper")
         forked.restore_signals()
         forked.end_with_parent(parent.fileno())
         forked.close_all_but(parent.fileno(), job.file)

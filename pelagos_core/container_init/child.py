@@ -40,12 +40,13 @@ from pelagos_core.container_init.messages import (
 )
 from pelagos_core.container_init.operation import CONTAINER, Operation
 from pelagos_core.container_init.plan import Plan
-from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_status
 from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
 from pelagos_core.linux import forked, shield, syscalls
 from pelagos_core.linux.joined_root import JoinedRoot
+from pelagos_core.linux.process_name import set_name
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.reasons import because
@@ -110,7 +111,8 @@ def run(order: Order) -> NoReturn:
     gc.disable()
     code = 1
     try:
-        forked.restore_signals()  # first: the daemon's handlers write to a descriptor that we close
+        _take_name(order)
+        forked.restore_signals()  # before the descriptor that the daemon's handlers write to is closed
         os.setsid()  # a signal to its process group is not one to ours
         os.umask(0)  # what is made for a container has the very mode that is asked for
         _keep_descriptors(order)
@@ -121,6 +123,17 @@ def run(order: Order) -> NoReturn:
                 terminal.leave()
     finally:
         os._exit(code)
+
+
+def _take_name(order: Order) -> None:
+    """Be called as a program would be that was executed with these words.
+
+    At once, while /proc is the host's: what is shown is in memory that a second birth copies. An
+    engine that is a program has its own words as soon as it is executed.
+    """
+    words = order.bundle.spec.process.args
+    path, _ = split_func(words[0])
+    set_name(os.path.basename(path) or "pelagos-init", words)
 
 
 def _keep_descriptors(order: Order) -> None:

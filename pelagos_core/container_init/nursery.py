@@ -32,6 +32,7 @@ from pelagos_core.container_init.operation import JoinCgroup
 from pelagos_core.immortal import make_everything_immortal
 from pelagos_core.linux import credentials, forked, syscalls
 from pelagos_core.linux.namespaces import fork_sibling
+from pelagos_core.linux.process_name import rename
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _be_the_nursery(backends: Backends, daemon: socket.socket) -> NoReturn:
         os.dup2(daemon.fileno(), _ORDERS, inheritable=False)
         daemon.detach()
         syscalls.close_range(_ORDERS + 1)
-        syscalls.set_comm("pelagos-nursery")
+        rename("pelagos-nursery")
         _own.append(backends)
         with socket.socket(fileno=_ORDERS) as orders:
             while _obeyed(orders):
@@ -182,7 +183,6 @@ def _birthplace(order: Order) -> str | None:
 def _obey(order: Order) -> NoReturn:
     try:
         credentials.die_with_parent(signal.SIGKILL)
-        syscalls.set_comm("pelagos-init")
         random.seed()  # else every container would draw the same numbers as its siblings
         child.run(order)
     finally:

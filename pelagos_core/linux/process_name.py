@@ -1,24 +1,55 @@
-"""What `ps` and `top` show of a forked process, which has its parent's command line otherwise."""
+"""What `ps` and `top` show of a forked process, which has its parent's name and words otherwise."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+from collections.abc import Iterable
 
 from pelagos_core.linux import process_stat, syscalls
 
+_MAX_BYTES = 128 << 10  # of a command line; execve(2) takes no longer word
 
-def set_name(name: str, words: list[str]) -> None:
-    """Set the calling process' name, and its command line as far as there is room for it.
 
-    name: 15 bytes are kept. The room is that of the words it was started with. A system that
-    does not let us changes nothing.
+def set_name(name: str, words: Iterable[str]) -> None:
+    """Set the calling process' name and command line, and show no environment of it any more.
+
+    What `/proc/PID/environ` has shown is of the program that was executed, not of its fork.
+    name: 15 bytes are kept. words: 128 KiB are. On a system without CONFIG_CHECKPOINT_RESTORE
+    there is room for as much as was executed, its environment included. One that does not let us
+    at all changes nothing.
+    While the process has one thread: another one could move the end of the heap (brk(2)) meanwhile.
     """
     with contextlib.suppress(OSError, ValueError):
-        syscalls.set_comm(name)
-        start, end = process_stat.command_line_area()
-        # Up to the last byte, which stays NUL: else the kernel takes the environment for more words.
-        room = max(end - start - 1, 0)
-        with open("/proc/self/mem", "r+b", buffering=0) as file:
-            file.seek(start)
-            file.write(os.fsencode("\0".join(words))[:room].ljust(room, b"\0"))
+        syscalls.set_comm(_plain(name).decode())
+        line = b"\0".join(map(_plain, words))[:_MAX_BYTES]
+        try:
+            syscalls.show_command_line(line + b"\0", process_stat.memory_map())
+        except OSError:
+            _write_over(line)
+
+
+def rename(name: str) -> None:
+    """Give a fork a name of its own. The words behind it stay its parent's: they tell whose it is."""
+    with contextlib.suppress(OSError):
+        with open("/proc/self/cmdline", "rb") as file:
+            words = file.read().removesuffix(b"\0").split(b"\0")
+        set_name(name, [name, *(word.decode("utf-8", "replace") for word in words[1:])])
+
+
+def _plain(word: str) -> bytes:
+    """A guest's words may hold anything; a NUL would end one."""
+    return word.replace("\0", " ").encode("utf-8", "replace")
+
+
+def _write_over(line: bytes) -> None:
+    """Write over what was executed: the words, and the environment behind them. Raises OSError."""
+    areas = process_stat.memory_map()
+    begin, end, last = areas["arg_start"], areas["arg_end"], areas["env_end"]
+    if areas["env_start"] != end:
+        last = end
+    if len(line) >= end - begin:
+        # Where the last byte of the words is no NUL, the kernel shows what is there up to the first one.
+        line = line[: last - begin - 1].replace(b"\0", b" ")
+    with open("/proc/self/mem", "r+b", buffering=0) as file:
+        file.seek(begin)
+        file.write(line.ljust(last - begin, b"\0"))

@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import signal
+from collections.abc import Mapping
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,6 +67,8 @@ PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
+PR_SET_MM = 35
+_PR_SET_MM_MAP = 14
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
@@ -98,6 +101,18 @@ class _CapData(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
+class _MemoryMap(ctypes.Structure):
+    _fields_ = (
+        *((f"{when}_{what}", ctypes.c_uint64) for what in ("code", "data") for when in ("start", "end")),
+        *((name, ctypes.c_uint64) for name in ("start_brk", "brk", "start_stack")),
+        *((name, ctypes.c_uint64) for name in ("arg_start", "arg_end", "env_start", "env_end", "auxv")),
+        ("auxv_size", ctypes.c_uint32),
+        ("exe_fd", ctypes.c_int32),
+    )
+
+
+libc.sbrk.restype = ctypes.c_void_p
+libc.sbrk.argtypes = (ctypes.c_long,)
 libc.syscall.restype = ctypes.c_long
 libc.unshare.argtypes = (ctypes.c_int,)
 libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
@@ -120,6 +135,9 @@ _CLONE_ARGS, _CLONE_INTO_CGROUP = 11, 1 << 33
 _clone3 = ctypes.PyDLL(None, use_errno=True).syscall
 _clone3.restype = ctypes.c_long
 _clone3.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t)
+
+
+_shown: list[object] = []  # what the kernel shows as our command line stays where it is
 
 
 def _checked(result: int, what: str) -> int:
@@ -213,7 +231,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
     stops renaming can make it fail for good, so the attempts are counted.
     """
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
-    args = (ctypes.c_int(directory), path.encode(), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    args = (ctypes.c_int(directory), os.fsencode(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
     for _ in range(_OPENAT2_RETRIES):
         with contextlib.suppress(BlockingIOError):
             return _syscall(_SYS_OPENAT2, path, *args)
@@ -283,6 +301,23 @@ def set_comm(name: str) -> None:
     """prctl(2), PR_SET_NAME: what `ps` calls the process; 15 bytes are kept."""
     text = ctypes.create_string_buffer(os.fsencode(name))
     _checked(libc.prctl(PR_SET_NAME, ctypes.addressof(text), 0, 0, 0), "prctl PR_SET_NAME")
+
+
+def show_command_line(line: bytes, areas: Mapping[str, int]) -> None:
+    """prctl(2), PR_SET_MM_MAP: have /proc/PID/cmdline show a copy of these bytes, and /proc/PID/environ none.
+
+    line: words that each end in a NUL. areas: where the other parts of the calling process' memory
+    are, by their names in struct prctl_mm_map.
+    Needs no capability, but a kernel with CONFIG_CHECKPOINT_RESTORE, and a process of one thread:
+    the end of the heap (brk(2)) is set to where it is now.
+    """
+    shown = ctypes.create_string_buffer(line, len(line))
+    begin, end = ctypes.addressof(shown), ctypes.addressof(shown) + len(line)
+    ours = {"arg_start": begin, "arg_end": end, "env_start": end, "env_end": end}
+    size = ctypes.sizeof(_MemoryMap)
+    memory = _MemoryMap(**{**areas, **ours, "brk": libc.sbrk(0), "exe_fd": -1})
+    _checked(libc.prctl(PR_SET_MM, _PR_SET_MM_MAP, ctypes.addressof(memory), size, 0), "prctl PR_SET_MM_MAP")
+    _shown[:] = [shown]
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:

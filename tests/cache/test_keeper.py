@@ -15,7 +15,7 @@ from pelagos_core.cache import keeper
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux.cgroups import Cgroup
 from tests.support import code, compiling
-from tests.support.traces import alive, children
+from tests.support.traces import alive, children, comm
 
 pytestmark = pytest.mark.root
 
@@ -252,6 +252,9 @@ def test_a_killed_keeper_takes_the_compile_process_along(tmp_path):
     while not (forked := children(made.pid)) and time.monotonic() < deadline:
         time.sleep(0.01)
     (compiler,) = forked
+    while comm(compiler) == comm(made.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (comm(made.pid), comm(compiler)) == ("pelagos-keeper", "pelagos-compile")
     _end(made)
     os.close(job.file)
     while alive(compiler) and time.monotonic() < deadline:

@@ -37,7 +37,7 @@ def _traces():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                daemons += [pid] if b"containerd-shim-wasm-v1\0-namespace\0pelagos\0" in file.read() else []
+                daemons += [pid] if b"\0-namespace\0pelagos\0" in file.read() else []
         except OSError:
             pass
     places = [place for place in ("/run/pelagos", tempfile.gettempdir()) if os.access(place, os.R_OK)]

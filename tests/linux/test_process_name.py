@@ -1,31 +1,78 @@
 """What `ps` shows."""
 
+import json
+import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
-import sys
-from pelagos_core.linux.process_name import set_name
-set_name(sys.argv[1], (sys.argv[2] * int(sys.argv[3])).split())
-print(open("/proc/self/comm").read().strip())
-print(open("/proc/self/cmdline").read().replace("\\0", " ").strip())
-print(sys.argv[1], len(open("/proc/self/environ").read()) > 0)
+import json, os, sys
+from pelagos_core.linux import process_name, syscalls
+name, words, way = json.load(sys.stdin)
+if way == "over":
+    def no(*_): raise OSError(22, "no")
+    syscalls.show_command_line = no
+if words is None:
+    process_name.rename(name)
+else:
+    process_name.set_name(name, words)
+grown = ["x" * 1000 for _ in range(20000)]  # the heap goes on as it was
+pid = os.fork()
+if pid == 0:
+    files = [f"/proc/{os.getppid()}/{each}" for each in ("comm", "cmdline", "environ")]
+    os.execv("/bin/cat", ["cat", *files])
+os.waitpid(pid, 0)
+print(json.dumps([sys.argv, os.environ["SECRET"]]))
 """
+WAYS = ["pointed", "over"]
 
 
-def shown(name, words, times=1):
-    command = [sys.executable, "-c", CODE, name, words, str(times)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+def shown(name, words, way):
+    """(comm, the words, the environment) of a process that has set its name."""
+    environment = {**os.environ, "SECRET": "of the shim"}
+    command = [sys.executable, "-c", CODE, "a word"]
+    said = json.dumps([name, words, way]).encode()
+    done = subprocess.run(command, input=said, capture_output=True, check=True, env=environment)
+    kept = b'[["-c", "a word"], "of the shim"]\n'  # Python has its own
+    assert done.stdout.endswith(kept)
+    comm, rest = done.stdout.removesuffix(kept).split(b"\n", 1)
+    return comm.decode(), rest
 
 
-def test_name_and_words_are_shown_and_python_keeps_its_own():
-    assert shown("short", "shim -id x") == ["short", "shim -id x", "short True"]
+@pytest.mark.parametrize("way", WAYS)
+def test_name_and_words_are_shown_and_no_environment(way):
+    comm, rest = shown("short", ["shim", "-id", "x y"], way)
+    assert (comm, rest.rstrip(b"\0")) == ("short", b"shim\0-id\0x y")
+
+
+def test_words_have_the_room_that_they_need():
+    comm, rest = shown("x" * 40, ["/app.wasm", "y" * 100_000, "last"], "pointed")
+    assert comm == "x" * 15
+    assert rest == b"/app.wasm\0" + b"y" * 100_000 + b"\0last\0"
 
 
 def test_what_is_too_long_is_cut():
-    name, words, kept = shown("x" * 40, "y", 100_000)
-    assert name == "x" * 15
-    assert words == "y" * len(words)
-    assert len(words) > len(CODE)
-    assert kept == f"{'x' * 40} True"
+    assert len(shown("x", ["y" * 200_000], "pointed")[1]) == (128 << 10) + 1
+
+
+def test_without_the_kernels_help_there_is_room_for_what_was_executed():
+    _, rest = shown("x", ["/app.wasm", "y" * 100_000], "over")
+    line, environment = rest.split(b"\0", 1)
+    assert len(CODE) < len(line) < 100_000
+    assert line == b"/app.wasm " + b"y" * (len(line) - 10)
+    assert environment.strip(b"y\0") == b""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_guests_words_may_hold_anything(way):
+    _, rest = shown("a\0b", ["a\0b", "\ud800", "", "é"], way)
+    assert rest.rstrip(b"\0") == b"a b\0?\0\0" + "é".encode()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_fork_is_renamed_and_keeps_its_parents_words(way):
+    comm, rest = shown("pelagos-keeper", None, way)
+    assert comm == "pelagos-keeper"
+    assert rest.startswith(b"pelagos-keeper\0-c\0\nimport json")

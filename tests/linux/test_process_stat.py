@@ -26,7 +26,8 @@ def test_a_name_may_look_like_the_fields_that_follow_it(tmp_path):
 
 
 def test_the_command_line_lies_where_it_says():
-    start, end = process_stat.command_line_area()
+    areas = process_stat.memory_map()
+    start, end = areas["arg_start"], areas["arg_end"]
     with open("/proc/self/mem", "rb", buffering=0) as memory:
         memory.seek(start)
         found = memory.read(end - start)
