@@ -18,7 +18,7 @@ run: $(CORE) ## run a WebAssembly program in a container, through the real shim
 test: test-setup ## install what the tests need and run them all
 	@PYTHON=$(BIN)/python sh scripts/run-tests
 
-test-setup: $(DEV) ## unpack containerd 1.6, 1.7 and 2.x side by side, build `crictl` and the test programs
+test-setup: $(DEV) ## get containerd 1.6, 1.7, 2.x and 2.4 side by side, build `crictl` and the test programs
 	@$(BIN)/python -m tests.support.provision
 
 test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3.11 and 3.12

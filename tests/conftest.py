@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -66,9 +67,14 @@ def pytest_unconfigure() -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if why := _lacking(item):
-        if CI:
-            pytest.fail(f"{why} (CI leaves nothing out)", pytrace=False)
-        pytest.skip(why)
+        leave_out(why)
+
+
+def leave_out(why: str) -> NoReturn:
+    """Skip the test for what is not there; in CI it fails."""
+    if CI:
+        pytest.fail(f"{why} (CI leaves nothing out)", pytrace=False)
+    pytest.skip(why)
 
 
 @pytest.hookimpl(tryfirst=True)

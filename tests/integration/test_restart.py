@@ -130,7 +130,7 @@ def test_containers_survive_upgrades_of_containerd(bin_dir, rootfs, container):
     daemon = Containerd(bin_dir, release=provision.RELEASES[0])
     names = []
     try:
-        for number, release in enumerate(provision.RELEASES):
+        for number, release in enumerate(filter(lambda each: provision.has_containerd((each,)), provision.RELEASES)):
             if number:
                 daemon.restart(signal.SIGTERM, release)
             names.append(f"{container}-{number}")
@@ -138,7 +138,7 @@ def test_containers_survive_upgrades_of_containerd(bin_dir, rootfs, container):
             assert daemon.run(WASM, rootfs, names[-1], "/spin.wasm", flags=flags).returncode == 0
             assert {name: status for name, (_, status) in daemon.tasks().items()} == dict.fromkeys(names, "RUNNING")
         pids = [pid for pid, _ in daemon.tasks().values()]
-        assert len({parent(pid) for pid in pids}) == 2  # the later two are one pod
+        assert len({parent(pid) for pid in pids}) == 2  # all but the first are one pod
         for name in names:
             daemon.ctr("task", "kill", "-s", "SIGTERM", name, check=True)
             until(lambda name=name: daemon.status(name) == "STOPPED")

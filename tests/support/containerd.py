@@ -40,7 +40,7 @@ class Containerd:
     def __init__(
         self, bin_dir: Path, environment: dict[str, str] | None = None, release: str = "bookworm", cri: str = ""
     ) -> None:
-        """release: the Debian release whose containerd it is. cri: its config of the CRI, which is off without."""
+        """release: one of provision.RELEASES. cri: the config of the CRI, which is off without."""
         # Short: containerd makes sockets below it.
         self.directory = Path(tempfile.mkdtemp(prefix="ctd-", dir="/tmp"))
         self.sockets = self.directory / "s"
@@ -81,7 +81,9 @@ class Containerd:
 
     def command(self, *words: str) -> list[str]:
         """The command line of `ctr` with these words."""
-        return [str(self.bin / "ctr"), "--address", str(self.directory / "containerd.sock"), *words]
+        # Newer ones warn of a host's cgroup v1 on stderr, each time.
+        quiet = ("env", "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1")
+        return [*quiet, str(self.bin / "ctr"), "--address", str(self.directory / "containerd.sock"), *words]
 
     def ctr(self, *words: str, check: bool = False, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run `ctr` with these words."""
@@ -147,7 +149,7 @@ class Containerd:
 
 
 def shims(place: Path) -> list[tuple[int, str]]:
-    """The shims, and their children, of the containerd in a directory: its address stands in their command lines."""
+    """The shims of the containerd in a directory, and what they fork for themselves: its address is in their words."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
