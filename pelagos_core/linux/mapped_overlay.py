@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from pelagos_core.linux import mounts
+from pelagos_core.linux import mounts, syscalls
 from pelagos_core.spec import IdMaps, Mount
 
 _LOWER = "lowerdir="
@@ -17,15 +17,28 @@ _LOWER = "lowerdir="
 def attach(mount: Mount, path: str) -> None:
     """Mount the overlay at `path`, a directory of the host from the bundle.
 
-    The mapped layers are mounted on a tmpfs at `path`, which the overlay covers then: it has
-    copies of its own of them. Raises PelagosError or OSError.
+    The mapped layers, and at first the overlay too, are mounted on a tmpfs at `path`. The overlay
+    has copies of its own of the layers as soon as it is mounted, so the rest is taken away: nothing
+    is left below the root that its container cannot see. Raises PelagosError or OSError.
     """
     _on(path, Mount(mount.destination, "tmpfs", "layers", ("mode=700",)))
     mapped = [
         _LOWER + ":".join(_mapped(word.removeprefix(_LOWER), mount.id_maps, path)) if word.startswith(_LOWER) else word
         for word in mount.options
     ]
-    _on(path, replace(mount, options=tuple(mapped), id_maps=IdMaps()))
+    merged = f"{path}/merged"
+    os.mkdir(merged, 0o700)
+    _on(merged, replace(mount, options=tuple(mapped), id_maps=IdMaps()))
+    tree = syscalls.open_tree(syscalls.AT_FDCWD, merged, syscalls.OPEN_TREE_CLONE)
+    try:
+        syscalls.umount2(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+        target = _opened(path)
+        try:
+            syscalls.move_mount(tree, target, path)
+        finally:
+            os.close(target)
+    finally:
+        os.close(tree)
 
 
 def _mapped(layers: str, id_maps: IdMaps, path: str) -> list[str]:
@@ -38,8 +51,12 @@ def _mapped(layers: str, id_maps: IdMaps, path: str) -> list[str]:
 
 
 def _on(path: str, mount: Mount) -> None:
-    target = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    target = _opened(path)
     try:
         mounts.attach(mount, target)
     finally:
         os.close(target)
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -6,9 +6,11 @@ Source: proc(5), /proc/PID/mountinfo.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from pelagos_core.linux import device_nodes
 
@@ -28,22 +30,33 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """One mount. path: where it is; root: which part of its file system is shown there."""
+    """One mount. path: where it is; root: which part of its file system is shown there.
+
+    hidden: whether other mounts cover it, so that no path leads into it.
+    """
 
     path: str
     root: str
     type: str
+    hidden: bool = False
 
-    @property
-    def view(self) -> str:
-        """What it shows of the kernel: a file system's type, or a device; empty for nothing."""
+    def view(self, look: Callable[[str], os.stat_result] = os.lstat) -> str:
+        """What it shows of the kernel: a file system's type, or a device; empty for nothing.
+
+        look: tells what is at a path, or raises OSError.
+        """
         # By its type alone where that is enough: what lies at the path may be another mount on top,
         # or have been moved by others who share the directory.
         if self.type in _WITHOUT_HARMLESS:
             return self.type
+        if self.hidden and self.type not in KERNEL_FILE_SYSTEMS:
+            # No path leads there, so it cannot be looked at either. Should others who share a directory
+            # move it into sight, it shows files: no device is opened through a mount that was hidden
+            # when devices were forbidden.
+            return ""
         if self.root != "/":  # a whole file system is a directory
             try:
-                status = os.lstat(self.path)
+                status = look(self.path)
             except OSError as error:
                 return f"it cannot be looked at ({error.strerror}), {self.type}"
             if stat.S_ISBLK(status.st_mode):
@@ -69,16 +82,44 @@ def parse(text: bytes, top: str = "/") -> tuple[MountPoint, ...]:
     # A host has many and a container few: most lines are passed over at a glance, unless the
     # path is one that is written in another way there.
     glance = b"" if any(character in top for character in " \t\n\\") else os.fsencode(top)
-    found = []
+    found: dict[bytes, tuple[bytes, MountPoint]] = {}
     for line in text.splitlines():
         if glance not in line:
             continue
         fields, _, file_system = line.partition(b" - ")
-        _id, _parent, _device, root, place = fields.split(b" ", 5)[:5]
+        number, parent, _device, root, place = fields.split(b" ", 5)[:5]
         path = _text(place)
         if path == top or path.startswith(below):
-            found.append(MountPoint(path, _text(root), file_system.split(b" ", 1)[0].decode()))
-    return tuple(found)
+            found[number] = parent, MountPoint(path, _text(root), file_system.split(b" ", 1)[0].decode())
+    hidden = _hidden({number: (parent, mount.path) for number, (parent, mount) in found.items()})
+    return tuple(replace(mount, hidden=True) if number in hidden else mount for number, (_, mount) in found.items())
+
+
+def _hidden(mounts: dict[bytes, tuple[bytes, str]]) -> set[bytes]:
+    """The mounts that others cover.
+
+    mounts: of each, by its number, the number of the one that it is mounted on, and its path.
+    A walk along a path goes over to what is mounted on a directory as soon as it comes to it, and on the
+    root of that to what is mounted there.
+    """
+    covers = set(mounts.values())
+    passed: dict[bytes, bool] = {}
+
+    def is_reached(number: bytes) -> bool:
+        if number not in passed:
+            parent, path = mounts[number]
+            passed[number] = True  # a mount namespace's first mount may be its own parent
+            over = parent in mounts and not is_reached(parent)
+            passed[number] = not over and not any((parent, above) in covers for above in _above(path))
+        return passed[number]
+
+    return {number for number, (_, path) in mounts.items() if (number, path) in covers or not is_reached(number)}
+
+
+def _above(path: str) -> Iterator[str]:
+    while path != "/":
+        path = posixpath.dirname(path)
+        yield path
 
 
 def _text(field: bytes) -> str:

@@ -15,10 +15,11 @@ from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import mount_table, syscalls
 from pelagos_core.linux.mount_options import parse_options
 from pelagos_core.linux.mount_table import MountPoint
-from pelagos_core.linux.rootfs import Root
+from pelagos_core.linux.rootfs import RESOLVE, Root
 from pelagos_core.spec import Mount
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_STRAIGHT = RESOLVE | syscalls.RESOLVE_NO_SYMLINKS
 _FROM_HOST = syscalls.MS_SHARED | syscalls.MS_SLAVE
 
 
@@ -51,23 +52,45 @@ def check(root: Root) -> None:
     """Look again: what was mounted since. Raises PermissionDenied that names the mount."""
     proc = os.open("/proc/self", _DIRECTORY)
     try:
-        for mount in _views(root, proc):
-            raise _refusal(mount, root)
+        for mount, view in _views(root, proc):
+            raise _refusal(mount, view, root)
     finally:
         os.close(proc)
 
 
-def _views(root: Root, proc: int) -> list[MountPoint]:
-    return [mount for mount in mount_table.read(proc, _path(root.fd)) if mount.view]
+def _views(root: Root, proc: int) -> list[tuple[MountPoint, str]]:
+    """The mounts that show the kernel, and what they show."""
+
+    def look(path: str) -> os.stat_result:
+        mounted = _open(path, root)
+        try:
+            return os.fstat(mounted)
+        finally:
+            os.close(mounted)
+
+    return [(mount, view) for mount in mount_table.read(proc, _path(root.fd)) if (view := mount.view(look))]
 
 
-def _take_down(views: list[MountPoint], asked: set[str], root: Root) -> None:
-    for mount in views:
+def _open(path: str, root: Root) -> int:
+    """What is at a path of the mount table, found from the root. Raises OSError.
+
+    The directories above the root are the host's: in a user namespace they may be closed to us.
+    """
+    inside = os.path.relpath(path, _path(root.fd))
+    return syscalls.openat2(root.fd, inside, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, _STRAIGHT)
+
+
+def _take_down(views: list[tuple[MountPoint, str]], asked: set[str], root: Root) -> None:
+    for mount, view in views:
         if mount.path in asked:
-            raise _refusal(mount, root)
-    for mount in reversed(views):  # what is on top first
+            raise _refusal(mount, view, root)
+    for mount, _ in reversed(views):  # what is on top first
         with contextlib.suppress(OSError):  # gone with what it was on, or found again by the caller
-            syscalls.umount2(mount.path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+            mounted = _open(mount.path, root)
+            try:
+                syscalls.umount2(f"/proc/self/fd/{mounted}", syscalls.MNT_DETACH)
+            finally:
+                os.close(mounted)
 
 
 def _resolved(path: str, root: Root) -> str:
@@ -86,6 +109,6 @@ def _path(fd: int) -> str:
     return os.readlink(f"/proc/self/fd/{fd}")
 
 
-def _refusal(mount: MountPoint, root: Root) -> PermissionDenied:
+def _refusal(mount: MountPoint, view: str, root: Root) -> PermissionDenied:
     path = posixpath.normpath(f"/{os.path.relpath(mount.path, _path(root.fd))}")
-    return PermissionDenied(f"mount on {path!r}: {mount.view}: by that a Wasm guest could reach its own engine")
+    return PermissionDenied(f"mount on {path!r}: {view}: by that a Wasm guest could reach its own engine")

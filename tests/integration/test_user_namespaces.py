@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.errors import PelagosError, Unimplemented
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import change_linux, config_of, native_bundle, shell
@@ -88,6 +89,85 @@ async def test_a_guest_reads_and_writes_its_own_files(tmp_path, guests):
     assert (code, err) == (0, "")
     (made,) = volume.iterdir()
     assert (made.stat().st_uid, made.stat().st_gid) == (100000, 200000)
+
+
+MAPPED = ("uidmap=0:100000:1000,1000:7000:1", "gidmap=0:200000:65536")
+
+
+def layered(bundle, guests):
+    """The mounts that containerd hands over for an image of two layers in a user namespace.
+
+    The directories above are closed to all but the host's root, as containerd's own are.
+    """
+    layers = [bundle / "lower" / name for name in ("one", "two")]
+    for layer in layers:
+        layer.mkdir(parents=True)
+    for program in ("tool", "attack"):
+        shutil.copy(guests / f"{program}.wasm", layers[0])
+    (layers[0] / "secret").write_text("of root")
+    (layers[0] / "secret").chmod(0o600)
+    (layers[1] / "dir").mkdir()
+    for name in ("upper", "work"):
+        (bundle / name).mkdir()
+        os.chown(bundle / name, 100000, 200000)
+    bundle.chmod(0o700)
+    dirs = [f"lowerdir={layers[0]}:{layers[1]}", f"upperdir={bundle}/upper", f"workdir={bundle}/work"]
+    return [MountMessage(type="overlay", source="overlay", options=[*dirs, *MAPPED])]
+
+
+async def test_a_guest_on_layers_with_mapped_ids_owns_its_files(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "b", "/tool.wasm", "read", "/secret")
+    change_linux(bundle, namespaces=[{"type": kind} for kind in KINDS], **MAPS)
+    tmpfs = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]}
+    change_config(bundle, mounts=[tmpfs])
+    rootfs = layered(bundle, guests)
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        assert await shim.run("c1", bundle, fifos, rootfs=rootfs) == 0
+        assert fifos.output()[0] == "of root"
+        process = config_of(bundle)["process"]
+        for args in (["write", "/dir/new", "x"], ["write", "/secret", "changed"], ["ls", "/"]):
+            change_config(bundle, process={**process, "args": ["/tool.wasm", *args]})
+            assert await shim.run("c1", bundle, fifos, rootfs=rootfs) == 0, args
+        # Nothing of how the root was made is to be seen.
+        assert set(fifos.output()[0].split()) == {"attack.wasm", "tool.wasm", "secret", "dir", "dev"}
+        for path in ("dir", "dir/new", "secret"):
+            found = (bundle / "upper" / path).stat()
+            assert (found.st_uid, found.st_gid) == (100000, 200000), path
+        change_config(bundle, process={**process, "user": {"uid": 5, "gid": 5}})
+        assert await shim.run("c1", bundle, fifos, rootfs=rootfs) != 0
+        fifos.close()
+
+
+async def test_a_hostile_guest_on_layers_with_mapped_ids_reaches_nothing_else(tmp_path, guests):
+    hidden = [f"{number}/secret" for number in range(3)] + ["merged/secret", "lower/one/secret", "proc/self/mem"]
+    views = ["host/proc/self/mem", "host/proc/1/root", "host/dev/mem", "dev/fd/0", "sys/kernel/notes"]
+    bundle = make_bundle(tmp_path / "b", "/attack.wasm", "/dir", "--", *hidden, *views)
+    change_linux(bundle, namespaces=[{"type": kind} for kind in KINDS], **MAPS)
+    rootfs = layered(bundle, guests)
+    kernel = [{"destination": f"/{kind}", "type": kind, "source": kind} for kind in ("proc", "sysfs", "mqueue")]
+    change_config(bundle, mounts=kernel)
+    async with running_shim(tmp_path) as shim:
+        fifos = Fifos(tmp_path)
+        await shim.run("c1", bundle, fifos, rootfs=rootfs)
+        *lines, last = fifos.output()[0].splitlines()
+        assert int(last.split()[0]) > 1000
+        opened = {line.split()[2].lstrip("./") for line in lines}
+        assert not [path for path in opened if path in {*hidden, *views} or path.startswith(("proc", "sys/", "host"))]
+        fifos.close()
+
+
+@pytest.mark.parametrize("cover", [False, True])
+async def test_a_view_of_the_kernel_is_refused_on_layers_with_mapped_ids(tmp_path, guests, cover):
+    bundle = make_bundle(tmp_path / "b", "/tool.wasm", "ls", "/")
+    change_linux(bundle, namespaces=[{"type": kind} for kind in KINDS], **MAPS)
+    view = {"destination": "/data/view", "type": "bind", "source": "/proc", "options": ["rbind", "ro"]}
+    over = {"destination": "/data", "type": "tmpfs", "source": "tmpfs"}
+    change_config(bundle, mounts=[view, over] if cover else [view])
+    async with running_shim(tmp_path) as shim:
+        with pytest.raises(PelagosError, match="mount on '/data/view': proc"):
+            await shim.create("c1", bundle, rootfs=layered(bundle, guests))
+        assert not containers(shim.pid)
 
 
 async def test_a_native_program_is_root_in_it_and_sees_its_kernel(tmp_path):

@@ -9,7 +9,7 @@ from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import namespaces, shield, syscalls
 from pelagos_core.linux.propagation import make_mounts_private
 from pelagos_core.linux.rootfs import Root
-from pelagos_core.spec import Mount
+from pelagos_core.spec import IdMap, IdMaps, Mount
 from tests.support.child import in_child
 
 pytestmark = [pytest.mark.root]
@@ -84,6 +84,47 @@ def test_one_that_something_lies_on_is_refused(tmp_path):
 
     with pytest.raises(PermissionDenied, match="mount on '/volume/p': proc"):
         shielded(tmp_path, [volume], list, prepare)
+
+
+def test_files_that_another_mount_covers_are_no_reason_to_refuse(tmp_path):
+    for name in ("one", "two/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "two/deep/file").write_text("")
+    volumes = [
+        Mount("/data/one", "bind", str(tmp_path / "one"), ("bind",)),
+        Mount("/data/two", "bind", str(tmp_path / "two/deep/file"), ("bind",)),
+        Mount("/data", "tmpfs", "tmpfs"),
+    ]
+    assert shielded(tmp_path, volumes, lambda: os.listdir("/data")) == []
+
+
+@pytest.mark.parametrize("source", ["/proc", "/proc/self/fd", "/sys"])
+def test_a_view_of_the_kernel_is_refused_also_where_another_mount_covers_it(tmp_path, source):
+    """Whoever shares the directory with the guest may move it into sight."""
+    volumes = [Mount("/data/view", "bind", source, ("rbind", "ro")), Mount("/data", "tmpfs", "tmpfs")]
+    with pytest.raises(PermissionDenied, match="mount on '/data/view': "):
+        shielded(tmp_path, volumes, list)
+
+
+def test_the_mapped_layers_of_a_root_are_no_reason_to_refuse_and_out_of_reach(tmp_path):
+    for name in ("a", "b", "upper", "work", "root"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a/file").write_text("a")
+    dirs = f"lowerdir={tmp_path}/a:{tmp_path}/b", f"upperdir={tmp_path}/upper", f"workdir={tmp_path}/work"
+    one = (IdMap(0, 100000, 65536),)
+
+    def run():
+        namespaces.unshare(["mount"])
+        make_mounts_private()
+        root = Root(str(tmp_path / "root"))
+        root.assemble((Mount("/", "overlay", "overlay", dirs, IdMaps(one, one)),))
+        shield.put_up(root, ())
+        with open("/proc/self/mountinfo") as file:
+            below = [line.split()[4] for line in file if f" {tmp_path}" in line]
+        root.pivot()
+        return below, os.listdir("/"), os.stat("/file").st_uid
+
+    assert in_child(run) == ([str(tmp_path / "root")], ["file"], 100000)
 
 
 @pytest.mark.parametrize("word", ["shared", "rshared", "slave", "rslave"])

@@ -30,7 +30,31 @@ CRI_CONFIG = """
       pod_annotations = ["io.pelagos.wasm.*"]
       container_annotations = ["io.pelagos.wasm.*"]
 """
-_NODE = 2  # runtime.v1.NamespaceMode: the host's own
+_POD, _NODE = 0, 2  # runtime.v1.NamespaceMode: the pod's, the host's own
+USER_NAMESPACE = {
+    "uids": [{"host_id": 100000, "container_id": 0, "length": 65536}],
+    "gids": [{"host_id": 200000, "container_id": 0, "length": 65536}],
+}
+"""What the tests' pods with a user namespace have: a kubelet gives each pod others."""
+
+# A network plugin that connects nothing: a pod with a user namespace may not have the host's network.
+_NETWORK = {"cniVersion": "1.0.0", "name": "none", "plugins": [{"type": "none"}]}
+_PLUGIN = """#!/bin/sh
+cat > /dev/null
+[ "$CNI_COMMAND" != ADD ] || printf '{"cniVersion": "1.0.0", "interfaces": [{"name": "%s", "sandbox": "%s"}], "ips": [
+  {"address": "192.0.2.2/24", "interface": 0}]}' "$CNI_IFNAME" "$CNI_NETNS"
+"""
+
+
+def offer_network(directory: Path) -> None:
+    """Give the pods of a containerd in a directory a network of their own, in which nothing is connected."""
+    for place in ("bin", "net.d"):
+        (directory / "cni" / place).mkdir(parents=True, exist_ok=True)
+    for name in ("none", "loopback"):
+        plugin = directory / "cni/bin" / name
+        plugin.write_text(_PLUGIN)
+        plugin.chmod(0o755)
+    (directory / "cni/net.d/none.conflist").write_text(json.dumps(_NETWORK))
 
 
 def runtime_config(name: str, **options: str) -> str:
@@ -43,9 +67,13 @@ def runtime_config(name: str, **options: str) -> str:
 class Crictl:
     """Pods and containers by way of the CRI."""
 
-    def __init__(self, containerd: Containerd, images: Path) -> None:
-        """images: a directory of archives, which are imported."""
+    def __init__(self, containerd: Containerd, images: Path, *, user_namespace: bool = False) -> None:
+        """images: a directory of archives, which are imported. user_namespace: whether its pods have one."""
         self._containerd = containerd
+        self._namespaces: dict[str, Any] = {"network": _NODE}
+        if user_namespace:
+            offer_network(containerd.directory)
+            self._namespaces = {"network": _POD, "userns_options": {"mode": _POD, **USER_NAMESPACE}}
         self._annotations: dict[str, dict[str, str]] = {}
         self.logs = containerd.directory / "logs"
         self.logs.mkdir()  # the kubelet's work
@@ -85,7 +113,7 @@ class Crictl:
             "image": {"image": GUESTS_IMAGE},
             "command": list(args),
             "log_path": f"{name}.log",
-            "linux": {},
+            "linux": {"security_context": {"namespace_options": self._namespaces}},
             **fields,
         }
         words = (self._write("container", container), self._write("pod", self._pod(pod_name)))
@@ -102,7 +130,7 @@ class Crictl:
             "metadata": {"name": name, "namespace": "default", "uid": name, "attempt": 1},
             "log_directory": str(self.logs),
             "annotations": self._annotations.get(name, {}),
-            "linux": {"security_context": {"namespace_options": {"network": _NODE}}},
+            "linux": {"security_context": {"namespace_options": self._namespaces}},
         }
 
     def _write(self, name: str, value: Any) -> str:
