@@ -7,7 +7,8 @@ untrusted and the code section is never read, so it costs the same for a module 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -16,21 +17,32 @@ from pelagos_core.errors import InvalidArgument
 _TABLE, _MEMORY, _GLOBAL, _TAG = 1, 2, 3, 4
 _CORE_KINDS = ("function", "table", "memory", "global", "tag")
 _COMPONENT_KINDS = ("core", "function", "value", "type", "component", "instance")
-_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT = 0, 1, 2, 3, 7
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT, _CODE = 0, 1, 2, 3, 7, 10
+# Where each section stands in a core module: data count (12) is before code, tag (13) before global.
+_ORDER = {kind: place for place, kind in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11))}
+_CORE_VERSION, _COMPONENT_VERSION = b"\1\0", b"\x0d\0"
 _COMPONENT_IMPORT, _COMPONENT_EXPORT = 10, 11
 _FUNCTION_TYPE = 0x60
 _REFERENCES = (0x63, 0x64)  # followed by the type that is referred to
+_VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
+_HAS_MAXIMUM, _HAS_PAGE_SIZE = 1, 8  # flags of a table's or memory's limits
+_LEB128 = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
 _MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be larger
 _MAX_COMPONENT_SECTIONS = 100_000
+_MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import. module: empty for a component, whose imports have one name."""
+    """One import. module: empty for a component, whose imports have one name.
+
+    signature: of a core module's function, such as `(i32, i64) -> (i32)`; empty where it is not known.
+    """
 
     module: str
     name: str
     kind: str
+    signature: str = ""
 
     def __str__(self) -> str:
         return f"{self.module}::{self.name}" if self.module else self.name
@@ -47,15 +59,24 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What a module or component asks of the world and offers to it."""
+    """What a module or component asks of the world and offers to it.
+
+    custom: the names of a core module's custom sections.
+    is_known: False for a file of which nothing is known.
+    """
 
     imports: tuple[Import, ...] = ()
     exports: tuple[Export, ...] = ()
     custom: tuple[str, ...] = ()
+    is_component: bool = False
+    is_known: bool = True
 
     def function(self, name: str) -> Export | None:
         """The exported function of this name."""
         return next((export for export in self.exports if (export.name, export.kind) == (name, "function")), None)
+
+
+UNKNOWN = Interface(is_known=False)
 
 
 def read(file: int) -> Interface:
@@ -66,10 +87,15 @@ def read(file: int) -> Interface:
     is for the engine to find.
     """
     head = os.pread(file, 8, 0)
+    is_component = head[6:8] != b"\0\0"
+    if head[4:6] != (_COMPONENT_VERSION if is_component else _CORE_VERSION):
+        _malformed(f"version {int.from_bytes(head[4:6], 'little')} of the format is not known")
     try:
-        return _core(file) if head[6:8] == b"\0\0" else _component(file)
-    except (IndexError, UnicodeDecodeError):
-        raise InvalidArgument("malformed WebAssembly: a section ends too early") from None
+        return _component(file) if is_component else _core(file)
+    except UnicodeDecodeError:
+        raise InvalidArgument("malformed WebAssembly: a name is not UTF-8") from None
+    except IndexError:
+        raise InvalidArgument("malformed WebAssembly: a section is too short for what it claims") from None
 
 
 class _Bytes:
@@ -98,6 +124,13 @@ class _Bytes:
             if shift > 28:
                 _malformed("a number of over 32 bits")
 
+    def count(self) -> int:
+        """The length of a vector."""
+        count = self.number()
+        if count > _MAX_ITEMS:
+            _malformed(f"{count} items in a section")
+        return count
+
     def name(self) -> str:
         length = self.number()
         text = self.data[self.at : self.at + length]
@@ -106,13 +139,20 @@ class _Bytes:
         self.at += length
         return text.decode()
 
-    def skip_types(self) -> int:
-        """Pass over a vector of value types; return its length."""
-        length = self.number()
-        for _ in range(length):
-            if self.byte() in _REFERENCES:
-                self.number()
-        return length
+    def skip_number(self) -> None:
+        """Pass over a LEB128 number of any size."""
+        while self.byte() & 0x80:
+            pass
+
+    def value_types(self) -> list[str]:
+        """The names of a vector of value types."""
+        names = []
+        for _ in range(self.count()):
+            kind = self.byte()
+            if kind in _REFERENCES:
+                self.skip_number()
+            names.append(_VALUE_TYPES.get(kind, "ref"))
+        return names
 
 
 def _sections(file: int) -> Iterator[tuple[int, int, int]]:
@@ -134,50 +174,86 @@ def _load(file: int, offset: int, size: int) -> _Bytes:
     return _Bytes(os.pread(file, size, offset))
 
 
+@dataclass(frozen=True, slots=True)
+class _FunctionType:
+    parameters: int
+    signature: str
+
+
 def _core(file: int) -> Interface:
-    types: list[int] | None = []
-    functions: list[int] = []
-    imports: list[Import] = []
+    types: list[_FunctionType] | None = []
+    imported: list[int] = []
+    defined: Sequence[int] = ()
+    imports: tuple[Import, ...] = ()
     exports: tuple[Export, ...] = ()
     custom: list[str] = []
+    bodies = last = 0
     for kind, offset, size in _sections(file):
         if kind == _CUSTOM:
+            # The name alone. It is text for a person, so it may be cut.
             custom.append(_Bytes(os.pread(file, min(size, 256), offset)).name())
-        elif kind == _TYPE:
+            continue
+        last = _checked_order(kind, last)
+        if kind == _TYPE:
             types = _types(_load(file, offset, size))
         elif kind == _IMPORT:
-            imports, functions = _imports(_load(file, offset, size))
+            imports, imported = _imports(_load(file, offset, size), types)
         elif kind == _FUNCTION:
-            section = _load(file, offset, size)
-            functions += [section.number() for _ in range(section.number())]
+            defined = _numbers(_load(file, offset, size))
         elif kind == _EXPORT:
-            exports = _exports(_load(file, offset, size), types, functions)
-    return Interface(tuple(imports), exports, tuple(custom))
+            exports = _exports(_load(file, offset, size), types, imported, defined)
+        elif kind == _CODE:
+            bodies = _Bytes(os.pread(file, min(size, 5), offset)).number()
+    if bodies != len(defined):
+        _malformed(f"{len(defined)} functions are declared, and {bodies} have code")
+    return Interface(imports, exports, tuple(custom))
 
 
-def _types(section: _Bytes) -> list[int] | None:
-    """The number of parameters of each type; None if there are types of a later proposal."""
-    counts = []
-    for _ in range(section.number()):
+def _checked_order(kind: int, last: int) -> int:
+    """The place of a section, which comes after the last one's; 0 is before the first."""
+    place = _ORDER.get(kind, -1) + 1
+    if place <= last:
+        _malformed(f"a section of kind {kind} where none may be")
+    return place
+
+
+def _types(section: _Bytes) -> list[_FunctionType] | None:
+    """The function types; None if there are types of a later proposal."""
+    types = []
+    for _ in range(section.count()):
         if section.byte() != _FUNCTION_TYPE:
             return None
-        counts.append(section.skip_types())
-        section.skip_types()
-    return counts
+        parameters, results = section.value_types(), section.value_types()
+        types.append(_FunctionType(len(parameters), f"({', '.join(parameters)}) -> ({', '.join(results)})"))
+    return types
 
 
-def _imports(section: _Bytes) -> tuple[list[Import], list[int]]:
+def _numbers(section: _Bytes) -> Sequence[int]:
+    """A vector of LEB128 numbers. A module has thousands of functions, so no byte is looked at in Python."""
+    length, data = section.count(), section.data[section.at :]
+    if length == len(data) and data.isascii():
+        return data
+    found: list[bytes] = _LEB128.findall(data)
+    if len(found) != length or len(b"".join(found)) != len(data):
+        raise IndexError
+    return [_Bytes(number).number() if len(number) > 1 else number[0] for number in found]
+
+
+def _imports(section: _Bytes, types: list[_FunctionType] | None) -> tuple[tuple[Import, ...], list[int]]:
+    """The imports, and the type of each function among them."""
     imports, functions = [], []
-    for _ in range(section.number()):
+    for _ in range(section.count()):
         module, name, kind = section.name(), section.name(), section.byte()
         if kind >= len(_CORE_KINDS):
             _malformed(f"an import of kind {kind}")
-        imports.append(Import(module, name, _CORE_KINDS[kind]))
+        signature = ""
         if kind == 0:
             functions.append(section.number())
+            signature = "" if types is None else types[functions[-1]].signature
         else:
             _skip_type(section, kind)
-    return imports, functions
+        imports.append(Import(module, name, _CORE_KINDS[kind], signature))
+    return tuple(imports), functions
 
 
 def _skip_type(section: _Bytes, kind: int) -> None:
@@ -186,23 +262,28 @@ def _skip_type(section: _Bytes, kind: int) -> None:
         section.number()  # its attribute
         section.number()  # its type
     if kind in (_TABLE, _GLOBAL) and section.byte() in _REFERENCES:
-        section.number()
+        section.skip_number()
     if kind == _GLOBAL:
         section.byte()  # its mutability
     if kind in (_TABLE, _MEMORY):
-        has_maximum = section.byte() & 1
-        section.number()
-        if has_maximum:
-            section.number()
+        flags = section.byte()
+        for flag in (0, _HAS_MAXIMUM, _HAS_PAGE_SIZE):
+            if flags & flag == flag:
+                section.skip_number()
 
 
-def _exports(section: _Bytes, types: list[int] | None, functions: list[int]) -> tuple[Export, ...]:
+def _exports(
+    section: _Bytes, types: list[_FunctionType] | None, imported: Sequence[int], defined: Sequence[int]
+) -> tuple[Export, ...]:
     exports = []
-    for _ in range(section.number()):
+    for _ in range(section.count()):
         name, kind, index = section.name(), section.byte(), section.number()
         if kind >= len(_CORE_KINDS):
             _malformed(f"an export of kind {kind}")
-        parameters = types[functions[index]] if kind == 0 and types is not None else None
+        parameters = None
+        if kind == 0:
+            of_type = imported[index] if index < len(imported) else defined[index - len(imported)]
+            parameters = None if types is None else types[of_type].parameters
         exports.append(Export(name, _CORE_KINDS[kind], parameters))
     return tuple(exports)
 
@@ -215,11 +296,11 @@ def _component(file: int) -> Interface:
             _malformed("too many sections")
         if kind == _COMPONENT_IMPORT:
             section = _load(file, offset, size)
-            imports += [_component_import(section) for _ in range(section.number())]
+            imports += [_component_import(section) for _ in range(section.count())]
         elif kind == _COMPONENT_EXPORT:
             section = _load(file, offset, size)
-            exports += [_component_export(section) for _ in range(section.number())]
-    return Interface(tuple(imports), tuple(exports))
+            exports += [_component_export(section) for _ in range(section.count())]
+    return Interface(tuple(imports), tuple(exports), is_component=True)
 
 
 def _component_name(section: _Bytes) -> str:
@@ -252,8 +333,11 @@ def _external(section: _Bytes) -> str:
         section.number()
     elif kind in (2, 3):
         # a value or type bound: equal to an index, or (0x01) of a type or any
-        if section.byte() == 0 or kind == 2:
+        is_any = section.byte() == 1
+        if not is_any or kind == 2:
             section.number()
+        if is_any and kind == 3:
+            return "resource"
     else:
         section.number()
     return _component_kind(kind)

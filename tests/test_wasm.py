@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 
 import pytest
 import wasmtime
@@ -45,6 +46,39 @@ def test_a_module_says_what_it_needs_and_offers(tmp_path):
     assert found.function("mem") is None
 
 
+def test_the_types_of_imported_functions_are_told_and_others_are_passed_over(tmp_path):
+    text = """(module
+      (import "a" "memory64" (memory i64 1 0x1_0000_0000))
+      (import "a" "shared" (memory 1 2 shared))
+      (import "a" "table" (table i64 1 externref))
+      (import "a" "global" (global (mut externref)))
+      (import "a" "f" (func (param i32 i64 f32 f64) (result i32 i32))))"""
+    found = read(tmp_path, wasmtime.wat2wasm(text))
+    assert [item.name for item in found.imports] == ["memory64", "shared", "table", "global", "f"]
+    assert found.imports[-1].signature == "(i32, i64, f32, f64) -> (i32, i32)"
+
+
+def test_a_module_with_types_of_a_later_proposal_has_functions_of_unknown_type(tmp_path):
+    text = '(module (type (struct (field i32))) (import "a" "f" (func (param i32))) (func (export "go") (param i32)))'
+    found = read(tmp_path, wasmtime.wat2wasm(text))
+    assert (found.imports[0].signature, found.function("go").parameters) == ("", None)
+
+
+def test_many_functions_of_many_types_cost_little(tmp_path):
+    functions = " ".join(f"(func (type {number}))" for number in range(200)) * 200
+    types = " ".join(f"(type (func {'(param i32)' * number}))" for number in range(200))
+    data = wasmtime.wat2wasm(f'(module {types} {functions} (export "last" (func 39999)))')
+    began = time.process_time()
+    assert read(tmp_path, data).function("last").parameters == 199
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("head", [b"\0asm\2\0\0\0", b"\0asm\xff\0\0\0", b"\0asm\x0c\0\1\0"])
+def test_another_version_of_the_format_is_refused(tmp_path, head):
+    with pytest.raises(InvalidArgument, match="malformed WebAssembly: version"):
+        read(tmp_path, head)
+
+
 def test_a_component_has_imports_of_one_name(tmp_path):
     text = (provision.SOURCES / "component.wat").read_text()
     found = read(tmp_path, wasmtime.wat2wasm(text))
@@ -54,8 +88,18 @@ def test_a_component_has_imports_of_one_name(tmp_path):
 
 @pytest.mark.parametrize(
     "sections",
-    ["02", "02ffffffff7f", "020501", "020201ff", "0704010063 00", "02050102ffff00"],
-)
+    [
+        "02", "02ffffffff7f", "020501", "020201ff", "0704010063 00", "02050102ffff00",
+        "0301 00 0101 00",  # types after functions
+        "0101 00 0101 00",  # types twice
+        "0e01 00",  # a section of no kind
+        "0104 01600000 0302 0100",  # a function without code
+        "0104 01600000 0302 0100 0a01 00",  # code for no function
+        "0104 01600000 0302 0101 0704 0100 0000 0a04 0102000b",  # a function of a type that is not there
+        "0104 01600000 0302 0100 0704 0100 0005 0a04 0102000b",  # an export of a function that is not there
+        "0306 ffff ffff 0f00",  # four billion functions
+    ],
+)  # fmt: skip
 def test_a_malformed_module_is_refused(tmp_path, sections):
     with pytest.raises(InvalidArgument, match="malformed WebAssembly"):
         read(tmp_path, b"\0asm\1\0\0\0" + bytes.fromhex(sections))
