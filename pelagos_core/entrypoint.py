@@ -6,21 +6,20 @@ import enum
 import functools
 import os
 import posixpath
-import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pelagos_core import digest, wasm
+from pelagos_core import digest, linking, wasi, wasm, wat
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.limits import Limits
 from pelagos_core.spec import Process
-from pelagos_core.wasm import Interface
+from pelagos_core.wasm import UNKNOWN, Interface
 
-HEAD_BYTES = 4096  # what is read to tell the kind; comments before "(module" rarely are longer
+_HEAD_BYTES = 4096  # what is read to tell the kind
+_LONG_HEAD_BYTES = 1 << 20  # of text that begins with a long comment, such as a licence
 
 _NO_LIMITS = Limits()
-_WAT_START = re.compile(rb"(?:\s|;;[^\n]*\n|\(;.*?;\))*\(\s*(module|component)\b", re.DOTALL)
 
 
 class Kind(enum.Enum):
@@ -53,9 +52,15 @@ def sniff(head: bytes) -> Kind:
         return Kind.ELF
     if head[:2] == b"#!":
         return Kind.SCRIPT
-    if _WAT_START.match(head):
-        return Kind.WAT
-    return Kind.UNKNOWN
+    return Kind.WAT if wat.begins(head) else Kind.UNKNOWN
+
+
+def kind_of(file: int) -> Kind:
+    """Tell the kind of the file behind a descriptor, whose offset is neither used nor moved. Raises OSError."""
+    head = os.pread(file, _HEAD_BYTES, 0)
+    if len(head) == _HEAD_BYTES and wat.is_all_comment(head):
+        head = os.pread(file, _LONG_HEAD_BYTES, 0)
+    return sniff(head)
 
 
 class Preopen(NamedTuple):
@@ -86,6 +91,7 @@ class Entrypoint:
     file_path: where a program finds a copy of the file, in its engine root; else empty.
     code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
         backend has no such hook, or did not want it compiled ahead.
+    text_interface: of text, what the engine says of it once it is compiled: see `check`.
     """
 
     kind: Kind
@@ -100,12 +106,13 @@ class Entrypoint:
     directories: tuple[Preopen, ...] = (Preopen("/", "/"),)
     network: bool = False
     code: str = ""
+    text_interface: Interface | None = None
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
         """Read the first bytes of `file` and put the whole together."""
         return cls(
-            kind=sniff(os.pread(file, HEAD_BYTES, 0)),
+            kind=kind_of(file),
             path=path,
             func=func,
             args=(split_func(process.args[0])[0], *process.args[1:]),
@@ -123,12 +130,14 @@ class Entrypoint:
 
     @functools.cached_property
     def interface(self) -> Interface:
-        """What the file imports and exports; empty for anything but a binary.
+        """What the file imports and exports; UNKNOWN for what is no WebAssembly, and text that is not understood.
 
         Raises InvalidArgument for a binary whose sections cannot be followed.
         """
+        if self.kind is Kind.WAT:
+            return self.text_interface or wat.read(self.file)
         if self.kind not in (Kind.MODULE, Kind.COMPONENT):
-            return Interface()
+            return UNKNOWN
         try:
             return wasm.read(self.file)
         except InvalidArgument as error:
@@ -139,28 +148,42 @@ class Entrypoint:
         """sha256 of the file's bytes, in hex. Raises OSError."""
         return digest.sha256(self.file)
 
-    def check(self, known: Mapping[str, frozenset[str] | None]) -> None:
-        """Check imports and entry point, for an engine that would find out at Start only.
+    def check(self, known: linking.Imports, worlds: Collection[str] = (wasi.COMMAND_0_2,)) -> None:
+        """Check imports and entry point against what an engine provides.
 
-        known: for each module that the engine provides its names, or None for any name.
+        Core does so for a binary, by `Detection.imports`. Of text only the engine knows what it asks for:
+        a backend that compiles it puts that into `text_interface`, and then checks.
+
+        known: for each module or package that the engine provides its names, or None for any name.
+        worlds: as in `Detection`.
         Raises InvalidArgument that names the import, or the function that is not there.
         """
-        for item in self.interface.imports:
-            names = known.get(item.module, frozenset())
-            if names is not None and item.name not in names:
-                raise InvalidArgument(f"{self.path!r} has an unknown import: {item}")
-        name = self.func or "_start"
-        function = self.interface.function(name)
-        if function is None:
-            raise InvalidArgument(f"{self.path!r} exports no function {name!r}")
-        if function.parameters:
-            raise InvalidArgument(f"{self.path!r}: function {name!r} takes arguments, so it cannot be an entry point")
+        interface = self.interface
+        try:
+            linking.check(interface, self.func, known, worlds)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.path!r} {error}") from None
+
+    @property
+    def calls(self) -> list[str]:
+        """The functions of a core module to call, in order: a library's `_initialize` comes before `func`.
+
+        In `spawn`: the file is closed when the workload runs.
+        """
+        return linking.calls(self.interface, self.func) if self.func else [linking.COMMAND]
 
     def read(self) -> bytes:
         """The file's bytes: a copy, so that nobody can change them while they are compiled."""
         with os.fdopen(os.dup(self.file), "rb", buffering=0) as file:
             file.seek(0)
             return file.read()
+
+    def read_text(self) -> str:
+        """The file's text, without a byte order mark; what is not UTF-8 becomes U+FFFD.
+
+        In any process: Python's own codec for that mark is a file of the host's.
+        """
+        return self.read().decode("utf-8", "replace").removeprefix("\ufeff")
 
     def read_code(self) -> bytes:
         """The bytes at `code`, for an engine that cannot map the file. In `spawn`."""

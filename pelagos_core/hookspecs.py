@@ -24,16 +24,19 @@ for as `pelagos_contract`; another version than ours is refused by name when it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pluggy
 
+from pelagos_core import reasons, wasi
+
 if TYPE_CHECKING:
     from pelagos_core.bundle import Bundle
     from pelagos_core.entrypoint import Entrypoint
     from pelagos_core.exit_status import ExitStatus
+    from pelagos_core.linking import Imports
     from pelagos_core.program import Program
 
 CONTRACT = 1
@@ -134,16 +137,31 @@ class Detection:
     reason: one line for a person, such as `core module, WASI 0.1`.
     program: for an engine that is a command-line program, what it needs of the host; the
         container gets an engine root then, and `entrypoint.file_path` is set in `spawn`.
+    imports: what the engine provides: the names of each module, or None for any name; for
+        components, the interfaces of each package, as `wasi:io@0.2`. Core checks the file against
+        it, and its entry point, so that a yes is one; without it the backend has checked itself.
+    worlds: the interfaces of which a component has to export one, for the engine to start it.
+    fault: of `reasons`, for a no: whether the file or the backend is at fault.
     """
 
     score: int
     reason: str
     program: Program | None = None
+    imports: Imports | None = None
+    worlds: Collection[str] = (wasi.COMMAND_0_2,)
+    fault: str = reasons.ENGINE_UNFIT
 
     @classmethod
-    def can(cls, score: int, reason: str, program: Program | None = None) -> Detection:
+    def can(
+        cls,
+        score: int,
+        reason: str,
+        program: Program | None = None,
+        imports: Imports | None = None,
+        worlds: Collection[str] = (wasi.COMMAND_0_2,),
+    ) -> Detection:
         """I can run it. `score` is 1 to 100."""
-        return cls(max(1, min(score, 100)), reason, program)
+        return cls(max(1, min(score, 100)), reason, program, imports, worlds)
 
     @classmethod
     def cannot(cls, reason: str) -> Detection:

@@ -12,11 +12,11 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pelagos_core import program
+from pelagos_core import program, wasi
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument, PelagosError
@@ -52,7 +52,7 @@ class ProgramBackend:
 
     name: the program's name on the PATH. engine: the engine's, for a person.
     remedy: how to get it. features, limits: as in `Description`.
-    imports: what the engine provides, for `Entrypoint.check`.
+    imports, worlds: what the engine provides and starts, as in `Detection`.
     score: for `Detection`. diagnostics: how it tells a trap; None if exit code 134 is enough.
     invalid: finds in the output of `validation` what is wrong with a module.
     """
@@ -63,7 +63,8 @@ class ProgramBackend:
     score = 90
     features: frozenset[str] = frozenset({"module", "wasi-0.1", "read-only"})
     limits: frozenset[str] = frozenset()
-    imports: Mapping[str, frozenset[str] | None] = {}
+    imports: Mapping[str, Collection[str] | None] = {}
+    worlds: Collection[str] = (wasi.COMMAND_0_2,)
     diagnostics: Diagnostics | None = None
     invalid = re.compile(r"(?s)(.+)")
 
@@ -126,15 +127,10 @@ class ProgramBackend:
             return Detection.cannot(f"{self.engine} cannot run a {entrypoint.kind.value}")
         if entrypoint.func and "function" not in self.features:
             return Detection.cannot(f"{self.engine}'s program runs _start only, not {entrypoint.func!r}")
-        if entrypoint.kind is Kind.MODULE:
-            try:
-                entrypoint.check(self.imports)
-            except InvalidArgument as error:
-                return Detection.cannot(str(error))
-        what = f"{entrypoint.kind.value}, WASI 0.1, {self.program.source}"
+        what, score = f"{entrypoint.kind.value}, WASI 0.1, {self.program.source}", self.score
         if bundle.has_readonly_files and "read-only" not in self.features:
-            return Detection.can(min(self.score, _HALF), f"{what}, but it cannot read read-only files", self.program)
-        return Detection.can(self.score, what, self.program)
+            what, score = f"{what}, but it cannot read read-only files", min(score, _HALF)
+        return Detection.can(score, what, self.program, self.imports, self.worlds)
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:

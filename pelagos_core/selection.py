@@ -145,12 +145,11 @@ class Selection:
                 )
             reason = choice.detections[wanted].reason
             text = f"{what}: {asked} cannot run it: {reason} (installed: {installed}{could})"
-            return InvalidArgument(text, reasons.ENGINE_UNFIT)
-        said = [f"{name}: {detection.reason}" for name, detection in choice.detections.items()]
-        told = "; ".join([*said, *map(str, choice.failures)]) or f"installed: {installed}"
+            return InvalidArgument(text, _fault(choice))
+        told = "; ".join([*_said(choice.detections), *map(str, choice.failures)]) or f"installed: {installed}"
         if failed and not choice.detections:
             return FailedPrecondition(f"{what}: no usable backend: {told}", reasons.ENGINE_FAILED)
-        reason = reasons.ENGINE_UNFIT if self.backends.installed else reasons.ENGINE_MISSING
+        reason = _fault(choice) if self.backends.installed else reasons.ENGINE_MISSING
         return InvalidArgument(f"{what}: no installed backend can run it: {told}", reason)
 
     def _ask(
@@ -179,9 +178,34 @@ class Selection:
         return min((name for name in detections if detections[name].score), key=place, default=None)
 
 
+def _said(detections: Mapping[str, Detection]) -> list[str]:
+    """What each backend said; those that said the same are named together."""
+    names: dict[str, list[str]] = {}
+    for name, detection in detections.items():
+        names.setdefault(detection.reason, []).append(name)
+    return [f"{', '.join(names[reason])}: {reason}" for reason in names]
+
+
+def _fault(choice: Choice) -> str:
+    """Whether the file or the backends are at fault: the file's own fault is none if another backend could."""
+    faults = {detection.fault for detection in choice.detections.values()}
+    return reasons.MODULE if reasons.MODULE in faults and not choice.able else reasons.ENGINE_UNFIT
+
+
 def _answer(backend: Backend, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
     detection = backend.detect(bundle, entrypoint) or Detection.cannot("not for this backend")
+    if detection.score and detection.imports is not None:
+        detection = _linked(detection, entrypoint)
     missing = entrypoint.limits.required - backend.description.limits if detection.score else frozenset()
     if missing:
         return replace(detection, score=0, reason=f"cannot hold a guest to a limit of {', '.join(sorted(missing))}")
+    return detection
+
+
+def _linked(detection: Detection, entrypoint: Entrypoint) -> Detection:
+    """The same answer, or a no: the file is malformed, asks for what is not provided, or has no entry point."""
+    try:
+        entrypoint.check(detection.imports or {}, detection.worlds)
+    except InvalidArgument as error:
+        return replace(detection, score=0, reason=str(error), fault=reasons.MODULE)
     return detection

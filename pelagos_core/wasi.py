@@ -1,19 +1,71 @@
-"""The names that WASI defines, for backends that check imports before they load a module."""
+"""What WASI defines: names, for backends to say what they provide, and types, for core to check them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 WASI_0_1 = "wasi_snapshot_preview1"
 """The module of WASI 0.1 (preview 1): github.com/WebAssembly/WASI, legacy/preview1/docs.md."""
 
-WASI_0_1_FUNCTIONS = frozenset(
-    """
-    args_get args_sizes_get environ_get environ_sizes_get clock_res_get clock_time_get
-    fd_advise fd_allocate fd_close fd_datasync fd_fdstat_get fd_fdstat_set_flags
-    fd_fdstat_set_rights fd_filestat_get fd_filestat_set_size fd_filestat_set_times fd_pread
-    fd_prestat_get fd_prestat_dir_name fd_pwrite fd_read fd_readdir fd_renumber fd_seek fd_sync
-    fd_tell fd_write path_create_directory path_filestat_get path_filestat_set_times path_link
-    path_open path_readlink path_remove_directory path_rename path_symlink path_unlink_file
-    poll_oneoff proc_exit proc_raise sched_yield random_get sock_accept sock_recv sock_send
-    sock_shutdown
-    """.split()
-)
+WASI_UNSTABLE = "wasi_unstable"
+"""The module of the snapshot before it (preview 0), with the same functions but for `sock_accept`.
+
+Their types are the same too, but not what they mean: `fd_seek` counts its whence in another order, a
+file's links are a u32, and a subscription has another layout. So none of it can stand for the other.
+"""
+
+# i: i32, I: i64. Each returns an errno, an i32, but for proc_exit.
+_PARAMETERS = """
+    args_get:ii args_sizes_get:ii environ_get:ii environ_sizes_get:ii clock_res_get:ii clock_time_get:iIi
+    fd_advise:iIIi fd_allocate:iII fd_close:i fd_datasync:i fd_fdstat_get:ii fd_fdstat_set_flags:ii
+    fd_fdstat_set_rights:iII fd_filestat_get:ii fd_filestat_set_size:iI fd_filestat_set_times:iIIi fd_pread:iiiIi
+    fd_prestat_get:ii fd_prestat_dir_name:iii fd_pwrite:iiiIi fd_read:iiii fd_readdir:iiiIi fd_renumber:ii
+    fd_seek:iIii fd_sync:i fd_tell:ii fd_write:iiii path_create_directory:iii path_filestat_get:iiiii
+    path_filestat_set_times:iiiiIIi path_link:iiiiiii path_open:iiiiiIIii path_readlink:iiiiii
+    path_remove_directory:iii path_rename:iiiiii path_symlink:iiiii path_unlink_file:iii poll_oneoff:iiii
+    proc_exit:i proc_raise:i sched_yield: random_get:ii sock_accept:iii sock_recv:iiiiii sock_send:iiiii
+    sock_shutdown:ii
+"""
+_NO_RESULT = frozenset({"proc_exit"})
+
+
+def _signature(name: str, parameters: str) -> str:
+    words = ", ".join({"i": "i32", "I": "i64"}[letter] for letter in parameters)
+    return f"({words}) -> {'()' if name in _NO_RESULT else '(i32)'}"
+
+
+_SIGNATURES = {
+    name: _signature(name, parameters) for name, _, parameters in (word.partition(":") for word in _PARAMETERS.split())
+}
+
+WASI_0_1_FUNCTIONS = frozenset(_SIGNATURES)
+"""The functions of WASI 0.1."""
+
+WASI_UNSTABLE_FUNCTIONS = WASI_0_1_FUNCTIONS - {"sock_accept"}
+"""The functions of the snapshot before it."""
+
+SIGNATURES: Mapping[str, Mapping[str, str]] = {
+    WASI_0_1: _SIGNATURES,
+    WASI_UNSTABLE: {name: _SIGNATURES[name] for name in WASI_UNSTABLE_FUNCTIONS},
+}
+"""The type of each function of a module that WASI defines, as `Import.signature` has it."""
+
+WASI_0_2_INTERFACES: Mapping[str, frozenset[str]] = {
+    package: frozenset(names.split())
+    for package, names in {
+        "wasi:cli@0.2": "environment exit stdin stdout stderr terminal-input terminal-output"
+        " terminal-stdin terminal-stdout terminal-stderr",
+        "wasi:clocks@0.2": "monotonic-clock wall-clock",
+        "wasi:filesystem@0.2": "types preopens",
+        "wasi:io@0.2": "error poll streams",
+        "wasi:random@0.2": "random insecure insecure-seed",
+        "wasi:sockets@0.2": "network instance-network ip-name-lookup tcp tcp-create-socket udp udp-create-socket",
+    }.items()
+}
+"""The interfaces that a command of WASI 0.2 may import, by package and the versions that are compatible.
+
+Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:cli/command`.
+"""
+
+COMMAND_0_2 = "wasi:cli/run@0.2"
+"""The interface that a command of WASI 0.2 exports."""

@@ -1,16 +1,21 @@
 """Who runs a container: asked for, or the best; the error says who could."""
 
+import os
 import time
 
 import pytest
+import wasmtime
 
 from pelagos_core import backends as module
+from pelagos_core import reasons
 from pelagos_core.backends import Failure
 from pelagos_core.config import Config
+from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
-from pelagos_core.hookspecs import Description, Detection
+from pelagos_core.hookspecs import Description, Detection, hookimpl
 from pelagos_core.limits import Limits
 from pelagos_core.selection import Preference, Selection, preference
+from pelagos_core.spec import Process
 from tests.test_backends import ENTRYPOINT, bundle, load, plugin, raising, scoring
 
 KEY = "io.pelagos.wasm.runtime"
@@ -143,6 +148,58 @@ def test_a_refusal_of_all_says_what_each_said():
     told = refusal(load(cannot=cannot, silent=plugin(detect=lambda: None)))
     assert type(told) is InvalidArgument
     assert "no installed backend can run it: cannot: too new; silent: not for this backend" in str(told)
+
+
+class Providing:
+    """A backend that says yes, and what its engine provides."""
+
+    def __init__(self, score, imports):
+        self.pelagos_detect = hookimpl(lambda: Detection.can(score, "yes", imports=imports))
+        self.pelagos_spawn = hookimpl(lambda: lambda: 0)
+
+
+def importing(tmp_path, text='(import "env" "f" (func)) (func (export "_start"))', func=""):
+    (tmp_path / "x").write_bytes(wasmtime.wat2wasm(text))
+    file = os.open(tmp_path / "x", os.O_RDONLY)
+    return Entrypoint.of(Process(args=("/x",)), "/x", func, file)
+
+
+def test_auto_passes_to_a_backend_that_has_what_is_imported(tmp_path):
+    found = load(a=Providing(99, {}), b=Providing(50, {"env": {"f"}}), c=Providing(40, {"env": None}))
+    chosen = choose(found, entrypoint=importing(tmp_path))
+    assert (chosen.backend.name, chosen.able) == ("b", ["b", "c"])
+    assert chosen.detections["a"].reason == "'/x' has an unknown import: env::f"
+
+
+@pytest.mark.parametrize(
+    ("backends", "name", "reason"),
+    [
+        ({"a": Providing(9, {}), "b": Providing(8, {"env": {"g"}})}, "auto", reasons.MODULE),
+        ({"a": Providing(9, {}), "b": Providing(8, {"env": {"g"}})}, "a", reasons.MODULE),
+        ({"a": Providing(9, {}), "b": Providing(8, {"env": {"f"}})}, "a", reasons.ENGINE_UNFIT),
+        ({"a": Providing(9, {}), "b": scoring(0)}, "auto", reasons.MODULE),
+        ({"b": scoring(0)}, "auto", reasons.ENGINE_UNFIT),
+    ],
+)
+def test_the_module_is_at_fault_unless_another_backend_could_run_it(tmp_path, backends, name, reason):
+    selection, entrypoint = Selection(load(**backends), Preference(name, "a test")), importing(tmp_path)
+    told = selection.refusal(entrypoint, selection.choose(bundle(), entrypoint))
+    assert told.reason == reason
+
+
+def test_those_that_say_the_same_are_named_together(tmp_path):
+    selection, entrypoint = Selection(load(a=Providing(9, {}), b=Providing(8, {}), c=scoring(0))), importing(tmp_path)
+    told = str(selection.refusal(entrypoint, selection.choose(bundle(), entrypoint)))
+    assert "can run it: a, b: '/x' has an unknown import: env::f; c: " in told
+
+
+def test_a_malformed_file_is_known_before_it_is_chosen(tmp_path):
+    (tmp_path / "x").write_bytes(b"\0asm\1\0\0\0\2\x7f")
+    file = os.open(tmp_path / "x", os.O_RDONLY)
+    entrypoint = Entrypoint.of(Process(args=("/x",)), "/x", "", file)
+    chosen = choose(load(a=Providing(9, {})), entrypoint=entrypoint)
+    assert (chosen.backend, chosen.detections["a"].score) == (None, 0)
+    assert "malformed WebAssembly" in chosen.detections["a"].reason
 
 
 def test_nothing_installed_is_said():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from pelagos_core.backends import Backend
 from pelagos_core.cache import key
 from pelagos_core.cache.key import Key
 from pelagos_core.config import CacheSettings
-from pelagos_core.entrypoint import HEAD_BYTES, Entrypoint, sniff
+from pelagos_core.entrypoint import Entrypoint, kind_of
 from pelagos_core.limits import Limits
 
 
@@ -43,5 +42,4 @@ class Job:
 
     def entrypoint(self, module: int) -> Entrypoint:
         """What the backend is given: the module alone, since code must depend on nothing else."""
-        kind = sniff(os.pread(module, HEAD_BYTES, 0))
-        return Entrypoint(kind, self.path, "", (self.path,), (), "/", module, self.limits)
+        return Entrypoint(kind_of(module), self.path, "", (self.path,), (), "/", module, self.limits)

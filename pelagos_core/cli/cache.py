@@ -24,7 +24,7 @@ from pelagos_core.cache.store import Listed, Store
 from pelagos_core.cli import rootless
 from pelagos_core.cli.table import print_table
 from pelagos_core.config import Config
-from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented
 from pelagos_core.limits import Limits
 from pelagos_core.node import Node, load_waiting
@@ -137,23 +137,24 @@ def _is_usable(entry: Listed, engines: set[tuple[str, str]]) -> bool:
 
 
 def _warmed(node: Node, module: str, annotations: dict[str, str], policy: Policy) -> dict[str, object]:
-    """Have one module compiled. Raises PelagosError."""
+    """Have one module compiled, for `path#function` too. Raises PelagosError."""
+    path, func = split_func(module)
     try:
-        file = os.open(module, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise NotFound(f"module {module!r}: {error.strerror}") from None
+        raise NotFound(f"module {path!r}: {error.strerror}") from None
     try:
-        if not Path(module).is_file():
-            raise InvalidArgument(f"module {module!r} is not a regular file")
-        return _compiled(_job(node, module, file, annotations, policy))
+        if not Path(path).is_file():
+            raise InvalidArgument(f"module {path!r} is not a regular file")
+        return _compiled(_job(node, path, func, file, annotations, policy))
     finally:
         os.close(file)
 
 
-def _job(node: Node, module: str, file: int, annotations: dict[str, str], policy: Policy) -> Job:
+def _job(node: Node, module: str, func: str, file: int, annotations: dict[str, str], policy: Policy) -> Job:
     process = Process(args=(f"/{Path(module).name}",))
     spec = Spec(process=process, annotations=annotations)
-    entrypoint = Entrypoint.of(process, process.args[0], "", file, Limits.of(spec, policy))
+    entrypoint = Entrypoint.of(process, process.args[0], func, file, Limits.of(spec, policy))
     bundle = Bundle(id="warm", namespace="pelagos", path=str(Path.cwd()), spec=spec, policy=policy)
     selection = Selection(node.backends, preference(annotations, {}, Config(), node.config))
     choice = selection.choose(bundle, entrypoint)

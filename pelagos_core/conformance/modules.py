@@ -161,6 +161,12 @@ FUNCTIONS = program(
 )
 """Exports `five`, which ends with 5, and `takes`, which takes an argument."""
 
+LIBRARY = f"""(module {_WASI}
+  (global $ready (mut i32) (i32.const 0))
+  (func (export "_initialize") (global.set $ready (i32.add (global.get $ready) (i32.const 1))))
+  (func (export "ready") (call $proc_exit (global.get $ready))))"""
+"""A library (reactor): `ready` ends with how often it was initialized."""
+
 TRAPS = {
     "unreachable": program("(unreachable)"),
     "memory out of bounds": program("(drop (i32.load (i32.const 0x7fffffff)))"),

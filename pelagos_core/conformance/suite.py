@@ -271,6 +271,12 @@ def test_an_exported_function_is_an_entry_point(run: Runner) -> None:
     assert run(modules.FUNCTIONS, func="none").code == 126
 
 
+@feature("path#function")
+@claims("function")
+def test_a_library_is_initialized_once_before_its_function(run: Runner) -> None:
+    assert run(modules.LIBRARY, func="ready").code == 1
+
+
 @feature("WebAssembly text")
 @claims("wat")
 def test_text_runs_as_it_is(run: Runner) -> None:
@@ -298,7 +304,9 @@ def test_checks_are_the_same_with_kept_code(kept: KeptCode, run: Runner) -> None
     for _ in range(2):
         ended = run(modules.UNKNOWN_IMPORT)
         assert (ended.code, "has_this" in ended.err) == (126, True)
+    assert run(modules.FUNCTIONS).code == 1
     assert kept.code()
+    assert [run(modules.FUNCTIONS, func=name).code for name in ("takes", "none")] == [126, 126]
 
 
 @feature("compiled code is kept")

@@ -7,6 +7,7 @@ import sys
 import pytest
 import wasmtime
 
+from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
 
 
@@ -31,7 +32,7 @@ def test_what_is_installed_is_listed():
 
 
 def test_a_choice_is_explained(tmp_path):
-    (tmp_path / "x.wasm").write_bytes(b"\0asm\x0d\0\1\0")
+    (tmp_path / "x.wasm").write_bytes(modules.binary(modules.COMPONENT))
     done = pelagos("--explain", tmp_path / "x.wasm")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == f"{tmp_path / 'x.wasm'}: component"
@@ -78,7 +79,7 @@ def test_the_imports_of_a_module_are_listed(tmp_path):
 
 
 def test_a_backend_that_is_asked_for_and_a_limit_are_explained(tmp_path):
-    (tmp_path / "x.wat").write_text("(module)")
+    (tmp_path / "x.wat").write_text('(func (export "_start"))')
     done = pelagos("--explain", tmp_path / "x.wat", "--backend", "none-such")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "chosen: none (no installed backend can run it)")
     assert pelagos("--explain", tmp_path / "x.wat", "--fuel", "5").returncode == 0

@@ -76,7 +76,7 @@ def test_a_limit_that_changes_the_code_is_another_entry(pelagos, tmp_path):
 
 def test_what_cannot_be_compiled_is_named_and_the_rest_is_done(pelagos, tmp_path):
     good = written(tmp_path / "good.wat")
-    bad = written(tmp_path / "bad.wat", "(module (func (i32.add)))")
+    bad = written(tmp_path / "bad.wat", '(module (func (export "_start") (i32.add)))')
     done = pelagos("warm", tmp_path / "none", bad, tmp_path, good)
     assert done.returncode == 1
     assert done.stdout.startswith(f"{good}: compiled")
@@ -87,6 +87,14 @@ def test_what_cannot_be_compiled_is_named_and_the_rest_is_done(pelagos, tmp_path
     rows = json.loads(pelagos("warm", "--json", bad, good).stdout)
     assert sorted(rows[0]) == ["error", "module"]
     assert rows[1]["outcome"] == "found"
+
+
+def test_what_cannot_run_is_not_compiled_and_a_library_is_for_its_functions(pelagos, tmp_path):
+    library = written(tmp_path / "a.wat", '(module (func (export "_initialize")) (func (export "go")))')
+    done = pelagos("warm", library)
+    assert (done.returncode, "it is a library" in done.stderr) == (1, True)
+    assert paths(pelagos("ls", "--json")) == []
+    assert pelagos("warm", f"{library}#go").stdout.startswith(f"{library}#go: compiled, wasmtime, ")
 
 
 PLAIN = """

@@ -36,7 +36,8 @@ RELEASES = (*DEBIANS, BUILT)
 RUNC_RELEASE = "bookworm"
 UML_RELEASE = "bookworm"
 _CRI_TOOLS = "v1.34.0"
-_GO_MINIMUM = (1, 21)  # the first with GOOS=wasip1
+_GO_MINIMUM = (1, 24)  # the first with libraries for GOOS=wasip1
+_LIBRARY = "_library"  # how the names of sources end that are built as libraries, without `_start`
 
 
 def containerd_directory(release: str = RELEASES[0]) -> Path:
@@ -232,11 +233,13 @@ def provide_guests() -> None:
 
 def _build_c(source: Path, target: Path) -> None:
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-s"]
+    compiler += ["-mexec-model=reactor"] if source.stem.endswith(_LIBRARY) else []
     _run([*compiler, "-o", str(target), str(source)], env={"ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig")})
 
 
 def _build_go(source: Path, target: Path) -> None:
     flags = ["-trimpath", "-ldflags=-s -w"]
+    flags += ["-buildmode=c-shared"] if source.stem.endswith(_LIBRARY) else []
     environment = {
         "GOOS": "wasip1",
         "GOARCH": "wasm",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pelagos_core import program, wasi
 from pelagos_core.bundle import Bundle
@@ -29,7 +29,7 @@ class WasmEdge(ProgramBackend):
     features = frozenset({"module", "wasi-0.1", "read-only"})
     # Its program can hold fuel too, but then prints statistics among the guest's output.
     limits = frozenset({"memory"})
-    imports: Mapping[str, frozenset[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
+    imports: Mapping[str, Collection[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
     # The program logs a trap on stdout, where the guest's output goes too.
     diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["})
     invalid = re.compile(r"\[error\] (?:loading|validation) failed: (.*), Code")
@@ -76,7 +76,7 @@ class WasmEdge(ProgramBackend):
             return super().pelagos_detect(bundle, entrypoint)
         if entrypoint.kind is not Kind.MODULE:
             return Detection.cannot(f"WasmEdge cannot run a {entrypoint.kind.value}")
-        return Detection.can(self.score, "core module, WASI 0.1, embedded")
+        return Detection.can(self.score, "core module, WASI 0.1, embedded", imports=self.imports)
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
@@ -86,14 +86,14 @@ class WasmEdge(ProgramBackend):
                 raise InvalidArgument(f"directory {name!r}: WasmEdge takes none with a colon")
         if self.library is None:
             return super().pelagos_spawn(entrypoint)
-        entrypoint.check(self.imports)
         limits = entrypoint.limits
         pages = max(1, limits.memory // _PAGE) if limits.memory is not None else None
         try:
             machine = self.library.load(entrypoint.read(), pages, limits.fuel)
         except Failure as error:
             raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
-        return lambda: _run(machine, entrypoint)
+        names = entrypoint.calls
+        return lambda: _run(machine, entrypoint, names)
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
         """It has no command for that: call a function that is not there.
@@ -130,9 +130,9 @@ def _preopens(entrypoint: Entrypoint, root: str = "") -> list[str]:
     ]
 
 
-def _run(machine: Machine, entrypoint: Entrypoint) -> int:
+def _run(machine: Machine, entrypoint: Entrypoint, names: list[str]) -> int:
     try:
-        return machine.run(entrypoint.func or "_start", entrypoint.args, entrypoint.env, _preopens(entrypoint)) & 0xFF
+        return machine.run(names, entrypoint.args, entrypoint.env, _preopens(entrypoint)) & 0xFF
     except Failure as error:
         raise Trap(f"wasm trap: {error}") from None
 

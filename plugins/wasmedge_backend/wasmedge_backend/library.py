@@ -110,8 +110,8 @@ class Machine:
         self._library = library
         self._machine = machine
 
-    def run(self, function: str, args: Sequence[str], env: Sequence[str], preopens: Sequence[str]) -> int:
-        """Instantiate it and call a function without parameters; the guest's exit code.
+    def run(self, functions: Sequence[str], args: Sequence[str], env: Sequence[str], preopens: Sequence[str]) -> int:
+        """Instantiate it and call functions without parameters, one after the other; the guest's exit code.
 
         preopens: `GUEST:HOST` words. Raises Failure for a trap.
         """
@@ -119,11 +119,12 @@ class Machine:
         words = [_array(each) for each in (args, env, preopens)]
         sizes = [len(each) for each in (args, env, preopens)]
         self._library.call("ModuleInstanceInitWASI", wasi, words[0], sizes[0], words[1], sizes[1], words[2], sizes[2])
-        name = function.encode()
-        ran = self._check(self._library.call("VMInstantiate", self._machine)) and self._check(
-            self._library.call("VMExecute", self._machine, _String(len(name), name), None, 0, None, 0)
-        )
+        ran = self._check(self._library.call("VMInstantiate", self._machine)) and all(map(self._call, functions))
         return 0 if ran else int(str(self._library.call("ModuleInstanceWASIGetExitCode", wasi)))
+
+    def _call(self, function: str) -> bool:
+        name = function.encode()
+        return self._check(self._library.call("VMExecute", self._machine, _String(len(name), name), None, 0, None, 0))
 
     def _check(self, result: object) -> bool:
         assert isinstance(result, _Result)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
+from pelagos_core.linking import Imports
+from pelagos_core.wasm import Export, Import, Interface
 
 _EXIT = re.compile(r"RuntimeError: WASI exited with code: (\d+)")
 
@@ -26,17 +28,18 @@ class Engine:
         self._compiler: Any = wasmer_compiler_cranelift.Compiler
         self.version = str(wasmer.__version__)
 
-    def load(self, entrypoint: Entrypoint, imports: Mapping[str, frozenset[str] | None]) -> Workload:
+    def load(self, entrypoint: Entrypoint, imports: Imports) -> Workload:
         """Get the code and check it; the workload instantiates and runs it.
 
         Raises InvalidArgument or UnusableCode.
         """
-        if entrypoint.kind is not Kind.WAT:
-            entrypoint.check(imports)
         store = self._store()
         module = self._deserialized(store, entrypoint) if entrypoint.code else self._compiled(store, entrypoint)
-        _check_function(module, entrypoint)
-        return lambda: self._run(store, module, entrypoint)
+        if entrypoint.kind is Kind.WAT:  # core has checked a binary
+            entrypoint = replace(entrypoint, text_interface=_interface(module))
+            entrypoint.check(imports)
+        names = entrypoint.calls
+        return lambda: self._run(store, module, entrypoint, names)
 
     def compile(self, entrypoint: Entrypoint) -> bytes:
         """Compile it for `load`. Raises InvalidArgument."""
@@ -46,9 +49,7 @@ class Engine:
         return self._wasmer.Store(self._wasmer.engine.Universal(self._compiler))
 
     def _compiled(self, store: Any, entrypoint: Entrypoint) -> Any:  # noqa: ANN401 (it has no types)
-        data: bytes | str = entrypoint.read()
-        if entrypoint.kind is Kind.WAT:
-            data = entrypoint.read().decode("utf-8", "replace")
+        data = entrypoint.read_text() if entrypoint.kind is Kind.WAT else entrypoint.read()
         try:
             return self._wasmer.Module(store, data)
         except RuntimeError as error:
@@ -60,10 +61,11 @@ class Engine:
         except RuntimeError as error:
             raise UnusableCode(str(error)) from None
 
-    def _run(self, store: Any, module: Any, entrypoint: Entrypoint) -> int:  # noqa: ANN401 (it has no types)
+    def _run(self, store: Any, module: Any, entrypoint: Entrypoint, names: list[str]) -> int:  # noqa: ANN401 (no types)
         try:
             instance = self._wasmer.Instance(module, self._imports(store, module, entrypoint))
-            getattr(instance.exports, entrypoint.func or "_start")()
+            for name in names:
+                getattr(instance.exports, name)()
         except RuntimeError as error:
             left = _EXIT.match(str(error))
             if left:
@@ -82,11 +84,16 @@ class Engine:
         return state.finalize().generate_import_object(store, version)
 
 
-def _check_function(module: Any, entrypoint: Entrypoint) -> None:  # noqa: ANN401 (it has no types)
-    """What `Entrypoint.check` does for a binary, for text."""
-    name = entrypoint.func or "_start"
-    functions = {export.name: export.type for export in module.exports if hasattr(export.type, "params")}
-    if name not in functions:
-        raise InvalidArgument(f"{entrypoint.path!r} exports no function {name!r}")
-    if functions[name].params:
-        raise InvalidArgument(f"{entrypoint.path!r}: function {name!r} takes arguments, so it cannot be an entry point")
+def _interface(module: Any) -> Interface:  # noqa: ANN401 (it has no types)
+    """What a module imports and exports. For text, of which core knows nothing."""
+    imports = [Import(item.module, item.name, _kind(item.type)) for item in module.imports]
+    exports = [Export(item.name, _kind(item.type), _parameters(item.type)) for item in module.exports]
+    return Interface(tuple(imports), tuple(exports))
+
+
+def _kind(of: Any) -> str:  # noqa: ANN401 (it has no types)
+    return str(type(of).__name__.removesuffix("Type").lower())
+
+
+def _parameters(of: Any) -> int | None:  # noqa: ANN401 (it has no types)
+    return len(of.params) if hasattr(of, "params") else None

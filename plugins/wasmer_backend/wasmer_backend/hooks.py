@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pelagos_core import program, wasi
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
+from pelagos_core.linking import Imports
 from pelagos_core.program_backend import Diagnostics, ProgramBackend
 from wasmer_backend.engine import Engine
 
 _SETTINGS = {"form", *program.SETTINGS}
-_WASI = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
+_WASI: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, wasi.WASI_UNSTABLE: wasi.WASI_UNSTABLE_FUNCTIONS}
 
 
 class Wasmer(ProgramBackend):
@@ -29,7 +30,7 @@ class Wasmer(ProgramBackend):
     )
     score = 92
     features = frozenset({"module", "wat", "wasi-0.1", "argv0"})
-    imports: Mapping[str, frozenset[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
+    imports: Mapping[str, Collection[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
     invalid = re.compile(r"(?s)error: (.*)")
     # A guest that has no WASI cannot print, so its traps, code 1, are told by the word "error".
     diagnostics = Diagnostics(
@@ -77,8 +78,8 @@ class Wasmer(ProgramBackend):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
         what = f"{entrypoint.kind.value}, WASI 0.1, embedded"
         if bundle.has_readonly_files:
-            return Detection.can(50, f"{what}, but it cannot read read-only files")
-        return Detection.can(self.score, what)
+            return Detection.can(50, f"{what}, but it cannot read read-only files", imports=_WASI)
+        return Detection.can(self.score, what, imports=_WASI)
 
     @hookimpl
     def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:

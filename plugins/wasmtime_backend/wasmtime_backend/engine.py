@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import re
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import wasmtime
 from wasmtime import component
 
+from pelagos_core import linking
 from pelagos_core.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
-from wasmtime_backend import prepared, wasi
+from pelagos_core.wasi import COMMAND_0_2
+from wasmtime_backend import interface, prepared, wasi
 
-_RUN = re.compile(r"wasi:cli/run@0\.2\.\d+\Z")
-# The packages of WASI 0.2 that `component.Linker.add_wasip2` defines.
-_WASI_IMPORT = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z-]+@0\.2\.\d+\Z")
+_NO_INSTANCE = "resource limit exceeded: instance count"
 # Where an ELF header has its processor's flags (elf(5), e_flags), in which Wasmtime says what it is.
 _ELF_FLAGS, _EF_COMPONENT = 48, b"\x02"
 
+_T = TypeVar("_T")
+_Linked = TypeVar("_Linked")
 Program = wasmtime.Module | component.Component
 _PROGRAMS: dict[Kind, type[wasmtime.Module | component.Component]] = {
     Kind.MODULE: wasmtime.Module,
@@ -47,10 +52,9 @@ def load(entrypoint: Entrypoint) -> Workload:
 
 
 def _compiled(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
-    data = entrypoint.read()
     try:
-        if entrypoint.kind is Kind.WAT:
-            data = bytes(wasmtime.wat2wasm(data.decode("utf-8", "replace")))
+        is_text = entrypoint.kind is Kind.WAT
+        data = bytes(wasmtime.wat2wasm(entrypoint.read_text())) if is_text else entrypoint.read()
         return _PROGRAMS[sniff(data)](engine, data)
     except wasmtime.WasmtimeError as error:
         raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}") from None
@@ -79,67 +83,81 @@ def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
 
 def _load_module(engine: wasmtime.Engine, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
     store = _store(engine, entrypoint.limits)
-    linker = prepared.linker(entrypoint.limits.fuel is not None)
-    name = entrypoint.func or "_start"
-    _check_imports(store, linker, module, entrypoint)
-    _check_export(module, name, entrypoint)
+    if entrypoint.kind is Kind.WAT:  # core has checked a binary
+        entrypoint = replace(entrypoint, text_interface=interface.of_module(module))
+        entrypoint.check(wasi.IMPORTS)
+    names = entrypoint.calls
+    linked = _linked(prepared.linker(entrypoint.limits.fuel is not None).instantiate_pre, module, entrypoint)
 
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
-        exports = linker.instantiate(store, module).exports(store)
-        function = exports[name]
-        assert isinstance(function, wasmtime.Func)
-        function(store)
+        exports = linked.instantiate(store).exports(store)
+        for name in names:
+            function = exports[name]
+            assert isinstance(function, wasmtime.Func)
+            function(store)
         return 0
 
     return lambda: _guarded(run)
 
 
-def _check_imports(
-    store: wasmtime.Store, linker: wasmtime.Linker, module: wasmtime.Module, entrypoint: Entrypoint
-) -> None:
-    for item in module.imports:
-        try:
-            linker.get(store, item.module, item.name or "")
-        except wasmtime.WasmtimeError:
-            raise InvalidArgument(f"{entrypoint.path!r} has an unknown import: {item.module}::{item.name}") from None
-
-
-def _check_export(module: wasmtime.Module, name: str, entrypoint: Entrypoint) -> None:
-    kind = {export.name: export.type for export in module.exports}.get(name)
-    if not isinstance(kind, wasmtime.FuncType):
-        raise InvalidArgument(f"{entrypoint.path!r} exports no function {name!r}")
-    if kind.params:
-        raise InvalidArgument(f"{entrypoint.path!r}: function {name!r} takes arguments, so it cannot be an entry point")
+def _linked(link: Callable[[_T], _Linked], program: _T, entrypoint: Entrypoint) -> _Linked:
+    try:
+        return link(program)
+    except wasmtime.WasmtimeError as error:
+        raise InvalidArgument(f"{entrypoint.path!r} cannot be linked: {_one_line(error)}") from None
 
 
 def _load_component(engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint) -> Workload:
     store = _store(engine, entrypoint.limits)
     linker = component.Linker(engine)
     linker.add_wasip2()
-    for name in program.type.imports(engine):
-        if not _WASI_IMPORT.match(name):
-            raise InvalidArgument(f"{entrypoint.path!r} has an unknown import: {name}")
-    interface = next(filter(_RUN.match, program.type.exports(engine)), None)
-    if entrypoint.func:
-        raise InvalidArgument(f"{entrypoint.path!r} is a component: '#{entrypoint.func}' works with core modules only")
-    if interface is None:
-        raise InvalidArgument(f"{entrypoint.path!r} is not a command: it does not export wasi:cli/run")
+    if entrypoint.kind is Kind.WAT:
+        entrypoint = replace(entrypoint, text_interface=interface.of_component(engine, program))
+        entrypoint.check(wasi.IMPORTS)
+    _linked(functools.partial(_try_to_link, engine, linker), program, entrypoint)
+    path = _path(entrypoint)
+    kind = _checked_function(interface.function(engine, program, path), entrypoint)
 
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
         instance = linker.instantiate(store, program)
-        index = instance.get_export_index(store, "run", instance.get_export_index(store, interface))
+        index = None
+        for name in path:
+            index = instance.get_export_index(store, name, index)
         function = instance.get_func(store, index) if index else None
-        assert function is not None  # wasi:cli/run has just this one function
-        return 0 if _is_ok(function(store)) else 1
+        assert function is not None  # it was looked for before
+        return 0 if interface.is_ok(function(store), kind) else 1
 
     return lambda: _guarded(run)
 
 
-def _is_ok(result: object) -> bool:
-    """`wasi:cli/run.run` returns a bare `result`: ok or error, and no more."""
-    return getattr(result, "tag", "ok") == "ok"
+def _try_to_link(engine: wasmtime.Engine, linker: component.Linker, program: component.Component) -> None:
+    """Have the types of all imports compared, and run nothing: no core module may be instantiated."""
+    store = wasmtime.Store(engine)
+    store.set_limits(instances=0)
+    try:
+        linker.instantiate(store, program)
+    except wasmtime.WasmtimeError as error:
+        if _NO_INSTANCE not in str(error):
+            raise
+
+
+def _path(entrypoint: Entrypoint) -> list[str]:
+    """The names that lead to the function of a component: of its interface, if it is in one, and its own."""
+    if not entrypoint.func:
+        return [linking.exported(entrypoint.interface, COMMAND_0_2), "run"]
+    owner, _, name = entrypoint.func.rpartition("/")
+    return [owner, name] if owner else [name]
+
+
+def _checked_function(kind: component.FuncType | None, entrypoint: Entrypoint) -> component.FuncType:
+    name = entrypoint.func or COMMAND_0_2
+    if kind is None:
+        raise InvalidArgument(f"{entrypoint.path!r} exports no function {name!r}")
+    if kind.params:
+        raise InvalidArgument(f"{entrypoint.path!r} has a function {name!r} that takes arguments")
+    return kind
 
 
 def _guarded(run: Workload) -> int:

@@ -7,7 +7,7 @@ from importlib import metadata
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
-from wasmtime_backend import engine
+from wasmtime_backend import engine, wasi
 
 _FEATURES = frozenset(
     {"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only", "ahead-of-time"}
@@ -16,9 +16,9 @@ _LIMITS = frozenset({"memory", "fuel"})
 # Of what is loaded now: another version may be installed while this process lives.
 _DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES, _LIMITS)
 _CAN = {
-    Kind.MODULE: Detection.can(95, "core module, WASI 0.1"),
-    Kind.COMPONENT: Detection.can(95, "component, WASI 0.2"),
-    Kind.WAT: Detection.can(95, "WebAssembly text, core module or component"),
+    Kind.MODULE: Detection.can(95, "core module, WASI 0.1", imports=wasi.IMPORTS),
+    Kind.COMPONENT: Detection.can(95, "component, WASI 0.2", imports=wasi.IMPORTS),
+    Kind.WAT: Detection.can(95, "WebAssembly text, core module or component", imports=wasi.IMPORTS),
 }
 
 
@@ -30,7 +30,7 @@ def pelagos_describe() -> Description:
 
 @hookimpl
 def pelagos_detect(entrypoint: Entrypoint) -> Detection:
-    """Everything that is WebAssembly."""
+    """Everything that is WebAssembly, with imports that Wasmtime has."""
     return _CAN.get(entrypoint.kind) or Detection.cannot(f"a {entrypoint.kind.value} is not WebAssembly")
 
 

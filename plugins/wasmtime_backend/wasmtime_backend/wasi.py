@@ -1,10 +1,18 @@
-"""What a guest sees through WASI: args, env, streams, files."""
+"""What a guest sees through WASI: functions, args, env, streams, files."""
 
 from __future__ import annotations
 
 import wasmtime
 
+from pelagos_core import wasi
 from pelagos_core.entrypoint import Entrypoint
+from pelagos_core.linking import Imports
+
+IMPORTS: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, **wasi.WASI_0_2_INTERFACES}
+"""What `Linker.define_wasi` defines, and `component.Linker.add_wasip2`.
+
+WASI's snapshot before 0.1 is not in this package, though it is in Wasmtime's command line.
+"""
 
 
 def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:

@@ -1,0 +1,72 @@
+"""What Wasmtime says of a program that it has compiled: its imports, exports, and the types of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import wasmtime
+from wasmtime import component
+
+from pelagos_core.wasm import Export, Import, Interface
+
+_KINDS: dict[type, str] = {
+    wasmtime.FuncType: "function",
+    wasmtime.TableType: "table",
+    wasmtime.MemoryType: "memory",
+    wasmtime.GlobalType: "global",
+    component.FuncType: "function",
+    component.ComponentInstanceType: "instance",
+    component.ResourceType: "resource",
+    component.ModuleType: "core",
+    component.ComponentType: "component",
+}
+
+
+def of_module(module: wasmtime.Module) -> Interface:
+    """A core module's. For text, of which core knows nothing; types of imports are compared by the linker."""
+    imports = [Import(item.module, item.name or "", _kind(item.type)) for item in module.imports]
+    exports = [Export(item.name, _kind(item.type), _parameters(item.type)) for item in module.exports]
+    return Interface(tuple(imports), tuple(exports))
+
+
+def of_component(engine: wasmtime.Engine, program: component.Component) -> Interface:
+    """A component's."""
+    imports = [Import("", name, _kind(item.ty)) for name, item in program.type.imports(engine).items()]
+    exports = [Export(name, _kind(item.ty)) for name, item in program.type.exports(engine).items()]
+    return Interface(tuple(imports), tuple(exports), is_component=True)
+
+
+def function(engine: wasmtime.Engine, program: component.Component, path: Sequence[str]) -> component.FuncType | None:
+    """The type of an exported function: of the component itself, or of an instance that it exports; None if none is."""
+    found: object = program.type
+    for name in path:
+        if not isinstance(found, component.ComponentType | component.ComponentInstanceType):
+            return None
+        item = found.exports(engine).get(name)
+        found = item.ty if item else None
+    return found if isinstance(found, component.FuncType) else None
+
+
+def is_ok(result: object, kind: component.FuncType) -> bool:
+    """Whether a function has returned anything but the error of a `result`.
+
+    The package gives the payload alone where its Python type tells an error from a success.
+    """
+    returned = kind.result
+    if not isinstance(returned, component.ResultType):
+        return True
+    if isinstance(result, component.Variant):
+        return result.tag == "ok"
+    if returned.err is None:
+        return result is not None
+    classes: set[type] = set()
+    returned.err.add_classes(classes)
+    return not isinstance(result, tuple(classes))
+
+
+def _kind(kind: object) -> str:
+    return _KINDS.get(type(kind), "type")
+
+
+def _parameters(kind: object) -> int | None:
+    return len(kind.params) if isinstance(kind, wasmtime.FuncType) else None
