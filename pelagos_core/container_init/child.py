@@ -370,7 +370,7 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except GuestExit as error:
         code = error.code
     except Trap as error:
-        _say(f"{error}\npelagos: the guest has trapped [{reasons.TRAP}]")
+        _say(f"{error}\npelagos: the guest has trapped [{reasons.TRAP}]".lstrip("\n"))
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
