@@ -102,6 +102,26 @@ LIMITS = {
 """The limits of `Limits` that a backend may claim to enforce."""
 
 
+WASI_0_1_AREAS = {
+    "arguments and variables": "args_*, environ_*",
+    "clocks": "clock_*",
+    "random bytes": "random_get",
+    "waiting": "poll_oneoff, sched_yield",
+    "sockets": "sock_*",
+    "the end": "proc_exit, proc_raise",
+    "descriptors": "fd_prestat_*, fd_fdstat_*, fd_renumber, fd_close",
+    "reading and writing": "fd_read, fd_pread, fd_write, fd_pwrite, fd_seek, fd_tell, fd_sync, fd_datasync, fd_advise",
+    "sizes and times": "fd_filestat_*, path_filestat_*, fd_allocate",
+    "directories": "path_create_directory, path_remove_directory, path_unlink_file",
+    "lists of directories": "fd_readdir",
+    "paths": "path_open",
+    "renaming": "path_rename",
+    "symbolic links": "path_symlink, path_readlink, and links that are followed or not",
+    "hard links": "path_link",
+}
+"""The areas of WASI 0.1 that the conformance kit tries, with their functions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """What a backend is and can.
@@ -109,6 +129,7 @@ class Description:
     engine: the engine's name, for a person. version: the engine's own version.
     form: `embedded` in this Python, or a `program`.
     features: of FEATURES; limits: of LIMITS.
+    deviations: of WASI_0_1_AREAS, those in which the engine is known not to do as WASI 0.1 says.
     problem: why it cannot be used here, empty if it can. remedy: how to mend that.
     """
 
@@ -119,6 +140,7 @@ class Description:
     limits: frozenset[str] = frozenset()
     problem: str = ""
     remedy: str = ""
+    deviations: frozenset[str] = frozenset()
 
     @property
     def obstacle(self) -> str:

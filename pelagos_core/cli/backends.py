@@ -84,6 +84,7 @@ def _described(backend: Backend) -> dict[str, object]:
         "form": said.form,
         "features": sorted(said.features),
         "limits": sorted(said.limits),
+        "deviations": sorted(said.deviations),
         "usable": not said.problem,
         "problem": said.problem,
         "remedy": said.remedy,

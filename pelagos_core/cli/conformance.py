@@ -18,7 +18,8 @@ def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
     """Try the backend NAME and print what works.
 
     Runs containers through the real shim; containerd is not needed. PYTEST_ARGS go to pytest,
-    such as `-k signals -x`. Exit code 0 if everything that it claims works.
+    such as `-k signals -x`; `--wasi-testsuite DIR` runs a checkout of the public WASI test suite too.
+    Exit code 0 if everything that it claims works, 1 if something does not, 5 if nothing was tried.
     """
     missing = [package for package in ("pytest", "wasmtime") if importlib.util.find_spec(package) is None]
     if missing:

@@ -20,6 +20,7 @@ def environment_with(directory: Path, **backends: str) -> str:
     # By addsitedir, so that this environment's own .pth files count (editable installs).
     (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
     _run_by_the_same_script(directory / "bin")
+    _link_programs(directory / "bin")
     for name, source in backends.items():
         add_backend(site, name, source)
     return str(directory / "bin/python")
@@ -34,6 +35,13 @@ def _run_by_the_same_script(directory: Path) -> None:
     for name in list(directory.glob("python*")):
         name.unlink()
     shutil.copy(sys.executable, directory / "python")
+
+
+def _link_programs(directory: Path) -> None:
+    """What pip has put into our own environment's directory of programs, such as an engine, is there too."""
+    for path in Path(sysconfig.get_path("scripts")).iterdir():
+        if not (directory / path.name).exists():
+            (directory / path.name).symlink_to(path)
 
 
 def add_backend(site: Path, name: str, source: str, package: str = "") -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pelagos_core.conformance import modules
 
 _SECONDS = 60
+_SHOWN = 4000
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,10 @@ class Ended:
 
 
 class Runner:
-    """Runs guests on the backend that is tried."""
+    """Runs guests on the backend that is tried.
+
+    What was run, and all that came of it, is printed: pytest shows it with a test that fails.
+    """
 
     def __init__(self, directory: Path, backend: str, python: str = sys.executable) -> None:
         self.directory = directory
@@ -33,18 +39,31 @@ class Runner:
         """The command that runs a guest, given as text or bytes."""
         path = self.directory / "guest.wasm"
         path.write_bytes(source if isinstance(source, bytes) else modules.binary(source))
-        target = f"{path}#{func}" if func else str(path)
-        return [self.python, "-m", "pelagos_core", "run", "--backend", self.backend, *flags, target, *args]
+        return self._words(flags, f"{path}#{func}" if func else str(path), args)
 
     def __call__(
         self, source: str | bytes, *args: str, flags: tuple[str, ...] = (), func: str = "", stdin: bytes = b""
     ) -> Ended:
         """Run a guest to its end."""
-        done = subprocess.run(
-            self.command(source, *args, flags=flags, func=func),
-            input=stdin,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        return Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        return self._run(self.command(source, *args, flags=flags, func=func), input=stdin)
+
+    def command_in(self, rootfs: Path, *args: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """The command that runs a program of a root file system, the first of `args`."""
+        return self._words(flags, str(rootfs), args)
+
+    def run_in(self, rootfs: Path, *args: str, stdin: int, flags: tuple[str, ...] = ()) -> Ended:
+        """Run a program of a root file system to its end. stdin: a descriptor to read from."""
+        return self._run(self.command_in(rootfs, *args, flags=flags), stdin=stdin)
+
+    def _words(self, flags: tuple[str, ...], target: str, args: tuple[str, ...]) -> list[str]:
+        return [self.python, "-m", "pelagos_core", "run", "--backend", self.backend, *flags, target, *args]
+
+    def _run(self, words: list[str], **given: Any) -> Ended:  # noqa: ANN401 (subprocess.run has the types)
+        done = subprocess.run(words, **given, capture_output=True, timeout=_SECONDS, check=False)
+        ended = Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        print(f"$ {shlex.join(words)[:_SHOWN]}\nexit code {ended.code}")
+        if ended.out:
+            print(f"stdout: {ended.out[:_SHOWN]!r}")
+        if ended.err:
+            print(f"stderr:\n{ended.err[-_SHOWN:]}")
+        return ended

@@ -1,6 +1,6 @@
 """What every backend must do, as tests: `pelagos conformance NAME`, or with pytest itself
 
-    pytest -p pelagos_core.conformance.plugin --pelagos-backend NAME --pyargs pelagos_core.conformance.suite
+    pytest -p pelagos_core.conformance.plugin --pelagos-backend NAME
 
 Each test runs containers through the real shim, with `pelagos run`; containerd is not needed.
 """
@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,16 @@ from pelagos_core.conformance.environment import environment_with
 from pelagos_core.conformance.faulty import FAULTY, SLOW, WILLING
 from pelagos_core.conformance.kept_code import KeptCode
 from pelagos_core.conformance.runner import Ended, Runner
+from pelagos_core.conformance.wasi.area import Area
+from pelagos_core.conformance.wasi.guest import Guest
+from pelagos_core.conformance.wasi.names import CREAT, Errno, Rights
 
 _SECONDS = 60
+_NOT_RUN = (0, 125, 126, 127)  # an exit that says nothing of what a guest was refused
 _PROMPT_SECONDS = 5  # for a signal to end a guest, the command's own time included
 
 feature = pytest.mark.feature
 claims = pytest.mark.claims
-
-
-@pytest.fixture
-def run(tmp_path: Path, backend: str) -> Runner:
-    """Runs a guest on the backend that is tried."""
-    return Runner(tmp_path, backend)
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def test_variables_arrive_and_the_hosts_do_not(run: Runner) -> None:
     given = {"A": "1", "B": "x=y", "C": "two words", "D": "é"}
     flags = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
     found = run(modules.ENVIRONMENT, flags=tuple(flags)).out.decode().split("\0")[:-1]
-    assert sorted(found) == sorted(f"{name}={value}" for name, value in given.items())
+    assert sorted(each for each in found if not each.startswith("PWD=")) == sorted(map("=".join, given.items()))
 
 
 @feature("environment")
@@ -102,9 +101,12 @@ def test_an_empty_variable_is_a_variable(run: Runner) -> None:
 
 @feature("working directory")
 @claims("cwd")
-def test_the_working_directory_is_the_first_preopen(run: Runner) -> None:
-    assert run(modules.FIRST_PREOPEN, flags=("--workdir", "/work")).out == b"/work"
+def test_the_working_directory_is_told(run: Runner) -> None:
     assert run(modules.FIRST_PREOPEN).out == b"/"
+    first = run(modules.FIRST_PREOPEN, flags=("--workdir", "/work")).out
+    told = run(modules.ENVIRONMENT, flags=("--workdir", "/work")).out
+    # By the first preopen, or by a variable that the guest's library reads.
+    assert first == b"/work" or (first == b"/" and b"PWD=/work\0" in told)
 
 
 @feature("files: reading")
@@ -135,27 +137,8 @@ def test_a_writable_mount_can_be_written(run: Runner) -> None:
 def test_a_read_only_mount_cannot_be_written(run: Runner) -> None:
     (run.directory / "out").mkdir()
     ended = run(modules.writes("out/new", "text"), flags=("--volume", f"{run.directory / 'out'}:/out:ro"))
-    assert ended.code != 0
+    assert ended.code not in _NOT_RUN
     assert not (run.directory / "out/new").exists()
-
-
-@feature("files: no way out of the root")
-@pytest.mark.parametrize("path", ["../secret", "data/../../secret", "data/up/secret", "data/abs", "proc/self/mem"])
-def test_nothing_of_the_host_can_be_read(run: Runner, path: str) -> None:
-    (run.directory / "data").mkdir()
-    (run.directory / "secret").write_text("secret")
-    (run.directory / "data/up").symlink_to("../..")
-    (run.directory / "data/abs").symlink_to(run.directory / "secret")
-    ended = run(modules.reads(path), flags=("--volume", f"{run.directory / 'data'}:/data"))
-    assert ended.code != 0
-    assert b"secret" not in ended.out
-
-
-@feature("files: no way out of the root")
-@pytest.mark.parametrize("path", ["usr/bin/env", "etc/passwd", "guest", "lib64", "module.wasm"])
-def test_nothing_of_the_engine_can_be_read(run: Runner, path: str) -> None:
-    ended = run(modules.reads(path))
-    assert (ended.code != 0, ended.out) == (True, b"")
 
 
 @feature("large output")
@@ -219,14 +202,24 @@ def _policy(**words: str) -> tuple[str, ...]:
 
 
 @feature("a policy: directories, variables, input, a deadline")
-def test_what_a_policy_takes_is_not_there(run: Runner) -> None:
-    (run.directory / "note").write_text("a note")
-    volume = ("--volume", f"{run.directory}:/data")
-    run(modules.writes("data/new", "text"), flags=(*volume, *_policy(dirs="/data:ro")))
-    assert not (run.directory / "new").exists()
-    assert run(modules.reads("data/note"), flags=(*volume, *_policy(dirs="none"))).out == b""
-    assert b"A=" not in run(modules.ENVIRONMENT, flags=("--env", "A=1", "--env", "B=2", *_policy(env="B"))).out
-    assert run(modules.COPIES_INPUT, flags=("--interactive", *_policy(stdin="none")), stdin=b"x").out == b""
+def test_directories_that_a_policy_takes_are_not_there(area: Area, fresh: Callable[..., Guest]) -> None:
+    (area.path / "note").write_text("a note")
+    guest = fresh(flags=_policy(dirs=area.name))
+    fd = guest.directory(area.name)
+    assert guest.read(guest.open(fd, "note"), 10) == b"a note"
+    guest.create(fd, "new", b"text")
+    assert (area.path / "new").read_text() == "text"
+    guest = fresh(flags=_policy(dirs=f"{area.name}:ro"))
+    assert guest.refused(guest.directory(area.name), "newer", CREAT, base=Rights.FD_WRITE) is not Errno.SUCCESS
+    assert not (area.path / "newer").exists()
+    assert fresh(flags=_policy(dirs="none")).preopens() == {}
+
+
+@feature("a policy: directories, variables, input, a deadline")
+def test_variables_that_a_policy_takes_are_not_there(run: Runner) -> None:
+    variables = ("--env", "A=1", "--env", "B=2")
+    assert b"B=2\0" in run(modules.ENVIRONMENT, flags=(*variables, *_policy(env="B"))).out
+    assert b"A=" not in run(modules.ENVIRONMENT, flags=(*variables, *_policy(env="B"))).out
 
 
 @feature("a policy: directories, variables, input, a deadline")

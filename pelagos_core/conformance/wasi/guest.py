@@ -1,0 +1,364 @@
+"""A guest that calls the functions of WASI 0.1 as it is told: see `listener` for its program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pelagos_core.conformance.runner import Runner
+from pelagos_core.conformance.wasi.listener import ARENA, LOAD, REQUEST, STORE, source
+from pelagos_core.conformance.wasi.names import (
+    CREAT,
+    DIRECTORY,
+    FOLLOW,
+    PARAMETERS,
+    Errno,
+    Filetype,
+    Rights,
+)
+
+_SECONDS = 30
+
+FILE_RIGHTS = (
+    Rights.FD_READ
+    | Rights.FD_WRITE
+    | Rights.FD_SEEK
+    | Rights.FD_TELL
+    | Rights.FD_FDSTAT_SET_FLAGS
+    | Rights.FD_SYNC
+    | Rights.FD_DATASYNC
+    | Rights.FD_ADVISE
+    | Rights.FD_ALLOCATE
+    | Rights.FD_FILESTAT_GET
+    | Rights.FD_FILESTAT_SET_SIZE
+    | Rights.FD_FILESTAT_SET_TIMES
+)
+
+
+@dataclass(frozen=True)
+class Out:
+    """An argument: the address of so many bytes, zero before the call; what they are then is a result."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Fdstat:
+    """The type `fdstat`."""
+
+    filetype: Filetype
+    flags: int
+    base: int
+    inheriting: int
+
+
+@dataclass(frozen=True)
+class Filestat:
+    """The type `filestat`, times in nanoseconds."""
+
+    dev: int
+    ino: int
+    filetype: Filetype
+    nlink: int
+    size: int
+    atim: int
+    mtim: int
+    ctim: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The type `dirent`, with its name."""
+
+    next: int
+    ino: int
+    filetype: Filetype
+    name: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """The type `event`."""
+
+    userdata: int
+    error: Errno
+    type: int
+
+
+class Guest:
+    """A running guest that calls what it is told to call."""
+
+    def __init__(self, command: list[str], names: frozenset[str]) -> None:
+        """command: runs `source(names)`, with its input passed on. names: the functions that the engine has."""
+        self.names = names
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End it."""
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        try:
+            self._process.wait(_SECONDS / 10)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(_SECONDS)
+        self._stderr.close()
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended; what it has left on stderr is printed."""
+        code = self._process.wait(_SECONDS)
+        print(f"the guest has ended with {code}:\n{self._said()}")
+        return code
+
+    def _said(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
+
+    def errno(self, name: str, *arguments: int | str | bytes | Out) -> Errno:
+        """Call a function; its errno."""
+        return self.call(name, *arguments)[0]
+
+    def get(self, name: str, *arguments: int | str | bytes | Out) -> list[bytes]:
+        """Call a function that has to succeed; what it leaves at each Out."""
+        errno, found = self.call(name, *arguments)
+        assert errno is Errno.SUCCESS, f"{name}{arguments}: {errno!r}"
+        return found
+
+    def number(self, name: str, *arguments: int | str | bytes | Out) -> int:
+        """Call a function that has to succeed; the number at its last Out."""
+        return int.from_bytes(self.get(name, *arguments)[-1], "little")
+
+    def call(self, name: str, *arguments: int | str | bytes | Out) -> tuple[Errno, list[bytes]]:
+        """Call a function; its errno, and what is left at each Out. A text becomes its address and its length."""
+        assert name in self.names, f"the engine has no {name}"
+        at, words, stored, outs = ARENA, [], b"", []
+        for argument in arguments:
+            if isinstance(argument, int):
+                words.append(argument)
+                continue
+            data = argument.encode() if isinstance(argument, str) else argument
+            if isinstance(data, Out):
+                outs.append((at, data.size))
+                data = bytes(data.size)
+                words.append(at)
+            else:
+                words += [at, len(data)]
+            stored += _request(STORE, at, len(data)) + data
+            at += -(-len(data) // 8) * 8 + 8
+        loads = b"".join(_request(LOAD, *out) for out in outs)
+        self._send(stored + _request(list(PARAMETERS).index(name), 0, 0, *words) + loads, name)
+        (errno,) = struct.unpack("<I", self._receive(4, name))
+        return Errno(errno), [self._receive(size, name) for _, size in outs]
+
+    def exit(self, code: int) -> int:
+        """Call proc_exit; the container's exit code."""
+        self._send(_request(list(PARAMETERS).index("proc_exit"), 0, 0, code), "proc_exit")
+        return self.ended()
+
+    def _send(self, data: bytes, name: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            while data:
+                data = data[self._process.stdin.write(data) :]
+        except BrokenPipeError:
+            raise self._lost(name) from None
+
+    def _receive(self, size: int, name: str) -> bytes:
+        assert self._process.stdout is not None
+        data, deadline = b"", time.monotonic() + _SECONDS
+        while len(data) < size:
+            left = max(deadline - time.monotonic(), 0)
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                self._process.send_signal(signal.SIGTERM)
+                raise AssertionError(f"{name} does not return")
+            chunk = os.read(self._process.stdout.fileno(), size - len(data))
+            if not chunk:
+                raise self._lost(name)
+            data += chunk
+        return data
+
+    def _lost(self, name: str) -> AssertionError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS)
+        return AssertionError(f"the guest has ended in {name}, with {self._process.returncode}: {self._said()}")
+
+    # What is needed often, with its results decoded.
+
+    def preopens(self) -> dict[str, int]:
+        """Its preopened directories: descriptors by names."""
+        found: dict[str, int] = {}
+        for fd in range(3, 64):
+            errno, (prestat,) = self.call("fd_prestat_get", fd, Out(8))
+            if errno is not Errno.SUCCESS:
+                break
+            size = int.from_bytes(prestat[4:8], "little")
+            (name,) = self.get("fd_prestat_dir_name", fd, Out(size), size)
+            found[name.rstrip(b"\0").decode()] = fd
+        return found
+
+    def directory(self, path: str) -> int:
+        """Open a directory of the container, with all rights that there are."""
+        preopens = self.preopens()
+        around = [name for name in preopens if f"{path}/".startswith(f"{name.rstrip('/')}/")]
+        assert around, f"{path} is in none of {list(preopens)}"
+        name = max(around, key=len)
+        rights = self.fdstat(preopens[name])
+        below = path[len(name) :].strip("/") or "."
+        return self.open(preopens[name], below, DIRECTORY, rights.base, rights.inheriting)
+
+    def open(  # noqa: PLR0913 (as path_open has them)
+        self,
+        fd: int,
+        path: str,
+        oflags: int = 0,
+        base: int = FILE_RIGHTS,
+        inheriting: int = 0,
+        fdflags: int = 0,
+        *,
+        follow: bool = False,
+    ) -> int:
+        """Open a file that can be opened."""
+        lookup = FOLLOW if follow else 0
+        found = self.number("path_open", fd, lookup, path, oflags, int(base), int(inheriting), fdflags, Out(4))
+        assert found > 2, f"path_open gave the descriptor {found}"
+        return found
+
+    def refused(self, fd: int, path: str, oflags: int = 0, *, follow: bool = False, base: int = 0) -> Errno:
+        """Open a file that cannot be opened; the errno."""
+        return self.errno("path_open", fd, FOLLOW if follow else 0, path, oflags, int(base), 0, 0, Out(4))
+
+    def create(self, fd: int, path: str, content: bytes = b"") -> None:
+        """Make a file with this content."""
+        made = self.open(fd, path, CREAT)
+        if content:
+            assert self.write(made, content) == len(content)
+        self.close_fd(made)
+
+    def close_fd(self, fd: int) -> None:
+        """Close a descriptor."""
+        self.get("fd_close", fd)
+
+    def write(self, fd: int, data: bytes, *, at: int | None = None, sizes: tuple[int, ...] = ()) -> int:
+        """fd_write or, at a position, fd_pwrite, from iovecs of these sizes; how much was written."""
+        errno, count, _ = self.transfer("fd_write" if at is None else "fd_pwrite", fd, data, at, sizes)
+        assert errno is Errno.SUCCESS, errno
+        return count
+
+    def read(self, fd: int, size: int, *, at: int | None = None, sizes: tuple[int, ...] = ()) -> bytes:
+        """fd_read or, at a position, fd_pread, into iovecs of these sizes; what was read."""
+        errno, count, data = self.transfer("fd_read" if at is None else "fd_pread", fd, bytes(size), at, sizes)
+        assert errno is Errno.SUCCESS, errno
+        return data[:count]
+
+    def transfer(
+        self, name: str, fd: int, data: bytes = b"bytes", at: int | None = None, sizes: tuple[int, ...] = ()
+    ) -> tuple[Errno, int, bytes]:
+        """Call one of the four functions that read and write; its errno and count, and the buffer after it."""
+        lengths = sizes or (len(data),)
+        buffer = ARENA + 8 * len(lengths)
+        starts = [buffer + sum(lengths[:index]) for index in range(len(lengths))]
+        table = b"".join(struct.pack("<II", *each) for each in zip(starts, lengths, strict=True))
+        result = buffer + len(data)
+        position = () if at is None else (at,)
+        self._send(
+            _request(STORE, ARENA, len(table) + len(data))
+            + table
+            + data
+            + _request(list(PARAMETERS).index(name), 0, 0, fd, ARENA, len(lengths), *position, result + -result % 8)
+            + _request(LOAD, result + -result % 8, 4)
+            + _request(LOAD, buffer, len(data)),
+            name,
+        )
+        errno, count = struct.unpack("<II", self._receive(8, name))
+        return Errno(errno), count, self._receive(len(data), name)
+
+    def fdstat(self, fd: int) -> Fdstat:
+        """fd_fdstat_get."""
+        (data,) = self.get("fd_fdstat_get", fd, Out(24))
+        filetype, flags, base, inheriting = struct.unpack("<BxHxxxxQQ", data)
+        return Fdstat(Filetype(filetype), flags, base, inheriting)
+
+    def filestat(self, fd: int, path: str | None = None, *, follow: bool = False) -> Filestat:
+        """fd_filestat_get or, of a path, path_filestat_get."""
+        if path is None:
+            (data,) = self.get("fd_filestat_get", fd, Out(64))
+        else:
+            (data,) = self.get("path_filestat_get", fd, int(follow), path, Out(64))
+        dev, ino, filetype, *rest = struct.unpack("<QQB7xQQQQQ", data)
+        return Filestat(dev, ino, Filetype(filetype), *rest)
+
+    def readdir(self, fd: int, cookie: int = 0, size: int = 4096) -> tuple[list[Entry], bool]:
+        """fd_readdir: the entries that fit, and whether they were the last ones."""
+        data, used = self.get("fd_readdir", fd, Out(size), size, cookie, Out(4))
+        count = int.from_bytes(used, "little")
+        assert count <= size
+        return list(_entries(data[:count])), count < size
+
+    def poll(self, *subscriptions: bytes) -> list[Event]:
+        """poll_oneoff of what `clock` and `ready` make."""
+        number = len(subscriptions)
+        stored, room = b"".join(subscriptions), 32 * number
+        at_events = ARENA + len(stored) + 8
+        at_count = at_events + room + 8
+        self._send(
+            _request(STORE, ARENA, len(stored))
+            + stored
+            + _request(list(PARAMETERS).index("poll_oneoff"), 0, 0, ARENA, at_events, number, at_count)
+            + _request(LOAD, at_count, 4)
+            + _request(LOAD, at_events, room),
+            "poll_oneoff",
+        )
+        errno, count = struct.unpack("<II", self._receive(8, "poll_oneoff"))
+        assert errno == Errno.SUCCESS, Errno(errno)
+        data = self._receive(room, "poll_oneoff")
+        found = [struct.unpack_from("<QHB", data, 32 * index) for index in range(count)]
+        return [Event(userdata, Errno(error), kind) for userdata, error, kind in found]
+
+
+def provided_functions(run: Runner) -> frozenset[str]:
+    """The functions that the engine has. If it has not all, each is tried alone, so that tests name what is missing."""
+    everything = frozenset(PARAMETERS)
+    if run(source()).code == 0:
+        return everything
+    return frozenset(name for name in everything if run(source(frozenset({name}))).code == 0)
+
+
+def clock(userdata: int, clockid: int, timeout: int, flags: int = 0) -> bytes:
+    """A subscription to a clock: nanoseconds from now or, with ABSTIME, since its beginning."""
+    return struct.pack("<QB7xI4xQQH6x", userdata, 0, clockid, timeout, 0, flags)
+
+
+def ready(userdata: int, fd: int, kind: int) -> bytes:
+    """A subscription to a descriptor that can be read (FD_READ) or written (FD_WRITE)."""
+    return struct.pack("<QB7xI28x", userdata, kind, fd)
+
+
+def _request(what: int, where: int, size: int, *arguments: int) -> bytes:
+    words = [word - (1 << 64) if word >= 1 << 63 else word for word in arguments]
+    return REQUEST.pack(what, where, size, 0, *words, *[0] * (10 - len(words)))
+
+
+def _entries(data: bytes) -> Iterator[Entry]:
+    while len(data) >= 24:
+        after, ino, length, filetype = struct.unpack_from("<QQIB", data)
+        if len(data) < 24 + length:
+            return
+        yield Entry(after, ino, Filetype(filetype), data[24 : 24 + length].decode())
+        data = data[24 + length :]
