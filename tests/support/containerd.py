@@ -82,7 +82,7 @@ class Containerd:
     def command(self, *words: str) -> list[str]:
         """The command line of `ctr` with these words."""
         # Newer ones warn of a host's cgroup v1 on stderr, each time.
-        quiet = ("env", "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1")
+        quiet = ("/usr/bin/env", "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1")
         return [*quiet, str(self.bin / "ctr"), "--address", str(self.directory / "containerd.sock"), *words]
 
     def ctr(self, *words: str, check: bool = False, timeout: float = 60) -> subprocess.CompletedProcess[str]:
