@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import select
 import signal
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from pelagos_core import config, size
+from pelagos_core import age, config, size
 from pelagos_core.bundle import Bundle
 from pelagos_core.cache import keeper, key
 from pelagos_core.cache.entry import CODE
@@ -32,7 +31,6 @@ from pelagos_core.policy import Policy
 from pelagos_core.selection import ANNOTATION, Selection, preference
 from pelagos_core.spec import Process, Spec
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RETRY_SECONDS = 0.005
 _SHORT = 12  # characters of a digest, as docker prints them
 
@@ -92,17 +90,17 @@ def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> N
 
 @cache.command()
 @click.option("--all", "everything", is_flag=True, help="Remove everything.")
-@click.option("--older-than", "age", metavar="AGE", default="", help="Remove what was not used for 12h, 30d, …")
+@click.option("--older-than", "older", metavar="AGE", default="", help="Remove what was not used for 12h, 30d, …")
 @click.option("--size", "limit", metavar="SIZE", default="", help="Keep no more than this, such as 500m or 2g.")
 @_json
-def prune(everything: bool, age: str, limit: str, as_json: bool) -> None:
+def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
     """Remove what is not used any more.
 
     Without options: what this node's engines and processor cannot use, and what is beyond the
     configured size. Containers that run go on.
     """
     settings = config.load_node().cache
-    oldest = time.time() - _seconds(age) if age else 0.0
+    oldest = time.time() - age.parse(older) if older else 0.0
     bound = 0 if everything else size.parse(limit) if limit else settings.size
     usable = _engines()
     with _store() as store:
@@ -197,22 +195,10 @@ def _tell(row: dict[str, object]) -> None:
 def _row(entry: Listed, now: float) -> list[str]:
     made = entry.about.key
     engine = f"{made.engine} ({made.settings})" if made.settings else made.engine
-    age = f"{_age(max(0.0, now - entry.used))} ago"
+    used = f"{age.describe(now - entry.used)} ago"
     # The path is the image's word: as a literal it can do nothing to a terminal.
     path = ascii(entry.about.path)[1:-1]
-    return [made.module[:_SHORT], path, made.backend, engine, size.describe(entry.disk_bytes), age]
-
-
-def _age(seconds: float) -> str:
-    unit = next((name for name, length in reversed(_UNITS.items()) if seconds >= length), "s")
-    return f"{seconds / _UNITS[unit]:.0f}{unit}"
-
-
-def _seconds(age: str) -> float:
-    match = re.fullmatch(r"(\d{1,9})([smhd])", age)
-    if match is None:
-        raise InvalidArgument(f"{age!r} is not an age such as 12h or 30d")
-    return float(match[1]) * _UNITS[match[2]]
+    return [made.module[:_SHORT], path, made.backend, engine, size.describe(entry.disk_bytes), used]
 
 
 def _as_dict(entry: Listed) -> dict[str, object]:
