@@ -40,6 +40,7 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
     node = load_waiting()
     if explain is None:
         usable = _list(node.backends, as_json)
+        _ = node.config  # a broken one keeps every container from being made: its error is the last line
         sys.exit(0 if usable else 1)
     policy = node.config.policy
     if fuel:

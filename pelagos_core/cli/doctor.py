@@ -12,28 +12,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from pelagos_core import config, immortal
+from pelagos_core import config, exit_codes, immortal, runs
 from pelagos_core.cache.store import Store
-from pelagos_core.cli import launcher
-from pelagos_core.cli.install import DEFAULT_BIN_DIR, RUNTIME_NAMES
+from pelagos_core.cli import containerd_config, launcher
+from pelagos_core.cli.install import DEFAULT_BIN_DIR
 from pelagos_core.cli.table import print_table
+from pelagos_core.cli.workspace import NAMESPACE
 from pelagos_core.errors import PelagosError
 from pelagos_core.linux import libseccomp
-from pelagos_core.linux.hierarchies import hierarchies
+from pelagos_core.linux.hierarchies import DEFAULT_PARENT, hierarchies
 from pelagos_core.node import load_waiting
+from pelagos_core.shim.start import PROGRAM
 
 OK, WARNING, FAILED = "ok", "warning", "FAILED"
 
 _KERNEL = (5, 12)  # the first with mount_setattr(2)
 _CONTROLLERS = ("cpu", "memory", "pids")
-_CONTAINERD_CONFIG = "/etc/containerd/config.toml"
-_CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 _SECONDS = 60
 
 # A module whose _start returns at once: the preamble, a type () -> (), a function of it, its
@@ -58,7 +58,8 @@ def doctor(as_json: bool) -> None:
     """Check whether this node can run WebAssembly containers.
 
     Looks at the kernel, Python, control groups, seccomp, the node's config, the backends, the cache,
-    the installed launchers and containerd, and runs a container. A warning names something that
+    the installed launchers and containerd, looks for what `pelagos run` has left, and runs a
+    container. A warning names something that
     some containers need. Exit code 1 if anything has failed.
     """
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
@@ -74,7 +75,7 @@ def doctor(as_json: bool) -> None:
         for name, it in findings.items():
             if it.remedy:
                 click.echo(f"pelagos: {name}: {it.remedy}", err=True)
-    sys.exit(1 if any(it.state == FAILED for it in findings.values()) else 0)
+    sys.exit(exit_codes.FAULT if any(it.state == FAILED for it in findings.values()) else exit_codes.OK)
 
 
 def _examined(check: Callable[[], Finding]) -> Finding:
@@ -83,7 +84,7 @@ def _examined(check: Callable[[], Finding]) -> Finding:
     except PelagosError as error:
         return Finding(FAILED, str(error))
     except OSError as error:
-        return Finding(FAILED, f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        return Finding(FAILED, exit_codes.describe(error))
     except subprocess.TimeoutExpired:
         return Finding(FAILED, f"no answer in {_SECONDS} s")
 
@@ -170,21 +171,61 @@ def _launchers() -> Finding:
 
 
 def _containerd() -> Finding:
-    program = shutil.which("containerd")
-    if program is None:
+    containerd = containerd_config.find()
+    if containerd is None:
         return Finding(WARNING, "not on the PATH", "`pelagos run` works without it; for Kubernetes install containerd")
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
-    version = next(iter(re.findall(r"\d+\.\d+\.\d+\S*", done.stdout)), "of unknown version")
-    if not os.path.exists(_CONTAINERD_SOCKET):
-        return Finding(WARNING, f"{version}, not running", f"nothing is at {_CONTAINERD_SOCKET}")
-    try:
-        configured = Path(_CONTAINERD_CONFIG).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        configured = ""
-    if not any(name in configured for name in RUNTIME_NAMES):
-        remedy = f"for Kubernetes add the runtime to {_CONTAINERD_CONFIG} (see the README); `ctr` needs nothing"
-        return Finding(WARNING, f"{version}, without the runtime in its config", remedy)
-    return Finding(OK, f"{version}, with the runtime in its config")
+    found = containerd_config.registration(containerd)
+    if found.broken:
+        return Finding(FAILED, f"{found.version}: {found.problem}", _to_write(containerd.config, found.lines))
+    if found.problem:
+        remedy = _to_write(containerd.config, found.lines) if found.lines else "then restart containerd"
+        return Finding(WARNING, f"{found.version}: {found.problem}", remedy)
+    text = f"{found.version}, with the runtime as handler {', '.join(map(repr, found.handlers))}"
+    if not containerd.running:
+        return Finding(WARNING, f"{text}, not running", "start it: `systemctl start containerd`")
+    return Finding(OK, text)
+
+
+def _to_write(path: str, lines: str) -> str:
+    return f"for Kubernetes write this into {path} and restart containerd; `ctr` needs nothing\n{lines}"
+
+
+def _left_over() -> Finding:
+    """What `pelagos run` has left: of a command that was killed together with its shim, or of an earlier version."""
+    uid = os.geteuid()
+    shims, groups, directories = list(_daemons()), _groups(), runs.abandoned(uid)
+    alive = {run.id for run in runs.listed(uid)}  # after the others: what has begun meanwhile is not left over
+    pids = [pid for pid, run_id in shims if run_id not in alive]
+    names = [name for name in groups if not name.startswith(tuple(f"{run_id}-" for run_id in alive))]
+    if not directories and not pids and not names:
+        return Finding(OK, f"nothing; {len(alive)} running" if alive else "nothing")
+    found = [f"directories {' '.join(directories)}"] if directories else []
+    found += [f"shims {' '.join(pids)}"] if pids else []
+    found += [f"control groups {' '.join(names)}"] if names else []
+    remedies = [f"kill {' '.join(pids)}"] if pids else []
+    remedies += ["the next `pelagos run` removes directories"] if directories else []
+    remedies += [f"find /sys/fs/cgroup -depth -type d -name '{name}' -exec rmdir {{}} +" for name in names]
+    return Finding(WARNING, "of `pelagos run`: " + "; ".join(found), "\n  ".join(remedies))
+
+
+def _daemons() -> Iterator[tuple[str, str]]:
+    """The shims of this user's `pelagos run`: process id and container id. Those of containerd have its namespaces."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+                continue
+            # A daemon's words are written over those of what was executed: with spaces, where they are longer.
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
+        except OSError:
+            continue
+        if words[:4] == [PROGRAM, "-namespace", NAMESPACE, "-id"] and words[4].startswith(runs.PREFIX):
+            yield pid, words[4]
+
+
+def _groups() -> list[str]:
+    """The names of the control groups of any `pelagos run`."""
+    places = [Path(f"{each.mount_point}{DEFAULT_PARENT}") for each in hierarchies()]
+    return sorted({path.name for place in places for path in place.glob(f"{runs.PREFIX}*")})
 
 
 def _container() -> Finding:
@@ -210,5 +251,6 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "cache": _cache,
     "launchers": _launchers,
     "containerd": _containerd,
+    "left over": _left_over,
     "a container": _container,
 }

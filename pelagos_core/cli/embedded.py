@@ -4,101 +4,87 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
-import secrets
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import click
+
+from pelagos_core import exit_codes, runs, size
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
-from pelagos_core.cli import launcher, terminal
-from pelagos_core.config import CACHE_VARIABLE
-from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
+from pelagos_core.cli import module_file, terminal
+from pelagos_core.cli.progress import Progress
+from pelagos_core.cli.signals import Signals
+from pelagos_core.cli.workspace import DaemonLog, Workspace, clean_up
+from pelagos_core.errors import PelagosError
 from pelagos_core.spec import Mount
-from pelagos_core.task import NAMES
 from pelagos_core.ttrpc.client import Client
-from pelagos_core.ttrpc.service import Service
-from pelagos_core.zygote.messages import ENVIRONMENT, VARIABLE
 
-NAMESPACE = "pelagos"
-_TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
 _DEV = Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=64k"))
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CHUNK = 64 << 10
-
-
-class Workspace:
-    """A private directory for one container: its bundle, FIFOs and the shim's socket."""
-
-    def __init__(self) -> None:
-        self.id = f"run-{secrets.token_hex(4)}"
-        parent = Path("/run/pelagos")
-        with contextlib.suppress(OSError):
-            parent.mkdir(mode=0o700, exist_ok=True)
-        usable = os.access(parent, os.W_OK | os.X_OK)
-        self._directory = Path(tempfile.mkdtemp(prefix=f"{self.id}-", dir=parent if usable else None))
-        self.bundle = self._directory / "bundle"
-        self.bundle.mkdir()
-
-    @property
-    def sockets(self) -> Path:
-        """Where the shim puts its socket: an own place, so that no containerd is in the way."""
-        return self._directory / "s"
-
-    def fifo(self, name: str) -> str:
-        """Make a FIFO; return its path."""
-        path = self._directory / name
-        os.mkfifo(path, 0o600)
-        return str(path)
-
-    def __enter__(self) -> Workspace:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Nothing is mounted below: the container's mounts are in its own namespace.
-        shutil.rmtree(self._directory, ignore_errors=True)
+_SIGPIPE_SECONDS = 1.0  # for a program to see that nothing reads its output
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What to run. Either `rootfs` (a directory) or `module` (a file) is given."""
+    """What to run. Either `rootfs` (a directory) or `module` (an open file and its name) is given.
+
+    memory: the limit in bytes, for what is said when it is too low; None without one.
+    """
 
     rootfs: Path | None
-    module: Path | None
+    module: tuple[int, str] | None
     args: tuple[str, ...]
     env: tuple[str, ...]
     cwd: str
     mounts: tuple[Mount, ...]
     annotations: dict[str, str]
     resources: Mapping[str, object] = field(default_factory=dict)
+    memory: int | None = None
     terminal: bool = False
 
-    async def run(self, workspace: Workspace, *, interactive: bool) -> int:
+    async def run(self, uid: int, command: tuple[str, ...], *, interactive: bool) -> int:
         """Run it to its end through a shim of its own; return its exit code.
 
-        Raises PelagosError if it could not be run.
+        uid: of the user, outside of a user namespace that was made for this. command: for `pelagos ps`.
+        A deadly signal ends it at any moment: before there is a program by itself, then as the program takes it.
+        Raises PelagosError or OSError if it could not be run.
         """
-        self._write_bundle(workspace)
-        address = _start_shim(workspace)
-        async with await Client.connect(address, _TASK) as client:
-            try:
-                session = _Session(client, workspace, interactive=interactive, tty=self.terminal)
-                with terminal.raw() if interactive and self.terminal else contextlib.nullcontext():
-                    return await session.run(self._layers())
-            finally:
-                await client.call("Shutdown", api.ShutdownRequest(id=workspace.id))
+        signals = Signals()  # before anything is made that they would leave behind
+        work = asyncio.ensure_future(self._run(uid, command, signals, interactive=interactive))
+        await asyncio.wait((work, signals.ended), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError, PelagosError, OSError):
+            return await work
+        return exit_codes.of_signal(signals.ended.result())
+
+    async def _run(self, uid: int, command: tuple[str, ...], signals: Signals, *, interactive: bool) -> int:
+        for directory in runs.abandoned(uid):
+            clean_up(directory)
+        async with Workspace(runs.usable_place(uid), command) as workspace:
+            workspace.prepare()
+            with contextlib.closing(Progress(f"loading the engines for {command[0]}")) as progress:
+                log = DaemonLog(workspace, command[0], progress)
+                try:
+                    client = await workspace.connect()
+                    await self._write_bundle(workspace)
+                    progress.doing = f"preparing {command[0]}"
+                    session = _Session(client, workspace, signals, interactive=interactive, tty=self.terminal)
+                    return await session.run(self._layers(), progress.close)
+                finally:
+                    progress.close()
+                    log.close()
+                    if self.memory and log.is_out_of_memory:
+                        click.echo(f"pelagos: out of memory: its limit is {size.describe(self.memory)}", err=True)
 
     def _environment(self) -> tuple[str, ...]:
         if not self.terminal or any(variable.startswith("TERM=") for variable in self.env):
@@ -114,11 +100,12 @@ class Container:
         """A /dev, as ctr and docker give one; but no directory is made for it among the user's files."""
         return (_DEV,) if self.rootfs is None or (self.rootfs / "dev").is_dir() else ()
 
-    def _write_bundle(self, workspace: Workspace) -> None:
+    async def _write_bundle(self, workspace: Workspace) -> None:
         rootfs = workspace.bundle / "rootfs"
         rootfs.mkdir()
         if self.module is not None:
-            _copy_module(self.module, rootfs / self.module.name)
+            file, name = self.module
+            await module_file.copy(file, str(rootfs / name), f"module {name!r}")
         config = {
             "ociVersion": "1.1.0",
             "process": {
@@ -142,44 +129,23 @@ class Container:
         (workspace.bundle / "config.json").write_text(json.dumps(config))
 
 
-def _copy_module(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except FileNotFoundError:
-        raise NotFound(f"module {str(source)!r} does not exist") from None
-    except shutil.SpecialFileError:
-        raise InvalidArgument(f"module {str(source)!r} is not a regular file") from None
-
-
-def _start_shim(workspace: Workspace) -> str:
-    """Run the shim's `start` as containerd does; return the socket's path."""
-    words = [sys.executable, launcher.FLAGS, "-c", launcher.body()]
-    words += ["-namespace", NAMESPACE, "-id", workspace.id, "-address", str(workspace.sockets / "none"), "start"]
-    passed_on = (*ENVIRONMENT, CACHE_VARIABLE, VARIABLE)
-    environment = {name: os.environ[name] for name in passed_on if name in os.environ}
-    environment["PELAGOS_SOCKET_DIR"] = str(workspace.sockets)
-    done = subprocess.run(
-        words, cwd=workspace.bundle, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    if done.returncode:
-        raise Internal(f"the shim did not start: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode().strip().removeprefix("unix://")
-
-
 class _Session:
     """The life of one task, with its streams copied to and from ours."""
 
-    def __init__(self, client: Client, workspace: Workspace, *, interactive: bool, tty: bool) -> None:
+    def __init__(self, client: Client, workspace: Workspace, signals: Signals, *, interactive: bool, tty: bool) -> None:
         self._client = client
         self._id = workspace.id
         self._bundle = str(workspace.bundle)
+        self._signals = signals
         self._stdin = workspace.fifo("stdin") if interactive else ""
         self._stdout = workspace.fifo("stdout")
         self._stderr = "" if tty else workspace.fifo("stderr")
         self._tty = tty
         self._loop = asyncio.get_running_loop()
+        self._lost: OSError | None = None
 
-    async def run(self, layers: list[MountMessage]) -> int:
+    async def run(self, layers: list[MountMessage], created: Callable[[], None]) -> int:
+        """Create, start, wait, delete; the exit code. created: called when there is a program that may write."""
         # Without O_NONBLOCK these would wait for a writer.
         outputs = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (self._stdout, self._stderr) if path]
         await self._call(
@@ -194,60 +160,71 @@ class _Session:
                 terminal=self._tty,
             ),
         )
-        try:
-            self._forward_signals()
+        created()
+        with contextlib.ExitStack() as stack:
             copies = [self._copy_output(fd, target) for fd, target in zip(outputs, (1, 2), strict=False)]
-            if self._stdin:
-                self._copy_input()
+            if self._stdin and self._copy_input() and self._tty:
+                stack.enter_context(terminal.raw())
             if self._tty:
                 await self._resize()
-                self._loop.add_signal_handler(signal.SIGWINCH, lambda: self._loop.create_task(self._resize()))
             await self._call("Start", api.StartRequest(id=self._id))
+            self._signals.pass_on(self._pass_on)
             status = await self._call("Wait", api.WaitRequest(id=self._id))
             for copy in copies:
                 await asyncio.to_thread(copy.join)
-        finally:
-            await self._delete()
+        await self._call("Delete", api.DeleteRequest(id=self._id))
+        if self._lost:
+            click.echo(f"pelagos: its output is lost: {self._lost.strerror}", err=True)
+            return exit_codes.FAILED
         return int(status.exit_status)
 
     async def _call(self, method: str, request: Any) -> Any:  # noqa: ANN401 (the method decides the messages)
         return await self._client.call(method, request)
 
-    async def _delete(self) -> None:
-        with contextlib.suppress(PelagosError):
-            await self._kill(signal.SIGKILL)
-            await self._call("Wait", api.WaitRequest(id=self._id))
-        await self._call("Delete", api.DeleteRequest(id=self._id))
-
-    async def _kill(self, signum: int) -> None:
-        await self._call("Kill", api.KillRequest(id=self._id, signal=signum))
-
     async def _resize(self) -> None:
         width, height = terminal.size()
         await self._call("ResizePty", api.ResizePtyRequest(id=self._id, width=width, height=height))
 
-    def _send_signal(self, signum: int) -> None:
+    def _pass_on(self, signum: int) -> None:
+        # The kernel sends SIGWINCH to who is in the program's own terminal.
+        resized = self._tty and signum == signal.SIGWINCH
+        call = self._resize() if resized else self._call("Kill", api.KillRequest(id=self._id, signal=signum))
+
         async def send() -> None:
             with contextlib.suppress(PelagosError):  # it has ended by itself
-                await self._kill(signum)
+                await call
 
         self._loop.create_task(send())
-
-    def _forward_signals(self) -> None:
-        for signum in _FORWARDED:
-            self._loop.add_signal_handler(signum, self._send_signal, signum)
 
     def _copy_output(self, source: int, target: int) -> threading.Thread:
         os.set_blocking(source, True)
 
-        def broken() -> None:
-            # As for a native program: whoever writes to a pipe that nobody reads dies of it.
-            self._loop.call_soon_threadsafe(self._send_signal, signal.SIGPIPE)
+        def broken(error: OSError) -> None:
+            self._loop.call_soon_threadsafe(self._lose_output, error)
 
-        return _thread(lambda: _copy(source, target, broken))
+        def copy() -> None:
+            _copy(source, target, broken)
+            # What is left over is dropped: a program that ignores SIGPIPE is not to wait for ever.
+            while os.read(source, _CHUNK):
+                pass
 
-    def _copy_input(self) -> None:
-        target = os.open(self._stdin, os.O_WRONLY | os.O_NONBLOCK)
+        return _thread(copy)
+
+    def _lose_output(self, error: OSError) -> None:
+        """As for a native program: a process that writes to a pipe that nothing reads dies of it."""
+        if error.errno != errno.EPIPE:
+            self._lost = self._lost or error
+        self._pass_on(signal.SIGPIPE)
+        self._loop.call_later(_SIGPIPE_SECONDS, self._pass_on, signal.SIGKILL)
+
+    def _copy_input(self) -> bool:
+        """Copy our input to the program, if it has one. False if a policy has taken it away."""
+        try:
+            target = os.open(self._stdin, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # fifo(7): nothing has it open for reading
+                raise
+            return False
         os.set_blocking(target, True)
 
         def close() -> None:
@@ -255,11 +232,12 @@ class _Session:
             asyncio.run_coroutine_threadsafe(self._call("CloseIO", request), self._loop)
 
         def copy() -> None:
-            _copy(0, target, lambda: None)
+            _copy(0, target, lambda _: None)
             os.close(target)
             self._loop.call_soon_threadsafe(close)
 
         _thread(copy)
+        return True
 
 
 def _thread(target: Callable[[], None]) -> threading.Thread:
@@ -269,10 +247,10 @@ def _thread(target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _copy(source: int, target: int, broken: Callable[[], None]) -> None:
+def _copy(source: int, target: int, broken: Callable[[OSError], None]) -> None:
     try:
         while data := os.read(source, _CHUNK):
             while data:
                 data = data[os.write(target, data) :]
-    except OSError:
-        broken()
+    except OSError as error:
+        broken(error)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 
 import click
 
-from pelagos_core import __version__, standard_streams
+from pelagos_core import __version__, exit_codes, standard_streams
+from pelagos_core.cli import mistakes
 from pelagos_core.errors import PelagosError
 
 # Imported when asked for: `pelagos run` must not pay for the others.
 _COMMANDS = {
     "run": "pelagos_core.cli.run",
+    "ps": "pelagos_core.cli.ps",
+    "kill": "pelagos_core.cli.ps",
     "install": "pelagos_core.cli.install",
     "uninstall": "pelagos_core.cli.install",
     "doctor": "pelagos_core.cli.doctor",
@@ -25,6 +30,21 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(exit_codes.INTERRUPTED) from None
+        except OSError as error:  # click would make 1 of a reader that has left, too
+            raise SystemExit(_lost(error)) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0][:1] != "-" and args[0] not in _COMMANDS:
+            raise click.UsageError(f"No such command '{args[0]}'.{mistakes.near(args[0], _COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -45,13 +65,39 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of the `pelagos` script. An error is one line on stderr and exit code 1."""
+    """Entry point of the `pelagos` script. An error is one line on stderr; the codes are `exit_codes`'s."""
     standard_streams.open_closed()
+    code = _code()
     try:
-        cli(prog_name="pelagos")
+        if sys.stdout:  # None where it was closed
+            sys.stdout.flush()
+    except OSError as error:
+        code = code or _lost(error)
+    sys.exit(code)
+
+
+def _code() -> int:
+    try:
+        return int(cli(prog_name="pelagos", standalone_mode=False) or exit_codes.OK)
+    except click.ClickException as error:
+        click.echo(mistakes.describe(error), err=True)
+        of_run = isinstance(error, click.UsageError) and error.ctx and error.ctx.command.name == "run"
+        return exit_codes.FAILED if of_run else error.exit_code
     except PelagosError as error:
         click.echo(f"pelagos: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        click.echo(f"pelagos: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
-        sys.exit(1)
+        return exit_codes.FAULT
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else exit_codes.FAULT
+
+
+def _lost(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        return _silenced(exit_codes.NO_READER)
+    click.echo(f"pelagos: {exit_codes.describe(error)}", err=True)
+    return _silenced(exit_codes.FAULT)
+
+
+def _silenced(code: int) -> int:
+    """Let the interpreter's own flush of standard output, at its end, complain no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+    return code

@@ -9,20 +9,18 @@ from pathlib import Path
 
 import click
 
+from pelagos_core import exit_codes, size
 from pelagos_core.bundle import RUNTIME_ANNOTATION
-from pelagos_core.cli import rootless, terminal
-from pelagos_core.cli.embedded import Container, Workspace
+from pelagos_core.cli import module_file, rootless, terminal
+from pelagos_core.cli.embedded import Container
 from pelagos_core.entrypoint import split_func
-from pelagos_core.errors import Code, FailedPrecondition, InvalidArgument, PelagosError
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
 from pelagos_core.spec import Mount
-
-# docker run's and podman run's codes for failures that are not the guest's.
-FAILED = 125
-CANNOT_INVOKE = 126
-NOT_FOUND = 127
 
 _PERIOD_MICROSECONDS = 100_000
 _LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond
+# docker's own; with less the engine of even an empty module is killed before it can say anything.
+_LEAST_MEMORY = 6 << 20
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -76,43 +74,51 @@ def run(
     pelagos run -it ./rootfs /bin/sh
 
     The exit code is the program's; 134 is a trap, 128+N the death by signal N. If it
-    could not be run: 125 for a fault of pelagos or the host, 126 for a file that cannot
-    be run, 127 for one that is not there.
+    could not be run: 125 for a fault of pelagos, the host or this command line, 126 for a
+    file that cannot be run, 127 for one that is not there. Signals are passed on to the
+    program. Whatever ends this command ends the program too.
     """
     try:
         if interactive and tty and not terminal.is_there():
             raise FailedPrecondition("--tty: standard input is not a terminal")
         container = Container(
-            *_program(Path(target), args),
-            env=tuple(_variable(word) for word in env),
+            *_program(target, args),
+            env=tuple(variable for word in env if (variable := _variable(word))),
             cwd=_absolute(workdir, "--workdir"),
             mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
             annotations=_annotations(annotations, backend),
             resources=_resources(memory, cpus, cpuset, pids),
+            memory=_bytes(memory),
             terminal=tty,
         )
+        uid = os.geteuid()
         rootless.enter()
-        with Workspace() as workspace:
-            code = asyncio.run(container.run(workspace, interactive=interactive))
+        code = asyncio.run(container.run(uid, (target, *args), interactive=interactive))
     except PelagosError as error:
-        click.echo(f"pelagos: {error}", err=True)
-        code = {Code.NOT_FOUND: NOT_FOUND, Code.INVALID_ARGUMENT: CANNOT_INVOKE}.get(error.code, FAILED)
+        click.echo(f"pelagos: {_said(error, backend)}", err=True)
+        code = exit_codes.of_error(error)
     except OSError as error:
-        click.echo(f"pelagos: {error}", err=True)
-        code = FAILED
+        click.echo(f"pelagos: {exit_codes.describe(error)}", err=True)
+        code = exit_codes.FAILED
     sys.exit(code)
 
 
-def _program(target: Path, args: tuple[str, ...]) -> tuple[Path | None, Path | None, tuple[str, ...]]:
+def _said(error: PelagosError, backend: str) -> str:
+    """The error's text. What it blames is what was written: --backend is an annotation for the shim alone."""
+    text = str(error)
+    return text.replace(f"the container's annotation {RUNTIME_ANNOTATION}", "--backend") if backend else text
+
+
+def _program(target: str, args: tuple[str, ...]) -> tuple[Path | None, tuple[int, str] | None, tuple[str, ...]]:
     """What to run: a rootfs or a module, and argv."""
-    if target.is_dir():
+    if target and Path(target).is_dir():
         if not args:
             raise click.UsageError(f"{target} is a directory: name the module in it, e.g. /app.wasm")
-        return target.resolve(), None, args
-    path, func = split_func(str(target))
-    module = Path(path)
-    name = f"/{module.name}#{func}" if func else f"/{module.name}"
-    return None, module, (name, *args)
+        return Path(target).resolve(), None, args
+    path, func = split_func(target)
+    file = module_file.open_module(path)
+    name = Path(path).name
+    return None, (file, name), (f"/{name}#{func}" if func else f"/{name}", *args)
 
 
 def _annotations(words: tuple[str, ...], backend: str) -> dict[str, str]:
@@ -137,21 +143,27 @@ def _resources(memory: str, cpus: float | None, cpuset: str, pids: int | None) -
     return {name: part for name, part in asked.items() if any(value is not None for value in part.values())}
 
 
-def _bytes(size: str) -> int | None:
-    """docker's sizes: a number with b, k, m or g."""
-    if not size:
+def _bytes(text: str) -> int | None:
+    if not text:
         return None
-    number, unit = (size[:-1], size[-1].lower()) if size[-1].isalpha() else (size, "b")
-    if unit not in "bkmg" or not number.isdecimal() or not int(number):
-        raise click.BadParameter(f"{size!r} is not a size such as 64m", param_hint="--memory")
-    return int(number) << 10 * "bkmg".index(unit)
+    try:
+        count = size.parse(text)
+    except InvalidArgument as error:
+        raise click.BadParameter(str(error), param_hint="--memory") from None
+    if count < _LEAST_MEMORY:
+        least = f"{_LEAST_MEMORY >> 20}m"
+        raise click.BadParameter(f"{text!r} is too small for an engine: the least is {least}", param_hint="--memory")
+    return count
 
 
 def _variable(word: str) -> str:
+    """`NAME=VALUE`; of a bare NAME our own value, empty if it is not set here: then it is not passed on."""
     name, equals, _ = word.partition("=")
     if not name:
         raise click.BadParameter(f"{word!r} is not NAME=VALUE", param_hint="--env")
-    return word if equals else f"{name}={os.environ.get(name, '')}"
+    if equals:
+        return word
+    return f"{name}={os.environ[name]}" if name in os.environ else ""
 
 
 def _absolute(path: str, option: str) -> str:

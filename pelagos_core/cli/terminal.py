@@ -32,4 +32,5 @@ def raw() -> Iterator[None]:
         yield
     finally:
         # After the output that is still under way; keys that nobody has read are dropped.
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+        with contextlib.suppress(termios.error):  # it was closed
+            termios.tcsetattr(0, termios.TCSAFLUSH, before)

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 
+from pelagos_core import runs
 from pelagos_core.container_init.nursery import Nursery
 from pelagos_core.node import Node
 from pelagos_core.shim.flags import Flags
@@ -43,7 +44,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, lambda: asyncio.ensure_future(self._terminate()))
-        background = [asyncio.ensure_future(self._publisher.run()), asyncio.ensure_future(self._stop_when_idle())]
+        end = self._end_with_owner() if self._flags.owner else self._stop_when_idle()
+        background = [asyncio.ensure_future(self._publisher.run()), asyncio.ensure_future(end)]
         self._server.start(listener)
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
@@ -70,6 +72,15 @@ class Daemon:
         log.info("told to end by a signal")
         await self._service.end()
         self.stop()
+
+    async def _end_with_owner(self) -> None:
+        """End when the command ends for which this daemon was started, whatever ended it; leave nothing of it."""
+        await runs.wait_for_end(self._flags.owner)
+        log.info("the command has ended")
+        await self._service.end()
+        self.stop()
+        # Before the connection ends: a command that waits for that finds nothing left to do.
+        runs.remove(self._flags.owner)
 
     async def _stop_when_idle(self) -> None:
         while self._service.idle_seconds < IDLE_SECONDS:

@@ -11,6 +11,7 @@ _FLAGS = {
     "bundle": ("bundle", True),
     "socket": ("socket", True),
     "debug-socket": ("debug_socket", True),
+    "owner": ("owner", True),  # the directory of a run: see `runs`. containerd never gives it
     "debug": ("debug", False),
     "v": ("version", False),
     "info": ("info", False),
@@ -45,6 +46,7 @@ class Flags:
         "id",
         "info",
         "namespace",
+        "owner",
         "publish_binary",
         "socket",
         "version",
@@ -53,7 +55,7 @@ class Flags:
     def __init__(self) -> None:
         self.action = ""
         self.namespace = self.address = self.publish_binary = self.id = self.bundle = ""
-        self.socket = self.debug_socket = ""
+        self.socket = self.debug_socket = self.owner = ""
         self.debug = self.version = self.info = self.help = False
 
 

@@ -55,6 +55,7 @@ def _write_address(address: bytes) -> None:
 def _words(flags: Flags, path: str) -> "list[str]":
     """The daemon's command line."""
     words = [PROGRAM, "-namespace", flags.namespace, "-id", flags.id, "-address", flags.address, "-socket", path]
+    words += ["-owner", flags.owner] if flags.owner else []
     return [*words, "-debug"] if flags.debug else words
 
 

@@ -79,6 +79,7 @@ class CompiledCode:
 
 
 async def _made(job: Job) -> int:
+    log.info("%s: compiling for backend %r", job.path, job.backend.name)
     cgroup = keeper.make_group(job)
     made = keeper.fork(job, cgroup)
     code = -1

@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 _LIVE = frozenset({Status.CREATED, Status.RUNNING, Status.PAUSING, Status.PAUSED})
 _FREEZE_RETRY_SECONDS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _ID_MAPS = ("uidmap=", "gidmap=")  # options that containerd has put there, for mounts with mapped ids
+_END_RETRY_SECONDS = 0.02
 _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
 
@@ -228,6 +229,11 @@ class Container:
 
     async def end(self) -> None:
         """Kill and remove, whatever the state: the daemon itself is ending."""
+        while self.status is Status.CREATING:
+            # Its Create fails of this and cleans up. In some moments there is no process, or another one soon.
+            with contextlib.suppress(PelagosError):
+                self.kill(signal.SIGKILL, everything=True)
+            await asyncio.sleep(_END_RETRY_SECONDS)
         if self.status in _LIVE:
             self.kill(signal.SIGKILL, everything=True)
             await self.init.wait()

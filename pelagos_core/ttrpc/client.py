@@ -64,6 +64,10 @@ class Client:
             raise from_status(answer.status.code, answer.status.message)
         return message
 
+    async def wait_closed(self, seconds: float) -> None:
+        """Return once the server has ended the connection, or `seconds` have passed."""
+        await asyncio.wait([self._protocol.lost], timeout=seconds)
+
     def close(self) -> None:
         """End the connection; pending calls raise Unavailable."""
         self._protocol.close()
@@ -82,6 +86,7 @@ class _ClientProtocol(asyncio.Protocol):
         self._connection = ClientConnection()
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def closed(self) -> bool:
@@ -114,6 +119,8 @@ class _ClientProtocol(asyncio.Protocol):
                 answer.set_exception(from_status(event.code, event.message))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(Unavailable("the connection was closed"))

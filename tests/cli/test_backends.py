@@ -31,6 +31,16 @@ def test_what_is_installed_is_listed():
     assert {"module", "component", "wasi-0.1", "wasi-0.2"} <= set(row["features"])
 
 
+@pytest.mark.parametrize("text", ["runtim = 'x'", "not TOML", "[cache]\nsize = 5"])
+def test_a_config_that_is_broken_is_said_and_an_error(tmp_path, monkeypatch, text):
+    (tmp_path / "config.toml").write_text(text)
+    monkeypatch.setenv("PELAGOS_CONFIG", str(tmp_path / "config.toml"))
+    done = pelagos()
+    assert done.returncode == 1
+    assert "wasmtime" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith(f"pelagos: config '{tmp_path}/config.toml': ")
+
+
 def test_a_choice_is_explained(tmp_path):
     (tmp_path / "x.wasm").write_bytes(modules.binary(modules.COMPONENT))
     done = pelagos("--explain", tmp_path / "x.wasm")

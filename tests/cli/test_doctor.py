@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from pelagos_core import runs
 from pelagos_core.cli.doctor import CHECKS
 from pelagos_core.linux.hierarchies import Hierarchy
 
@@ -37,7 +38,7 @@ def test_the_table_names_every_check_and_the_remedies_are_on_stderr():
     done = doctor(PATH="/nowhere")
     for name in CHECKS:
         assert name in done.stdout
-    assert "pelagos: containerd: `pelagos run` works without it" in done.stderr
+    assert "pelagos: launchers: `pelagos install` writes them" in done.stderr
 
 
 def test_a_config_that_is_wrong_is_named_and_fails(tmp_path):
@@ -86,3 +87,18 @@ def test_control_groups_that_lack_something_are_a_warning(monkeypatch, hierarchi
 def test_an_old_kernel_fails(monkeypatch):
     monkeypatch.setattr("platform.release", lambda: "4.19.0-27-amd64")
     assert CHECKS["kernel"]().state == "FAILED"
+
+
+def test_a_node_without_containerd_can_still_run(monkeypatch):
+    monkeypatch.setattr("pelagos_core.cli.containerd_config.find", lambda: None)
+    assert "`pelagos run` works without it" in CHECKS["containerd"]().remedy
+
+
+def test_what_a_killed_run_has_left_is_named_with_its_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "places", lambda uid: [str(tmp_path / "runs")])
+    directory, alive = runs.make(runs.usable_place(os.geteuid()), "run-00000009")
+    os.close(alive)
+    found = CHECKS["left over"]()
+    assert found.state == "warning"
+    assert directory in found.found
+    assert "the next `pelagos run` removes" in found.remedy

@@ -1,14 +1,17 @@
 """The command as a whole: help, versions, mistakes."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from pelagos_core import __version__
 
-COMMANDS = ["run", "install", "uninstall", "doctor", "backends", "cache", "conformance", "zygote", "version"]
+COMMANDS = "run ps kill install uninstall doctor backends cache conformance zygote version".split()
 
 
 def pelagos(*words):
@@ -40,3 +43,28 @@ def test_a_mistake_is_two_and_named(words, message):
     done = pelagos(*words)
     assert done.returncode == 2
     assert message in done.stderr
+    assert done.stderr.startswith("pelagos: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_output_that_cannot_be_written_is_said_and_a_reader_that_left_is_not():
+    command = [sys.executable, "-m", "pelagos_core", "version"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "pelagos: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_interrupt_key_is_130_and_needs_no_words():
+    slow = "import time; from pelagos_core.cli import main, version; version.platform.release = lambda: time.sleep(30);"
+    command = [sys.executable, "-c", f"{slow} print(flush=True); import sys; sys.argv[1:] = ['version']; main.main()"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr.read() == b""

@@ -1,0 +1,93 @@
+"""The MODULE of `pelagos run`: which files are taken, and how they are copied."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+
+from pelagos_core import reasons, size
+from pelagos_core.entrypoint import Kind, kind_of
+from pelagos_core.errors import InvalidArgument, NotFound, ResourceExhausted
+
+MAX_BYTES = 1 << 30
+"""The largest module that is copied. The largest in use have some 100 MiB."""
+
+_CHUNK = 8 << 20
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_OSABI = 7  # in e_ident, elf(5)
+_OSABIS = frozenset(
+    {b"\0", b"\3"}
+)  # of Linux programs: System V and GNU. Engines mark what they have compiled by another
+
+
+def open_module(path: str) -> int:
+    """Open a module for reading; a descriptor, for the caller to close. In the command.
+
+    Never waits for a peer. Raises NotFound or InvalidArgument that names the file.
+    """
+    what = f"module {path!r}"
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{what} does not exist", reasons.ENTRYPOINT) from None
+    except (OSError, ValueError) as error:  # ENXIO of a socket; a NUL byte
+        raise InvalidArgument(f"{what}: {getattr(error, 'strerror', error)}", reasons.ENTRYPOINT) from None
+    try:
+        _check(what, file)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _check(what: str, file: int) -> None:
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        found = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "something else")
+        raise InvalidArgument(f"{what} is {found}, not a regular file", reasons.ENTRYPOINT)
+    if status.st_size > MAX_BYTES:
+        raise _too_large(what, status.st_size)
+    kind = kind_of(file)
+    if kind.is_native:
+        raise InvalidArgument(f"{what} is {_native(kind, file)}", reasons.ENTRYPOINT)
+
+
+def _native(kind: Kind, file: int) -> str:
+    if kind is Kind.ELF and os.pread(file, 1, _OSABI) not in _OSABIS:
+        return "code that an engine has compiled, not a module: give the module that it was compiled from"
+    return f"a {kind.value}, not WebAssembly: to run one, give a root file system that holds it, `run ROOTFS PATH`"
+
+
+def _too_large(what: str, length: int) -> InvalidArgument:
+    text = f"{what} has {size.describe(length)}: more than {size.describe(MAX_BYTES)} are not taken"
+    return InvalidArgument(text, reasons.ENTRYPOINT)
+
+
+async def copy(source: int, target: str, what: str) -> None:
+    """Copy a module, so that it cannot change under its engine. What waits is the event loop's turn.
+
+    source: from `open_module`. target: a path that does not exist yet. what: the module, for errors.
+    Raises InvalidArgument if it has grown beyond the limit, ResourceExhausted if there is no room.
+    """
+    made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    copied = 0
+    try:
+        while chunk := os.sendfile(made, source, copied, _CHUNK):
+            copied += chunk
+            if copied > MAX_BYTES:
+                raise _too_large(what, copied)
+            await asyncio.sleep(0)  # signals are handled here
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ResourceExhausted(f"{what} cannot be copied to {os.path.dirname(target)!r}: {error.strerror}") from None
+    finally:
+        os.close(made)

@@ -1,0 +1,61 @@
+"""What the exit codes of the `pelagos` command mean: the table in docs/errors.md, in one place.
+
+Those of `pelagos run` are docker run's, podman run's and timeout(1)'s, where they have one.
+"""
+
+from __future__ import annotations
+
+from pelagos_core import reasons
+from pelagos_core.errors import Code, PelagosError
+
+OK = 0
+FAULT = 1
+USAGE = 2
+DEADLINE = 124
+FAILED = 125
+CANNOT_INVOKE = 126
+NOT_FOUND = 127
+SIGNALLED = 128
+INTERRUPTED = 130
+TRAP = 134
+KILLED = 137
+NO_READER = 141
+UNKNOWN = 255
+
+# Code -> what it means from `pelagos run`, and from any other command. Empty: it does not come from there.
+MEANINGS: dict[int, tuple[str, str]] = {
+    OK: ("the program's own", "done"),
+    FAULT: ("the program's own", "it failed, or found something wrong: the line on stderr says what"),
+    USAGE: ("the program's own", "the command line is wrong"),
+    DEADLINE: ("the program had its time (`io.pelagos.wasm.deadline`)", ""),
+    FAILED: ("pelagos, the host or the command line is at fault: the line on stderr says which", ""),
+    CANNOT_INVOKE: ("the file is there and cannot be run", ""),
+    NOT_FOUND: ("the file, or the backend that was asked for, is not there", ""),
+    INTERRUPTED: ("`^C` or SIGINT ended it", "`^C` or SIGINT ended it"),
+    TRAP: ("the guest has trapped, or its engine failed", ""),
+    KILLED: ("SIGKILL ended it: out of memory, or `pelagos kill`", ""),
+    NO_READER: ("nothing reads its output any more (SIGPIPE)", ""),
+    UNKNOWN: ("the program's own, or how it ended is not known", ""),
+}
+
+
+_CANNOT_RUN = frozenset({reasons.ENTRYPOINT, reasons.ENGINE_UNFIT, reasons.MODULE})
+_MAY_BE_MISSING = frozenset({reasons.ENTRYPOINT, reasons.ENGINE_MISSING})
+
+
+def of_error(error: PelagosError) -> int:
+    """The exit code of `pelagos run` for an error that has kept the program from running."""
+    if error.reason in _MAY_BE_MISSING and error.code == Code.NOT_FOUND:
+        return NOT_FOUND
+    return CANNOT_INVOKE if error.reason in _CANNOT_RUN else FAILED
+
+
+def of_signal(signum: int) -> int:
+    """The exit code for death by a signal, as shells and containerd have it."""
+    return SIGNALLED + signum
+
+
+def describe(error: OSError) -> str:
+    """What the kernel refused, in the voice of every other error: the object and then why."""
+    why = error.strerror or str(error)
+    return f"{error.filename}: {why}" if error.filename else why

@@ -1,0 +1,56 @@
+"""What `pelagos run` may leave behind: its daemons, directories, control groups and mounts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pelagos_core import runs
+from tests.support.containerd import until
+
+
+def left_by_runs() -> set[str]:
+    """Everything of the kind whose command is gone, each by a name of its own."""
+    daemons = {f"daemon {pid}: {_words(pid)}" for pid in filter(str.isdigit, os.listdir("/proc")) if _is_daemon(pid)}
+    own = [place for place in runs.places(os.geteuid()) if os.path.isdir(place)]
+    directories = {os.path.join(place, name) for place in own for name in os.listdir(place)}
+    groups = {path for path, _, _ in os.walk("/sys/fs/cgroup") if "/pelagos/run-" in path}
+    alive = [run.id for run in runs.listed(os.geteuid()) if os.path.exists(f"/proc/{run.pid}")]
+    with open("/proc/self/mounts") as file:
+        found = daemons | directories | groups | set(file)
+    return {each for each in found if not any(run_id in each for run_id in alive)}
+
+
+def _is_daemon(pid: str) -> bool:
+    words = _words(pid)
+    return words.startswith("containerd-shim-") and " -owner " in words
+
+
+def wait_until_nothing_is_left(before: set[str], seconds: float = 15) -> None:
+    """Wait until what has come since `before` is gone. What others run meanwhile comes and goes."""
+    left = left_by_runs() - before
+
+    def gone() -> bool:
+        left.intersection_update(left_by_runs())
+        return not left
+
+    until(gone, seconds, lambda: str(sorted(left)))
+
+
+def _words(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def native_words(root: Path) -> list[str]:
+    """The words of `pelagos run` for a native program of the host's, which is to follow. root: an empty directory."""
+    words = []
+    for name in ("bin", "sbin", "lib", "lib64", "usr"):
+        if os.path.islink(f"/{name}"):
+            os.symlink(os.readlink(f"/{name}"), root / name)
+        elif os.path.isdir(f"/{name}"):
+            words += ["-v", f"/{name}:/{name}:ro"]
+    return [*words, "--env", "PATH=/usr/bin:/bin", str(root)]
