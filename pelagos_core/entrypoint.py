@@ -6,8 +6,8 @@ import enum
 import functools
 import os
 import posixpath
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pelagos_core import digest, linking, wasi, wasm, wat
@@ -91,7 +91,7 @@ class Entrypoint:
     file_path: where a program finds a copy of the file, in its engine root; else empty.
     code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
         backend has no such hook, or did not want it compiled ahead.
-    text_interface: of text, what the engine says of it once it is compiled: see `check`.
+    compiled_interface: of text, and what core does not understand, what the engine says of it: see `check`.
     """
 
     kind: Kind
@@ -106,7 +106,7 @@ class Entrypoint:
     directories: tuple[Preopen, ...] = (Preopen("/", "/"),)
     network: bool = False
     code: str = ""
-    text_interface: Interface | None = None
+    compiled_interface: Interface | None = None
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
@@ -130,12 +130,14 @@ class Entrypoint:
 
     @functools.cached_property
     def interface(self) -> Interface:
-        """What the file imports and exports; UNKNOWN for what is no WebAssembly, and text that is not understood.
+        """What the file imports and exports; UNKNOWN for what is no WebAssembly, or is not understood.
 
         Raises InvalidArgument for a binary whose sections cannot be followed.
         """
+        if self.compiled_interface is not None:
+            return self.compiled_interface
         if self.kind is Kind.WAT:
-            return self.text_interface or wat.read(self.file)
+            return wat.read(self.file)
         if self.kind not in (Kind.MODULE, Kind.COMPONENT):
             return UNKNOWN
         try:
@@ -151,8 +153,8 @@ class Entrypoint:
     def check(self, known: linking.Imports, worlds: Collection[str] = (wasi.COMMAND_0_2,)) -> None:
         """Check imports and entry point against what an engine provides.
 
-        Core does so for a binary, by `Detection.imports`. Of text only the engine knows what it asks for:
-        a backend that compiles it puts that into `text_interface`, and then checks.
+        Core does so before it chooses, by `Detection.imports`. Of text only the engine knows the types, of
+        a proposal that core does not understand anything: see `with_compiled`.
 
         known: for each module or package that the engine provides its names, or None for any name.
         worlds: as in `Detection`.
@@ -163,6 +165,18 @@ class Entrypoint:
             linking.check(interface, self.func, known, worlds)
         except InvalidArgument as error:
             raise InvalidArgument(f"{self.path!r} {error}") from None
+
+    def with_compiled(self, known: linking.Imports, read: Callable[[], Interface]) -> Entrypoint:
+        """The same entry point, checked by what the engine has found in it where core does not know enough.
+
+        In `spawn`, once it is compiled. read: gives the interface as the engine sees it.
+        Raises InvalidArgument, as `check`.
+        """
+        if self.kind is not Kind.WAT and self.interface.is_known:
+            return self
+        found = replace(self, compiled_interface=read())
+        found.check(known)
+        return found
 
     @property
     def calls(self) -> list[str]:

@@ -1,7 +1,9 @@
 """An engine that is a command-line program: where it is, and the host's files that it needs.
 
-It runs in an engine root: nothing but these files, read-only, with the container's root
-file system below, so that nothing of the host is in a guest's reach.
+It runs in an engine root: nothing but these files, read-only, a copy of the module, and the
+container's root file system, so that nothing of the host is in a guest's reach. In the moment in
+which the engine opens the module, before it has seen a byte of the guest, its files are taken
+away: they are in no guest's reach, however the engine resolves links and `..`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 GUEST_ROOT = "/guest"
 """Where the container's root file system is in the engine root."""
 
+ENGINE_FILES = "/engine"
+"""Where the engine's own files are mounted in the engine root; links lead there from their targets."""
+
 SCRATCH = "/tmp"  # noqa: S108 (not the host's)
-"""A small writable directory in the engine root, out of the guest's sight."""
+"""A small writable directory in the engine root, which is there until the engine opens the module."""
 
 _LIST_SECONDS = 10
 _LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
@@ -48,6 +53,11 @@ class Program:
     path: str
     files: tuple[HostFile, ...]
     command: tuple[str, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The paths of all that is taken out of the engine root when the engine opens the module."""
+        return (ENGINE_FILES, SCRATCH, self.path, *(file.target for file in self.files))
 
     def output(self, *arguments: str) -> str:
         """Run it on the host, for its own information only; what it prints.

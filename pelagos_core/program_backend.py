@@ -10,8 +10,10 @@ import contextlib
 import functools
 import os
 import re
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -25,11 +27,13 @@ from pelagos_core.hookspecs import Description, Detection, RunningProcess, Trap,
 from pelagos_core.linux import credentials
 from pelagos_core.program import SCRATCH, Program
 
-# A read takes more than a pipe holds (pipe(7): 64 KiB), so it never ends within one write of
-# the engine, which is atomic if it is short.
-_READ_BYTES = 1 << 20
+_READ_BYTES = 64 << 10
+_KEPT_BYTES = 64 << 10  # of what the engine printed last; its text for a trap is a backtrace at the longest
+_LINE_BYTES = 4 << 10
+_STDERR = 2
+_LINE_SECONDS = 0.02  # for the rest of a line to come: a program writes it in pieces, a guest may be prompting
+_END_SECONDS = 0.5  # for an engine to end that seems to have told a trap
 _HALF = 50  # a score: it runs, with something missing
-_MAX_HELD = 64 << 10
 _PASSED_TO_ENGINE = frozenset({signal.SIGSTOP, signal.SIGCONT})
 _KINDS = {Kind.MODULE: "module", Kind.COMPONENT: "component", Kind.WAT: "wat"}
 
@@ -38,13 +42,21 @@ _KINDS = {Kind.MODULE: "module", Kind.COMPONENT: "component", Kind.WAT: "wat"}
 class Diagnostics:
     """How to tell a trap by what the engine prints last, together with its exit code.
 
-    stream: 1 or 2, where it prints. marker: matches where its text begins.
+    stream: 1 or 2, where it prints. marker: matches, within a line, where its text begins.
     traps: for each exit code that may mean a trap, how the text begins then.
+    line: what each further line of the text begins with; None if it may be any.
+
+    It is a trap if the exit code is one of `traps` and the text is the last that was printed: after
+    the line of the marker come only lines like `line`. Both are looked at when the engine has ended.
+    The text goes to the container's stderr then. Output is passed on as it comes; what is held is a line
+    without its end, for 20 ms, and from a marker on what may be the text, for half a second and up to
+    64 KiB. Text that has been passed on by then is not taken back, and the exit status is the same.
     """
 
     stream: int
     marker: re.Pattern[bytes]
     traps: Mapping[int, bytes]
+    line: re.Pattern[bytes] | None = None
 
 
 class ProgramBackend:
@@ -178,12 +190,10 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
     reader, writer = os.pipe()
     pid = _start(words, environment, {diagnostics.stream: writer})
     os.close(writer)
-    held = _pump(reader, diagnostics.stream, diagnostics.marker)
+    relay = _Relay(reader, diagnostics)
+    relay.run()
     code = _code(os.waitpid(pid, 0)[1])
-    if held and held.startswith(diagnostics.traps.get(code, held + b"?")):
-        raise Trap(held.decode("utf-8", "replace"))
-    with contextlib.suppress(OSError):
-        _write(diagnostics.stream, held)
+    relay.finish(code)
     return code
 
 
@@ -217,27 +227,81 @@ def _code(status: int) -> int:
     return os.WEXITSTATUS(status)
 
 
-def _pump(source: int, target: int, marker: re.Pattern[bytes]) -> bytes:
-    """Copy a stream up to its end, but hold back what may be the engine's last words.
+class _Relay:
+    """Passes a stream of the engine on, and knows its last words.
 
-    A guest that prints the marker itself has its output held until more comes, or it ends.
+    _words: the last that was read. _unsent: so many bytes at their end have not been passed on yet,
+    the first of them since _since.
     """
-    held = b""
-    try:
-        while chunk := os.read(source, _READ_BYTES):
-            held += chunk
-            match = marker.search(held)
-            ready = match.start() if match else len(held)
-            if len(held) - ready > _MAX_HELD:
-                ready = len(held)
-            _write(target, held[:ready])
-            held = held[ready:]
-    except OSError:
-        held = b""  # nobody reads any more: the engine gets SIGPIPE, as it would without us
-    os.close(source)
-    return held
 
+    def __init__(self, source: int, diagnostics: Diagnostics) -> None:
+        self._source = source
+        self._diagnostics = diagnostics
+        self._words = b""
+        self._unsent = 0
+        self._since = 0.0
 
-def _write(target: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(target, data) :]
+    def run(self) -> None:
+        """Copy up to the end of the stream, or until nobody reads any more."""
+        try:
+            while chunk := self._read():
+                self._words = (self._words + chunk)[-max(_KEPT_BYTES, self._unsent + len(chunk)) :]
+                self._since = self._since if self._unsent else time.monotonic()
+                self._unsent += len(chunk)
+                self._send(self._held())
+        except OSError:
+            self._unsent = 0  # the engine gets SIGPIPE, as it would without us
+        os.close(self._source)
+
+    def finish(self, code: int) -> None:
+        """Pass the rest on, and raise Trap if that exit code and the last words are a trap's."""
+        begin = self._last_words()
+        text = b"" if begin is None else self._words[begin:]
+        trapped = bool(text) and text.startswith(self._diagnostics.traps.get(code, text + b"?"))
+        rest = min(len(text), self._unsent) if trapped else 0
+        with contextlib.suppress(OSError):
+            self._send(rest)
+        if trapped:  # what has been passed on to stderr is there already
+            raise Trap(
+                (text[len(text) - rest :] if self._diagnostics.stream == _STDERR else text).decode("utf-8", "replace")
+            )
+
+    def _read(self) -> bytes:
+        """The next bytes; what is held is passed on if they do not come in time."""
+        if self._unsent:
+            begin = self._last_words()
+            seconds = _LINE_SECONDS if begin is None else _END_SECONDS
+            left = self._since + seconds - time.monotonic()
+            if not select.select([self._source], [], [], max(0.0, left))[0]:
+                self._send(0)
+        return os.read(self._source, _READ_BYTES)
+
+    def _held(self) -> int:
+        """How many bytes at the end may still turn out to be the text of a trap."""
+        begin = self._last_words()
+        if begin is not None:
+            length = len(self._words) - begin
+            return length if length <= min(self._unsent, _KEPT_BYTES) else 0
+        line = len(self._words) - self._words.rfind(b"\n") - 1
+        return min(line, self._unsent) if line <= _LINE_BYTES else 0
+
+    def _last_words(self) -> int | None:
+        """Where the text of a trap would begin that is the last that was printed."""
+        begin, offset, like = None, len(self._words) + 1, self._diagnostics.line
+        if like is None:
+            match = self._diagnostics.marker.search(self._words)
+            return match.start() if match else None
+        for number, line in enumerate(reversed(self._words.split(b"\n"))):
+            offset -= len(line) + 1
+            if match := self._diagnostics.marker.search(line):
+                begin = offset + match.start()
+            if number and line and not like.match(line):
+                break
+        return begin
+
+    def _send(self, kept: int) -> None:
+        """Pass on what is unsent but for `kept` bytes at the end."""
+        size = len(self._words)
+        data, self._unsent = memoryview(self._words)[size - self._unsent : size - kept], kept
+        while data:
+            data = data[os.write(self._diagnostics.stream, data) :]

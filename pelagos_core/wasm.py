@@ -22,6 +22,9 @@ _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT, _CODE = 0, 1, 2, 3, 7, 10
 _ORDER = {kind: place for place, kind in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11))}
 _CORE_VERSION, _COMPONENT_VERSION = b"\1\0", b"\x0d\0"
 _COMPONENT_IMPORT, _COMPONENT_EXPORT = 10, 11
+# Imports of proposals: custom descriptors (an exact function), compact import section.
+_LATER_KINDS = (0x20, 0x7E, 0x7F)
+_PLAIN_NAMES = (0, 1)  # how the name of a component's import or export begins; 2: with options
 _FUNCTION_TYPE = 0x60
 _REFERENCES = (0x63, 0x64)  # followed by the type that is referred to
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
@@ -83,6 +86,7 @@ def read(file: int) -> Interface:
     """Read the interface of the module or component behind a descriptor.
 
     file: opened for reading; its offset is neither used nor moved.
+    Returns UNKNOWN for what has items of a proposal that is not understood here.
     Raises InvalidArgument if the sections cannot be followed; a fault in the code itself
     is for the engine to find.
     """
@@ -92,10 +96,16 @@ def read(file: int) -> Interface:
         _malformed(f"version {int.from_bytes(head[4:6], 'little')} of the format is not known")
     try:
         return _component(file) if is_component else _core(file)
+    except _NotUnderstood:
+        return UNKNOWN
     except UnicodeDecodeError:
         raise InvalidArgument("malformed WebAssembly: a name is not UTF-8") from None
     except IndexError:
         raise InvalidArgument("malformed WebAssembly: a section is too short for what it claims") from None
+
+
+class _NotUnderstood(Exception):
+    """An engine may understand it."""
 
 
 class _Bytes:
@@ -244,6 +254,8 @@ def _imports(section: _Bytes, types: list[_FunctionType] | None) -> tuple[tuple[
     imports, functions = [], []
     for _ in range(section.count()):
         module, name, kind = section.name(), section.name(), section.byte()
+        if kind in _LATER_KINDS:
+            raise _NotUnderstood
         if kind >= len(_CORE_KINDS):
             _malformed(f"an import of kind {kind}")
         signature = ""
@@ -304,10 +316,9 @@ def _component(file: int) -> Interface:
 
 
 def _component_name(section: _Bytes) -> str:
-    form, name = section.byte(), section.name()
-    if form == 2:
-        raise InvalidArgument("a component whose names have options is not understood")
-    return name
+    if section.byte() not in _PLAIN_NAMES:
+        raise _NotUnderstood
+    return section.name()
 
 
 def _component_import(section: _Bytes) -> Import:

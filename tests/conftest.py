@@ -34,6 +34,7 @@ _NEEDS = {
     "systemd": (provision.has_systemd_root, "needs a Debian with systemd: `make test-setup` unpacks it"),
     "engines": (engines.present, "needs WasmEdge and Wasmer: `make engines` gets them"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
+    "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
     "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),
 }
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import select
+import signal
 
 import pytest
 
@@ -57,9 +59,81 @@ def test_exit_code_134_alone_is_no_trap():
     assert run("echo x; exit 134") == (134, "x\n", "")
 
 
-def test_much_output_after_a_marker_is_not_held_for_ever():
-    outcome, out, _ = run("echo 'TRAP: '; head -c 20000 /dev/zero | tr '\\0' x; exit 0")
-    assert (outcome, len(out)) == (0, 20007)
+LOGGED = Diagnostics(1, re.compile(rb"LOG TRAP: "), {134: b"LOG"}, re.compile(rb"LOG "))
+
+
+@pytest.mark.parametrize("pause", ["", "sleep 0.1;"])
+def test_a_trap_that_is_told_in_pieces_is_a_trap(pause):
+    outcome, out, _ = run(f"echo a; printf 'LOG TR'; {pause} printf 'AP: un'; {pause} echo reachable; exit 134", LOGGED)
+    assert outcome == "LOG TRAP: unreachable\n"
+    # What has been passed on before the marker was whole stays where it is, and so does the rest.
+    assert out == ("a\nLOG TRAP: unreachable\n" if pause else "a\n")
+
+
+def test_lines_of_the_engines_after_the_marker_belong_to_the_text():
+    script = "printf 'a line without its end'; echo 'LOG TRAP: x'; echo 'LOG at y'; echo; echo 'LOG at z'; exit 134"
+    assert run(script, LOGGED) == ("LOG TRAP: x\nLOG at y\n\nLOG at z\n", "a line without its end", "")
+
+
+def test_a_marker_that_a_guest_prints_before_other_output_is_no_trap():
+    script = "echo 'LOG TRAP: mine'; echo more; exit 134"
+    assert run(script, LOGGED) == (134, "LOG TRAP: mine\nmore\n", "")
+
+
+def test_a_guest_that_prints_the_marker_before_it_traps_keeps_its_line():
+    script = "echo 'LOG TRAP: mine'; echo more; echo 'LOG TRAP: x'; exit 134"
+    assert run(script, LOGGED) == ("LOG TRAP: x\n", "LOG TRAP: mine\nmore\n", "")
+
+
+def test_what_has_been_passed_on_to_stderr_is_not_told_twice():
+    said = Diagnostics(2, re.compile(rb"TRAP: "), {1: b"TRAP: "})
+    assert run("echo 'TRAP: x' >&2; sleep 1; echo at y >&2; exit 1", said) == ("", "", "TRAP: x\nat y\n")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x" * 300_000,
+        bytes(range(256)) * 500,
+        b"TRAP: " + b"y" * 200_000 + b"\n",
+        b"TRAP: z\n" * 20_000,
+        b"no end",
+        b"TRAP: no end",
+        b"\r\n\n\n",
+    ],
+    ids=["one line", "bytes", "a long trap", "many traps", "no end", "a trap without end", "blank"],
+)
+@pytest.mark.parametrize("diagnostics", [MARKED, LOGGED])
+def test_whatever_is_printed_comes_through_as_it_is(tmp_path, data, diagnostics):
+    (tmp_path / "data").write_bytes(data)
+    (tmp_path / "out").touch()
+
+    def child():
+        os.dup2(os.open(tmp_path / "out", os.O_WRONLY), 1)
+        return _run([SHELL, "-c", f"cat {tmp_path / 'data'}; exit 3"], {"PATH": os.environ["PATH"]}, diagnostics)
+
+    assert in_child(child) == 3
+    assert (tmp_path / "out").read_bytes() == data
+
+
+@pytest.mark.parametrize("first", ["ready\\n", "prompt> ", "LOG TRAP: mine\\n", "LOG TRAP: mine\\nmore\\n"])
+def test_what_is_printed_is_there_while_the_guest_goes_on(first):
+    def child():
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.close(writer)
+        pid = os.fork()
+        if pid == 0:
+            _run([SHELL, "-c", f"printf '{first}'; exec sleep 60"], {"PATH": os.environ["PATH"]}, LOGGED)
+        text = first.encode().decode("unicode_escape").encode()
+        said = b""
+        while len(said) < len(text) and select.select([reader], [], [], 20)[0]:
+            said += os.read(reader, 100)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return said == text
+
+    assert in_child(child)
 
 
 def test_an_engine_that_dies_is_told_by_its_signal():

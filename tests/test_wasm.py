@@ -73,6 +73,17 @@ def test_many_functions_of_many_types_cost_little(tmp_path):
     assert time.process_time() - began < 0.5
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0asm\1\0\0\0" + bytes.fromhex("0206 0101 61 00 7f 00"),  # a compact import section
+        b"\0asm\x0d\0\1\0" + bytes.fromhex("0a07 01 02 0161 00 05 00"),  # a name with options
+    ],
+)
+def test_what_is_not_understood_is_left_to_the_engine(tmp_path, data):
+    assert read(tmp_path, data) is wasm.UNKNOWN
+
+
 @pytest.mark.parametrize("head", [b"\0asm\2\0\0\0", b"\0asm\xff\0\0\0", b"\0asm\x0c\0\1\0"])
 def test_another_version_of_the_format_is_refused(tmp_path, head):
     with pytest.raises(InvalidArgument, match="malformed WebAssembly: version"):

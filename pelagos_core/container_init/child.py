@@ -24,7 +24,7 @@ from pelagos_core import oci_hooks, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.cache.entry import CODE
-from pelagos_core.container_init import filesystem, home, lookup, messages, preopens, terminal
+from pelagos_core.container_init import engine_files, filesystem, home, lookup, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot, LinkDevices
 from pelagos_core.container_init.messages import (
@@ -51,7 +51,7 @@ from pelagos_core.linux.rootfs import Root
 from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.reasons import because
 from pelagos_core.selection import Selection
-from pelagos_core.spec import Hook, User
+from pelagos_core.spec import Hook
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
@@ -158,17 +158,14 @@ def _prepare(order: Order) -> Workload:
         steps = order.plan.of(file.kind)
         _execute(steps.complete, root)
         if file.kind.is_native:
-            if order.terminal:
-                _use_own_terminal(order, root)
-            user = order.bundle.spec.process.user
-            _give_streams(user)
-            file = replace(file, env=home.completed(file.env, root, user.uid))
+            _give_streams(order, root)
+            file = replace(file, env=home.completed(file.env, root, order.bundle.spec.process.user.uid))
         else:
             with because(reasons.SPEC):
                 file = _narrowed(file, order, root)
         backend, program, reason = _choose(order, file)
         if program is not None:
-            enter = EnterEngineRoot(program, file)
+            enter = EnterEngineRoot(program, file, _uid(order))
             _execute((enter,), root)
             file = replace(file, file_path=enter.file_path)
         code = _compiled(backend, file)
@@ -178,6 +175,9 @@ def _prepare(order: Order) -> Workload:
         _execute(steps.seal, root)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
             workload = _spawn(backend, order.bundle, file, code)
+        if program is not None:
+            with because(reasons.ISOLATION):
+                engine_files.keep_module_back(root.surroundings, program, file.file_path)
         if state:
             workload = functools.partial(_run_starting_hooks, order.bundle.spec.hooks.start_container, state, workload)
     except UnusableCode as error:
@@ -192,20 +192,26 @@ def _prepare(order: Order) -> Workload:
     return workload
 
 
-def _give_streams(user: User) -> None:
+def _give_streams(order: Order, root: Root) -> None:
     """Let the user open its streams by their names, /dev/stderr and the like, as runc does."""
+    if order.terminal:
+        _use_own_terminal(order, root)
     for fd in _STDIO:
         with contextlib.suppress(OSError):  # in a user namespace they are not ours to give
             if not stat.S_ISCHR(os.fstat(fd).st_mode):
-                os.fchown(fd, user.uid, -1)
+                os.fchown(fd, order.bundle.spec.process.user.uid, -1)
+
+
+def _uid(order: Order) -> int:
+    """The user's id for what is made in the root: who joins a container has not entered its user namespace yet."""
+    spec = order.bundle.spec
+    uid = spec.host_uid if order.door else spec.process.user.uid
+    return 0 if uid is None else uid
 
 
 def _use_own_terminal(order: Order, root: Root) -> None:
     """Take a terminal of the container's devpts instead of the daemon's, and hand its master over."""
-    spec = order.bundle.spec
-    # Who joins a container has not entered its user namespace yet.
-    uid = spec.host_uid if order.door else spec.process.user.uid
-    pair = terminal.allocate(root, 0 if uid is None else uid)
+    pair = terminal.allocate(root, _uid(order))
     if pair is None:
         return
     master, slave = pair
@@ -364,7 +370,7 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except GuestExit as error:
         code = error.code
     except Trap as error:
-        _say(f"{error}\npelagos: the guest has trapped [{reasons.TRAP}]")
+        _say(f"{error}\npelagos: the guest has trapped [{reasons.TRAP}]".lstrip("\n"))
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP

@@ -5,17 +5,15 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
+from pelagos_core.container_init import engine_files
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.linux import cgroup_mounts, device_nodes, narrowing, shield
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.propagation import make_parent_private, set_propagation
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.policy import Directory
-from pelagos_core.program import GUEST_ROOT, SCRATCH, Program
+from pelagos_core.program import GUEST_ROOT, Program
 from pelagos_core.spec import Device, Mount
-
-# For what engines write beside their work. They see it, their guests do not.
-_SCRATCH = Mount(SCRATCH, "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +246,14 @@ class SetRootPropagation:
 
 @dataclass(frozen=True, slots=True)
 class EnterEngineRoot:
-    """Put the container's root below a root in which an engine's program can run."""
+    """Put the container's root below a root in which an engine's program can run.
+
+    uid: of the process, as the file system of that root knows it.
+    """
 
     program: Program
     entrypoint: Entrypoint
+    uid: int
 
     @property
     def file_path(self) -> str:
@@ -259,11 +261,10 @@ class EnterEngineRoot:
 
         A program names its guest by the path that it is given.
         """
-        taken = {self.program.path, *(file.target for file in self.program.files)}
         path = posixpath.normpath(posixpath.join("/", self.entrypoint.path))
-        inside = path == GUEST_ROOT or path.startswith(f"{GUEST_ROOT}/") or path == "/"
-        clash = inside or any(
-            path == each or each.startswith(f"{path}/") or path.startswith(f"{each}/") for each in taken
+        clash = path == "/" or any(
+            f"{path}/".startswith(f"{each}/") or each.startswith(f"{path}/")
+            for each in (GUEST_ROOT, *self.program.targets)
         )
         return "/module.wasm" if clash else path
 
@@ -271,10 +272,7 @@ class EnterEngineRoot:
         return f"engine root of {self.program.source}"
 
     def execute(self, root: Root) -> None:
-        root.has_program = True
         root.enclose(GUEST_ROOT)
-        for file in self.program.files:
-            root.bind_file(file.source, file.target)
-        root.copy_file(self.entrypoint.file, self.file_path)
-        root.mount(_SCRATCH)
+        engine_files.show(root, self.program)
+        engine_files.copy_module(root, self.entrypoint.file, self.file_path, self.uid)
         root.make_readonly()

@@ -61,4 +61,4 @@ class ConfineEngine:
         return f"seccomp: the engine's profile, {self.embedded.size} instructions"
 
     def execute(self, root: Root) -> None:
-        (self.program if root.has_program else self.embedded).install()
+        (self.program if root.surroundings >= 0 else self.embedded).install()

@@ -30,11 +30,13 @@ from pelagos_core.linux.pivot import change_root
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Device, Mount
 
+SHOWN = "root"
+"""The part of an engine root's file system that is its root: see `enclose`."""
+
 RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
 # What protects these by path later on must find them where the spec puts them.
 _ORDINARY = ("proc", "sysfs")
-_COPY_BYTES = 1 << 24
 _ENGINE_ROOT = ATTR_NODEV | ATTR_NOSUID
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 
@@ -45,11 +47,11 @@ class Root:
     def __init__(self, path: str) -> None:
         """path: the directory's host path, from the bundle, not from the image.
 
-        has_program: whether an engine's program is going to be started in it.
+        surroundings: a descriptor of the file system around it, which can be written to, after `enclose`.
         """
         self.path = path
         self.fd = -1
-        self.has_program = False
+        self.surroundings = -1
         self.labels: list[Label] = []
         self._device_mounts: list[str] = []
         self._sources: dict[Mount, int] = {}
@@ -303,11 +305,16 @@ class Root:
 
         What is inside cannot be executed: it is a guest's, and a guest is no native program.
         Below that form of it is the root as it was, for native programs that join later.
+
+        `surroundings` has the new root as its directory SHOWN, and what is in it can be moved out.
         """
         plain, sealed = self._clone(), self._clone()
         try:
             syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, ATTR_NOEXEC, 0, 0)
             self.cover(syscalls.mount_detached("tmpfs", {"source": "engine", "mode": "755"}, _ENGINE_ROOT))
+            self.surroundings = os.dup(self.fd)
+            os.mkdir(SHOWN, 0o755, dir_fd=self.surroundings)
+            self.cover(syscalls.open_tree(self.surroundings, SHOWN, syscalls.OPEN_TREE_CLONE))
             for tree in (plain, sealed):
                 target = self._directory(path)
                 try:
@@ -320,24 +327,6 @@ class Root:
 
     def _clone(self) -> int:
         return syscalls.open_tree(self.fd, "", _WHOLE_TREE)
-
-    def bind_file(self, source: str, destination: str) -> None:
-        """Show a file of the host at `destination`, read-only."""
-        self.mount(Mount(destination, "bind", source, ("ro", "nosuid", "nodev")))
-
-    def copy_file(self, source: int, destination: str) -> None:
-        """Copy the file behind a descriptor to `destination`, readable by everybody."""
-        parent, name = posixpath.split(destination)
-        directory = self._directory(parent)
-        try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            target = os.open(name, flags, 0o444, dir_fd=directory)
-        finally:
-            os.close(directory)
-        with os.fdopen(target, "wb") as file:
-            offset = 0
-            while copied := os.sendfile(file.fileno(), source, offset, _COPY_BYTES):
-                offset += copied
 
     def pivot(self) -> None:
         """Make this directory `/` and put the host's files out of reach for good."""

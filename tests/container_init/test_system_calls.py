@@ -33,7 +33,7 @@ def test_the_engine_that_was_chosen_decides(has_program, installed):
 
     def run():
         root = Root("/none")
-        root.has_program = has_program
+        root.surroundings = 3 if has_program else -1
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         ConfineEngine(embedded=other, program=filter_of(SPEC)).execute(root)
         with open("/proc/self/status") as file:

@@ -40,7 +40,7 @@ SAME_NAME = '(module (import "wasi_snapshot_preview1" "fd_write" {}) (func (expo
 
 def run(directory, form, source, *words, func=""):
     """Run a module, or text, or what a text is assembled to."""
-    path = directory / "guest"
+    path = directory / "guest.wasm"
     path.write_bytes(source if isinstance(source, bytes) else modules.binary(source))
     return FORMS[form]().run(directory, f"{path}#{func}" if func else str(path), *words)
 
@@ -128,12 +128,16 @@ def test_what_cannot_be_started_or_linked_is_refused_before_it_runs(tmp_path, so
     [
         '(func (export "_start"))',
         "(; a (; nested ;) comment ;) (module {})",
-        "\ufeff(module {})",
         ";; a licence\n" * 9_000 + "(module {})",
     ],
 )
 def test_text_is_run_however_it_begins(tmp_path, form, text):
     done = run(tmp_path, form, text.replace("{}", '(func (export "_start"))').encode())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    done = run(tmp_path, "wasmtime", '\ufeff(module (func (export "_start")))'.encode())
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -166,7 +170,7 @@ def test_a_module_of_the_first_snapshot_runs_where_the_engine_has_it(tmp_path, f
 def test_what_explain_says_is_what_happens(tmp_path, source, chosen):
     runs = run(tmp_path, "wasmtime", source).returncode == 0
     words = [sys.executable, "-m", "pelagos_core"]
-    guest = str(tmp_path / "guest")
+    guest = str(tmp_path / "guest.wasm")
     said = subprocess.run(
         [*words, "backends", "--backend", "wasmtime", "--json", "--explain", guest], capture_output=True
     )

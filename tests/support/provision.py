@@ -25,6 +25,7 @@ from tests.support import debian
 
 CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
 SOURCES = Path(__file__).parent.parent / "guests"
+_WAZERO = SOURCES.parent / "engines/wazero"
 
 # The Debian releases whose containerd we run: 1.6, 1.7 and whatever the unstable one has by now
 # (2.1 when this was written). Never installed: installing would start a containerd.
@@ -53,11 +54,15 @@ def containerd_version(release: str) -> str:
 
 def guests_directory() -> Path:
     """Where the built guests of the present sources are."""
+    return CACHE / f"guests-{_digest(SOURCES)}"
+
+
+def _digest(sources: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.rglob("*")):
+    for path in sorted(sources.rglob("*")):
         if path.is_file():
-            digest.update(f"{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
-    return CACHE / f"guests-{digest.hexdigest()[:16]}"
+            digest.update(f"{path.relative_to(sources)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def has_containerd(releases: tuple[str, ...] = DEBIANS) -> bool:
@@ -215,6 +220,24 @@ def provide_crictl() -> None:
     (work / "crictl").rename(crictl())
 
 
+def wazero() -> Path:
+    """An engine's program that follows links as the kernel does."""
+    return CACHE / "bin" / f"wazero-{_digest(_WAZERO)}"
+
+
+def has_wazero() -> bool:
+    """Whether that engine is built."""
+    return wazero().exists()
+
+
+def provide_wazero() -> None:
+    """Build it with Go, as one static file."""
+    work = wazero().with_suffix(".part")
+    environment = {"CGO_ENABLED": "0", "GOCACHE": str(CACHE / "go"), "GOTOOLCHAIN": "local"}
+    _run([go(), "build", "-trimpath", "-ldflags=-s -w", "-o", str(work), "."], cwd=_WAZERO, env=environment)
+    work.rename(wazero())
+
+
 def provide_guests() -> None:
     """Build the programs of tests/guests: C with zig, Go with Go, text with Wasmtime."""
     work = guests_directory().with_suffix(".part")
@@ -300,6 +323,7 @@ def main() -> int:
     complete &= _step("a Debian with systemd", has_systemd_root, provide_systemd_root)
     complete &= _step("crictl", has_crictl, provide_crictl)
     complete &= _step("test programs", has_guests, provide_guests)
+    complete &= _step("wazero", has_wazero, provide_wazero)
     return 1 if os.environ.get("CI") == "true" and not complete else 0
 
 

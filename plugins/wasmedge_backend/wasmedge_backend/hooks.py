@@ -31,7 +31,7 @@ class WasmEdge(ProgramBackend):
     limits = frozenset({"memory"})
     imports: Mapping[str, Collection[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
     # The program logs a trap on stdout, where the guest's output goes too.
-    diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["})
+    diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["}, re.compile(_LOG))
     invalid = re.compile(r"\[error\] (?:loading|validation) failed: (.*), Code")
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from pelagos_core.entrypoint import Entrypoint, Kind
@@ -35,9 +34,7 @@ class Engine:
         """
         store = self._store()
         module = self._deserialized(store, entrypoint) if entrypoint.code else self._compiled(store, entrypoint)
-        if entrypoint.kind is Kind.WAT:  # core has checked a binary
-            entrypoint = replace(entrypoint, text_interface=_interface(module))
-            entrypoint.check(imports)
+        entrypoint = entrypoint.with_compiled(imports, lambda: _interface(module))
         names = entrypoint.calls
         return lambda: self._run(store, module, entrypoint, names)
 

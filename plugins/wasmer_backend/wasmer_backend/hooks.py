@@ -15,6 +15,7 @@ from pelagos_core.linking import Imports
 from pelagos_core.program_backend import Diagnostics, ProgramBackend
 from wasmer_backend.engine import Engine
 
+_TEXT_NAMES = (".wat", ".wasm")  # it tells a binary by its bytes, and text by its name
 _SETTINGS = {"form", *program.SETTINGS}
 _WASI: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, wasi.WASI_UNSTABLE: wasi.WASI_UNSTABLE_FUNCTIONS}
 
@@ -73,6 +74,8 @@ class Wasmer(ProgramBackend):
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Core modules, binary or text."""
         if self.embedded is None:
+            if entrypoint.kind is Kind.WAT and not entrypoint.path.endswith(_TEXT_NAMES):
+                return Detection.cannot(f"Wasmer's program takes text only from a file *{' or *'.join(_TEXT_NAMES)}")
             return super().pelagos_detect(bundle, entrypoint)
         if entrypoint.kind not in (Kind.MODULE, Kind.WAT):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")

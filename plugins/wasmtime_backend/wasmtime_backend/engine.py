@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 import wasmtime
@@ -83,9 +82,7 @@ def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
 
 def _load_module(engine: wasmtime.Engine, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
     store = _store(engine, entrypoint.limits)
-    if entrypoint.kind is Kind.WAT:  # core has checked a binary
-        entrypoint = replace(entrypoint, text_interface=interface.of_module(module))
-        entrypoint.check(wasi.IMPORTS)
+    entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_module(module))
     names = entrypoint.calls
     linked = _linked(prepared.linker(entrypoint.limits.fuel is not None).instantiate_pre, module, entrypoint)
 
@@ -112,9 +109,7 @@ def _load_component(engine: wasmtime.Engine, program: component.Component, entry
     store = _store(engine, entrypoint.limits)
     linker = component.Linker(engine)
     linker.add_wasip2()
-    if entrypoint.kind is Kind.WAT:
-        entrypoint = replace(entrypoint, text_interface=interface.of_component(engine, program))
-        entrypoint.check(wasi.IMPORTS)
+    entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_component(engine, program))
     _linked(functools.partial(_try_to_link, engine, linker), program, entrypoint)
     path = _path(entrypoint)
     kind = _checked_function(interface.function(engine, program, path), entrypoint)

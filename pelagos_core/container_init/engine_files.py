@@ -1,0 +1,134 @@
+"""An engine's own files in its engine root: there until it opens the module, and then gone.
+
+A guest has no code that runs before its engine has opened the module, and an engine that is a
+program has what it needs by then: its libraries are mapped, its own files read. So the module is
+kept back by a lease (fcntl(2), F_SETLEASE): the kernel holds the engine's open(2) until the process
+that has the lease gives it up, and that one takes the files away before. From there on nothing is
+left above the guest's root but that root and the copy of the module, which is the guest's own:
+whatever an engine does with links and `..`, it comes to nothing else.
+
+Nobody has a privilege for that any more. But the files are mounted in one directory, and a directory
+with mounts in it may be renamed by whoever may write to its file system (rename(2) refuses a mount
+point itself only). The root in which the engine sees it is read-only; the process holds a
+descriptor of the whole file system, of which that root is a part, and moves the directory out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import posixpath
+import signal
+from pathlib import PurePosixPath
+from types import FrameType
+
+from pelagos_core.errors import FailedPrecondition
+from pelagos_core.linux.rootfs import SHOWN, Root
+from pelagos_core.program import ENGINE_FILES, GUEST_ROOT, SCRATCH, Program
+from pelagos_core.spec import Mount
+
+_COPY_BYTES = 1 << 24
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_GONE = "gone"
+_SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
+# For whoever the process will be. In the root, which is read-only, nobody can write all the same.
+_WRITABLE = 0o777
+
+
+def show(root: Root, program: Program) -> None:
+    """Mount a program's files in an engine root, where `take_away` can reach them.
+
+    Each is mounted below ENGINE_FILES, and a link leads there from where the program looks for it.
+    In the init process, as root, before the root is made read-only. Raises OSError or PelagosError.
+    """
+    os.mkdir(_GONE, dir_fd=root.surroundings)
+    os.chmod(_GONE, _WRITABLE, dir_fd=root.surroundings)
+    for file in program.files:
+        root.mount(Mount(f"{ENGINE_FILES}{file.target}", "bind", file.source, ("ro", "nosuid", "nodev")))
+    root.mount(_SCRATCH)
+    for target in _links(program):
+        root.make_directory(posixpath.dirname(target))
+        root.make_link(target, f"{ENGINE_FILES}{target}")
+    for directory in ("/", ENGINE_FILES, *_directories(program)):
+        os.chmod(f"{SHOWN}{directory}", _WRITABLE, dir_fd=root.surroundings)
+
+
+def copy_module(root: Root, source: int, destination: str, uid: int) -> None:
+    """Copy the module behind a descriptor to where the engine finds it, readable by everybody.
+
+    uid: of the copy's owner, as whom the process is going to ask for the lease.
+    In the init process, as root. Raises OSError or PelagosError.
+    """
+    parent, name = posixpath.split(destination)
+    root.make_directory(parent)
+    directory = root.open(parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        target = os.open(name, _NEW, 0o444, dir_fd=directory)
+    finally:
+        os.close(directory)
+    with os.fdopen(target, "wb"):
+        os.fchown(target, uid, -1)
+        offset = 0
+        while copied := os.sendfile(target, source, offset, _COPY_BYTES):
+            offset += copied
+
+
+def take_away(surroundings: int, program: Program) -> None:
+    """Leave nothing of a program's files in the engine root. In the init process. Raises OSError.
+
+    Links to what is at the top of the container's root take their place, so that an absolute link of
+    the container that an engine has the kernel follow leads to where it leads in the container.
+    """
+    os.rename(f"{SHOWN}{ENGINE_FILES}", f"{_GONE}/files", src_dir_fd=surroundings, dst_dir_fd=surroundings)
+    for target in _links(program):
+        os.unlink(f"{SHOWN}{target}", dir_fd=surroundings)
+    for directory in reversed(_directories(program)):
+        with contextlib.suppress(OSError):  # the module is in it
+            os.rmdir(f"{SHOWN}{directory}", dir_fd=surroundings)
+    with contextlib.suppress(PermissionError):  # a root that its own user may not list
+        for name in os.listdir(GUEST_ROOT):
+            with contextlib.suppress(FileExistsError):  # the module's own, or the root itself
+                os.symlink(f"{GUEST_ROOT}/{name}", f"{SHOWN}/{name}", dir_fd=surroundings)
+
+
+def keep_module_back(surroundings: int, program: Program, module: str) -> None:
+    """From now on have the program's files taken away before anything opens the module.
+
+    surroundings: of the engine root, which belong to this from now on. module: its path there.
+    In the init process, as the container's user, before Start. SIGIO comes when an open(2) waits
+    (after /proc/sys/fs/lease-break-time, 45 s, the kernel lets it go on), and interrupts whatever
+    Python code or system call runs. Raises FailedPrecondition.
+    """
+    file = os.open(module, os.O_RDONLY | os.O_CLOEXEC)
+
+    def open_is_waiting(_signum: int, _frame: FrameType | None) -> None:
+        try:
+            take_away(surroundings, program)
+        except OSError as error:  # what cannot be taken away must not be in a guest's reach
+            os.write(2, f"pelagos: the engine's files cannot be taken away: {error}\n".encode())
+            os._exit(1)
+        os.close(surroundings)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        os.close(file)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+    signal.signal(signal.SIGIO, open_is_waiting)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as error:
+        raise FailedPrecondition(
+            f"{module!r} cannot be kept back from {program.source!r}: no lease (fcntl(2)): {error.strerror}"
+        ) from None
+
+
+def _links(program: Program) -> list[str]:
+    """Where links are made; what lies in a directory of the program's is reached by the link to that."""
+    targets = {SCRATCH, *(file.target for file in program.files)}
+    return sorted(each for each in targets if not any(each.startswith(f"{other}/") for other in targets))
+
+
+def _directories(program: Program) -> list[str]:
+    """The directories that links are in, each after those that it is in; not `/`."""
+    return sorted({str(each) for link in _links(program) for each in PurePosixPath(link).parents} - {"/"})
