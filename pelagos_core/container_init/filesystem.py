@@ -95,7 +95,8 @@ class MountCgroups:
 class MakeDevices:
     """Make device nodes.
 
-    mounted: show the host's own nodes instead, where no node of the root opens a device.
+    mounted: show the host's own nodes instead, where no node of the root opens a device; those
+        that it has not are left out.
     """
 
     devices: tuple[Device, ...]
@@ -106,7 +107,8 @@ class MakeDevices:
 
     def execute(self, root: Root) -> None:
         for device in self.devices:
-            root.make_device(device, mounted=self.mounted)
+            if not self.mounted or device_nodes.can_be_mounted(device):
+                root.make_device(device, mounted=self.mounted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class LinkDevices:
     def execute(self, root: Root) -> None:
         for path, target in device_nodes.LINKS:
             root.make_link(path, target)
-        root.make_link("/dev/ptmx", "pts/ptmx", replace=True)
+        root.make_link(device_nodes.MULTIPLEXER, "pts/ptmx", replace=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,8 @@ def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount], filters: Filters) -
     complete: list[Operation] = [_volume(mount) for mount in late if mount in volumes]
     # Only in a /dev of the container's own: nothing is made in an image or a directory of the host.
     own = any(mount.destination.rstrip("/") == "/dev" for mount in spec.mounts) and _makes_devices(spec)
-    if devices := _with(device_nodes.HARMLESS if own else (), spec.devices):
+    harmless = tuple(filter(device_nodes.is_harmless, spec.devices))
+    if devices := _with(device_nodes.HARMLESS if own else (), harmless):
         complete.append(MakeDevices(devices, mounted=True))
     complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec), *_narrowing(bundle)]
     labels = _labels(spec.process, executed=False)
@@ -245,7 +246,8 @@ def _for_native(spec: Spec, late: list[Mount], cgroup: Cgroup, filters: Filters,
         for mount in late
     ]
     if _makes_devices(spec):
-        complete += [MakeDevices(_with(device_nodes.DEFAULT, spec.devices), mounted), LinkDevices()]
+        given = tuple(device for device in spec.devices if device.path != device_nodes.MULTIPLEXER)
+        complete += [MakeDevices(_with(device_nodes.DEFAULT, given), mounted), LinkDevices()]
     complete += _last_mounts(spec)
     process = spec.process
     labels = _labels(process, executed=True)

@@ -5,6 +5,7 @@ Source: OCI runtime spec "Default Devices" and "Dev symbolic links", mknod(2), n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -23,12 +24,29 @@ HARMLESS = (
     Device("/dev/urandom", "c", 1, 9),
 )
 DEFAULT = (*HARMLESS, Device("/dev/tty", "c", 5, 0))
+MULTIPLEXER = "/dev/ptmx"  # always a link to that of the container's own devpts
 LINKS = (
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 )
+
+
+def is_harmless(device: Device) -> bool:
+    """Whether a Wasm guest may have it: its engine's process is on the host, and no device node is."""
+    known = {(each.type, each.major, each.minor) for each in HARMLESS}
+    return device.type == "p" or (device.type, device.major, device.minor) in known
+
+
+def reserve(directory: int, name: str) -> None:
+    """Make the place on which a node of the host is mounted; what is there already will do.
+
+    Where the mount is not seen, as by the guest beside a native program, it is there all the same.
+    A socket is not taken for a file: open(2) fails, and nothing can be written to it.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mknod(name, stat.S_IFSOCK, dir_fd=directory)
 
 
 def make(directory: int, name: str, device: Device, number: int) -> bool:
@@ -52,12 +70,14 @@ def make(directory: int, name: str, device: Device, number: int) -> bool:
 
 def on_host(device: Device, number: int) -> str:
     """The host's node of the device. Raises PermissionDenied if it has none at this path."""
-    try:
-        if _is(os.lstat(device.path), device, number):
-            return device.path
-    except OSError:
-        pass
+    if _is_there(device, number):
+        return device.path
     raise PermissionDenied(f"device {device.path!r}: may not be made here, and the host has no such node to mount")
+
+
+def can_be_mounted(device: Device) -> bool:
+    """Whether the host has it at this path; a FIFO is made. It may have lost one since a spec was written."""
+    return device.type == "p" or _is_there(device, os.makedev(device.major, device.minor))
 
 
 def check_null() -> None:
@@ -65,6 +85,13 @@ def check_null() -> None:
     found = os.lstat(NULL)
     if not (stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)):
         raise InvalidArgument(f"{NULL} of the host is not the null device")
+
+
+def _is_there(device: Device, number: int) -> bool:
+    try:
+        return _is(os.lstat(device.path), device, number)
+    except OSError:
+        return False
 
 
 def _is(found: os.stat_result, device: Device, number: int) -> bool:

@@ -210,6 +210,7 @@ class Root:
             mounted = mounted and device.type != "p"
             # Read-only: what is written to goes to the device, but its node is the host's own.
             if mounted or not device_nodes.make(directory, name, device, number):
+                device_nodes.reserve(directory, name)
                 self.mount(
                     Mount(device.path, "bind", device_nodes.on_host(device, number), ("bind", "ro", "nosuid", "noexec"))
                 )

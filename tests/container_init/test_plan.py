@@ -138,6 +138,16 @@ def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
     assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices(), fs.ShieldEngine(()))
 
 
+def test_a_guest_gets_of_the_specs_devices_the_harmless_ones_alone():
+    given = (Device("/dev/mem", "c", 1, 1), Device("/dev/sda", "b", 8, 0), Device("/dev/ptmx", "c", 5, 2))
+    mine, pipe = Device("/dev/mine", "c", 1, 5), Device("/dev/pipe", "p", 0, 0)
+    steps = planned(devices=(*given, mine, pipe))
+    assert steps.wasm.complete[0] == fs.MakeDevices((mine, pipe), mounted=True)
+    (made,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
+    assert made.devices == (*given[:2], mine, pipe, *device_nodes.DEFAULT)  # /dev/ptmx is a link
+    assert planned(devices=given).wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
+
+
 def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
     (own,) = [
         step

@@ -328,7 +328,7 @@ async def test_a_native_program_in_a_container_of_a_guest_gets_what_the_guest_mu
         await shim.start("c1", "e2")
         assert (await shim.wait("c1", "e2")).exit_status == 0
         assert fifos.output()[0] == "shared\n"
-        for what, path in (("ls", "/proc"), ("read", "/dev/tty")):  # where a device is mounted is an empty file
+        for what, path in (("ls", "/proc"), ("read", "/dev/tty")):  # where a device is mounted is nothing to read
             await shim.exec("c1", what, "/tool.wasm", what, path, fifos=fifos)
             await shim.start("c1", what)
             await asyncio.wait_for(shim.wait("c1", what), 10)
