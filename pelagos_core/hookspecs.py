@@ -92,8 +92,21 @@ FEATURES = {
     "cwd": "the working directory as first preopen",
     "read-only": "files of a read-only mount or root can be read",
     "ahead-of-time": "a module is compiled once, and its code kept",
+    "http": "a component that handles HTTP requests is served (wasi:http)",
+    "sockets": "a guest that has a network gets sockets",
+    "threads": "shared memory, atomic instructions, and threads that a guest starts",
+    "simd": "instructions on vectors of 128 bits",
+    "relaxed-simd": "vector instructions whose results may differ between processors",
+    "tail-call": "calls that take the place of their caller (return_call)",
+    "exceptions": "exceptions with try_table and throw_ref, as in WebAssembly 3.0",
+    "gc": "structs, arrays and typed references, which the engine collects",
+    "memory64": "memories with addresses of 64 bits",
+    "multi-memory": "several memories in one module",
 }
-"""What a backend may claim to run, with what it means; the conformance kit tests each."""
+"""What a backend may claim to run, with what it means.
+
+It claims what holds for a container by default. The conformance kit tests what it has a test for.
+"""
 
 LIMITS = {
     "memory": "linear memory: memory.grow fails at the limit",
@@ -153,8 +166,8 @@ class Detection:
     """A backend's answer to: can you run this, how well, and why?
 
     score: 0 for "no", else 1 to 100. 90 and above: everything that the file asks for;
-        50: it runs, with something missing; 10: a last resort. Auto takes the highest class
-        of ten (90-100, 80-89, …); within one, the node's configured order decides, then the
+        50: it runs, with something missing; 10: a last resort. Auto takes the first of the
+        node's configured order that can run it; of those that are not in it, the highest
         score, then the name.
     reason: one line for a person, such as `core module, WASI 0.1`.
     program: for an engine that is a command-line program, what it needs of the host; the

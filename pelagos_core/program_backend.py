@@ -67,6 +67,7 @@ class ProgramBackend:
     imports, worlds: what the engine provides and starts, as in `Detection`.
     score: for `Detection`. diagnostics: how it tells a trap; None if exit code 134 is enough.
     invalid: finds in the output of `validation` what is wrong with a module.
+    version_arguments: with which the program prints its version; () if it does not.
     """
 
     name = ""
@@ -80,6 +81,7 @@ class ProgramBackend:
     worlds: Collection[str] = (wasi.COMMAND_0_2,)
     diagnostics: Diagnostics | None = None
     invalid = re.compile(r"(?s)(.+)")
+    version_arguments: tuple[str, ...] = ("--version",)
 
     def __init__(self) -> None:
         self.program: Program | None = None
@@ -105,7 +107,7 @@ class ProgramBackend:
         return {}
 
     def version(self, output: str) -> str:
-        """The engine's version, from what `--version` prints."""
+        """The engine's version, from what it prints with `version_arguments`."""
         match = re.search(r"\d+\.\d+[^\s)]*", output)
         return match[0] if match else ""
 
@@ -127,7 +129,8 @@ class ProgramBackend:
     @hookimpl
     def pelagos_describe(self) -> Description:
         """What it is, with the version that the program prints."""
-        version = self.version(self.program.output("--version")) if self.program else ""
+        words = self.version_arguments if self.program else ()
+        version = self.version(self.program.output(*words)) if self.program and words else ""
         remedy = self.remedy if self.problem else ""
         claims = (self.features, self.limits, self.problem, remedy, self.deviations)
         return Description(self.engine, version, "program", *claims)

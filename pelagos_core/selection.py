@@ -22,7 +22,7 @@ ANNOTATION = RUNTIME_ANNOTATION
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Who is asked for, by whom, and whom Auto prefers among equals."""
+    """Who is asked for, by whom, and whom Auto prefers among those that can run it."""
 
     name: str = AUTO
     source: str = "nobody"
@@ -170,10 +170,9 @@ class Selection:
         return detections, tuple(failures)
 
     def _best(self, detections: Mapping[str, Detection]) -> str | None:
-        def place(name: str) -> tuple[int, int, int, str]:
-            score = detections[name].score
+        def place(name: str) -> tuple[int, int, str]:
             # Equal scores go by name, so that the choice is the same on every node.
-            return (-(min(score, 99) // 10), self.preference.rank(name), -score, name)
+            return (self.preference.rank(name), -detections[name].score, name)
 
         return min((name for name in detections if detections[name].score), key=place, default=None)
 

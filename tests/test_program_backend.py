@@ -9,7 +9,7 @@ import pytest
 
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import FailedPrecondition, InvalidArgument
 from pelagos_core.hookspecs import Trap
 from pelagos_core.program_backend import Diagnostics, ProgramBackend, _run
 from pelagos_core.spec import Process, Spec
@@ -173,6 +173,26 @@ def test_a_backend_finds_its_program_when_it_is_configured():
     assert described.version
     assert "cannot run a component" in cat.pelagos_detect(BUNDLE, entrypoint(Kind.COMPONENT)).reason
     assert "runs _start only" in cat.pelagos_detect(BUNDLE, entrypoint(func="f")).reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "version"),
+    [(("--version",), r"\d+\.\d+"), (("--help",), "help"), ((), "$"), (("--none-such",), None)],
+)
+def test_a_program_tells_its_version_in_its_own_way(arguments, version):
+    class Other(Cat):
+        version_arguments = arguments
+
+        def version(self, output):
+            return "help" if "Usage" in output else super().version(output)
+
+    other = Other()
+    other.pelagos_configure({})
+    if version is None:
+        with pytest.raises(FailedPrecondition, match="cannot be run"):
+            other.pelagos_describe()
+    else:
+        assert re.match(version, other.pelagos_describe().version)
 
 
 def test_a_program_that_is_not_there_is_told_with_its_remedy():

@@ -42,13 +42,14 @@ def test_the_best_score_wins_and_a_tie_goes_by_name():
     [
         ((), {"a": 91, "b": 95, "c": 89}, "b"),
         (("a",), {"a": 91, "b": 95, "c": 89}, "a"),
-        (("c", "a"), {"a": 91, "b": 95, "c": 89}, "a"),
+        (("c", "a"), {"a": 91, "b": 95, "c": 89}, "c"),
+        (("d", "c", "a"), {"a": 91, "b": 95, "c": 10, "d": 0}, "c"),
         (("none-such", "b"), {"a": 95, "b": 91}, "b"),
         (("b", "a"), {"a": 100, "b": 90}, "b"),
-        (("b", "a"), {"a": 10, "b": 9}, "a"),
+        (("b", "a"), {"a": 10, "b": 9}, "b"),
     ],
 )
-def test_among_equals_the_configured_order_decides(order, scores, best):
+def test_among_those_that_can_the_configured_order_decides(order, scores, best):
     found = load(**{name: scoring(score) for name, score in scores.items()})
     assert choose(found, order=order).backend.name == best
 

@@ -26,7 +26,7 @@ class WasmEdge(ProgramBackend):
     engine = "WasmEdge"
     remedy = "install WasmEdge 0.14 or newer (Debian 13: apt-get install wasmedge), or set [backends.wasmedge] root"
     score = 91
-    features = frozenset({"module", "wasi-0.1", "read-only"})
+    features = frozenset({"module", "wasi-0.1", "read-only", "simd"})
     # Its program can hold fuel too, but then prints statistics among the guest's output.
     limits = frozenset({"memory"})
     imports: Mapping[str, Collection[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}

@@ -12,9 +12,11 @@ from wasmtime_backend import engine, wasi
 _FEATURES = frozenset(
     {"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only", "ahead-of-time"}
 )
+# What its package has on by default.
+_PROPOSALS = frozenset({"simd", "relaxed-simd", "tail-call", "exceptions", "gc", "memory64", "multi-memory"})
 _LIMITS = frozenset({"memory", "fuel"})
 # Of what is loaded now: another version may be installed while this process lives.
-_DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES, _LIMITS)
+_DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES | _PROPOSALS, _LIMITS)
 _CAN = {
     Kind.MODULE: Detection.can(95, "core module, WASI 0.1", imports=wasi.IMPORTS),
     Kind.COMPONENT: Detection.can(95, "component, WASI 0.2", imports=wasi.IMPORTS),
