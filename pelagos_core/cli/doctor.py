@@ -194,16 +194,19 @@ def _left_over() -> Finding:
     """What `pelagos run` has left: of a command that was killed together with its shim, or of an earlier version."""
     uid = os.geteuid()
     shims, groups, directories = list(_daemons()), _groups(), runs.abandoned(uid)
+    known = [run_id for _, run_id in shims]
+    older = [path for path in _older_directories() if not any(f"/{run_id}-" in path for run_id in known)]
     alive = {run.id for run in runs.listed(uid)}  # after the others: what has begun meanwhile is not left over
     pids = [pid for pid, run_id in shims if run_id not in alive]
     names = [name for name in groups if not name.startswith(tuple(f"{run_id}-" for run_id in alive))]
-    if not directories and not pids and not names:
+    if not directories and not older and not pids and not names:
         return Finding(OK, f"nothing; {len(alive)} running" if alive else "nothing")
-    found = [f"directories {' '.join(directories)}"] if directories else []
+    found = [f"directories {' '.join(directories + older)}"] if directories or older else []
     found += [f"shims {' '.join(pids)}"] if pids else []
     found += [f"control groups {' '.join(names)}"] if names else []
     remedies = [f"kill {' '.join(pids)}"] if pids else []
-    remedies += ["the next `pelagos run` removes directories"] if directories else []
+    remedies += [f"the next `pelagos run` removes {' '.join(directories)}"] if directories else []
+    remedies += [f"rm -r {' '.join(older)}"] if older else []
     remedies += [f"find /sys/fs/cgroup -depth -type d -name '{name}' -exec rmdir {{}} +" for name in names]
     return Finding(WARNING, "of `pelagos run`: " + "; ".join(found), "\n  ".join(remedies))
 
@@ -220,6 +223,13 @@ def _daemons() -> Iterator[tuple[str, str]]:
             continue
         if words[:4] == [PROGRAM, "-namespace", NAMESPACE, "-id"] and words[4].startswith(runs.PREFIX):
             yield pid, words[4]
+
+
+def _older_directories() -> list[str]:
+    """Directories of runs as the first versions made them, where this user's would be."""
+    pattern = f"{runs.PREFIX}{'[0-9a-f]' * 8}-*"
+    found = [path for place in ("/run/pelagos", tempfile.gettempdir()) for path in Path(place).glob(pattern)]
+    return sorted(str(path) for path in found if path.is_dir() and path.stat().st_uid == os.geteuid())
 
 
 def _groups() -> list[str]:

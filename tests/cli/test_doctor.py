@@ -101,4 +101,13 @@ def test_what_a_killed_run_has_left_is_named_with_its_remedy(monkeypatch, tmp_pa
     found = CHECKS["left over"]()
     assert found.state == "warning"
     assert directory in found.found
-    assert "the next `pelagos run` removes" in found.remedy
+    assert f"the next `pelagos run` removes {directory}" in found.remedy
+
+
+def test_what_an_older_version_has_left_is_named_too(monkeypatch, tmp_path):
+    (tmp_path / "run-0123abcd-x1y2").mkdir()
+    (tmp_path / "run-mine").mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    found = CHECKS["left over"]()
+    assert f"{tmp_path}/run-0123abcd-x1y2" in found.remedy
+    assert "run-mine" not in found.remedy

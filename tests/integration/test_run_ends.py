@@ -158,7 +158,7 @@ def test_what_could_not_be_cleaned_up_is_so_by_the_next_run(guests):
 def test_a_full_disk_leaves_nothing_and_is_said(guests, tmp_path):
     if os.geteuid():
         pytest.skip("mounts")
-    limit = f"mount -t tmpfs -o size=2m none {runs.ROOTS}"
+    limit = f"mount -t tmpfs -o size=2m,mode=700 none {runs.ROOTS}"
     script = f"mkdir -p {runs.ROOTS}; {limit}; {' '.join(COMMAND)} {guests}/greet.wasm; echo $?; ls {runs.ROOTS}"
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == "125\n"
