@@ -64,7 +64,7 @@ def run(
 ) -> None:
     """Run a WebAssembly program in a container.
 
-    MODULE is a .wasm or .wat file; ARGS are its arguments. ROOTFS is a directory that
+    MODULE is a .wasm or .wat file of 1 GiB at the most; ARGS are its arguments. ROOTFS is a directory that
     becomes the container's root; then the first of ARGS is the module's path in it.
 
     \b

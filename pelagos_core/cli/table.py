@@ -10,6 +10,7 @@ import unicodedata
 import click
 
 _GAP = "  "
+_LONGEST_WORD = 24  # a longer one, such as a path, may be cut: else it alone would leave no room for a table
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -29,7 +30,8 @@ def lines(header: list[str], rows: list[list[str]], width: int | None) -> list[s
     widths = [max(map(_columns, column)) for column in columns]
     if width is not None:
         room = width - len(_GAP) * (len(widths) - 1)
-        least = [max(_columns(word) for cell in column for word in cell.split(" ")) for column in columns]
+        words = [[_columns(word) for cell in column for word in cell.split(" ")] for column in columns]
+        least = [min(max(column), _LONGEST_WORD) for column in words]
         if sum(least) > room:
             return _listed(table, width)
         widths = _shrunk(widths, least, room)
@@ -69,7 +71,7 @@ def _row(cells: list[str], widths: list[int]) -> list[str]:
 def _wrapped(cell: str, width: int) -> list[str]:
     if _columns(cell) <= width:
         return [cell]
-    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
 def _clean(cell: str) -> str:
