@@ -171,7 +171,7 @@ def _prepare(order: Order) -> Workload:
         code = _compiled(backend, file)
         state = _run_creating_hooks(order, None if file.kind.is_native else root)
         if order.terminal:
-            terminal.take(_STDIO[0])
+            terminal.take(_STDIO[1])  # by the output: a policy may have taken the input away
         _execute(steps.seal, root)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
             workload = _spawn(backend, order.bundle, file, code)

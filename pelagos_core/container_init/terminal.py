@@ -86,4 +86,4 @@ def leave() -> None:
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     with contextlib.suppress(OSError):  # it has been hung up already
-        fcntl.ioctl(0, termios.TIOCNOTTY)
+        fcntl.ioctl(1, termios.TIOCNOTTY)  # the output: a policy may have taken the input away
