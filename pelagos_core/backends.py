@@ -25,7 +25,7 @@ from pelagos_core import __version__, builtin_hooks, hookspecs, native, reasons
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint
-from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError
+from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, ResourceExhausted
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.hookspecs import CONTRACT, Description, Detection, RunningProcess, UnusableCode, Workload
 
@@ -163,22 +163,32 @@ class Backend:
             with _time_limit(DETECT_SECONDS):
                 answer: object = self._hooks.pelagos_code_key(entrypoint=entrypoint)
         except BaseException as error:
-            raise Internal(f"backend {self.name!r}: code_key: {described(error)}") from error
+            raise Internal(f"backend {self.name!r}: code_key: {described(error)}", reasons.ENGINE_FAILED) from error
         if answer is None or isinstance(answer, str):
             return answer
-        raise Internal(f"backend {self.name!r}: code_key returned {type(answer).__name__}, not a string")
+        what = f"backend {self.name!r}: code_key returned {type(answer).__name__}, not a string"
+        raise Internal(what, reasons.ENGINE_FAILED)
 
     def compile(self, entrypoint: Entrypoint) -> bytes | bytearray | memoryview:
-        """Compile the entry point, in a process made for this alone. Raises PelagosError."""
+        """Compile the entry point, in a process made for this alone.
+
+        Raises InvalidArgument for what the backend says of the module, ResourceExhausted where there
+        is not memory enough for it, and any other PelagosError for what is the backend's own fault.
+        """
         try:
             code: object = self._hooks.pelagos_compile(entrypoint=entrypoint)
-        except PelagosError:
+        except InvalidArgument:
             raise
+        except PelagosError as error:
+            error.reason = error.reason or reasons.ENGINE_FAILED
+            raise
+        except MemoryError as error:
+            raise ResourceExhausted(f"backend {self.name!r}: {described(error)}") from error
         except BaseException as error:
-            raise InvalidArgument(f"backend {self.name!r}: {described(error)}") from error
+            raise Internal(f"backend {self.name!r}: compile: {described(error)}", reasons.ENGINE_FAILED) from error
         if isinstance(code, bytes | bytearray | memoryview) and len(code):
             return code
-        raise Internal(f"backend {self.name!r}: compile returned no code")
+        raise Internal(f"backend {self.name!r}: compile returned no code", reasons.ENGINE_FAILED)
 
     def signal(self, process: RunningProcess, signum: int) -> None:
         """Deliver a signal, in the daemon. Raises OSError or PelagosError.

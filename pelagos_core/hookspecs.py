@@ -289,7 +289,8 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytes | bytearray | memoryview | 
     :param entrypoint: what is to be compiled.
     :return: the code, in the engine's own form. It is kept in root's cache and given to nobody
         but this backend; an image cannot bring any.
-    :raises Exception: as for `spawn`: Create fails with its text.
+    :raises InvalidArgument: what is wrong with the module.
+    :raises Exception: anything else is the backend's own fault: Create fails with its text.
     """
 
 

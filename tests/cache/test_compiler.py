@@ -145,10 +145,11 @@ def raising(error):
     ("compile", "error", "message"),
     [
         (raising(InvalidArgument("'/app.wasm' is not valid")), InvalidArgument, "^'/app.wasm' is not valid$"),
-        (raising(ValueError("lost")), InvalidArgument, "backend 'tiny': ValueError: lost"),
-        (raising(SystemExit(3)), InvalidArgument, "backend 'tiny': SystemExit: 3"),
+        (raising(ValueError("lost")), Internal, "backend 'tiny': compile: ValueError: lost.*ENGINE-FAILED"),
+        (raising(SystemExit(3)), Internal, "backend 'tiny': compile: SystemExit: 3.*ENGINE-FAILED"),
+        (raising(Internal("I am lost")), Internal, "I am lost.*ENGINE-FAILED"),
         (raising(InvalidArgument("x" * 100_000)), InvalidArgument, "^x{4096}$"),
-        (lambda _: None, Internal, "backend 'tiny': compile returned no code"),
+        (lambda _: None, Internal, "backend 'tiny': compile returned no code.*ENGINE-FAILED"),
         (lambda _: b"", Internal, "backend 'tiny': compile returned no code"),
         (lambda _: "text", Internal, "backend 'tiny': compile returned no code"),
         (lambda _: os._exit(0), Internal, "'/app.wasm': backend 'tiny' failed in compile: the process was lost"),
@@ -170,7 +171,7 @@ def test_its_time_is_limited(tmp_path):
 
 
 def test_its_memory_is_limited(tmp_path):
-    with pytest.raises(InvalidArgument, match="MemoryError"):
+    with pytest.raises(ResourceExhausted, match="MemoryError"):
         compiling.obtain(compiling.job(tmp_path, lambda _: bytes(1 << 30), memory=256 << 20))
 
 
