@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pelagos_core import digest, linking, wasi, wasm, wat
 from pelagos_core.errors import InvalidArgument, NotFound
-from pelagos_core.limits import Limits
+from pelagos_core.limits import Limits, LiveMemory
 from pelagos_core.spec import Process
 from pelagos_core.wasm import UNKNOWN, Interface
 
@@ -89,6 +89,7 @@ class Entrypoint:
     directories: what the guest gets of the container's files.
     network: whether it may use the network, which is the container's own then.
     file_path: where a program finds a copy of the file, in its engine root; else empty.
+    memory: the container's limit of memory as it is now, for `allows_memory`; None without one.
     code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
         backend has no such hook, or did not want it compiled ahead.
     compiled_interface: of text, and what core does not understand, what the engine says of it: see `check`.
@@ -107,6 +108,7 @@ class Entrypoint:
     network: bool = False
     code: str = ""
     compiled_interface: Interface | None = None
+    memory: LiveMemory | None = None
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
@@ -185,6 +187,15 @@ class Entrypoint:
         In `spawn`: the file is closed when the workload runs.
         """
         return linking.calls(self.interface, self.func) if self.func else [linking.COMMAND]
+
+    def allows_memory(self, size: int) -> bool:
+        """Whether the guest's linear memories may grow to `size` bytes together, as its limit is now.
+
+        In the process that runs it. A first refusal is told on its stderr and in the log.
+        """
+        if self.memory is not None:
+            return self.memory.allows(size)
+        return self.limits.memory is None or size <= self.limits.memory
 
     def read(self) -> bytes:
         """The file's bytes: a copy, so that nobody can change them while they are compiled."""

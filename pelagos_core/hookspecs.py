@@ -110,6 +110,7 @@ It claims what holds for a container by default. The conformance kit tests what 
 
 LIMITS = {
     "memory": "linear memory: memory.grow fails at the limit",
+    "live-memory": "that limit is the container's as it is at each growth (Entrypoint.allows_memory)",
     "fuel": "units of execution: the guest traps when they are used up",
 }
 """The limits of `Limits` that a backend may claim to enforce."""

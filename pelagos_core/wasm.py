@@ -17,7 +17,7 @@ from pelagos_core.errors import InvalidArgument
 _TABLE, _MEMORY, _GLOBAL, _TAG = 1, 2, 3, 4
 _CORE_KINDS = ("function", "table", "memory", "global", "tag")
 _COMPONENT_KINDS = ("core", "function", "value", "type", "component", "instance")
-_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _EXPORT, _CODE = 0, 1, 2, 3, 7, 10
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _OWN_MEMORY, _EXPORT, _CODE = 0, 1, 2, 3, 5, 7, 10
 # Where each section stands in a core module: data count (12) is before code, tag (13) before global.
 _ORDER = {kind: place for place, kind in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11))}
 _CORE_VERSION, _COMPONENT_VERSION = b"\1\0", b"\x0d\0"
@@ -25,6 +25,7 @@ _COMPONENT_IMPORT, _COMPONENT_EXPORT = 10, 11
 # Imports of proposals: custom descriptors (an exact function), compact import section.
 _LATER_KINDS = (0x20, 0x7E, 0x7F)
 _PLAIN_NAMES = (0, 1)  # how the name of a component's import or export begins; 2: with options
+_PAGE_POWER = 16  # a page of a memory has 64 KiB, or a smaller power of two
 _FUNCTION_TYPE = 0x60
 _REFERENCES = (0x63, 0x64)  # followed by the type that is referred to
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
@@ -66,6 +67,7 @@ class Interface:
 
     custom: the names of a core module's custom sections.
     is_known: False for a file of which nothing is known.
+    memories: the bytes that each memory of a module's own has at first.
     """
 
     imports: tuple[Import, ...] = ()
@@ -73,6 +75,7 @@ class Interface:
     custom: tuple[str, ...] = ()
     is_component: bool = False
     is_known: bool = True
+    memories: tuple[int, ...] = ()
 
     def function(self, name: str) -> Export | None:
         """The exported function of this name."""
@@ -122,8 +125,8 @@ class _Bytes:
         self.at += 1
         return value
 
-    def number(self) -> int:
-        """An unsigned LEB128 number of up to 32 bits."""
+    def number(self, bits: int = 32) -> int:
+        """An unsigned LEB128 number of up to so many bits."""
         value = shift = 0
         while True:
             byte = self.byte()
@@ -131,8 +134,8 @@ class _Bytes:
             if not byte & 0x80:
                 return value
             shift += 7
-            if shift > 28:
-                _malformed("a number of over 32 bits")
+            if shift >= bits:
+                _malformed(f"a number of over {bits} bits")
 
     def count(self) -> int:
         """The length of a vector."""
@@ -198,6 +201,7 @@ def _core(file: int) -> Interface:
     exports: tuple[Export, ...] = ()
     custom: list[str] = []
     bodies = last = 0
+    memories: tuple[int, ...] = ()
     for kind, offset, size in _sections(file):
         if kind == _CUSTOM:
             # The name alone. It is text for a person, so it may be cut.
@@ -210,13 +214,15 @@ def _core(file: int) -> Interface:
             imports, imported = _imports(_load(file, offset, size), types)
         elif kind == _FUNCTION:
             defined = _numbers(_load(file, offset, size))
+        elif kind == _OWN_MEMORY:
+            memories = _memories(_load(file, offset, size))
         elif kind == _EXPORT:
             exports = _exports(_load(file, offset, size), types, imported, defined)
         elif kind == _CODE:
             bodies = _Bytes(os.pread(file, min(size, 5), offset)).number()
     if bodies != len(defined):
         _malformed(f"{len(defined)} functions are declared, and {bodies} have code")
-    return Interface(imports, exports, tuple(custom))
+    return Interface(imports, exports, tuple(custom), memories=memories)
 
 
 def _checked_order(kind: int, last: int) -> int:
@@ -282,6 +288,20 @@ def _skip_type(section: _Bytes, kind: int) -> None:
         for flag in (0, _HAS_MAXIMUM, _HAS_PAGE_SIZE):
             if flags & flag == flag:
                 section.skip_number()
+
+
+def _memories(section: _Bytes) -> tuple[int, ...]:
+    """The first size of each memory in bytes."""
+    sizes = []
+    for _ in range(section.count()):
+        flags, pages = section.byte(), section.number(64)
+        if flags & _HAS_MAXIMUM:
+            section.number(64)
+        power = section.number() if flags & _HAS_PAGE_SIZE else _PAGE_POWER
+        if power > _PAGE_POWER:
+            _malformed(f"a memory with pages of 2^{power} bytes")
+        sizes.append(pages << power)
+    return tuple(sizes)
 
 
 def _exports(

@@ -127,3 +127,10 @@ def test_whatever_the_bytes_the_answer_is_an_interface_or_one_error(tmp_path, so
             read(tmp_path, bytes(data[: noise.randrange(8, len(data) + 1)]))
         except InvalidArgument:
             pass
+
+
+def test_a_module_says_how_much_memory_it_begins_with(tmp_path):
+    text = '(module (import "a" "b" (memory 9)) (memory 1) (memory i64 0x100000000 0x200000000) (memory 2 3 shared))'
+    assert read(tmp_path, wasmtime.wat2wasm(text)).memories == (1 << 16, 1 << 48, 2 << 16)
+    with pytest.raises(InvalidArgument, match="pages of"):
+        read(tmp_path, b"\0asm\1\0\0\0\5\5\1\x08\1\xff\x01")

@@ -24,7 +24,7 @@ from pelagos_core import oci_hooks, reasons
 from pelagos_core.backends import Backend
 from pelagos_core.bundle import Bundle
 from pelagos_core.cache.entry import CODE
-from pelagos_core.container_init import engine_files, filesystem, home, lookup, messages, preopens, terminal
+from pelagos_core.container_init import engine_files, filesystem, home, lookup, memory, messages, preopens, terminal
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import EnterEngineRoot, LinkDevices
 from pelagos_core.container_init.messages import (
@@ -94,6 +94,11 @@ class Order:
     def terminal(self) -> bool:
         """Whether `stdio` is a terminal."""
         return self.bundle.spec.process.terminal
+
+    @property
+    def listens(self) -> bool:
+        """Whether the daemon goes on listening to a guest that runs: to keys, to a refusal of memory."""
+        return self.terminal or self.limits.memory is not None
 
     def root(self) -> Root:
         """The root of the process, not opened yet. After the descriptors have been moved."""
@@ -338,7 +343,9 @@ def _narrowed(file: Entrypoint, order: Order, root: Root) -> Entrypoint:
         os.dup2(nothing, _STDIO[0], inheritable=False)
         os.close(nothing)
     directories = preopens.of(order.bundle, root)
-    return replace(file, env=policy.variables(file.env), directories=directories, network=policy.network)
+    limit = memory.live(order.plan, _CONTROL, _say) if order.limits.memory is not None else None
+    env = policy.variables(file.env)
+    return replace(file, env=env, directories=directories, network=policy.network, memory=limit)
 
 
 def _report(message: Message) -> None:
@@ -357,7 +364,7 @@ def _go_ahead(order: Order) -> bool:
     sys.stdout.flush()  # what a backend printed so far is not the guest's output
     for source, target in zip(_STDIO, (0, 1, 2), strict=True):
         os.dup2(source, target)
-    if not order.terminal:
+    if not order.listens:
         os.close(_CONTROL)
     syscalls.close_range(_STDIO[0], _STDIO[-1])
     return go

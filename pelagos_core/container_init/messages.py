@@ -1,4 +1,4 @@
-"""What an init process tells the daemon before it runs the guest, one datagram each.
+"""What an init process tells the daemon, one datagram each, nearly all before it runs the guest.
 
 born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
                                            -> wanted -> (the daemon's answer)
@@ -7,7 +7,7 @@ born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
 With hooks, `assembled` and a go-ahead come between `asking` "detect" and "spawn".
 `born` comes from a first process, for a container with a user namespace; see `birth`.
 With `wanted` comes a descriptor of the entry point, with the answer one of the code's directory.
-`terminal` may come before `asking`.
+`terminal` may come before `asking`, `refused` once after the last go-ahead.
 """
 
 from __future__ import annotations
@@ -89,7 +89,15 @@ class Failed:
     message: str
 
 
-Message = Asking | Assembled | Born | Terminal | Wanted | Unusable | Created | Failed
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The guest, which runs, was refused memory: bytes it asked for, and its container's limit."""
+
+    asked: int
+    limit: int
+
+
+Message = Asking | Assembled | Born | Terminal | Wanted | Unusable | Created | Failed | Refused
 _FIELDS: dict[type[Message], list[type]] = {
     Asking: [str, str],
     Assembled: [],
@@ -99,6 +107,7 @@ _FIELDS: dict[type[Message], list[type]] = {
     Unusable: [str, str],
     Created: [str, str, bool],
     Failed: [int, str],
+    Refused: [int, int],
 }
 _KINDS = {cls.__name__: cls for cls in _FIELDS}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ _REFUSALS: dict[int, type[PelagosError]] = {
     errno.EPERM: PermissionDenied,
     errno.EACCES: PermissionDenied,
 }
+
+_UNLIMITED_PAGES = (1 << 62) // mmap.PAGESIZE  # v1 tells a number that is never reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,26 @@ class Cgroup:
         """The directory that holds a controller's files; None if the host has no such controller."""
         found = (group.path for group in self.groups if group.unified or controller in group.controllers)
         return next(found, None)
+
+    @property
+    def _memory_limit(self) -> str:
+        return "memory.max" if self.unified else "memory.limit_in_bytes"
+
+    def open_memory_limit(self) -> int | None:
+        """A descriptor of the control file that has the limit of memory; None if there is none."""
+        directory = self.directory("memory")
+        try:
+            return os.open(os.path.join(directory or "", self._memory_limit), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def changes_memory(self, resources: Resources) -> bool:
+        """Whether these would change the limit of memory; it is kept in whole pages."""
+        asked = resources.unified.get("memory.max") or str(resources.memory.limit or "")
+        if not asked:
+            return False
+        present, wanted = (_pages(text) for text in (self.read(self._memory_limit), asked))
+        return present != wanted
 
     def read(self, file: str) -> str:
         """A control file's text; empty if there is none."""
@@ -264,6 +287,12 @@ class Cgroup:
             raise FailedPrecondition(f"linux.resources.devices: {error.filename}: {error.strerror}") from None
         finally:
             os.close(directory)
+
+
+def _pages(limit: str) -> int | None:
+    """A limit of memory in whole pages; None for no limit."""
+    pages = int(limit) // mmap.PAGESIZE if limit.isdecimal() else None
+    return pages if pages is not None and pages < _UNLIMITED_PAGES else None
 
 
 def _make(group: Group) -> None:

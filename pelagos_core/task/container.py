@@ -197,6 +197,9 @@ class Container:
         Raises a PelagosError, and then every limit is what it was.
         """
         self.init.take(Action.UPDATE)
+        if self.cgroup.changes_memory(resources):
+            for execution in (self.init, *self._execs.values()):
+                execution.check_memory_can_change()
         with self.cgroup.updated(resources):
             # Else systemd would write the former limits again at its next `daemon-reload`.
             await self._scope.update(resources)

@@ -107,6 +107,13 @@ class Execution:
         """It has happened to the process. Raises as `check` does, and then nothing has changed."""
         self._lifecycle.apply(action)
 
+    def check_memory_can_change(self) -> None:
+        """Raises FailedPrecondition if its engine holds it to the limit of memory that it was started with."""
+        limits = self._process.backend.description.limits if self._process.backend else frozenset[str]()
+        if self.bundle.spec.memory_limit is not None and "memory" in limits and "live-memory" not in limits:
+            text = f"backend {self.backend!r} holds a guest to the limit that it was started with"
+            raise FailedPrecondition(f"{self.name}: linux.resources.memory.limit: {text}", reasons.CGROUP)
+
     def begin(self) -> None:
         """An exec is to be started. Raises FailedPrecondition if that was done before."""
         self._lifecycle.apply(Action.BEGIN)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from pelagos_core import builtin_hooks, reasons
-from pelagos_core.backends import DETECT_SECONDS, Backend, Failure
+from pelagos_core.backends import DETECT_SECONDS, NATIVE, Backend, Failure
 from pelagos_core.bundle import Bundle
 from pelagos_core.config import CacheSettings
 from pelagos_core.container_init import child, messages, terminal
@@ -23,6 +23,7 @@ from pelagos_core.container_init.messages import (
     Created,
     Failed,
     Message,
+    Refused,
     Terminal,
     Unusable,
     Wanted,
@@ -36,6 +37,7 @@ from pelagos_core.linux.namespaces import fork, fork_beside
 from pelagos_core.selection import Selection
 from pelagos_core.task import runtime_hooks
 from pelagos_core.task.compilation import CompiledCode
+from pelagos_core.task.control import Refusals, paired
 from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
@@ -74,6 +76,8 @@ class Process:
         self._code = CompiledCode(name, bundle, cache)
         # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
         self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(cache.seconds)}
+        self._refusals = Refusals(name)
+        self._limits = Limits.of(bundle.spec, bundle.policy)
         self._name = name
         self._control: socket.socket | None = None
         self._killed = False
@@ -130,7 +134,7 @@ class Process:
         """Let the workload run. Raises FailedPrecondition if the process is gone."""
         assert self._control is not None
         self._go()
-        if self._bundle.spec.process.terminal:
+        if self._bundle.spec.process.terminal or (self._limits.memory is not None and self.backend is not NATIVE):
             asyncio.get_running_loop().add_reader(self._control, self._heard, self._control)
         else:
             self._close_control()
@@ -160,6 +164,8 @@ class Process:
         await self._ended()
         await asyncio.wait({told}, timeout=_TELL_SECONDS)
         seen = self._reap()
+        while self._control is not None and self._heard(self._control):
+            pass  # what it told in its last moment
         told.cancel()
         answer = None if not told.done() or told.cancelled() else told.result()
         self._reaped()
@@ -167,17 +173,16 @@ class Process:
 
     def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], door: Door | None) -> None:
         selection = replace(self._selection, excluded=excluded)
-        limits = Limits.of(self._bundle.spec, self._bundle.policy)
 
         def order(control: socket.socket) -> Order:
-            return Order(self._bundle, plan, control, stdio.child, selection, limits, door)
+            return Order(self._bundle, plan, control, stdio.child, selection, self._limits, door)
 
         pid = 0
         nursery = self._nursery
         if nursery and self._is_for_the_nursery(plan, door):
-            pid, control = _paired(lambda theirs: nursery.fork(order(theirs)))
+            pid, control = paired(lambda theirs: nursery.fork(order(theirs)))
         if not pid:
-            pid, control = _paired(lambda theirs: self._fork_ourselves(order(theirs)))
+            pid, control = paired(lambda theirs: self._fork_ourselves(order(theirs)))
         self._is_first = plan.birth is not None
         try:
             # Nobody else reaps, so the pid is still our child's.
@@ -242,8 +247,10 @@ class Process:
             raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
         self._go()
 
-    def _conclude(self, message: Unusable | Created | Failed) -> None:
+    def _conclude(self, message: Unusable | Created | Failed | Refused) -> None:
         """It is created; or raises why it is not."""
+        if isinstance(message, Refused):
+            raise Internal(f"{self._name}: the init process told of a guest that does not run", reasons.ENGINE_FAILED)
         if isinstance(message, Failed):
             raise from_status(message.code, f"{self._name}: {message.message}")
         if isinstance(message, Unusable):
@@ -329,17 +336,24 @@ class Process:
             return BackendCrash(Failure(asking.backend, asking.hook, ending(result)))
         return Internal(f"{self._name}: its process was lost: {ending(result)}", reasons.LOST)
 
-    def _heard(self, control: socket.socket) -> None:
-        """Deliver the signals of its terminal, which a guest's process tells by their numbers."""
-        with contextlib.suppress(BlockingIOError):
-            try:
-                told = control.recv(1)
-            except ConnectionError:
-                told = b""
-            if not told:
-                self._close_control()
-            elif told[0] in terminal.SIGNALS and self.pidfd >= 0:
-                self.signal(told[0])
+    def _heard(self, control: socket.socket) -> bool:
+        """Deliver the signals of its terminal, which a guest's process tells by their numbers.
+
+        What else it may tell is that the guest was refused memory. Returns whether it has told anything.
+        """
+        try:
+            told = control.recv(messages.MAX_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            told = b""
+        if not told:
+            self._close_control()
+        elif len(told) > 1:
+            self._refusals.hear(told)
+        elif told[0] in terminal.SIGNALS and self.pidfd >= 0:
+            self.signal(told[0])
+        return bool(told)
 
     async def _ended(self) -> None:
         """Return once the process has ended."""
@@ -379,22 +393,3 @@ class Process:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None
-
-
-def _paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
-    """The pid that a fork returns, and our end of the pair whose other one it was given.
-
-    For each attempt its own: one that has failed for us may have forked all the same.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    try:
-        pid = fork(theirs)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    if not pid:
-        ours.close()
-    return pid, ours

@@ -56,6 +56,16 @@ def _limits(cgroup):
     return int(memory) // MIB, cgroup.read("pids.max")
 
 
+def test_a_limit_of_memory_is_the_same_in_whole_pages(cgroup):
+    cgroup.create(Resources(memory=Memory(limit=64 * MIB)))
+    asked = {64 * MIB: False, 64 * MIB + 1: False, 65 * MIB: True, -1: True, 0: False}
+    assert {limit: cgroup.changes_memory(Resources(memory=Memory(limit=limit))) for limit in asked} == asked
+    with cgroup.updated(Resources(memory=Memory(limit=-1))):
+        pass
+    assert not cgroup.changes_memory(Resources(memory=Memory(limit=-1)))
+    assert cgroup.changes_memory(Resources(unified={"memory.max": str(64 * MIB)}))
+
+
 def test_limits_are_set_when_it_is_made_and_changed_one_by_one(cgroup):
     cgroup.create(Resources(memory=Memory(limit=64 * MIB), pids=50))
     assert _limits(cgroup) == (64, "50")

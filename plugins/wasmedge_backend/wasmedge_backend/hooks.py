@@ -87,9 +87,8 @@ class WasmEdge(ProgramBackend):
         if self.library is None:
             return super().pelagos_spawn(entrypoint)
         limits = entrypoint.limits
-        pages = max(1, limits.memory // _PAGE) if limits.memory is not None else None
         try:
-            machine = self.library.load(entrypoint.read(), pages, limits.fuel)
+            machine = self.library.load(entrypoint.read(), _memory_pages(entrypoint), limits.fuel)
         except Failure as error:
             raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
         names = entrypoint.calls
@@ -106,8 +105,9 @@ class WasmEdge(ProgramBackend):
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line. argv[0] is the file's name: it knows no other."""
         words = ["--force-interpreter"]  # native code that the module brings is never run
-        if entrypoint.limits.memory is not None:
-            words += ["--memory-page-limit", str(max(1, entrypoint.limits.memory // _PAGE))]
+        pages = _memory_pages(entrypoint)
+        if pages is not None:
+            words += ["--memory-page-limit", str(pages)]
         for word in _preopens(entrypoint, program.GUEST_ROOT):
             words += ["--dir", word]
         for variable in entrypoint.env:
@@ -120,6 +120,12 @@ def _library(path: str) -> Library | None:
         return Library(path)
     except (OSError, AttributeError):  # not there, for another libc, or of another version
         return None
+
+
+def _memory_pages(entrypoint: Entrypoint) -> int | None:
+    """The most pages of a memory; never less than one begins with, for which WasmEdge would not make any."""
+    limit = entrypoint.limits.memory
+    return max(limit, _PAGE, *entrypoint.interface.memories) // _PAGE if limit is not None else None
 
 
 def _preopens(entrypoint: Entrypoint, root: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.hookspecs import Trap, UnusableCode, Workload
 from pelagos_core.limits import Limits
 from pelagos_core.wasi import COMMAND_0_2
-from wasmtime_backend import interface, prepared, wasi
+from wasmtime_backend import image, interface, memory, prepared, stack, wasi
 
 _NO_INSTANCE = "resource limit exceeded: instance count"
 # Where an ELF header has its processor's flags (elf(5), e_flags), in which Wasmtime says what it is.
@@ -35,7 +36,11 @@ def compile(entrypoint: Entrypoint) -> bytearray:
 
     Raises InvalidArgument: not valid.
     """
-    return _compiled(prepared.make_engine(entrypoint.limits.fuel is not None, parallel=True), entrypoint).serialize()
+    engine = prepared.make_engine(entrypoint.limits.fuel is not None, stack.LARGEST, parallel=True)
+    data, pages = _binary(entrypoint), dict[int, bytearray]()
+    if entrypoint.kind is Kind.MODULE and not any(item.kind == "memory" for item in entrypoint.interface.imports):
+        data, pages = image.split(data)
+    return image.pack(_compiled(engine, data, entrypoint).serialize(), pages)
 
 
 def load(entrypoint: Entrypoint) -> Workload:
@@ -43,26 +48,46 @@ def load(entrypoint: Entrypoint) -> Workload:
 
     Raises InvalidArgument: not valid, an unknown import, no such export. UnusableCode.
     """
-    engine = prepared.engine(entrypoint.limits.fuel is not None)
-    program = _mapped(engine, entrypoint) if entrypoint.code else _compiled(engine, entrypoint)
+    settings = entrypoint.limits.fuel is not None, stack.size(entrypoint.limits.memory)
+    engine = prepared.engine(*settings)
+    memory.check(entrypoint.interface.memories, entrypoint.path)
+    memory.prepare(entrypoint.allows_memory)
+    program = _mapped(engine, entrypoint) if entrypoint.code else _compiled(engine, _binary(entrypoint), entrypoint)
+    stack.allow(settings[1])
     if isinstance(program, component.Component):
         return _load_component(engine, program, entrypoint)
-    return _load_module(engine, program, entrypoint)
+    return _load_module(prepared.linker(*settings), program, entrypoint)
 
 
-def _compiled(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
+def _binary(entrypoint: Entrypoint) -> bytes:
+    if entrypoint.kind is not Kind.WAT:
+        return entrypoint.read()
     try:
-        is_text = entrypoint.kind is Kind.WAT
-        data = bytes(wasmtime.wat2wasm(entrypoint.read_text())) if is_text else entrypoint.read()
+        return bytes(wasmtime.wat2wasm(entrypoint.read_text()))
+    except wasmtime.WasmtimeError as error:
+        raise _invalid(entrypoint, error) from None
+
+
+def _compiled(engine: wasmtime.Engine, data: bytes, entrypoint: Entrypoint) -> Program:
+    try:
         return _PROGRAMS[sniff(data)](engine, data)
     except wasmtime.WasmtimeError as error:
-        raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}") from None
+        raise _invalid(entrypoint, error) from None
+
+
+def _invalid(entrypoint: Entrypoint, error: wasmtime.WasmtimeError) -> InvalidArgument:
+    return InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {_one_line(error)}")
 
 
 def _mapped(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
     """What `compile` has made, its pages shared with every other process that maps it."""
     with open(entrypoint.code, "rb") as file:
-        is_component = file.read(_ELF_FLAGS + 1)[-1:] == _EF_COMPONENT
+        is_component = os.pread(file.fileno(), 1, _ELF_FLAGS) == _EF_COMPONENT
+        runs = image.runs(file.fileno())
+        if runs is None:
+            raise UnusableCode("it has no list of the memory's pages")
+        if runs:
+            memory.prepare(entrypoint.allows_memory, os.dup(file.fileno()), runs)
     kind = Kind.COMPONENT if is_component else Kind.MODULE
     try:
         return _PROGRAMS[kind].deserialize_file(engine, entrypoint.code)
@@ -72,23 +97,27 @@ def _mapped(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
 
 def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
     store = wasmtime.Store(engine)
-    if limits.memory is not None:
-        # An element of a table takes a pointer.
-        store.set_limits(memory_size=limits.memory, table_elements=limits.memory // 8)
     if limits.fuel is not None:
         store.set_fuel(limits.fuel)
     return store
 
 
-def _load_module(engine: wasmtime.Engine, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
-    store = _store(engine, entrypoint.limits)
+def _limit_tables(store: wasmtime.Store, limits: Limits) -> None:
+    """Limit what tables may grow to. What they begin with is address space, as it is of memories."""
+    if limits.memory is not None:
+        store.set_limits(table_elements=limits.memory // 8)  # an element takes a pointer
+
+
+def _load_module(linker: wasmtime.Linker, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
+    store = _store(linker.engine, entrypoint.limits)
     entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_module(module))
     names = entrypoint.calls
-    linked = _linked(prepared.linker(entrypoint.limits.fuel is not None).instantiate_pre, module, entrypoint)
+    linked = _linked(linker.instantiate_pre, module, entrypoint)
 
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
         exports = linked.instantiate(store).exports(store)
+        _limit_tables(store, entrypoint.limits)
         for name in names:
             function = exports[name]
             assert isinstance(function, wasmtime.Func)
@@ -117,6 +146,7 @@ def _load_component(engine: wasmtime.Engine, program: component.Component, entry
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
         instance = linker.instantiate(store, program)
+        _limit_tables(store, entrypoint.limits)
         index = None
         for name in path:
             index = instance.get_export_index(store, name, index)

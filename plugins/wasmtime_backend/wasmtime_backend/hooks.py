@@ -14,7 +14,7 @@ _FEATURES = frozenset(
 )
 # What its package has on by default.
 _PROPOSALS = frozenset({"simd", "relaxed-simd", "tail-call", "exceptions", "gc", "memory64", "multi-memory"})
-_LIMITS = frozenset({"memory", "fuel"})
+_LIMITS = frozenset({"memory", "live-memory", "fuel"})
 # Of what is loaded now: another version may be installed while this process lives.
 _DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES | _PROPOSALS, _LIMITS)
 _CAN = {
@@ -38,8 +38,8 @@ def pelagos_detect(entrypoint: Entrypoint) -> Detection:
 
 @hookimpl
 def pelagos_code_key(entrypoint: Entrypoint) -> str:
-    """Code that counts fuel is other code; a limit of memory is the store's."""
-    return "fuel" if entrypoint.limits.fuel is not None else ""
+    """Code that counts fuel is other code; limits of memory and stack are not in it."""
+    return "image, fuel" if entrypoint.limits.fuel is not None else "image"
 
 
 @hookimpl
