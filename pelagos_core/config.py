@@ -72,6 +72,7 @@ class Config:
     cache: of compiled code.
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
+    shim_cgroup: the control group for the daemon, of runtime options; empty for that of `start`.
     """
 
     runtime: str = ""
@@ -81,6 +82,7 @@ class Config:
     wasm: Mapping[str, str] = field(default_factory=dict)
     cache: CacheSettings = CacheSettings()
     zygote_idle_seconds: int | None = None
+    shim_cgroup: str = ""
 
     def settings(self, name: str) -> Mapping[str, object]:
         """The settings of one backend, empty if there are none."""
@@ -150,27 +152,32 @@ def _check_owner(what: str, status: os.stat_result) -> None:
         raise PermissionDenied(f"{what} can be written by others than root: chown root, chmod 644")
 
 
+def table(data: bytes, what: str) -> dict[str, Any]:
+    """The keys and values of a TOML text. Raises InvalidArgument."""
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{what}: not TOML: {error}") from None
+
+
 def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Config:
     """Parse the TOML text of a config.
 
     what: names it in errors. ignored: keys to pass over.
     Raises InvalidArgument that names the key.
     """
-    try:
-        table = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{what}: not TOML: {error}") from None
-    _check_keys(table.keys() - ignored, _KEYS, what)
-    order = _checked(table.get("order", []), list, f"{what}: order")
-    backends = _checked(table.get("backends", {}), dict, f"{what}: backends")
+    found = table(data, what)
+    _check_keys(found.keys() - ignored, _KEYS, what)
+    order = _checked(found.get("order", []), list, f"{what}: order")
+    backends = _checked(found.get("backends", {}), dict, f"{what}: backends")
     return Config(
-        runtime=_checked(table.get("runtime", ""), str, f"{what}: runtime"),
+        runtime=_checked(found.get("runtime", ""), str, f"{what}: runtime"),
         order=tuple(_checked(name, str, f"{what}: order") for name in order),
         backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
-        seccomp=_seccomp(table.get("seccomp", ""), f"{what}: seccomp"),
-        wasm=_words(table.get("wasm", {}), f"{what}: wasm"),
-        cache=_cache(_checked(table.get("cache", {}), dict, f"{what}: cache"), f"{what}: cache"),
-        zygote_idle_seconds=_seconds(table.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
+        seccomp=_seccomp(found.get("seccomp", ""), f"{what}: seccomp"),
+        wasm=_words(found.get("wasm", {}), f"{what}: wasm"),
+        cache=_cache(_checked(found.get("cache", {}), dict, f"{what}: cache"), f"{what}: cache"),
+        zygote_idle_seconds=_seconds(found.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
     )
 
 

@@ -1,12 +1,17 @@
 """What Create's options may hold: ours, runc's, a stranger's, noise."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf.any_pb2 import Any
 
 from pelagos_core import runtime_options
+from pelagos_core.api import runc_options_pb2
 from pelagos_core.api.runtimeoptions_pb2 import Options
 from pelagos_core.config import Config
 from pelagos_core.errors import InvalidArgument, NotFound
+
+FIELDS = runc_options_pb2.Options.DESCRIPTOR.fields
 
 
 def options(kind="runtimeoptions.v1.Options", **fields):
@@ -17,6 +22,39 @@ def options(kind="runtimeoptions.v1.Options", **fields):
 def test_a_body_is_toml(prefix):
     found = runtime_options.parse(options(f"{prefix}runtimeoptions.v1.Options", config_body=b'runtime = "a"'))
     assert found == Config(runtime="a")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_told(monkeypatch):
+    monkeypatch.setattr(runtime_options, "_told", set())
+
+
+def runc(**fields):
+    return Any(type_url="containerd.runc.v1.Options", value=runc_options_pb2.Options(**fields).SerializeToString())
+
+
+def test_every_option_of_runc_is_done_or_named_once_in_the_log(caplog):
+    every = {field.name: 1 if field.type == field.TYPE_UINT32 else field.name for field in FIELDS}
+    every |= {field.name: True for field in FIELDS if field.type == field.TYPE_BOOL} | {"shim_cgroup": "/shims"}
+    names = {"".join(word.capitalize() for word in field.name.split("_")) for field in FIELDS}
+    table = "".join(f"{name} = {'true' if name[:2] == 'No' else repr('/shims')}\n" for name in sorted(names))
+    for _ in range(2):
+        assert runtime_options.parse(runc(**every)) == Config(shim_cgroup="/shims")
+        assert runtime_options.parse(options(config_body=table.encode())) == Config(shim_cgroup="/shims")
+    named = sorted(record.getMessage().split(" ")[2] for record in caplog.records)
+    assert named == sorted(names - {"ShimCgroup", "SystemdCgroup", "IoUid", "IoGid"})
+
+
+def test_options_that_are_not_set_are_not_named(caplog):
+    assert runtime_options.parse(runc()) == Config()
+    assert runtime_options.parse(options(config_body=b'NoPivotRoot = false\nBinaryName = ""')) == Config()
+    assert not caplog.records
+
+
+def test_the_documentation_has_every_option_of_runc():
+    text = (Path(__file__).parent.parent / "docs/task-api.md").read_text()
+    for field in FIELDS:
+        assert f"`{''.join(word.capitalize() for word in field.name.split('_'))}`" in text
 
 
 def test_the_keys_of_cri_and_runc_are_passed_over():
@@ -42,6 +80,10 @@ def test_no_options_and_other_runtimes_options_mean_nothing(given):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (options(config_body=b"ShimCgroup = 1"), "ShimCgroup: not a string"),
+        (options(config_body=b"ShimCgroup = 'x'"), "ShimCgroup: 'x' is not an absolute path"),
+        (options(config_body=b"ShimCgroup = '/a/../b'"), "ShimCgroup: '/a/../b' is not an absolute path"),
+        (Any(type_url="containerd.runc.v1.Options", value=b"\xff"), "not a containerd.runc.v1.Options"),
         (options(config_body=b"x = 1"), "runtime options: unknown key 'x'"),
         (options(config_body=b"="), "runtime options: not TOML"),
         (options(config_path="etc/x"), "'etc/x' is not absolute"),

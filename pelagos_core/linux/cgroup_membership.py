@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+
+from pelagos_core.errors import NotFound, PermissionDenied
+from pelagos_core.linux.hierarchies import Hierarchy
 
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space as \040
 
@@ -28,6 +32,23 @@ def move_to(wanted: str, own: str, mountinfo: str) -> None:
             os.write(fd, b"0")  # 0 is the writer itself
         finally:
             os.close(fd)
+
+
+def enter(path: str, hierarchies: Iterable[Hierarchy]) -> None:
+    """Move the calling process into an existing group, in each hierarchy that has it.
+
+    path: below each hierarchy's mount point, absolute.
+    Raises NotFound if no hierarchy has it, PermissionDenied if it may not be entered.
+    """
+    there = [found for each in hierarchies if os.path.isdir(found := each.mount_point + path)]
+    if not there:
+        raise NotFound(f"control group {path!r} does not exist")
+    for directory in there:
+        try:
+            with open(f"{directory}/cgroup.procs", "wb", buffering=0) as file:
+                file.write(b"0")
+        except OSError as error:
+            raise PermissionDenied(f"control group {directory!r}: {(error.strerror or '').lower()}") from None
 
 
 def _mount_point(controllers: str, mountinfo: str) -> str:

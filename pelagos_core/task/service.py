@@ -34,6 +34,8 @@ from pelagos_core.errors import (
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.field import Field
 from pelagos_core.identifier import check_id
+from pelagos_core.linux import cgroup_membership
+from pelagos_core.linux.hierarchies import hierarchies
 from pelagos_core.linux.namespaces import is_own
 from pelagos_core.node import Node
 from pelagos_core.policy import Policy
@@ -95,6 +97,7 @@ class TaskService:
         self._namespace = namespace
         self._node = node
         self._pod: dict[str, str] = {}
+        self._group = ""
         self._sink = sink
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
@@ -302,6 +305,7 @@ class TaskService:
             raise Unimplemented(f"container {request.id!r}: restore from a checkpoint is not supported")
         bundle = Bundle.load(request.bundle, request.id, self._namespace, rootfs_mounts(list(request.rootfs)))
         options, node = runtime_options.parse(request.options), self._node.config
+        self._enter_group(options.shim_cgroup)
         if bundle.is_sandbox:
             self._pod = bundle.wasm_annotations  # for its other containers
         policy = node.policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
@@ -319,6 +323,18 @@ class TaskService:
             if set(other.cgroup.paths) & set(container.cgroup.paths):
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
         return container
+
+    def _enter_group(self, path: str) -> None:
+        """Run in this control group from now on; the first one that is asked for, as under runc's shim.
+
+        The nursery is forked again from here when it is needed next; what else the daemon starts
+        are children of its own.
+        """
+        if path and not self._group:
+            with because(reasons.CGROUP, "runtime options: ShimCgroup"):
+                cgroup_membership.enter(path, hierarchies())
+            self._group = path
+            self._nursery.close()
 
     def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
         """Who is to run a container, and what of a policy its guest keeps: by its annotations and its pod's."""
