@@ -12,14 +12,14 @@ import click
 
 from pelagos_core.backends import Backend, Backends
 from pelagos_core.bundle import Bundle
+from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.table import print_table
-from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.limits import Limits
 from pelagos_core.node import Node, load_waiting
 from pelagos_core.policy import Policy
-from pelagos_core.selection import ANNOTATION, Choice, Selection, preference
+from pelagos_core.selection import ANNOTATION, Choice, Selection
 from pelagos_core.spec import Process, Spec
 
 
@@ -110,7 +110,7 @@ def _explain(node: Node, module: str, annotations: dict[str, str], policy: Polic
     with Path(path).open("rb") as file:
         # The copy stays open for as long as the command runs.
         entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()), Limits.of(spec, policy))
-    selection = Selection(node.backends, preference(annotations, {}, Config(), node.config))
+    selection = Selection(node.backends, asked_for(annotations, node.config))
     return selection.choose(bundle, entrypoint), entrypoint
 
 

@@ -21,14 +21,14 @@ from pelagos_core.cache.entry import CODE
 from pelagos_core.cache.job import Job
 from pelagos_core.cache.store import Listed, Store
 from pelagos_core.cli import rootless
+from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.table import print_table
-from pelagos_core.config import Config
 from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented
 from pelagos_core.limits import Limits
 from pelagos_core.node import Node, load_waiting
 from pelagos_core.policy import Policy
-from pelagos_core.selection import ANNOTATION, Selection, preference
+from pelagos_core.selection import ANNOTATION, Selection
 from pelagos_core.spec import Process, Spec
 
 _RETRY_SECONDS = 0.005
@@ -154,7 +154,7 @@ def _job(node: Node, module: str, func: str, file: int, annotations: dict[str, s
     spec = Spec(process=process, annotations=annotations)
     entrypoint = Entrypoint.of(process, process.args[0], func, file, Limits.of(spec, policy))
     bundle = Bundle(id="warm", namespace="pelagos", path=str(Path.cwd()), spec=spec, policy=policy)
-    selection = Selection(node.backends, preference(annotations, {}, Config(), node.config))
+    selection = Selection(node.backends, asked_for(annotations, node.config))
     choice = selection.choose(bundle, entrypoint)
     if choice.backend is None:
         raise selection.refusal(entrypoint, choice)

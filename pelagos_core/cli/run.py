@@ -12,6 +12,7 @@ import click
 from pelagos_core import exit_codes, size
 from pelagos_core.bundle import RUNTIME_ANNOTATION
 from pelagos_core.cli import module_file, rootless, terminal
+from pelagos_core.cli.backend_option import in_its_words
 from pelagos_core.cli.embedded import Container
 from pelagos_core.entrypoint import split_func
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
@@ -95,18 +96,12 @@ def run(
         rootless.enter()
         code = asyncio.run(container.run(uid, (target, *args), interactive=interactive))
     except PelagosError as error:
-        click.echo(f"pelagos: {_said(error, backend)}", err=True)
+        click.echo(f"pelagos: {in_its_words(str(error)) if backend else error}", err=True)
         code = exit_codes.of_error(error)
     except OSError as error:
         click.echo(f"pelagos: {exit_codes.describe(error)}", err=True)
         code = exit_codes.FAILED
     sys.exit(code)
-
-
-def _said(error: PelagosError, backend: str) -> str:
-    """The error's text. What it blames is what was written: --backend is an annotation for the shim alone."""
-    text = str(error)
-    return text.replace(f"the container's annotation {RUNTIME_ANNOTATION}", "--backend") if backend else text
 
 
 def _program(target: str, args: tuple[str, ...]) -> tuple[Path | None, tuple[int, str] | None, tuple[str, ...]]:
