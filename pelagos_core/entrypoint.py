@@ -66,8 +66,8 @@ def kind_of(file: int) -> Kind:
 class Preopen(NamedTuple):
     """A directory that a guest is given.
 
-    name: the guest's name for it. path: where it is. readonly: whether nothing in it can be
-    changed: by the kernel in any case, and by the engine if it can refuse that too.
+    name: the guest's name for it. path: where it is. readonly: whether the engine is to refuse
+    any change too. It is never asked to: the kernel knows what is read-only, mount by mount.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Entrypoint:
     path: where the file is, as the container sees it.
     func: the export to call, from `path#func`, or an empty string for the default one.
     args: the whole argv, `path#func` shortened to `path` in args[0].
-    env: `NAME=VALUE` strings, exactly the spec's.
+    env: `NAME=VALUE` strings, the spec's; PWD is a guest's working directory where that is not `/`.
     cwd: absolute path inside the container.
     file: a descriptor opened for reading; it belongs to whoever opened it.
     limits: what the engine should hold the guest to.
@@ -219,9 +219,9 @@ class Entrypoint:
         """The directories a guest is given, in order.
 
         root: where the container's root file system is; empty if it is `/` itself.
-        WASI has no working directory: it is the first preopened one, where Go's library starts.
-        wasi-libc (C, Rust) starts in `/` whatever is preopened, and a preopen `.` would catch
-        its absolute paths too: so there is none.
+        It is `/` alone, or none. WASI has no working directory: PWD in `env` is where Go's library
+        starts. wasi-libc (C, Rust) starts in `/` whatever is preopened, and a preopen `.` would
+        catch its absolute paths too.
         """
         return [each._replace(path=posixpath.normpath(f"{root}/{each.path}")) for each in self.directories]
 

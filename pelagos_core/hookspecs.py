@@ -89,7 +89,7 @@ FEATURES = {
     "wasi-0.2": "WASI 0.2, command",
     "function": "any exported function as entry point (path#function)",
     "argv0": "argv[0] as the container's spec has it",
-    "cwd": "the working directory as first preopen",
+    "cwd": "the root as first preopen, under its own name",
     "read-only": "files of a read-only mount or root can be read",
     "ahead-of-time": "a module is compiled once, and its code kept",
     "http": "a component that handles HTTP requests is served (wasi:http)",

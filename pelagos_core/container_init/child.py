@@ -331,6 +331,8 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
     if code is not None:
         os.chdir("/")
         os.close(code)
+    if not file.kind.is_native:
+        workload = preopens.warned(workload, file, _say)
     os.close(file.file)
     return workload
 
@@ -342,10 +344,9 @@ def _narrowed(file: Entrypoint, order: Order, root: Root) -> Entrypoint:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(nothing, _STDIO[0], inheritable=False)
         os.close(nothing)
-    directories = preopens.of(order.bundle, root)
     limit = memory.live(order.plan, _CONTROL, _say) if order.limits.memory is not None else None
-    env = policy.variables(file.env)
-    return replace(file, env=env, directories=directories, network=policy.network, memory=limit)
+    env = preopens.variables(policy.variables(file.env), file.cwd, root)
+    return replace(file, env=env, directories=preopens.of(order.bundle), network=policy.network, memory=limit)
 
 
 def _report(message: Message) -> None:

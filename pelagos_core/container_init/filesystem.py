@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from dataclasses import dataclass
 
 from pelagos_core.container_init import engine_files
 from pelagos_core.entrypoint import Entrypoint
-from pelagos_core.linux import cgroup_mounts, device_nodes, narrowing, shield
+from pelagos_core.errors import PelagosError
+from pelagos_core.linux import cgroup_mounts, device_nodes, narrowing, relative_links, shield
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.propagation import make_parent_private, set_propagation
 from pelagos_core.linux.rootfs import Root
@@ -119,9 +121,26 @@ class LinkDevices:
         return "links in /dev"
 
     def execute(self, root: Root) -> None:
-        for path, target in device_nodes.LINKS:
+        for path, target in device_nodes.STREAM_LINKS:
             root.make_link(path, target)
         root.make_link(device_nodes.MULTIPLEXER, "pts/ptmx", replace=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStreams:
+    """Make a guest's links of the standard streams, which lead nowhere: it has no /proc.
+
+    So what is written to `/dev/stdout` is refused, and not lost in a file of this name.
+    """
+
+    def describe(self) -> str:
+        return "links of the standard streams"
+
+    def execute(self, root: Root) -> None:
+        # Where they cannot be made, a guest can make nothing in their place.
+        with contextlib.suppress(OSError, PelagosError):
+            for path, target in device_nodes.STREAM_LINKS if root.has("/dev") else ():
+                root.make_link(path, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +171,19 @@ class ShieldEngine:
 
     def execute(self, root: Root) -> None:
         shield.put_up(root, self.volumes)
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRelativeLinks:
+    """Have a Wasm guest reach mounts by the absolute links of the image on the way to them."""
+
+    paths: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"relative links to {len(self.paths)} mounts"
+
+    def execute(self, root: Root) -> None:
+        relative_links.show(root, self.paths)
 
 
 @dataclass(frozen=True, slots=True)

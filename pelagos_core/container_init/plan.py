@@ -6,12 +6,14 @@ import os
 from dataclasses import dataclass, replace
 
 from pelagos_core.bundle import Bundle
+from pelagos_core.container_init import namespace_plan
 from pelagos_core.container_init.birth import Birth
 from pelagos_core.container_init.filesystem import (
     AssembleRoot,
     FollowRoot,
     ForbidDevices,
     LinkDevices,
+    LinkStreams,
     MakeDevices,
     MakeMountReadonly,
     MakeRootReadonly,
@@ -24,6 +26,7 @@ from pelagos_core.container_init.filesystem import (
     ProtectPaths,
     SetRootPropagation,
     ShieldEngine,
+    ShowRelativeLinks,
 )
 from pelagos_core.container_init.identity import (
     AllowRlimits,
@@ -46,21 +49,15 @@ from pelagos_core.container_init.operation import (
     CheckWorkingDirectory,
     CopyContainer,
     DieWithShim,
-    EnterNamespaces,
-    EnterTimeNamespace,
     JoinCgroup,
     JoinContainer,
     LeaveNetwork,
     Operation,
     Refuse,
-    SetDomainName,
-    SetHostname,
-    SetSysctls,
 )
 from pelagos_core.container_init.system_calls import NO_FILTERS, ConfineEngine, Filters, FilterSystemCalls
 from pelagos_core.entrypoint import Kind
-from pelagos_core.errors import InvalidArgument, Unimplemented
-from pelagos_core.linux import device_nodes, sysctl
+from pelagos_core.linux import device_nodes
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.mount_options import MS_RDONLY, PROPAGATION, parse_options
 from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
@@ -68,7 +65,6 @@ from pelagos_core.linux.mounts import is_bind
 from pelagos_core.linux.security_labels import UNCONFINED
 from pelagos_core.spec import Capabilities, Device, Mount, Process, Spec
 
-_NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
 _NATIVE_BESIDE_WASM = "a native program cannot join a Wasm guest in a user namespace"
 
 
@@ -122,22 +118,22 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     spec = _with_whole_mounts(bundle)
     early, late = _by_time(spec.mounts)
     propagation = _propagation(spec)
-    namespaces = _namespaces(spec, propagation)
+    namespaces = namespace_plan.entering(spec, propagation)
     root = AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"])
-    volumes, settings = list(map(_volume, early)), _namespace_settings(spec)
+    volumes, settings = list(map(_volume, early)), namespace_plan.settings_of(spec)
     first: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
     if spec.mount_label:
         first.append(CheckMountLabel(spec.mount_label))
     wasm, native = _for_wasm(bundle, spec, late, filters), _for_native(spec, late, cgroup, filters)
     user = spec.namespace("user")
     if user is None:
-        return Plan((*first, *_time(spec), namespaces, *settings, root, *volumes), wasm, native)
+        return Plan((*first, *namespace_plan.times(spec), namespaces, *settings, root, *volumes), wasm, native)
     # Given namespaces may be anybody's, new ones are to be the user namespace's own.
     joining, unsharing = replace(namespaces, unshared=("mount",)), namespaces.inner()
     if spec.process.rlimits:
         first.append(AllowRlimits(spec.process.rlimits))
     return Plan(
-        (DieWithShim(), *_time(spec), BecomeRoot(), unsharing, *settings, FollowRoot(), *volumes),
+        (DieWithShim(), *namespace_plan.times(spec), BecomeRoot(), unsharing, *settings, FollowRoot(), *volumes),
         wasm,
         native,
         (*first, joining, root, OpenSources(tuple(filter(is_bind, spec.mounts)))),
@@ -163,8 +159,9 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS, 
     there = CheckWorkingDirectory(spec.process.cwd)
     wasm, program = _for_wasm(bundle, spec, late, filters), _for_native(spec, late, cgroup, filters, mounted=True)
     if native:
-        guest: tuple[Operation, ...] = (CopyContainer(), ForbidDevices(), ShieldEngine(()), there, *_narrowing(bundle))
-        wasm = replace(wasm, complete=guest)
+        # What the container asks for was not for a guest: it is taken away, and not refused.
+        shielding = _shielding((), _volumes(spec))
+        wasm = replace(wasm, complete=(CopyContainer(), *shielding, there, *_narrowing(bundle)))
         program = replace(program, complete=(there,))
     else:
         wasm = replace(wasm, complete=(there,))
@@ -208,14 +205,9 @@ def _by_time(mounts: tuple[Mount, ...]) -> tuple[list[Mount], list[Mount]]:
 
 def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount], filters: Filters) -> Steps:
     # A guest has no system calls: the views of the kernel serve nobody in its container.
-    volumes = tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
+    volumes = _volumes(spec)
     complete: list[Operation] = [_volume(mount) for mount in late if mount in volumes]
-    # Only in a /dev of the container's own: nothing is made in an image or a directory of the host.
-    own = any(mount.destination.rstrip("/") == "/dev" for mount in spec.mounts) and _makes_devices(spec)
-    harmless = tuple(filter(device_nodes.is_harmless, spec.devices))
-    if devices := _with(device_nodes.HARMLESS if own else (), harmless):
-        complete.append(MakeDevices(devices, mounted=True))
-    complete += [ForbidDevices(), ShieldEngine(volumes), *_last_mounts(spec), *_narrowing(bundle)]
+    complete += [*_devices_of_guest(spec), *_shielding(volumes, volumes), *_last_mounts(spec), *_narrowing(bundle)]
     labels = _labels(spec.process, executed=False)
     seal = (
         *labels,
@@ -231,6 +223,28 @@ def _for_wasm(bundle: Bundle, spec: Spec, late: list[Mount], filters: Filters) -
         *([FilterSystemCalls(filters.spec)] if filters.spec else []),
     )
     return Steps(tuple(complete), seal)
+
+
+def _devices_of_guest(spec: Spec) -> list[Operation]:
+    # Only in a /dev of the container's own: no node is made in an image or a directory of the host.
+    own = any(mount.destination.rstrip("/") == "/dev" for mount in spec.mounts) and _makes_devices(spec)
+    harmless = tuple(filter(device_nodes.is_harmless, spec.devices))
+    devices = _with(device_nodes.DEFAULT if own else (), harmless)
+    made: list[Operation] = [MakeDevices(devices, mounted=True)] if devices else []
+    return [*made, *([LinkStreams()] if _makes_devices(spec) else [])]
+
+
+def _volumes(spec: Spec) -> tuple[Mount, ...]:
+    return tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
+
+
+def _shielding(asked: tuple[Mount, ...], volumes: tuple[Mount, ...]) -> list[Operation]:
+    """What a guest gets in another way than a native program, or not at all.
+
+    asked: what is refused if it shows the kernel.
+    """
+    links = [ShowRelativeLinks(tuple(mount.destination for mount in volumes))] if volumes else []
+    return [ForbidDevices(), ShieldEngine(asked), *links]
 
 
 def _narrowing(bundle: Bundle) -> tuple[Operation, ...]:
@@ -352,49 +366,3 @@ def _labels(process: Process, *, executed: bool) -> list[Operation]:
     if process.selinux_label:
         labels.append(PrepareLabel("process.selinuxLabel", process.selinux_label, executed))
     return labels
-
-
-def _namespaces(spec: Spec, propagation: int) -> EnterNamespaces:
-    for namespace in spec.namespaces:
-        if namespace.type == "mount" and namespace.path:
-            raise Unimplemented("linux.namespaces: a mount namespace by path is not supported")
-    _check_user_namespace(spec)
-    if spec.time_offsets and not _time(spec):
-        raise InvalidArgument("linux.timeOffsets: the spec has no new time namespace")
-    asked = [found for kind in _NAMESPACES_OF_INIT if (found := spec.namespace(kind))]
-    joined = tuple(namespace for namespace in asked if namespace.path)
-    unshared = tuple(namespace.type for namespace in asked if not namespace.path and namespace.type != "time")
-    changed = {sysctl.namespace_of(name) for name in spec.sysctl}
-    if spec.hostname or spec.domainname:
-        changed.add("uts")
-    for kind in sorted(changed):
-        if spec.namespace(kind) is None:
-            setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")
-            raise InvalidArgument(f"{setting}: the spec has no {kind} namespace, it would change the host")
-    return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed), propagation)
-
-
-def _time(spec: Spec) -> list[Operation]:
-    time = spec.namespace("time")
-    return [EnterTimeNamespace(spec.time_offsets)] if time is not None and not time.path else []
-
-
-def _check_user_namespace(spec: Spec) -> None:
-    user = spec.namespace("user")
-    if user is None and spec.id_maps:
-        raise InvalidArgument("linux.uidMappings, linux.gidMappings: the spec has no user namespace")
-    if user is not None and not user.path:
-        for name, ranges in (("uidMappings", spec.id_maps.users), ("gidMappings", spec.id_maps.groups)):
-            if not any(each.inside == 0 for each in ranges):
-                raise InvalidArgument(f"linux.{name}: a new user namespace needs a map of id 0")
-
-
-def _namespace_settings(spec: Spec) -> list[Operation]:
-    settings: list[Operation] = []
-    if spec.hostname:
-        settings.append(SetHostname(spec.hostname))
-    if spec.domainname:
-        settings.append(SetDomainName(spec.domainname))
-    if spec.sysctl:
-        settings.append(SetSysctls(tuple(spec.sysctl.items())))
-    return settings

@@ -1,60 +1,82 @@
-"""Which directories a guest is given, derived from the container's mounts and its policy."""
+"""Which directories a guest is given, under which names, and where its relative paths start."""
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
 
+from pelagos_core import reasons
 from pelagos_core.bundle import Bundle
-from pelagos_core.entrypoint import Preopen
-from pelagos_core.linux.mount_options import ATTR_RDONLY, MS_RDONLY, parse_options
-from pelagos_core.linux.mount_table import KERNEL_FILE_SYSTEMS
+from pelagos_core.entrypoint import Entrypoint, Kind, Preopen
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.hookspecs import Workload
 from pelagos_core.linux.narrowing import directory_path
 from pelagos_core.linux.rootfs import Root
-from pelagos_core.policy import Directory
-from pelagos_core.spec import Mount, Spec
+
+_GO = "go:buildid"  # a custom section of what Go's own compiler makes
+_OPENS = "path_open"
+_FILESYSTEM = "wasi:filesystem/"
 
 
-def of(bundle: Bundle, root: Root) -> tuple[Preopen, ...]:
-    """The directories of a guest, its working directory first.
+def of(bundle: Bundle) -> tuple[Preopen, ...]:
+    """The directories of a guest: the container's root, or none if its policy leaves none.
 
-    In the init process, when all is mounted. Their paths are resolved in the root here: an
-    engine, which opens them later, may see more than the container does.
+    There is no second one: a guest's library takes the longest name that fits a path, and no link
+    and no `..` leads out of a directory, so a further one would take away what `/` gives.
+    What may be written to is the kernel's to say, by the mounts of the guest's own namespace.
     """
     narrowed = bundle.policy.directories
-    given = list(narrowed[-1]) if narrowed else _of_mounts(bundle.spec)
-    cwd = posixpath.normpath(bundle.spec.process.cwd)
-    if (around := _around(cwd, given)) is not None:
-        given = [Directory(cwd, around.readonly), *(each for each in given if each.path != cwd)]
-    found = [(each, directory_path(root, each.path)) for each in given]
-    return tuple(Preopen(each.path, path, each.readonly) for each, path in found if path)
+    return () if narrowed and not narrowed[-1] else (Preopen("/", "/"),)
 
 
-def _of_mounts(spec: Spec) -> list[Directory]:
-    """The root, and each mount that may be written to where what is around it may not, or the reverse.
+def variables(env: tuple[str, ...], cwd: str, root: Root) -> tuple[str, ...]:
+    """The variables of a guest, with its working directory as PWD where that is not `/`.
 
-    A guest's library takes the longest name that fits a path, so that the engine refuses what
-    the kernel would refuse. Of several mounts on one place the last one is seen.
+    WASI has no working directory. Go's library starts in PWD; without it, in the first preopen.
+    cwd: the container's path of it. In the init process, when all is mounted: the links on its
+    way are followed here, since engines follow no absolute ones.
     """
-    given = {"/": Directory("/", spec.root.readonly)}
-    for mount in spec.mounts:
-        if mount.type in KERNEL_FILE_SYSTEMS:
-            continue
-        path = posixpath.normpath(f"/{mount.destination.lstrip('/')}")
-        given[path] = Directory(path, _is_readonly(mount))
-    kept: list[Directory] = []
-    for path in sorted(given):
-        around = _around(path, kept)
-        if around is None or around.readonly != given[path].readonly:
-            kept.append(given[path])
-    return kept
+    path = posixpath.normpath(f"/{cwd.lstrip('/')}")
+    if path == "/":
+        return env
+    # If it is not there any more, nothing is found below it: better than to start elsewhere.
+    return (*(each for each in env if not each.startswith("PWD=")), f"PWD={directory_path(root, path) or path}")
 
 
-def _is_readonly(mount: Mount) -> bool:
-    options = parse_options(mount.options)
-    return bool((options.change.attr_set | options.deep.attr_set) & ATTR_RDONLY or options.flags & MS_RDONLY)
+def warned(workload: Workload, entrypoint: Entrypoint, say: Callable[[str], object]) -> Workload:
+    """The workload, which says the `warning` of its entry point first, if there is one."""
+    line = warning(entrypoint)
+
+    def run() -> int:
+        say(line)
+        return workload()
+
+    return run if line else workload
 
 
-def _around(path: str, directories: list[Directory]) -> Directory | None:
-    """The innermost directory that a path is in."""
-    fitting = [each for each in directories if f"{path}/".startswith(f"{each.path.rstrip('/')}/")]
-    return max(fitting, key=lambda each: len(each.path), default=None)
+def warning(entrypoint: Entrypoint) -> str:
+    """A line for a guest whose relative paths may not start in its working directory; else empty.
+
+    wasi-libc, and what is built on it, drops the slash of an absolute path and starts in `/`: it
+    asks for the same thing by `x` and by `/x`, so that no engine can tell what is meant.
+    Looks at the guest's bytes, and so runs with a guest's rights only.
+    """
+    if posixpath.normpath(entrypoint.cwd).strip("/") == "" or not _may_be_elsewhere(entrypoint):
+        return ""
+    return (
+        f"pelagos: relative paths of a program with wasi-libc (C, Rust and others) start in '/', "
+        f"not in its working directory {entrypoint.cwd!r} [{reasons.CWD}]"
+    )
+
+
+def _may_be_elsewhere(entrypoint: Entrypoint) -> bool:
+    """Whether it opens files, and is not known to start in PWD."""
+    if entrypoint.kind is Kind.WAT:
+        text = entrypoint.read()
+        return _OPENS.encode() in text or _FILESYSTEM.encode() in text
+    try:
+        interface = entrypoint.interface
+    except InvalidArgument:
+        return False  # the engine says what is wrong with it
+    opens = any(each.name == _OPENS or each.name.startswith(_FILESYSTEM) for each in interface.imports)
+    return opens and _GO not in interface.custom

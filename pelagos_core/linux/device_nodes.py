@@ -15,17 +15,17 @@ from pelagos_core.spec.devices import MODES
 
 NULL = "/dev/null"
 
-# They hold nothing and lead nowhere. 1:1 to 1:4 beside them are the machine's memory and ports.
-HARMLESS = (
+# They hold nothing and lead nowhere but to a process' own terminal. 1:1 to 1:4 are the machine's memory and ports.
+DEFAULT = (
     Device("/dev/null", "c", 1, 3),
     Device("/dev/zero", "c", 1, 5),
     Device("/dev/full", "c", 1, 7),
     Device("/dev/random", "c", 1, 8),
     Device("/dev/urandom", "c", 1, 9),
+    Device("/dev/tty", "c", 5, 0),
 )
-DEFAULT = (*HARMLESS, Device("/dev/tty", "c", 5, 0))
 MULTIPLEXER = "/dev/ptmx"  # always a link to that of the container's own devpts
-LINKS = (
+STREAM_LINKS = (
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
@@ -35,7 +35,7 @@ LINKS = (
 
 def is_harmless(device: Device) -> bool:
     """Whether a Wasm guest may have it: its engine's process is on the host, and no device node is."""
-    known = {(each.type, each.major, each.minor) for each in HARMLESS}
+    known = {(each.type, each.major, each.minor) for each in DEFAULT}
     return device.type == "p" or (device.type, device.major, device.minor) in known
 
 

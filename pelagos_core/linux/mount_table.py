@@ -24,7 +24,7 @@ KERNEL_FILE_SYSTEMS = frozenset(
 """File systems that hold no files of anybody but views of the kernel, its devices and processes."""
 
 _WITHOUT_HARMLESS = KERNEL_FILE_SYSTEMS - {"devtmpfs"}
-_HARMLESS = frozenset(os.makedev(device.major, device.minor) for device in device_nodes.HARMLESS)
+_HARMLESS = frozenset(os.makedev(device.major, device.minor) for device in device_nodes.DEFAULT)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 

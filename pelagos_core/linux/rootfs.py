@@ -15,7 +15,7 @@ import stat
 from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
-from pelagos_core.linux import device_nodes, mapped_overlay, mounts, syscalls
+from pelagos_core.linux import device_nodes, mapped_overlay, mount_points, mounts, syscalls
 from pelagos_core.linux.file_tree import copy_tree
 from pelagos_core.linux.mount_options import (
     ATTR_NODEV,
@@ -26,6 +26,7 @@ from pelagos_core.linux.mount_options import (
     MountOptions,
     parse_options,
 )
+from pelagos_core.linux.path_walk import RESOLVE
 from pelagos_core.linux.pivot import change_root
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.spec import Device, Mount
@@ -33,7 +34,6 @@ from pelagos_core.spec import Device, Mount
 SHOWN = "root"
 """The part of an engine root's file system that is its root: see `enclose`."""
 
-RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
 # What protects these by path later on must find them where the spec puts them.
 _ORDINARY = ("proc", "sysfs")
@@ -127,7 +127,7 @@ class Root:
         if mounts.is_bind(mount):
             self._bind(mount)
             return
-        target = self._mount_point(mount.destination, as_file=False)
+        target = mount_points.directory(self.fd, mount.destination)
         try:
             mounts.attach(mount, target)
             self._finish(mount, parse_options(mount.options), target)
@@ -153,7 +153,8 @@ class Root:
             mode = os.fstat(tree).st_mode
             if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
                 self._device_mounts.append(destination)
-            target = self._mount_point(destination, as_file=not stat.S_ISDIR(mode))
+            make = mount_points.directory if stat.S_ISDIR(mode) else mount_points.file
+            target = make(self.fd, destination)
             syscalls.move_mount(tree, target, destination)
         finally:
             os.close(tree)
@@ -186,7 +187,7 @@ class Root:
 
     def make_directory(self, path: str) -> None:
         """Make a directory and its missing parents, as the container would resolve them."""
-        os.close(self._directory(posixpath.normpath(path)))
+        os.close(mount_points.directory(self.fd, path))
 
     def forbid_devices(self) -> None:
         """Let no device be opened but one that is mounted itself.
@@ -204,7 +205,7 @@ class Root:
     def make_device(self, device: Device, *, mounted: bool) -> None:
         """Make a device node, or mount the host's: also where none may be made (user_namespaces(7))."""
         parent, name = posixpath.split(posixpath.normpath(device.path))
-        directory = self._directory(parent)
+        directory = mount_points.directory(self.fd, parent)
         try:
             number = os.makedev(device.major, device.minor) if device.type != "p" else 0
             mounted = mounted and device.type != "p"
@@ -220,7 +221,7 @@ class Root:
     def make_link(self, path: str, target: str, *, replace: bool = False) -> None:
         """Make a symlink; one that is there, or a file, stays as it is unless it is to be replaced."""
         parent, name = posixpath.split(path)
-        directory = self._directory(parent)
+        directory = mount_points.directory(self.fd, parent)
         try:
             if replace:
                 with contextlib.suppress(FileNotFoundError):
@@ -261,6 +262,13 @@ class Root:
                 os.close(tree)
         finally:
             os.close(target)
+
+    def has(self, path: str) -> bool:
+        """Whether there is anything at a path."""
+        found = self._existing(path)
+        if found >= 0:
+            os.close(found)
+        return found >= 0
 
     def _existing(self, path: str) -> int:
         try:
@@ -317,7 +325,7 @@ class Root:
             os.mkdir(SHOWN, 0o755, dir_fd=self.surroundings)
             self.cover(syscalls.open_tree(self.surroundings, SHOWN, syscalls.OPEN_TREE_CLONE))
             for tree in (plain, sealed):
-                target = self._directory(path)
+                target = mount_points.directory(self.fd, path)
                 try:
                     syscalls.move_mount(tree, target, path)
                 finally:
@@ -344,44 +352,6 @@ class Root:
                 raise InvalidArgument(
                     f"mount of {mount.type!r} on {mount.destination!r}: the image has a symbolic link there"
                 ) from None
-
-    def _mount_point(self, path: str, *, as_file: bool) -> int:
-        if not as_file:
-            return self._directory(posixpath.normpath(path))
-        parent, name = posixpath.split(posixpath.normpath(path))
-        directory = self._directory(parent)
-        try:
-            fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=directory)
-            os.close(fd)
-        except FileExistsError:
-            pass
-        finally:
-            os.close(directory)
-        try:
-            return self.open(path, os.O_PATH)
-        except OSError as error:
-            raise InvalidArgument(f"file {path!r} in the container: {error.strerror}") from None
-
-    def _directory(self, path: str) -> int:
-        try:
-            return self.open(path, os.O_PATH | os.O_DIRECTORY)
-        except OSError as error:
-            if error.errno != errno.ENOENT or path in ("/", ""):
-                raise InvalidArgument(f"directory {path!r} in the container: {error.strerror}") from None
-        parent, name = posixpath.split(path)
-        directory = self._directory(parent)
-        try:
-            os.mkdir(name, 0o755, dir_fd=directory)
-        except FileExistsError:
-            pass  # made by another process meanwhile, or a dangling link: the open below tells
-        except OSError as error:
-            raise PermissionDenied(f"directory {path!r} in the container: {error.strerror}") from None
-        finally:
-            os.close(directory)
-        try:
-            return self.open(path, os.O_PATH | os.O_DIRECTORY)
-        except OSError as error:
-            raise InvalidArgument(f"directory {path!r} in the container: {error.strerror}") from None
 
 
 def _reason(error: OSError) -> str:

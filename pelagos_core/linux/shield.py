@@ -15,7 +15,8 @@ from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import mount_table, syscalls
 from pelagos_core.linux.mount_options import parse_options
 from pelagos_core.linux.mount_table import MountPoint
-from pelagos_core.linux.rootfs import RESOLVE, Root
+from pelagos_core.linux.path_walk import RESOLVE
+from pelagos_core.linux.rootfs import Root
 from pelagos_core.spec import Mount
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

@@ -68,7 +68,7 @@ def test_the_least_spec_still_isolates():
         fs.AssembleRoot(()),
     )
     user = identity.BecomeUser(User(), Capabilities())
-    assert steps.wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
+    assert steps.wasm.complete == (fs.LinkStreams(), fs.ForbidDevices(), fs.ShieldEngine(()))
     assert steps.wasm.seal == (op.ChangeRoot(), user, identity.ForbidNewPrivileges(), op.DieWithShim())
     assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
     assert steps.native.seal == (
@@ -135,7 +135,7 @@ def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
     steps = planned(devices=(mine,), namespaces=OWN_NETWORK)
     (step,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
     assert [device for device in step.devices if device.path == "/dev/null"] == [mine]
-    assert steps.wasm.complete == (fs.MakeDevices((mine,), mounted=True), fs.ForbidDevices(), fs.ShieldEngine(()))
+    assert steps.wasm.complete[0] == fs.MakeDevices((mine,), mounted=True)
 
 
 def test_a_guest_gets_of_the_specs_devices_the_harmless_ones_alone():
@@ -154,9 +154,25 @@ def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
         for step in planned(mounts=(Mount("/dev", "tmpfs", "tmpfs"),)).wasm.complete
         if isinstance(step, fs.MakeDevices)
     ]
-    assert own == fs.MakeDevices(device_nodes.HARMLESS, mounted=True)
+    assert own == fs.MakeDevices(device_nodes.DEFAULT, mounted=True)
     for mounts in ((), (Mount("/dev", "bind", "/dev", ("rbind",)),)):
         assert not [step for step in planned(mounts=mounts).wasm.complete if isinstance(step, fs.MakeDevices)]
+
+
+def test_nothing_is_made_in_a_dev_of_the_host():
+    steps = planned(mounts=(Mount("/dev", "bind", "/dev", ("rbind",)),))
+    assert steps.wasm.complete[:2] == (
+        fs.ForbidDevices(),
+        fs.ShieldEngine((Mount("/dev", "bind", "/dev", ("rbind",)),)),
+    )
+
+
+def test_links_on_the_way_to_what_is_mounted_are_shown_when_the_kernels_views_are_gone():
+    mounts = (Mount("/proc", "proc", "proc"), Mount("/var/run/x", "bind", "/x"), Mount("/proc/y", "bind", "/y"))
+    complete = planned(mounts=mounts).wasm.complete
+    assert complete[-2:] == (fs.ShieldEngine(mounts[1:]), fs.ShowRelativeLinks(("/var/run/x", "/proc/y")))
+    native = planned(mounts=mounts).native.complete
+    assert not [step for step in native if isinstance(step, fs.ShowRelativeLinks)]
 
 
 def test_read_only_paths_come_before_masks():
@@ -273,8 +289,10 @@ def test_each_step_says_what_it_does():
         "set the host name box",
         "root file system of 0 mounts",
         "mount tmpfs on /tmp",
+        "if wasm: links of the standard streams",
         "if wasm: no devices but mounted ones",
         "if wasm: keep the guest from its engine",
+        "if wasm: relative links to 1 mounts",
         "if wasm: working directory /work",
         "if wasm: read-only root",
         "if wasm: change the root",
@@ -315,8 +333,8 @@ def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(nati
 
 def test_a_guest_in_a_native_container_does_without_the_kernels_files():
     steps, _ = joining(native=True)
-    guest = (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), THERE)
-    assert steps.wasm.complete == guest
+    links = fs.ShowRelativeLinks(("/data",))
+    assert steps.wasm.complete == (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), links, THERE)
 
 
 def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():

@@ -1,82 +1,80 @@
-"""Which directories a guest is given."""
+"""Which directories a guest is given, and where its relative paths start."""
 
 import os
 
 import pytest
+import wasmtime
 
 from pelagos_core.bundle import Bundle
 from pelagos_core.container_init import preopens
-from pelagos_core.entrypoint import Preopen
+from pelagos_core.entrypoint import Entrypoint, Preopen
 from pelagos_core.linux.rootfs import Root
 from pelagos_core.policy import EVERYTHING, Directory, Policy
 from pelagos_core.spec import Mount, Process, Spec
 from pelagos_core.spec import Root as SpecRoot
 
+OPENS = '(module (import "wasi_snapshot_preview1" "path_open" (func)))'
+PRINTS = '(module (import "wasi_snapshot_preview1" "fd_write" (func)))'
+OPENS_IN_GO = '(module (import "wasi_snapshot_preview1" "path_open" (func)) (@custom "go:buildid" "x"))'
+COMPONENT = '(component (import "wasi:filesystem/preopens@0.2.0" (instance)))'
+
 
 @pytest.fixture
 def root(tmp_path):
-    for path in ("data/out", "work", "var", "run/secrets"):
-        (tmp_path / path).mkdir(parents=True)
-    (tmp_path / "file").write_text("")
-    (tmp_path / "var/run").symlink_to("/run")
-    (tmp_path / "out").symlink_to("/")
+    (tmp_path / "opt/app").mkdir(parents=True)
+    (tmp_path / "srv").symlink_to("/opt")
     root = Root(str(tmp_path))
     root.fd = os.open(tmp_path, os.O_PATH)
     yield root
     os.close(root.fd)
 
 
-def given(root, *mounts, cwd="/", readonly=False, policy=EVERYTHING):
+def given(*mounts, cwd="/", readonly=False, policy=EVERYTHING):
     spec = Spec(Process(args=("/x",), cwd=cwd), root=SpecRoot(readonly=readonly), mounts=mounts)
-    return preopens.of(Bundle("c1", "ns", "/b", spec, (), policy), root)
+    return preopens.of(Bundle("c1", "ns", "/b", spec, (), policy))
 
 
-def bind(path, *options):
-    return Mount(path, "bind", "/somewhere", options)
+def test_a_guest_is_given_the_root_and_nothing_besides_that_would_take_from_it():
+    mounts = (Mount("/data", "bind", "/x", ("ro",)), Mount("/data/out", "bind", "/y"))
+    assert given() == given(*mounts, cwd="/data/out") == given(*mounts, readonly=True) == (Preopen("/", "/"),)
 
 
-def test_the_root_and_before_it_the_working_directory(root):
-    assert given(root) == (Preopen("/", "/"),)
-    assert given(root, cwd="/work/") == (Preopen("/work", "/work"), Preopen("/", "/"))
-
-
-def test_a_read_only_mount_is_a_read_only_directory_of_its_own(root):
-    mounts = (bind("/data", "rbind", "ro"), bind("/work", "rbind", "rw"), bind("/file", "ro"))
-    assert given(root, *mounts) == (Preopen("/", "/"), Preopen("/data", "/data", True))
-
-
-def test_a_mount_in_a_read_only_root_or_mount_may_be_written_to(root):
-    assert given(root, bind("/work"), readonly=True) == (Preopen("/", "/", True), Preopen("/work", "/work"))
-    assert given(root, bind("/data", "ro"), bind("/data/out")) == (
-        Preopen("/", "/"),
-        Preopen("/data", "/data", True),
-        Preopen("/data/out", "/data/out"),
-    )
-
-
-def test_the_working_directory_is_as_read_only_as_what_it_is_in(root):
-    assert given(root, bind("/data", "ro"), cwd="/data/out")[0] == Preopen("/data/out", "/data/out", True)
-    assert given(root, bind("/data", "ro"), cwd="/data") == (Preopen("/data", "/data", True), Preopen("/", "/"))
-
-
-def test_the_last_mount_on_a_place_and_the_last_of_its_words_count(root):
-    assert given(root, bind("/data", "ro"), bind("/data", "ro", "rw")) == (Preopen("/", "/"),)
-
-
-def test_a_symlink_of_the_image_is_resolved_inside_before_an_engine_sees_it(root):
-    found = given(root, bind("/var/run/secrets", "ro"), cwd="/out")
-    assert found == (Preopen("/out", "/"), Preopen("/", "/"), Preopen("/var/run/secrets", "/run/secrets", True))
-
-
-def test_a_policy_leaves_only_its_last_list(root):
+def test_a_policy_leaves_the_root_that_it_has_narrowed_or_none():
     lists = ((Directory("/data"), Directory("/work")), (Directory("/data/out", True),))
-    assert given(root, policy=Policy(directories=lists)) == (Preopen("/data/out", "/data/out", True),)
-    assert given(root, cwd="/work", policy=Policy(directories=((),))) == ()
-    one = Policy(directories=((Directory("/data"),),))
-    assert given(root, cwd="/data/out", policy=one) == (Preopen("/data/out", "/data/out"), Preopen("/data", "/data"))
-    assert given(root, cwd="/work", policy=one) == (Preopen("/data", "/data"),)
+    assert given(policy=Policy(directories=lists)) == (Preopen("/", "/"),)
+    assert given(cwd="/work", policy=Policy(directories=(*lists, ()))) == ()
 
 
-@pytest.mark.parametrize("kind", ["proc", "sysfs"])
-def test_views_of_the_kernel_are_none_of_a_guests_directories(root, kind):
-    assert given(root, Mount("/work", kind, kind, ("ro",))) == (Preopen("/", "/"),)
+def test_the_working_directory_is_the_variable_PWD(root):
+    env = ("A=1", "PWD=/of/the/image", "PWDX=2")
+    assert preopens.variables(env, "/", root) == preopens.variables(env, "//.", root) == env
+    assert preopens.variables(env, "/opt/app/", root) == ("A=1", "PWDX=2", "PWD=/opt/app")
+
+
+def test_links_on_the_way_to_it_are_followed_before_an_engine_meets_them(root):
+    assert preopens.variables((), "/srv/app", root) == ("PWD=/opt/app",)
+
+
+def test_one_that_a_policy_has_taken_away_is_not_replaced_by_another(root):
+    assert preopens.variables((), "/taken/away", root) == ("PWD=/taken/away",)
+
+
+def warning(tmp_path, source, cwd):
+    """For a guest from its text: in binary form where that is one."""
+    path = tmp_path / "guest"
+    path.write_bytes(source if isinstance(source, bytes) else wasmtime.wat2wasm(source))
+    with open(path, "rb") as file:
+        return preopens.warning(Entrypoint.of(Process(args=("/x",), cwd=cwd), "/x", "", file.fileno()))
+
+
+@pytest.mark.parametrize("source", [OPENS, COMPONENT, OPENS.encode(), COMPONENT.encode()])
+def test_a_guest_that_opens_files_is_warned_if_they_are_looked_for_elsewhere(tmp_path, source):
+    assert warning(tmp_path, source, "/data").endswith("not in its working directory '/data' [PLG-CWD]")
+    assert warning(tmp_path, source, "/") == warning(tmp_path, source, "//") == ""
+
+
+@pytest.mark.parametrize(
+    "source", [PRINTS, OPENS_IN_GO, PRINTS.encode(), b"\0asm\1\0\0\0\xff", b"\0asm\x0d\0\1\0\x0a\7\1"]
+)
+def test_one_that_opens_none_or_starts_there_is_not(tmp_path, source):
+    assert warning(tmp_path, source, "/data") == ""

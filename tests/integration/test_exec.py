@@ -78,7 +78,7 @@ async def test_an_exec_has_its_own_words_and_the_containers_files_and_namespaces
         await shim.exec("c1", "e1", "/tool.wasm", "env", fifos=fifos, env=["ONLY=this"], cwd="/dev")
         await shim.start("c1", "e1")
         assert (await shim.wait("c1", "e1")).exit_status == 0
-        assert fifos.output()[0] == "ONLY=this\n"
+        assert fifos.output()[0] == "ONLY=this\nPWD=/dev\n"
         await shim.exec("c1", "e2", "/spin.wasm", user={"uid": 1000, "gid": 1001, "additionalGids": [7]})
         pid = await shim.start("c1", "e2")
         for kind in ("mnt", "pid", "ipc", "uts", "net", "cgroup"):

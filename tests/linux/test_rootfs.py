@@ -260,6 +260,67 @@ def test_mount_points_are_made_where_they_are_missing(image, tmp_path):
     assert (image / "etc/one").read_text() == ""
 
 
+@pytest.mark.parametrize("target", ["/run/x/stub", "../run/x/stub", "../../../../run/x/stub", "/to/stub"])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_a_dangling_link_leads_to_is_made_and_mounted_on(image, tmp_path, target, as_file):
+    source = tmp_path / "source"
+    source.write_text("mounted") if as_file else source.mkdir()
+    (image / "etc").mkdir()
+    (image / "etc/stub").symlink_to(target)
+    (image / "to").symlink_to("run/x")
+
+    def use(root):
+        root.mount(Mount("/etc/stub", "bind", str(source)))
+        found = [os.fstat(root.open(path, os.O_PATH)) for path in ("/etc/stub", "/run/x/stub")]
+        return [(each.st_dev, each.st_ino) for each in found]
+
+    expected = os.stat(source)
+    assert inside(image, use) == [(expected.st_dev, expected.st_ino)] * 2
+    assert os.readlink(image / "etc/stub") == target
+    assert (image / "run/x/stub").is_file() == as_file
+    assert sorted(os.listdir(image)) == ["app", "data", "etc", "run", "to"]
+
+
+def test_what_is_behind_a_dangling_link_is_made_where_that_leads(image, tmp_path):
+    (tmp_path / "source").write_text("mounted")
+    (image / "var").symlink_to("/mnt/var")
+    (image / "mnt").symlink_to("data")
+
+    def use(root):
+        root.mount(Mount("/var/lib/file", "bind", str(tmp_path / "source")))
+        root.mount(Mount("/var/tmp/deep", "tmpfs", "tmpfs"))
+        root.make_directory("/var/work")
+        return read(root, "/data/var/lib/file")
+
+    assert inside(image, use) == b"mounted"
+    assert sorted(os.listdir(image / "data/var")) == ["lib", "tmp", "work"]
+
+
+@pytest.mark.parametrize("source", ["/etc/hosts", "/etc"])
+def test_links_without_end_are_refused_by_name(image, source):
+    (image / "a").symlink_to("/b")
+    (image / "b").symlink_to("a")
+    for path in ("/a", "/a/x"):
+        with pytest.raises(InvalidArgument, match=f"'{path}.* in the container: Too many levels of symbolic links"):
+            inside(image, lambda root, path=path: root.mount(Mount(path, "bind", source)))
+
+
+def test_a_link_that_is_put_in_the_way_meanwhile_is_not_followed(image, tmp_path, monkeypatch):
+    """A neighbour that shares the directory wins the race each time."""
+    (tmp_path / "canary").chmod(0o777)
+
+    def mkdir(name, *_, dir_fd):
+        os.symlink(tmp_path / "canary", name, dir_fd=dir_fd)
+        raise FileExistsError
+
+    def use(root):
+        monkeypatch.setattr(os, "mkdir", mkdir)
+        root.mount(Mount("/new/deep", "tmpfs", "tmpfs"))
+
+    with pytest.raises(PermissionDenied, match="directory '/new/deep' in the container: Not a directory"):
+        inside(image, use)
+
+
 def test_a_read_only_bind_cannot_be_written_to(image, tmp_path):
     (tmp_path / "source").mkdir()
 

@@ -130,10 +130,7 @@ def _memory_pages(entrypoint: Entrypoint) -> int | None:
 
 def _preopens(entrypoint: Entrypoint, root: str = "") -> list[str]:
     """The guest's directories in WasmEdge's words, for its program and its library alike."""
-    return [
-        f"{name}:{path}:readonly" if readonly else f"{name}:{path}"
-        for name, path, readonly in entrypoint.preopens(root)
-    ]
+    return [f"{name}:{path}" for name, path, _ in entrypoint.preopens(root)]
 
 
 def _run(machine: Machine, entrypoint: Entrypoint, names: list[str]) -> int:

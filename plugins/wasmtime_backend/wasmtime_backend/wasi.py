@@ -23,6 +23,6 @@ def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:
     wasi.inherit_stdin()
     wasi.inherit_stdout()
     wasi.inherit_stderr()
-    for name, path, readonly in entrypoint.preopens():
-        wasi.preopen_dir(path, name, fs_mutable=not readonly)
+    for name, path, _ in entrypoint.preopens():
+        wasi.preopen_dir(path, name)
     return wasi
