@@ -27,6 +27,7 @@ from pelagos_core.cli.workspace import NAMESPACE
 from pelagos_core.errors import PelagosError
 from pelagos_core.linux import libseccomp
 from pelagos_core.linux.hierarchies import DEFAULT_PARENT, hierarchies
+from pelagos_core.linux.process_name import SHIM
 from pelagos_core.node import load_waiting
 from pelagos_core.shim.start import PROGRAM
 
@@ -219,10 +220,13 @@ def _daemons() -> Iterator[tuple[str, str]]:
                 continue
             # A daemon's words are written over those of what was executed: with spaces, where they are longer.
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
+            name = Path(f"/proc/{pid}/comm").read_bytes().strip()
         except OSError:
             continue
-        if words[:4] == [PROGRAM, "-namespace", NAMESPACE, "-id"] and words[4].startswith(runs.PREFIX):
-            yield pid, words[4]
+        ours, run = words[:4] == [PROGRAM, "-namespace", NAMESPACE, "-id"], "".join(words[4:5])
+        # A guest may have such words, and the advice will be to kill it: it cannot have that name with them.
+        if ours and name == SHIM.encode() and run.startswith(runs.PREFIX):
+            yield pid, run
 
 
 def _older_directories() -> list[str]:

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from pelagos_core.linux import process_stat, syscalls
 
+SHIM = "pelagos-shim"
+"""A daemon's name. A guest, which is called as the end of its first word, cannot have it and a daemon's words too."""
+
 _MAX_BYTES = 128 << 10  # of a command line; execve(2) takes no longer word
 
 

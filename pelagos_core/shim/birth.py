@@ -16,7 +16,7 @@ from pelagos_core.container_init.system_calls import Filters
 from pelagos_core.errors import PelagosError
 from pelagos_core.immortal import make_everything_immortal
 from pelagos_core.linux import credentials
-from pelagos_core.linux.process_name import set_name
+from pelagos_core.linux.process_name import SHIM, set_name
 from pelagos_core.node import Node, load_waiting
 from pelagos_core.policy import EVERYTHING
 from pelagos_core.shim import daemon
@@ -117,7 +117,7 @@ def _be_daemon(node: Node, words: list[str], listener: socket.socket) -> None:
     """The daemon of a command line, to its end; the first word is the program's name."""
     flags = parse(words[1:])
     logging.getLogger().setLevel(logging.DEBUG if flags.debug else logging.INFO)
-    set_name("pelagos-shim", words)
+    set_name(SHIM, words)
     listener.setblocking(False)
     daemon.main(flags, node, listener)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from pelagos_core.linux.process_name import set_name
+from pelagos_core.linux.process_name import SHIM, set_name
 from pelagos_core.unix_socket import Lock, identity, is_served, listen
 from pelagos_core.zygote import surroundings
 from pelagos_core.zygote.client import peer_uid
@@ -146,7 +146,7 @@ class Zygote:
             # A `start` that has given us up has closed its end: the listener is another's now.
             if client.recv(1) == GO:
                 client.close()
-                set_name("pelagos-shim", request.words)
+                set_name(SHIM, request.words)
                 self._daemon(request.words, listener)
                 code = 0
         except BaseException:  # noqa: BLE001 (nothing of the zygote's may run on in its fork)

@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import re
+import signal
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 from pelagos_core import runs
 from pelagos_core.cli.doctor import CHECKS
 from pelagos_core.linux.hierarchies import Hierarchy
+from pelagos_core.linux.process_name import set_name
 
 pytestmark = pytest.mark.container
 
@@ -111,3 +114,24 @@ def test_what_an_older_version_has_left_is_named_too(monkeypatch, tmp_path):
     found = CHECKS["left over"]()
     assert f"{tmp_path}/run-0123abcd-x1y2" in found.remedy
     assert "run-mine" not in found.remedy
+
+
+@pytest.mark.parametrize(("name", "count"), [("pelagos-shim", 1), ("containerd-shim", 0)])
+@pytest.mark.parametrize("words", [["run-none0001"], ["other"], []])
+def test_a_shim_is_told_from_a_guest_with_its_words(name, count, words):
+    """A guest's name is the end of its first word, and a shim's is not."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        set_name(name, ["containerd-shim-wasm-v1", "-namespace", "pelagos", "-id", *words])
+        os.write(writer, b"x")
+        signal.pause()
+    try:
+        os.read(reader, 1)
+        found = re.findall(r"\b[0-9]+\b", CHECKS["left over"]().found)
+        assert found.count(str(pid)) == (count if words == ["run-none0001"] else 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reader)
+        os.close(writer)
