@@ -114,11 +114,13 @@ def deviations(config: pytest.Config) -> frozenset[str]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what the backend does not claim, or says that its engine does otherwise."""
-    feature = item.get_closest_marker("feature")
-    if feature is not None and feature.args[0].removeprefix(_WASI_0_1) in deviations(item.config):
-        pytest.skip(f"{table.NOT_CLAIMED}: the engine is known to deviate")
-    marker = item.get_closest_marker("claims")
-    if marker is not None and (missing := set(marker.args) - claims(item.config)):
+    feature, marker = item.get_closest_marker("feature"), item.get_closest_marker("claims")
+    needed = set(marker.args) if marker is not None else set()
+    if feature is not None and feature.args[0].startswith(_WASI_0_1):
+        needed |= {"module", "wasi-0.1"}
+        if feature.args[0].removeprefix(_WASI_0_1) in deviations(item.config):
+            pytest.skip(f"{table.NOT_CLAIMED}: the engine is known to deviate")
+    if missing := needed - claims(item.config):
         pytest.skip(f"{table.NOT_CLAIMED}: {', '.join(sorted(missing))}")
 
 
