@@ -117,6 +117,7 @@ LIMITS = {
 
 
 WASI_0_1_AREAS = {
+    "all functions are there": "each can be imported",
     "arguments and variables": "args_*, environ_*",
     "clocks": "clock_*",
     "random bytes": "random_get",

@@ -8,6 +8,7 @@ import pytest
 
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
+from tests.support import wazero
 
 pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -43,9 +44,9 @@ def pelagos_spawn(bundle, entrypoint):
 """
 
 
-def conformance(name, *words, python=sys.executable, cwd=None):
+def conformance(name, *words, python=sys.executable, env=None):
     command = [python, "-m", "pelagos_core", "conformance", name, "--tb=short", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
 
 
 def rows(done):
@@ -86,6 +87,23 @@ def test_an_engine_whose_guest_sees_what_is_not_in_its_container_fails(tmp_path)
     assert done.returncode == 1
     assert "no_directory_outside_is_opened" in done.stdout
     assert rows(done)[-1] == "leaky: 1 FAIL"
+
+
+@pytest.mark.wazero
+def test_an_engine_that_deviates_from_wasi_fails_in_those_areas_and_lets_no_guest_out(tmp_path):
+    """wazero follows links as the kernel does, and fails programs of the public suite in these areas."""
+    form = wazero.form()
+    (tmp_path / "config.toml").write_text(form.config)
+    words = ("-k", "ways_out or lists or symbolic or takes_the_number")
+    done = conformance("wazero", *words, python=form.python, env={"PELAGOS_CONFIG": str(tmp_path / "config.toml")})
+    assert done.returncode == 1
+    assert {row.rpartition("  ")[0].strip(): row.rpartition("  ")[2] for row in rows(done)[:-1]} == {
+        "files: no way out of the root": "pass",
+        "WASI 0.1: descriptors": "FAIL",
+        "WASI 0.1: lists of directories": "pass",
+        "WASI 0.1: symbolic links": "FAIL",
+        "WASI 0.1: hard links": "FAIL",
+    }
 
 
 def test_one_line_of_configuration_adds_the_kit_to_a_projects_own_tests(tmp_path):

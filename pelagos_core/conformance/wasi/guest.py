@@ -202,7 +202,11 @@ class Guest:
     # What is needed often, with its results decoded.
 
     def preopens(self) -> dict[str, int]:
-        """Its preopened directories: descriptors by names."""
+        """Its preopened directories: descriptors by names.
+
+        Some engines leave the slash out, or give another `/` of their own first; as for the C library
+        of WASI, the last one of a name counts.
+        """
         found: dict[str, int] = {}
         for fd in range(3, 64):
             errno, (prestat,) = self.call("fd_prestat_get", fd, Out(8))
@@ -210,7 +214,7 @@ class Guest:
                 break
             size = int.from_bytes(prestat[4:8], "little")
             (name,) = self.get("fd_prestat_dir_name", fd, Out(size), size)
-            found[name.rstrip(b"\0").decode()] = fd
+            found[name.rstrip(b"\0").decode() or "/"] = fd
         return found
 
     def directory(self, path: str) -> int:
