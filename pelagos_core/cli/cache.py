@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from pelagos_core.cache.job import Job
 from pelagos_core.cache.store import Listed, Store
 from pelagos_core.cli import rootless
 from pelagos_core.cli.backend_option import asked_for
+from pelagos_core.cli.progress import STEP_SECONDS, Progress
 from pelagos_core.cli.table import print_table
 from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented
@@ -170,7 +172,9 @@ def _compiled(job: Job) -> dict[str, object]:
     cgroup = keeper.make_group(job)
     made = keeper.fork(job, cgroup)
     try:
-        select.select([made.socket], [], [])
+        with contextlib.closing(Progress(f"compiling {job.path} for {job.backend.name}")) as progress:
+            while not select.select([made.socket], [], [], STEP_SECONDS)[0]:
+                progress.tick()
         code, how = made.answer()
         length = os.stat(CODE, dir_fd=code).st_size
         os.close(code)

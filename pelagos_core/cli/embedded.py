@@ -72,7 +72,7 @@ class Container:
             clean_up(directory)
         async with Workspace(runs.usable_place(uid), command) as workspace:
             workspace.prepare()
-            with contextlib.closing(Progress(f"loading the engines for {command[0]}")) as progress:
+            with contextlib.closing(Progress(f"loading the engines for {command[0]}").keep_up()) as progress:
                 log = DaemonLog(workspace, command[0], progress)
                 try:
                     client = await workspace.connect()

@@ -7,9 +7,9 @@ import contextlib
 import os
 import time
 
-_TERMINAL_SECONDS = 0.5
+_TERMINAL_SECONDS = 0.4  # before the first step
 _LOG_SECONDS = 5.0  # a line in a log is for what is long: a busy machine needs seconds for anything
-_STEP_SECONDS = 0.5
+STEP_SECONDS = 0.5
 _CLEAR = "\r\x1b[K"  # ECMA-48: to the first column, erase the line
 
 
@@ -22,28 +22,39 @@ class Progress:
     def __init__(self, doing: str) -> None:
         self.doing = doing
         self._began = time.monotonic()
-        self._drawn = False
-        self._task = asyncio.ensure_future(self._show())
+        self._drawn = self._told = False
+        self._task: asyncio.Task[None] | None = None
+
+    def keep_up(self) -> Progress:
+        """Bring it up to date by itself, on the event loop that runs."""
+        self._task = asyncio.ensure_future(self._keep_up())
+        return self
+
+    def tick(self) -> None:
+        """Bring it up to date. To be called every STEP_SECONDS."""
+        seconds = time.monotonic() - self._began
+        if not _can_redraw():
+            if seconds >= _LOG_SECONDS and not self._told:
+                self._told = True
+                self._write(f"pelagos: {self.doing} (for {_LOG_SECONDS:.0f} s already)\n")
+        elif seconds >= _TERMINAL_SECONDS:
+            self._drawn = True
+            # One column less than there is, so that no terminal begins a new line.
+            text = f"pelagos: {self.doing} … {seconds:.0f} s"
+            self._write(f"{_CLEAR}{text[: os.get_terminal_size(2).columns - 1]}")
 
     def close(self) -> None:
         """Take the line away, and say no more. To be called before anything else is printed."""
-        self._task.cancel()
+        if self._task:
+            self._task.cancel()
         if self._drawn:
             self._write(_CLEAR)
             self._drawn = False
 
-    async def _show(self) -> None:
-        if not _can_redraw():
-            await asyncio.sleep(_LOG_SECONDS)
-            self._write(f"pelagos: {self.doing} (for {_LOG_SECONDS:.0f} s already)\n")
-            return
-        await asyncio.sleep(_TERMINAL_SECONDS)
+    async def _keep_up(self) -> None:
         while True:
-            self._drawn = True
-            # One column less than there is, so that no terminal begins a new line.
-            text = f"pelagos: {self.doing} … {time.monotonic() - self._began:.0f} s"
-            self._write(f"{_CLEAR}{text[: os.get_terminal_size(2).columns - 1]}")
-            await asyncio.sleep(_STEP_SECONDS)
+            await asyncio.sleep(STEP_SECONDS)
+            self.tick()
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):
