@@ -145,7 +145,7 @@ class Entrypoint:
         try:
             return wasm.read(self.file)
         except InvalidArgument as error:
-            raise InvalidArgument(f"{self.path!r}: {error}") from None
+            raise InvalidArgument(f"{self.path!r} is {error}") from None
 
     @functools.cached_property
     def digest(self) -> str:

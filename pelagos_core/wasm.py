@@ -102,9 +102,9 @@ def read(file: int) -> Interface:
     except _NotUnderstood:
         return UNKNOWN
     except UnicodeDecodeError:
-        raise InvalidArgument("malformed WebAssembly: a name is not UTF-8") from None
+        raise InvalidArgument("not valid WebAssembly: a name is not UTF-8") from None
     except IndexError:
-        raise InvalidArgument("malformed WebAssembly: a section is too short for what it claims") from None
+        raise InvalidArgument("not valid WebAssembly: a section is too short for what it claims") from None
 
 
 class _NotUnderstood(Exception):
@@ -381,4 +381,4 @@ def _component_kind(kind: int) -> str:
 
 
 def _malformed(what: str) -> NoReturn:
-    raise InvalidArgument(f"malformed WebAssembly: {what}")
+    raise InvalidArgument(f"not valid WebAssembly: {what}")

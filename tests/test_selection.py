@@ -200,7 +200,7 @@ def test_a_malformed_file_is_known_before_it_is_chosen(tmp_path):
     entrypoint = Entrypoint.of(Process(args=("/x",)), "/x", "", file)
     chosen = choose(load(a=Providing(9, {})), entrypoint=entrypoint)
     assert (chosen.backend, chosen.detections["a"].score) == (None, 0)
-    assert "malformed WebAssembly" in chosen.detections["a"].reason
+    assert "not valid WebAssembly" in chosen.detections["a"].reason
 
 
 def test_nothing_installed_is_said():
