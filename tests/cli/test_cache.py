@@ -127,7 +127,7 @@ def test_what_is_old_or_too_much_or_everything_goes(pelagos, tmp_path):
     assert done.stdout.splitlines()[0].split()[0::2] == ["removed", "'/b.wat'"]
     assert done.stdout.splitlines()[1].startswith("freed ")
     assert sorted(paths(pelagos("ls", "--json"))) == ["/a.wat", "/c.wat"]
-    assert len(json.loads(pelagos("prune", "--size", "24k", "--json").stdout)["removed"]) == 1
+    assert len(json.loads(pelagos("prune", "--size", "16k", "--json").stdout)["removed"]) == 1
     assert pelagos("prune").stdout == "freed 0 B\n"
     assert len(json.loads(pelagos("prune", "--all", "--json").stdout)["removed"]) == 1
     assert paths(pelagos("ls", "--json")) == []

@@ -10,6 +10,8 @@ import wasmtime
 from pelagos_core.errors import FailedPrecondition, InvalidArgument
 from tests.integration.test_live_control import limit, stats, update
 from tests.integration.test_resources import limited
+from tests.integration.test_user_namespaces import mapped
+from tests.integration.test_user_namespaces import run as run_mapped
 from tests.support import forms
 from tests.support.bundles import CONFIG, Fifos, change_config, make_bundle
 from tests.support.native import shell
@@ -118,6 +120,14 @@ async def test_what_runs_by_exec_is_told_no_too(tmp_path, guests, native):
         assert (await shim.wait("c1", "e1")).exit_status == 9
         assert re.fullmatch(REFUSAL.format(64), fifos.output()[1])
     fifos.close()
+
+
+async def test_a_guest_in_a_user_namespace_is_told_no_too(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", "take", "500", module=guests / "memory.wasm")
+    mapped(bundle, resources={"memory": {"limit": 64 * MIB}})
+    code, _, said = await run_mapped(tmp_path, bundle)
+    assert code == 9
+    assert re.fullmatch(REFUSAL.format(64), said)
 
 
 @pytest.mark.engines

@@ -39,7 +39,7 @@ def pelagos_detect(entrypoint: Entrypoint) -> Detection:
 @hookimpl
 def pelagos_code_key(entrypoint: Entrypoint) -> str:
     """Code that counts fuel is other code; limits of memory and stack are not in it."""
-    return "image, fuel" if entrypoint.limits.fuel is not None else "image"
+    return "fuel" if entrypoint.limits.fuel is not None else ""
 
 
 @hookimpl
