@@ -10,7 +10,7 @@ from pelagos_core import program, wasi
 from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
+from pelagos_core.hookspecs import WASI_0_1_AREAS, Description, Detection, Workload, hookimpl
 from pelagos_core.linking import Imports
 from pelagos_core.program_backend import Diagnostics, ProgramBackend
 from wasmer_backend.engine import Engine
@@ -18,6 +18,9 @@ from wasmer_backend.engine import Engine
 _TEXT_NAMES = (".wat", ".wasm")  # it tells a binary by its bytes, and text by its name
 _SETTINGS = {"form", *program.SETTINGS}
 _WASI: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, wasi.WASI_UNSTABLE: wasi.WASI_UNSTABLE_FUNCTIONS}
+# Of the Python package, whose last version is of 2022: what it has not, and where it does otherwise than WASI says.
+_WASI_EMBEDDED: Imports = {**_WASI, wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS - {"sock_accept", "sock_shutdown"}}
+_DEVIATIONS = WASI_0_1_AREAS.keys() - {"arguments and variables", "clocks", "random bytes", "the end"}
 
 
 class Wasmer(ProgramBackend):
@@ -68,7 +71,9 @@ class Wasmer(ProgramBackend):
         if self.embedded is None:
             return super().pelagos_describe()
         features = self.features | {"function", "ahead-of-time"}
-        return Description(self.engine, self.embedded.version, "embedded", features, self.limits)
+        return Description(
+            self.engine, self.embedded.version, "embedded", features, self.limits, deviations=frozenset(_DEVIATIONS)
+        )
 
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
@@ -81,8 +86,8 @@ class Wasmer(ProgramBackend):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
         what = f"{entrypoint.kind.value}, WASI 0.1, embedded"
         if bundle.has_readonly_files:
-            return Detection.can(50, f"{what}, but it cannot read read-only files", imports=_WASI)
-        return Detection.can(self.score, what, imports=_WASI)
+            return Detection.can(50, f"{what}, but it cannot read read-only files", imports=_WASI_EMBEDDED)
+        return Detection.can(self.score, what, imports=_WASI_EMBEDDED)
 
     @hookimpl
     def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
@@ -100,7 +105,7 @@ class Wasmer(ProgramBackend):
         """Compile it, or put the command line together."""
         if self.embedded is None:
             return super().pelagos_spawn(entrypoint)
-        return self.embedded.load(entrypoint, _WASI)
+        return self.embedded.load(entrypoint, _WASI_EMBEDDED)
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
         """It has a command for that, which does not read text."""
