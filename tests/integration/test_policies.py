@@ -82,7 +82,7 @@ def test_no_directory_at_all(tool, volumes):
 
 def test_a_directory_that_is_not_there_is_refused_by_name(tool):
     done = tool("ls", "/", dirs="/nowhere")
-    assert (done.returncode, done.stdout) == (127, "")
+    assert (done.returncode, done.stdout) == (125, "")
     assert "directory '/nowhere' in the container: No such file" in done.stderr
 
 
