@@ -127,7 +127,7 @@ def test_the_nodes_config_narrows_every_container_and_no_annotation_widens_it(to
     assert tool("write", "/in/new", "x", config=config, volumes=volumes, dirs="/in").returncode != 0
     assert tool("env", config=config, env="A,B,HOME").stdout == ""
     refused = tool("cat", config=config, network="host")
-    assert (refused.returncode, refused.stdout) == (126, "")
+    assert (refused.returncode, refused.stdout) == (125, "")
     assert "annotation 'io.pelagos.wasm.network': 'host' is not 'none'" in refused.stderr
 
 
@@ -136,7 +136,7 @@ def test_an_annotation_that_means_nothing_is_refused_by_name(tmp_path, guests, n
     done = forms.FORMS["wasmtime"]().run(
         tmp_path, "--annotation", f"{ANNOTATION}{name}=x", str(guests / "tool.wasm"), "args"
     )
-    assert (done.returncode, done.stdout) == (126, "")
+    assert (done.returncode, done.stdout) == (125, "")
     assert f"annotation '{ANNOTATION}{name}': unknown (known: deadline, dirs, " in done.stderr
 
 
