@@ -145,7 +145,7 @@ def _zig() -> list[str]:
 def _c(source: Path, target: Path) -> list[str]:
     clang = [f"{sdk}/bin/clang"] if (sdk := os.environ.get("WASI_SDK_PATH")) else []
     zig = [*_zig(), "cc", "-target", "wasm32-wasi"] if _zig() else []
-    return [*(clang or zig), "-O1", "-o", str(target), str(source)] if clang or zig else []
+    return [*(clang or zig), "-Os", "-s", "-o", str(target), str(source)] if clang or zig else []
 
 
 def _go(source: Path, target: Path) -> list[str]:
