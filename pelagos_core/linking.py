@@ -26,6 +26,7 @@ INITIALIZE = "_initialize"
 _INTERFACE = re.compile(r"(?P<package>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<version>.+))?\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[^+]+)?(?:\+.*)?\Z")
 _LISTED = 5
+_SHOWN = 200  # letters of a name
 _RUN = "wasi:cli/run"
 _HANDLERS = frozenset({"wasi:http/incoming-handler", "wasi:http/handler"})
 
@@ -82,6 +83,12 @@ def exported(interface: Interface, world: str) -> str:
     return next((item.name for item in interface.exports if compatible(item.name) == wanted), "")
 
 
+def shown(name: str) -> str:
+    """A name of a file for a line on a terminal: it may have any length, and any letter in it."""
+    name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+    return name if name.isprintable() else repr(name)
+
+
 def _track(version: str) -> str:
     """The part of a version that compatible ones share; all of it for a pre-release."""
     match = _VERSION.match(version)
@@ -95,7 +102,7 @@ def _check_import(item: Import, imports: Imports) -> None:
     names = imports.get(item.module, frozenset())
     if names is not None and item.name not in names:
         built_for = _BUILT_FOR.get(item.module, "")
-        raise InvalidArgument(f"has an unknown import: {item}" + (f" ({built_for})" if built_for else ""))
+        raise InvalidArgument(f"has an unknown import: {shown(str(item))}" + (f" ({built_for})" if built_for else ""))
     defined = wasi.SIGNATURES.get(item.module, {}).get(item.name, "")
     if defined and item.kind != "function":
         raise InvalidArgument(f"imports {item} as a {item.kind}, and it is a function")
@@ -149,14 +156,15 @@ def _check_component_exports(interface: Interface, func: str, worlds: Collection
 
 def _no_command(interface: Interface, worlds: Collection[str]) -> str:
     """What a component is that none of these worlds can start."""
+    known = _listed(sorted(worlds))
     for item in interface.exports:
         match = _INTERFACE.match(item.name)
         name = f"{match['package']}/{match['name']}" if match else ""
         if name == _RUN:
-            return f"is a command of another version of WASI: it exports {item.name}, not {_listed(sorted(worlds))}"
+            return f"is a command of another version of WASI: it exports {shown(item.name)}, not {known}"
         if name in _HANDLERS:
-            return f"is an HTTP handler, which a server calls: it exports {item.name}, not {_listed(sorted(worlds))}"
-    return f"is not a command: it exports {_exports(interface)}, not {_listed(sorted(worlds))}"
+            return f"is an HTTP handler, which a server calls: it exports {shown(item.name)}, not {known}"
+    return f"is not a command: it exports {_exports(interface)}, not {known}"
 
 
 def _exports(interface: Interface) -> str:
@@ -164,7 +172,7 @@ def _exports(interface: Interface) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+    return ", ".join(map(shown, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
 
 
 def _check_component_import(item: Import, imports: Imports) -> None:
@@ -173,4 +181,4 @@ def _check_component_import(item: Import, imports: Imports) -> None:
     package, name = compatible(item.name)
     names = imports.get(package, frozenset())
     if item.kind != "instance" or (names is not None and name not in names):
-        raise InvalidArgument(f"has an unknown import: {item}")
+        raise InvalidArgument(f"has an unknown import: {shown(str(item))}")

@@ -32,8 +32,9 @@ _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"
 _HAS_MAXIMUM, _HAS_PAGE_SIZE = 1, 8  # flags of a table's or memory's limits
 _LEB128 = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
 _MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be larger
-_MAX_COMPONENT_SECTIONS = 100_000
+_MAX_SECTIONS = 100_000
 _MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
+_MAX_VALUES = 1000  # of a function's parameters or results that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,10 @@ class _Bytes:
 
     def value_types(self) -> list[str]:
         """The names of a vector of value types."""
-        names = []
+        names = list[str]()
         for _ in range(self.count()):
+            if len(names) == _MAX_VALUES:
+                raise _NotUnderstood
             kind = self.byte()
             if kind in _REFERENCES:
                 self.skip_number()
@@ -171,7 +174,9 @@ class _Bytes:
 def _sections(file: int) -> Iterator[tuple[int, int, int]]:
     """The (id, offset, size) of each section."""
     offset, end = 8, os.fstat(file).st_size
-    while offset < end:
+    for _ in range(_MAX_SECTIONS):
+        if offset >= end:
+            return
         head = _Bytes(os.pread(file, 6, offset))
         kind, size = head.byte(), head.number()
         offset += head.at
@@ -179,6 +184,7 @@ def _sections(file: int) -> Iterator[tuple[int, int, int]]:
             _malformed("a section is longer than the file")
         yield kind, offset, size
         offset += size
+    _malformed("too many sections")
 
 
 def _load(file: int, offset: int, size: int) -> _Bytes:
@@ -204,8 +210,7 @@ def _core(file: int) -> Interface:
     memories: tuple[int, ...] = ()
     for kind, offset, size in _sections(file):
         if kind == _CUSTOM:
-            # The name alone. It is text for a person, so it may be cut.
-            custom.append(_Bytes(os.pread(file, min(size, 256), offset)).name())
+            custom.append(_custom_name(_Bytes(os.pread(file, min(size, 256), offset)), size))
             continue
         last = _checked_order(kind, last)
         if kind == _TYPE:
@@ -223,6 +228,14 @@ def _core(file: int) -> Interface:
     if bodies != len(defined):
         _malformed(f"{len(defined)} functions are declared, and {bodies} have code")
     return Interface(imports, exports, tuple(custom), memories=memories)
+
+
+def _custom_name(section: _Bytes, size: int) -> str:
+    """The name of a custom section of this size, of which the first bytes are given: text, so it may be cut."""
+    length = section.number()
+    if section.at + length > size:
+        raise IndexError
+    return section.data[section.at : section.at + length].decode("utf-8", "replace")
 
 
 def _checked_order(kind: int, last: int) -> int:
@@ -249,8 +262,9 @@ def _numbers(section: _Bytes) -> Sequence[int]:
     length, data = section.count(), section.data[section.at :]
     if length == len(data) and data.isascii():
         return data
-    found: list[bytes] = _LEB128.findall(data)
-    if len(found) != length or len(b"".join(found)) != len(data):
+    # Of a number without an end, that would be looked for from each of its bytes.
+    found: list[bytes] = _LEB128.findall(data) if data[-1:].isascii() else []
+    if len(found) != length or (data and not found):
         raise IndexError
     return [_Bytes(number).number() if len(number) > 1 else number[0] for number in found]
 
@@ -323,15 +337,16 @@ def _exports(
 def _component(file: int) -> Interface:
     imports: list[Import] = []
     exports: list[Export] = []
-    for count, (kind, offset, size) in enumerate(_sections(file)):
-        if count > _MAX_COMPONENT_SECTIONS:
-            _malformed("too many sections")
+    for kind, offset, size in _sections(file):
+        if kind not in (_COMPONENT_IMPORT, _COMPONENT_EXPORT):
+            continue
+        section = _load(file, offset, size)
         if kind == _COMPONENT_IMPORT:
-            section = _load(file, offset, size)
             imports += [_component_import(section) for _ in range(section.count())]
-        elif kind == _COMPONENT_EXPORT:
-            section = _load(file, offset, size)
+        else:
             exports += [_component_export(section) for _ in range(section.count())]
+        if len(imports) + len(exports) > _MAX_ITEMS:
+            _malformed("too many imports and exports")
     return Interface(tuple(imports), tuple(exports), is_component=True)
 
 

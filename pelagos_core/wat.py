@@ -23,7 +23,8 @@ _FIRST_WORD = re.compile(
     rb"(?![0-9A-Za-z!#$%&'*+./:<=>?@\\^_`|~-])"
 )
 _LONGEST_BEGINNING = len(b"(component ")
-_TOKEN = re.compile(rb';;[^\n]*|\(;|"(?:[^"\\]|\\.)*"|[()]|[^\s()";]+', re.DOTALL)
+# A string without an end is one too: to look for its end from each of its quotes would take quadratic time.
+_TOKEN = re.compile(rb';;[^\n]*|\(;|"(?:[^"\\]|\\.?)*"?|[()]|[^\s()";]+', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:u\{([0-9a-fA-F]{1,6})\}|([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _CONTROLS = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 _CORE_KINDS = {"func": "function", "table": "table", "memory": "memory", "global": "global", "tag": "tag"}

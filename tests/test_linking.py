@@ -157,3 +157,16 @@ def test_a_function_that_cannot_be_called_is_refused():
 )
 def test_versions_that_are_compatible_are_one(name, parts):
     assert linking.compatible(name) == parts
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07", "a\nb", "x" * 5_000_000])
+def test_a_hostile_name_is_told_in_one_short_line(name):
+    for interface in (
+        module((name, name, "function")),
+        module(exports=(Export(name, "function", 0),)),
+        component((name, "instance")),
+        component(exports=(Export(name, "instance"),)),
+    ):
+        text = fault(interface)
+        assert text.isprintable()
+        assert len(text) < 1000

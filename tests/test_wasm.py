@@ -129,6 +129,32 @@ def test_whatever_the_bytes_the_answer_is_an_interface_or_one_error(tmp_path, so
             pass
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\3" + bytes.fromhex("81808001 05") + b"\xff" * (2 << 20),  # numbers without an end
+        b"\0\1\0" * 400_000,
+        b"\1" + bytes.fromhex("85808004 01 60 8080c003") + b"\x7f" * (8 << 20) + b"\0",  # parameters
+    ],
+    ids=["numbers", "sections", "parameters"],
+)
+def test_hostile_bytes_cost_little(tmp_path, data):
+    began = time.process_time()
+    try:
+        read(tmp_path, b"\0asm\1\0\0\0" + data)
+    except InvalidArgument:
+        pass
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "é" * 200])
+def test_a_custom_section_may_have_a_long_name(tmp_path, name):
+    text = f'(module (@custom "{name}" "bytes") (func (export "_start")))'
+    found = read(tmp_path, wasmtime.wat2wasm(text))
+    assert name.startswith(found.custom[0].rstrip("\ufffd"))
+    assert found.function("_start")
+
+
 def test_a_module_says_how_much_memory_it_begins_with(tmp_path):
     text = '(module (import "a" "b" (memory 9)) (memory 1) (memory i64 0x100000000 0x200000000) (memory 2 3 shared))'
     assert read(tmp_path, wasmtime.wat2wasm(text)).memories == (1 << 16, 1 << 48, 2 << 16)

@@ -17,6 +17,7 @@ from pelagos_core.cli.table import print_table
 from pelagos_core.entrypoint import Entrypoint, split_func
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.limits import Limits
+from pelagos_core.linking import shown
 from pelagos_core.node import Node, load_waiting
 from pelagos_core.policy import Policy
 from pelagos_core.selection import ANNOTATION, Choice, Selection
@@ -144,8 +145,8 @@ def _as_dict(choice: Choice, entrypoint: Entrypoint) -> dict[str, object]:
 def _print_choice(choice: Choice, entrypoint: Entrypoint) -> None:
     click.echo(f"{entrypoint.path}: {entrypoint.kind.value}")
     for module, names in _imports(entrypoint).items():
-        click.echo(f"imports from {module}:" if module else "imports:")
-        click.echo(click.wrap_text(" ".join(sorted(names)), 96, "    ", "    "))
+        click.echo(f"imports from {shown(module)}:" if module else "imports:")
+        click.echo(click.wrap_text(" ".join(map(shown, sorted(names))), 96, "    ", "    "))
     rows = [[name, str(answer.score), answer.reason] for name, answer in choice.detections.items()]
     if rows:
         print_table(["BACKEND", "SCORE", "ANSWER"], rows)
