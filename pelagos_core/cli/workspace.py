@@ -96,8 +96,7 @@ class Workspace:
 
 def clean_up(directory: str) -> None:
     """Remove what a daemon that was killed has left of a run: processes, control groups, the directory."""
-    bundle = os.path.join(directory, "bundle")
-    if os.path.exists(bundle):
+    with contextlib.suppress(FileNotFoundError):  # no bundle was made yet, or another command is removing it too
         _call_shim("delete", directory)
     runs.remove(directory)
 
@@ -139,9 +138,9 @@ class DaemonLog:
             self._take(line.decode("utf-8", "replace"))
 
     def _take(self, line: str) -> None:
-        if compiling := re.search(r": compiling for backend '([\w-]+)'", line):
+        if compiling := re.search(r": compiling for backend '([^']+)'", line):
             self._progress.doing = f"compiling {self._name} for {compiling[1]}"
-        elif created := re.search(r": created by backend '([\w-]+)'", line):
+        elif created := re.search(r": created by backend '([^']+)'", line):
             self._workspace.note(backend=created[1])
         elif line.endswith(': out of memory"'):
             self.is_out_of_memory = True
