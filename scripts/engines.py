@@ -10,6 +10,7 @@ build that was interrupted goes on. At the end it prints the config that makes p
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -75,10 +76,14 @@ def tool(package: str) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise RuntimeError(f"{package} is not there: on Debian, apt-get install {package}")
-    # Another build may be installing at the same time.
-    patient = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-    _run([*patient, "update"])
-    _run([*patient, "install", "-y", "--no-install-recommends", package])
+    # `make test-setup` may ask for it at the same time, and apt does not wait for its own lists.
+    with open(__file__, "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if shutil.which(package):
+            return
+        patient = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+        _run([*patient, "update"])
+        _run([*patient, "install", "-y", "--no-install-recommends", package])
 
 
 def _run(words: list[str]) -> None:
