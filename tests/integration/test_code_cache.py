@@ -14,7 +14,7 @@ import pytest
 
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
-from pelagos_core.errors import Cancelled, InvalidArgument, PelagosError
+from pelagos_core.errors import Cancelled, Internal, InvalidArgument, PelagosError
 from tests.support import code, compiling
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.patience import until
@@ -254,7 +254,7 @@ async def test_a_compiler_has_no_more_system_calls_than_the_node_s_config_leaves
         if seccomp == "spec":
             assert await shim.run("c1", bundle) == 7
         else:
-            with pytest.raises(InvalidArgument, match=r"backend 'greedy': OSError: .*Function not implemented"):
+            with pytest.raises(Internal, match=r"'greedy': compile: OSError: .*not implemented \[PLG-ENGINE-FAILED\]"):
                 await shim.create("c1", bundle)
 
 
