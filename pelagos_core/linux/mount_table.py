@@ -100,24 +100,27 @@ def _hidden(mounts: dict[bytes, tuple[bytes, str]]) -> set[bytes]:
 
     mounts: of each, by its number, the number of the one that it is mounted on, and its path.
     A walk along a path goes over to what is mounted on a directory as soon as it comes to it, and on the
-    root of that to what is mounted there.
+    root of that to what is mounted there. Mounts may be on one another by thousands: no recursion.
     """
     covers = set(mounts.values())
-    passed: dict[bytes, bool] = {}
+    reached: dict[bytes, bool] = {}
+    for mount in mounts:
+        undecided: list[bytes] = []
+        number = mount
+        while number in mounts and number not in reached:
+            reached[number] = True  # a mount namespace's first mount may be its own parent
+            undecided.append(number)
+            number = mounts[number][0]
+        for each in reversed(undecided):
+            parent, path = mounts[each]
+            way = _above(path, mounts[parent][1] if parent in mounts else "/")
+            reached[each] = reached.get(parent, True) and not any((parent, above) in covers for above in way)
+    return {number for number, (_, path) in mounts.items() if (number, path) in covers or not reached[number]}
 
-    def is_reached(number: bytes) -> bool:
-        if number not in passed:
-            parent, path = mounts[number]
-            passed[number] = True  # a mount namespace's first mount may be its own parent
-            over = parent in mounts and not is_reached(parent)
-            passed[number] = not over and not any((parent, above) in covers for above in _above(path))
-        return passed[number]
 
-    return {number for number, (_, path) in mounts.items() if (number, path) in covers or not is_reached(number)}
-
-
-def _above(path: str) -> Iterator[str]:
-    while path != "/":
+def _above(path: str, top: str) -> Iterator[str]:
+    """The directories that a path is in, up to `top`."""
+    while len(path) > len(top):
         path = posixpath.dirname(path)
         yield path
 

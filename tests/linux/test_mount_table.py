@@ -47,6 +47,11 @@ def test_what_is_covered_shows_nothing_unless_it_is_the_kernel():
     assert MountPoint("/none/such", "/shm", "devtmpfs", hidden=True).view().startswith("it cannot be looked at")
 
 
+def test_thousands_of_mounts_on_one_another_are_looked_through():
+    stacked = [b"%d %d 0:1 / /r rw - ext4 a rw" % (number + 1, number) for number in range(1, 5000)]
+    assert sum(mount.hidden for mount in mount_table.parse(b"\n".join(reversed(stacked)), "/r")) == len(stacked) - 1
+
+
 def test_the_own_mounts_are_read():
     proc = os.open("/proc/self", os.O_PATH)
     try:
