@@ -30,6 +30,7 @@ _BOOTED = "/run/systemd/system"  # sd_booted(3)
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,249}\.scope")  # unit names, systemd.unit(5): 255 bytes at most
 _UNLIMITED = 2**64 - 1
 _WORDS_OF_NO_LIMIT = ("max", "-1")
+_MOST_IN_SET = 8191  # a kernel has no more processors or memory nodes (CONFIG_NR_CPUS)
 _DEFAULT_PERIOD = 100_000  # microseconds, of the kernel's and systemd's
 # systemd keeps the quota as a whole percentage of a processor: 10 ms of a second.
 _QUOTA_STEP = 10_000
@@ -88,22 +89,38 @@ def limits(writes: Iterable[Write], version: int) -> list[Property]:
     """The properties for what is written into a group's control files; what systemd does not know is left out.
 
     version: of systemd, such as 252. Files of both versions of control groups are known.
+    Raises InvalidArgument that names a file whose value systemd has no form for: `unified` may hold any text.
     """
-    written = {write.file: write.value for write in writes}
+    # What a file holds for one device is not the group's.
+    written = {write.file: write.value for write in writes if not write.keyed}
     found: list[Property] = []
     for file, value in written.items():
         name, convert, since = _PROPERTIES.get(file, ("", _bytes, 0))
         if name and version >= since:
-            found.append((name, convert(value)))
+            found.append((name, _converted(file, value, convert)))
     return [*found, *_quota(written, version)]
 
 
+def _converted(file: str, value: str, convert: Callable[[str], tuple[str, object]]) -> tuple[str, object]:
+    try:
+        return convert(value)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidArgument(f"control file {file!r}: {value!r} is nothing that systemd can be given") from None
+
+
+def _number(text: str, most: int = _UNLIMITED) -> int:
+    number = int(text)
+    if not 0 <= number <= most:
+        raise ValueError
+    return number
+
+
 def _bytes(value: str) -> tuple[str, object]:
-    return "t", _UNLIMITED if value in _WORDS_OF_NO_LIMIT else int(value)
+    return "t", _UNLIMITED if value in _WORDS_OF_NO_LIMIT else _number(value)
 
 
 def _weight(value: str) -> tuple[str, object]:
-    return "t", int(value.rsplit(maxsplit=1)[-1])  # io.weight: `default 100` or `100`
+    return "t", _number(value.removeprefix("default "))  # io.weight: `default 100` or `100`
 
 
 def _set(value: str) -> tuple[str, object]:
@@ -111,7 +128,8 @@ def _set(value: str) -> tuple[str, object]:
     bits = 0
     for part in value.split(","):
         first, _, last = part.partition("-")
-        bits |= sum(1 << number for number in range(int(first), int(last or first) + 1))
+        begin, end = _number(first, _MOST_IN_SET), _number(last or first, _MOST_IN_SET)
+        bits |= sum(1 << number for number in range(begin, end + 1))
     return "ay", list(bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
 
 
@@ -136,18 +154,30 @@ _PROPERTIES: dict[str, tuple[str, Callable[[str], tuple[str, object]], int]] = {
 def _quota(written: dict[str, str], version: int) -> Iterator[Property]:
     """`cpu.max` of v2, or quota and period of v1: microseconds in a period."""
     if "cpu.max" in written:
-        quota, period = written["cpu.max"].split()
+        file, value = "cpu.max", written["cpu.max"]
     elif "cpu.cfs_quota_us" in written:
-        quota, period = written["cpu.cfs_quota_us"], written.get("cpu.cfs_period_us", str(_DEFAULT_PERIOD))
+        file = "cpu.cfs_quota_us"
+        value = f"{written[file]} {written.get('cpu.cfs_period_us', _DEFAULT_PERIOD)}"
     else:
         return
-    per_second = _UNLIMITED
-    if quota not in _WORDS_OF_NO_LIMIT:
-        exact = int(quota) * 1_000_000 // int(period)
-        per_second = -(-exact // _QUOTA_STEP) * _QUOTA_STEP
-    yield "CPUQuotaPerSecUSec", ("t", per_second)
+    yield "CPUQuotaPerSecUSec", _converted(file, value, _quota_per_second)
     if version >= 242:
-        yield "CPUQuotaPeriodUSec", ("t", int(period))
+        yield "CPUQuotaPeriodUSec", _converted(file, value, lambda value: ("t", _quota_and_period(value)[1]))
+
+
+def _quota_per_second(value: str) -> tuple[str, object]:
+    quota, period = _quota_and_period(value)
+    if quota is None:
+        return "t", _UNLIMITED
+    exact = quota * 1_000_000 // period
+    return "t", min(-(-exact // _QUOTA_STEP) * _QUOTA_STEP, _UNLIMITED)
+
+
+def _quota_and_period(value: str) -> tuple[int | None, int]:
+    """`50000 100000`, `max 100000`, or a quota alone; None for no quota."""
+    quota, *rest = value.split() or [""]
+    (period,) = rest or [str(_DEFAULT_PERIOD)]
+    return None if quota in _WORDS_OF_NO_LIMIT else _number(quota), _number(period)
 
 
 def devices(policy: DevicePolicy) -> list[Property]:

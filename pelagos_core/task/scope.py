@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from pelagos_core.errors import DeadlineExceeded, FailedPrecondition
+from pelagos_core.errors import DeadlineExceeded, FailedPrecondition, PelagosError
 from pelagos_core.linux import credentials, forked, syscalls, systemd_units
 from pelagos_core.linux.cgroups import Cgroup
 from pelagos_core.linux.devices import DevicePolicy
@@ -22,6 +23,8 @@ from pelagos_core.spec import Resources
 
 if TYPE_CHECKING:
     from pelagos_core.task.systemd_manager import Manager
+
+log = logging.getLogger(__name__)
 
 _START = ("StartTransientUnit", "ssa(sv)a(sa(sv))")
 
@@ -38,6 +41,7 @@ class ContainerScope:
         self._scope = scope
         self._cgroup = cgroup
         self._placeholder = 0
+        self._may_be_there = False  # a scope of this name that is another container's is not ours to stop
 
     async def start(self, resources: Resources) -> None:
         """Make systemd create the group, with the limits that it knows.
@@ -54,15 +58,23 @@ class ContainerScope:
             wanted = [*own, *rules, *self._limits(resources, await manager.version())]
             words: tuple[object, ...] = (unit, "fail", wanted, [])
             try:
-                await manager.run(*_START, words)
+                await self._make(manager, words)
             except Refused as error:
                 if error.name != UNIT_EXISTS:
                     raise
                 # A failed scope of this name that systemd still keeps. A live one is refused again.
                 await manager.call("ResetFailedUnit", "s", (unit,))
-                await manager.run(*_START, words)
+                await self._make(manager, words)
 
         await self._ask(unit, start)
+
+    async def _make(self, manager: Manager, words: tuple[object, ...]) -> None:
+        self._may_be_there = True
+        try:
+            await manager.run(*_START, words)
+        except Refused as error:
+            self._may_be_there = error.name != UNIT_EXISTS
+            raise
 
     def settle(self) -> None:
         """End the process that only waits: the container's own is in the group, or none will be."""
@@ -84,12 +96,12 @@ class ContainerScope:
         await self._ask(unit, update)
 
     async def stop(self) -> None:
-        """Kill what is left in it, and end the scope. Raises as `start`.
+        """Kill what is left in it, and end the scope. One that has ended with its last process is no error.
 
-        One that has ended with its last process is no error.
+        What else fails is logged: the group is removed all the same, and with it the scope ends.
         """
         self.settle()
-        if self._scope is None:
+        if self._scope is None or not self._may_be_there:
             return
         unit = self._scope.unit
         self._cgroup.kill(signal.SIGKILL)  # systemd gives processes 90 seconds to end, after SIGTERM
@@ -101,7 +113,10 @@ class ContainerScope:
                 if error.name != NO_SUCH_UNIT:
                     raise
 
-        await self._ask(unit, stop)
+        try:
+            await self._ask(unit, stop)
+        except PelagosError as error:
+            log.warning("container %r: %s", self._id, error)
 
     def _limits(self, resources: Resources, version: int) -> list[Property]:
         return systemd_units.limits(self._cgroup.writes(resources), version)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jeepney import DBusAddress, DBusErrorResponse, MatchRule, Message, new_method_call
+from jeepney import AuthenticationError, DBusAddress, DBusErrorResponse, MatchRule, Message, new_method_call
 from jeepney.bus_messages import message_bus
 from jeepney.io.asyncio import DBusRouter, open_dbus_router
 from jeepney.io.common import RouterClosed
@@ -22,7 +22,7 @@ SECONDS = 10.0  # for a conversation
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = DBusAddress("/org/freedesktop/systemd1", _NAME, f"{_NAME}.Manager")
 _DONE = "done"
-_SIGNALS_HELD = 64  # of other jobs, which come over the same connection
+_SIGNALS_HELD = 64  # of the unit's other jobs
 
 
 class Manager:
@@ -42,10 +42,14 @@ class Manager:
         return await self._answer(new_method_call(_MANAGER, method, signature, words))
 
     async def run(self, method: str, signature: str, words: tuple[object, ...]) -> None:
-        """Call a method that starts a job, and wait for the job's end."""
+        """Call a method that starts a job, and wait for the job's end.
+
+        words: the unit's name first.
+        """
         # Any program may send such a signal; systemd's has the sender that the bus knows as the owner of its name.
         (owner,) = await self._answer(message_bus.GetNameOwner(_NAME))
         rule = MatchRule(type="signal", sender=owner, interface=_MANAGER.interface, member="JobRemoved")
+        rule.add_arg_condition(2, str(words[0]))  # a busy host ends hundreds of jobs meanwhile: this unit's only
         # The bus passes a signal on to a connection that has a match for it. Match and filter are there before
         # the call: the signal may come with the answer.
         await self._answer(message_bus.AddMatch(rule))
@@ -78,5 +82,5 @@ async def ask(conversation: Callable[[Manager], Awaitable[None]], seconds: float
 
     try:
         await asyncio.wait_for(hold(), seconds)
-    except (EOFError, RouterClosed) as error:
+    except (EOFError, RouterClosed, AuthenticationError) as error:
         raise ConnectionAbortedError(f"the connection has ended: {error}") from None

@@ -1,6 +1,8 @@
 """Scopes and their properties: what is asked of systemd, as values."""
 
 import os
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +10,7 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import controllers_v1, controllers_v2, systemd_units
 from pelagos_core.linux.devices import DevicePolicy
 from pelagos_core.linux.systemd_units import Scope, devices, limits
-from pelagos_core.spec.resources import BlockIO, Cpu, DeviceRule, Memory, Resources
+from pelagos_core.spec.resources import BlockIO, Cpu, DeviceRule, DeviceValue, Memory, Resources
 
 MIB = 1 << 20
 NO_LIMIT = ("t", 2**64 - 1)
@@ -100,6 +102,34 @@ def test_a_quota_is_rounded_up_to_what_systemd_keeps(of):
         "CPUQuotaPeriodUSec": ("t", 50_000),
     }
     assert of(cpu=Cpu(quota=-1))["CPUQuotaPerSecUSec"] == NO_LIMIT
+
+
+def test_the_weight_of_one_device_is_not_the_containers():
+    block_io = BlockIO(weights=(DeviceValue("8:0", 500),))
+    assert of_v2(block_io=block_io) == {}
+    assert of_v2(block_io=replace(block_io, weight=10)) == {"IOWeight": ("t", 1)}
+
+
+@pytest.mark.parametrize(
+    ("file", "value"),
+    [
+        ("memory.max", "1G"),
+        ("memory.max", "-5"),
+        ("pids.max", str(2**64)),
+        ("cpu.max", "1000 0"),
+        ("cpu.max", ""),
+        ("cpuset.cpus", "0-99999999999"),
+        ("cpuset.cpus", "0-7:2/4"),
+        ("io.weight", "8:0 500"),
+    ],
+)
+def test_what_systemd_has_no_form_for_is_refused_and_named(file, value):
+    with pytest.raises(InvalidArgument, match=re.escape(f"control file {file!r}: {value!r}")):
+        of_v2(unified={file: value})
+
+
+def test_a_quota_alone_has_the_kernels_period():
+    assert of_v2(unified={"cpu.max": "50000"})["CPUQuotaPerSecUSec"] == ("t", 500_000)
 
 
 def test_an_old_systemd_is_not_told_of_what_it_does_not_know():
