@@ -19,6 +19,7 @@ from pelagos_core.errors import Internal
 
 MAX_BYTES = 64 << 10
 MAX_REASON = 4 << 10  # characters; in JSON each is 6 bytes at the most
+_MAX_NUMBER = 2**64
 GO = b"go"
 CODE = b"code"
 
@@ -126,6 +127,8 @@ def decode(datagram: bytes) -> Message:
         message = _KINDS[name](*fields)
         if [type(field) for field in fields] != _FIELDS[type(message)]:
             raise TypeError
+        if not all(abs(field) <= _MAX_NUMBER for field in fields if isinstance(field, int)):
+            raise ValueError  # no pid, code or size; Python's own numbers have no end
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Internal("the init process sent a malformed message") from None
     return message

@@ -42,6 +42,7 @@ from pelagos_core.task.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
 _LOOK_SECONDS = DETECT_SECONDS + 2.0
+_LAST_WORDS = 16  # datagrams
 _TELL_SECONDS = 2.0  # for a backend to tell how its process ended, once it has
 
 
@@ -163,9 +164,10 @@ class Process:
         told = asyncio.ensure_future(self.backend.wait(self))
         await self._ended()
         await asyncio.wait({told}, timeout=_TELL_SECONDS)
+        for _ in range(_LAST_WORDS):  # what it told in its last moment; a fork of its engine might never stop
+            if self._control is None or not self._heard(self._control):
+                break
         seen = self._reap()
-        while self._control is not None and self._heard(self._control):
-            pass  # what it told in its last moment
         told.cancel()
         answer = None if not told.done() or told.cancelled() else told.result()
         self._reaped()

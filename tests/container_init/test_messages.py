@@ -55,6 +55,7 @@ def test_what_cannot_be_encoded_is_replaced():
         b'["Created", "x"]',
         b'["Created", "x", "y", 1]',
         b'["Odd", 1]',
+        b'["Refused", 1' + b"0" * 400 + b", 1]",
         b"[" * 9999,
     ],
 )

@@ -6,11 +6,13 @@ from pelagos_core.container_init import messages
 from pelagos_core.container_init.messages import Failed, Refused
 from pelagos_core.task.control import Refusals
 
+TOO_MUCH = b'["Refused", 1' + b"0" * 400 + b", 2]"
+
 
 def test_the_first_refusal_of_memory_is_logged_and_nothing_else(caplog):
     refusals = Refusals("container 'c1'")
     with caplog.at_level(logging.INFO):
-        for datagram in (b"{}", b"\xff\xff", messages.encode(Failed(1, "x")), b'["Refused", "1", 2]'):
+        for datagram in (b"{}", b"\xff\xff", messages.encode(Failed(1, "x")), b'["Refused", "1", 2]', TOO_MUCH):
             refusals.hear(datagram)
         assert not caplog.records
         refusals.hear(messages.encode(Refused(96 << 20, 64 << 20)))
