@@ -86,8 +86,10 @@ class Cgroup:
     def open_memory_limit(self) -> int | None:
         """A descriptor of the control file that has the limit of memory; None if there is none."""
         directory = self.directory("memory")
+        if directory is None:
+            return None
         try:
-            return os.open(os.path.join(directory or "", self._memory_limit), os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(os.path.join(directory, self._memory_limit), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
 

@@ -109,6 +109,8 @@ class Execution:
 
     def check_memory_can_change(self) -> None:
         """Raises FailedPrecondition if its engine holds it to the limit of memory that it was started with."""
+        if self.status is Status.STOPPED:
+            return
         limits = self._process.backend.description.limits if self._process.backend else frozenset[str]()
         if self.bundle.spec.memory_limit is not None and "memory" in limits and "live-memory" not in limits:
             text = f"backend {self.backend!r} holds a guest to the limit that it was started with"

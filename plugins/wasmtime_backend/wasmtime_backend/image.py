@@ -19,6 +19,7 @@ _MEMORY, _DATA, _DATA_COUNT = 5, 11, 12
 _CONSTANTS = {0: 0x41, 4: 0x42}  # i32.const, i64.const, by the bit of a memory's limits that makes it of 64 bits
 _HAS_MAXIMUM = 1
 _ACTIVE, _END = 0, 0x0B
+_MOST_BITS = 64
 _BITS, _MORE, _NEGATIVE = 0x7F, 0x80, 0x40  # of a byte of a number (LEB128)
 _WASM_PAGE = 64 << 10
 _PAGE = mmap.PAGESIZE
@@ -169,6 +170,8 @@ def _unsigned(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if not byte & _MORE:
             return value, at
+        if shift >= _MOST_BITS:
+            raise _UnfitError("a number of over 64 bits")
 
 
 def _signed(data: bytes, at: int) -> tuple[int, int]:

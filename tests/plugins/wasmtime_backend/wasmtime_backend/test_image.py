@@ -63,6 +63,11 @@ def test_a_module_that_ends_too_early_is_no_error_here(length):
     image.split(module[:length])
 
 
+def test_a_number_without_an_end_costs_nothing():
+    module = b"\0asm\1\0\0\0\x0b" + b"\xff" * (1 << 20)
+    assert image.split(module) == (module, {})
+
+
 def test_pages_are_found_again_behind_the_code(tmp_path):
     pages = {0: bytearray(b"a" * PAGE), 1: bytearray(b"b" * PAGE), 7: bytearray(b"c" * PAGE)}
     (tmp_path / "code").write_bytes(image.pack(bytearray(b"code"), pages))
