@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 _CHUNK = 64 << 10
+_PUMPED = 64  # reads; one of a terminal gives up to 4 KiB, and its buffers hold 64 KiB
 
 
 class Relay:
@@ -60,9 +61,13 @@ class Relay:
             loop.call_soon(self._read)
 
     def pump(self) -> None:
-        """Copy without waiting, until there is nothing to read or nobody takes it."""
-        while self._running and not self._pending and self._read():
-            pass
+        """Copy without waiting what there is, as far as it is taken.
+
+        No more than a terminal holds: a program that writes on and on must not hold the event loop.
+        """
+        for _ in range(_PUMPED):
+            if not self._running or self._pending or not self._read():
+                break
 
     def _read(self) -> bool:
         """Returns False if there is nothing to read."""

@@ -11,6 +11,7 @@ import pytest
 
 from pelagos_core.task import console
 from pelagos_core.task.console import Console
+from pelagos_core.task.relay import Relay
 
 
 class Line:
@@ -77,6 +78,15 @@ async def test_all_that_was_written_comes_out_though_the_reader_is_slow(line):
     await writing
     await asyncio.wait_for(line.console.drained(), 5)
     line.close()
+
+
+async def test_a_pump_ends_also_where_the_session_writes_on_and_on():
+    with open("/dev/zero", "rb") as endless, open("/dev/null", "wb") as sink:
+        relay = Relay(endless.fileno(), sink.fileno(), lambda: None)
+        relay.start()
+        relay.pump()
+        assert relay.taken >= 64 << 10
+        relay.stop()
 
 
 async def test_a_pump_copies_what_is_there_at_once(line):
