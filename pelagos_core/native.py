@@ -59,7 +59,7 @@ def pelagos_signal(process: RunningProcess, signum: int) -> bool:
 
 
 def _is_executable(path: str) -> bool:
-    """Whether the user, whom this process is by now, may execute it. Another one may stand further on in PATH."""
+    """Whether this process' user may execute it; another file may stand further on in PATH."""
     return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
 
 

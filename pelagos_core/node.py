@@ -114,7 +114,7 @@ class Node:
     async def _look_again(self) -> None:
         importlib.invalidate_caches()
         found, settings = plugins(), _settings()
-        # A name that a second package has claimed since is nobody's any more, here as in the next pod.
+        # A name that a second package has claimed since belongs to neither any more, here as in the next pod.
         usable = {plugin.name for plugin in found} - {failure.name for failure in refused(found)}
         kept = [backend for backend in self._backends.installed if backend.name in usable]
         names = {backend.name for backend in kept}

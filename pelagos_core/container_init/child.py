@@ -208,7 +208,7 @@ def _give_streams(order: Order, root: Root) -> None:
 
 
 def _uid(order: Order) -> int:
-    """The user's id for what is made in the root: who joins a container has not entered its user namespace yet."""
+    """The user's id for what is made in the root: a process that joins has not entered the user namespace yet."""
     spec = order.bundle.spec
     uid = spec.host_uid if order.door else spec.process.user.uid
     return 0 if uid is None else uid

@@ -3,13 +3,13 @@
 A guest has no code that runs before its engine has opened the module, and an engine that is a
 program has what it needs by then: its libraries are mapped, its own files read. So the module is
 kept back by a lease (fcntl(2), F_SETLEASE): the kernel holds the engine's open(2) until the process
-that has the lease gives it up, and that one takes the files away before. From there on nothing is
+that has the lease gives it up, and this process takes the files away before. From there on nothing is
 left above the guest's root but that root and the copy of the module, which is the guest's own:
 whatever an engine does with links and `..`, it comes to nothing else.
 
-Nobody has a privilege for that any more. But the files are mounted in one directory, and a directory
-with mounts in it may be renamed by whoever may write to its file system (rename(2) refuses a mount
-point itself only). The root in which the engine sees it is read-only; the process holds a
+No process has a privilege for that any more. But the files are mounted in one directory, and a directory
+with mounts in it can be renamed with no more than a right to write to its file system (rename(2) refuses a
+mount point itself only). The root in which the engine sees it is read-only; the process holds a
 descriptor of the whole file system, of which that root is a part, and moves the directory out.
 """
 
@@ -32,7 +32,7 @@ _COPY_BYTES = 1 << 24
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = "gone"
 _SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
-# For whoever the process will be. In the root, which is read-only, nobody can write all the same.
+# For whichever user the process will have. In the root, which is read-only, none can write all the same.
 _WRITABLE = 0o777
 
 
@@ -55,9 +55,9 @@ def show(root: Root, program: Program) -> None:
 
 
 def copy_module(root: Root, source: int, destination: str, uid: int) -> None:
-    """Copy the module behind a descriptor to where the engine finds it, readable by everybody.
+    """Copy the module behind a descriptor to where the engine finds it, readable by every user.
 
-    uid: of the copy's owner, as whom the process is going to ask for the lease.
+    uid: of the copy's owner, the user with which the process is going to ask for the lease.
     In the init process, as root. Raises OSError or PelagosError.
     """
     parent, name = posixpath.split(destination)

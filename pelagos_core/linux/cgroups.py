@@ -31,7 +31,7 @@ _REFUSALS: dict[int, type[PelagosError]] = {
     errno.EACCES: PermissionDenied,
 }
 
-_UNLIMITED_PAGES = (1 << 62) // mmap.PAGESIZE  # v1 tells a number that is never reached
+_UNLIMITED_PAGES = (1 << 62) // mmap.PAGESIZE  # v1 has a number for it that is never reached
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,15 +43,15 @@ class MountPoint:
     def view(self, look: Callable[[str], os.stat_result] = os.lstat) -> str:
         """What it shows of the kernel: a file system's type, or a device; empty for nothing.
 
-        look: tells what is at a path, or raises OSError.
+        look: returns the status of what is at a path, or raises OSError.
         """
         # By its type alone where that is enough: what lies at the path may be another mount on top,
         # or have been moved by others who share the directory.
         if self.type in _WITHOUT_HARMLESS:
             return self.type
         if self.hidden and self.type not in KERNEL_FILE_SYSTEMS:
-            # No path leads there, so it cannot be looked at either. Should others who share a directory
-            # move it into sight, it shows files: no device is opened through a mount that was hidden
+            # No path leads there, so it cannot be looked at either. Should another container that
+            # shares a directory move it into sight, it shows files: no device is opened through a mount that was hidden
             # when devices were forbidden.
             return ""
         if self.root != "/":  # a whole file system is a directory

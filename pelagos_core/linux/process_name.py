@@ -32,7 +32,7 @@ def set_name(name: str, words: Iterable[str]) -> None:
 
 
 def rename(name: str) -> None:
-    """Give a fork a name of its own. The words behind it stay its parent's: they tell whose it is."""
+    """Give a fork a name of its own. The words behind it stay its parent's: they name the pod or container."""
     with contextlib.suppress(OSError):
         with open("/proc/self/cmdline", "rb") as file:
             words = file.read().removesuffix(b"\0").split(b"\0")

@@ -337,7 +337,7 @@ class TaskService:
             self._nursery.close()
 
     def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
-        """Who is to run a container, and what of a policy its guest keeps: by its annotations and its pod's."""
+        """The backend that is asked for, and what of a policy is left: by its annotations and its pod's."""
         own, name = bundle.wasm_annotations, bundle.name_in_pod
         policy = narrowed(policy, opinions(own, self._pod, name))
         if not _has_network(bundle):
