@@ -126,7 +126,7 @@ class Entrypoint:
 
     @property
     def is_runnable(self) -> bool:
-        """Whether it is WebAssembly, whose files rarely have an x bit, or a file with one for anybody."""
+        """Whether it is WebAssembly, whose files rarely have an x bit, or a file with any x bit."""
         is_wasm = self.kind in (Kind.MODULE, Kind.COMPONENT, Kind.WAT)
         return is_wasm or bool(os.fstat(self.file).st_mode & 0o111)
 

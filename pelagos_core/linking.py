@@ -36,7 +36,7 @@ _UNFINISHED = {
     "linking": "it is an object file, to be linked into a program",
     "component-type": "it is to become a component, by `wasm-tools component new`",
 }
-# For whom a module was built, by a module that it imports from.
+# What a module was built for, by a module that it imports from.
 _BUILT_FOR = {
     "gojs": "Go for JavaScript; build with GOOS=wasip1",
     "go": "Go for JavaScript; build with GOOS=wasip1",

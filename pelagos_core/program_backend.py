@@ -231,7 +231,7 @@ def _code(status: int) -> int:
 
 
 class _Relay:
-    """Passes a stream of the engine on, and knows its last words.
+    """Passes a stream of the engine on, and keeps its last words.
 
     _words: the last that was read. _unsent: so many bytes at their end have not been passed on yet,
     the first of them since _since.
@@ -245,7 +245,7 @@ class _Relay:
         self._since = 0.0
 
     def run(self) -> None:
-        """Copy up to the end of the stream, or until nobody reads any more."""
+        """Copy up to the end of the stream, or until nothing reads it any more."""
         try:
             while chunk := self._read():
                 self._words = (self._words + chunk)[-max(_KEPT_BYTES, self._unsent + len(chunk)) :]

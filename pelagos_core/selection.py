@@ -22,7 +22,7 @@ ANNOTATION = RUNTIME_ANNOTATION
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Who is asked for, by whom, and whom Auto prefers among those that can run it."""
+    """Which backend is asked for, where that is said, and the order of those that Auto may take."""
 
     name: str = AUTO
     source: str = "nobody"

@@ -186,7 +186,7 @@ class _Session:
         await self._call("ResizePty", api.ResizePtyRequest(id=self._id, width=width, height=height))
 
     def _pass_on(self, signum: int) -> None:
-        # The kernel sends SIGWINCH to who is in the program's own terminal.
+        # The kernel sends SIGWINCH to the processes of the program's own terminal.
         resized = self._tty and signum == signal.SIGWINCH
         call = self._resize() if resized else self._call("Kill", api.KillRequest(id=self._id, signal=signum))
 

@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and add the kit to what is collected.
 
-    Not where single files or tests are named: who works on one of the project's own tests runs it alone.
+    Not where single files or tests are named: a run of one of the project's own tests is of that one alone.
     """
     config.addinivalue_line("markers", "feature(name): the line of the table that a test belongs to")
     config.addinivalue_line("markers", "claims(*names): the features or limits that a test needs")

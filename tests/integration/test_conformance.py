@@ -1,4 +1,4 @@
-"""The kit as the author of an engine uses it: in a project of his own, and on engines that go wrong."""
+"""The kit as the author of an engine uses it: in another project, and on engines that go wrong."""
 
 import os
 import subprocess

@@ -49,7 +49,7 @@ def ended(crictl, container):
 
 
 def owner_of(daemon, name):
-    """Who owns a file that a container has written in its root, on the host."""
+    """The owner, on the host, of a file that a container has written in its root."""
     (path,) = (daemon.directory / "root").rglob(f"snapshots/*/fs/{name}")
     return path.stat().st_uid, path.stat().st_gid
 
@@ -67,7 +67,7 @@ def test_the_guests_of_a_pod_run_and_own_their_files(crictl, daemon, pod, contai
 def test_a_running_guest_is_nobody_on_the_host_and_can_be_probed(crictl, daemon, pod, container):
     spin = crictl.start(pod, container, "spin", "/spin.wasm")
     pid = daemon.ctr("-n", "k8s.io", "task", "ls", check=True).stdout.partition(spin)[2].split()[0]
-    assert os.stat(f"/proc/{pid}").st_uid in (0, OWNER[0])  # of root, where nobody may look into it
+    assert os.stat(f"/proc/{pid}").st_uid in (0, OWNER[0])  # of root, where it cannot be inspected
     uids = [line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Uid:")]
     assert uids == [str(OWNER[0])]
     assert crictl.run("exec", "-s", spin, "/tool.wasm", "args", "x").stdout.rstrip() == "/tool.wasm\nargs\nx"

@@ -118,7 +118,7 @@ def mounted(image, *mounts, **fields):
 
 
 def tree(directory, files):
-    """A directory with these files, which anybody may change."""
+    """A directory with these files, which every user may change."""
     for path, text in files.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text)
