@@ -170,8 +170,9 @@ class _Session:
             await self._call("Start", api.StartRequest(id=self._id))
             self._signals.pass_on(self._pass_on)
             status = await self._call("Wait", api.WaitRequest(id=self._id))
-            for copy in copies:
-                await asyncio.to_thread(copy.join)
+            self._signals.pass_on(None)  # nothing may read our output any more: this command can be ended still
+            for ended in copies:
+                await ended.wait()
         await self._call("Delete", api.DeleteRequest(id=self._id))
         if self._lost:
             click.echo(f"pelagos: its output is lost: {self._lost.strerror}", err=True)
@@ -196,19 +197,25 @@ class _Session:
 
         self._loop.create_task(send())
 
-    def _copy_output(self, source: int, target: int) -> threading.Thread:
+    def _copy_output(self, source: int, target: int) -> asyncio.Event:
         os.set_blocking(source, True)
+        ended = asyncio.Event()
 
         def broken(error: OSError) -> None:
             self._loop.call_soon_threadsafe(self._lose_output, error)
 
         def copy() -> None:
-            _copy(source, target, broken)
-            # What is left over is dropped: a program that ignores SIGPIPE is not to wait for ever.
-            while os.read(source, _CHUNK):
-                pass
+            try:
+                _copy(source, target, broken)
+                # What is left over is dropped: a program that ignores SIGPIPE is not to wait for ever.
+                while os.read(source, _CHUNK):
+                    pass
+            finally:
+                with contextlib.suppress(RuntimeError):  # this command has been ended meanwhile
+                    self._loop.call_soon_threadsafe(ended.set)
 
-        return _thread(copy)
+        _thread(copy)
+        return ended
 
     def _lose_output(self, error: OSError) -> None:
         """As for a native program: a process that writes to a pipe that nothing reads dies of it."""
@@ -240,11 +247,9 @@ class _Session:
         return True
 
 
-def _thread(target: Callable[[], None]) -> threading.Thread:
-    # A daemon thread: one that is stuck in our own stdin must not keep us from leaving.
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    return thread
+def _thread(target: Callable[[], None]) -> None:
+    # A daemon thread: one that is stuck in our own streams must not keep us from leaving.
+    threading.Thread(target=target, daemon=True).start()
 
 
 def _copy(source: int, target: int, broken: Callable[[OSError], None]) -> None:

@@ -27,7 +27,7 @@ _HARMLESS = frozenset({signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SI
 
 
 class Signals:
-    """Takes every signal from now on: until there is a program one that is deadly ends the command.
+    """Takes every signal from now on: while there is no program one that is deadly ends the command.
 
     ended: has that signal's number then.
     """
@@ -41,8 +41,8 @@ class Signals:
                 continue  # nohup(1): it is to outlive the terminal
             self._loop.add_signal_handler(signum, self._take, signum)
 
-    def pass_on(self, program: Callable[[int], None]) -> None:
-        """Give the program each signal from now on."""
+    def pass_on(self, program: Callable[[int], None] | None) -> None:
+        """Give the program each signal from now on; None once it has ended."""
         self._program = program
 
     def _take(self, signum: int) -> None:

@@ -1,6 +1,7 @@
 """`pelagos run` that is ended, at any moment and by whatever: nothing of it is left."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -110,6 +111,22 @@ def test_each_signal_is_a_native_programs_own(tmp_path):
             process.send_signal(signal.Signals[f"SIG{name}"])
             assert process.stdout.readline().decode() == f"{name}\n"
         process.kill()
+
+
+def test_it_can_be_ended_when_nothing_reads_the_output_of_a_program_that_has_ended(guests):
+    # More than a pipe holds, and no more than two and what is on the way between them.
+    with started(guests / "tool.wasm", "out", "2200") as process:
+        wait_until_it_runs(process)
+        run_id = record_of(process).id
+        until(lambda: _status(run_id) == "stopped", 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+
+
+def _status(run_id):
+    words = [sys.executable, "-m", "pelagos_core", "ps", "--json"]
+    listed = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    return next((each["status"] for each in listed if each["id"] == run_id), "")
 
 
 def test_a_terminal_that_is_closed_ends_it(guests):
