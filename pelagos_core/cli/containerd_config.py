@@ -79,7 +79,9 @@ def _process(pid: str) -> Containerd | None:
             return None
         if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
             return None
-        return Containerd(os.readlink(f"/proc/{pid}/exe"), _config_of(words, f"/proc/{pid}/cwd"), running=True)
+        # proc(5): so it ends if a newer one has been installed in its place.
+        program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+        return Containerd(program, _config_of(words, f"/proc/{pid}/cwd"), running=True)
     except OSError:
         return None
 

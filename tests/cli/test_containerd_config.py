@@ -1,6 +1,8 @@
 """What containerd's own config comes to, by each containerd that there is: asked of the real programs."""
 
 import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -98,3 +100,16 @@ def test_a_file_that_containerd_refuses_is_told_in_its_words(tmp_path, release):
 )
 def test_the_config_of_one_that_runs_is_on_its_command_line(words, path):
     assert containerd_config._config_of(words, os.getcwd()) == path
+
+
+def test_the_program_of_a_containerd_that_was_upgraded_is_the_new_one(tmp_path):
+    program = tmp_path / "containerd"
+    shutil.copy(shutil.which("sleep"), program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            program.unlink()
+            shutil.copy(shutil.which("sleep"), program)
+            found = containerd_config._process(str(process.pid))
+        finally:
+            process.kill()
+    assert (found.program, found.running) == (str(program), True)
