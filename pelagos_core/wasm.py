@@ -235,7 +235,8 @@ def _custom_name(section: _Bytes, size: int) -> str:
     length = section.number()
     if section.at + length > size:
         raise IndexError
-    return section.data[section.at : section.at + length].decode("utf-8", "replace")
+    name = section.data[section.at : section.at + length]
+    return name.decode("utf-8", "strict" if len(name) == length else "ignore")
 
 
 def _checked_order(kind: int, last: int) -> int:

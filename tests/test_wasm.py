@@ -109,6 +109,8 @@ def test_a_component_has_imports_of_one_name(tmp_path):
         "0104 01600000 0302 0101 0704 0100 0000 0a04 0102000b",  # a function of a type that is not there
         "0104 01600000 0302 0100 0704 0100 0005 0a04 0102000b",  # an export of a function that is not there
         "0306 ffff ffff 0f00",  # four billion functions
+        "0002 01ff",  # a name that is not UTF-8
+        "0002 0261",  # a name that is longer than its section
     ],
 )  # fmt: skip
 def test_a_malformed_module_is_refused(tmp_path, sections):
@@ -151,7 +153,7 @@ def test_hostile_bytes_cost_little(tmp_path, data):
 def test_a_custom_section_may_have_a_long_name(tmp_path, name):
     text = f'(module (@custom "{name}" "bytes") (func (export "_start")))'
     found = read(tmp_path, wasmtime.wat2wasm(text))
-    assert name.startswith(found.custom[0].rstrip("\ufffd"))
+    assert name.startswith(found.custom[0])
     assert found.function("_start")
 
 
