@@ -67,7 +67,7 @@ def install(bin_dir: Path, systemd_dir: Path | None, force: bool, as_json: bool)
 @_systemd_dir
 @_json
 def uninstall(bin_dir: Path, systemd_dir: Path | None, as_json: bool) -> None:
-    """Remove the files that `pelagos install` wrote, and nothing else."""
+    """Remove what `pelagos install` wrote, and no more."""
     removed = []
     paths = [bin_dir / name for name in launcher.NAMES]
     paths += [systemd_dir / launcher.UNIT] if systemd_dir else []

@@ -14,7 +14,7 @@ _ROOM = " " * 512
 
 @click.command()
 def zygote() -> None:
-    """Stay as the zygote, the warm process that forks the shims of pods.
+    """Stay as the zygote, which forks the shims of pods.
 
     Nobody need run this: the first pod's start leaves a zygote behind, which ends when it is
     unused for ten minutes (zygote_idle_seconds in the node's config). A service that runs
