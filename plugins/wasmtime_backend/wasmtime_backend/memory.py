@@ -116,12 +116,12 @@ def use(config: wasmtime.Config) -> None:
 
 
 def _told(callback: Callable[..., None]) -> Callable[..., int | None]:
-    """A callback that returns a wasmtime_error_t for an OSError: nothing may be raised into C."""
+    """A callback that returns a wasmtime_error_t for what it raises: ctypes would give C a pointer to anything."""
 
     def called(*arguments: object) -> int | None:
         try:
             callback(*arguments)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 (MemoryError, where RLIMIT_AS is reached)
             return ctypes.cast(c.wasmtime_error_new(str(error).encode()), ctypes.c_void_p).value
         return 0
 
