@@ -69,10 +69,10 @@ class Container:
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
         self.init = Execution("", bundle, selection, cache, paths, nursery)
         self._execs: dict[str, Execution] = {}
-        self._selection = selection
-        self._cache = cache
+        self._selection, self._cache = selection, cache
         self._sink = sink
         self._scope = ContainerScope(bundle.id, Scope.of(bundle.spec.cgroups_path), self.cgroup)
+        self._updating = asyncio.Lock()
         self._owns_cgroup = False
         self._watchers: set[asyncio.Task[None]] = set()
         self._oom = OomWatch(bundle.id, self.cgroup, sink)
@@ -196,13 +196,13 @@ class Container:
 
         Raises a PelagosError, and then every limit is what it was.
         """
-        self.init.take(Action.UPDATE)
-        if self.cgroup.changes_memory(resources):
-            for execution in (self.init, *self._execs.values()):
-                execution.check_memory_can_change()
-        with self.cgroup.updated(resources):
-            # Else systemd would write the former limits again at its next `daemon-reload`.
-            await self._scope.update(resources)
+        async with self._updating:  # one after the other: what one takes back must not be another's
+            self.init.take(Action.UPDATE)
+            if self.cgroup.changes_memory(resources):
+                for execution in (self.init, *self._execs.values()):
+                    execution.check_memory_can_change()
+            with self.cgroup.updated(resources):  # else a `daemon-reload` of systemd brings the former limits back
+                await self._scope.update(resources)
 
     def pids(self) -> list[int]:
         """The container's processes. The init process is listed until the container is deleted.
