@@ -164,7 +164,7 @@ class Process:
         told = asyncio.ensure_future(self.backend.wait(self))
         await self._ended()
         await asyncio.wait({told}, timeout=_TELL_SECONDS)
-        seen = self._reap()  # before what follows: a key that was pressed too late has not ended it
+        seen = self._reap()  # first: a key that was pressed too late has not ended it
         for _ in range(_LAST_WORDS):  # what it told in its last moment; a fork of its engine might never stop
             if self._control is None or not self._heard(self._control):
                 break
