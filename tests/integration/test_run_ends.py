@@ -84,7 +84,9 @@ def test_it_may_be_ended_at_any_moment(guests, signum, moment):
     with started(guests / "spin.wasm") as process:
         time.sleep(moment)
         process.send_signal(signum)
-        assert process.wait(30) in (128 + signum, -signum)
+        code = process.wait(30)
+        # On a busy machine the interpreter may not have come to our code yet: it makes 1 of SIGINT then.
+        assert code in (128 + signum, -signum) or (code == 1 and b"init_import_site" in process.stderr.read())
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
