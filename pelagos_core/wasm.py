@@ -32,8 +32,8 @@ _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"
 _HAS_MAXIMUM, _HAS_PAGE_SIZE = 1, 8  # flags of a table's or memory's limits
 _LEB128 = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
 _MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be larger
-_MAX_SECTIONS = 100_000
 _MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
+_MAX_READ = 100_000  # of sections, and of those items but functions, that are read here; more are for the engine
 _MAX_VALUES = 1000  # of a function's parameters or results that are told
 
 
@@ -138,11 +138,13 @@ class _Bytes:
             if shift >= bits:
                 _malformed(f"a number of over {bits} bits")
 
-    def count(self) -> int:
+    def count(self, most: int = _MAX_READ) -> int:
         """The length of a vector."""
         count = self.number()
         if count > _MAX_ITEMS:
             _malformed(f"{count} items in a section")
+        if count > most:
+            raise _NotUnderstood
         return count
 
     def name(self) -> str:
@@ -161,9 +163,7 @@ class _Bytes:
     def value_types(self) -> list[str]:
         """The names of a vector of value types."""
         names = list[str]()
-        for _ in range(self.count()):
-            if len(names) == _MAX_VALUES:
-                raise _NotUnderstood
+        for _ in range(self.count(_MAX_VALUES)):
             kind = self.byte()
             if kind in _REFERENCES:
                 self.skip_number()
@@ -174,7 +174,7 @@ class _Bytes:
 def _sections(file: int) -> Iterator[tuple[int, int, int]]:
     """The (id, offset, size) of each section."""
     offset, end = 8, os.fstat(file).st_size
-    for _ in range(_MAX_SECTIONS):
+    for _ in range(_MAX_READ):
         if offset >= end:
             return
         head = _Bytes(os.pread(file, 6, offset))
@@ -184,7 +184,7 @@ def _sections(file: int) -> Iterator[tuple[int, int, int]]:
             _malformed("a section is longer than the file")
         yield kind, offset, size
         offset += size
-    _malformed("too many sections")
+    raise _NotUnderstood
 
 
 def _load(file: int, offset: int, size: int) -> _Bytes:
@@ -260,7 +260,7 @@ def _types(section: _Bytes) -> list[_FunctionType] | None:
 
 def _numbers(section: _Bytes) -> Sequence[int]:
     """A vector of LEB128 numbers. A module has thousands of functions, so no byte is looked at in Python."""
-    length, data = section.count(), section.data[section.at :]
+    length, data = section.count(_MAX_ITEMS), section.data[section.at :]
     if length == len(data) and data.isascii():
         return data
     # Of a number without an end, that would be looked for from each of its bytes.
@@ -346,8 +346,8 @@ def _component(file: int) -> Interface:
             imports += [_component_import(section) for _ in range(section.count())]
         else:
             exports += [_component_export(section) for _ in range(section.count())]
-        if len(imports) + len(exports) > _MAX_ITEMS:
-            _malformed("too many imports and exports")
+        if len(imports) + len(exports) > _MAX_READ:
+            raise _NotUnderstood
     return Interface(tuple(imports), tuple(exports), is_component=True)
 
 

@@ -136,9 +136,11 @@ def test_whatever_the_bytes_the_answer_is_an_interface_or_one_error(tmp_path, so
     [
         b"\3" + bytes.fromhex("81808001 05") + b"\xff" * (2 << 20),  # numbers without an end
         b"\0\1\0" * 400_000,
+        b"\1" + bytes.fromhex("d3af8a07 b0b63c") + (b"\x60\x0c" + b"\x6f" * 12 + b"\0") * 990_000,
+        b"\7" + bytes.fromhex("83b3e303 b0b63c") + b"\5aaaaa\3\0" * 990_000,
         b"\1" + bytes.fromhex("85808004 01 60 8080c003") + b"\x7f" * (8 << 20) + b"\0",  # parameters
     ],
-    ids=["numbers", "sections", "parameters"],
+    ids=["numbers", "sections", "types", "exports", "parameters"],
 )
 def test_hostile_bytes_cost_little(tmp_path, data):
     began = time.process_time()
