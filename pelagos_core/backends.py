@@ -28,6 +28,7 @@ from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, ResourceExhausted
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.hookspecs import CONTRACT, Description, Detection, RunningProcess, UnusableCode, Workload
+from pelagos_core.program import Compilation
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +148,8 @@ class Backend:
 
     @property
     def compiles(self) -> bool:
-        """Whether it has a `compile` hook."""
-        return bool(self._hooks.pelagos_compile.get_hookimpls())
+        """Whether it has a hook for it, `compile` or `compiler`."""
+        return any(hook.get_hookimpls() for hook in (self._hooks.pelagos_compile, self._hooks.pelagos_compiler))
 
     def code_key(self, entrypoint: Entrypoint) -> str | None:
         """What compiled code depends on beside the module; None if it is not compiled ahead.
@@ -167,6 +168,21 @@ class Backend:
         if answer is None or isinstance(answer, str):
             return answer
         what = f"backend {self.name!r}: code_key returned {type(answer).__name__}, not a string"
+        raise Internal(what, reasons.ENGINE_FAILED)
+
+    def compilation(self, entrypoint: Entrypoint) -> Compilation | None:
+        """How a program compiles the entry point; None if `compile` does it.
+
+        In the keeper; the caller must be in the main thread. Raises Internal.
+        """
+        try:
+            with _time_limit(DETECT_SECONDS):
+                answer: object = self._hooks.pelagos_compiler(entrypoint=entrypoint)
+        except BaseException as error:
+            raise Internal(f"backend {self.name!r}: compiler: {described(error)}", reasons.ENGINE_FAILED) from error
+        if answer is None or isinstance(answer, Compilation):
+            return answer
+        what = f"backend {self.name!r}: compiler returned {type(answer).__name__}, not a Compilation"
         raise Internal(what, reasons.ENGINE_FAILED)
 
     def compile(self, entrypoint: Entrypoint) -> bytes | bytearray | memoryview:

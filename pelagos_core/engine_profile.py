@@ -118,3 +118,6 @@ PROGRAM = _profile(_RUNNING, *_OUTSIDE, _NEW_PROCESS, _allow(_PROGRAM))
 
 COMPILER = _profile("", _NEW_THREAD)
 """For an engine that compiles ahead of time: it has its module, its output and its threads, and nothing else."""
+
+COMPILER_PROGRAM = _profile(_FILES, _NEW_THREAD, _allow("execve"))
+"""For a program that compiles ahead of time: it has files of its own too, and is executed."""

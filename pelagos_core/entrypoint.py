@@ -91,7 +91,7 @@ class Entrypoint:
     file_path: where a program finds a copy of the file, in its engine root; else empty.
     memory: the container's limit of memory as it is now, for `allows_memory`; None without one.
     code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
-        backend has no such hook, or did not want it compiled ahead.
+        backend has no such hook, or did not want it compiled ahead. A program finds it at `file_path`.
     compiled_interface: of text, and what core does not understand, what the engine says of it: see `check`.
     """
 

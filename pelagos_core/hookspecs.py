@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pelagos_core.entrypoint import Entrypoint
     from pelagos_core.exit_status import ExitStatus
     from pelagos_core.linking import Imports
-    from pelagos_core.program import Program
+    from pelagos_core.program import Compilation, Program
 
 CONTRACT = 1
 PROJECT = "pelagos"
@@ -293,6 +293,21 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytes | bytearray | memoryview | 
         but this backend; an image cannot bring any.
     :raises InvalidArgument: what is wrong with the module.
     :raises Exception: anything else is the backend's own fault: Create fails with its text.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_compiler(entrypoint: Entrypoint) -> Compilation | None:
+    """Say with which program the entry point is compiled; optional, in place of `compile`.
+
+    For an engine that is a program; `ProgramBackend` has it. In the keeper, as root: say so, and run
+    nothing. The program is run once, in the same confinement as `compile`, in a root that has its own
+    files, the module and a `/tmp`, by an execve(2) after which it can make no other process
+    (`engine_profile.COMPILER_PROGRAM`). In `spawn`, `entrypoint.code` is the path of the code in the
+    engine root then, in the place of the module: it is what the engine opens.
+
+    :param entrypoint: what is to be compiled, as for `compile`.
+    :return: how, or None: `compile` does it.
     """
 
 

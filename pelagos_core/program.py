@@ -8,12 +8,14 @@ away: they are in no guest's reach, however the engine resolves links and `..`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pelagos_core import elf
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -27,7 +29,11 @@ ENGINE_FILES = "/engine"
 SCRATCH = "/tmp"  # noqa: S108 (not the host's)
 """A small writable directory in the engine root, which is there until the engine opens the module."""
 
+COMPILED_MODULE = "/module.wasm"
+"""Where a program that compiles ahead of time finds its copy of the module."""
+
 _LIST_SECONDS = 10
+_DIGITS = 16  # of a digest that tells two things of one node apart
 _LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
 SETTINGS = frozenset({"program", "root"})
 
@@ -59,12 +65,52 @@ class Program:
         """The paths of all that is taken out of the engine root when the engine opens the module."""
         return (ENGINE_FILES, SCRATCH, self.path, *(file.target for file in self.files))
 
+    def identity(self) -> str:
+        """A digest of which files these are on the host: another one after an upgrade.
+
+        Wherever the host's files are in reach. Raises OSError.
+        """
+        seen = [(file.source, os.stat(file.source)) for file in self.files]
+        return _digest_of([(path, it.st_ino, it.st_size, it.st_mtime_ns) for path, it in seen])
+
     def output(self, *arguments: str) -> str:
         """Run it on the host, for its own information only; what it prints.
 
         Raises FailedPrecondition.
         """
         return _output([*self.command, *arguments])
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """How a program compiles a module ahead of time.
+
+    arguments: of the program, which finds the module at COMPILED_MODULE.
+    output: the path in SCRATCH at which it leaves the code, a regular file.
+    invalid: finds, in what it prints when it fails, what is wrong with the module.
+    environment: the program's own.
+    """
+
+    program: Program
+    arguments: tuple[str, ...]
+    output: str
+    invalid: re.Pattern[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self) -> str:
+        """What the code depends on, beside the module, the versions and the processor. Raises OSError."""
+        return _digest_of([self.program.identity(), self.arguments, sorted(self.environment.items())])
+
+
+def fault(invalid: re.Pattern[str], said: bytes) -> str:
+    """What a program says to be wrong with a module, in one line; empty if it says nothing of one."""
+    match = invalid.search(said.decode("utf-8", "replace"))
+    return " ".join(match[1].split()) if match else ""
+
+
+def _digest_of(value: object) -> str:
+    """A short digest of what JSON can express."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:_DIGITS]
 
 
 def find(name: str, settings: Mapping[str, object]) -> Program:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pelagos_core import program, wasi
@@ -23,9 +23,9 @@ from pelagos_core.bundle import Bundle
 from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument, PelagosError
 from pelagos_core.exit_status import signal_name
-from pelagos_core.hookspecs import Description, Detection, RunningProcess, Trap, Workload, hookimpl
+from pelagos_core.hookspecs import Description, Detection, RunningProcess, Trap, UnusableCode, Workload, hookimpl
 from pelagos_core.linux import credentials
-from pelagos_core.program import SCRATCH, Program
+from pelagos_core.program import COMPILED_MODULE, SCRATCH, Compilation, Program
 
 _READ_BYTES = 64 << 10
 _KEPT_BYTES = 64 << 10  # of what the engine printed last; its text for a trap is a backtrace at the longest
@@ -66,7 +66,8 @@ class ProgramBackend:
     remedy: how to get it. features, limits, deviations: as in `Description`.
     imports, worlds: what the engine provides and starts, as in `Detection`.
     score: for `Detection`. diagnostics: how it tells a trap; None if exit code 134 is enough.
-    invalid: finds in the output of `validation` what is wrong with a module.
+    invalid: finds in the output of `validation` and `compilation` what is wrong with a module.
+    code_name: what the file with compiled code is called; some programs tell its form by that.
     version_arguments: with which the program prints its version; () if it does not.
     """
 
@@ -81,6 +82,7 @@ class ProgramBackend:
     worlds: Collection[str] = (wasi.COMMAND_0_2,)
     diagnostics: Diagnostics | None = None
     invalid = re.compile(r"(?s)(.+)")
+    code_name = "code"
     version_arguments: tuple[str, ...] = ("--version",)
 
     def __init__(self) -> None:
@@ -90,15 +92,24 @@ class ProgramBackend:
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's arguments. In the container, before Start.
 
-        `entrypoint.file_path` is the module; the container's root is at `program.GUEST_ROOT`.
+        `entrypoint.file_path` is the module, or what has been compiled of it: then `entrypoint.code`
+        is the same path, and not empty. The container's root is at `program.GUEST_ROOT`.
         Raises InvalidArgument for what cannot be expressed.
         """
         raise NotImplementedError
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
-        """The arguments with which the program checks a module and runs nothing of it.
+        """The arguments with which the program checks a module, or compiled code, and runs nothing of it.
 
         Empty if it cannot; a bad module is found out at Start only then.
+        """
+        return []
+
+    def compilation(self, entrypoint: Entrypoint, output: str) -> list[str]:
+        """The arguments with which the program compiles `entrypoint.file_path` to the file `output`.
+
+        Empty if it does not, or not ahead of time. Of the entry point nothing counts but what
+        `pelagos_compile` is given. What they are is in the code's key, as is which file the program is.
         """
         return []
 
@@ -150,6 +161,22 @@ class ProgramBackend:
         return Detection.can(score, what, self.program, self.imports, self.worlds)
 
     @hookimpl
+    def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
+        """The program itself and its arguments; None if it does not compile this one ahead of time."""
+        compilation = self._compilation(entrypoint)
+        return compilation.key() if compilation else None
+
+    @hookimpl
+    def pelagos_compiler(self, entrypoint: Entrypoint) -> Compilation | None:
+        """The program and its arguments."""
+        return self._compilation(entrypoint)
+
+    def _compilation(self, entrypoint: Entrypoint) -> Compilation | None:
+        output = f"{SCRATCH}/{self.code_name}"
+        words = self.compilation(replace(entrypoint, file_path=COMPILED_MODULE), output) if self.program else []
+        return Compilation(self.program, tuple(words), output, self.invalid) if self.program and words else None
+
+    @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
         """Put the command line together; the workload runs it."""
         assert self.program is not None
@@ -163,10 +190,10 @@ class ProgramBackend:
             return
         environment = {"HOME": SCRATCH}
         done = subprocess.run([path, *arguments], env=environment, input=b"", capture_output=True, check=False)
-        said = (done.stdout + done.stderr).decode("utf-8", "replace")
-        fault = self.invalid.search(said) if done.returncode else None
-        if fault:
-            reason = " ".join(fault[1].split())
+        reason = program.fault(self.invalid, done.stdout + done.stderr) if done.returncode else ""
+        if reason and entrypoint.code:
+            raise UnusableCode(f"{self.engine} does not take the code of {entrypoint.path!r}: {reason}")
+        if reason:
             raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {reason}")
 
     @hookimpl

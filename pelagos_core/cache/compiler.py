@@ -4,7 +4,7 @@ Guest bytes are hostile, and a compiler is a large program. If it is taken over 
 code of this one module, which was going to run in a container anyway, and nothing else: it has
 no file but the module and its output, no network, no other process, no privilege, no system call but
 those of compiling, and no parent that would read more of it than one short line. It ends when its
-time is over.
+time is over. An engine that is a program is its child, in the same place: see `program_compiler`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from pelagos_core import engine_profile, reasons, size
 from pelagos_core.cache.job import Job
+from pelagos_core.cache.program_compiler import ProgramCompiler
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
 from pelagos_core.exit_status import ending
 from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
@@ -44,12 +45,14 @@ def compile(job: Job, module: int, output: int, empty: str) -> None:
     FailedPrecondition where there is no libseccomp to confine it.
     """
     confinement = filter_of(engine_profile.COMPILER) if job.confined else None
+    compilation = job.backend.compilation(job.entrypoint(module))
+    program = ProgramCompiler(compilation, job.cache.memory, confined=job.confined) if compilation else None
     reader, writer = os.pipe()
     # Its descendants, should there be any, end with the first process of their namespace: once
     # that is reaped, nobody is left who could write to the output.
     pid = syscalls.fork(syscalls.CLONE_NEWPID)
     if pid == 0:
-        _be_the_compiler(job, confinement, (module, output, writer), empty)
+        _be_the_compiler(job, program, confinement, (module, output, writer), empty)
     os.close(writer)
     in_time = False
     try:
@@ -107,16 +110,23 @@ def _check(job: Job, report: bytes, ended: os.waitid_result, *, in_time: bool) -
         raise from_status(code, text)
 
 
-def _be_the_compiler(job: Job, confinement: Filter | None, files: tuple[int, int, int], empty: str) -> NoReturn:
+def _be_the_compiler(
+    job: Job, program: ProgramCompiler | None, confinement: Filter | None, files: tuple[int, int, int], empty: str
+) -> NoReturn:
     gc.disable()  # the objects of the process that we are a copy of are not ours to finalise
     module, output, report = files
     code, said = 1, (0, "")
     try:
         rename("pelagos-compiler")
-        _isolate(job, empty, files)
+        _isolate(job, program, empty, files)
+        running = program.start() if program else None  # before the filter, under which nothing is started
         if confinement:
             confinement.install()
-        _write(output, job.backend.compile(job.entrypoint(module)))
+        if program and running:
+            for piece in program.code(running, job):
+                _write(output, piece)
+        else:
+            _write(output, job.backend.compile(job.entrypoint(module)))
         code = 0
     except BaseException as error:  # noqa: BLE001 (whatever it is, the keeper must hear of it)
         said = to_status(error)
@@ -126,7 +136,7 @@ def _be_the_compiler(job: Job, confinement: Filter | None, files: tuple[int, int
         os._exit(code)
 
 
-def _isolate(job: Job, empty: str, files: tuple[int, int, int]) -> None:
+def _isolate(job: Job, program: ProgramCompiler | None, empty: str, files: tuple[int, int, int]) -> None:
     """files: the module, the output, and the report, whose other end the parent has."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for stream in (0, 1, 2):
@@ -138,7 +148,9 @@ def _isolate(job: Job, empty: str, files: tuple[int, int, int]) -> None:
     namespaces.unshare(("mount", "network", "ipc", "uts"))
     make_mounts_private()
     root = Root(empty)
-    root.assemble(())
+    root.assemble(program.layers if program else ())
+    if program:
+        program.furnish(root, files[0])
     root.make_readonly()
     user, available = credentials.unprivileged(), capabilities.permitted()
     root.pivot()

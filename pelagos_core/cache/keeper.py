@@ -46,7 +46,9 @@ _COPY_BYTES = 1 << 24
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _GROUP = re.compile(r"compile-(\d+)-\d+")
 _numbers = itertools.count()
-_SCRATCH = "/tmp"  # noqa: S108 (covered by a file system of its own, in a mount namespace of its own)
+# Covered by a file system of its own, in a mount namespace of its own: a directory that is
+# everywhere, and in which no engine's files are.
+_SCRATCH = "/sys"
 
 
 @dataclass(frozen=True, slots=True)

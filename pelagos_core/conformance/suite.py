@@ -285,7 +285,7 @@ def test_a_module_is_compiled_once_and_runs_the_same_from_then_on(kept: KeptCode
     before = code.stat()
     again = run(modules.ARGUMENTS, "a", "b")
     assert again == first
-    assert (first.code, first.out) == (0, b"/guest.wasm\0a\0b\0")
+    assert (first.code, first.out.removeprefix(b"/")) == (0, b"guest.wasm\0a\0b\0")
     assert kept.code().stat() == before
     assert run(modules.leaves(42)) == run(modules.leaves(42)) == Ended(42, b"", "")
     trap = modules.TRAPS["unreachable"]

@@ -169,11 +169,11 @@ def _prepare(order: Order) -> Workload:
             with because(reasons.SPEC):
                 file = _narrowed(file, order, root)
         backend, program, reason = _choose(order, file)
-        if program is not None:
-            enter = EnterEngineRoot(program, file, _uid(order))
-            _execute((enter,), root)
-            file = replace(file, file_path=enter.file_path)
         code = _compiled(backend, file)
+        if program is not None:
+            enter = EnterEngineRoot(program, file, _uid(order), code)
+            _execute((enter,), root)
+            file, code = enter.entered, None
         state = _run_creating_hooks(order, None if file.kind.is_native else root)
         if order.terminal:
             terminal.take(_STDIO[1])  # by the output: a policy may have taken the input away

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pelagos_core.cache.entry import CODE
 from pelagos_core.container_init import engine_files
 from pelagos_core.entrypoint import Entrypoint
 from pelagos_core.errors import PelagosError
@@ -283,11 +285,19 @@ class EnterEngineRoot:
     """Put the container's root below a root in which an engine's program can run.
 
     uid: of the process, as the file system of that root knows it.
+    code: a directory with what has been compiled of the entry point, which is closed; None if nothing has.
     """
 
     program: Program
     entrypoint: Entrypoint
     uid: int
+    code: int | None = None
+
+    @property
+    def entered(self) -> Entrypoint:
+        """The entry point as it is for the program: at its path is the code, if there is any."""
+        path = self.file_path
+        return replace(self.entrypoint, file_path=path, code="" if self.code is None else path)
 
     @property
     def file_path(self) -> str:
@@ -308,5 +318,11 @@ class EnterEngineRoot:
     def execute(self, root: Root) -> None:
         root.enclose(GUEST_ROOT)
         engine_files.show(root, self.program)
-        engine_files.copy_module(root, self.entrypoint.file, self.file_path, self.uid)
+        if self.code is None:
+            engine_files.copy_module(root, self.entrypoint.file, self.file_path, self.uid)
+        else:
+            code = os.open(CODE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.code)
+            engine_files.copy_module(root, code, self.file_path, self.uid)
+            os.close(code)
+            os.close(self.code)
         root.make_readonly()

@@ -47,6 +47,13 @@ def test_wasmedge_passes_as_a_program(tmp_path):
 
 
 @NATIVE
+def test_wasmedge_passes_when_it_compiles_ahead_of_time(tmp_path):
+    config = f"{engines.config()}\n".replace("[backends.wasmedge]\n", "[backends.wasmedge]\ncompile = true\n")
+    words = ("-k", "not faulty and not another_language")  # of Go's library it makes code for minutes
+    assert "compiled code is kept" in conformance("wasmedge", config, tmp_path, words=words)
+
+
+@NATIVE
 def test_wasmedge_passes_embedded(tmp_path):
     root = engines.DIRECTORY / "wasmedge"
     library = next(root.glob("usr/lib/*/libwasmedge.so.0"))

@@ -74,10 +74,17 @@ def job(
     **settings: object,
 ) -> Job:
     """A job with a module of its own; its cache is in `directory`. The file is for the caller to close."""
+    return job_of(backend(compile), directory, module, confined=confined, **settings)
+
+
+def job_of(
+    backend: Backend, directory: Path, module: bytes = MODULE, *, confined: bool = True, **settings: object
+) -> Job:
+    """The same for any backend."""
     path = directory / "module.wasm"
     path.write_bytes(module)
     cache = CacheSettings(**{"directory": str(directory / "cache"), **settings})  # type: ignore[arg-type]
-    return Job(backend(compile), "/app.wasm", "", os.open(path, os.O_RDONLY), Limits(), cache, confined)
+    return Job(backend, "/app.wasm", "", os.open(path, os.O_RDONLY), Limits(), cache, confined)
 
 
 def obtain(job: Job) -> tuple[bytes, str]:

@@ -31,9 +31,16 @@ class Form:
         self, directory: Path, *words: str, config: str = "", stdin: bytes = b"", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """`pelagos run` with these words. config: goes before the engine's own."""
+        words = ("run", "--backend", self.backend, *words)
+        return self.pelagos(directory, *words, config=config, stdin=stdin, timeout=timeout)
+
+    def pelagos(
+        self, directory: Path, *words: str, config: str = "", stdin: bytes = b"", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """`pelagos` with these words, and the engine's config."""
         (directory / "config.toml").write_text(f"{config}\n{self.config}")
         return subprocess.run(
-            [self.python, "-m", "pelagos_core", "run", "--backend", self.backend, *words],
+            [self.python, "-m", "pelagos_core", *words],
             env={**os.environ, "PELAGOS_CONFIG": str(directory / "config.toml")},
             input=stdin.decode(),
             capture_output=True,

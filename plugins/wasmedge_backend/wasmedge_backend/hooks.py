@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from pelagos_core import program, wasi
 from pelagos_core.bundle import Bundle
@@ -16,7 +17,8 @@ from wasmedge_backend.library import Failure, Library, Machine
 
 _PAGE = 64 << 10
 _LOG = rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\] \[error\] "
-_SETTINGS = {"form", "library", *program.SETTINGS}
+_SETTINGS = {"compile", "form", "library", *program.SETTINGS}
+_NATIVE_CODE = b"wasmedge"  # the name of the custom section in which a module may bring some
 
 
 class WasmEdge(ProgramBackend):
@@ -32,17 +34,20 @@ class WasmEdge(ProgramBackend):
     imports: Mapping[str, Collection[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
     # The program logs a trap on stdout, where the guest's output goes too.
     diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["}, re.compile(_LOG))
+    code_name = "code.so"
     invalid = re.compile(r"\[error\] (?:loading|validation) failed: (.*), Code")
 
     def __init__(self) -> None:
         super().__init__()
         self.library: Library | None = None
+        self.compiles_ahead = False
 
     @hookimpl
     def pelagos_configure(self, settings: Mapping[str, object]) -> None:
         """Load the library, or find the program.
 
         Settings: `form` ("embedded" or "program") insists on one; `library` is its path;
+        `compile` has modules compiled ahead of time, by the program, which is taken then;
         `program` and `root` are those of `pelagos_core.program.find`.
         """
         unknown = sorted(settings.keys() - _SETTINGS)
@@ -51,6 +56,11 @@ class WasmEdge(ProgramBackend):
             raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(_SETTINGS))})")
         if form not in ("", "embedded", "program"):
             raise InvalidArgument(f"form = {form!r}: neither 'embedded' nor 'program'")
+        compiles = settings.get("compile", False)
+        if not isinstance(compiles, bool) or (compiles and form == "embedded"):
+            raise InvalidArgument(f"compile = {compiles!r}: true or false, and for the program only")
+        self.compiles_ahead = compiles
+        form = "program" if compiles else form
         if not isinstance(path, str):
             raise InvalidArgument(f"library = {path!r}: not a path")
         self.library = _library(path) if form != "program" else None
@@ -65,7 +75,8 @@ class WasmEdge(ProgramBackend):
     def pelagos_describe(self) -> Description:
         """What it is, as the library or the program tells."""
         if self.library is None:
-            return super().pelagos_describe()
+            said = super().pelagos_describe()
+            return replace(said, features=said.features | {"ahead-of-time"}) if self.compiles_ahead else said
         features = self.features | {"argv0", "function"}
         return Description(self.engine, self.library.version, "embedded", features, self.limits | {"fuel"})
 
@@ -97,14 +108,22 @@ class WasmEdge(ProgramBackend):
     def validation(self, entrypoint: Entrypoint) -> list[str]:
         """It has no command for that: call a function that is not there.
 
+        Of compiled code it checks the form, and the module in it is interpreted here too.
         A start function, which is run before, has no fuel for a single instruction.
         """
         options = ["--force-interpreter", "--gas-limit", "1", "--reactor"]
         return [*options, "--", entrypoint.file_path, "pelagos: there is no such function"]
 
+    def compilation(self, entrypoint: Entrypoint, output: str) -> list[str]:
+        """To a shared library. Not a module that may bring native code, which would become a part of that."""
+        if not self.compiles_ahead or _NATIVE_CODE in entrypoint.read():
+            return []
+        return ["compile", "--", entrypoint.file_path, output]
+
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line. argv[0] is the file's name: it knows no other."""
-        words = ["--force-interpreter"]  # native code that the module brings is never run
+        # Native code is run that was compiled here, and never what a module brings.
+        words = [] if entrypoint.code else ["--force-interpreter"]
         pages = _memory_pages(entrypoint)
         if pages is not None:
             words += ["--memory-page-limit", str(pages)]

@@ -91,8 +91,8 @@ class Wasmer(ProgramBackend):
 
     @hookimpl
     def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
-        """Nothing more, embedded; the program compiles what it runs itself."""
-        return "" if self.embedded is not None else None
+        """Nothing more, embedded."""
+        return "" if self.embedded is not None else super().pelagos_code_key(entrypoint)
 
     @hookimpl
     def pelagos_compile(self, entrypoint: Entrypoint) -> bytes:

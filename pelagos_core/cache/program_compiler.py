@@ -1,0 +1,156 @@
+"""A program that compiles: what is in its root, how it is started, and the code that it leaves.
+
+It is a child of the compiler's process, as unprivileged, and under a system call filter by which it
+can be executed and make threads, but no other process. What it leaves is read by its parent, which is
+no more trusted than the program is: of both the keeper sees the file that it has opened itself.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import signal
+import stat
+from collections.abc import Iterator
+from typing import NoReturn
+
+from pelagos_core import engine_profile, program, reasons, size
+from pelagos_core.cache.job import Job
+from pelagos_core.errors import Internal, InvalidArgument, ResourceExhausted
+from pelagos_core.exit_status import signal_name
+from pelagos_core.linux.rootfs import Root
+from pelagos_core.linux.seccomp import filter_of
+from pelagos_core.program import COMPILED_MODULE, SCRATCH, Compilation
+from pelagos_core.spec import Mount
+
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A link is not followed, and a FIFO does not make the open wait.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_COPY_BYTES = 1 << 24
+_SAID_BYTES = 64 << 10  # of what it printed last
+
+
+class Running:
+    """A program that runs.
+
+    said: a descriptor of the file that it prints to. failure: of a pipe by which an execve(2) that fails is told.
+    """
+
+    def __init__(self, pid: int, said: int, failure: int) -> None:
+        self.pid = pid
+        self.said = said
+        self.failure = failure
+
+
+class ProgramCompiler:
+    """How one program compiles one module."""
+
+    def __init__(self, compilation: Compilation, memory: int, *, confined: bool) -> None:
+        """memory: the limit, in bytes, for what is in the root too. confined: whether system calls are filtered.
+
+        In the keeper. Raises FailedPrecondition without libseccomp.
+        """
+        self._compilation = compilation
+        self._memory = memory
+        self._filter = filter_of(engine_profile.COMPILER_PROGRAM) if confined else None
+
+    @property
+    def layers(self) -> tuple[Mount, ...]:
+        """What the root is made of: a file system that is gone with the process' mount namespace."""
+        return (Mount("/", "tmpfs", "compiler", ("nosuid", "nodev", "mode=755", f"size={self._memory}")),)
+
+    def furnish(self, root: Root, module: int) -> None:
+        """Put the program's files in the root, read-only, the module, and a SCRATCH of bounded size.
+
+        In the compiler's process, as root, before the root is made read-only. Raises OSError or PelagosError.
+        """
+        for file in self._compilation.program.files:
+            root.mount(Mount(file.target, "bind", file.source, ("ro", "nosuid", "nodev")))
+        options = ("nosuid", "nodev", "noexec", "mode=1777", f"size={self._memory}")
+        root.mount(Mount(SCRATCH, "tmpfs", "scratch", options))
+        parent, name = posixpath.split(COMPILED_MODULE)
+        directory = root.open(parent, os.O_PATH | os.O_DIRECTORY)
+        target = os.open(name, _NEW, 0o444, dir_fd=directory)
+        os.close(directory)
+        with os.fdopen(target, "wb"):
+            os.fchmod(target, 0o444)  # whatever the umask
+            offset = 0
+            while copied := os.sendfile(target, module, offset, _COPY_BYTES):
+                offset += copied
+
+    def start(self) -> Running:
+        """Execute the program. In the compiler's process, isolated, before its own filter. Raises OSError."""
+        os.chdir(SCRATCH)
+        # Without a name, and as bounded as all that is there. A pipe would have to be emptied.
+        said = os.open(SCRATCH, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._execute(said, writer)
+        os.close(writer)
+        return Running(pid, said, reader)
+
+    def _execute(self, said: int, failure: int) -> NoReturn:
+        path = self._compilation.program.path
+        try:
+            os.dup2(said, 1)
+            os.dup2(said, 2)
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
+            if self._filter:
+                self._filter.install()
+            environment = {"HOME": SCRATCH, **self._compilation.environment}
+            os.execve(path, [path, *self._compilation.arguments], environment)  # noqa: S606 (no shell is the point)
+        except OSError as error:
+            os.write(failure, f"{path}: {error.strerror}".encode())
+        finally:
+            os._exit(127)
+
+    def code(self, running: Running, job: Job) -> Iterator[bytes]:
+        """Wait for the program's end; the code that it has left, piece by piece.
+
+        Raises InvalidArgument for what it says of the module, ResourceExhausted where a limit has
+        ended it, Internal for anything else that went wrong.
+        """
+        what = f"{job.path!r}: backend {job.backend.name!r}: compile"
+        failure = os.read(running.failure, _SAID_BYTES).decode("utf-8", "replace")
+        _, status = os.waitpid(running.pid, 0)
+        if failure:
+            raise Internal(f"{what}: {failure}", reasons.ENGINE_FAILED)
+        self._check(status, running.said, job, what)
+        file = self._opened(what)
+        length = os.fstat(file).st_size
+        if length > self._memory:
+            limit = size.describe(self._memory)
+            raise ResourceExhausted(f"{what}: {size.describe(length)} of code, and compiling may take {limit}")
+        while piece := os.read(file, _COPY_BYTES):
+            yield piece
+        os.close(file)
+
+    def _check(self, status: int, said: int, job: Job, what: str) -> None:
+        ended = os.waitstatus_to_exitcode(status)
+        if ended == -signal.SIGKILL:
+            limit = size.describe(self._memory)
+            raise ResourceExhausted(f"{what}: the program was killed, probably by its limit of {limit}")
+        if ended < 0:
+            raise Internal(f"{what}: the program was ended by {signal_name(-ended)}", reasons.ENGINE_FAILED)
+        if ended == 0:
+            return
+        last = os.pread(said, _SAID_BYTES, max(0, os.fstat(said).st_size - _SAID_BYTES))
+        fault = program.fault(self._compilation.invalid, last)
+        if fault:
+            raise InvalidArgument(f"{job.path!r} is not valid WebAssembly: {fault}")
+        raise Internal(f"{what}: the program ended with {ended}", reasons.ENGINE_FAILED)
+
+    def _opened(self, what: str) -> int:
+        """The file that it has left, which may be anything. Raises Internal."""
+        path = self._compilation.output
+        try:
+            file = os.open(path, _READ)
+        except OSError as error:
+            raise Internal(
+                f"{what}: the program left no code: {path}: {error.strerror}", reasons.ENGINE_FAILED
+            ) from None
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or not found.st_size:
+            raise Internal(f"{what}: the program left no code: {path} is empty or no file", reasons.ENGINE_FAILED)
+        return file
