@@ -22,6 +22,8 @@ LINKS = {
     "program": "../../usr/bin",
     "own": "/data/note",
 }
+# A link that leads nowhere, and the terminal's node.
+OF_THE_CONTAINER = {"OPENED readlink dev/fd", "OPENED stat dev/tty"}
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_no_link_and_no_dots_lead_to_a_file_of_the_engines(directory, guests):
     done = wazero.form().run(directory, *volumes, str(guests / "attack.wasm"), "/data", "--", *names, *ways)
     *lines, last = done.stdout.splitlines()
     assert int(last.split()[0]) > 2500, (last, done.stderr)
-    assert lines == []
+    assert set(lines) <= OF_THE_CONTAINER
 
 
 def bundle_of(tmp_path, guests, *words, user=0):
