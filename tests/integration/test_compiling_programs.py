@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import wasmtime
@@ -48,13 +50,13 @@ def pelagos_code_key():
 
 
 @pytest.fixture(scope="module")
-def loud(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("loud")
-    engine = shutil.copy(provision.wazero(), directory / "wazero")
-    for parent in (directory, directory.parent):
-        parent.chmod(0o711)  # others than root can read it
-    python = environment_with(directory / "venv", wazero=LOUD)
-    return Form("wazero", python, f'runtime = "wazero"\n[backends.wazero]\nprogram = "{engine}"\n')
+def loud():
+    with tempfile.TemporaryDirectory(prefix="pelagos-loud-") as path:
+        directory = Path(path)  # not of pytest's, which it closes to others when a further session begins
+        directory.chmod(0o711)
+        engine = shutil.copy(provision.wazero(), directory / "wazero")
+        python = environment_with(directory / "venv", wazero=LOUD)
+        yield Form("wazero", python, f'runtime = "wazero"\n[backends.wazero]\nprogram = "{engine}"\n')
 
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
