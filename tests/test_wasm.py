@@ -148,7 +148,8 @@ def test_hostile_bytes_cost_little(tmp_path, data):
         read(tmp_path, b"\0asm\1\0\0\0" + data)
     except InvalidArgument:
         pass
-    assert time.process_time() - began < 2
+    # Seconds of the processor at the most, under coverage too; a time that is quadratic would be hours.
+    assert time.process_time() - began < 30
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "é" * 200])

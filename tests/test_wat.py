@@ -84,7 +84,8 @@ def test_what_is_not_understood_is_left_to_the_engine(tmp_path, text):
 def test_hostile_text_costs_little(tmp_path, text):
     began = time.process_time()
     read(tmp_path, text)
-    assert time.process_time() - began < 2
+    # Seconds of the processor at the most, under coverage too; a time that is quadratic would be hours.
+    assert time.process_time() - began < 30
 
 
 def test_whatever_the_text_the_answer_is_an_interface(tmp_path):

@@ -145,7 +145,7 @@ def test_a_guest_gets_of_the_specs_devices_the_harmless_ones_alone():
     assert steps.wasm.complete[0] == fs.MakeDevices((mine, pipe), mounted=True)
     (made,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
     assert made.devices == (*given[:2], mine, pipe, *device_nodes.DEFAULT)  # /dev/ptmx is a link
-    assert planned(devices=given).wasm.complete == (fs.ForbidDevices(), fs.ShieldEngine(()))
+    assert planned(devices=given).wasm.complete == (fs.LinkStreams(), fs.ForbidDevices(), fs.ShieldEngine(()))
 
 
 def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
