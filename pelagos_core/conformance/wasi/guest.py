@@ -27,6 +27,7 @@ from pelagos_core.conformance.wasi.names import (
 
 _SECONDS = 30
 
+_TO_WRITE = Rights.FD_DATASYNC | Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE
 FILE_RIGHTS = (
     Rights.FD_READ
     | Rights.FD_WRITE
@@ -218,14 +219,17 @@ class Guest:
         return found
 
     def directory(self, path: str) -> int:
-        """Open a directory of the container, with all rights that there are."""
+        """Open a directory of the container, with the rights that the C library of WASI asks for.
+
+        A file that is to be written is no directory (open(2), EISDIR), so those to write are not among them.
+        """
         preopens = self.preopens()
         around = [name for name in preopens if f"{path}/".startswith(f"{name.rstrip('/')}/")]
         assert around, f"{path} is in none of {list(preopens)}"
         name = max(around, key=len)
         rights = self.fdstat(preopens[name])
         below = path[len(name) :].strip("/") or "."
-        return self.open(preopens[name], below, DIRECTORY, rights.base, rights.inheriting)
+        return self.open(preopens[name], below, DIRECTORY, rights.base & ~_TO_WRITE, rights.inheriting)
 
     def open(  # noqa: PLR0913 (as path_open has them)
         self,

@@ -20,7 +20,9 @@ _SETTINGS = {"form", *program.SETTINGS}
 _WASI: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, wasi.WASI_UNSTABLE: wasi.WASI_UNSTABLE_FUNCTIONS}
 # Of the Python package, whose last version is of 2022: what it has not, and where it does otherwise than WASI says.
 _WASI_EMBEDDED: Imports = {**_WASI, wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS - {"sock_accept", "sock_shutdown"}}
-_DEVIATIONS = WASI_0_1_AREAS.keys() - {"arguments and variables", "clocks", "random bytes", "the end"}
+_DEVIATIONS_EMBEDDED = frozenset(
+    WASI_0_1_AREAS.keys() - {"arguments and variables", "clocks", "random bytes", "the end"}
+)
 
 
 class Wasmer(ProgramBackend):
@@ -34,6 +36,8 @@ class Wasmer(ProgramBackend):
     )
     score = 92
     features = frozenset({"module", "wat", "wasi-0.1", "argv0"})
+    # Of its program, 7.4.2: it runs programs of C and Go, and has other errnos, rights and links than WASI says.
+    deviations = frozenset(WASI_0_1_AREAS.keys() - {"all functions are there", "clocks", "random bytes", "directories"})
     imports: Mapping[str, Collection[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
     invalid = re.compile(r"(?s)error: (.*)")
     # A guest that has no WASI cannot print, so its traps, code 1, are told by the word "error".
@@ -72,7 +76,7 @@ class Wasmer(ProgramBackend):
             return super().pelagos_describe()
         features = self.features | {"function", "ahead-of-time"}
         return Description(
-            self.engine, self.embedded.version, "embedded", features, self.limits, deviations=frozenset(_DEVIATIONS)
+            self.engine, self.embedded.version, "embedded", features, self.limits, deviations=_DEVIATIONS_EMBEDDED
         )
 
     @hookimpl
