@@ -11,7 +11,7 @@ from pelagos_core.cli.containerd_config import Containerd, registration
 from tests.support import provision
 
 OLD, NEW = "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"
-RELEASES = provision.RELEASES  # 1.6, 1.7 and 2.1
+RELEASES = provision.RELEASES
 
 pytestmark = pytest.mark.containerd
 
@@ -51,6 +51,9 @@ def test_version_3_is_containerd_2s_alone(tmp_path):
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_file_without_a_version_is_told_so(tmp_path, release):
     found = of(release, tmp_path, table(OLD))
+    if release == provision.BUILT:  # 2.4 reads such a file as one of version 2
+        assert (found.handlers, found.problem) == (("pelagos",), "")
+        return
     assert found.handlers == ()
     assert "has no line `version`" in found.problem
     assert found.lines.startswith("version = ")
@@ -109,7 +112,10 @@ def test_the_program_of_a_containerd_that_was_upgraded_is_the_new_one(tmp_path):
         try:
             program.unlink()
             shutil.copy(shutil.which("sleep"), program)
-            found = containerd_config._process(str(process.pid))
+            # Its words are not there yet when execve(2) closes the pipe by which Popen knows of it.
+            found = None
+            while found is None and process.poll() is None:
+                found = containerd_config._process(str(process.pid))
         finally:
             process.kill()
     assert (found.program, found.running) == (str(program), True)
