@@ -130,7 +130,7 @@ SUITE = {
     "says_other": (modules.says("hello"), '{"stdout": "other"}', "FAIL"),
     "leaves": (modules.leaves(3), '{"operations": [{"type": "run"}, {"type": "wait", "exit_code": 3}]}', "pass"),
     "reads": (modules.reads("note"), '{"root": "files.dir", "stdout": "a note"}', "pass"),
-    "reads_old": (modules.reads("note"), '{"dirs": ["files.dir"], "args": ["files.dir"], "exit_code": 102}', "pass"),
+    "reads_old": (modules.reads("files.dir/note"), '{"dirs": ["files.dir"], "stdout": "a note"}', "pass"),
     "without": (modules.reads("note"), '{"exit_code": 102}', "pass"),
     "connects": (modules.leaves(0), '{"operations": [{"type": "run"}, {"type": "connect"}]}', "not run"),
 }

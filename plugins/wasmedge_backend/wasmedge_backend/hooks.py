@@ -77,8 +77,10 @@ class WasmEdge(ProgramBackend):
         if self.library is None:
             said = super().pelagos_describe()
             return replace(said, features=said.features | {"ahead-of-time"}) if self.compiles_ahead else said
-        features = self.features | {"argv0", "function"}
-        return Description(self.engine, self.library.version, "embedded", features, self.limits | {"fuel"})
+        features, limits = self.features | {"argv0", "function"}, self.limits | {"fuel"}
+        # A signal that it raises in the container's first process is lost: pid_namespaces(7).
+        lost = frozenset({"the end"})
+        return Description(self.engine, self.library.version, "embedded", features, limits, deviations=lost)
 
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
