@@ -149,7 +149,7 @@ def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
         (["/none.wasm"], "'/none.wasm': no such file or directory in the container"),
         (["/data/note.txt"], "is not WebAssembly"),
         (["/unknown_import.wasm"], "unknown import: nobody::has_this"),
-        (["/functions.wasm#add"], "function 'add' takes arguments"),
+        (["/functions.wasm#add"], "function 'add' that takes arguments"),
         (["/functions.wasm#sub"], "exports no function 'sub'"),
     ],
 )
