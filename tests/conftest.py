@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
+    # A shell without job control starts what runs in its background with SIGINT ignored, and so is all that
+    # this starts. A handler, unlike SIG_IGN, is not inherited over execve(2).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The tests' shims are forked by zygotes of this session's own.
     os.environ[messages.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
 

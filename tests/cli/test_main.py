@@ -62,9 +62,7 @@ def test_output_that_cannot_be_written_is_said_and_a_reader_that_left_is_not():
 def test_the_interrupt_key_is_130_and_needs_no_words():
     slow = "import time; from pelagos_core.cli import main, version; version.platform.release = lambda: time.sleep(30);"
     command = [sys.executable, "-c", f"{slow} print(flush=True); import sys; sys.argv[1:] = ['version']; main.main()"]
-    # A shell starts a command in the background with SIGINT ignored, and so all that this starts.
-    unignored = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **unignored) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
