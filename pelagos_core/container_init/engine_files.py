@@ -20,8 +20,9 @@ import fcntl
 import os
 import posixpath
 import signal
+import struct
+import threading
 from pathlib import PurePosixPath
-from types import FrameType
 
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.linux.rootfs import SHOWN, Root
@@ -31,6 +32,7 @@ from pelagos_core.spec import Mount
 _COPY_BYTES = 1 << 24
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = "gone"
+_F_SETOWN_EX, _F_OWNER_TID = 15, 0  # <asm-generic/fcntl.h>; not in the fcntl module
 _SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
 # For whichever user the process will have. In the root, which is read-only, none can write all the same.
 _WRITABLE = 0o777
@@ -96,13 +98,30 @@ def keep_module_back(surroundings: int, program: Program, module: str) -> None:
     """From now on have the program's files taken away before anything opens the module.
 
     surroundings: of the engine root, which belong to this from now on. module: its path there.
-    In the init process, as the container's user, before Start. SIGIO comes when an open(2) waits
-    (after /proc/sys/fs/lease-break-time, 45 s, the kernel lets it go on), and interrupts whatever
-    Python code or system call runs. Raises FailedPrecondition.
+    In the init process, as the container's user, after the seal and before Start. After
+    /proc/sys/fs/lease-break-time, 45 s, the kernel lets the open(2) go on. Raises FailedPrecondition.
+
+    A thread waits for the signal. A handler is no choice: Python runs it between two bytecodes, so one
+    that comes just before the main thread enters a system call waits until that call returns, and the
+    call waits for the engine.
     """
     file = os.open(module, os.O_RDONLY | os.O_CLOEXEC)
+    refused: list[OSError] = []
+    held = threading.Event()
 
-    def open_is_waiting(_signum: int, _frame: FrameType | None) -> None:
+    def wait_for_open() -> None:
+        # Here alone: a program that the main thread starts inherits what is blocked there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+        try:
+            # To this thread; F_SETLEASE leaves an owner that is set (fcntl(2)).
+            fcntl.fcntl(file, _F_SETOWN_EX, struct.pack("ii", _F_OWNER_TID, threading.get_native_id()))
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            refused.append(error)
+            return
+        finally:
+            held.set()
+        signal.sigwait({signal.SIGIO})
         try:
             take_away(surroundings, program)
         except OSError as error:  # what cannot be taken away must not be in a guest's reach
@@ -111,16 +130,13 @@ def keep_module_back(surroundings: int, program: Program, module: str) -> None:
         os.close(surroundings)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         os.close(file)
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
 
-    signal.signal(signal.SIGIO, open_is_waiting)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
-    try:
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-    except OSError as error:
+    threading.Thread(target=wait_for_open, daemon=True).start()
+    held.wait()
+    if refused:
         raise FailedPrecondition(
-            f"{module!r} cannot be kept back from {program.source!r}: no lease (fcntl(2)): {error.strerror}"
-        ) from None
+            f"{module!r} cannot be kept back from {program.source!r}: no lease (fcntl(2)): {refused[0].strerror}"
+        )
 
 
 def _links(program: Program) -> list[str]:

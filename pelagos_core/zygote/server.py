@@ -76,20 +76,27 @@ class Zygote:
             signal.signal(signum, _end)
         self._listener.settimeout(idle_seconds)
         try:
-            while identity(self._path) == self._socket:
-                try:
-                    client, _ = self._listener.accept()
-                except TimeoutError:
-                    if _has_daemons():
-                        continue
-                    break
-                with client:
-                    if not self._answer(client):
-                        break
+            while self._serve_next():
+                pass
         except _Told:
             pass
         finally:
             self._leave()
+
+    def _serve_next(self) -> bool:
+        """Wait for a request and serve it. False if the next one is another zygote's, or there is none to come.
+
+        Whether another zygote has taken our place is looked at afterwards: a client that connected before gets an answer.
+        """
+        assert self._listener is not None
+        try:
+            client, _ = self._listener.accept()
+        except TimeoutError:
+            goes_on = _has_daemons()
+        else:
+            with client:
+                goes_on = self._answer(client)
+        return goes_on and identity(self._path) == self._socket
 
     def _leave(self) -> None:
         assert self._listener is not None

@@ -116,8 +116,8 @@ def test_each_signal_is_a_native_programs_own(tmp_path):
 
 
 def test_it_can_be_ended_when_nothing_reads_the_output_of_a_program_that_has_ended(guests):
-    # More than a pipe holds, and no more than two and what is on the way between them.
-    with started(guests / "tool.wasm", "out", "2200") as process:
+    # 96,000 bytes: more than a pipe holds, so that the command waits, and less than two, so that the guest does not.
+    with started(guests / "tool.wasm", "out", "1500") as process:
         wait_until_it_runs(process)
         run_id = record_of(process).id
         until(lambda: _status(run_id) == "stopped", 60)
