@@ -86,7 +86,7 @@ class Zygote:
     def _serve_next(self) -> bool:
         """Wait for a request and serve it. False if the next one is another zygote's, or there is none to come.
 
-        Whether another zygote has taken our place is looked at afterwards: a client that connected before gets an answer.
+        Whether another zygote has taken the place is looked at afterwards: a client that came before gets an answer.
         """
         assert self._listener is not None
         try:
