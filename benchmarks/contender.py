@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pelagos_core.config import PATH_VARIABLE
+from pelagos_core.config.node_file import PATH_VARIABLE
 
 # The engine that pelagos is asked for; other shims do not know the annotation.
 BACKEND_ANNOTATION = "io.pelagos.wasm.runtime"

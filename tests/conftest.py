@@ -17,8 +17,8 @@ from typing import NoReturn
 
 import pytest
 
-from pelagos_core.config import CACHE_VARIABLE
-from pelagos_core.zygote import messages
+from pelagos_core.config.node_file import CACHE_VARIABLE
+from pelagos_core.shim import zygote_request
 from scripts import engines
 from tests.support import provision
 from tests.support.zygote import end_zygotes
@@ -62,12 +62,12 @@ def pytest_configure() -> None:
     # this starts. A handler, unlike SIG_IGN, is not inherited over execve(2).
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # The tests' shims are forked by zygotes of this session's own.
-    os.environ[messages.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
+    os.environ[zygote_request.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
 
 
 def pytest_unconfigure() -> None:
-    end_zygotes(os.environ[messages.VARIABLE])
-    shutil.rmtree(os.environ[messages.VARIABLE], ignore_errors=True)
+    end_zygotes(os.environ[zygote_request.VARIABLE])
+    shutil.rmtree(os.environ[zygote_request.VARIABLE], ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

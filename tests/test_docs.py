@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks import tables
 from benchmarks.report import Report
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.linux.mount_options import OPTION_WORDS
+from pelagos_core.rootfs.mount_options import OPTION_WORDS
 from tests.support import lifecycle_table
 
 ROOT = Path(__file__).parent.parent

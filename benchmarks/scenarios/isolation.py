@@ -18,15 +18,15 @@ from benchmarks.client import CallFailed
 from benchmarks.contender import Contender
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
-from pelagos_core.bundle import Bundle
-from pelagos_core.container_init.operation import Operation
-from pelagos_core.container_init.plan import Plan, plan
-from pelagos_core.container_init.system_calls import Filters
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.isolation.operation import Operation
+from pelagos_core.isolation.plan import Plan, plan
+from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.linux import syscalls
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.rootfs import Root
-from pelagos_core.spec import Mount
-from pelagos_core.spec.resources import Resources
+from pelagos_core.oci import Mount
+from pelagos_core.oci.resources import Resources
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.rootfs.root import Root
 
 _MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")

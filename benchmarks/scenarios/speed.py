@@ -16,7 +16,7 @@ from benchmarks.contender import Contender
 from benchmarks.pod import Pod
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
-from pelagos_core import program as program_of_engine
+from pelagos_core.plugin import program as program_of_engine
 from scripts import engines
 
 _SECONDS = re.compile(rb"([0-9.]+) seconds")

@@ -19,17 +19,19 @@ import signal
 import time
 from typing import NoReturn
 
-from pelagos_core import engine_profile, reasons, size
-from pelagos_core.cache.job import Job
+from pelagos_core import reasons
+from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.program_compiler import ProgramCompiler
+from pelagos_core.config import size
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
 from pelagos_core.exit_status import ending
+from pelagos_core.isolation import engine_profile
+from pelagos_core.isolation.seccomp import Filter, filter_of
 from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
 from pelagos_core.linux.process_name import rename
-from pelagos_core.linux.propagation import make_mounts_private
-from pelagos_core.linux.rootfs import Root
-from pelagos_core.linux.seccomp import Filter, filter_of
-from pelagos_core.spec import Capabilities
+from pelagos_core.oci import Capabilities
+from pelagos_core.rootfs.propagation import make_mounts_private
+from pelagos_core.rootfs.root import Root
 
 _MAX_REPORT = 64 << 10
 _MAX_TEXT = 4 << 10
@@ -37,30 +39,30 @@ _EXIT_SECONDS = 2.0  # for a process to end once it has closed its report
 _OPEN_FILES = 64
 
 
-def compile(job: Job, module: int, output: int, empty: str) -> None:
+def compile(request: CompileRequest, module: int, output: int, empty: str) -> None:
     """Compile `module` into the file `output`, in a process of its own; return when that has ended.
 
     empty: the path of an empty directory, which becomes the process' root.
-    In the keeper, which is trusted. Raises PelagosError: the backend's own, what has ended it, or
+    In the compile service, which is trusted. Raises PelagosError: the backend's own, what has ended it, or
     FailedPrecondition where there is no libseccomp to confine it.
     """
-    confinement = filter_of(engine_profile.COMPILER) if job.confined else None
-    compilation = job.backend.compilation(job.entrypoint(module))
-    program = ProgramCompiler(compilation, job.cache.memory, confined=job.confined) if compilation else None
+    confinement = filter_of(engine_profile.COMPILER) if request.confined else None
+    compilation = request.backend.compilation(request.entrypoint(module))
+    program = ProgramCompiler(compilation, request.cache.memory, confined=request.confined) if compilation else None
     reader, writer = os.pipe()
     # Its descendants, should there be any, end with the first process of their namespace: once
     # that is reaped, nobody is left who could write to the output.
     pid = syscalls.fork(syscalls.CLONE_NEWPID)
     if pid == 0:
-        _be_the_compiler(job, program, confinement, (module, output, writer), empty)
+        _be_the_compiler(request, program, confinement, (module, output, writer), empty)
     os.close(writer)
     in_time = False
     try:
-        report, in_time = _read(reader, time.monotonic() + job.cache.seconds)
+        report, in_time = _read(reader, time.monotonic() + request.cache.seconds)
     finally:
         os.close(reader)
         ended = _end(pid, _EXIT_SECONDS if in_time else 0.0)
-    _check(job, report, ended, in_time=in_time)
+    _check(request, report, ended, in_time=in_time)
 
 
 def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
@@ -90,14 +92,14 @@ def _end(pid: int, grace: float) -> os.waitid_result:
     return ended
 
 
-def _check(job: Job, report: bytes, ended: os.waitid_result, *, in_time: bool) -> None:
-    what = f"{job.path!r}: backend {job.backend.name!r}"
+def _check(request: CompileRequest, report: bytes, ended: os.waitid_result, *, in_time: bool) -> None:
+    what = f"{request.path!r}: backend {request.backend.name!r}"
     if not in_time:
-        raise DeadlineExceeded(f"{what} did not compile it in {job.cache.seconds} s")
+        raise DeadlineExceeded(f"{what} did not compile it in {request.cache.seconds} s")
     if ended.si_code != os.CLD_EXITED:
         if ended.si_status == signal.SIGKILL:
             raise ResourceExhausted(
-                f"{what} was killed while it compiled, probably by its limit of {size.describe(job.cache.memory)}"
+                f"{what} was killed while it compiled, probably by its limit of {size.describe(request.cache.memory)}"
             )
         raise Internal(f"{what} failed in compile: {ending(ended)}", reasons.ENGINE_FAILED)
     try:
@@ -111,24 +113,28 @@ def _check(job: Job, report: bytes, ended: os.waitid_result, *, in_time: bool) -
 
 
 def _be_the_compiler(
-    job: Job, program: ProgramCompiler | None, confinement: Filter | None, files: tuple[int, int, int], empty: str
+    request: CompileRequest,
+    program: ProgramCompiler | None,
+    confinement: Filter | None,
+    files: tuple[int, int, int],
+    empty: str,
 ) -> NoReturn:
     gc.disable()  # the objects of the process that we are a copy of are not ours to finalise
     module, output, report = files
     code, said = 1, (0, "")
     try:
         rename("pelagos-compiler")
-        _isolate(job, program, empty, files)
+        _isolate(request, program, empty, files)
         running = program.start() if program else None  # before the filter, under which nothing is started
         if confinement:
             confinement.install()
         if program and running:
-            for piece in program.code(running, job):
+            for piece in program.code(running, request):
                 _write(output, piece)
         else:
-            _write(output, job.backend.compile(job.entrypoint(module)))
+            _write(output, request.backend.compile(request.entrypoint(module)))
         code = 0
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the keeper must hear of it)
+    except BaseException as error:  # noqa: BLE001 (whatever it is, the compile service must hear of it)
         said = to_status(error)
     finally:
         with contextlib.suppress(OSError):
@@ -136,7 +142,7 @@ def _be_the_compiler(
         os._exit(code)
 
 
-def _isolate(job: Job, program: ProgramCompiler | None, empty: str, files: tuple[int, int, int]) -> None:
+def _isolate(request: CompileRequest, program: ProgramCompiler | None, empty: str, files: tuple[int, int, int]) -> None:
     """files: the module, the output, and the report, whose other end the parent has."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for stream in (0, 1, 2):
@@ -157,7 +163,7 @@ def _isolate(job: Job, program: ProgramCompiler | None, empty: str, files: tuple
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
     # Where there is no control group to hold it.
-    resource.setrlimit(resource.RLIMIT_DATA, (job.cache.memory, job.cache.memory))
+    resource.setrlimit(resource.RLIMIT_DATA, (request.cache.memory, request.cache.memory))
     credentials.become(user, Capabilities(), available)
     credentials.forbid_new_privileges()
     forked.end_with_parent(files[-1])

@@ -19,13 +19,14 @@ import os
 import stat
 from dataclasses import asdict, dataclass
 
-from pelagos_core import digest
 from pelagos_core.cache.key import Key
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.field import Field
-from pelagos_core.linux import mounts
+from pelagos_core.oci.field import Field
+from pelagos_core.plugin import digest
+from pelagos_core.plugin.entrypoint import CODE
+from pelagos_core.rootfs import mounts
 
-CODE, ABOUT, SEEN = "code", "about", "seen"
+ABOUT, SEEN = "about", "seen"
 _MAX_ABOUT = 64 << 10
 _MAX_SIZE = 2**62
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -2,7 +2,7 @@
 
 It is a child of the compiler's process, as unprivileged, and under a system call filter by which it
 can be executed and make threads, but no other process. What it leaves is read by its parent, which is
-no more trusted than the program is: of both the keeper sees the file that it has opened itself.
+no more trusted than the program is: of both the compile service sees the file that it has opened itself.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import stat
 from collections.abc import Iterator
 from typing import NoReturn
 
-from pelagos_core import engine_profile, program, reasons, size
-from pelagos_core.cache.job import Job
+from pelagos_core import reasons
+from pelagos_core.cache.compile_request import CompileRequest
+from pelagos_core.config import size
 from pelagos_core.errors import Internal, InvalidArgument, ResourceExhausted
 from pelagos_core.exit_status import signal_name
-from pelagos_core.linux.rootfs import Root
-from pelagos_core.linux.seccomp import filter_of
-from pelagos_core.program import COMPILED_MODULE, SCRATCH, Compilation
-from pelagos_core.spec import Mount
+from pelagos_core.isolation import engine_profile
+from pelagos_core.isolation.seccomp import filter_of
+from pelagos_core.oci import Mount
+from pelagos_core.plugin import program
+from pelagos_core.plugin.program import COMPILED_MODULE, SCRATCH, Compilation
+from pelagos_core.rootfs.root import Root
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A link is not followed, and a FIFO does not make the open wait.
@@ -48,7 +51,7 @@ class ProgramCompiler:
     def __init__(self, compilation: Compilation, memory: int, *, confined: bool) -> None:
         """memory: the limit, in bytes, for what is in the root too. confined: whether system calls are filtered.
 
-        In the keeper. Raises FailedPrecondition without libseccomp.
+        In the compile service. Raises FailedPrecondition without libseccomp.
         """
         self._compilation = compilation
         self._memory = memory
@@ -105,18 +108,18 @@ class ProgramCompiler:
         finally:
             os._exit(127)
 
-    def code(self, running: Running, job: Job) -> Iterator[bytes]:
+    def code(self, running: Running, request: CompileRequest) -> Iterator[bytes]:
         """Wait for the program's end; the code that it has left, piece by piece.
 
         Raises InvalidArgument for what it says of the module, ResourceExhausted where a limit has
         ended it, Internal for anything else that went wrong.
         """
-        what = f"{job.path!r}: backend {job.backend.name!r}: compile"
+        what = f"{request.path!r}: backend {request.backend.name!r}: compile"
         failure = os.read(running.failure, _SAID_BYTES).decode("utf-8", "replace")
         _, status = os.waitpid(running.pid, 0)
         if failure:
             raise Internal(f"{what}: {failure}", reasons.ENGINE_FAILED)
-        self._check(status, running.said, job, what)
+        self._check(status, running.said, request, what)
         file = self._opened(what)
         length = os.fstat(file).st_size
         if length > self._memory:
@@ -126,7 +129,7 @@ class ProgramCompiler:
             yield piece
         os.close(file)
 
-    def _check(self, status: int, said: int, job: Job, what: str) -> None:
+    def _check(self, status: int, said: int, request: CompileRequest, what: str) -> None:
         ended = os.waitstatus_to_exitcode(status)
         if ended == -signal.SIGKILL:
             limit = size.describe(self._memory)
@@ -138,7 +141,7 @@ class ProgramCompiler:
         last = os.pread(said, _SAID_BYTES, max(0, os.fstat(said).st_size - _SAID_BYTES))
         fault = program.fault(self._compilation.invalid, last)
         if fault:
-            raise InvalidArgument(f"{job.path!r} is not valid WebAssembly: {fault}")
+            raise InvalidArgument(f"{request.path!r} is not valid WebAssembly: {fault}")
         raise Internal(f"{what}: the program ended with {ended}", reasons.ENGINE_FAILED)
 
     def _opened(self, what: str) -> int:

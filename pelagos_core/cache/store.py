@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pelagos_core.cache.entry import CODE, About, Broken, Entry
+from pelagos_core.cache.entry import About, Broken, Entry
 from pelagos_core.errors import PermissionDenied
+from pelagos_core.plugin.entrypoint import CODE
 
 _NAME = re.compile("[0-9a-f]{64}")
 _NEW, _GONE = ".new-", ".gone-"

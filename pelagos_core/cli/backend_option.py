@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pelagos_core.config import Config
-from pelagos_core.selection import ANNOTATION, Preference, preference
+from pelagos_core.backends.selection import ANNOTATION, Preference, preference
+from pelagos_core.config.node_file import Config
 
 _NAME = "--backend"
 

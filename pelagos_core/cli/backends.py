@@ -10,18 +10,18 @@ from pathlib import Path
 
 import click
 
-from pelagos_core.backends import Backend, Backends
-from pelagos_core.bundle import Bundle
+from pelagos_core.backends.installed import Node, load_waiting
+from pelagos_core.backends.registry import Backend, Backends
+from pelagos_core.backends.selection import ANNOTATION, Choice, Selection
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.table import print_table
-from pelagos_core.entrypoint import Entrypoint, split_func
+from pelagos_core.config.policy import Policy
 from pelagos_core.errors import InvalidArgument, NotFound
-from pelagos_core.limits import Limits
-from pelagos_core.linking import shown
-from pelagos_core.node import Node, load_waiting
-from pelagos_core.policy import Policy
-from pelagos_core.selection import ANNOTATION, Choice, Selection
-from pelagos_core.spec import Process, Spec
+from pelagos_core.oci import Process, Spec
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import Entrypoint, split_func
+from pelagos_core.plugin.limits import Limits
+from pelagos_core.plugin.linking import shown
 
 
 @click.command()

@@ -15,23 +15,22 @@ from pathlib import Path
 
 import click
 
-from pelagos_core import age, config, size
-from pelagos_core.bundle import Bundle
-from pelagos_core.cache import keeper, key
-from pelagos_core.cache.entry import CODE
-from pelagos_core.cache.job import Job
+from pelagos_core.backends.installed import Node, load_waiting
+from pelagos_core.backends.selection import ANNOTATION, Selection
+from pelagos_core.cache import compile_service, key
+from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.store import Listed, Store
-from pelagos_core.cli import rootless
+from pelagos_core.cli import age, rootless
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.progress import STEP_SECONDS, Progress
 from pelagos_core.cli.table import print_table
-from pelagos_core.entrypoint import Entrypoint, split_func
+from pelagos_core.config import node_file, size
+from pelagos_core.config.policy import Policy
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented
-from pelagos_core.limits import Limits
-from pelagos_core.node import Node, load_waiting
-from pelagos_core.policy import Policy
-from pelagos_core.selection import ANNOTATION, Selection
-from pelagos_core.spec import Process, Spec
+from pelagos_core.oci import Process, Spec
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import CODE, Entrypoint, split_func
+from pelagos_core.plugin.limits import Limits
 
 _RETRY_SECONDS = 0.005
 _SHORT = 12  # characters of a digest, as docker prints them
@@ -101,7 +100,7 @@ def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
     Without options: what this node's engines and processor cannot use, and what is beyond the
     configured size. Containers that run go on.
     """
-    settings = config.load_node().cache
+    settings = node_file.load_node().cache
     oldest = time.time() - age.parse(older) if older else 0.0
     bound = 0 if everything else size.parse(limit) if limit else settings.size
     usable = _engines()
@@ -117,7 +116,7 @@ def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
 
 
 def _store() -> Store:
-    path = config.load_node().cache.directory
+    path = node_file.load_node().cache.directory
     try:
         return Store(path)
     except OSError as error:
@@ -146,12 +145,14 @@ def _warmed(node: Node, module: str, annotations: dict[str, str], policy: Policy
     try:
         if not Path(path).is_file():
             raise InvalidArgument(f"module {path!r} is not a regular file")
-        return _compiled(_job(node, path, func, file, annotations, policy))
+        return _compiled(_request(node, path, func, file, annotations, policy))
     finally:
         os.close(file)
 
 
-def _job(node: Node, module: str, func: str, file: int, annotations: dict[str, str], policy: Policy) -> Job:
+def _request(
+    node: Node, module: str, func: str, file: int, annotations: dict[str, str], policy: Policy
+) -> CompileRequest:
     process = Process(args=(f"/{Path(module).name}",))
     spec = Spec(process=process, annotations=annotations)
     entrypoint = Entrypoint.of(process, process.args[0], func, file, Limits.of(spec, policy))
@@ -164,15 +165,15 @@ def _job(node: Node, module: str, func: str, file: int, annotations: dict[str, s
     if settings is None:
         raise Unimplemented(f"module {module!r}: backend {choice.backend.name!r} compiles nothing ahead of time")
     limits, cache = entrypoint.limits, node.config.cache
-    return Job(choice.backend, entrypoint.path, settings, file, limits, cache, policy.confines_engines)
+    return CompileRequest(choice.backend, entrypoint.path, settings, file, limits, cache, policy.confines_engines)
 
 
-def _compiled(job: Job) -> dict[str, object]:
+def _compiled(request: CompileRequest) -> dict[str, object]:
     began = time.monotonic()
-    cgroup = keeper.make_group(job)
-    made = keeper.fork(job, cgroup)
+    cgroup = compile_service.make_group(request)
+    made = compile_service.fork(request, cgroup)
     try:
-        with contextlib.closing(Progress(f"compiling {job.path} for {job.backend.name}")) as progress:
+        with contextlib.closing(Progress(f"compiling {request.path} for {request.backend.name}")) as progress:
             while not select.select([made.socket], [], [], STEP_SECONDS)[0]:
                 progress.tick()
         code, how = made.answer()
@@ -185,7 +186,7 @@ def _compiled(job: Job) -> dict[str, object]:
         while not cgroup.try_remove():
             time.sleep(_RETRY_SECONDS)
     seconds = round(time.monotonic() - began, 3)
-    return {"backend": job.backend.name, "outcome": how, "size": length, "seconds": seconds}
+    return {"backend": request.backend.name, "outcome": how, "size": length, "seconds": seconds}
 
 
 def _tell(row: dict[str, object]) -> None:

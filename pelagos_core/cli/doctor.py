@@ -18,17 +18,19 @@ from pathlib import Path
 
 import click
 
-from pelagos_core import config, exit_codes, immortal, runs
+from pelagos_core.backends.installed import load_waiting
 from pelagos_core.cache.store import Store
-from pelagos_core.cli import containerd_config, launcher
+from pelagos_core.cgroups.hierarchies import DEFAULT_PARENT, hierarchies
+from pelagos_core.cli import containerd_config, exit_codes, launcher
 from pelagos_core.cli.install import DEFAULT_BIN_DIR
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.workspace import NAMESPACE
+from pelagos_core.config import node_file
+from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
-from pelagos_core.linux import libseccomp
-from pelagos_core.linux.hierarchies import DEFAULT_PARENT, hierarchies
+from pelagos_core.isolation import libseccomp
+from pelagos_core.launch import immortal
 from pelagos_core.linux.process_name import SHIM
-from pelagos_core.node import load_waiting
 from pelagos_core.shim.start import PROGRAM
 
 OK, WARNING, FAILED = "ok", "warning", "FAILED"
@@ -128,8 +130,8 @@ def _seccomp() -> Finding:
 
 
 def _config() -> Finding:
-    path = config.node_path()
-    config.load_node()
+    path = node_file.node_path()
+    node_file.load_node()
     return Finding(OK, path if os.path.exists(path) else f"{path} is not there: the defaults")
 
 
@@ -148,7 +150,7 @@ def _backends() -> Finding:
 
 
 def _cache() -> Finding:
-    settings = config.load_node().cache
+    settings = node_file.load_node().cache
     with Store(settings.directory) as store:
         entries = list(store.entries())
     free = shutil.disk_usage(settings.directory).free

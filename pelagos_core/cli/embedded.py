@@ -16,15 +16,16 @@ from typing import Any
 
 import click
 
-from pelagos_core import exit_codes, runs, size
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
-from pelagos_core.cli import module_file, terminal
+from pelagos_core.cli import exit_codes, module_file, terminal
 from pelagos_core.cli.progress import Progress
 from pelagos_core.cli.signals import Signals
 from pelagos_core.cli.workspace import DaemonLog, Workspace, clean_up
+from pelagos_core.config import size
+from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
-from pelagos_core.spec import Mount
+from pelagos_core.oci import Mount
 from pelagos_core.ttrpc.client import Client
 
 _DEV = Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=64k"))

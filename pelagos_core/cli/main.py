@@ -9,9 +9,10 @@ import sys
 
 import click
 
-from pelagos_core import __version__, exit_codes, standard_streams
-from pelagos_core.cli import mistakes
+from pelagos_core import __version__
+from pelagos_core.cli import exit_codes, mistakes
 from pelagos_core.errors import PelagosError
+from pelagos_core.shim import standard_streams
 
 # Imported when asked for: `pelagos run` must not pay for the others.
 _COMMANDS = {

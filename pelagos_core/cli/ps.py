@@ -11,13 +11,14 @@ import time
 
 import click
 
-from pelagos_core import age, exit_codes, runs
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
+from pelagos_core.cli import age, exit_codes
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.workspace import TASK
+from pelagos_core.daemon import runs
+from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import FailedPrecondition, PelagosError
-from pelagos_core.runs import Run
 from pelagos_core.ttrpc.client import Client
 
 _SECONDS = 2.0  # for a daemon to answer; one that is stopped does not

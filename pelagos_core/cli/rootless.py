@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
-from pelagos_core import config
+from pelagos_core.config import node_file
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import syscalls
-from pelagos_core.zygote import messages as zygote
+from pelagos_core.shim import zygote_request as zygote
 
 
 def enter() -> None:
@@ -21,7 +21,7 @@ def enter() -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
-    os.environ.setdefault(config.CACHE_VARIABLE, config.user_cache())  # we seem to be root from now on
+    os.environ.setdefault(node_file.CACHE_VARIABLE, node_file.user_cache())  # we seem to be root from now on
     os.environ[zygote.VARIABLE] = zygote.OFF  # this namespace is for one command: no other could use one in it
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)

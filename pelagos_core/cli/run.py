@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from pelagos_core import exit_codes, size
-from pelagos_core.bundle import RUNTIME_ANNOTATION
-from pelagos_core.cli import module_file, rootless, terminal
+from pelagos_core.cli import exit_codes, module_file, rootless, terminal
 from pelagos_core.cli.backend_option import in_its_words
 from pelagos_core.cli.embedded import Container
-from pelagos_core.entrypoint import split_func
+from pelagos_core.config import size
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
-from pelagos_core.spec import Mount
+from pelagos_core.oci import Mount
+from pelagos_core.plugin.bundle import RUNTIME_ANNOTATION
+from pelagos_core.plugin.entrypoint import split_func
 
 _PERIOD_MICROSECONDS = 100_000
 _LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond

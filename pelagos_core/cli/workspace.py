@@ -14,16 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from pelagos_core import runs
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.cli import launcher
 from pelagos_core.cli.progress import Progress
-from pelagos_core.config import CACHE_VARIABLE
+from pelagos_core.config.node_file import CACHE_VARIABLE
+from pelagos_core.daemon import runs
 from pelagos_core.errors import Internal
+from pelagos_core.shim.zygote_request import ENVIRONMENT, VARIABLE
 from pelagos_core.task import NAMES
 from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.service import Service
-from pelagos_core.zygote.messages import ENVIRONMENT, VARIABLE
 
 NAMESPACE = "pelagos"
 TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])

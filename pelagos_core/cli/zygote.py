@@ -7,7 +7,7 @@ import sys
 
 import click
 
-_STAY = "from pelagos_core.shim.birth import stay; stay()"
+_STAY = "from pelagos_core.daemon.program import stay; stay()"
 # What `ps` shows of a daemon has no more room than the command line it was forked from.
 _ROOM = " " * 512
 

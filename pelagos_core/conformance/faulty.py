@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_HEAD = "import ctypes, os, sys, time\nfrom pelagos_core.hookspecs import Detection, hookimpl\n"
+_HEAD = "import ctypes, os, sys, time\nfrom pelagos_core.plugin.hookspecs import Detection, hookimpl\n"
 _DETECT = "@hookimpl\ndef pelagos_detect():\n    {}\n"
 _SPAWN = "@hookimpl\ndef pelagos_spawn():\n    {}\n"
 _WILLING = _HEAD + _DETECT.format("return Detection.can(100, 'anything')")

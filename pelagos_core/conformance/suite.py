@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pelagos_core.config import CACHE_VARIABLE
+from pelagos_core.config.node_file import CACHE_VARIABLE
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
 from pelagos_core.conformance.faulty import FAULTY, SLOW, WILLING

@@ -12,14 +12,14 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from pelagos_core import elf
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.runner import Runner
 from pelagos_core.conformance.wasi.area import Areas
 from pelagos_core.conformance.wasi.guest import Guest, Out
 from pelagos_core.conformance.wasi.listener import source
 from pelagos_core.conformance.wasi.names import CREAT, DIRECTORY, FOLLOW, MTIM_NOW, TRUNC, Errno, Rights
-from pelagos_core.program import GUEST_ROOT
+from pelagos_core.plugin import elf
+from pelagos_core.plugin.program import GUEST_ROOT
 
 feature = pytest.mark.feature("files: no way out of the root")
 

@@ -1,1 +1,1 @@
-"""What the kernel offers, one module for each of its nouns."""
+"""Calls of the kernel that any of our processes makes, and what it tells of processes."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
-from pelagos_core.spec import Capabilities
+from pelagos_core.oci import Capabilities
 
 # In the kernel's order (uapi/linux/capability.h): the index is the number.
 _NAMES = (

@@ -9,7 +9,7 @@ import errno
 import os
 
 from pelagos_core.linux import capabilities, syscalls
-from pelagos_core.spec import Capabilities, User
+from pelagos_core.oci import Capabilities, User
 
 _NOBODY = 65534
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
-from pelagos_core.spec import TimeOffset
+from pelagos_core.oci import TimeOffset
 
 CLONE_FLAGS = {
     "mount": syscalls.CLONE_NEWNS,

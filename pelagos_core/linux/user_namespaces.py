@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import syscalls
-from pelagos_core.spec import IdMap, IdMaps
+from pelagos_core.oci import IdMap, IdMaps
 
 
 def make(id_maps: IdMaps) -> int:

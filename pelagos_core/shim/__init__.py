@@ -1,1 +1,1 @@
-"""What containerd executes, and the daemon that it starts."""
+"""What containerd executes: `start`, `delete`, `-v`. Lean: it imports itself and errors alone."""

@@ -3,7 +3,7 @@
 import os
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.unix_socket import MAX_PATH, name_of
+from pelagos_core.shim.unix_socket import MAX_PATH, name_of
 
 # containerd's convention; a build constant there too, whatever its own root is.
 DIRECTORY = "/run/containerd/s"

@@ -9,12 +9,12 @@ import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; priv
 import os
 import time
 
-from pelagos_core import record
-from pelagos_core.identifier import check_id
+from pelagos_core.shim import record
 from pelagos_core.shim.address import socket_path
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.group import group_in
-from pelagos_core.unix_socket import Lock, is_served
+from pelagos_core.shim.identifier import check_id
+from pelagos_core.shim.unix_socket import Lock, is_served
 
 KILLED = 137
 _SECONDS = 3.0  # containerd gives the whole program five

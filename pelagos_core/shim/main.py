@@ -6,11 +6,12 @@ Imports stay inside the branches: `start` and `delete` are on containerd's criti
 import os
 import sys
 
-from pelagos_core import __version__, standard_streams
+from pelagos_core import __version__
 from pelagos_core.errors import PelagosError
 from pelagos_core.shim import flags as command_line
+from pelagos_core.shim import standard_streams
 
-_INFO = "from pelagos_core.shim.info import main; main()"
+_INFO = "from pelagos_core.daemon.info import main; main()"
 
 
 def main() -> None:

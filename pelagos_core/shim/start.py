@@ -10,17 +10,17 @@ import fcntl
 import os
 import sys
 
-from pelagos_core.identifier import check_id
+from pelagos_core.shim import load_lock, zygote_client, zygote_request
 from pelagos_core.shim.address import socket_path
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.group import group_in
-from pelagos_core.unix_socket import Lock, is_served, listen
-from pelagos_core.zygote import client, messages, turn
+from pelagos_core.shim.identifier import check_id
+from pelagos_core.shim.unix_socket import Lock, is_served, listen
 
 LISTENER_FD, TURN_FD = 3, 4
 PROGRAM = "containerd-shim-wasm-v1"  # what `ps` shows of a daemon
 _FIRST_FREE = TURN_FD + 1
-_BIRTH = "from pelagos_core.shim.birth import main; main()"
+_BIRTH = "from pelagos_core.daemon.program import main; main()"
 
 
 def start(flags: Flags) -> bytes:
@@ -61,35 +61,35 @@ def _words(flags: Flags, path: str) -> "list[str]":
 
 def _make_daemon(words: "list[str]", path: str, listener: "_socket.socket") -> None:
     log = _log_fd()
-    zygote = messages.socket_path()
+    zygote = zygote_request.socket_path()
     if not zygote:
-        _spawn(["", "", *words], (listener.fileno(), turn.NOBODYS, log))
+        _spawn(["", "", *words], (listener.fileno(), load_lock.NOBODYS, log))
         return
-    request = client.inheritance(messages.Request(words, _environment()))
+    request = zygote_client.inheritance(zygote_request.Request(words, _environment()))
     answer, ours = _ask(zygote, request, (listener.fileno(), log))
-    if answer == client.ABSENT:
+    if answer == zygote_client.ABSENT:
         _spawn([zygote, "", *words], (listener.fileno(), ours, log))
-    elif answer == client.FAILED:
+    elif answer == zygote_client.FAILED:
         # One that hangs may hold our listener, which then would go on to listen whatever
         # becomes of the daemon. So the path gets another, before anybody has been told of it.
         listener = listen(path)
         _spawn([zygote, "replace", *words], (listener.fileno(), ours, log))
     else:
-        turn.end(zygote, ours)
+        load_lock.end(zygote, ours)
 
 
-def _ask(zygote: str, request: messages.Request, fds: "tuple[int, int]") -> "tuple[str, int]":
+def _ask(zygote: str, request: zygote_request.Request, fds: "tuple[int, int]") -> "tuple[str, int]":
     """What the zygote answers, and our turn to load one if there is none.
 
     One that is being loaded is waited for: we would have to load the same.
     """
-    answer = client.ask(zygote, request, fds)
-    if answer == client.STARTED:
-        return answer, turn.NOBODYS
-    if answer == client.FAILED:
-        return answer, turn.take(zygote, 0)
-    ours = turn.take(zygote, turn.SECONDS)
-    return client.ask(zygote, request, fds), ours
+    answer = zygote_client.ask(zygote, request, fds)
+    if answer == zygote_client.STARTED:
+        return answer, load_lock.NOBODYS
+    if answer == zygote_client.FAILED:
+        return answer, load_lock.take(zygote, 0)
+    ours = load_lock.take(zygote, load_lock.SECONDS)
+    return zygote_client.ask(zygote, request, fds), ours
 
 
 def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
@@ -117,7 +117,7 @@ def _exec(words: "list[str]", fds: "tuple[int, int, int]") -> None:
     for target, source in ((0, null), (1, null), (2, log), (LISTENER_FD, listener), (TURN_FD, ours)):
         os.dup2(source, target, inheritable=True)
     os.chdir("/")  # the bundle is removed while the daemon lives
-    client.set_oom_score_adj(client.shim_oom_score_adj())
+    zygote_client.set_oom_score_adj(zygote_client.shim_oom_score_adj())
     os.execve(sys.executable, [sys.executable, "-I", "-c", _BIRTH, *words], _environment())
 
 

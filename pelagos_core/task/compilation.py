@@ -1,4 +1,4 @@
-"""Compiled code as the daemon gets it: out of the store at once, or from a keeper that it forks.
+"""Compiled code as the daemon gets it: out of the store at once, or from a compile service that it forks.
 
 The daemon looks at no byte of a module or of its code; it passes descriptors on.
 """
@@ -13,18 +13,18 @@ import signal
 from collections.abc import Coroutine
 
 from pelagos_core import reasons
-from pelagos_core.backends import Backend
-from pelagos_core.builtin_hooks import readable
-from pelagos_core.bundle import Bundle
-from pelagos_core.cache import keeper
-from pelagos_core.cache.job import Job
-from pelagos_core.cache.keeper import Keeper
+from pelagos_core.backends.registry import Backend
+from pelagos_core.cache import compile_service
+from pelagos_core.cache.compile_request import CompileRequest
+from pelagos_core.cache.compile_service import CompileService
 from pelagos_core.cache.store import Store
-from pelagos_core.config import CacheSettings
-from pelagos_core.container_init.messages import Wanted
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import Internal, PelagosError, from_status
-from pelagos_core.limits import Limits
-from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.launch.messages import Wanted
+from pelagos_core.linux.pidfd import readable
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.limits import Limits
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,13 @@ class CompiledCode:
 
         Cancelled, it ends what it has begun before it returns. Raises PelagosError or OSError.
         """
-        job = Job(backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined)
-        self._entry = job.key(wanted.digest).name
+        request = CompileRequest(
+            backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined
+        )
+        self._entry = request.key(wanted.digest).name
         try:
             found = self._found()
-            return await _made(job) if found is None else found
+            return await _made(request) if found is None else found
         except PelagosError as error:
             raise from_status(error.code, f"{self._name}: {error}", reasons.MODULE) from None
 
@@ -75,26 +77,26 @@ class CompiledCode:
             with Store(self._cache.directory) as store:
                 return store.find(self._entry)
         except (OSError, PelagosError):
-            return None  # the keeper sees the same, and says so
+            return None  # the compile service sees the same, and says so
 
 
-async def _made(job: Job) -> int:
-    log.info("%s: compiling for backend %r", job.path, job.backend.name)
-    cgroup = keeper.make_group(job)
-    made = keeper.fork(job, cgroup)
+async def _made(request: CompileRequest) -> int:
+    log.info("%s: compiling for backend %r", request.path, request.backend.name)
+    cgroup = compile_service.make_group(request)
+    made = compile_service.fork(request, cgroup)
     code = -1
     try:
         await readable(made.socket.fileno())
         code, how = made.answer()
     finally:
         try:
-            # Whoever is cancelled only now goes at once, and the keeper is reaped all the same.
+            # Whoever is cancelled only now goes at once, and the compile service is reaped all the same.
             await asyncio.shield(_background(_end(made, cgroup)))
         except BaseException:
             if code >= 0:
                 os.close(code)
             raise
-    log.info("%s: code for backend %r: %s", job.path, job.backend.name, how)
+    log.info("%s: code for backend %r: %s", request.path, request.backend.name, how)
     return code
 
 
@@ -105,8 +107,8 @@ def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
     return task
 
 
-async def _end(made: Keeper, cgroup: Cgroup) -> None:
-    """End a keeper and what it has forked. A large compiler takes a while to be gone, and nobody waits for that."""
+async def _end(made: CompileService, cgroup: Cgroup) -> None:
+    """End a compile service and what it has forked. A large compiler takes a while to exit: nothing waits for it."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
     await readable(made.pidfd)

@@ -10,45 +10,42 @@ import signal
 import zlib
 from dataclasses import replace
 
-from pelagos_core import reasons, record
-from pelagos_core.api.types_pb2 import Mount as MountMessage
-from pelagos_core.backends import NATIVE
-from pelagos_core.builtin_hooks import is_deadly
-from pelagos_core.bundle import Bundle
-from pelagos_core.config import CacheSettings
-from pelagos_core.container_init.nursery import Nursery
-from pelagos_core.container_init.plan import joining_plan, plan
-from pelagos_core.container_init.system_calls import Filters
+from pelagos_core import reasons
+from pelagos_core.backends.builtin import is_deadly
+from pelagos_core.backends.registry import NATIVE
+from pelagos_core.backends.selection import Selection
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.cgroups.systemd_units import Scope
+from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import (
     AlreadyExists,
     Cancelled,
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
-    InvalidArgument,
     NotFound,
     PelagosError,
 )
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.systemd_units import Scope
+from pelagos_core.isolation.plan import joining_plan, plan
+from pelagos_core.isolation.system_calls import Filters
+from pelagos_core.launch.nursery import Nursery
+from pelagos_core.oci import Process, Resources
+from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
-from pelagos_core.selection import Selection
-from pelagos_core.spec import IdMaps, Mount, Process, Resources
-from pelagos_core.spec.id_maps import parse_option
+from pelagos_core.shim import record
 from pelagos_core.task import events, runtime_hooks
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.oom import OomWatch
 from pelagos_core.task.publisher import Sink
 from pelagos_core.task.scope import ContainerScope
 from pelagos_core.task.state import Action, Status
-from pelagos_core.task.stdio import StdioPaths
+from pelagos_core.task.streams.stdio import StdioPaths
 
 log = logging.getLogger(__name__)
 
 _LIVE = frozenset({Status.CREATED, Status.RUNNING, Status.PAUSING, Status.PAUSED})
 _FREEZE_RETRY_SECONDS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_ID_MAPS = ("uidmap=", "gidmap=")  # options that containerd has put there, for mounts with mapped ids
 _END_RETRY_SECONDS = 0.02
 _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
@@ -72,8 +69,7 @@ class Container:
         self._selection, self._cache = selection, cache
         self._sink = sink
         self._scope = ContainerScope(bundle.id, Scope.of(bundle.spec.cgroups_path), self.cgroup)
-        self._updating = asyncio.Lock()
-        self._owns_cgroup = False
+        self._updating, self._owns_cgroup = asyncio.Lock(), False
         self._watchers: set[asyncio.Task[None]] = set()
         self._oom = OomWatch(bundle.id, self.cgroup, sink)
 
@@ -258,7 +254,9 @@ class Container:
             with because(reasons.SPEC, execution.name):
                 native = self.init.backend == NATIVE.name
                 steps = joining_plan(execution.bundle, self.cgroup, self._filters(), native=native)
-            await execution.create(steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.door)
+            await execution.create(
+                steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.join_target
+            )
             execution.start()
         except BaseException as error:
             if isinstance(error, (Internal, Cancelled)) and self.init.is_leaving:
@@ -375,26 +373,3 @@ class Container:
 def _group_name(bundle: Bundle) -> str:
     """A group's name where the spec asks for none: ids are unique in one namespace only."""
     return f"{bundle.id}-{zlib.crc32(bundle.path.encode()):08x}"
-
-
-def rootfs_mounts(messages: list[MountMessage]) -> tuple[Mount, ...]:
-    """The rootfs list of a Create request, as mounts with a destination inside the root.
-
-    Raises InvalidArgument for a word that holds a NUL or a target that climbs.
-    """
-    return tuple(_rootfs_mount(message) for message in messages)
-
-
-def _rootfs_mount(message: MountMessage) -> Mount:
-    words = (message.type, message.source, message.target, *message.options)
-    if any("\0" in word for word in words):
-        raise InvalidArgument(f"rootfs mount of {message.source!r}: holds a NUL byte")
-    if not message.type:
-        raise InvalidArgument(f"rootfs mount of {message.source!r}: has no type")
-    if message.type == "bind" and not os.path.exists(message.source):
-        raise NotFound(f"rootfs mount of {message.source!r}: it does not exist")
-    destination = "/" + message.target.lstrip("/")
-    maps = {word.partition("=")[0]: word.partition("=")[2] for word in message.options if word.startswith(_ID_MAPS)}
-    users, groups = (parse_option(maps[name]) if name in maps else () for name in ("uidmap", "gidmap"))
-    options = tuple(word for word in message.options if not word.startswith(_ID_MAPS))
-    return Mount(destination, message.type, message.source, options, IdMaps(users, groups))

@@ -8,10 +8,10 @@ import socket
 from collections.abc import Callable
 
 from pelagos_core import reasons
-from pelagos_core.container_init import messages
-from pelagos_core.container_init.messages import Refused
 from pelagos_core.errors import PelagosError
-from pelagos_core.limits import refusal
+from pelagos_core.launch import messages
+from pelagos_core.launch.messages import Refused
+from pelagos_core.plugin.limits import refusal
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pelagos_core.api import task_events_pb2 as api
 from pelagos_core.api.types_pb2 import Mount
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.task.stdio import StdioPaths
+from pelagos_core.task.streams.stdio import StdioPaths
 
 TOPICS: dict[type[Message], str] = {
     api.TaskCreate: "/tasks/create",

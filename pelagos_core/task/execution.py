@@ -11,20 +11,20 @@ import signal
 from collections.abc import Callable
 
 from pelagos_core import reasons
-from pelagos_core.backends import NATIVE
-from pelagos_core.bundle import Bundle
-from pelagos_core.config import CacheSettings
-from pelagos_core.container_init.child import Door
-from pelagos_core.container_init.nursery import Nursery
-from pelagos_core.container_init.plan import Plan
+from pelagos_core.backends.registry import NATIVE
+from pelagos_core.backends.selection import Selection
+from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status
 from pelagos_core.exit_status import ExitStatus
+from pelagos_core.isolation.plan import Plan
+from pelagos_core.launch.init import JoinTarget
+from pelagos_core.launch.nursery import Nursery
 from pelagos_core.linux import process_stat
+from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
-from pelagos_core.selection import Selection
 from pelagos_core.task.process import Process
 from pelagos_core.task.state import Action, Lifecycle, Status
-from pelagos_core.task.stdio import Stdio, StdioPaths
+from pelagos_core.task.streams.stdio import Stdio, StdioPaths
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +95,9 @@ class Execution:
         return self._process.pidfd < 0 or process_stat.is_leaving(self.pid)
 
     @property
-    def door(self) -> Door:
+    def join_target(self) -> JoinTarget:
         """The way into its container. Raises FailedPrecondition once it has ended."""
-        return self._process.door
+        return self._process.join_target
 
     def check(self, action: Action) -> None:
         """Raises FailedPrecondition or NotFound if this cannot be asked of it now."""
@@ -120,7 +120,9 @@ class Execution:
         """An exec is to be started. Raises FailedPrecondition if that was done before."""
         self._lifecycle.apply(Action.BEGIN)
 
-    async def create(self, plan: Plan, forked: Callable[[int], None], door: Callable[[], Door] | None = None) -> None:
+    async def create(
+        self, plan: Plan, forked: Callable[[int], None], join_target: Callable[[], JoinTarget] | None = None
+    ) -> None:
         """Open the streams, make the process and load the workload, up to CREATED.
 
         Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
@@ -132,7 +134,7 @@ class Execution:
             self._stdio = Stdio(self.paths, uid, self.bundle.id, self.bundle.namespace)
             self._stdio.resize(*self._size)
             await self._stdio.ready()
-        await self._process.create(plan, self._stdio, forked, door)
+        await self._process.create(plan, self._stdio, forked, join_target)
         self._stdio.forked()
         self._lifecycle.apply(Action.CREATED)
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 from pelagos_core.api import metrics_v1_pb2 as api
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.control_file import UNLIMITED, assignments, number, table
+from pelagos_core.cgroups.control_file import UNLIMITED, assignments, number, table
+from pelagos_core.cgroups.group import Cgroup
 
 _TICK_NANOSECONDS = 10**9 // os.sysconf("SC_CLK_TCK")
 # memory.stat's names that the message spells in another way.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pelagos_core.api import metrics_v2_pb2 as api
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.control_file import assignments, number, table
+from pelagos_core.cgroups.control_file import assignments, number, table
+from pelagos_core.cgroups.group import Cgroup
 
 _MEMORY_FIELDS = set(api.MemoryStat.DESCRIPTOR.fields_by_name)
 _CPU_FIELDS = set(api.CPUStat.DESCRIPTOR.fields_by_name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.oom import OomNotice
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.cgroups.oom import OomNotice
 from pelagos_core.task import events
 from pelagos_core.task.publisher import Sink
 

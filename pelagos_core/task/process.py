@@ -10,35 +10,37 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from pelagos_core import builtin_hooks, reasons
-from pelagos_core.backends import DETECT_SECONDS, NATIVE, Backend, Failure
-from pelagos_core.bundle import Bundle
-from pelagos_core.config import CacheSettings
-from pelagos_core.container_init import child, messages, terminal
-from pelagos_core.container_init.child import Door, Order
-from pelagos_core.container_init.messages import (
+from pelagos_core import reasons
+from pelagos_core.backends import builtin
+from pelagos_core.backends.registry import DETECT_SECONDS, NATIVE, Backend, Failure
+from pelagos_core.backends.selection import Selection
+from pelagos_core.config.node_file import CacheSettings
+from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
+from pelagos_core.exit_status import ExitStatus, ending
+from pelagos_core.isolation.plan import Plan
+from pelagos_core.launch import init, messages, terminal
+from pelagos_core.launch.init import JoinTarget, LaunchRequest
+from pelagos_core.launch.messages import (
     Asking,
     Assembled,
-    Born,
     Created,
     Failed,
     Message,
     Refused,
+    SecondStage,
     Terminal,
     Unusable,
     Wanted,
 )
-from pelagos_core.container_init.nursery import Nursery
-from pelagos_core.container_init.plan import Plan
-from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
-from pelagos_core.exit_status import ExitStatus, ending
-from pelagos_core.limits import Limits
+from pelagos_core.launch.nursery import Nursery
 from pelagos_core.linux.namespaces import fork, fork_beside
-from pelagos_core.selection import Selection
+from pelagos_core.linux.pidfd import readable
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.limits import Limits
 from pelagos_core.task import runtime_hooks
 from pelagos_core.task.compilation import CompiledCode
 from pelagos_core.task.control import Refusals, paired
-from pelagos_core.task.stdio import Stdio
+from pelagos_core.task.streams.stdio import Stdio
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
 _LOOK_SECONDS = DETECT_SECONDS + 2.0
@@ -91,14 +93,14 @@ class Process:
         self.reason = ""
 
     @property
-    def door(self) -> Door:
+    def join_target(self) -> JoinTarget:
         """The way into the container of this process. Raises FailedPrecondition once it has ended."""
         if self.pidfd < 0:
             raise FailedPrecondition(f"{self._name}: its process is gone")
-        return Door(self.pidfd, self.enclosed)
+        return JoinTarget(self.pidfd, self.enclosed)
 
     async def create(
-        self, plan: Plan, stdio: Stdio, forked: Callable[[int], None], find_door: Callable[[], Door] | None = None
+        self, plan: Plan, stdio: Stdio, forked: Callable[[int], None], find_door: Callable[[], JoinTarget] | None = None
     ) -> None:
         """Fork, isolate, load; return once the workload waits for `start`.
 
@@ -149,8 +151,8 @@ class Process:
             if self.backend is not None and signum != signal.SIGKILL:
                 self.backend.signal(self, signum)
             else:
-                self._killed = self._killed or (self.backend is None and builtin_hooks.is_deadly(signum))
-                builtin_hooks.pelagos_signal(self, signum)
+                self._killed = self._killed or (self.backend is None and builtin.is_deadly(signum))
+                builtin.pelagos_signal(self, signum)
         except ProcessLookupError:
             pass
 
@@ -173,15 +175,15 @@ class Process:
         self._reaped()
         return answer or seen or ExitStatus.unknown()
 
-    def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], door: Door | None) -> None:
+    def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], join_target: JoinTarget | None) -> None:
         selection = replace(self._selection, excluded=excluded)
 
-        def order(control: socket.socket) -> Order:
-            return Order(self._bundle, plan, control, stdio.child, selection, self._limits, door)
+        def order(control: socket.socket) -> LaunchRequest:
+            return LaunchRequest(self._bundle, plan, control, stdio.child, selection, self._limits, join_target)
 
         pid = 0
         nursery = self._nursery
-        if nursery and self._is_for_the_nursery(plan, door):
+        if nursery and self._is_for_the_nursery(plan, join_target):
             pid, control = paired(lambda theirs: nursery.fork(order(theirs)))
         if not pid:
             pid, control = paired(lambda theirs: self._fork_ourselves(order(theirs)))
@@ -195,25 +197,25 @@ class Process:
             os.waitpid(pid, 0)
             raise
 
-    def _is_for_the_nursery(self, plan: Plan, door: Door | None) -> bool:
+    def _is_for_the_nursery(self, plan: Plan, join_target: JoinTarget | None) -> bool:
         """Whether the process is the first of a new pid namespace, and stays it."""
         namespace = self._bundle.spec.namespace("pid")
-        return door is None and plan.birth is None and namespace is not None and not namespace.path
+        return join_target is None and plan.birth is None and namespace is not None and not namespace.path
 
-    def _fork_ourselves(self, order: Order) -> int:
+    def _fork_ourselves(self, order: LaunchRequest) -> int:
         namespace = self._bundle.spec.namespace("pid")
-        if order.door:
-            pid = self._fork_beside(order.door)
+        if order.join_target:
+            pid = self._fork_beside(order.join_target)
         else:
             # One that is to be born again enters a pid namespace then.
             pid = fork(namespace.path if namespace and order.plan.birth is None else None)
         if pid == 0:
-            child.run(order)
+            init.run(order)
         return pid
 
-    def _fork_beside(self, door: Door) -> int:
+    def _fork_beside(self, join_target: JoinTarget) -> int:
         try:
-            return fork_beside(door.pidfd)
+            return fork_beside(join_target.pidfd)
         except OSError as error:  # ESRCH, or ENOMEM for a pid namespace without its first process
             text = f"{self._name}: cannot enter the container: {error.strerror}"
             raise FailedPrecondition(text, reasons.ISOLATION) from None
@@ -229,8 +231,8 @@ class Process:
                 elif isinstance(message, Assembled):
                     asking = None  # hooks may take their time
                     await self._run_hooks()
-                elif isinstance(message, Born):
-                    await self._succeed(message.pid)
+                elif isinstance(message, SecondStage):
+                    await self._adopt_second_stage(message.pid)
                     forked(self.pid)
                     self._go()
                 elif isinstance(message, Terminal):
@@ -285,7 +287,7 @@ class Process:
             raise self._lost(asking)
         return working.result()
 
-    async def _succeed(self, pid: int) -> None:
+    async def _adopt_second_stage(self, pid: int) -> None:
         """Put a second process in the place of the first, which has told of it and leaves.
 
         Raises Internal if that is no child of ours, Cancelled if the first one was killed.
@@ -317,7 +319,7 @@ class Process:
         assert self._control is not None
         limit = self._patience.get(asking.hook) if asking else None
         try:
-            await asyncio.wait_for(builtin_hooks.readable(self._control.fileno()), limit)
+            await asyncio.wait_for(readable(self._control.fileno()), limit)
             datagram, fds, _, _ = socket.recv_fds(self._control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
             datagram, fds = b"", []
@@ -326,7 +328,7 @@ class Process:
             raise BackendCrash(Failure(asking.backend, asking.hook, f"no answer in {limit:g} s")) from None
         if datagram:
             return messages.decode(datagram), fds[0] if fds else -1
-        await builtin_hooks.readable(self.pidfd)
+        await readable(self.pidfd)
         raise self._lost(asking)
 
     def _lost(self, asking: Asking | None) -> Exception:
@@ -361,13 +363,13 @@ class Process:
         """Return once the process has ended."""
         pidfd = os.dup(self.pidfd)  # an event loop has one callback for each descriptor
         try:
-            await builtin_hooks.readable(pidfd)
+            await readable(pidfd)
         finally:
             os.close(pidfd)
 
     def _reap(self) -> ExitStatus | None:
         try:
-            return builtin_hooks.reap(self)
+            return builtin.reap(self)
         except ChildProcessError:
             return None  # the backend, or the built-in wait, has reaped it
 

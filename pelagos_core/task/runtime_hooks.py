@@ -6,11 +6,12 @@ import asyncio
 import os
 from collections.abc import Iterable
 
-from pelagos_core import builtin_hooks, reasons
-from pelagos_core.bundle import Bundle
+from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition
-from pelagos_core.oci_hooks import Running, state
-from pelagos_core.spec import Hook
+from pelagos_core.launch.oci_hooks import Running, state
+from pelagos_core.linux.pidfd import readable
+from pelagos_core.oci import Hook
+from pelagos_core.plugin.bundle import Bundle
 
 
 async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> None:
@@ -37,6 +38,6 @@ async def _run(hook: Hook, said: bytes, directory: str) -> None:
 async def _ended(pid: int) -> None:
     pidfd = os.pidfd_open(pid)
     try:
-        await builtin_hooks.readable(pidfd)
+        await readable(pidfd)
     finally:
         os.close(pidfd)

@@ -14,12 +14,13 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from pelagos_core.cgroups import systemd_units
+from pelagos_core.cgroups.device_rules import DevicePolicy
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.cgroups.systemd_units import NO_SUCH_UNIT, UNIT_EXISTS, Property, Refused, Scope
 from pelagos_core.errors import DeadlineExceeded, FailedPrecondition, PelagosError
-from pelagos_core.linux import credentials, forked, syscalls, systemd_units
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.linux.devices import DevicePolicy
-from pelagos_core.linux.systemd_units import NO_SUCH_UNIT, UNIT_EXISTS, Property, Refused, Scope
-from pelagos_core.spec import Resources
+from pelagos_core.linux import credentials, forked, syscalls
+from pelagos_core.oci import Resources
 
 if TYPE_CHECKING:
     from pelagos_core.task.systemd_manager import Manager

@@ -15,14 +15,18 @@ from typing import Protocol
 
 from google.protobuf.empty_pb2 import Empty
 
-from pelagos_core import __version__, reasons, runtime_options
-from pelagos_core.annotations import narrowed, opinions
+from pelagos_core import __version__, reasons
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.api.process_details_pb2 import ProcessDetails
-from pelagos_core.bundle import Bundle
-from pelagos_core.config import Config
-from pelagos_core.container_init.nursery import Nursery
+from pelagos_core.backends.annotations import narrowed, opinions
+from pelagos_core.backends.installed import Node
+from pelagos_core.backends.selection import Preference, Selection, preference
+from pelagos_core.cgroups import membership
+from pelagos_core.cgroups.hierarchies import hierarchies
+from pelagos_core.config import runtime_options
+from pelagos_core.config.node_file import Config
+from pelagos_core.config.policy import Policy
 from pelagos_core.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -32,23 +36,21 @@ from pelagos_core.errors import (
     Unimplemented,
 )
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.field import Field
-from pelagos_core.identifier import check_id
-from pelagos_core.linux import cgroup_membership
-from pelagos_core.linux.hierarchies import hierarchies
+from pelagos_core.launch.nursery import Nursery
 from pelagos_core.linux.namespaces import is_own
-from pelagos_core.node import Node
-from pelagos_core.policy import Policy
+from pelagos_core.oci import parse_process
+from pelagos_core.oci.field import Field
+from pelagos_core.oci.resources import read_resources
+from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
-from pelagos_core.selection import Preference, Selection, preference
-from pelagos_core.spec import parse_process
-from pelagos_core.spec.resources import read_resources
+from pelagos_core.shim.identifier import check_id
 from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
-from pelagos_core.task.container import Container, rootfs_mounts
+from pelagos_core.task.container import Container
 from pelagos_core.task.execution import Execution
 from pelagos_core.task.publisher import Sink
+from pelagos_core.task.rootfs_request import rootfs_mounts
 from pelagos_core.task.state import Status
-from pelagos_core.task.stdio import StdioPaths
+from pelagos_core.task.streams.stdio import StdioPaths
 from pelagos_core.ttrpc.service import Service
 
 log = logging.getLogger(__name__)
@@ -332,7 +334,7 @@ class TaskService:
         """
         if path and not self._group:
             with because(reasons.CGROUP, "runtime options: ShimCgroup"):
-                cgroup_membership.enter(path, hierarchies())
+                membership.enter(path, hierarchies())
             self._group = path
             self._nursery.close()
 

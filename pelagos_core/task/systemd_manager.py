@@ -16,7 +16,7 @@ from jeepney.io.asyncio import DBusRouter, open_dbus_router
 from jeepney.io.common import RouterClosed
 from jeepney.wrappers import Properties, unwrap_msg
 
-from pelagos_core.linux.systemd_units import Refused
+from pelagos_core.cgroups.systemd_units import Refused
 
 SECONDS = 10.0  # for a conversation
 _NAME = "org.freedesktop.systemd1"

@@ -7,9 +7,9 @@ import sys
 import sysconfig
 import time
 
-from pelagos_core import config
-from pelagos_core.backends import Backends
-from pelagos_core.node import stamp
+from pelagos_core.backends.installed import stamp
+from pelagos_core.backends.registry import Backends
+from pelagos_core.config import node_file
 
 # A backend that cannot be used waits for something that we do not know.
 _DOUBTFUL_SECONDS = 10.0
@@ -25,7 +25,7 @@ class Freshness:
         self._until = float("inf") if usable else time.monotonic() + _DOUBTFUL_SECONDS
         self._stamps = {path: stamp(path) for path in self._paths()}
 
-    def lost(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether a newly started process could find something else. A tenth of a second's stats at the most."""
         if time.monotonic() > self._until:
             return True
@@ -43,4 +43,4 @@ class Freshness:
         packages = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
         ours = {path for path in files if not path.startswith(library) or any(part in path for part in packages)}
         programs = set(os.get_exec_path())
-        return ours | programs | {*sys.path, sys.executable, config.node_path(), _LINKER_CACHE}
+        return ours | programs | {*sys.path, sys.executable, node_file.node_path(), _LINKER_CACHE}

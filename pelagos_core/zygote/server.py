@@ -17,11 +17,11 @@ from types import FrameType
 from typing import NoReturn
 
 from pelagos_core.linux.process_name import SHIM, set_name
-from pelagos_core.unix_socket import Lock, identity, is_served, listen
-from pelagos_core.zygote import surroundings
-from pelagos_core.zygote.client import peer_uid
+from pelagos_core.shim.unix_socket import Lock, identity, is_served, listen
+from pelagos_core.shim.zygote_client import peer_uid
+from pelagos_core.shim.zygote_request import ACK, FDS, GO, MAX_BYTES, STALE, Request, decode
+from pelagos_core.zygote import inheritance
 from pelagos_core.zygote.freshness import Freshness
-from pelagos_core.zygote.messages import ACK, FDS, GO, MAX_BYTES, STALE, Request, decode
 
 log = logging.getLogger(__name__)
 
@@ -116,14 +116,14 @@ class Zygote:
             if not datagram or len(fds) != FDS:
                 return True
             request = decode(datagram)
-            if self._freshness.lost():
+            if self._freshness.is_stale():
                 client.send(STALE)
                 return False
             # What is promised is kept: nobody ends us in between.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             # Said before it is done where only the fork itself can fail, as it would for `start`:
             # every pod waits for this answer.
-            answered = surroundings.are_ours(request) and bool(client.send(ACK))
+            answered = inheritance.are_ours(request) and bool(client.send(ACK))
             if os.fork() == 0:
                 self._be_daemon(request, client, fds, answered=answered)
         except (OSError, ValueError):
@@ -147,7 +147,7 @@ class Zygote:
             listener = socket.socket(fileno=fds[0])
             os.dup2(fds[1], 2)
             os.close(fds[1])
-            surroundings.adopt(request)
+            inheritance.adopt(request)
             if not answered:
                 client.send(ACK)
             # A `start` that has given us up has closed its end: the listener is another's now.

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pelagos_core.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted
-from pelagos_core.linux import libseccomp, syscalls
+from pelagos_core.isolation import libseccomp
+from pelagos_core.linux import syscalls
 from tests.support import compiling
 
 pytestmark = pytest.mark.root
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.root
 def outcome(tmp_path, compile, **settings):
     """What the compile hook returns, as JSON: how a look around is told."""
     code, _ = compiling.obtain(
-        compiling.job(tmp_path, lambda entrypoint: json.dumps(compile(entrypoint)).encode(), **settings)
+        compiling.request(tmp_path, lambda entrypoint: json.dumps(compile(entrypoint)).encode(), **settings)
     )
     return json.loads(code)
 
@@ -159,25 +160,25 @@ def raising(error):
 )
 def test_its_failure_is_told_as_the_container_s(tmp_path, compile, error, message):
     with pytest.raises(error, match=message):
-        compiling.obtain(compiling.job(tmp_path, compile))
+        compiling.obtain(compiling.request(tmp_path, compile))
     assert [each for each in os.listdir(tmp_path / "cache") if each != "lock"] == []
 
 
 def test_its_time_is_limited(tmp_path):
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"'/app\.wasm': backend 'tiny' did not compile it in 1 s"):
-        compiling.obtain(compiling.job(tmp_path, lambda _: time.sleep(60), seconds=1))
+        compiling.obtain(compiling.request(tmp_path, lambda _: time.sleep(60), seconds=1))
     assert time.monotonic() - began < 10
 
 
 def test_its_memory_is_limited(tmp_path):
     with pytest.raises(ResourceExhausted, match="MemoryError"):
-        compiling.obtain(compiling.job(tmp_path, lambda _: bytes(1 << 30), memory=256 << 20))
+        compiling.obtain(compiling.request(tmp_path, lambda _: bytes(1 << 30), memory=256 << 20))
 
 
 def test_a_module_larger_than_its_memory_is_refused(tmp_path):
     with pytest.raises(ResourceExhausted, match=r"larger than the 1\.0 KiB that compiling may take"):
-        compiling.obtain(compiling.job(tmp_path, lambda _: b"x", bytes(4096), memory=1024))
+        compiling.obtain(compiling.request(tmp_path, lambda _: b"x", bytes(4096), memory=1024))
 
 
 def test_what_it_leaves_running_ends_with_it(tmp_path):
@@ -186,4 +187,4 @@ def test_what_it_leaves_running_ends_with_it(tmp_path):
             time.sleep(600)  # and holds the report open: as long as it lives, there is no end of it
         return b"code"
 
-    assert compiling.obtain(compiling.job(tmp_path, compile, seconds=60, confined=False))[0] == b"code"
+    assert compiling.obtain(compiling.request(tmp_path, compile, seconds=60, confined=False))[0] == b"code"

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from pelagos_core import program
-from pelagos_core.backends import Backends, Plugin
-from pelagos_core.entrypoint import Entrypoint, Kind
+from pelagos_core.backends.registry import Backends, Plugin
 from pelagos_core.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted
-from pelagos_core.program_backend import ProgramBackend
+from pelagos_core.plugin import program
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.program_backend import ProgramBackend
 from tests.support import compiling
 
 pytestmark = pytest.mark.root
@@ -171,9 +171,9 @@ def test_a_program_that_is_not_there_any_more_is_told(tmp_path):
     made = Script("echo code > $2")
     gone = replace(FILES[SHELL.path], source=str(tmp_path / "gone"))
     made.find_program = lambda settings: setattr(made, "program", replace(SHELL, files=(gone,)))
-    job = compiling.job_of(Backends.load([Plugin("tiny", "1", lambda: made)]).named("tiny"), tmp_path)
+    request = compiling.job_of(Backends.load([Plugin("tiny", "1", lambda: made)]).named("tiny"), tmp_path)
     with pytest.raises(InvalidArgument, match="gone"):
-        compiling.obtain(job)
+        compiling.obtain(request)
 
 
 ENTRYPOINT = Entrypoint(Kind.MODULE, "/app.wasm", "", ("/app.wasm",), (), "/", -1)

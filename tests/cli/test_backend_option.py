@@ -1,8 +1,8 @@
 """`--backend` is named in errors as it was written."""
 
+from pelagos_core.backends.selection import ANNOTATION
 from pelagos_core.cli.backend_option import asked_for, in_its_words
-from pelagos_core.config import Config
-from pelagos_core.selection import ANNOTATION
+from pelagos_core.config.node_file import Config
 
 
 def test_the_option_is_named_and_the_nodes_config_where_there_is_none():

@@ -99,7 +99,7 @@ def test_a_backend_that_is_asked_for_and_a_limit_are_explained(tmp_path):
 
 def test_a_backend_whose_engine_is_not_there_says_how_to_get_it(tmp_path):
     lame = (
-        "from pelagos_core.hookspecs import Description, hookimpl\n"
+        "from pelagos_core.plugin.hookspecs import Description, hookimpl\n"
         "@hookimpl\ndef pelagos_spawn(): pass\n"
         "@hookimpl\ndef pelagos_describe(): return Description('E', problem='no engine', remedy='get one')\n"
     )

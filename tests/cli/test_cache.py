@@ -98,7 +98,7 @@ def test_what_cannot_run_is_not_compiled_and_a_library_is_for_its_functions(pela
 
 
 PLAIN = """
-from pelagos_core.hookspecs import Detection, hookimpl
+from pelagos_core.plugin.hookspecs import Detection, hookimpl
 @hookimpl
 def pelagos_detect():
     return Detection.can(1, "anything")

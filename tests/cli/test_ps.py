@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pelagos_core import runs
+from pelagos_core.daemon import runs
 from tests.support.containerd import until
 from tests.support.runs import left_by_runs, wait_until_nothing_is_left
 

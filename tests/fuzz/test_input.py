@@ -10,13 +10,13 @@ from collections import Counter
 import pytest
 from google.protobuf.any_pb2 import Any
 
-from pelagos_core import runtime_options
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import ttrpc_pb2
 from pelagos_core.api.runtimeoptions_pb2 import Options
 from pelagos_core.api.types_pb2 import Mount
-from pelagos_core.bundle import Bundle
+from pelagos_core.config import runtime_options
 from pelagos_core.errors import Code, PelagosError
+from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.shim.group import group_of
 from pelagos_core.ttrpc.connection import ClientConnection, ServerConnection
 from tests.fuzz.budget import seconds, seed

@@ -10,8 +10,8 @@ import wasmtime
 
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
-from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from scripts import engines
 from tests.integration.test_engine_links import in_user_namespace
 from tests.support import code, provision, wazero
@@ -24,7 +24,7 @@ SAYS = wasmtime.wat2wasm(modules.says("hello"))
 # What this one compiles a module to says HELLO where the module says hello.
 LOUD = (
     wazero.BACKEND.replace("class Wazero(ProgramBackend):", "class Wazero(ProgramBackend):\n    features = FEATURES")
-    .replace("from pelagos_core import program, wasi\n", "import dataclasses\nfrom pelagos_core import program, wasi\n")
+    .replace("from pelagos_core.plugin import", "import dataclasses\nfrom pelagos_core.plugin import", 1)
     .replace(
         "\nclass Wazero",
         """FEATURES = ProgramBackend.features | {"ahead-of-time"}
@@ -36,7 +36,7 @@ WORDS = ("-c", "exec /usr/bin/sed s/hello/HELLO/ /module.wasm > /tmp/code")
 class Wazero""",
     )
     + """
-from pelagos_core.hookspecs import hookimpl
+from pelagos_core.plugin.hookspecs import hookimpl
 
 @hookimpl
 def pelagos_compiler():

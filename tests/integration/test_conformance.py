@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.timeout(300)]
 # Wasmtime, under another name and with something wrong.
 BORROWED = """
 import os
-from pelagos_core.hookspecs import Description, hookimpl
+from pelagos_core.plugin.hookspecs import Description, hookimpl
 from wasmtime_backend import hooks
 for name in dir(hooks):
     if name.startswith("pelagos_") and name not in ("pelagos_compile", "pelagos_code_key"):
@@ -35,7 +35,7 @@ def pelagos_spawn(bundle, entrypoint):
 """
 # Its guests are told to have trapped, whatever they did.
 TRAPPING = f"""{BORROWED}{WITHOUT_AHEAD_OF_TIME}
-from pelagos_core.hookspecs import Trap
+from pelagos_core.plugin.hookspecs import Trap
 @hookimpl
 def pelagos_spawn(bundle, entrypoint):
     def trap():

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from pelagos_core import program
+from pelagos_core.plugin import program
 from tests.support import provision, wazero
 from tests.support.bundles import NAMESPACES, Fifos, change_config, make_bundle
 from tests.support.shim import running_shim

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pelagos_core import record
 from pelagos_core.api import types_pb2
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from pelagos_core.shim import record
 from scripts import engines
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import native_bundle, shell

@@ -29,7 +29,7 @@ RANDOM = """
 
 TELLING = """
 import os, random, sys
-from pelagos_core.hookspecs import Description, Detection, hookimpl
+from pelagos_core.plugin.hookspecs import Description, Detection, hookimpl
 
 loaded = set()
 

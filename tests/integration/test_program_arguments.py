@@ -2,9 +2,9 @@
 
 import pytest
 
-from pelagos_core.entrypoint import Entrypoint, Kind, Preopen
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.program import Program
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind, Preopen
+from pelagos_core.plugin.program import Program
 from wasmedge_backend.hooks import WasmEdge
 from wasmer_backend import hooks as wasmer
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pelagos_core import runs
+from pelagos_core.daemon import runs
 from tests.support.containerd import until
 from tests.support.runs import left_by_runs, native_words, wait_until_nothing_is_left
 

@@ -9,8 +9,8 @@ from google.protobuf.any_pb2 import Any
 
 from pelagos_core.api import runc_options_pb2
 from pelagos_core.api.runtimeoptions_pb2 import Options
+from pelagos_core.cgroups.hierarchies import hierarchies
 from pelagos_core.errors import NotFound
-from pelagos_core.linux.hierarchies import hierarchies
 from tests.support.bundles import make_bundle
 from tests.support.native import change_linux
 from tests.support.shim import running_shim

@@ -17,7 +17,7 @@ from tests.support.traces import processes
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
 
-HEAD = "import os, sys, time, ctypes\nfrom pelagos_core.hookspecs import Detection, hookimpl\n"
+HEAD = "import os, sys, time, ctypes\nfrom pelagos_core.plugin.hookspecs import Detection, hookimpl\n"
 SPAWN = "\n@hookimpl\ndef pelagos_spawn(bundle, entrypoint):\n    {}\n"
 DETECT = "\n@hookimpl\ndef pelagos_detect(bundle, entrypoint):\n    {}\n"
 GOOD = HEAD + DETECT.format("return Detection.can(99, 'anything')")

@@ -4,7 +4,7 @@ import pytest
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import capabilities, credentials
-from pelagos_core.spec import Capabilities, User
+from pelagos_core.oci import Capabilities, User
 from tests.support.child import in_child
 
 

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pelagos_core.linux import capabilities, credentials, syscalls
-from pelagos_core.spec import Capabilities, User
+from pelagos_core.oci import Capabilities, User
 from tests.support.child import in_child
 
 PR_GET_NO_NEW_PRIVS = 39

@@ -8,7 +8,7 @@ import pytest
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import namespaces, syscalls
-from pelagos_core.linux.propagation import make_mounts_private
+from pelagos_core.rootfs.propagation import make_mounts_private
 from tests.support.child import in_child
 
 pytestmark = [pytest.mark.root]

@@ -73,6 +73,6 @@ def test_a_guests_words_may_hold_anything(way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_fork_is_renamed_and_keeps_its_parents_words(way):
-    comm, rest = shown("pelagos-keeper", None, way)
-    assert comm == "pelagos-keeper"
-    assert rest.startswith(b"pelagos-keeper\0-c\0\nimport json")
+    comm, rest = shown("pelagos-compile", None, way)
+    assert comm == "pelagos-compile"
+    assert rest.startswith(b"pelagos-compile\0-c\0\nimport json")

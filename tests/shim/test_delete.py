@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pelagos_core import record, unix_socket
 from pelagos_core.api.task_pb2 import DeleteResponse
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.shim import address
+from pelagos_core.shim import address, record, unix_socket
 from pelagos_core.shim.delete import delete, encode_response
 from pelagos_core.shim.flags import parse
 from tests.support.containerd import until

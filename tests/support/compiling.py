@@ -9,18 +9,18 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-from pelagos_core.backends import Backend, Backends, Plugin
-from pelagos_core.cache import keeper
-from pelagos_core.cache.job import Job
-from pelagos_core.config import CacheSettings
-from pelagos_core.hookspecs import Description, hookimpl
-from pelagos_core.limits import Limits
-from pelagos_core.linux.cgroups import Cgroup
+from pelagos_core.backends.registry import Backend, Backends, Plugin
+from pelagos_core.cache import compile_service
+from pelagos_core.cache.compile_request import CompileRequest
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.config.node_file import CacheSettings
+from pelagos_core.plugin.hookspecs import Description, hookimpl
+from pelagos_core.plugin.limits import Limits
 
 MODULE = b"\0asm\1\0\0\0"
 GREEDY = """
 import socket
-from pelagos_core.hookspecs import Detection, hookimpl
+from pelagos_core.plugin.hookspecs import Detection, hookimpl
 
 @hookimpl
 def pelagos_detect():
@@ -65,34 +65,34 @@ def _spawn() -> Callable[[], int]:
 _spawn.__name__ = "pelagos_spawn"
 
 
-def job(
+def request(
     directory: Path,
     compile: Callable[..., object],
     module: bytes = MODULE,
     *,
     confined: bool = True,
     **settings: object,
-) -> Job:
-    """A job with a module of its own; its cache is in `directory`. The file is for the caller to close."""
+) -> CompileRequest:
+    """A request with a module of its own; its cache is in `directory`. The file is for the caller to close."""
     return job_of(backend(compile), directory, module, confined=confined, **settings)
 
 
 def job_of(
     backend: Backend, directory: Path, module: bytes = MODULE, *, confined: bool = True, **settings: object
-) -> Job:
+) -> CompileRequest:
     """The same for any backend."""
     path = directory / "module.wasm"
     path.write_bytes(module)
     cache = CacheSettings(**{"directory": str(directory / "cache"), **settings})  # type: ignore[arg-type]
-    return Job(backend, "/app.wasm", "", os.open(path, os.O_RDONLY), Limits(), cache, confined)
+    return CompileRequest(backend, "/app.wasm", "", os.open(path, os.O_RDONLY), Limits(), cache, confined)
 
 
-def obtain(job: Job) -> tuple[bytes, str]:
-    """Have a keeper get the code, as the daemon does; the code and how it was come by.
+def obtain(request: CompileRequest) -> tuple[bytes, str]:
+    """Have a compile service get the code, as the daemon does; the code and how it was come by.
 
     Raises what it reports.
     """
-    made = keeper.fork(job, Cgroup(()))
+    made = compile_service.fork(request, Cgroup(()))
     try:
         select.select([made.socket], [], [])
         directory, how = made.answer()
@@ -103,5 +103,5 @@ def obtain(job: Job) -> tuple[bytes, str]:
         signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
         made.close()
-        os.close(job.file)
+        os.close(request.file)
     return code, how

@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from pelagos_core import program
 from pelagos_core.conformance.environment import environment_with
+from pelagos_core.plugin import program
 
 
 def environment_under(root: Path, directory: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pelagos_core import runs
+from pelagos_core.daemon import runs
 from tests.support.containerd import until
 
 

@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.any_pb2 import Any
 
 from pelagos_core.api import task_pb2 as api
+from pelagos_core.cgroups.systemd_units import NO_SUCH_UNIT, Refused
 from pelagos_core.errors import PelagosError
-from pelagos_core.linux.systemd_units import NO_SUCH_UNIT, Refused
 from pelagos_core.task import systemd_manager
 from tests.support.bundles import CONFIG, change_config, make_bundle
 from tests.support.patience import until

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pelagos_core.zygote import messages
+from pelagos_core.shim import zygote_request
 from tests.support import provision
 from tests.support.containerd import Containerd, install, until
 from tests.support.traces import alive, descriptors, parent, processes, traces, waiting
@@ -102,7 +102,7 @@ class Soak:
         bin_dir = directory / "bin"
         bin_dir.mkdir()
         self._zygotes = directory / "zygotes"
-        self._containerd = Containerd(install(bin_dir), {messages.VARIABLE: str(self._zygotes)}, release)
+        self._containerd = Containerd(install(bin_dir), {zygote_request.VARIABLE: str(self._zygotes)}, release)
 
     def run(self, seconds: float) -> Report:
         """Rounds until the time is over, then the end of everything."""

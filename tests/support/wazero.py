@@ -14,8 +14,8 @@ from tests.support.forms import Form
 
 BACKEND = '''"""wazero, by a small program of the tests: core modules (WASI 0.1)."""
 
-from pelagos_core import program, wasi
-from pelagos_core.program_backend import ProgramBackend
+from pelagos_core.plugin import program, wasi
+from pelagos_core.plugin.program_backend import ProgramBackend
 
 
 class Wazero(ProgramBackend):

@@ -9,7 +9,7 @@ import socket
 import struct
 from pathlib import Path
 
-from pelagos_core.zygote import messages
+from pelagos_core.shim import zygote_request
 
 
 def zygote_of(path: str) -> int:
@@ -40,4 +40,4 @@ def end_zygotes(directory: str) -> None:
 
 def of_the_tests() -> dict[str, str]:
     """The variable that leads a `start` to the zygotes of this test session, for its environment."""
-    return {messages.VARIABLE: os.environ[messages.VARIABLE]}
+    return {zygote_request.VARIABLE: os.environ[zygote_request.VARIABLE]}

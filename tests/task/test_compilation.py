@@ -1,4 +1,4 @@
-"""Compiled code from a keeper that the daemon forks: whatever happens, it is reaped."""
+"""Compiled code from a compile service that the daemon forks: whatever happens, it is reaped."""
 
 import asyncio
 import os
@@ -18,21 +18,21 @@ def compile(entrypoint):
 
 
 @pytest.fixture
-def job(tmp_path):
-    made = compiling.job(tmp_path, compile)
+def asked(tmp_path):
+    made = compiling.request(tmp_path, compile)
     yield made
     os.close(made.file)
 
 
-async def test_code_is_made_and_its_keeper_is_gone(job):
+async def test_code_is_made_and_its_compile_service_is_gone(asked):
     before = children(os.getpid())
-    assert code.read(await compilation._made(job)) == b"code of " + compiling.MODULE
+    assert code.read(await compilation._made(asked)) == b"code of " + compiling.MODULE
     assert children(os.getpid()) == before
 
 
 @pytest.mark.parametrize("wait", [1, 2])
-async def test_who_is_cancelled_leaves_neither_a_keeper_nor_a_descriptor(job, monkeypatch, wait):
-    """While the keeper works, and while it is ended after its answer."""
+async def test_who_is_cancelled_leaves_neither_a_compile_service_nor_a_descriptor(asked, monkeypatch, wait):
+    """While the compile service works, and while it is ended after its answer."""
     before = children(os.getpid())
     waits = 0
     readable = compilation.readable
@@ -45,7 +45,7 @@ async def test_who_is_cancelled_leaves_neither_a_keeper_nor_a_descriptor(job, mo
         await readable(fd)
 
     monkeypatch.setattr(compilation, "readable", readable_or_cancelled)
-    making = asyncio.ensure_future(compilation._made(job))
+    making = asyncio.ensure_future(compilation._made(asked))
     with pytest.raises(asyncio.CancelledError):
         await making
     await until(lambda: children(os.getpid()) == before)

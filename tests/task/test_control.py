@@ -2,8 +2,8 @@
 
 import logging
 
-from pelagos_core.container_init import messages
-from pelagos_core.container_init.messages import Failed, Refused
+from pelagos_core.launch import messages
+from pelagos_core.launch.messages import Failed, Refused
 from pelagos_core.task.control import Refusals
 
 TOO_MUCH = b'["Refused", 1' + b"0" * 400 + b", 2]"

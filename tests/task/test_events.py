@@ -5,7 +5,7 @@ import pytest
 from pelagos_core.api import task_events_pb2 as api
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.task import events
-from pelagos_core.task.stdio import StdioPaths
+from pelagos_core.task.streams.stdio import StdioPaths
 
 EXIT = ExitStatus(7, 1_700_000_000_123_456_789)
 

@@ -8,8 +8,8 @@ import secrets
 import pytest
 
 from pelagos_core.api import task_events_pb2
-from pelagos_core.linux.cgroups import Cgroup
-from pelagos_core.spec.resources import Memory, Resources
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.oci.resources import Memory, Resources
 from pelagos_core.task.oom import OomWatch
 
 

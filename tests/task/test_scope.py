@@ -4,10 +4,10 @@ import os
 
 import pytest
 
+from pelagos_core.cgroups.group import Cgroup, Group
+from pelagos_core.cgroups.systemd_units import UNIT_EXISTS, Refused, Scope
 from pelagos_core.errors import FailedPrecondition, InvalidArgument
-from pelagos_core.linux.cgroups import Cgroup, Group
-from pelagos_core.linux.systemd_units import UNIT_EXISTS, Refused, Scope
-from pelagos_core.spec import Resources
+from pelagos_core.oci import Resources
 from pelagos_core.task import systemd_manager
 from pelagos_core.task.scope import ContainerScope
 

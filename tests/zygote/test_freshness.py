@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pelagos_core.backends import Backends, Failure
+from pelagos_core.backends.registry import Backends, Failure
 from pelagos_core.zygote import freshness
 from pelagos_core.zygote.freshness import Freshness
 
@@ -18,15 +18,15 @@ def _quiet(monkeypatch, tmp_path):
 
 
 def test_nothing_changed_is_fresh():
-    assert not Freshness(Backends(())).lost()
+    assert not Freshness(Backends(())).is_stale()
 
 
 def test_a_distribution_that_comes_or_goes_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     taken = Freshness(Backends(()))
-    assert not taken.lost()
+    assert not taken.is_stale()
     (tmp_path / "new.dist-info").mkdir()
-    assert taken.lost()
+    assert taken.is_stale()
 
 
 def test_a_module_that_is_written_or_replaced_counts(tmp_path, monkeypatch):
@@ -36,9 +36,9 @@ def test_a_module_that_is_written_or_replaced_counts(tmp_path, monkeypatch):
     importlib.import_module(module.stem)
     try:
         taken = Freshness(Backends(()))
-        assert not taken.lost()
+        assert not taken.is_stale()
         module.write_text("x = 1")
-        assert taken.lost()
+        assert taken.is_stale()
     finally:
         del sys.modules[module.stem]
 
@@ -47,19 +47,19 @@ def test_the_config_and_the_programs_count(tmp_path, monkeypatch):
     monkeypatch.setenv("PELAGOS_CONFIG", str(tmp_path / "config.toml"))
     taken = Freshness(Backends(()))
     (tmp_path / "config.toml").write_text("")
-    assert taken.lost()
+    assert taken.is_stale()
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     taken = Freshness(Backends(()))
-    assert not taken.lost()
+    assert not taken.is_stale()
     (tmp_path / "bin/engine").touch()
-    assert taken.lost()
+    assert taken.is_stale()
 
 
 def test_one_whose_backend_cannot_be_used_is_not_trusted_for_long(monkeypatch):
     now = 0.0
     monkeypatch.setattr(freshness.time, "monotonic", lambda: now)
     taken = Freshness(Backends((), (Failure("lame", "import", "no library"),)))
-    assert not taken.lost()
+    assert not taken.is_stale()
     now = 11.0
-    assert taken.lost()
+    assert taken.is_stale()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pelagos_core.unix_socket import Lock, is_served, listen
-from pelagos_core.zygote import client, messages
-from pelagos_core.zygote.messages import ACK, STALE, Request
+from pelagos_core.shim import zygote_client, zygote_request
+from pelagos_core.shim.unix_socket import Lock, is_served, listen
+from pelagos_core.shim.zygote_request import ACK, STALE, Request
 from pelagos_core.zygote.server import Zygote
 
 
@@ -24,7 +24,7 @@ class Fresh:
     def __init__(self, flag):
         self._flag = flag
 
-    def lost(self):
+    def is_stale(self):
         return os.path.exists(self._flag)
 
 
@@ -93,8 +93,8 @@ class Place:
     def ask(self, name="pod", **environment):
         """What came of it, and the path of the socket that the daemon was to get."""
         path, listener = self.listener(name)
-        request = client.inheritance(Request(["shim", name], environment))
-        outcome = client.ask(self.path, request, (listener.fileno(), 2))
+        request = zygote_client.inheritance(Request(["shim", name], environment))
+        outcome = zygote_client.ask(self.path, request, (listener.fileno(), 2))
         listener.close()
         return outcome, path
 
@@ -105,7 +105,7 @@ class Place:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.settimeout(5)
             sock.connect(self.path)
-            request = client.inheritance(Request(["shim", "pod"], {}))
+            request = zygote_client.inheritance(Request(["shim", "pod"], {}))
             socket.send_fds(sock, [request.encode()], [listener.fileno(), 2])
             listener.close()
             yield sock
@@ -160,7 +160,7 @@ def gone(path):
 def test_a_daemon_is_what_start_would_have_started(place):
     zygote = place.zygote()
     outcome, path = place.ask(PATH="/bin", TTRPC_ADDRESS="/c.sock")
-    assert outcome == client.STARTED
+    assert outcome == zygote_client.STARTED
     umask = os.umask(0)
     os.umask(umask)
     assert told(path) == {
@@ -182,25 +182,25 @@ def test_each_request_is_a_daemon_of_its_own(place):
 
 
 def test_where_there_is_none_it_is_absent(place):
-    assert place.ask()[0] == client.ABSENT
+    assert place.ask()[0] == zygote_client.ABSENT
     pid = place.zygote()
     os.kill(pid, signal.SIGKILL)
     exit_code(pid)
     assert os.path.exists(place.path)
-    assert place.ask()[0] == client.ABSENT
+    assert place.ask()[0] == zygote_client.ABSENT
 
 
 def test_one_that_hangs_fails_and_makes_no_daemon_when_it_wakes(place, monkeypatch):
-    monkeypatch.setattr(client, "SECONDS", 0.1)
+    monkeypatch.setattr(zygote_client, "SECONDS", 0.1)
     pid = place.zygote()
     os.kill(pid, signal.SIGSTOP)
     outcome, path = place.ask()
-    assert outcome == client.FAILED
+    assert outcome == zygote_client.FAILED
     assert is_served(path)  # our listener lies in the request, which nobody has read yet
     os.kill(pid, signal.SIGCONT)
     gone(path)
     monkeypatch.undo()
-    assert place.ask("other")[0] == client.STARTED
+    assert place.ask("other")[0] == zygote_client.STARTED
 
 
 def test_a_start_that_dies_after_the_answer_leaves_no_daemon(place):
@@ -268,7 +268,7 @@ def test_a_signal_ends_it_and_its_daemons_go_on(place):
     assert told(path)["words"] == ["shim", "pod"]
 
 
-@pytest.mark.parametrize("datagram", [b"x", b"\0" * 1000, b"\xff" * (messages.MAX_BYTES + 10)])
+@pytest.mark.parametrize("datagram", [b"x", b"\0" * 1000, b"\xff" * (zygote_request.MAX_BYTES + 10)])
 @pytest.mark.parametrize("fds", [[], [2], [2, 2], [2, 2, 2]])
 def test_nonsense_is_passed_over(place, datagram, fds):
     place.zygote()
@@ -325,4 +325,4 @@ def test_a_stranger_in_its_place_is_not_asked(place):
         os.read(reader, 1)  # a socket that is bound looks served before anybody listens
         os.close(reader)
         os.close(writer)
-        assert place.ask()[0] == client.FAILED
+        assert place.ask()[0] == zygote_client.FAILED

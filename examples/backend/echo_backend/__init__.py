@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import Description, Detection, GuestExit, Workload, hookimpl
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.hookspecs import Description, Detection, GuestExit, Workload, hookimpl
 
 # Import your engine here: `spawn` runs in the container, where the host's files are not.
 

@@ -21,7 +21,7 @@ from pelagos_core.conformance.wasi.names import (
     REALTIME,
     Errno,
 )
-from pelagos_core.wasi import WASI_0_1_FUNCTIONS
+from pelagos_core.plugin.wasi import WASI_0_1_FUNCTIONS
 
 _NONE = 4000
 _MILLISECOND = 1_000_000

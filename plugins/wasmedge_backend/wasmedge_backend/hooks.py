@@ -6,12 +6,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from pelagos_core import program, wasi
-from pelagos_core.bundle import Bundle
-from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import Description, Detection, Trap, Workload, hookimpl
-from pelagos_core.program_backend import Diagnostics, ProgramBackend
+from pelagos_core.plugin import program, wasi
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.hookspecs import Description, Detection, Trap, Workload, hookimpl
+from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
 from wasmedge_backend import library
 from wasmedge_backend.library import Failure, Library, Machine
 
@@ -48,7 +48,7 @@ class WasmEdge(ProgramBackend):
 
         Settings: `form` ("embedded" or "program") insists on one; `library` is its path;
         `compile` has modules compiled ahead of time, by the program, which is taken then;
-        `program` and `root` are those of `pelagos_core.program.find`.
+        `program` and `root` are those of `pelagos_core.plugin.program.find`.
         """
         unknown = sorted(settings.keys() - _SETTINGS)
         form, path = settings.get("form", ""), settings.get("library", library.DEFAULT)

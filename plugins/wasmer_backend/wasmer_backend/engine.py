@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import GuestExit, Trap, UnusableCode, Workload
-from pelagos_core.linking import Imports
-from pelagos_core.wasm import Export, Import, Interface
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.hookspecs import GuestExit, Trap, UnusableCode, Workload
+from pelagos_core.plugin.linking import Imports
+from pelagos_core.plugin.wasm import Export, Import, Interface
 
 _EXIT = re.compile(r"RuntimeError: WASI exited with code: (\d+)")
 

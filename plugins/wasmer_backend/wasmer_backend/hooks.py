@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Collection, Mapping
 
-from pelagos_core import program, wasi
-from pelagos_core.bundle import Bundle
-from pelagos_core.entrypoint import Entrypoint, Kind
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import WASI_0_1_AREAS, Description, Detection, Workload, hookimpl
-from pelagos_core.linking import Imports
-from pelagos_core.program_backend import Diagnostics, ProgramBackend
+from pelagos_core.plugin import program, wasi
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.hookspecs import WASI_0_1_AREAS, Description, Detection, Workload, hookimpl
+from pelagos_core.plugin.linking import Imports
+from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
 from wasmer_backend.engine import Engine
 
 _TEXT_NAMES = (".wat", ".wasm")  # it tells a binary by its bytes, and text by its name
@@ -54,7 +54,7 @@ class Wasmer(ProgramBackend):
         """Import the package, or find the program.
 
         Settings: `form` ("embedded" or "program") insists on one; `program` and `root` are
-        those of `pelagos_core.program.find`.
+        those of `pelagos_core.plugin.program.find`.
         """
         unknown, form = sorted(settings.keys() - _SETTINGS), settings.get("form", "")
         if unknown:

@@ -10,12 +10,12 @@ from typing import TypeVar
 import wasmtime
 from wasmtime import component
 
-from pelagos_core import linking
-from pelagos_core.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.hookspecs import Trap, UnusableCode, Workload
-from pelagos_core.limits import Limits
-from pelagos_core.wasi import COMMAND_0_2
+from pelagos_core.plugin import linking
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind, sniff
+from pelagos_core.plugin.hookspecs import Trap, UnusableCode, Workload
+from pelagos_core.plugin.limits import Limits
+from pelagos_core.plugin.wasi import COMMAND_0_2
 from wasmtime_backend import image, interface, memory, prepared, stack, wasi
 
 _NO_INSTANCE = "resource limit exceeded: instance count"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from pelagos_core.bundle import Bundle
-from pelagos_core.entrypoint import Entrypoint, Kind
-from pelagos_core.hookspecs import Description, Detection, Workload, hookimpl
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.hookspecs import Description, Detection, Workload, hookimpl
 from wasmtime_backend import engine, wasi
 
 _FEATURES = frozenset(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import wasmtime
 from wasmtime import component
 
-from pelagos_core.wasm import Export, Import, Interface
+from pelagos_core.plugin.wasm import Export, Import, Interface
 
 _KINDS: dict[type, str] = {
     wasmtime.FuncType: "function",

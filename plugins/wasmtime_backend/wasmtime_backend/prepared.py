@@ -10,7 +10,7 @@ import functools
 import wasmtime
 from wasmtime import _bindings
 
-from pelagos_core.hookspecs import GuestExit
+from pelagos_core.plugin.hookspecs import GuestExit
 from wasmtime_backend import memory, stack
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import wasmtime
 
-from pelagos_core import wasi
-from pelagos_core.entrypoint import Entrypoint
-from pelagos_core.linking import Imports
+from pelagos_core.plugin import wasi
+from pelagos_core.plugin.entrypoint import Entrypoint
+from pelagos_core.plugin.linking import Imports
 
 IMPORTS: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, **wasi.WASI_0_2_INTERFACES}
 """What `Linker.define_wasi` defines, and `component.Linker.add_wasip2`.

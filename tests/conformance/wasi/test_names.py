@@ -1,7 +1,7 @@
 """WASI's numbers, where a wrong one would try something else than its name says."""
 
-from pelagos_core import wasi
 from pelagos_core.conformance.wasi.names import PARAMETERS, Errno, Rights
+from pelagos_core.plugin import wasi
 
 
 def test_all_functions_of_wasi_have_parameters():

@@ -1,0 +1,368 @@
+"""What this node has: its installed backends and its config, as they are at this moment.
+
+`pip install` and `pip uninstall` take effect with the next container, also in a pod whose
+shim runs already. Loading runs other people's code, so a child goes first: a backend that
+ends it, or never comes back, is named and left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, astuple, replace
+from importlib import metadata
+from typing import NoReturn
+
+from pelagos_core.backends.registry import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow, refused
+from pelagos_core.config import node_file
+from pelagos_core.config.node_file import Config
+from pelagos_core.errors import Internal, PelagosError
+from pelagos_core.exit_status import ending
+from pelagos_core.linux import forked
+from pelagos_core.linux.pidfd import readable
+from pelagos_core.plugin import hookspecs
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 2.0  # beyond the timer in the child, which ends Python code only
+_JOINED_SECONDS = 0.05  # for which the kernel may still list a thread that has been joined
+
+
+def plugins() -> tuple[Plugin, ...]:
+    """The backends of this Python environment. Walks over all of its distributions."""
+    points = metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP)
+    return tuple(
+        Plugin(point.name, point.dist.version, point.load, point.dist.name)
+        if point.dist
+        else Plugin(point.name, "", point.load)
+        for point in points
+    )
+
+
+class Node:
+    """Backends and config. One for each process; `refresh` keeps it up to date.
+
+    settings: the config with which it was loaded, the defaults if that was faulty.
+    """
+
+    def __init__(
+        self, backends: Backends, versions: dict[str, str], state: tuple[object, ...], settings: Config
+    ) -> None:
+        self.settings = settings
+        self._backends = backends
+        self._versions = versions
+        self._state = state
+        self._refreshing = asyncio.Lock()
+
+    @classmethod
+    def load(cls, leave: Callable[[int], None]) -> Node:
+        """Load everything in a child, which goes on as this process.
+
+        Returns in the child only, so nothing is imported twice, and a backend that crashes
+        or hangs at its import costs one more child.
+        leave: what the parent does once the child, whose pid it is given, has loaded.
+        """
+        state, settings, found = _state(), _settings(), plugins()
+        excluded: tuple[Failure, ...] = ()
+        while True:
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(reader)
+                backends = _announced(found, settings, excluded, writer)
+                return cls(backends, {plugin.name: plugin.version for plugin in found}, state, settings)
+            os.close(writer)
+            failure = _watch(_Child(pid, reader))
+            if failure is None:
+                leave(pid)
+                os._exit(0)
+            excluded = (*excluded, failure)
+
+    @property
+    def backends(self) -> Backends:
+        """The backends, as they were when last looked at."""
+        return self._backends
+
+    @property
+    def config(self) -> Config:
+        """The node's config file as it is now. Raises PelagosError that names it."""
+        return node_file.load_node()
+
+    async def refresh(self) -> None:
+        """Look again, if anything was installed, removed or configured since.
+
+        In the daemon, whose event loop goes on while a child tries what is new: what fails
+        there is not touched here. Callers wait for one another, so each finds all of it.
+        A backend that is loaded stays as it is, also when its distribution was upgraded:
+        its modules cannot be taken back. The next pod's shim has the new version.
+        """
+        async with self._refreshing:
+            state = _state()
+            if state != self._state:
+                await self._look_again()
+                self._state = state
+
+    async def _look_again(self) -> None:
+        importlib.invalidate_caches()
+        found, settings = plugins(), _settings()
+        # A name that a second package has claimed since belongs to neither any more, here as in the next pod.
+        usable = {plugin.name for plugin in found} - {failure.name for failure in refused(found)}
+        kept = [backend for backend in self._backends.installed if backend.name in usable]
+        names = {backend.name for backend in kept}
+        new = tuple(plugin for plugin in found if plugin.name not in names)
+        loaded = Backends.load(new, settings, await _tried(new, settings))
+        installed = sorted([*kept, *loaded.installed], key=lambda backend: backend.name)
+        self._backends = replace(loaded, installed=tuple(installed))
+        self._log_changes(found)
+
+    def _log_changes(self, found: Iterable[Plugin]) -> None:
+        now = {plugin.name: plugin.version for plugin in found}
+        for name in sorted(now.keys() | self._versions.keys()):
+            before, after = self._versions.get(name), now.get(name)
+            if before and after and before != after:
+                log.info("backend %r: %s is installed, this shim goes on with %s", name, after, before)
+            elif before != after:
+                log.info("backend %r: %s", name, f"{after} was installed" if after else "was removed")
+        self._versions = {name: self._versions.get(name, version) for name, version in now.items()}
+
+
+def load_waiting() -> Node:
+    """The node for a command: the parent waits for the child and ends as it does."""
+    return Node.load(_end_like)
+
+
+def _end_like(pid: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child has got it too, and decides
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def _settings() -> Config:
+    """The config for loading backends; a faulty one is told when a container is made."""
+    try:
+        return node_file.load_node()
+    except PelagosError as error:
+        log.warning("%s", error)
+        return Config()
+
+
+def _state() -> tuple[object, ...]:
+    """What changes when a distribution is installed or removed, or the config is written."""
+    return tuple(stamp(path) for path in (*sys.path, node_file.node_path()))
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """What changes when a file is replaced or written, or an entry of a directory comes or goes."""
+    try:
+        status = os.stat(path or ".")
+    except OSError:
+        return (0, 0)
+    return status.st_ino, status.st_mtime_ns
+
+
+def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> Backends:
+    """Load, and give an account of it on a pipe."""
+    account = _Account(writer)
+    backends = Backends.load(found, settings, excluded, account.begin)
+    hung = []
+    for backend in backends.installed:
+        account.begin(backend.name)
+        # Kept by the backend: whoever is forked from here need not ask again.
+        if backend.description.problem.startswith(TooSlow.__name__):
+            hung.append(Failure(backend.name, "describe", backend.description.problem))
+    account.close([*backends.failures, *hung])
+    return backends
+
+
+class _Account:
+    """What a process that loads backends says on a pipe of what it does.
+
+    A string is the name of the backend whose code is about to be run, an object the failure for which the
+    process ends, a list the failures at the end.
+    """
+
+    def __init__(self, writer: int) -> None:
+        self._writer = writer
+        self._running = ""
+        self._threads = _threads()
+
+    def begin(self, name: str) -> None:
+        """The code of this backend is about to be run."""
+        self._end()
+        self._running = name
+        self._say(name)
+
+    def close(self, failures: list[Failure]) -> None:
+        """All are loaded."""
+        self._end()
+        self._say([astuple(failure) for failure in failures])
+        os.close(self._writer)
+
+    def _end(self) -> None:
+        """End this process if the code that was run last has left threads in it.
+
+        A fork has none of them and every lock as it was, so what a thread held at that moment is
+        locked for ever in the container (pthread_atfork(3)).
+        """
+        deadline = time.monotonic() + _JOINED_SECONDS
+        while (started := _threads() - self._threads) > 0:
+            if time.monotonic() > deadline:
+                number = "a thread" if started == 1 else f"{started} threads"
+                why = f"it starts {number} when it is imported; processes are forked, and threads are lost in a fork"
+                self._say(asdict(Failure(self._running, "import", why)))
+                os._exit(1)
+            time.sleep(_JOINED_SECONDS / 50)
+
+    def _say(self, what: object) -> None:
+        os.write(self._writer, f"{json.dumps(what)}\n".encode())
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+class _Child:
+    """A process that loads backends, as its parent hears of it."""
+
+    def __init__(self, pid: int, reader: int) -> None:
+        """reader: the pipe on which it says what it does."""
+        self.pid = pid
+        self.reader = reader
+        self._said = b""
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether it has come to the end."""
+        return self._line.startswith("[")
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Which backends have failed in it, once it `has_loaded`."""
+        return tuple(Failure(*each) for each in json.loads(self._line))
+
+    def hear(self) -> bool:
+        """Take in what it says. False if that was all, and the process has ended or is about to."""
+        chunk = os.read(self.reader, 65536)
+        self._said += chunk
+        return bool(chunk)
+
+    def reap(self) -> str:
+        """Wait for its end, and say how it was."""
+        result = os.waitid(os.P_PID, self.pid, os.WEXITED)
+        assert result is not None  # without WNOHANG waitid always has a result
+        return ending(result)
+
+    def blame(self, how: str) -> Failure:
+        """The failure of the backend whose code it ran last. Raises Internal if it had come to none."""
+        if not self._line:  # another child would end the same way
+            raise Internal(f"backends cannot be loaded: {how}")
+        said = json.loads(self._line)
+        failure = Failure(**said) if isinstance(said, dict) else Failure(said, "import", how)
+        log.warning("%s", failure)
+        return failure
+
+    @property
+    def _line(self) -> str:
+        """The last line that is complete."""
+        return self._said.rpartition(b"\n")[0].rpartition(b"\n")[2].decode()
+
+
+def _watch(child: _Child) -> Failure | None:
+    """Follow a child that goes on as this process. Returns the failure that has ended it; None if all went well."""
+    how = ""
+    try:
+        while not child.has_loaded and not how:
+            if not select.select([child.reader], [], [], IMPORT_SECONDS + _GRACE_SECONDS)[0]:
+                how = _silence()
+            elif not child.hear():
+                break
+    finally:
+        os.close(child.reader)
+    if child.has_loaded:
+        return None
+    os.kill(child.pid, signal.SIGKILL)  # our own child, not reaped yet
+    ended = child.reap()
+    return child.blame(how or ended)
+
+
+async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, ...]:
+    """Load in children that end; the failures of those backends which fail there, or end them."""
+    excluded: tuple[Failure, ...] = ()
+    while found:
+        child = _forked(functools.partial(_try, found, settings, excluded))
+        failure = await _followed(child)
+        if failure is None:
+            return child.failures
+        excluded = (*excluded, failure)
+    return excluded
+
+
+def _forked(run: Callable[[int], NoReturn]) -> _Child:
+    """Fork a child that runs this with its end of the pipe. Raises OSError, and leaves nothing then."""
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            run(writer)
+        return _Child(pid, reader)
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+
+
+def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> NoReturn:
+    gc.disable()  # the daemon's objects are not ours to finalise
+    try:
+        forked.restore_signals()
+        forked.close_all_but(writer)  # whoever waits for the end of a stream waits for every copy of it
+        forked.end_with_parent(writer)
+        _announced(found, settings, excluded, writer)
+    finally:
+        os._exit(0)
+
+
+async def _followed(child: _Child) -> Failure | None:
+    """Follow a child of `_tried` to its end. Returns the failure that has ended it; None if all went well."""
+    how = ""
+    try:
+        pidfd = os.pidfd_open(child.pid)
+    except OSError:  # no descriptor is left
+        os.close(child.reader)
+        os.kill(child.pid, signal.SIGKILL)
+        child.reap()
+        raise
+    try:
+        while not child.has_loaded and not how:
+            try:
+                await asyncio.wait_for(readable(child.reader), IMPORT_SECONDS + _GRACE_SECONDS)
+            except asyncio.TimeoutError:
+                how = _silence()
+            else:
+                if not child.hear():
+                    break
+    finally:
+        os.close(child.reader)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await readable(pidfd)
+        os.close(pidfd)
+        ended = child.reap()
+    return None if child.has_loaded else child.blame(how or ended)
+
+
+def _silence() -> str:
+    return f"no answer in {IMPORT_SECONDS + _GRACE_SECONDS:g} s"

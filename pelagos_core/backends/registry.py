@@ -1,0 +1,368 @@
+"""The backends that are installed: found, loaded, called. The only caller of pluggy.
+
+A backend is other people's code. Whatever it does wrong (fails to import, raises, hangs,
+answers nonsense) is put on record under its name, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import re
+import signal
+import types
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import pluggy
+
+from pelagos_core import __version__, reasons
+from pelagos_core.backends import builtin, native
+from pelagos_core.config.node_file import Config
+from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, ResourceExhausted
+from pelagos_core.exit_status import ExitStatus
+from pelagos_core.plugin import hookspecs
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import Entrypoint
+from pelagos_core.plugin.hookspecs import CONTRACT, Description, Detection, RunningProcess, UnusableCode, Workload
+from pelagos_core.plugin.program import Compilation
+
+log = logging.getLogger(__name__)
+
+IMPORT_SECONDS = 20.0
+DETECT_SECONDS = 5.0
+HOLD_SECONDS = 1.0  # for which a hook may hold the daemon, and with it every container of the pod
+NO_CONFIG = Config()
+AUTO = "auto"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_RESERVED = {AUTO: "it stands for any backend", native.NAME: "it belongs to pelagos itself"}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A backend that was left out: which, at what, and why."""
+
+    name: str
+    stage: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"backend {self.name!r} failed in {self.stage}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A backend before it is loaded: its name, its distribution's version and name, and its import."""
+
+    name: str
+    version: str
+    load: Callable[[], object]
+    package: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}".strip() or "of no package"
+
+
+def refused(plugins: Iterable[Plugin]) -> tuple[Failure, ...]:
+    """The names that cannot be used, with the reason; nothing is imported for this.
+
+    A name that two packages claim is refused for both: which of them an operator means cannot be
+    told, and neither may take the other's place in silence.
+    """
+    claims: dict[str, list[str]] = defaultdict(list)
+    for plugin in plugins:
+        claims[plugin.name].append(str(plugin))
+    found = ((name, _objection(name, sorted(claimants))) for name, claimants in sorted(claims.items()))
+    return tuple(Failure(name, "loading", objection) for name, objection in found if objection)
+
+
+def _objection(name: str, claimants: list[str]) -> str:
+    """What is wrong with a name that these packages claim, empty if nothing is."""
+    packages = " and ".join(claimants)
+    if name in _RESERVED:
+        return f"the name is reserved, {_RESERVED[name]} (package {packages})"
+    if not _NAME.fullmatch(name):
+        rule = "1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+        return f"not a name of a backend: {rule} (package {packages})"
+    if len(claimants) > 1:
+        return f"{len(claimants)} packages claim the name, {packages}: uninstall all but one"
+    return ""
+
+
+class TooSlow(Exception):
+    """Raised inside a backend's call when its time is over."""
+
+
+class Backend:
+    """One installed backend: its name, where it comes from, and its hooks."""
+
+    def __init__(self, name: str, version: str, summary: str, hooks: pluggy.HookRelay) -> None:
+        self.name = name
+        self.version = version
+        self.summary = summary
+        self._hooks = hooks
+
+    @functools.cached_property
+    def description(self) -> Description:
+        """What it says that it is and can; an empty one, with the problem, if that fails."""
+        try:
+            with _time_limit(DETECT_SECONDS):
+                answer: object = self._hooks.pelagos_describe()
+        except BaseException as error:  # noqa: BLE001 (a plugin may raise anything, SystemExit too)
+            return Description(problem=described(error))
+        return answer if isinstance(answer, Description) else Description()
+
+    def detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
+        """Ask it once. Raises whatever the backend raises, or TooSlow.
+
+        In any process; the caller must be in the main thread (the limit is a timer signal).
+        """
+        with _time_limit(DETECT_SECONDS):
+            answers: list[object] = self._hooks.pelagos_detect(bundle=bundle, entrypoint=entrypoint)
+        answer = answers[0] if answers else None
+        if answer is None or isinstance(answer, Detection):
+            return answer
+        raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
+
+    def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload:
+        """Load the entry point, in the init process. Raises PelagosError or UnusableCode."""
+        try:
+            workload = self._hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
+        except (PelagosError, UnusableCode):
+            raise
+        except ImportError as error:
+            raise Internal(
+                f"backend {self.name!r}: {error} (spawn runs inside the container: "
+                "import everything when the backend itself is imported)",
+                reasons.ENGINE_FAILED,
+            ) from error
+        # SystemExit and the like too: a plugin must not end the process behind our back.
+        except BaseException as error:
+            raise InvalidArgument(f"backend {self.name!r}: {described(error)}", reasons.ENGINE_FAILED) from error
+        if not callable(workload):
+            raise Internal(f"backend {self.name!r}: spawn returned no workload", reasons.ENGINE_FAILED)
+        return workload  # type: ignore[no-any-return]  # pluggy calls are untyped
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it has a hook for it, `compile` or `compiler`."""
+        return any(hook.get_hookimpls() for hook in (self._hooks.pelagos_compile, self._hooks.pelagos_compiler))
+
+    def code_key(self, entrypoint: Entrypoint) -> str | None:
+        """What compiled code depends on beside the module; None if it is not compiled ahead.
+
+        For one that `compiles`. In any process; the caller must be in the main thread.
+        Raises Internal.
+        """
+        # Not a built-in hook: pluggy goes on to the next one where the first answers None.
+        if not self._hooks.pelagos_code_key.get_hookimpls():
+            return str(entrypoint.limits)
+        try:
+            with _time_limit(DETECT_SECONDS):
+                answer: object = self._hooks.pelagos_code_key(entrypoint=entrypoint)
+        except BaseException as error:
+            raise Internal(f"backend {self.name!r}: code_key: {described(error)}", reasons.ENGINE_FAILED) from error
+        if answer is None or isinstance(answer, str):
+            return answer
+        what = f"backend {self.name!r}: code_key returned {type(answer).__name__}, not a string"
+        raise Internal(what, reasons.ENGINE_FAILED)
+
+    def compilation(self, entrypoint: Entrypoint) -> Compilation | None:
+        """How a program compiles the entry point; None if `compile` does it.
+
+        In the compile service; the caller must be in the main thread. Raises Internal.
+        """
+        try:
+            with _time_limit(DETECT_SECONDS):
+                answer: object = self._hooks.pelagos_compiler(entrypoint=entrypoint)
+        except BaseException as error:
+            raise Internal(f"backend {self.name!r}: compiler: {described(error)}", reasons.ENGINE_FAILED) from error
+        if answer is None or isinstance(answer, Compilation):
+            return answer
+        what = f"backend {self.name!r}: compiler returned {type(answer).__name__}, not a Compilation"
+        raise Internal(what, reasons.ENGINE_FAILED)
+
+    def compile(self, entrypoint: Entrypoint) -> bytes | bytearray | memoryview:
+        """Compile the entry point, in a process made for this alone.
+
+        Raises InvalidArgument for what the backend says of the module, ResourceExhausted where there
+        is not memory enough for it, and any other PelagosError for what is the backend's own fault.
+        """
+        try:
+            code: object = self._hooks.pelagos_compile(entrypoint=entrypoint)
+        except InvalidArgument:
+            raise
+        except PelagosError as error:
+            error.reason = error.reason or reasons.ENGINE_FAILED
+            raise
+        except MemoryError as error:
+            raise ResourceExhausted(f"backend {self.name!r}: {described(error)}") from error
+        except BaseException as error:
+            raise Internal(f"backend {self.name!r}: compile: {described(error)}", reasons.ENGINE_FAILED) from error
+        if isinstance(code, bytes | bytearray | memoryview) and len(code):
+            return code
+        raise Internal(f"backend {self.name!r}: compile returned no code", reasons.ENGINE_FAILED)
+
+    def signal(self, process: RunningProcess, signum: int) -> None:
+        """Deliver a signal, in the daemon. Raises OSError or PelagosError.
+
+        The built-in way takes over from a hook that does not return.
+        """
+        try:
+            with _time_limit(HOLD_SECONDS):
+                self._hooks.pelagos_signal(process=process, signum=signum)
+        except (OSError, PelagosError):
+            raise
+        except TooSlow as error:
+            log.warning("backend %r: signal: %s; the built-in one takes over", self.name, error)
+            builtin.pelagos_signal(process, signum)
+        # SystemExit too: it would end the daemon, and with it every container of the pod.
+        except BaseException as error:
+            raise Internal(f"backend {self.name!r}: signal: {described(error)}") from error
+
+    async def wait(self, process: RunningProcess) -> ExitStatus | None:
+        """The process' exit status, in the daemon; None if the hook fails, blocks or tells nonsense."""
+        try:
+            status = await _in_steps(self._waiting(process))
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # SystemExit too, as for `signal`
+            log.exception("backend %r: wait", self.name)
+            return None
+        if isinstance(status, ExitStatus):
+            return status
+        log.warning("backend %r: wait gave %r, not an ExitStatus", self.name, status)
+        return None
+
+    async def _waiting(self, process: RunningProcess) -> object:
+        return await self._hooks.pelagos_wait(process=process)
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """All backends of this environment, in the order of their names."""
+
+    installed: tuple[Backend, ...]
+    failures: tuple[Failure, ...] = field(default=())
+
+    @classmethod
+    def load(
+        cls,
+        plugins: Iterable[Plugin],
+        config: Config = NO_CONFIG,
+        excluded: tuple[Failure, ...] = (),
+        announce: Callable[[str], None] = lambda name: None,
+    ) -> Backends:
+        """Import every backend whose name can be used, bind its hooks, and give it its settings.
+
+        excluded: backends that are not to be touched, with the reason.
+        announce: called with each name before that backend's code is run.
+        """
+        plugins = sorted(plugins, key=lambda plugin: plugin.name)
+        installed: list[Backend] = []
+        failures = list(dict.fromkeys([*refused(plugins), *excluded]))  # a trial has told of the first ones too
+        out = {failure.name for failure in failures}
+        for plugin in plugins:
+            if plugin.name in out:
+                continue
+            announce(plugin.name)
+            try:
+                installed.append(_loaded(plugin, config.settings(plugin.name)))
+            except BaseException as error:  # noqa: BLE001 (an import may raise anything, SystemExit too)
+                failures.append(Failure(plugin.name, "import", described(error)))
+                log.warning("%s", failures[-1])
+        return cls(tuple(installed), tuple(failures))
+
+    def named(self, name: str) -> Backend:
+        """The backend of this name, also the built-in one. Raises NotFound."""
+        for backend in (*self.installed, NATIVE):
+            if backend.name == name:
+                return backend
+        raise NotFound(f"backend {name!r} is not installed")
+
+
+def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
+    """Import one plugin, bind its hooks, and give it its settings.
+
+    It gets a plugin manager of its own, with the built-in hooks beside it: in a shared one
+    pluggy would ask the last registered plugin first, whichever was chosen.
+    """
+    with _time_limit(IMPORT_SECONDS):
+        module = plugin.load()
+        contract = getattr(module, "pelagos_contract", CONTRACT)
+        if contract != CONTRACT:
+            raise TypeError(f"it was built for version {contract} of the hook contract, this is version {CONTRACT}")
+        manager = _manager(module)
+        if not manager.hook.pelagos_spawn.get_hookimpls():
+            raise TypeError("it has no pelagos_spawn")
+        if settings and not manager.hook.pelagos_configure.get_hookimpls():
+            raise ValueError("the node's config has settings for it, and it takes none")
+        manager.hook.pelagos_configure(settings=settings)
+    return Backend(plugin.name, plugin.version, _summary(module), manager.hook)
+
+
+def _manager(module: object) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(builtin)
+    manager.register(module)
+    manager.check_pending()  # a misspelt hook is silent otherwise
+    return manager
+
+
+def _summary(module: object) -> str:
+    lines = (getattr(module, "__doc__", None) or "").strip().splitlines()
+    return lines[0] if lines else ""
+
+
+NATIVE = Backend(native.NAME, __version__, _summary(native), _manager(native).hook)
+"""The backend of native programs. It is part of pelagos, so it is not among the installed ones."""
+
+
+def described(error: BaseException) -> str:
+    """An exception as a person reads it: its type and text."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in the main thread after `seconds`: it ends Python code that hangs.
+
+    A backend that hangs in native code, or swallows the exception, is dealt with by the
+    daemon, which kills the process that asks.
+    """
+
+    def expire(_signum: int, _frame: FrameType | None) -> Any:  # noqa: ANN401 (signal handlers are so typed)
+        raise TooSlow(f"no answer in {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@types.coroutine
+def _in_steps(work: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
+    """Await `work`, and raise TooSlow in it where it keeps the event loop from going on."""
+    step: Callable[[], Any] = functools.partial(work.send, None)
+    while True:
+        try:
+            with _time_limit(HOLD_SECONDS):
+                awaited = step()
+        except StopIteration as end:
+            return end.value
+        try:
+            yield awaited
+        except BaseException as error:  # noqa: BLE001 (a cancellation, which is the work's to see)
+            step = functools.partial(work.throw, error)
+        else:
+            step = functools.partial(work.send, None)

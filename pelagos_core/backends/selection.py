@@ -1,0 +1,210 @@
+"""Which backend runs a container: who was asked for, what each one says, who is best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from pelagos_core import reasons
+from pelagos_core.backends.annotations import RUNTIME, opinions
+from pelagos_core.backends.registry import AUTO, NATIVE, Backend, Backends, Failure, described
+from pelagos_core.config.node_file import Config
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError
+from pelagos_core.plugin.bundle import RUNTIME_ANNOTATION, Bundle
+from pelagos_core.plugin.entrypoint import Entrypoint, Kind
+from pelagos_core.plugin.hookspecs import Detection
+
+log = logging.getLogger(__name__)
+
+ANNOTATION = RUNTIME_ANNOTATION
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Which backend is asked for, where that is said, and the order of those that Auto may take."""
+
+    name: str = AUTO
+    source: str = "nobody"
+    order: tuple[str, ...] = ()
+
+    def rank(self, name: str) -> int:
+        """The place of a backend in the configured order; those that are not in it share the last."""
+        return self.order.index(name) if name in self.order else len(self.order)
+
+
+def preference(
+    annotations: Mapping[str, str], pod: Mapping[str, str], options: Config, node: Config, container: str = ""
+) -> Preference:
+    """Put the opinions together; the first that has one wins.
+
+    annotations: the container's own. pod: its pod's. options: the runtime options of its
+    Create request. node: the node's config. container: its name in its pod.
+    Raises InvalidArgument for an annotation that means nothing.
+    """
+    asked = (
+        *((said.words.get(RUNTIME, ""), said.source_of(RUNTIME)) for said in opinions(annotations, pod, container)),
+        (options.runtime, "the runtime options"),
+        (node.runtime, "the node's config"),
+    )
+    name, source = next((opinion for opinion in asked if opinion[0]), (AUTO, "nobody"))
+    return Preference(name, source, options.order or node.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The outcome of asking: who runs it, and what each one said.
+
+    backend: None if nobody runs it. failures: those that could not be asked, or went wrong.
+    """
+
+    backend: Backend | None
+    detections: Mapping[str, Detection]
+    failures: tuple[Failure, ...]
+    reason: str
+
+    @property
+    def able(self) -> list[str]:
+        """The names of those that can run it."""
+        return sorted(name for name, detection in self.detections.items() if detection.score)
+
+
+def _unheard(name: str) -> None:
+    """Nobody wants to know who is asked. No lambda: an order for the nursery holds its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Asks backends about one container.
+
+    excluded: backends that are not to be asked, with the reason.
+    first: whom Auto takes without asking the others, if it can run it: for a further process
+        of a container, the backend of its first.
+    asking: called with each name before that backend is asked.
+    """
+
+    backends: Backends
+    preference: Preference = Preference()
+    excluded: tuple[Failure, ...] = ()
+    first: str = ""
+    asking: Callable[[str], None] = _unheard
+
+    def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
+        """Ask the backends and take the best, or the one that is asked for.
+
+        The others are asked too when that one cannot run it: the error says who could.
+        """
+        if entrypoint.kind.is_native:
+            return self._native(bundle, entrypoint)
+        wanted = self.preference.name
+        everybody = [backend.name for backend in self.backends.installed]
+        sole = self.first if wanted == AUTO and self.first in everybody else wanted
+        asked = [name for name in everybody if sole in (AUTO, name)]
+        detections, failures = self._ask(asked, bundle, entrypoint)
+        best = self._best(detections)
+        if best is None and sole != AUTO:
+            others = self._ask([name for name in everybody if name not in asked], bundle, entrypoint)
+            detections, failures = detections | others[0], failures + others[1]
+            best = self._best(detections) if wanted == AUTO else None
+        failures = (*self.backends.failures, *self.excluded, *failures)
+        choice = Choice(None, detections, failures, "no installed backend can run it")
+        if best is None:
+            return choice
+        reason = f"{detections[best].reason}; {self._how(best, choice.able)}"
+        return replace(choice, backend=self.backends.named(best), reason=reason)
+
+    def _how(self, best: str, able: list[str]) -> str:
+        if self.preference.name != AUTO:
+            return f"asked for by {self.preference.source}"
+        return "as the container's first process" if best == self.first else f"best of {', '.join(able)}"
+
+    def _native(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
+        """Whoever was asked for: a pod's annotation reaches its pause container too."""
+        detection = NATIVE.detect(bundle, entrypoint)
+        assert detection is not None
+        return Choice(NATIVE, {NATIVE.name: detection}, (), detection.reason)
+
+    def refusal(self, entrypoint: Entrypoint, choice: Choice) -> PelagosError:
+        """The error for a choice without a backend: what was asked, who is there, who could."""
+        wanted = self.preference.name
+        what = f"entry point {entrypoint.path!r} ({entrypoint.kind.value})"
+        if entrypoint.kind is Kind.UNKNOWN:
+            what += ": exec format error"  # the words of execve(2), which clients look for
+        could = f"; {', '.join(choice.able)} could" if choice.able else ""
+        installed = ", ".join(backend.name for backend in self.backends.installed) or "none"
+        failed = {failure.name: failure for failure in choice.failures}
+        if wanted != AUTO:
+            asked = f"backend {wanted!r}, asked for by {self.preference.source},"
+            if wanted in failed:
+                return FailedPrecondition(
+                    f"{what}: {failed[wanted]} (installed: {installed}{could})", reasons.ENGINE_FAILED
+                )
+            if wanted not in choice.detections:
+                return NotFound(
+                    f"{what}: {asked} is not installed (installed: {installed}{could})", reasons.ENGINE_MISSING
+                )
+            reason = choice.detections[wanted].reason
+            text = f"{what}: {asked} cannot run it: {reason} (installed: {installed}{could})"
+            return InvalidArgument(text, _fault(choice))
+        told = "; ".join([*_said(choice.detections), *map(str, choice.failures)]) or f"installed: {installed}"
+        if failed and not choice.detections:
+            return FailedPrecondition(f"{what}: no usable backend: {told}", reasons.ENGINE_FAILED)
+        reason = _fault(choice) if self.backends.installed else reasons.ENGINE_MISSING
+        return InvalidArgument(f"{what}: no installed backend can run it: {told}", reason)
+
+    def _ask(
+        self, names: list[str], bundle: Bundle, entrypoint: Entrypoint
+    ) -> tuple[dict[str, Detection], tuple[Failure, ...]]:
+        out = {failure.name for failure in self.excluded}
+        detections: dict[str, Detection] = {}
+        failures = []
+        for name in names:
+            if name in out:
+                continue
+            self.asking(name)
+            try:
+                detections[name] = _answer(self.backends.named(name), bundle, entrypoint)
+            except BaseException as error:  # noqa: BLE001 (a plugin may raise anything, SystemExit too)
+                failures.append(Failure(name, "detect", described(error)))
+                log.warning("%s", failures[-1])
+        return detections, tuple(failures)
+
+    def _best(self, detections: Mapping[str, Detection]) -> str | None:
+        def place(name: str) -> tuple[int, int, str]:
+            # Equal scores go by name, so that the choice is the same on every node.
+            return (self.preference.rank(name), -detections[name].score, name)
+
+        return min((name for name in detections if detections[name].score), key=place, default=None)
+
+
+def _said(detections: Mapping[str, Detection]) -> list[str]:
+    """What each backend said; those that said the same are named together."""
+    names: dict[str, list[str]] = {}
+    for name, detection in detections.items():
+        names.setdefault(detection.reason, []).append(name)
+    return [f"{', '.join(names[reason])}: {reason}" for reason in names]
+
+
+def _fault(choice: Choice) -> str:
+    """Whether the file or the backends are at fault: the file's own fault is none if another backend could."""
+    faults = {detection.fault for detection in choice.detections.values()}
+    return reasons.MODULE if reasons.MODULE in faults and not choice.able else reasons.ENGINE_UNFIT
+
+
+def _answer(backend: Backend, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
+    detection = backend.detect(bundle, entrypoint) or Detection.cannot("not for this backend")
+    if detection.score and detection.imports is not None:
+        detection = _linked(detection, entrypoint)
+    missing = entrypoint.limits.required - backend.description.limits if detection.score else frozenset()
+    if missing:
+        return replace(detection, score=0, reason=f"cannot hold a guest to a limit of {', '.join(sorted(missing))}")
+    return detection
+
+
+def _linked(detection: Detection, entrypoint: Entrypoint) -> Detection:
+    """The same answer, or a no: the file is malformed, asks for what is not provided, or has no entry point."""
+    try:
+        entrypoint.check(detection.imports or {}, detection.worlds)
+    except InvalidArgument as error:
+        return replace(detection, score=0, reason=str(error), fault=reasons.MODULE)
+    return detection

@@ -1,0 +1,241 @@
+"""The compile service: a forked process that gives compiled code out of the store, and has it made if need be.
+
+It is root and trusted: it copies and digests the module, but leaves making sense of it to the
+compiler's process. It waits its turn with the store's lock, so one module is compiled once
+however many pods want it; if the one who compiles is killed, the next in line takes over. Of
+different modules no more than TURNS are compiled at a time on a node: each may take the whole
+memory that a compilation is allowed. Who has waited PATIENCE_SECONDS does not wait any longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import itertools
+import json
+import logging
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pelagos_core.cache import compiler
+from pelagos_core.cache.compile_request import CompileRequest
+from pelagos_core.cache.entry import About, Broken
+from pelagos_core.cache.key import Key
+from pelagos_core.cache.store import Store
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.config import size
+from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_status, to_status
+from pelagos_core.linux import forked, process_stat, syscalls
+from pelagos_core.linux.process_name import rename
+from pelagos_core.oci import Mount
+from pelagos_core.oci.resources import Memory, Resources
+from pelagos_core.plugin import digest
+from pelagos_core.plugin.entrypoint import CODE
+from pelagos_core.rootfs import mounts
+from pelagos_core.rootfs.propagation import make_mounts_private
+
+log = logging.getLogger(__name__)
+
+TURNS = max(2, os.cpu_count() or 1)
+PATIENCE_SECONDS = 60.0  # then a module is compiled without a turn: another tenant's may have them all
+_MAX_ANSWER = 64 << 10
+_MAX_TEXT = 4 << 10
+_COPY_BYTES = 1 << 24
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_GROUP = re.compile(r"compile-(\d+)-\d+")
+_numbers = itertools.count()
+# Covered by a file system of its own, in a mount namespace of its own: a directory that is
+# everywhere, and in which no engine's files are.
+_SCRATCH = "/sys"
+
+
+@dataclass(frozen=True, slots=True)
+class CompileService:
+    """A forked compile service, as its parent sees it."""
+
+    pid: int
+    pidfd: int
+    socket: socket.socket
+
+    def answer(self) -> tuple[int, str]:
+        """The answer, once `socket` is readable: the code's directory, and how it was come by.
+
+        Raises the PelagosError that it reports.
+        """
+        data, fds, _, _ = socket.recv_fds(self.socket, _MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            raise Internal("the process that keeps compiled code was lost")
+        code, text = json.loads(data)
+        if code or not fds:
+            raise from_status(code, text)
+        return fds[0], text
+
+    def close(self) -> None:
+        """Forget it; it has been reaped."""
+        self.socket.close()
+        os.close(self.pidfd)
+
+
+def fork(request: CompileRequest, cgroup: Cgroup) -> CompileService:
+    """Fork a compile service. Its parent has one thread, reads one answer, kills and reaps it.
+
+    Raises OSError, and the group is removed then.
+    """
+    try:
+        return _forked(request, cgroup)
+    except BaseException:
+        cgroup.try_remove()
+        raise
+
+
+def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        pid = syscalls.fork(0)
+        if pid == 0:
+            _be_the_service(request, cgroup, theirs)
+        return CompileService(pid, os.pidfd_open(pid), ours)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+
+
+def make_group(request: CompileRequest) -> Cgroup:
+    """A control group outside of every pod's, with the limit of memory; for the parent to remove.
+
+    Where none can be made, one without directories: limits of the processes remain.
+    """
+    cgroup = Cgroup.of("", f"compile-{os.getpid()}-{next(_numbers)}")
+    if not cgroup.paths:
+        return cgroup  # without root
+    for path in cgroup.paths:
+        _sweep(os.path.dirname(path))
+    try:
+        cgroup.create(Resources(memory=Memory(limit=request.cache.memory)))
+    except (PelagosError, OSError) as error:
+        log.warning("compiling has no control group: %s", error)
+        cgroup.try_remove()
+        return Cgroup(())
+    return cgroup
+
+
+def _sweep(parent: str) -> None:
+    """Remove the groups of parents that were killed."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            match = _GROUP.fullmatch(name)
+            # It may have been killed, and nobody have reaped it yet.
+            if match and process_stat.is_leaving(int(match[1])):
+                with contextlib.suppress(OSError):  # it is busy, or somebody else was quicker
+                    os.rmdir(os.path.join(parent, name))
+
+
+def _be_the_service(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> NoReturn:
+    gc.disable()  # the parent's objects are not ours to finalise
+    try:
+        rename("pelagos-cache")
+        forked.restore_signals()
+        forked.end_with_parent(parent.fileno())
+        forked.close_all_but(parent.fileno(), request.file)
+        cgroup.join()
+        try:
+            code, how = _obtain(request)
+            socket.send_fds(parent, [json.dumps([0, how]).encode()], [code])
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
+            number, text = to_status(error)
+            parent.send(json.dumps([number, text[:_MAX_TEXT]]).encode())
+    finally:
+        os._exit(0)
+
+
+def _obtain(request: CompileRequest) -> tuple[int, str]:
+    """A directory with the code, which nobody can write to, and how it was come by."""
+    # A namespace of our own: for the scratch file system, and because a user who is root in a
+    # user namespace only may clone mounts of such a one.
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    make_mounts_private()
+    module = _sealed(request)
+    key = request.key(digest.sha256(module))
+    store = _opened(request)
+    code = _kept(store, key) if store else None
+    if code is not None:
+        return code, "found"
+    scratch = _scratch(request)
+    output = os.open(CODE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=scratch)
+    with contextlib.ExitStack() as turn:
+        if store:
+            with contextlib.suppress(OSError):  # a disk that cannot be written, of which `_kept` has told
+                turn.enter_context(store.turn(TURNS, PATIENCE_SECONDS))
+        began = time.monotonic()
+        compiler.compile(request, module, output, _SCRATCH)
+    log.info("%s: compiled for %s in %.1f s", request.path, key.backend, time.monotonic() - began)
+    code = _stored(store, request, key, output) if store else None
+    return (code, "compiled") if code is not None else (mounts.detached(scratch), "compiled, not kept")
+
+
+def _sealed(request: CompileRequest) -> int:
+    """A copy of the module that nobody can change any more."""
+    memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    offset = 0
+    while copied := os.sendfile(memory, request.file, offset, _COPY_BYTES):
+        offset += copied
+        if offset > request.cache.memory:
+            raise ResourceExhausted(
+                f"{request.path!r}: larger than the {size.describe(request.cache.memory)} that compiling may take"
+            )
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+    return memory
+
+
+def _opened(request: CompileRequest) -> Store | None:
+    try:
+        return Store(request.cache.directory)
+    except (OSError, PelagosError) as error:
+        log.warning("compiled code is not kept: %s", error)
+        return None
+
+
+def _kept(store: Store, key: Key) -> int | None:
+    try:
+        store.lock(key.name)
+    except OSError as error:
+        log.warning("cache %s: %s", store.path, error.strerror)
+    try:
+        return store.checked(key.name)
+    except (Broken, OSError) as error:
+        log.warning("cache %s: entry %.12s is compiled again: %s", store.path, key.name, error)
+        return None
+
+
+def _scratch(request: CompileRequest) -> int:
+    """An empty file system of our own; its root."""
+    target = os.open(_SCRATCH, os.O_PATH)
+    options = ("nosuid", "nodev", "mode=711", f"size={request.cache.memory}")
+    mounts.attach(Mount("/", "tmpfs", "code", options), target)
+    os.close(target)
+    return os.open(_SCRATCH, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _stored(store: Store, request: CompileRequest, key: Key, output: int) -> int | None:
+    """Keep the code in the store; None if it has to do without."""
+    length = os.fstat(output).st_size
+    if length > request.cache.size:
+        sizes = [size.describe(each) for each in (length, request.cache.size)]
+        log.info("%s: %s of code are not kept: the cache has %s", request.path, *sizes)
+        return None
+    about = About(key, request.path, length, digest.sha256(output), int(time.time()))
+    try:
+        code = store.keep(about, output)
+    except (Broken, OSError) as error:
+        log.warning("cache %s: %s", store.path, error)
+        return None
+    with contextlib.suppress(OSError):
+        store.prune(request.cache.size)
+    return code

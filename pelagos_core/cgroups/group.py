@@ -1,0 +1,392 @@
+"""One container's control group: made, limited, joined, emptied and removed.
+
+Source: cgroups(7), Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pelagos_core.cgroups import controllers_v1, controllers_v2, device_filter
+from pelagos_core.cgroups.control_file import Write
+from pelagos_core.cgroups.device_rules import DevicePolicy
+from pelagos_core.cgroups.hierarchies import hierarchies, relative_path
+from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError, PermissionDenied
+from pelagos_core.linux import bpf_syscalls
+from pelagos_core.linux.namespaces import in_user_namespace
+from pelagos_core.oci.resources import DeviceRule, Resources
+
+_REFUSALS: dict[int, type[PelagosError]] = {
+    errno.EINVAL: InvalidArgument,
+    errno.ERANGE: InvalidArgument,
+    errno.ENODEV: InvalidArgument,
+    errno.EBUSY: FailedPrecondition,
+    errno.EOPNOTSUPP: FailedPrecondition,
+    errno.EPERM: PermissionDenied,
+    errno.EACCES: PermissionDenied,
+}
+
+_UNLIMITED_PAGES = (1 << 62) // mmap.PAGESIZE  # v1 has a number for it that is never reached
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The directory of a container's group in one hierarchy; v2's has no controllers here."""
+
+    path: str
+    controllers: frozenset[str] = frozenset()
+    mount_point: str = ""
+
+    @property
+    def unified(self) -> bool:
+        """Whether it is in v2's one hierarchy."""
+        return not self.controllers
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """One container's group: its directory in each hierarchy."""
+
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, cgroups_path: str, name: str) -> Cgroup:
+        """Where the container's group is on this host; nothing is made yet.
+
+        A spec that asks for no group gets none where we may not make one (without root).
+        """
+        relative = relative_path(cgroups_path, name)
+        found = [item for item in hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
+        return cls(tuple(Group(item.mount_point + relative, item.controllers, item.mount_point) for item in found))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its directories."""
+        return tuple(group.path for group in self.groups)
+
+    @property
+    def unified(self) -> bool:
+        """Whether it is a group of cgroup v2."""
+        return bool(self.groups) and self.groups[0].unified
+
+    def directory(self, controller: str) -> str | None:
+        """The directory that holds a controller's files; None if the host has no such controller."""
+        found = (group.path for group in self.groups if group.unified or controller in group.controllers)
+        return next(found, None)
+
+    @property
+    def _memory_limit(self) -> str:
+        return "memory.max" if self.unified else "memory.limit_in_bytes"
+
+    def open_memory_limit(self) -> int | None:
+        """A descriptor of the control file that has the limit of memory; None if there is none."""
+        directory = self.directory("memory")
+        if directory is None:
+            return None
+        try:
+            return os.open(os.path.join(directory, self._memory_limit), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def changes_memory(self, resources: Resources) -> bool:
+        """Whether these would change the limit of memory; it is kept in whole pages."""
+        asked = resources.unified.get("memory.max") or str(resources.memory.limit or "")
+        if not asked:
+            return False
+        present, wanted = (_pages(text) for text in (self.read(self._memory_limit), asked))
+        return present != wanted
+
+    def read(self, file: str) -> str:
+        """A control file's text; empty if there is none."""
+        directory = self.directory(file.partition(".")[0])
+        try:
+            return _read(os.path.join(directory, file)) if directory else ""
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                return ""
+            raise
+
+    def exists(self) -> bool:
+        """Whether it is there, in the first of its hierarchies at least."""
+        return bool(self.groups) and os.path.isdir(self.groups[0].path)
+
+    def hugepage_sizes(self) -> list[str]:
+        """The sizes of huge pages that are counted for it, such as 2MB."""
+        directory = self.directory("hugetlb")
+        names = [name.split(".") for name in os.listdir(directory)] if directory else []
+        return sorted({words[1] for words in names if words[0] == "hugetlb" and len(words) > 2})
+
+    def check_unused(self) -> None:
+        """Raises FailedPrecondition if processes live in it: they are not ours to kill."""
+        if self.processes():
+            raise FailedPrecondition(f"cgroup {self.paths[0]!r} is in use by other processes")
+
+    def create(self, resources: Resources) -> None:
+        """Make the directories and set the limits. In the daemon, which also removes them.
+
+        Raises a PelagosError that names the part of the resources which cannot be had.
+        """
+        for group in self.groups:
+            try:
+                _make(group)
+            except OSError as error:
+                raise PermissionDenied(f"cgroup {group.path!r}: {error.strerror}") from None
+        if resources.devices is not None:
+            self._limit_devices(resources.devices)
+        for write in self.writes(resources):
+            self._write(write)
+
+    @contextlib.contextmanager
+    def updated(self, resources: Resources) -> Iterator[None]:
+        """Change the limits of a live group; what the block raises takes the change back.
+
+        What is not given stays, and so do the devices. Raises a PelagosError, and then every limit is what
+        it was.
+        """
+        undos: list[Write] = []
+        try:
+            for write in self.writes(resources):
+                undo = write.undo(self.read(write.file))
+                self._write(write)
+                undos.append(undo)
+            yield
+        except PelagosError:
+            for undo in reversed(undos):
+                with contextlib.suppress(PelagosError):  # the first error is the one to tell
+                    self._write(undo)
+            raise
+
+    def join(self) -> None:
+        """Move the calling process, which has one thread, into the group of each hierarchy."""
+        for group in self.groups:
+            if group.unified and os.getpid() in _processes(group.path):
+                continue  # born in it
+            # A move of one thread takes no lock of all the system's forks; for a whole process
+            # that is a wait for RCU, most of a millisecond each. v2 has no such way.
+            name = "cgroup.procs" if group.unified else "tasks"
+            try:
+                _write(os.path.join(group.path, name), "0")  # 0 is the writer itself
+            except OSError as error:
+                raise PermissionDenied(f"cgroup {group.path!r}: cannot join: {error.strerror}") from None
+
+    def processes(self) -> list[int]:
+        """The ids of all processes in the group, and in those that its processes have made in it."""
+        for path in self.paths:
+            if os.path.isdir(path):
+                return [pid for each in _tree(path) for pid in _processes(each)]
+        return []
+
+    def kill(self, signum: int) -> None:
+        """Send a signal to every process of the group; SIGKILL ends frozen ones too."""
+        if signum == signal.SIGKILL and self._killed_by_kernel():
+            return
+        processes = self.processes()
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+        if processes and signum == signal.SIGKILL:
+            self.thaw()
+
+    def freeze(self) -> None:
+        """Ask the kernel to stop every process of the group; `is_frozen` tells when it has.
+
+        Raises FailedPrecondition if this host cannot.
+        """
+        if self.directory("freezer") is None:
+            raise FailedPrecondition("cannot pause: this host has no freezer for this user")
+        try:
+            _write(self._freezer(), "1" if self.unified else "FROZEN")
+        except OSError as error:
+            raise FailedPrecondition(f"cannot pause: {error.filename}: {error.strerror}") from None
+
+    def thaw(self) -> None:
+        """Let every process go on. A group that is gone, or was never frozen, is no error."""
+        with contextlib.suppress(OSError):
+            _write(self._freezer(), "0" if self.unified else "THAWED")
+
+    def is_frozen(self) -> bool:
+        """Whether every process of the group is stopped."""
+        if self.unified:
+            return "frozen 1" in self.read("cgroup.events").splitlines()
+        return self.read("freezer.state") == "FROZEN"
+
+    def try_remove(self) -> bool:
+        """Kill what is left in it and remove the directories; missing ones are no error.
+
+        Returns False if one is still busy, as a group is for a moment after its last
+        process was reaped: try again a little later.
+        """
+        if self.processes():
+            self.kill(signal.SIGKILL)
+        trees = [_tree(path) for path in self.paths]
+        # The innermost first; each is tried, for what can go is gone then.
+        gone = [_removed(path) for tree in trees for path in reversed(tree)]
+        return all(gone)
+
+    def writes(self, resources: Resources) -> Iterable[Write]:
+        """What these resources come to: a value for each control file, in order.
+
+        Raises a PelagosError that names what this host's version of control groups does not have.
+        """
+        if self.unified:
+            return controllers_v2.writes(resources, self.read)
+        return controllers_v1.writes(resources, self.read)
+
+    def _write(self, write: Write) -> None:
+        directory = self.directory(write.controller)
+        if directory is None:
+            lack = f"no {write.controller} controller" if self.groups else "no control groups for this user"
+            raise FailedPrecondition(f"linux.resources.{write.field}: this host has {lack}")
+        try:
+            _write(os.path.join(directory, write.file), write.value)
+        except FileNotFoundError:
+            if not write.optional:
+                lack = f"this host has no {write.file} in cgroup {directory!r}"
+                raise FailedPrecondition(f"linux.resources.{write.field}: {lack}") from None
+        except OSError as error:
+            refusal = _REFUSALS.get(error.errno or 0, Internal)
+            what = f"cgroup {directory!r}: {write.file}: {write.value!r}: {error.strerror}"
+            raise refusal(f"linux.resources.{write.field}: {what}") from None
+
+    def _freezer(self) -> str:
+        name = "cgroup.freeze" if self.unified else "freezer.state"
+        return os.path.join(self.directory("freezer") or "", name)
+
+    def _killed_by_kernel(self) -> bool:
+        """Kill all at once, which no fork can escape: v2 only, Linux 5.14."""
+        if not self.unified:
+            return False
+        try:
+            _write(os.path.join(self.groups[0].path, "cgroup.kill"), "1")
+        except OSError:
+            return False
+        return True
+
+    def _limit_devices(self, rules: Iterable[DeviceRule]) -> None:
+        policy = DevicePolicy.of(rules)
+        if in_user_namespace():
+            return  # there, no device node can be made, nor opened on what is mounted
+        if not self.unified:
+            for write in controllers_v1.device_writes(policy):
+                self._write(write)
+        elif not policy.is_open:
+            self._attach(device_filter.program(policy))
+
+    def _attach(self, program: bytes) -> None:
+        directory = os.open(self.groups[0].path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            loaded = bpf_syscalls.load_device_filter(program)
+            try:
+                bpf_syscalls.attach_device_filter(loaded, directory)
+            finally:
+                os.close(loaded)
+        except OSError as error:
+            raise FailedPrecondition(f"linux.resources.devices: {error.filename}: {error.strerror}") from None
+        finally:
+            os.close(directory)
+
+
+def _pages(limit: str) -> int | None:
+    """A limit of memory in whole pages; None for no limit."""
+    pages = int(limit) // mmap.PAGESIZE if limit.isdecimal() else None
+    return pages if pages is not None and pages < _UNLIMITED_PAGES else None
+
+
+def _make(group: Group) -> None:
+    with contextlib.suppress(FileExistsError):
+        _make_directory(group.path, is_cpuset="cpuset" in group.controllers)
+    if group.unified:
+        _delegate(group)
+
+
+def _make_directory(path: str, *, is_cpuset: bool) -> None:
+    """Make a directory and its missing parents. Raises FileExistsError."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            _make_directory(os.path.dirname(path), is_cpuset=is_cpuset)
+        os.mkdir(path, 0o755)
+    if is_cpuset:
+        _inherit_cpuset(path)
+
+
+def _inherit_cpuset(path: str) -> None:
+    """cpusets.rst: a new v1 cpuset is empty, and no process can join an empty one."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        own = os.path.join(path, name)
+        if not _read(own):
+            _write(own, _read(os.path.join(os.path.dirname(path), name)))
+
+
+def _delegate(group: Group) -> None:
+    """cgroup-v2.rst: a group has the controllers that its parent gives to its children."""
+    available = set(_read(os.path.join(group.mount_point, "cgroup.controllers")).split())
+    if available <= set(_read(os.path.join(group.path, "cgroup.controllers")).split()):
+        return
+    path = group.mount_point
+    for name in group.path.removeprefix(group.mount_point).strip("/").split("/"):
+        file = os.path.join(path, "cgroup.subtree_control")
+        missing = available - set(_read(file).split())
+        try:
+            _write(file, " ".join(f"+{controller}" for controller in sorted(missing)))
+        except OSError:
+            # One that a parent cannot give must not keep the others away; a limit that needs
+            # it is refused by name.
+            for controller in missing:
+                with contextlib.suppress(OSError):
+                    _write(file, f"+{controller}")
+        path = os.path.join(path, name)
+
+
+def _tree(path: str) -> list[str]:
+    """A group and all below it, each after its parent. Not by recursion: a guest may nest deeply."""
+    found = [path]
+    for each in found:
+        # The links to a directory are its own two and one for each directory in it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(each).st_nlink > 2:
+                with os.scandir(each) as entries:
+                    found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return found
+
+
+def _processes(path: str) -> list[int]:
+    try:
+        # One of another pid namespace is listed as 0, which kill(2) takes for the caller's own group.
+        return [pid for pid in map(int, _read(os.path.join(path, "cgroup.procs")).split()) if pid]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return []  # it is gone, or threaded: its processes are the parent's then
+        raise
+
+
+def _removed(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise
+    return True
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode("ascii"))
+    finally:
+        os.close(fd)

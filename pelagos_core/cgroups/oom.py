@@ -1,0 +1,71 @@
+"""Being told when the kernel runs out of a group's memory.
+
+Source: cgroup-v1/memory.rst "OOM Control" (an eventfd), cgroup-v2.rst "memory.events" (inotify).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.linux import syscalls
+
+_EVENT_BYTES = 4096
+
+
+class OomNotice:
+    """A descriptor that becomes readable, for one group; `close` it before the group is removed.
+
+    cgroup v1 reports the removal itself as one more event.
+    """
+
+    def __init__(self, cgroup: Cgroup) -> None:
+        """Raises OSError where the host has no memory controller."""
+        self._cgroup = cgroup
+        self._killed = 0
+        directory = cgroup.directory("memory")
+        if directory is None:
+            raise FileNotFoundError("memory")
+        if cgroup.unified:
+            self.fd = syscalls.inotify(os.path.join(directory, "memory.events"), syscalls.IN_MODIFY)
+            self._killed = self._count()
+        else:
+            self.fd = _registered(directory)
+
+    def happened(self) -> bool:
+        """Whether memory has run out since the last call. Does not wait."""
+        told = False
+        with contextlib.suppress(BlockingIOError):
+            told = bool(os.read(self.fd, _EVENT_BYTES))
+        if not self._cgroup.unified:
+            return told
+        # The file changes for more than the killing of processes.
+        before, self._killed = self._killed, self._count()
+        return self._killed > before
+
+    def close(self) -> None:
+        """Listen no longer."""
+        os.close(self.fd)
+
+    def _count(self) -> int:
+        counts = dict(line.split() for line in self._cgroup.read("memory.events").splitlines())
+        return int(counts.get("oom_kill", 0))
+
+
+def _registered(directory: str) -> int:
+    fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        control = os.open(os.path.join(directory, "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            registry = os.open(os.path.join(directory, "cgroup.event_control"), os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(registry, f"{fd} {control}".encode())
+            finally:
+                os.close(registry)
+        finally:
+            os.close(control)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

@@ -1,0 +1,1 @@
+"""What an operator sets for a node: the config file, its policies, and options of containerd."""

@@ -1,0 +1,241 @@
+"""The node's config file, /etc/pelagos/config.toml, and runtime options of the same form.
+
+    runtime = "auto"            # or a backend's name
+    order = ["this", "that"]    # whom Auto prefers, if they can run it
+    zygote_idle_seconds = 600   # how long the zygote stays unused; 0: there is none
+
+    [backends.this]             # the settings of one backend
+    program = "/opt/this/bin/this"
+
+    [wasm]                      # what a guest may use at the most: see `policy`
+    network = "none"
+
+    [cache]                     # of compiled code; these are the defaults
+    directory = "/var/cache/pelagos"
+    size = "4g"                 # the least recently used goes first; "0" keeps nothing
+    memory = "4g"               # for one compilation
+    seconds = 300               # for one compilation, also where an engine compiles as it loads
+
+Only root may write it: what it says is done as root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pelagos_core.config import size
+from pelagos_core.config.policy import EVERYTHING, SECCOMP, Policy
+from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PATH = "/etc/pelagos/config.toml"
+PATH_VARIABLE = "PELAGOS_CONFIG"
+CACHE_VARIABLE = "PELAGOS_CACHE_DIR"
+MAX_BYTES = 1 << 20
+_KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds"})
+_GIB = 1 << 30
+_MAX_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Where compiled code is kept, and what keeping and compiling may cost.
+
+    size: bytes of the store. memory: bytes for one compilation. seconds: for one compilation,
+    and for `spawn`, in which an engine may compile.
+    """
+
+    directory: str = "/var/cache/pelagos"
+    size: int = 4 * _GIB
+    memory: int = 4 * _GIB
+    seconds: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a node, or one runtime of it, is set to.
+
+    runtime: the backend to use where nothing says more; empty for no opinion.
+    order: names of backends, the preferred first.
+    backends: each backend's own settings.
+    seccomp: the least that is done about system calls, one of SECCOMP; empty for no opinion.
+    wasm: words of `policy`, which have been checked.
+    cache: of compiled code.
+    zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
+        zygote; None for no opinion.
+    shim_cgroup: the control group for the daemon, of runtime options; empty for that of `start`.
+    """
+
+    runtime: str = ""
+    order: tuple[str, ...] = ()
+    backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    seccomp: str = ""
+    wasm: Mapping[str, str] = field(default_factory=dict)
+    cache: CacheSettings = CacheSettings()
+    zygote_idle_seconds: int | None = None
+    shim_cgroup: str = ""
+
+    def settings(self, name: str) -> Mapping[str, object]:
+        """The settings of one backend, empty if there are none."""
+        return self.backends.get(name, {})
+
+    @property
+    def policy(self) -> Policy:
+        """What a guest may use where nobody but the node says anything."""
+        least = replace(EVERYTHING, seccomp=self.seccomp or EVERYTHING.seccomp)
+        return least.narrowed(self.wasm, lambda word: f"config: wasm.{word}")
+
+
+def load_node() -> Config:
+    """The node's config; the defaults if there is no file.
+
+    PELAGOS_CACHE_DIR in the environment is another directory for compiled code, and each user
+    who is not root has one of his own.
+    Raises InvalidArgument or PermissionDenied that names the file.
+    """
+    try:
+        found = load(node_path())
+    except NotFound:
+        found = Config()
+    directory = os.environ.get(CACHE_VARIABLE, "") or (user_cache() if os.geteuid() else "")
+    return replace(found, cache=replace(found.cache, directory=directory)) if directory else found
+
+
+def user_cache() -> str:
+    """Where a user who is not root keeps compiled code: the system's is root's."""
+    home = os.environ.get("XDG_CACHE_HOME", "") or os.path.expanduser("~/.cache")
+    return os.path.join(home, "pelagos", "code")
+
+
+def node_path() -> str:
+    """Where the node's config is looked for."""
+    return os.environ.get(PATH_VARIABLE, PATH)
+
+
+def load(path: str, what: str = "config") -> Config:
+    """Read a config file, that errors call `what` and its path.
+
+    Raises NotFound, PermissionDenied or InvalidArgument.
+    """
+    what = f"{what} {path!r}"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{what} does not exist") from None
+    except (OSError, ValueError) as error:  # too long, a loop of links, a NUL byte
+        raise InvalidArgument(f"{what}: {error}") from None
+    try:
+        _check_owner(what, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    with os.fdopen(fd, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(f"{what}: more than {MAX_BYTES} bytes")
+    return parse(data, what)
+
+
+def _check_owner(what: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidArgument(f"{what} is not a regular file")
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        raise PermissionDenied(f"{what} can be written by others than root: chown root, chmod 644")
+
+
+def table(data: bytes, what: str) -> dict[str, Any]:
+    """The keys and values of a TOML text. Raises InvalidArgument."""
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{what}: not TOML: {error}") from None
+
+
+def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Config:
+    """Parse the TOML text of a config.
+
+    what: names it in errors. ignored: keys to pass over.
+    Raises InvalidArgument that names the key.
+    """
+    found = table(data, what)
+    _check_keys(found.keys() - ignored, _KEYS, what)
+    order = _checked(found.get("order", []), list, f"{what}: order")
+    backends = _checked(found.get("backends", {}), dict, f"{what}: backends")
+    return Config(
+        runtime=_checked(found.get("runtime", ""), str, f"{what}: runtime"),
+        order=tuple(_checked(name, str, f"{what}: order") for name in order),
+        backends={name: _checked(value, dict, f"{what}: backends.{name}") for name, value in backends.items()},
+        seccomp=_seccomp(found.get("seccomp", ""), f"{what}: seccomp"),
+        wasm=_words(found.get("wasm", {}), f"{what}: wasm"),
+        cache=_cache(_checked(found.get("cache", {}), dict, f"{what}: cache"), f"{what}: cache"),
+        zygote_idle_seconds=_seconds(found.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
+    )
+
+
+_NAMES: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table", int: "a whole number"}
+
+
+def _words(value: object, what: str) -> Mapping[str, str]:
+    table = _checked(value, dict, what)
+    words = {key: _checked(word, str, f"{what}.{key}") for key, word in table.items()}
+    EVERYTHING.narrowed(words, lambda key: f"{what}.{key}")
+    return words
+
+
+def _seccomp(value: object, what: str) -> str:
+    if value and value not in SECCOMP:
+        raise InvalidArgument(f"{what}: {value!r} is none of {', '.join(SECCOMP)}")
+    return str(value)
+
+
+def _check_keys(keys: Set[str], known: Set[str], what: str) -> None:
+    unknown = sorted(keys - known)
+    if unknown:
+        raise InvalidArgument(f"{what}: unknown key {unknown[0]!r} (known: {', '.join(sorted(known))})")
+
+
+def _cache(table: Mapping[str, object], what: str) -> CacheSettings:
+    default = CacheSettings()
+    _check_keys(table.keys(), frozenset(CacheSettings.__slots__), what)
+    directory = _checked(table.get("directory", default.directory), str, f"{what}.directory")
+    if not os.path.isabs(directory):
+        raise InvalidArgument(f"{what}.directory: {directory!r} is not an absolute path")
+    seconds = _seconds(table.get("seconds", default.seconds), f"{what}.seconds")
+    if not seconds or seconds > _MAX_SECONDS:
+        raise InvalidArgument(f"{what}.seconds: {seconds} is not between 1 and {_MAX_SECONDS}")
+    memory = _bytes(table.get("memory"), default.memory, f"{what}.memory")
+    if not memory:
+        raise InvalidArgument(f"{what}.memory: nothing can be compiled in no memory")
+    return CacheSettings(directory, _bytes(table.get("size"), default.size, f"{what}.size"), memory, seconds)
+
+
+def _bytes(value: object, default: int, what: str) -> int:
+    if value is None:
+        return default
+    try:
+        return size.parse(_checked(value, str, what))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{what}: {error}") from None
+
+
+def _seconds(value: object, what: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or _checked(value, int, what) < 0:
+        raise InvalidArgument(f"{what}: not a number of seconds")
+    return int(_checked(value, int, what))
+
+
+def _checked(value: object, kind: type, what: str) -> Any:  # noqa: ANN401 (the kind decides)
+    if not isinstance(value, kind):
+        raise InvalidArgument(f"{what}: not {_NAMES[kind]}")
+    return value

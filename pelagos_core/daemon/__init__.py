@@ -1,0 +1,1 @@
+"""The program that serves one pod: how it starts, what it serves, and its records."""

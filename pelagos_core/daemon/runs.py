@@ -1,0 +1,195 @@
+"""Where the containers of `pelagos run` are recorded: one directory each, in a place of their user's own.
+
+    PLACE/run-0123abcd/     mode 0700
+        alive               a FIFO: the command holds it open for writing, its daemon for reading
+        run.json            what runs, see `Run`; replaced as a whole, never written in place
+        bundle/ …           the rest is between the command and its daemon
+
+The kernel closes the FIFO however a process ends, SIGKILL included. So the daemon sees the end of its
+command as the end of that file, and a directory whose FIFO has no reader belongs to no process any more.
+The command is a reader too (it opens the FIFO for both), so that this holds before there is a daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+
+from pelagos_core.errors import NotFound, PermissionDenied
+from pelagos_core.shim.unix_socket import Lock
+
+ROOTS = "/run/pelagos/runs"
+PREFIX = "run-"
+_ALIVE = "alive"
+_RECORD = "run.json"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One container of `pelagos run`, as its command has recorded it.
+
+    id: of the container and its directory. pid: of the command. command: MODULE or ROOTFS and ARGS.
+    started: seconds since the epoch, UTC. address: the daemon's socket, empty before there is one.
+    backend: which runs it, empty before it is chosen.
+    """
+
+    id: str
+    pid: int
+    command: tuple[str, ...]
+    started: float
+    address: str = ""
+    backend: str = ""
+
+
+def places(uid: int) -> list[str]:
+    """The directories in which runs of a user may be recorded, the preferred one first.
+
+    uid: of the user, outside of any user namespace that the command makes. The runtime directory of a
+    login session is not used: it ends with the session, and holds a tenth of the memory.
+    """
+    own = [f"{parent}/pelagos-{uid}" for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp"))]  # noqa: S108 (checked)
+    return [*([ROOTS] if uid == 0 else []), *own]
+
+
+def usable_place(uid: int) -> str:
+    """The first place that can be used; it is made if it is missing. In the command.
+
+    Raises PermissionDenied that names the last one that was tried.
+    """
+    refused = ""
+    for place in places(uid):
+        try:
+            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(place, 0o700)
+            if _is_own(place) and os.access(place, os.W_OK | os.X_OK):
+                return place
+            refused = f"directory {place!r} is not this user's alone"
+        except OSError as error:
+            refused = f"directory {place!r} cannot be made: {error.strerror}"
+    raise PermissionDenied(refused)
+
+
+def make(place: str, run_id: str) -> tuple[str, int]:
+    """Make the directory of a run in `place`; return its path, and the descriptor that keeps it alive."""
+    directory = os.path.join(place, run_id)
+    with Lock(directory):  # `abandoned` takes it too: it sees no directory without its FIFO
+        os.mkdir(directory, 0o700)
+        alive = os.path.join(directory, _ALIVE)
+        os.mkfifo(alive, 0o600)
+        # Both ends: opening one alone would wait for the other, or fail (fifo(7)).
+        return directory, os.open(alive, os.O_RDWR | os.O_CLOEXEC)
+
+
+def record(directory: str, run: Run) -> None:
+    """Write what is known of a run; another process sees the old text or the new one."""
+    path = os.path.join(directory, _RECORD)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(asdict(run), file)
+    os.rename(f"{path}.new", path)
+
+
+def listed(uid: int) -> list[Run]:
+    """The runs of a user that are alive, the oldest first. One that has not been recorded yet is left out."""
+    found = [_read(directory) for directory in _directories(uid) if _is_alive(directory)]
+    return sorted((run for run in found if run), key=lambda run: run.started)
+
+
+def find(uid: int, name: str) -> Run:
+    """The live run of this id, or of the only id that begins so. Raises NotFound."""
+    runs = [run for run in listed(uid) if run.id.startswith((name, f"{PREFIX}{name}"))] if name else []
+    exact = [run for run in runs if run.id == name]
+    if len(exact or runs) != 1:
+        raise NotFound(f"container {name!r}: {'several ids begin so' if runs else 'none of `pelagos run` has this id'}")
+    return (exact or runs)[0]
+
+
+def abandoned(uid: int) -> list[str]:
+    """The directories of runs whose command and daemon are both gone."""
+    found = []
+    for place in filter(_is_own, places(uid)):
+        with Lock(f"{place}/any"), contextlib.suppress(OSError):
+            found += [path for path in _in(place) if not _is_alive(path)]
+    return found
+
+
+async def wait_for_end(directory: str) -> None:
+    """Return once the command of a run has ended. In its daemon, on the event loop.
+
+    Raises nothing: a directory that is gone had a command that is.
+    """
+    try:
+        fd = os.open(os.path.join(directory, _ALIVE), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        # Of a FIFO that had no writer at all since it was opened poll(2) tells no end, but read(2) does.
+        with contextlib.suppress(BlockingIOError):
+            os.read(fd, 1)
+            return
+        ended = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(fd, _settle, ended)
+        try:
+            await ended
+        finally:
+            asyncio.get_running_loop().remove_reader(fd)
+    finally:
+        os.close(fd)
+
+
+def remove(directory: str) -> None:
+    """Remove the directory of a run. Nothing is mounted below: a container's mounts are in its own namespace."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directories(uid: int) -> Iterator[str]:
+    for place in filter(_is_own, places(uid)):
+        with contextlib.suppress(OSError):
+            yield from _in(place)
+
+
+def _in(place: str) -> list[str]:
+    with os.scandir(place) as entries:
+        return [entry.path for entry in entries if entry.name.startswith(PREFIX)]
+
+
+def _is_own(place: str) -> bool:
+    """Whether it is a directory that this user alone can write to: /tmp is everybody's."""
+    try:
+        status = os.lstat(place)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _is_alive(directory: str) -> bool:
+    """Whether its command or its daemon lives: fifo(7), ENXIO where nothing has it open for reading."""
+    try:
+        os.close(os.open(os.path.join(directory, _ALIVE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR)
+    return True
+
+
+def _read(directory: str) -> Run | None:
+    try:
+        with open(os.path.join(directory, _RECORD), encoding="utf-8") as file:
+            table = json.loads(file.read(_MAX_BYTES))
+        known = {each.name: table[each.name] for each in fields(Run) if each.name in table}
+        return Run(**{**known, "command": tuple(table["command"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _settle(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)

@@ -1,0 +1,1 @@
+"""The plan of a process' isolation: its steps as data, and how each is carried out."""

@@ -1,0 +1,70 @@
+"""The part of a container's plan that is about namespaces. Pure: nothing is touched."""
+
+from __future__ import annotations
+
+from pelagos_core.errors import InvalidArgument, Unimplemented
+from pelagos_core.isolation import sysctl
+from pelagos_core.isolation.operation import (
+    EnterNamespaces,
+    EnterTimeNamespace,
+    Operation,
+    SetDomainName,
+    SetHostname,
+    SetSysctls,
+)
+from pelagos_core.oci import Spec
+
+_NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
+
+
+def entering(spec: Spec, propagation: int) -> EnterNamespaces:
+    """The step into the namespaces of a container's first process.
+
+    propagation: of the host's mounts in the new one, an MS_ flag. Raises Unimplemented or
+    InvalidArgument that names what cannot be.
+    """
+    for namespace in spec.namespaces:
+        if namespace.type == "mount" and namespace.path:
+            raise Unimplemented("linux.namespaces: a mount namespace by path is not supported")
+    _check_user_namespace(spec)
+    if spec.time_offsets and not times(spec):
+        raise InvalidArgument("linux.timeOffsets: the spec has no new time namespace")
+    asked = [found for kind in _NAMESPACES_OF_INIT if (found := spec.namespace(kind))]
+    joined = tuple(namespace for namespace in asked if namespace.path)
+    unshared = tuple(namespace.type for namespace in asked if not namespace.path and namespace.type != "time")
+    changed = {sysctl.namespace_of(name) for name in spec.sysctl}
+    if spec.hostname or spec.domainname:
+        changed.add("uts")
+    for kind in sorted(changed):
+        if spec.namespace(kind) is None:
+            setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")
+            raise InvalidArgument(f"{setting}: the spec has no {kind} namespace, it would change the host")
+    return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed), propagation)
+
+
+def times(spec: Spec) -> list[Operation]:
+    """The step into a new time namespace, if the spec has one."""
+    time = spec.namespace("time")
+    return [EnterTimeNamespace(spec.time_offsets)] if time is not None and not time.path else []
+
+
+def _check_user_namespace(spec: Spec) -> None:
+    user = spec.namespace("user")
+    if user is None and spec.id_maps:
+        raise InvalidArgument("linux.uidMappings, linux.gidMappings: the spec has no user namespace")
+    if user is not None and not user.path:
+        for name, ranges in (("uidMappings", spec.id_maps.users), ("gidMappings", spec.id_maps.groups)):
+            if not any(each.inside == 0 for each in ranges):
+                raise InvalidArgument(f"linux.{name}: a new user namespace needs a map of id 0")
+
+
+def settings_of(spec: Spec) -> list[Operation]:
+    """The steps that set what is a namespace's own."""
+    settings: list[Operation] = []
+    if spec.hostname:
+        settings.append(SetHostname(spec.hostname))
+    if spec.domainname:
+        settings.append(SetDomainName(spec.domainname))
+    if spec.sysctl:
+        settings.append(SetSysctls(tuple(spec.sysctl.items())))
+    return settings

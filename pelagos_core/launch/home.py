@@ -1,0 +1,63 @@
+"""HOME of a native program whose spec sets none: from the container's own /etc/passwd, as under runc.
+
+Source: passwd(5). In the init process, before the root is changed. The file is the image's, so
+nothing in it can do more harm than to name another directory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from pelagos_core.rootfs.root import Root
+
+_USERS = "/etc/passwd"
+_DEFAULT = "/"
+_MAX_BYTES = 1 << 20
+_MAX_HOME = 4096  # PATH_MAX
+_UID, _HOME = 2, 5
+
+
+def completed(env: tuple[str, ...], root: Root, uid: int) -> tuple[str, ...]:
+    """The variables, with HOME where there is none, or an empty one.
+
+    env: `NAME=VALUE` strings, each name once. uid: the user's id inside the container.
+    """
+    if any(variable.startswith("HOME=") and variable != "HOME=" for variable in env):
+        return env
+    others = tuple(variable for variable in env if variable != "HOME=")
+    return (*others, f"HOME={_home(root, uid)}")
+
+
+def _home(root: Root, uid: int) -> str:
+    try:
+        return find(_read(root), uid)
+    except OSError:  # there is none, as in an image of one static program
+        return _DEFAULT
+
+
+def find(passwd: bytes, uid: int) -> str:
+    """The home directory in the first entry of a user that has one; `/` without a usable one."""
+    for line in passwd.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) <= _HOME or fields[_UID] != b"%d" % uid:
+            continue
+        home = fields[_HOME]
+        usable = home.startswith(b"/") and b"\0" not in home and len(home) < _MAX_HOME
+        try:
+            return home.decode() if usable else _DEFAULT
+        except UnicodeDecodeError:
+            return _DEFAULT
+    return _DEFAULT
+
+
+def _read(root: Root) -> bytes:
+    found = root.open(_USERS, os.O_PATH)
+    try:
+        # Looked at before it is opened: a FIFO would have us wait, a device may do anything.
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return b""
+        with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:
+            return file.read(_MAX_BYTES) or b""
+    finally:
+        os.close(found)

@@ -1,0 +1,46 @@
+"""Finding a process' entry point in its container's root, as execvp(3) finds a program.
+
+In the init process, while the host's files are in reach: every path is resolved inside the root.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pelagos_core.errors import PelagosError
+from pelagos_core.oci import Process
+from pelagos_core.plugin.entrypoint import Entrypoint, candidates, not_found, split_func
+from pelagos_core.plugin.limits import Limits
+from pelagos_core.rootfs.root import Root
+
+
+def find(root: Root, process: Process, limits: Limits) -> Entrypoint:
+    """The first candidate that can be run; else the first that is there, whose fault is told.
+
+    Whether a native program's user may execute it is seen once this process is that user.
+    Raises PermissionDenied, InvalidArgument or NotFound that names it.
+    """
+    there: list[Entrypoint] = []
+    refusal: PelagosError | None = None
+    for path in candidates(process):
+        try:
+            found = _open(root, process, path, limits)
+        except PelagosError as error:
+            refusal = refusal or error
+            continue
+        if found:
+            there.append(found)
+            if found.is_runnable:
+                break
+    if not there:
+        raise refusal or not_found(process)
+    chosen = there[-1] if there[-1].is_runnable else there[0]
+    for other in there:
+        if other is not chosen:
+            os.close(other.file)
+    return chosen
+
+
+def _open(root: Root, process: Process, path: str, limits: Limits) -> Entrypoint | None:
+    file = root.open_file(path)
+    return None if file is None else Entrypoint.of(process, path, split_func(process.args[0])[1], file, limits)

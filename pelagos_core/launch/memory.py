@@ -1,0 +1,33 @@
+"""A guest's limit of memory, from its own process: how it is known, and what is told of a refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from pelagos_core import reasons
+from pelagos_core.isolation.operation import JoinCgroup
+from pelagos_core.isolation.plan import Plan
+from pelagos_core.launch import messages
+from pelagos_core.launch.messages import Refused
+from pelagos_core.plugin import limits
+from pelagos_core.plugin.limits import LiveMemory
+
+
+def live(plan: Plan, control: int, say: Callable[[str], None]) -> LiveMemory | None:
+    """The limit of the control group that a process has joined, while the host's files are in reach.
+
+    control: the socket to the daemon, by which a refusal is told. say: tells it on the process' stderr.
+    None if there is no such group, or no file of its limit.
+    """
+    steps = (*plan.outside, *plan.assemble)
+    cgroup = next((step.cgroup for step in steps if isinstance(step, JoinCgroup)), None)
+    file = cgroup.open_memory_limit() if cgroup else None
+
+    def tell(asked: int, limit: int) -> None:
+        say(f"pelagos: {limits.refusal(asked, limit)} [{reasons.MEMORY}]")
+        with contextlib.suppress(OSError):  # the daemon listens no longer
+            os.write(control, messages.encode(Refused(asked, limit)))
+
+    return LiveMemory(file, tell) if file is not None else None

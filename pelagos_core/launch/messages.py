@@ -1,0 +1,134 @@
+"""What an init process tells the daemon, one datagram each, nearly all before it runs the guest.
+
+born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
+                                           -> wanted -> (the daemon's answer)
+                                           -> unusable
+                                           -> failed
+With hooks, `assembled` and a go-ahead come between `asking` "detect" and "spawn".
+`born` comes from a first process, for a container with a user namespace; see `birth`.
+With `wanted` comes a descriptor of the entry point, with the answer one of the code's directory.
+`terminal` may come before `asking`, `refused` once after the last go-ahead.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pelagos_core.errors import Internal
+
+MAX_BYTES = 64 << 10
+MAX_REASON = 4 << 10  # characters; in JSON each is 6 bytes at the most
+_MAX_NUMBER = 2**64
+GO = b"go"
+CODE = b"code"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The backend of this name is about to be called: `detect` or `spawn`."""
+
+    backend: str
+    hook: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStage:
+    """The process of this id, in the daemon's pid namespace, takes the sender's place."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """All is there but the change of root: it is time for the runtime's hooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Compiled code for the entry point, of which this comes with a descriptor.
+
+    path: for messages. digest: of its bytes. settings: the backend's part of the key.
+    """
+
+    backend: str
+    path: str
+    digest: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """The backend does not take the code that it was given, and why."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A terminal of the container's own is used; its master comes along with the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The workload is ready and waits for the go-ahead.
+
+    enclosed: whether the container's root is below an engine root.
+    """
+
+    backend: str
+    reason: str
+    enclosed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It will not run: a ttrpc code and the message for the client."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The guest, which runs, was refused memory: bytes it asked for, and its container's limit."""
+
+    asked: int
+    limit: int
+
+
+Message = Asking | Assembled | SecondStage | Terminal | Wanted | Unusable | Created | Failed | Refused
+_FIELDS: dict[type[Message], list[type]] = {
+    Asking: [str, str],
+    Assembled: [],
+    SecondStage: [int],
+    Terminal: [],
+    Wanted: [str, str, str, str],
+    Unusable: [str, str],
+    Created: [str, str, bool],
+    Failed: [int, str],
+    Refused: [int, int],
+}
+_KINDS = {cls.__name__: cls for cls in _FIELDS}
+
+
+def encode(message: Message) -> bytes:
+    """The message as one datagram; a long text is cut."""
+    fields = [getattr(message, name) for name in message.__slots__]
+    fields = [field[:MAX_REASON] if isinstance(field, str) else field for field in fields]
+    return json.dumps([type(message).__name__, *fields], ensure_ascii=False).encode("utf-8", "replace")
+
+
+def decode(datagram: bytes) -> Message:
+    """The inverse. Raises Internal: the sender had run a plugin, so it is not trusted."""
+    try:
+        name, *fields = json.loads(datagram)
+        message = _KINDS[name](*fields)
+        if [type(field) for field in fields] != _FIELDS[type(message)]:
+            raise TypeError
+        if not all(abs(field) <= _MAX_NUMBER for field in fields if isinstance(field, int)):
+            raise ValueError  # no pid, code or size; Python's own numbers have no end
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise Internal("the init process sent a malformed message") from None
+    return message

@@ -1,0 +1,66 @@
+"""`hooks` of the OCI runtime spec: programs that are run at points in a container's life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pelagos_core.oci.environment import read_environment
+from pelagos_core.oci.field import Field
+
+_MAX_SECONDS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One program.
+
+    name: where it stands in the spec. args: its argv, just the path if the spec has none.
+    timeout: seconds, None for no limit.
+    """
+
+    name: str
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """All of them, in the order of a container's life. `prestart` are the first of `create_runtime`."""
+
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
+
+    @property
+    def while_creating(self) -> bool:
+        """Whether there are any before the root is changed."""
+        return bool(self.create_runtime or self.create_container)
+
+
+def read_hooks(hooks: Field) -> Hooks:
+    """Read `hooks`. Raises InvalidArgument."""
+
+    def read(name: str) -> tuple[Hook, ...]:
+        found = hooks.get(name).each(_read_hook)
+        return tuple(Hook(f"{name}[{i}]", *rest) for i, rest in enumerate(found))
+
+    return Hooks(
+        create_runtime=(*read("prestart"), *read("createRuntime")),
+        create_container=read("createContainer"),
+        start_container=read("startContainer"),
+        poststart=read("poststart"),
+        poststop=read("poststop"),
+    )
+
+
+def _read_hook(hook: Field) -> tuple[str, tuple[str, ...], tuple[str, ...], int | None]:
+    path = hook.get("path")
+    if not path.text().startswith("/"):
+        path.refuse(f"{path.text()!r} is not absolute")
+    timeout = hook.get("timeout")
+    seconds = timeout.number(_MAX_SECONDS, least=1) if timeout else None
+    return path.text(), hook.get("args").texts() or (path.text(),), read_environment(hook.get("env")), seconds

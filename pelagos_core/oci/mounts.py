@@ -1,0 +1,33 @@
+"""`mounts` of the OCI runtime spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pelagos_core.oci.field import Field
+from pelagos_core.oci.id_maps import IdMaps, read_id_maps
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One entry of `mounts`, or of the rootfs list in a Create request."""
+
+    destination: str
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+    id_maps: IdMaps = field(default_factory=IdMaps)
+
+
+def read_mount(mount: Field) -> Mount:
+    """Read one of `mounts`. Raises InvalidArgument."""
+    destination = mount.get("destination")
+    if not destination.text().startswith("/"):
+        destination.refuse(f"{destination.text()!r} is not absolute")
+    return Mount(
+        destination=destination.text(),
+        type=mount.get("type").text(),
+        source=mount.get("source").text(),
+        options=mount.get("options").texts(),
+        id_maps=read_id_maps(mount),
+    )

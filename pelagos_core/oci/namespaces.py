@@ -1,0 +1,60 @@
+"""`linux.namespaces` of the OCI runtime spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pelagos_core.oci.field import Field
+
+NAMESPACE_TYPES = frozenset({"pid", "mount", "ipc", "uts", "network", "cgroup", "user", "time"})
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """One entry of `linux.namespaces`; an empty path asks for a new one."""
+
+    type: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOffset:
+    """How far a clock of a new time namespace is ahead of the host's."""
+
+    clock: str
+    seconds: int
+    nanoseconds: int = 0
+
+
+CLOCKS = ("monotonic", "boottime")
+
+
+def read_time_offsets(offsets: Field) -> tuple[TimeOffset, ...]:
+    """Read `linux.timeOffsets`. Raises InvalidArgument."""
+    for clock, _ in offsets.members():
+        if clock not in CLOCKS:
+            offsets.refuse(f"{clock!r} is none of {', '.join(CLOCKS)}")
+
+    def read(clock: str) -> TimeOffset:
+        offset = offsets.get(clock)
+        seconds = offset.get("secs").number(2**62, least=-(2**62))
+        return TimeOffset(clock, seconds, offset.get("nanosecs").number(10**9 - 1))
+
+    return tuple(read(clock) for clock in CLOCKS if offsets.get(clock))
+
+
+def read_namespaces(namespaces: Field) -> tuple[Namespace, ...]:
+    """Read `linux.namespaces`. Raises InvalidArgument."""
+
+    def read(field: Field) -> Namespace:
+        kind = field.get("type").text()
+        if kind not in NAMESPACE_TYPES:
+            field.refuse(f"unknown namespace type {kind!r}")
+        path = field.get("path")
+        if path.text() and not path.text().startswith("/"):
+            path.refuse(f"{path.text()!r} is not absolute")
+        return Namespace(kind, path.text())
+
+    found = namespaces.each(read)
+    namespaces.distinct([namespace.type for namespace in found])
+    return found

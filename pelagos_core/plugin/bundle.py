@@ -1,0 +1,98 @@
+"""The bundle: the directory in which containerd hands over a container, checked on entry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pelagos_core import oci
+from pelagos_core.config.policy import EVERYTHING, Policy
+from pelagos_core.errors import InvalidArgument, NotFound
+from pelagos_core.oci import Mount, Process, Spec
+from pelagos_core.shim.identifier import check_id
+
+ANNOTATION_PREFIX = "io.pelagos.wasm."
+RUNTIME_ANNOTATION = f"{ANNOTATION_PREFIX}runtime"
+_CONTAINER_TYPE = "io.kubernetes.cri.container-type"
+_CONTAINER_NAME = "io.kubernetes.cri.container-name"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A container before it runs.
+
+    path: the bundle's absolute path on the host.
+    rootfs: the mounts that make the root file system, in order, each destination
+        relative to it; empty if `spec.root.path` is already complete.
+    policy: what a guest of it may use.
+    """
+
+    id: str
+    namespace: str
+    path: str
+    spec: Spec
+    rootfs: tuple[Mount, ...] = ()
+    policy: Policy = EVERYTHING
+
+    @classmethod
+    def load(cls, path: str, id: str, namespace: str, rootfs: Iterable[Mount] = ()) -> Bundle:
+        """Read and check `path`/config.json.
+
+        Raises InvalidArgument or NotFound that names the bundle and the fault.
+        """
+        check_id(id)
+        if not path.startswith("/") or "\0" in path:
+            raise InvalidArgument(f"container {id!r}: bundle {path!r} is not an absolute path")
+        try:
+            parsed = oci.parse(_read_config(path))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"container {id!r}: {error}") from None
+        except NotFound as error:
+            raise NotFound(f"container {id!r}: {error}") from None
+        return cls(id=id, namespace=namespace, path=path, spec=parsed, rootfs=tuple(rootfs))
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether it is a pod's sandbox (pause) container, whose annotations are the pod's."""
+        return self.spec.annotations.get(_CONTAINER_TYPE) == "sandbox"
+
+    @property
+    def name_in_pod(self) -> str:
+        """What its pod calls the container, init and ephemeral ones too; empty for a sandbox, or without a pod."""
+        return self.spec.annotations.get(_CONTAINER_NAME, "")
+
+    @property
+    def wasm_annotations(self) -> dict[str, str]:
+        """The annotations that are meant for us."""
+        return {key: value for key, value in self.spec.annotations.items() if key.startswith(ANNOTATION_PREFIX)}
+
+    @property
+    def has_readonly_files(self) -> bool:
+        """Whether some of what a guest sees is read-only."""
+        narrowed = self.policy.directories
+        return self.spec.has_readonly_files or any(each.readonly for directories in narrowed for each in directories)
+
+    def annotated(self, pod: Mapping[str, str]) -> Bundle:
+        """The same bundle with its pod's annotations; its own ones win."""
+        return replace(self, spec=replace(self.spec, annotations={**pod, **self.spec.annotations}))
+
+    def executing(self, process: Process) -> Bundle:
+        """The same container with another process to run in it."""
+        return replace(self, spec=replace(self.spec, process=process))
+
+    @property
+    def root(self) -> str:
+        """The host path of the directory on which the root file system is assembled."""
+        # A rootfs list is mounted on <bundle>/rootfs whatever root.path says.
+        return os.path.join(self.path, "rootfs" if self.rootfs else self.spec.root.path)
+
+
+def _read_config(bundle: str) -> bytes:
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            return file.read(oci.MAX_CONFIG_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"bundle {bundle!r} has no config.json") from None
+    except IsADirectoryError:
+        raise InvalidArgument(f"bundle {bundle!r}: config.json is a directory") from None

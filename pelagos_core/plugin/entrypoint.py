@@ -1,0 +1,265 @@
+"""The entry point: the file that a process' args[0] names, and what its bytes say it is."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import posixpath
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from pelagos_core.errors import InvalidArgument, NotFound
+from pelagos_core.oci import Process
+from pelagos_core.plugin import digest, linking, wasi, wasm, wat
+from pelagos_core.plugin.limits import Limits, LiveMemory
+from pelagos_core.plugin.wasm import UNKNOWN, Interface
+
+CODE = "code"  # the file with compiled code, in a directory of its own
+
+_HEAD_BYTES = 4096  # what is read to tell the kind
+_LONG_HEAD_BYTES = 1 << 20  # of text that begins with a long comment, such as a licence
+
+_NO_LIMITS = Limits()
+
+
+class Kind(enum.Enum):
+    """What a file is, by its bytes and never by its name."""
+
+    MODULE = "core module"
+    COMPONENT = "component"
+    WAT = "WebAssembly text"
+    ELF = "native program"
+    SCRIPT = "script"
+    UNKNOWN = "file of unknown kind"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the kernel runs it, by execve(2)."""
+        return self in (Kind.ELF, Kind.SCRIPT)
+
+
+def sniff(head: bytes) -> Kind:
+    """Tell the kind of a file by its first bytes.
+
+    The WebAssembly preamble is `\\0asm`, a 16-bit version and a 16-bit layer, 0 for a
+    core module and 1 for a component (component-model, Binary.md). The ahead-of-time code
+    of an engine is an ELF file, so it is never taken for a module.
+    """
+    if head[:4] == b"\0asm" and len(head) >= 8:
+        layer = int.from_bytes(head[6:8], "little")
+        return {0: Kind.MODULE, 1: Kind.COMPONENT}.get(layer, Kind.UNKNOWN)
+    if head[:4] == b"\x7fELF":
+        return Kind.ELF
+    if head[:2] == b"#!":
+        return Kind.SCRIPT
+    return Kind.WAT if wat.begins(head) else Kind.UNKNOWN
+
+
+def kind_of(file: int) -> Kind:
+    """Tell the kind of the file behind a descriptor, whose offset is neither used nor moved. Raises OSError."""
+    head = os.pread(file, _HEAD_BYTES, 0)
+    if len(head) == _HEAD_BYTES and wat.is_all_comment(head):
+        head = os.pread(file, _LONG_HEAD_BYTES, 0)
+    return sniff(head)
+
+
+class Preopen(NamedTuple):
+    """A directory that a guest is given.
+
+    name: the guest's name for it. path: where it is. readonly: whether the engine is to refuse
+    any change too. It is never asked to: the kernel knows what is read-only, mount by mount.
+    """
+
+    name: str
+    path: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True)
+class Entrypoint:
+    """One process to run: the open file, what it is, and the process' words.
+
+    path: where the file is, as the container sees it.
+    func: the export to call, from `path#func`, or an empty string for the default one.
+    args: the whole argv, `path#func` shortened to `path` in args[0].
+    env: `NAME=VALUE` strings, the spec's; PWD is a guest's working directory where that is not `/`.
+    cwd: absolute path inside the container.
+    file: a descriptor opened for reading; it belongs to whoever opened it.
+    limits: what the engine should hold the guest to.
+    directories: what the guest gets of the container's files.
+    network: whether it may use the network, which is the container's own then.
+    file_path: where a program finds a copy of the file, in its engine root; else empty.
+    memory: the container's limit of memory as it is now, for `allows_memory`; None without one.
+    code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
+        backend has no such hook, or did not want it compiled ahead. A program finds it at `file_path`.
+    compiled_interface: of text, and what core does not understand, what the engine says of it: see `check`.
+    """
+
+    kind: Kind
+    path: str
+    func: str
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    file: int
+    limits: Limits = _NO_LIMITS
+    file_path: str = ""
+    directories: tuple[Preopen, ...] = (Preopen("/", "/"),)
+    network: bool = False
+    code: str = ""
+    compiled_interface: Interface | None = None
+    memory: LiveMemory | None = None
+
+    @classmethod
+    def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
+        """Read the first bytes of `file` and put the whole together."""
+        return cls(
+            kind=kind_of(file),
+            path=path,
+            func=func,
+            args=(split_func(process.args[0])[0], *process.args[1:]),
+            env=process.env,
+            cwd=process.cwd,
+            file=file,
+            limits=limits,
+        )
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether it is WebAssembly, whose files rarely have an x bit, or a file with any x bit."""
+        is_wasm = self.kind in (Kind.MODULE, Kind.COMPONENT, Kind.WAT)
+        return is_wasm or bool(os.fstat(self.file).st_mode & 0o111)
+
+    @functools.cached_property
+    def interface(self) -> Interface:
+        """What the file imports and exports; UNKNOWN for what is no WebAssembly, or is not understood.
+
+        Raises InvalidArgument for a binary whose sections cannot be followed.
+        """
+        if self.compiled_interface is not None:
+            return self.compiled_interface
+        if self.kind is Kind.WAT:
+            return wat.read(self.file)
+        if self.kind not in (Kind.MODULE, Kind.COMPONENT):
+            return UNKNOWN
+        try:
+            return wasm.read(self.file)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.path!r} is {error}") from None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """sha256 of the file's bytes, in hex. Raises OSError."""
+        return digest.sha256(self.file)
+
+    def check(self, known: linking.Imports, worlds: Collection[str] = (wasi.COMMAND_0_2,)) -> None:
+        """Check imports and entry point against what an engine provides.
+
+        Core does so before it chooses, by `Detection.imports`. Of text only the engine knows the types, of
+        a proposal that core does not understand anything: see `with_compiled`.
+
+        known: for each module or package that the engine provides its names, or None for any name.
+        worlds: as in `Detection`.
+        Raises InvalidArgument that names the import, or the function that is not there.
+        """
+        interface = self.interface
+        try:
+            linking.check(interface, self.func, known, worlds)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.path!r} {error}") from None
+
+    def with_compiled(self, known: linking.Imports, read: Callable[[], Interface]) -> Entrypoint:
+        """The same entry point, checked by what the engine has found in it where core does not know enough.
+
+        In `spawn`, once it is compiled. read: gives the interface as the engine sees it.
+        Raises InvalidArgument, as `check`.
+        """
+        if self.kind is not Kind.WAT and self.interface.is_known:
+            return self
+        found = replace(self, compiled_interface=read())
+        found.check(known)
+        return found
+
+    @property
+    def calls(self) -> list[str]:
+        """The functions of a core module to call, in order: a library's `_initialize` comes before `func`.
+
+        In `spawn`: the file is closed when the workload runs.
+        """
+        return linking.calls(self.interface, self.func) if self.func else [linking.COMMAND]
+
+    def allows_memory(self, size: int) -> bool:
+        """Whether the guest's linear memories may grow to `size` bytes together, as its limit is now.
+
+        In the process that runs it. A first refusal is told on its stderr and in the log.
+        """
+        if self.memory is not None:
+            return self.memory.allows(size)
+        return self.limits.memory is None or size <= self.limits.memory
+
+    def read(self) -> bytes:
+        """The file's bytes: a copy, so that nobody can change them while they are compiled."""
+        with os.fdopen(os.dup(self.file), "rb", buffering=0) as file:
+            file.seek(0)
+            return file.read()
+
+    def read_text(self) -> str:
+        """The file's text, without a byte order mark; what is not UTF-8 becomes U+FFFD.
+
+        In any process: Python's own codec for that mark is a file of the host's.
+        """
+        return self.read().decode("utf-8", "replace").removeprefix("\ufeff")
+
+    def read_code(self) -> bytes:
+        """The bytes at `code`, for an engine that cannot map the file. In `spawn`."""
+        with open(self.code, "rb", buffering=0) as file:
+            return file.read()
+
+    def preopens(self, root: str = "") -> list[Preopen]:
+        """The directories a guest is given, in order.
+
+        root: where the container's root file system is; empty if it is `/` itself.
+        It is `/` alone, or none. WASI has no working directory: PWD in `env` is where Go's library
+        starts. wasi-libc (C, Rust) starts in `/` whatever is preopened, and a preopen `.` would
+        catch its absolute paths too.
+        """
+        return [each._replace(path=posixpath.normpath(f"{root}/{each.path}")) for each in self.directories]
+
+    def environment(self) -> list[tuple[str, str]]:
+        """`env` as (name, value) pairs in the spec's order."""
+        pairs = (variable.partition("=") for variable in self.env)
+        return [(name, value) for name, _, value in pairs]
+
+
+def split_func(word: str) -> tuple[str, str]:
+    """Split `path#func` into path and func; func is empty where there is none."""
+    path, separator, func = word.rpartition("#")
+    return (path, func) if separator and path else (word, "")
+
+
+def candidates(process: Process | Entrypoint) -> list[str]:
+    """Absolute paths in the container at which args[0] may be found, best first.
+
+    A word with a slash is taken from the working directory, as execve(2) does. A bare
+    one is looked up in PATH and then, because images of modules rarely set PATH, in the
+    working directory.
+    """
+    word, _ = split_func(process.args[0])
+    if "/" in word:
+        return [posixpath.join(process.cwd, word)]
+    path = dict(variable.partition("=")[::2] for variable in process.env).get("PATH", "")
+    directories = [entry for entry in path.split(":") if entry.startswith("/")]
+    return [posixpath.join(entry, word) for entry in [*directories, process.cwd]]
+
+
+def not_found(process: Process) -> NotFound:
+    """The error for an args[0] that is at none of its candidates.
+
+    In the words of runc, by which docker and podman tell that their exit code is 127.
+    """
+    word, _ = split_func(process.args[0])
+    why = "no such file or directory in the container" if "/" in word else "executable file not found in $PATH"
+    tried = ", ".join(repr(path) for path in candidates(process))
+    return NotFound(f"entry point {process.args[0]!r}: {why}: tried {tried}")

@@ -1,0 +1,363 @@
+"""The hooks of a backend, four and a few optional ones, and the words they are written in.
+
+A backend is a module (or object) under the entry-point group `pelagos.backends`:
+
+    from pelagos_core.plugin.hookspecs import Detection, hookimpl
+
+    @hookimpl
+    def pelagos_detect(bundle, entrypoint):
+        return Detection.can(50, "core module")
+
+    @hookimpl
+    def pelagos_spawn(bundle, entrypoint):
+        module = my_engine.load(entrypoint.read())      # what is raised here fails Create
+        return lambda: module.run(entrypoint.args)      # called at Start, returns the exit code
+
+Import your engine when your module is imported: `spawn` runs in the container, where
+the host's files are out of reach. `docs/writing-a-backend.md` has the whole story.
+
+Compatibility: CONTRACT is the version of this contract. Hooks, optional arguments and fields
+with defaults are added without a new version; a new one is made when something that a backend
+relies on goes or changes its meaning. A backend may state the version that it was written
+for as `pelagos_contract`; another version than ours is refused by name when it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pluggy
+
+from pelagos_core import reasons
+from pelagos_core.plugin import wasi
+
+if TYPE_CHECKING:
+    from pelagos_core.exit_status import ExitStatus
+    from pelagos_core.plugin.bundle import Bundle
+    from pelagos_core.plugin.entrypoint import Entrypoint
+    from pelagos_core.plugin.linking import Imports
+    from pelagos_core.plugin.program import Compilation, Program
+
+CONTRACT = 1
+PROJECT = "pelagos"
+ENTRY_POINT_GROUP = "pelagos.backends"
+
+# pluggy ships no types for its decorators' results beyond "the same function".
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Workload = Callable[[], int]
+"""What `spawn` returns: called once at Start, in the container's init process.
+
+It runs the guest to its end and returns the exit code (0-255). File descriptors 0, 1
+and 2 are the container's. It may raise GuestExit and Trap; the text of any other exception
+goes to the container's stderr and the exit code is 134, as for a trap.
+"""
+
+
+class GuestExit(Exception):
+    """Raised in a workload: the guest has left by `proc_exit` or `wasi:cli/exit`.
+
+    code: its exit code; what a parent sees of it is the lowest byte, as in wait(2).
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+class Trap(Exception):
+    """Raised in a workload: the guest has trapped. Exit code 134.
+
+    The text, message and backtrace, goes to the container's stderr as it is.
+    """
+
+
+class UnusableCode(Exception):
+    """Raised in `spawn`: the engine does not take the code at `entrypoint.code`.
+
+    It is thrown away and compiled again, once; then Create fails with the text.
+    """
+
+
+FEATURES = {
+    "module": "core modules",
+    "component": "components",
+    "wat": "WebAssembly text",
+    "wasi-0.1": "WASI 0.1, command",
+    "wasi-0.2": "WASI 0.2, command",
+    "function": "any exported function as entry point (path#function)",
+    "argv0": "argv[0] as the container's spec has it",
+    "cwd": "the root as first preopen, under its own name",
+    "read-only": "files of a read-only mount or root can be read",
+    "ahead-of-time": "a module is compiled once, and its code kept",
+    "http": "a component that handles HTTP requests is served (wasi:http)",
+    "sockets": "a guest that has a network gets sockets",
+    "threads": "shared memory, atomic instructions, and threads that a guest starts",
+    "simd": "instructions on vectors of 128 bits",
+    "relaxed-simd": "vector instructions whose results may differ between processors",
+    "tail-call": "calls that take the place of their caller (return_call)",
+    "exceptions": "exceptions with try_table and throw_ref, as in WebAssembly 3.0",
+    "gc": "structs, arrays and typed references, which the engine collects",
+    "memory64": "memories with addresses of 64 bits",
+    "multi-memory": "several memories in one module",
+}
+"""What a backend may claim to run, with what it means.
+
+It claims what holds for a container by default. The conformance kit tests what it has a test for.
+"""
+
+LIMITS = {
+    "memory": "linear memory: memory.grow fails at the limit",
+    "live-memory": "that limit is the container's as it is at each growth (Entrypoint.allows_memory)",
+    "fuel": "units of execution: the guest traps when they are used up",
+}
+"""The limits of `Limits` that a backend may claim to enforce."""
+
+
+WASI_0_1_AREAS = {
+    "all functions are there": "each can be imported",
+    "arguments and variables": "args_*, environ_*",
+    "clocks": "clock_*",
+    "random bytes": "random_get",
+    "waiting": "poll_oneoff, sched_yield",
+    "sockets": "sock_*",
+    "the end": "proc_exit, proc_raise",
+    "descriptors": "fd_prestat_*, fd_fdstat_*, fd_renumber, fd_close",
+    "reading and writing": "fd_read, fd_pread, fd_write, fd_pwrite, fd_seek, fd_tell, fd_sync, fd_datasync, fd_advise",
+    "sizes and times": "fd_filestat_*, path_filestat_*, fd_allocate",
+    "directories": "path_create_directory, path_remove_directory, path_unlink_file",
+    "lists of directories": "fd_readdir",
+    "paths": "path_open",
+    "renaming": "path_rename",
+    "symbolic links": "path_symlink, path_readlink, and links that are followed or not",
+    "hard links": "path_link",
+}
+"""The areas of WASI 0.1 that the conformance kit tries, with their functions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a backend is and can.
+
+    engine: the engine's name, for a person. version: the engine's own version.
+    form: `embedded` in this Python, or a `program`.
+    features: of FEATURES; limits: of LIMITS.
+    deviations: of WASI_0_1_AREAS, those in which the engine is known not to do as WASI 0.1 says.
+    problem: why it cannot be used here, empty if it can. remedy: how to mend that.
+    """
+
+    engine: str = ""
+    version: str = ""
+    form: str = ""
+    features: frozenset[str] = frozenset()
+    limits: frozenset[str] = frozenset()
+    problem: str = ""
+    remedy: str = ""
+    deviations: frozenset[str] = frozenset()
+
+    @property
+    def obstacle(self) -> str:
+        """Problem and remedy in one line; empty if it can be used."""
+        return f"{self.problem}: {self.remedy}" if self.problem and self.remedy else self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A backend's answer to: can you run this, how well, and why?
+
+    score: 0 for "no", else 1 to 100. 90 and above: everything that the file asks for;
+        50: it runs, with something missing; 10: a last resort. Auto takes the first of the
+        node's configured order that can run it; of those that are not in it, the highest
+        score, then the name.
+    reason: one line for a person, such as `core module, WASI 0.1`.
+    program: for an engine that is a command-line program, what it needs of the host; the
+        container gets an engine root then, and `entrypoint.file_path` is set in `spawn`.
+    imports: what the engine provides: the names of each module, or None for any name; for
+        components, the interfaces of each package, as `wasi:io@0.2`. Core checks the file against
+        it, and its entry point, so that a yes is one; without it the backend has checked itself.
+    worlds: the interfaces of which a component has to export one, for the engine to start it.
+    fault: of `reasons`, for a no: whether the file or the backend is at fault.
+    """
+
+    score: int
+    reason: str
+    program: Program | None = None
+    imports: Imports | None = None
+    worlds: Collection[str] = (wasi.COMMAND_0_2,)
+    fault: str = reasons.ENGINE_UNFIT
+
+    @classmethod
+    def can(
+        cls,
+        score: int,
+        reason: str,
+        program: Program | None = None,
+        imports: Imports | None = None,
+        worlds: Collection[str] = (wasi.COMMAND_0_2,),
+    ) -> Detection:
+        """I can run it. `score` is 1 to 100."""
+        return cls(max(1, min(score, 100)), reason, program, imports, worlds)
+
+    @classmethod
+    def cannot(cls, reason: str) -> Detection:
+        """I can not, and this is why."""
+        return cls(0, reason)
+
+
+class RunningProcess(Protocol):
+    """What `signal` and `wait` may know of a container's process."""
+
+    @property
+    def pid(self) -> int:
+        """The process id in the shim's pid namespace."""
+
+    @property
+    def pidfd(self) -> int:
+        """A pidfd of it (pidfd_open(2)); readable once the process has ended."""
+
+    termination_signal: int
+    """The signal a SIGKILL stands for, so that 128+n can be told; 0 for none."""
+
+
+@hookspec
+def pelagos_configure(settings: Mapping[str, object]) -> None:
+    """Take the backend's own settings; optional.
+
+    Called once, right after the import, in the process that will serve containers, as root,
+    before any container is made: the place to find a program or load a library.
+
+    :param settings: the table `[backends.NAME]` of the node's config, empty if there is none.
+        Refuse a key that you do not know: a misspelt setting is worse than none.
+    :raises Exception: anything: the backend is left out, with this reason. An engine that is
+        merely not there is better told by `Description.problem`.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_describe() -> Description | None:
+    """Say what this backend is and can; optional.
+
+    After `configure`, on the host, when somebody asks (`pelagos backends`) or a container
+    has a limit that the engine must hold. What it does not claim is refused or left to the
+    cgroup, never ignored.
+
+    :return: a Description.
+    """
+
+
+@hookspec
+def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
+    """Say whether this backend can run the entry point.
+
+    Every installed backend is asked, in the forked init process, before isolation: the
+    host's files are visible, the privileges are the shim's, and no byte of the guest has
+    been run. Look, and change nothing. A crash, or more than a few seconds, costs only
+    this backend its turn.
+
+    :param bundle: the container's bundle; `bundle.spec` is the checked OCI spec.
+    :param entrypoint: what is to run; `entrypoint.kind` was read off its bytes,
+        `entrypoint.read()` gives them all.
+    :return: a Detection, or None for "not mine, and nothing to say about it".
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_code_key(entrypoint: Entrypoint) -> str | None:
+    """Say what the compiled code of an entry point depends on; optional, with `compile`.
+
+    In the forked init process, before isolation, as `detect`. Code that was compiled under
+    the same key is used again. The module's bytes, this backend's name and version, the engine
+    and version of `describe`, and the processor are in the key already: say the rest, such
+    as a setting, or a limit for which the engine makes other code. Without this hook it is every
+    limit, which is always right and compiles more than needed.
+
+    :param entrypoint: what is to run; its limits are the container's.
+    :return: the rest of the key, or None: do not compile this one ahead.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_compile(entrypoint: Entrypoint) -> bytes | bytearray | memoryview | None:
+    """Compile the entry point to what `spawn` will find at `entrypoint.code`; optional.
+
+    In a process that is forked for this alone and ends afterwards: no file system, no network,
+    no privileges, no sockets or processes (`engine_profile.COMPILER` has the system calls), limits on
+    memory and time that the node sets; threads are welcome. Nothing of
+    the container is known here but `kind`, `read()`, `path` (for messages) and `limits`, so
+    that what is made can serve every container with the same module.
+
+    :param entrypoint: what is to be compiled.
+    :return: the code, in the engine's own form. It is kept in root's cache and given to nobody
+        but this backend; an image cannot bring any.
+    :raises InvalidArgument: what is wrong with the module.
+    :raises Exception: anything else is the backend's own fault: Create fails with its text.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_compiler(entrypoint: Entrypoint) -> Compilation | None:
+    """Say with which program the entry point is compiled; optional, in place of `compile`.
+
+    For an engine that is a program; `ProgramBackend` has it. In the compile service, as root: say so, and run
+    nothing. The program is run once, in the same confinement as `compile`, in a root that has its own
+    files, the module and a `/tmp`, by an execve(2) after which it can make no other process
+    (`engine_profile.COMPILER_PROGRAM`). In `spawn`, `entrypoint.code` is the path of the code in the
+    engine root then, in the place of the module: it is what the engine opens.
+
+    :param entrypoint: what is to be compiled, as for `compile`.
+    :return: how, or None: `compile` does it.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | None:
+    """Load and check the entry point; return the workload that Start will call.
+
+    Only the chosen backend is asked, in the container's init process, after isolation:
+    `/` is the container's root file system and the credentials are the container's.
+    Compile and check imports now, run nothing of the guest until the workload is called.
+
+    With a `compile` hook, `entrypoint.code` is the path of what that has made: a file that all
+    containers with this module share, so map it rather than read it. The path is relative, and
+    good until this hook returns.
+
+    :param bundle: the container's bundle.
+    :param entrypoint: what is to run, with args, env and cwd.
+    :return: the workload.
+    :raises UnusableCode: the engine does not take the code.
+    :raises Exception: anything else: Create fails with its text. A subclass of
+        `pelagos_core.errors.PelagosError` also chooses the status code.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_signal(process: RunningProcess, signum: int) -> bool | None:
+    """Deliver a signal to a process of this backend.
+
+    In the shim's daemon, as root; must return at once: one that has not done so after a second
+    is interrupted, and the built-in one takes over. That ends a guest at
+    once for each signal whose default is to end a process (exit code 128+signum), since a
+    Wasm guest has no handlers and the kernel shields pid 1 from signals without one.
+
+    :param process: the process; it was started and has not been reaped.
+    :param signum: 1 to 64.
+    :return: True if it was dealt with, None to leave it to the built-in one.
+    """
+
+
+@hookspec(firstresult=True)
+def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus] | None:
+    """Wait for the end of a process of this backend.
+
+    In the shim's daemon, on its event loop; must not block. The built-in one reaps the
+    process by its pidfd and tells its exit code, or 128+n for death by signal n.
+
+    A hook that fails, keeps the event loop for a second, or has no answer two seconds after the
+    end, is replaced by the built-in one, if it has left the process to be reaped.
+
+    :param process: the process.
+    :return: an awaitable of its exit status, or None to leave it to the built-in one.
+    """

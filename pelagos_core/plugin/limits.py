@@ -1,0 +1,76 @@
+"""What a container may use, as far as the engine itself can hold it to that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pelagos_core.config.policy import Policy
+from pelagos_core.oci import Spec
+
+_MEMORY_RESERVE = 8  # an eighth of the cgroup's limit is left for the engine itself
+_UNLIMITED = 1 << 62  # cgroup v1 has no word for it, but a number of pages that is never reached
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits for one guest; None where there is none.
+
+    memory: bytes of linear memory, a little below the cgroup's limit, so that `memory.grow`
+        fails instead of the kernel killing the container. The cgroup holds it in any case.
+    fuel: units of execution, in the engine's own measure. Nobody but the engine can hold it.
+    """
+
+    memory: int | None = None
+    fuel: int | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, policy: Policy) -> Limits:
+        """The limits that a spec and a policy ask for."""
+        limit = spec.memory_limit
+        return cls(_for_guest(limit) if limit is not None else None, policy.fuel)
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The limits that the engine must hold, because nobody else can."""
+        return frozenset({"fuel"} if self.fuel is not None else ())
+
+
+class LiveMemory:
+    """The memory that a guest may have now; in the process that runs it.
+
+    Its container's limit is read from the control group at each question. An open file is read from wherever
+    the process is, so what Update has written holds for the next growth, be it more or less.
+    """
+
+    def __init__(self, file: int, refused: Callable[[int, int], None]) -> None:
+        """file: the control file of the limit. refused: told once of bytes asked for, and the container's limit."""
+        self._file = file
+        self._refused: Callable[[int, int], None] | None = refused
+
+    def allows(self, size: int) -> bool:
+        """Whether its linear memories may be `size` bytes together. The first refusal is told."""
+        text = os.pread(self._file, 32, 0).strip()
+        limit = int(text) if text.isdigit() else _UNLIMITED  # it is `max`
+        if limit >= _UNLIMITED or size <= _for_guest(limit):
+            return True
+        if self._refused:
+            self._refused(size, limit)
+            self._refused = None
+        return False
+
+
+def refusal(asked: int, limit: int) -> str:
+    """What is told of a refusal. asked, limit: bytes."""
+    share = f"{_mib(_for_guest(limit))} MiB of it for the guest, the rest for its engine"
+    return f"the guest asked for {_mib(asked)} MiB of memory; the container's limit is {_mib(limit)} MiB ({share})"
+
+
+def _for_guest(limit: int) -> int:
+    return limit - limit // _MEMORY_RESERVE
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:.1f}".removesuffix(".0")

@@ -1,0 +1,184 @@
+"""Whether a module or component can be linked and started: what it asks for, against what an engine provides.
+
+Names and versions of components: component-model, Explainer.md ("Import and Export Definitions",
+"Canonical Interface Name").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin import wasi
+from pelagos_core.plugin.wasm import Import, Interface
+
+Imports = Mapping[str, Collection[str] | None]
+"""What an engine provides: the names of each module, or None for any name.
+
+A component imports from packages: `wasi:io@0.2` has the names `poll` and `streams`, and stands for
+every version that is compatible with 0.2.
+"""
+
+COMMAND = "_start"
+INITIALIZE = "_initialize"
+
+_INTERFACE = re.compile(r"(?P<package>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<version>.+))?\Z")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[^+]+)?(?:\+.*)?\Z")
+_LISTED = 5
+_SHOWN = 200  # letters of a name
+_RUN = "wasi:cli/run"
+_HANDLERS = frozenset({"wasi:http/incoming-handler", "wasi:http/handler"})
+
+# What a module is that cannot be started as it is, by how the name of a custom section begins.
+_UNFINISHED = {
+    "dylink": "it is a shared library, to be linked into a program",
+    "linking": "it is an object file, to be linked into a program",
+    "component-type": "it is to become a component, by `wasm-tools component new`",
+}
+# What a module was built for, by a module that it imports from.
+_BUILT_FOR = {
+    "gojs": "Go for JavaScript; build with GOOS=wasip1",
+    "go": "Go for JavaScript; build with GOOS=wasip1",
+    "wbg": "wasm-bindgen, for JavaScript; build for wasm32-wasip1",
+    "__wbindgen_placeholder__": "wasm-bindgen, for JavaScript; build for wasm32-wasip1",
+    wasi.WASI_UNSTABLE: "WASI's snapshot before 0.1; build with a newer tool chain",
+    "wasi": "the proposal wasi-threads, or a draft of WASI",
+    "wasix_32v1": "WASIX",
+    "wasix_64v1": "WASIX",
+}
+
+
+def check(interface: Interface, func: str, imports: Imports, worlds: Collection[str]) -> None:
+    """Check that the entry point is there and that each import is provided, of the right type.
+
+    func: the function to be called; empty for the default one. worlds: the interfaces of which a
+    component has to export one to be started, as `wasi:cli/run@0.2`.
+    Raises InvalidArgument, whose text is a sentence without its subject.
+    """
+    if not interface.is_known:
+        return
+    if interface.is_component:
+        _check_component_exports(interface, func, worlds)
+        for item in interface.imports:
+            _check_component_import(item, imports)
+    else:
+        _check_exports(interface, func)
+        for item in interface.imports:
+            _check_import(item, imports)
+
+
+def compatible(name: str) -> tuple[str, str]:
+    """Split `wasi:io/poll@0.2.3` into `wasi:io@0.2` and `poll`; a name that is no interface's is its own package."""
+    match = _INTERFACE.match(name)
+    if match is None:
+        return name, ""
+    version = _track(match["version"] or "")
+    return match["package"] + (f"@{version}" if version else ""), match["name"]
+
+
+def exported(interface: Interface, world: str) -> str:
+    """The full name of an exported interface, such as `wasi:cli/run@0.2.3`; empty if it is not exported."""
+    wanted = compatible(world)
+    return next((item.name for item in interface.exports if compatible(item.name) == wanted), "")
+
+
+def shown(name: str) -> str:
+    """A name of a file for a line on a terminal: it may have any length, and any letter in it."""
+    name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+    return name if name.isprintable() else repr(name)
+
+
+def _track(version: str) -> str:
+    """The part of a version that compatible ones share; all of it for a pre-release."""
+    match = _VERSION.match(version)
+    if match is None or match[4]:
+        return version
+    major, minor, patch = match[1], match[2], match[3]
+    return major if major != "0" else f"0.{minor}" if minor != "0" else f"0.0.{patch}"
+
+
+def _check_import(item: Import, imports: Imports) -> None:
+    names = imports.get(item.module, frozenset())
+    if names is not None and item.name not in names:
+        built_for = _BUILT_FOR.get(item.module, "")
+        raise InvalidArgument(f"has an unknown import: {shown(str(item))}" + (f" ({built_for})" if built_for else ""))
+    defined = wasi.SIGNATURES.get(item.module, {}).get(item.name, "")
+    if defined and item.kind != "function":
+        raise InvalidArgument(f"imports {item} as a {item.kind}, and it is a function")
+    if defined and item.signature and item.signature != defined:
+        raise InvalidArgument(f"imports {item} as {item.signature}, and its type is {defined}")
+
+
+def _check_exports(interface: Interface, func: str) -> None:
+    name = func or COMMAND
+    if interface.function(name) is None:
+        raise InvalidArgument(f"exports no function {name!r}{_instead(interface)}")
+    for each in calls(interface, func):
+        function = interface.function(each)
+        if function is not None and function.parameters:
+            raise InvalidArgument(f"has a function {each!r} that takes arguments, so it cannot be an entry point")
+
+
+def calls(interface: Interface, func: str) -> list[str]:
+    """The functions of a core module to be called, in order: a library is initialized before it is used.
+
+    Source: WebAssembly/WASI, legacy/application-abi.md. A command (`_start`) initializes itself.
+    """
+    name = func or COMMAND
+    is_library = name not in (COMMAND, INITIALIZE) and interface.function(INITIALIZE) is not None
+    return [INITIALIZE, name] if is_library else [name]
+
+
+def _instead(interface: Interface) -> str:
+    """What a module without such a function is, and what it has instead."""
+    what = next((text for section, text in _UNFINISHED.items() if _has_section(interface, section)), "")
+    if not what and interface.function(INITIALIZE) is not None:
+        what = "it is a library (a reactor)"
+    names = [item.name for item in interface.exports if item.kind == "function" and not item.name.startswith("_")]
+    functions = f"path#function calls one of: {_listed(names)}" if names else ""
+    return "".join(f"; {part}" for part in (what, functions) if part)
+
+
+def _has_section(interface: Interface, beginning: str) -> bool:
+    return any(name.startswith(beginning) for name in interface.custom)
+
+
+def _check_component_exports(interface: Interface, func: str, worlds: Collection[str]) -> None:
+    if func:
+        owner = func.rpartition("/")[0]
+        wanted = (owner, "instance") if owner else (func, "function")
+        if wanted not in [(item.name, item.kind) for item in interface.exports]:
+            raise InvalidArgument(f"exports no function {func!r} (it exports {_exports(interface)})")
+    elif not any(exported(interface, world) for world in worlds):
+        raise InvalidArgument(_no_command(interface, worlds))
+
+
+def _no_command(interface: Interface, worlds: Collection[str]) -> str:
+    """What a component is that none of these worlds can start."""
+    known = _listed(sorted(worlds))
+    for item in interface.exports:
+        match = _INTERFACE.match(item.name)
+        name = f"{match['package']}/{match['name']}" if match else ""
+        if name == _RUN:
+            return f"is a command of another version of WASI: it exports {shown(item.name)}, not {known}"
+        if name in _HANDLERS:
+            return f"is an HTTP handler, which a server calls: it exports {shown(item.name)}, not {known}"
+    return f"is not a command: it exports {_exports(interface)}, not {known}"
+
+
+def _exports(interface: Interface) -> str:
+    return _listed([item.name for item in interface.exports]) or "nothing"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(shown, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
+
+
+def _check_component_import(item: Import, imports: Imports) -> None:
+    if item.kind == "type":  # equal to another one: nothing is asked for
+        return
+    package, name = compatible(item.name)
+    names = imports.get(package, frozenset())
+    if item.kind != "instance" or (names is not None and name not in names):
+        raise InvalidArgument(f"has an unknown import: {shown(str(item))}")

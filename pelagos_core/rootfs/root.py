@@ -1,0 +1,359 @@
+"""The container's root: paths resolved inside it, mounts put on it, and the change into it.
+
+Everything is done through descriptors that openat2(2) resolved with RESOLVE_IN_ROOT: an
+absolute symlink or `..` in the image stays inside, and a magic link is refused. Runs in the
+init process, as root, in a mount namespace of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import stat
+from dataclasses import replace
+
+from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
+from pelagos_core.linux import syscalls
+from pelagos_core.linux.security_labels import Label
+from pelagos_core.oci import Device, Mount
+from pelagos_core.rootfs import device_nodes, mapped_overlay, mount_points, mounts
+from pelagos_core.rootfs.file_tree import copy_tree
+from pelagos_core.rootfs.mount_options import (
+    ATTR_NODEV,
+    ATTR_NOEXEC,
+    ATTR_NOSUID,
+    ATTR_RDONLY,
+    Change,
+    MountOptions,
+    parse_options,
+)
+from pelagos_core.rootfs.path_walk import RESOLVE
+from pelagos_core.rootfs.pivot import change_root
+
+SHOWN = "root"
+"""The part of an engine root's file system that is its root: see `enclose`."""
+
+_WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
+# What protects these by path later on must find them where the spec puts them.
+_ORDINARY = ("proc", "sysfs")
+_ENGINE_ROOT = ATTR_NODEV | ATTR_NOSUID
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
+
+
+class Root:
+    """A directory of the host that becomes a container's `/`."""
+
+    def __init__(self, path: str) -> None:
+        """path: the directory's host path, from the bundle, not from the image.
+
+        surroundings: a descriptor of the file system around it, which can be written to, after `enclose`.
+        """
+        self.path = path
+        self.fd = -1
+        self.surroundings = -1
+        self.labels: list[Label] = []
+        self._device_mounts: list[str] = []
+        self._sources: dict[Mount, int] = {}
+
+    def _open_directory(self) -> int:
+        try:
+            return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"root file system {self.path!r} does not exist") from None
+        except NotADirectoryError:
+            raise InvalidArgument(f"root file system {self.path!r} is not a directory") from None
+
+    def assemble(self, layers: tuple[Mount, ...]) -> None:
+        """Mount the layers of a rootfs in order, or make the directory itself a mount.
+
+        pivot_root(2) wants the new root to be a mount point. The directory is opened here and
+        not before: a descriptor from another mount namespace cannot be mounted on.
+        """
+        self.fd = self._open_directory()
+        for layer in layers or (Mount("/", "bind", self.path, ("rbind",)),):
+            if layer.type == "overlay" and layer.id_maps:
+                mapped_overlay.attach(layer, self.path)
+            else:
+                self._attach(layer)
+            # The descriptor of before still shows what the mount has covered.
+            os.close(self.fd)
+            self.fd = self._open_directory()
+
+    def _attach(self, layer: Mount) -> None:
+        target = self.open(layer.destination, os.O_PATH)
+        try:
+            mounts.attach(layer, target)
+        finally:
+            os.close(target)
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a path as the container would resolve it. Raises OSError."""
+        return syscalls.openat2(self.fd, path, flags, RESOLVE)
+
+    def open_file(self, path: str) -> int | None:
+        """Open a regular file for reading; None if it is not there.
+
+        Raises PermissionDenied for what may not be resolved or read, InvalidArgument for
+        anything that is not a regular file, both in the words of execve(2), by which docker
+        and podman tell that their exit code is 126. Nothing of the file is read.
+        """
+        try:
+            found = self.open(path, os.O_PATH)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise PermissionDenied(f"entry point {path!r}: {_reason(error)}") from None
+        try:
+            # Looked at before it is opened: opening a FIFO waits for a writer, and opening a
+            # device that the image brings may do anything.
+            mode = os.fstat(found).st_mode
+            if not stat.S_ISREG(mode):
+                what = "is a directory" if stat.S_ISDIR(mode) else "not a regular file"
+                raise InvalidArgument(f"entry point {path!r}: {what}: permission denied")
+            return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise PermissionDenied(f"entry point {path!r}: {_reason(error)}") from None
+        finally:
+            os.close(found)
+
+    def mount(self, mount: Mount) -> None:
+        """Put a mount of the spec on its destination, which is made if it is missing.
+
+        Raises OSError or PelagosError that names it.
+        """
+        if mount.type in _ORDINARY:
+            self._check_ordinary(mount)
+        if mounts.is_bind(mount):
+            self._bind(mount)
+            return
+        target = mount_points.directory(self.fd, mount.destination)
+        try:
+            mounts.attach(mount, target)
+            self._finish(mount, parse_options(mount.options), target)
+        finally:
+            os.close(target)
+
+    def open_sources(self, volumes: tuple[Mount, ...]) -> None:
+        """Open what is to be bound, for `mount` calls with other privileges than now."""
+        for mount in filter(mounts.is_bind, volumes):
+            self._sources[mount] = mounts.open_source(mount)
+
+    def _bind(self, mount: Mount) -> None:
+        tree = self._sources.pop(mount, -1)
+        self._place(tree if tree >= 0 else mounts.open_source(mount), mount.destination)
+
+    def show(self, file: int, destination: str) -> None:
+        """Bind a file that is open in this mount namespace on `destination`."""
+        self._place(syscalls.open_tree(file, "", _WHOLE_TREE), destination)
+
+    def _place(self, tree: int, destination: str) -> None:
+        target = -1
+        try:
+            mode = os.fstat(tree).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                self._device_mounts.append(destination)
+            make = mount_points.directory if stat.S_ISDIR(mode) else mount_points.file
+            target = make(self.fd, destination)
+            syscalls.move_mount(tree, target, destination)
+        finally:
+            os.close(tree)
+            if target >= 0:
+                os.close(target)
+
+    def _finish(self, mount: Mount, options: MountOptions, covered: int) -> None:
+        """What mount(2) leaves to be done, now that the file system is mounted."""
+        copied = "tmpcopyup" in options.own
+        if copied and mount.type != "tmpfs":
+            raise InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup is for a tmpfs")
+        if not copied and not options.propagation and not options.deep:
+            return
+        mounted = self.open(mount.destination, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if copied:
+                copy_tree(covered, mounted)
+            mounts.change(mounted, replace(options, change=Change(propagation=options.change.propagation)))
+        finally:
+            os.close(mounted)
+
+    def cover(self, tree: int) -> None:
+        """Put a detached mount on this root, in whose place it is from now on.
+
+        tree: its descriptor, which belongs to this object then.
+        """
+        syscalls.move_mount(tree, self.fd, self.path)
+        os.close(self.fd)
+        self.fd = tree
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory and its missing parents, as the container would resolve them."""
+        os.close(mount_points.directory(self.fd, path))
+
+    def forbid_devices(self) -> None:
+        """Let no device be opened but one that is mounted itself.
+
+        Not through a device node that the image brings, nor through one in a mounted directory.
+        """
+        syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, ATTR_NODEV, 0, 0)
+        for path in self._device_mounts:
+            device = self.open(path, os.O_PATH)
+            try:
+                syscalls.mount_setattr(device, 0, 0, ATTR_NODEV, 0)
+            finally:
+                os.close(device)
+
+    def make_device(self, device: Device, *, mounted: bool) -> None:
+        """Make a device node, or mount the host's: also where none may be made (user_namespaces(7))."""
+        parent, name = posixpath.split(posixpath.normpath(device.path))
+        directory = mount_points.directory(self.fd, parent)
+        try:
+            number = os.makedev(device.major, device.minor) if device.type != "p" else 0
+            mounted = mounted and device.type != "p"
+            # Read-only: what is written to goes to the device, but its node is the host's own.
+            if mounted or not device_nodes.make(directory, name, device, number):
+                device_nodes.reserve(directory, name)
+                self.mount(
+                    Mount(device.path, "bind", device_nodes.on_host(device, number), ("bind", "ro", "nosuid", "noexec"))
+                )
+        finally:
+            os.close(directory)
+
+    def make_link(self, path: str, target: str, *, replace: bool = False) -> None:
+        """Make a symlink; one that is there, or a file, stays as it is unless it is to be replaced."""
+        parent, name = posixpath.split(path)
+        directory = mount_points.directory(self.fd, parent)
+        try:
+            if replace:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+            with contextlib.suppress(FileExistsError):
+                os.symlink(target, name, dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def mask(self, path: str) -> None:
+        """Hide what is at `path`: a directory becomes an empty one, anything else reads as empty.
+
+        What is not there needs no mask.
+        """
+        target = self._existing(path)
+        if target < 0:
+            return
+        try:
+            if stat.S_ISDIR(os.fstat(target).st_mode):
+                mounts.attach(Mount(path, "tmpfs", "tmpfs", ("ro", "nosuid", "nodev", "noexec")), target)
+            else:
+                device_nodes.check_null()
+                mounts.attach(Mount(path, "bind", device_nodes.NULL, ("bind", "ro")), target)
+        finally:
+            os.close(target)
+
+    def protect(self, path: str) -> None:
+        """Make what is at `path`, with all mounts below, read-only, if it is there."""
+        target = self._existing(path)
+        if target < 0:
+            return
+        try:
+            tree = syscalls.open_tree(target, "", _WHOLE_TREE)
+            try:
+                syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, ATTR_RDONLY, 0, 0)
+                syscalls.move_mount(tree, target, path)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(target)
+
+    def has(self, path: str) -> bool:
+        """Whether there is anything at a path."""
+        found = self._existing(path)
+        if found >= 0:
+            os.close(found)
+        return found >= 0
+
+    def _existing(self, path: str) -> int:
+        try:
+            return self.open(path, os.O_PATH)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return -1
+            raise
+
+    def make_readonly(self) -> None:
+        """Make the root mount itself read-only; mounts on top of it stay as they are."""
+        syscalls.mount_setattr(self.fd, 0, ATTR_RDONLY, 0, 0)
+
+    def make_mount_readonly(self, path: str) -> None:
+        """Make the mount at `path` read-only, once all that lies below it is there."""
+        target = self.open(path, os.O_PATH)
+        try:
+            syscalls.mount_setattr(target, 0, ATTR_RDONLY, 0, 0)
+        finally:
+            os.close(target)
+
+    def take_along(self) -> None:
+        """Make the root the working directory, by which it is found after `follow`."""
+        os.fchdir(self.fd)
+
+    def follow(self) -> None:
+        """Find the root again in a new mount namespace, which has copies of all mounts.
+
+        user_namespaces(7): those copies are locked, so that none can become `/`. A copy of the
+        copy can, and is put on top. It is not found by its path, which may be out of reach.
+        """
+        os.close(self.fd)
+        below = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fd = syscalls.open_tree(below, "", _WHOLE_TREE)
+            syscalls.move_mount(self.fd, below, self.path)
+        finally:
+            os.close(below)
+        os.chdir("/")
+
+    def enclose(self, path: str) -> None:
+        """Put an empty root around this one, which is at `path` in it from now on.
+
+        What is inside cannot be executed: it is a guest's, and a guest is no native program.
+        Below that form of it is the root as it was, for native programs that join later.
+
+        `surroundings` has the new root as its directory SHOWN, and what is in it can be moved out.
+        """
+        plain, sealed = self._clone(), self._clone()
+        try:
+            syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, ATTR_NOEXEC, 0, 0)
+            self.cover(syscalls.mount_detached("tmpfs", {"source": "engine", "mode": "755"}, _ENGINE_ROOT))
+            self.surroundings = os.dup(self.fd)
+            os.mkdir(SHOWN, 0o755, dir_fd=self.surroundings)
+            self.cover(syscalls.open_tree(self.surroundings, SHOWN, syscalls.OPEN_TREE_CLONE))
+            for tree in (plain, sealed):
+                target = mount_points.directory(self.fd, path)
+                try:
+                    syscalls.move_mount(tree, target, path)
+                finally:
+                    os.close(target)
+        finally:
+            os.close(plain)
+            os.close(sealed)
+
+    def _clone(self) -> int:
+        return syscalls.open_tree(self.fd, "", _WHOLE_TREE)
+
+    def pivot(self) -> None:
+        """Make this directory `/` and put the host's files out of reach for good."""
+        change_root(self.fd)
+        os.close(self.fd)
+        self.fd = -1
+
+    def _check_ordinary(self, mount: Mount) -> None:
+        """Refuse a destination that is reached by a symlink of the image."""
+        try:
+            os.close(syscalls.openat2(self.fd, mount.destination, os.O_PATH, RESOLVE | syscalls.RESOLVE_NO_SYMLINKS))
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise InvalidArgument(
+                    f"mount of {mount.type!r} on {mount.destination!r}: the image has a symbolic link there"
+                ) from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "").lower()

@@ -1,0 +1,1 @@
+"""Standard streams of a process: where they lead, what holds them open, and how they end."""

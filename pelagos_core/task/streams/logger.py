@@ -1,0 +1,222 @@
+"""A program that takes a process' output: `binary:///path?key=value` as its stdout.
+
+containerd's protocol (its runtime v2 documentation, "Logging"): the program reads stdout from its
+descriptor 3 and stderr from 4, and says that it is ready by a byte on 5, or by closing it. Its
+arguments are the query's keys and values; its environment names the container.
+
+The output passes through the daemon, which so knows a logger that takes nothing any more: neither
+a hung nor a dead one holds the process up for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import signal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pelagos_core.errors import DeadlineExceeded, InvalidArgument, NotFound, PelagosError, from_status, to_status
+from pelagos_core.linux import pidfd
+from pelagos_core.task.streams.relay import Relay
+from pelagos_core.task.streams.stream import Output
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 10.0
+STALL_SECONDS = 30.0
+EOF_SECONDS = 2.0  # to end by itself once there is nothing more to read
+TERM_SECONDS = 12.0  # as containerd's own shim gives it, between SIGTERM and SIGKILL
+_DYING_SECONDS = 0.01  # from closing its descriptors to being gone
+_FIRST_FREE = 10  # above the numbers that the program expects its descriptors at
+
+
+class LoggerOutput(Output):
+    """One of a logger's two streams: what the process writes is passed on to the program.
+
+    end: what the program reads from, until `spawned`.
+    """
+
+    def __init__(self) -> None:
+        self._source, writer = os.pipe()
+        self.end, self._target = os.pipe()
+        super().__init__(writer)
+        for fd in (self._source, self._target):
+            os.set_blocking(fd, False)
+        self.relay = Relay(self._source, self._target, self._ended)
+
+    def handed_over(self) -> None:
+        """Close the writing end, and begin to pass on."""
+        if self.fd >= 0:
+            super().handed_over()
+            self.relay.start()
+
+    def finish(self) -> bool:
+        """The program sees the end after the last byte."""
+        self.handed_over()
+        self.relay.pump()
+        return True
+
+    def spawned(self) -> None:
+        """The program has its copy of `end`."""
+        if self.end >= 0:
+            os.close(self.end)
+            self.end = -1
+
+    def close(self) -> None:
+        """Close everything now."""
+        self._ended()
+        super().handed_over()
+        self.spawned()
+
+    def _ended(self) -> None:
+        self.relay.stop()
+        if self._target >= 0:
+            os.close(self._source)
+            os.close(self._target)
+            self._source = self._target = -1
+
+
+class Logger:
+    """One running logger, from its start to its reaping."""
+
+    def __init__(self, uri: str, container_id: str, namespace: str) -> None:
+        """Start the program. Raises NotFound or InvalidArgument that names it."""
+        self.path, arguments = _command(uri)
+        self.outputs = (LoggerOutput(), LoggerOutput())
+        self._ready, ready = os.pipe()
+        environment = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
+        try:
+            self._pid = _spawn([self.path, *arguments], environment, (*(output.end for output in self.outputs), ready))
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError as error:
+            self._close()
+            raise _named(self.path, error) from None
+        finally:
+            os.close(ready)
+        for output in self.outputs:
+            output.spawned()
+        self._gone = asyncio.ensure_future(self._reap())
+        self._watcher = asyncio.ensure_future(self._watch())
+
+    async def ready(self) -> None:
+        """Return once the program says that it is ready.
+
+        Raises DeadlineExceeded if it takes too long, InvalidArgument if it ends instead.
+        """
+        # One of its own: `close` may come meanwhile, and a descriptor that is watched is not to be closed.
+        reader = os.dup(self._ready)
+        try:
+            await asyncio.wait_for(pidfd.readable(reader), READY_SECONDS)
+            said = os.read(reader, 1)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"logger {self.path!r}: not ready after {READY_SECONDS:g} s") from None
+        finally:
+            os.close(reader)
+        self._close_ready()
+        if not said:  # what has ended has closed it too
+            await asyncio.wait({self._gone}, timeout=_DYING_SECONDS)
+        if self._gone.done():
+            raise InvalidArgument(f"logger {self.path!r}: ended with code {self._gone.result()} before it was ready")
+
+    async def end(self) -> None:
+        """See the program to its end: it has all the output, or is told to end, or is killed."""
+        for seconds, signum in ((EOF_SECONDS, signal.SIGTERM), (TERM_SECONDS, signal.SIGKILL)):
+            await asyncio.wait({self._gone}, timeout=seconds)
+            if not self._gone.done():
+                log.warning("logger %r: does not end: %s", self.path, signal.Signals(signum).name)
+                self._signal(signum)
+        await asyncio.wait({self._gone})
+        self._watcher.cancel()
+        self._close()
+
+    def close(self) -> None:
+        """End the program now, whatever it is doing; it is reaped in the background."""
+        self._signal(signal.SIGKILL)
+        self._watcher.cancel()
+        self._close()
+
+    async def _reap(self) -> int:
+        await pidfd.readable(self._pidfd)
+        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        assert result is not None
+        return result.si_status
+
+    async def _watch(self) -> None:
+        """Give a logger up that has had output waiting for it, and taken none, for too long."""
+        while True:
+            before = [output.relay.taken for output in self.outputs]
+            await asyncio.sleep(STALL_SECONDS)
+            for output, taken in zip(self.outputs, before, strict=True):
+                if output.relay.is_held_up and output.relay.taken == taken:
+                    log.error("logger %r: has taken nothing for %g s, it is given up", self.path, STALL_SECONDS)
+                    self._signal(signal.SIGKILL)
+                    output.relay.discard()  # a child of its own may hold the pipe for ever
+
+    def _signal(self, signum: int) -> None:
+        """Signal the program and its children, which nobody else knows of."""
+        if self._pidfd >= 0:  # not reaped: the number of its group is nobody else's
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, signum)
+
+    def _close_ready(self) -> None:
+        if self._ready >= 0:
+            os.close(self._ready)
+            self._ready = -1
+
+    def _close(self) -> None:
+        self._close_ready()
+        for output in self.outputs:
+            output.close()
+
+
+def _command(uri: str) -> tuple[str, list[str]]:
+    """The program's path and arguments: a key without a value is an argument alone."""
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    pairs: dict[str, str] = {}
+    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+        pairs.setdefault(key, value)
+    words = [word for pair in pairs.items() for word in pair if word]
+    if parts.netloc or not path.startswith("/") or any("\0" in word for word in (path, *words)):
+        raise InvalidArgument(f"stdout {uri!r}: not the URI of a program, such as binary:///usr/bin/logger?key=value")
+    return path, words
+
+
+def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...]) -> int:
+    # First above the numbers that they are to have: none is overwritten before it is copied.
+    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in ends]
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
+    moved = [(os.POSIX_SPAWN_DUP2, copy, 3 + place) for place, copy in enumerate(copies)]
+    # Whoever started us may have left us descriptors that are not close-on-exec.
+    closed = [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() if fd >= 3 + len(ends)]
+    defaults = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT]
+    actions = [*null, *moved, *closed]
+    try:
+        return os.posix_spawn(
+            words[0], words, environment, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=[]
+        )
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def _inheritable() -> list[int]:
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the one that lists them is closed again
+            if os.get_inheritable(fd):
+                found.append(fd)
+    return found
+
+
+def _named(path: str, error: OSError) -> PelagosError:
+    if error.errno == errno.ENOENT:
+        return NotFound(f"logger {path!r} does not exist")
+    code, _ = to_status(error)
+    return from_status(code, f"logger {path!r}: {error.strerror}")

@@ -1,0 +1,119 @@
+"""Where runs are recorded: what is alive, what is abandoned, and whose directories are believed."""
+
+import asyncio
+import os
+
+import pytest
+
+from pelagos_core.daemon import runs
+from pelagos_core.daemon.runs import Run
+from pelagos_core.errors import NotFound, PermissionDenied
+
+UID = 12345
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    path = str(tmp_path / "runs")
+    monkeypatch.setattr(runs, "places", lambda uid: [path])
+    return path
+
+
+@pytest.fixture
+def run(place):
+    runs.usable_place(UID)
+    made = []
+
+    def make(name="run-00000001", started=1.0):
+        directory, fd = runs.make(place, name)
+        made.append(fd)
+        runs.record(directory, Run(name, os.getpid(), ("x.wasm", "a"), started))
+        return directory, fd
+
+    yield make
+    for fd in made:
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+def test_a_user_has_places_of_his_own():
+    assert "/run/pelagos/runs" not in runs.places(1000)
+
+
+def test_what_a_command_holds_is_listed_oldest_first_and_nothing_is_abandoned(run):
+    run("run-00000001", started=2.0)
+    run("run-00000002", started=1.0)
+    assert [each.id for each in runs.listed(UID)] == ["run-00000002", "run-00000001"]
+    assert runs.listed(UID)[1].command == ("x.wasm", "a")
+    assert runs.abandoned(UID) == []
+
+
+def test_what_nothing_holds_any_more_is_abandoned_and_not_listed(run):
+    directory, fd = run()
+    os.close(fd)
+    assert runs.abandoned(UID) == [directory]
+    assert runs.listed(UID) == []
+    runs.remove(directory)
+    assert runs.abandoned(UID) == []
+
+
+def test_a_directory_whose_maker_died_before_it_was_complete_is_abandoned(place):
+    runs.usable_place(UID)
+    os.mkdir(f"{place}/run-00000003")
+    assert runs.abandoned(UID) == [f"{place}/run-00000003"]
+
+
+def test_a_daemon_sees_the_end_of_its_command_before_or_after_it_looks(run):
+    directory, fd = run()
+
+    async def watch():
+        waiting = asyncio.ensure_future(runs.wait_for_end(directory))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert runs.listed(UID)  # a look at it is no end
+        os.close(fd)
+        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(runs.wait_for_end(directory), 5)
+        runs.remove(directory)
+        await asyncio.wait_for(runs.wait_for_end(directory), 5)
+
+    asyncio.run(watch())
+
+
+def test_a_run_is_found_by_its_id_or_how_it_begins(run):
+    run("run-aa000001")
+    run("run-ab000002")
+    assert runs.find(UID, "run-aa000001").id == "run-aa000001"
+    assert runs.find(UID, "ab").id == "run-ab000002"
+    for name, text in (("run-a", "several ids"), ("", "none of"), ("zz", "none of")):
+        with pytest.raises(NotFound, match=text):
+            runs.find(UID, name)
+
+
+def test_a_record_of_another_version_is_read_as_far_as_it_is_known(run):
+    directory, _ = run()
+    path = f"{directory}/run.json"
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(text.replace('{"id"', '{"new": 1, "id"'))
+    assert len(runs.listed(UID)) == 1
+    with open(path, "w") as file:
+        file.write("[]")
+    assert runs.listed(UID) == []
+
+
+def test_a_place_that_others_can_write_to_is_not_used(place):
+    os.mkdir(place)
+    os.chmod(place, 0o777)
+    with pytest.raises(PermissionDenied, match="is not this user's alone"):
+        runs.usable_place(UID)
+    os.mkdir(f"{place}/run-00000001")
+    assert runs.abandoned(UID) == []
+    os.rmdir(f"{place}/run-00000001")
+    os.rmdir(place)
+    os.symlink("/tmp", place)
+    with pytest.raises(PermissionDenied):
+        runs.usable_place(UID)

@@ -1,0 +1,72 @@
+"""What an init process tells the daemon, and what a plugin might send in its name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pelagos_core.errors import Internal
+from pelagos_core.launch.messages import (
+    MAX_BYTES,
+    MAX_REASON,
+    Asking,
+    Created,
+    Failed,
+    Terminal,
+    Unusable,
+    Wanted,
+    decode,
+    encode,
+)
+
+MESSAGES = [
+    Asking("wasm", "detect"),
+    Terminal(),
+    Wanted("wasm", "/app.wasm", "0" * 64, "fuel"),
+    Unusable("wasm", "of another version"),
+    Created("wasm", "core module", True),
+    Failed(3, "no\nsuch \0 ä"),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_survives_the_way(message):
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("character", ["ä", "\0", "\U0001f980"])
+def test_long_texts_are_cut_to_fit(character):
+    data = encode(Created(character * 100_000, character * 100_000, False))
+    assert len(data) < MAX_BYTES
+    assert len(decode(data).reason) == MAX_REASON
+
+
+def test_what_cannot_be_encoded_is_replaced():
+    assert decode(encode(Failed(3, "no \udcff"))) == Failed(3, "no ?")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'["Failed", "x", "y"]',
+        b'["Asking", 1, "y"]',
+        b'["Created", "x"]',
+        b'["Created", "x", "y", 1]',
+        b'["Odd", 1]',
+        b'["Refused", 1' + b"0" * 400 + b", 1]",
+        b"[" * 9999,
+    ],
+)
+def test_a_malformed_message_is_an_error_of_ours(data):
+    with pytest.raises(Internal, match="malformed"):
+        decode(data)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_message_or_malformed(data):
+    try:
+        assert isinstance(decode(data), Asking | Created | Failed)
+    except Internal:
+        pass

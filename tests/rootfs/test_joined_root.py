@@ -1,0 +1,136 @@
+"""The root of a running container, as one more process of it enters: as it is, or in a copy."""
+
+import os
+import signal
+
+import pytest
+
+from pelagos_core.errors import NotFound
+from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.oci import Mount
+from pelagos_core.rootfs.joined_root import JoinedRoot
+from pelagos_core.rootfs.propagation import make_mounts_private
+from pelagos_core.rootfs.root import Root
+from tests.support.child import in_child
+
+pytestmark = [pytest.mark.root]
+
+ENGINE_ROOT = "/guest"
+
+
+@pytest.fixture
+def image(tmp_path):
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "app").write_text("inside")
+    (root / "run").write_text("#!/bin/none")
+    (root / "run").chmod(0o755)
+    return root
+
+
+@pytest.fixture(params=["/", ENGINE_ROOT])
+def container(image, request):
+    """A process in a root of its own: (its pidfd, where the container's root is in it)."""
+    ready, report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            namespaces.unshare(["mount"])
+            make_mounts_private()
+            root = Root(str(image))
+            root.assemble(())
+            root.mount(Mount("/data", "tmpfs", "x y"))
+            os.close(os.open(image / "data/covered", os.O_CREAT))
+            if request.param != "/":
+                root.enclose(request.param)
+            root.pivot()
+            os.write(report, b".")
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.close(report)
+    assert os.read(ready, 1) == b"."
+    os.close(ready)
+    pidfd = os.pidfd_open(pid)
+    yield pidfd, request.param
+    os.close(pidfd)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def joined(image, container, use):
+    """Use the container's root in a child, before it enters."""
+    pidfd, inside = container
+
+    def run():
+        root = JoinedRoot(str(image), os.dup(pidfd), inside)
+        root.find()
+        return use(root)
+
+    return in_child(run)
+
+
+def mounts_of(pidfd):
+    """The mount namespace of the process behind a pidfd."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        pid = next(line.split()[1] for line in file if line.startswith("Pid:"))
+    return os.readlink(f"/proc/{pid}/ns/mnt")
+
+
+def test_its_files_are_read_with_the_hosts_still_in_reach(image, container):
+    def use(root):
+        return os.read(root.open_file("/app"), 100), os.path.exists(image), root.open_file("/root")
+
+    assert joined(image, container, use) == (b"inside", True, None)
+
+
+def test_a_working_directory_must_be_there(image, container):
+    joined(image, container, lambda root: root.check_directory("/data"))
+    for path in ("/none", "/app"):
+        with pytest.raises(NotFound, match=f"working directory '{path}' in the container"):
+            joined(image, container, lambda root, path=path: root.check_directory(path))
+
+
+def test_entered_it_is_the_root_and_the_host_is_gone(image, container):
+    def use(root):
+        root.pivot()
+        return sorted(os.listdir("/")), os.getcwd(), os.path.exists(image), os.stat("/").st_dev, os.stat("/").st_ino
+
+    files, cwd, host, *identity = joined(image, container, use)
+    assert (files, cwd, host) == (["app", "data", "run"], "/", False)
+    assert identity == [os.stat(image).st_dev, os.stat(image).st_ino]
+
+
+def test_a_container_that_is_its_own_root_is_entered_itself(image, container):
+    pidfd, inside = container
+
+    def use(root):
+        proc = os.open("/proc/self/ns", os.O_PATH)
+        root.pivot()
+        return os.readlink("mnt", dir_fd=proc)
+
+    assert (joined(image, container, use) == mounts_of(pidfd)) is (inside == "/")
+
+
+def test_a_copy_shows_what_is_mounted_and_has_mounts_of_its_own(image, container):
+    def use(root):
+        root.copy()
+        root.copy()
+        syscalls.umount2(f"{image}/data", 0)
+        root.pivot()
+        return os.listdir("/data")
+
+    assert joined(image, container, lambda root: (root.pivot(), os.listdir("/data"))[1]) == ["covered"]
+    assert joined(image, container, use) == []
+    assert joined(image, container, lambda root: (root.pivot(), os.listdir("/data"))[1]) == ["covered"]
+
+
+def test_an_engines_root_goes_around_a_copy_and_its_guests_files_cannot_be_executed(image, container):
+    def use(root):
+        root.enclose(ENGINE_ROOT)
+        root.pivot()
+        return os.listdir("/"), sorted(os.listdir(ENGINE_ROOT)), os.access(f"{ENGINE_ROOT}/run", os.X_OK)
+
+    assert joined(image, container, use) == (["guest"], ["app", "data", "run"], False)
+    # the container itself has kept its root, and its files can be executed by who joins it plainly
+    assert joined(image, container, lambda root: (root.pivot(), os.access("/run", os.X_OK))[1])

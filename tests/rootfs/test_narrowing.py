@@ -1,0 +1,78 @@
+"""A root with nothing left but some of its directories."""
+
+import os
+
+import pytest
+
+from pelagos_core.config.policy import Directory
+from pelagos_core.errors import NotFound
+from pelagos_core.linux import namespaces
+from pelagos_core.rootfs.narrowing import directory_path, restrict
+from pelagos_core.rootfs.propagation import make_mounts_private
+from pelagos_core.rootfs.root import Root
+from tests.support.child import in_child
+
+pytestmark = [pytest.mark.root]
+
+
+@pytest.fixture
+def image(tmp_path):
+    (tmp_path / "root/data").mkdir(parents=True)
+    (tmp_path / "root/app").write_text("inside")
+    return tmp_path / "root"
+
+
+def inside(image, use):
+    """Use the root in a child that has its own mounts."""
+
+    def run():
+        namespaces.unshare(["mount"])
+        make_mounts_private()
+        root = Root(str(image))
+        root.assemble(())
+        return use(root)
+
+    return in_child(run)
+
+
+def test_a_narrowed_root_has_nothing_else(image):
+    for path in ("data/in", "data/out", "more"):
+        (image / path).mkdir(exist_ok=True)
+    (image / "data/out/file").write_text("here")
+
+    def use(root):
+        restrict(root, (Directory("/data/in"), Directory("/data/out", readonly=True)))
+        root.pivot()
+        found = [sorted(os.listdir(path)) for path in ("/", "/data", "/data/out")]
+        os.mkdir("/data/in/new")
+        refused = []
+        for path in ("/new", "/data/new", "/data/out/new"):
+            try:
+                os.mkdir(path)
+            except OSError as error:
+                refused.append(error.strerror)
+        return found, refused
+
+    assert inside(image, use) == ([["data"], ["in", "out"], ["file"]], ["Read-only file system"] * 3)
+    assert (image / "data/in/new").is_dir()
+
+
+def test_a_narrowed_root_may_be_narrowed_again_and_never_widened(image):
+    (image / "data/in").mkdir()
+
+    def use(root):
+        restrict(root, (Directory("/data", readonly=True),))
+        restrict(root, (Directory("/", readonly=False),))
+        restrict(root, (Directory("/data/in"),))
+        try:
+            os.mkdir("new", dir_fd=root.open("/data/in", os.O_RDONLY))
+        except OSError as error:
+            return error.strerror, directory_path(root, "/data/../data/in"), directory_path(root, "/app")
+
+    assert inside(image, use) == ("Read-only file system", "/data/in", "")
+    with pytest.raises(NotFound, match="directory '/app' in the container"):
+        inside(image, lambda root: restrict(root, (Directory("/app"),)))
+
+
+def test_a_root_of_nothing_is_empty(image):
+    assert inside(image, lambda root: (restrict(root, ()), root.pivot(), os.listdir("/"))) == (None, None, [])

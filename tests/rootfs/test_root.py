@@ -1,0 +1,386 @@
+"""A root made of directories that lie: nothing outside of it is read or changed."""
+
+import os
+import stat
+
+import pytest
+
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
+from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.oci import Device, Mount
+from pelagos_core.rootfs.propagation import make_mounts_private, make_parent_private, set_propagation
+from pelagos_core.rootfs.root import Root
+from tests.support.child import in_child
+
+pytestmark = [pytest.mark.root]
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A root with a canary beside it that must stay as it is."""
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "app").write_text("inside")
+    (tmp_path / "canary").mkdir()
+    (tmp_path / "canary/secret").write_text("outside")
+    yield root
+    assert os.listdir(tmp_path / "canary") == ["secret"]
+    assert (tmp_path / "canary/secret").read_text() == "outside"
+
+
+def inside(image, use, layers=()):
+    """Use the root in a child that has its own mounts."""
+
+    def run():
+        namespaces.unshare(["mount"])
+        make_mounts_private()
+        root = Root(str(image))
+        root.assemble(layers)
+        return use(root)
+
+    return in_child(run)
+
+
+def read(root, path):
+    fd = root.open_file(path)
+    return None if fd is None else os.read(fd, 100)
+
+
+def test_a_file_is_found_and_a_missing_one_is_not(image):
+    assert inside(image, lambda root: read(root, "/app")) == b"inside"
+    assert inside(image, lambda root: read(root, "/none")) is None
+    assert inside(image, lambda root: read(root, "/app/none")) is None
+
+
+def read_any(root, path):
+    """What any file says, a device too."""
+    fd = root.open(path, os.O_RDONLY)
+    return os.read(fd, 100)
+
+
+@pytest.mark.parametrize(
+    "target", ["../canary/secret", "../../../../../../etc/passwd", "/etc/passwd", "{canary}/secret", "/nowhere"]
+)
+def test_a_link_that_leads_out_leads_nowhere(image, target):
+    os.symlink(target.format(canary=image.parent / "canary"), image / "link")
+    assert inside(image, lambda root: read(root, "/link")) is None
+
+
+def test_a_link_that_stays_inside_is_followed(image):
+    os.symlink("/app", image / "link")
+    os.symlink("/../../../link", image / "data/far")
+    assert inside(image, lambda root: read(root, "/data/far")) == b"inside"
+
+
+def test_a_magic_link_is_refused(image):
+    (image / "proc").mkdir()
+
+    def use(root):
+        root.mount(Mount("/proc", "proc", "proc"))
+        return read(root, "/proc/self/exe")
+
+    with pytest.raises(PermissionDenied, match="entry point '/proc/self/exe'"):
+        inside(image, use)
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "not a regular file"), (os.mkdir, "is a directory")])
+def test_only_a_regular_file_is_an_entry_point(image, make, what):
+    make(image / "odd")
+    with pytest.raises(InvalidArgument, match=f"'/odd': {what}: permission denied"):
+        inside(image, lambda root: read(root, "/odd"))
+
+
+def test_a_device_of_the_image_is_no_entry_point_and_is_not_even_opened(image):
+    os.mknod(image / "tty", stat.S_IFCHR | 0o666, os.makedev(5, 0))  # opening it without a terminal is an error
+    with pytest.raises(InvalidArgument, match="entry point '/tty': not a regular file"):
+        inside(image, lambda root: read(root, "/tty"))
+
+
+def test_a_device_in_the_image_or_a_volume_opens_no_device_once_they_are_forbidden(image):
+    for directory in (image, image.parent / "volume"):
+        directory.mkdir(exist_ok=True)
+        os.mknod(directory / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+
+    def use(root):
+        root.mount(Mount("/volume", "bind", str(image.parent / "volume"), ("rbind", "dev")))
+        root.mount(Mount("/null", "bind", "/dev/null", ("bind",)))
+        os.close(root.open("/zero", os.O_RDONLY))
+        root.forbid_devices()
+        os.close(root.open("/null", os.O_RDWR))  # this one was asked for
+        for path in ("/zero", "/volume/zero"):
+            with pytest.raises(PermissionError):
+                root.open(path, os.O_RDONLY)
+
+    inside(image, use)
+
+
+def test_a_device_node_is_made_as_it_is_described(image):
+    def use(root):
+        os.umask(0)
+        root.make_device(Device("/dev/mine", "c", 1, 3, 0o640, 7, 8), mounted=False)
+        root.make_device(Device("/dev/mine", "c", 1, 3), mounted=False)  # it is there already
+        root.make_device(Device("/dev/pipe", "p"), mounted=True)
+        fd = root.open("/dev/mine", os.O_RDWR)
+        found, pipe = os.fstat(fd), os.fstat(root.open("/dev/pipe", os.O_PATH))
+        return os.read(fd, 1), found.st_mode, found.st_rdev, found.st_uid, found.st_gid, pipe.st_mode
+
+    made = (b"", stat.S_IFCHR | 0o640, os.makedev(1, 3), 7, 8, stat.S_IFIFO | 0o666)
+    assert inside(image, use) == made
+
+
+def test_a_device_is_not_made_over_something_else(image):
+    (image / "dev").mkdir()
+    (image / "dev/null").write_text("mine")
+    with pytest.raises(InvalidArgument, match="device '/dev/null': the image has something else there"):
+        inside(image, lambda root: root.make_device(Device("/dev/null", "c", 1, 3), mounted=False))
+
+
+def test_a_device_is_mounted_where_it_is_the_hosts(image):
+    def use(root):
+        root.make_device(Device("/dev/zero", "c", 1, 5), mounted=True)
+        root.forbid_devices()
+        return os.read(root.open("/dev/zero", os.O_RDONLY), 2)
+
+    assert inside(image, use) == b"\0\0"
+    with pytest.raises(PermissionDenied, match=r"device '/dev/other': .*the host has no such node"):
+        inside(image, lambda root: root.make_device(Device("/dev/other", "c", 1, 5), mounted=True))
+
+
+def test_links_are_made_beside_what_is_there(image):
+    (image / "dev").mkdir()
+    (image / "dev/ptmx").write_text("")
+    (image / "dev/fd").write_text("mine")
+
+    def use(root):
+        root.make_link("/dev/ptmx", "pts/ptmx", replace=True)
+        root.make_link("/dev/fd", "/proc/self/fd")
+        root.make_link("/dev/stdin", "/proc/self/fd/0")
+
+    inside(image, use)
+    assert os.readlink(image / "dev/ptmx") == "pts/ptmx"
+    assert (image / "dev/fd").read_text() == "mine"
+    assert os.readlink(image / "dev/stdin") == "/proc/self/fd/0"
+
+
+def test_a_masked_file_reads_as_empty_and_a_masked_directory_is_empty(image):
+    (image / "data/secret").write_text("secret")
+    os.symlink("/app", image / "link")
+
+    def use(root):
+        for path in ("/link", "/data", "/none", "/app/none"):
+            root.mask(path)
+        with pytest.raises(OSError, match="Read-only"):
+            root.open("/data/new", os.O_CREAT | os.O_WRONLY)
+        return read_any(root, "/app"), os.listdir(root.open("/data", os.O_RDONLY | os.O_DIRECTORY))
+
+    assert inside(image, use) == (b"", [])
+
+
+@pytest.mark.parametrize("link", ["{canary}/secret", "../canary/secret", "../canary", "/"])
+def test_a_mask_and_a_protection_behind_a_link_stay_inside(image, link):
+    os.symlink(link.format(canary=image.parent / "canary"), image / "link")
+
+    def use(root):
+        root.mask("/link/data")
+        root.protect("/link/app")
+        fd = os.open(image.parent / "canary/secret", os.O_RDWR)  # neither covered nor read-only
+        return os.read(fd, 100)
+
+    assert inside(image, use) == b"outside"
+
+
+def test_a_protected_path_can_be_read_and_not_written(image):
+    (image / "data/x").write_text("x")
+
+    def use(root):
+        root.mount(Mount("/data/deep", "tmpfs", "tmpfs"))
+        for path in ("/data", "/none"):
+            root.protect(path)
+        for path in ("/data/x", "/data/deep/new"):
+            with pytest.raises(OSError, match="Read-only"):
+                root.open(path, os.O_CREAT | os.O_WRONLY)
+        os.close(root.open("/app", os.O_WRONLY))
+        return read_any(root, "/data/x")
+
+    assert inside(image, use) == b"x"
+
+
+@pytest.mark.parametrize("kind", ["proc", "sysfs"])
+def test_what_is_protected_by_path_is_not_mounted_behind_a_link(image, kind):
+    os.symlink("data", image / "link")
+    for destination in ("/link", "/link/deeper"):
+        with pytest.raises(
+            InvalidArgument, match=f"mount of '{kind}' on '{destination}': the image has a symbolic link"
+        ):
+            inside(image, lambda root, where=destination: root.mount(Mount(where, kind, kind)))
+
+
+def test_an_image_of_many_layers_is_mounted(image):
+    layers = image.parent / ("long-name-" * 10)
+    for n in range(60):
+        (layers / str(n)).mkdir(parents=True)
+        (layers / str(n) / f"file{n}").write_text(str(n))
+    option = "lowerdir=" + ":".join(str(layers / str(n)) for n in range(60))
+    assert len(option) > 4096
+
+    def use(option):
+        layers = (Mount("/", "overlay", "overlay", (option,)),)
+        return inside(image, lambda root: (read(root, "/file0"), read(root, "/file59"), os.getcwd()), layers)
+
+    assert use(option) == (b"0", b"59", "/")
+    with pytest.raises(InvalidArgument, match="options of over 4095 bytes"):
+        use(option.replace("long", "lo\\ng"))
+
+
+@pytest.mark.parametrize("link", ["{canary}", "../canary", "../../../../../../../../../{canary}"])
+def test_a_mount_on_a_link_stays_inside(image, link):
+    os.symlink(link.format(canary=str(image.parent / "canary")), image / "mnt")
+
+    def use(root):
+        root.mount(Mount("/mnt/sub", "tmpfs", "tmpfs"))
+
+    # A dangling link inside the root, or a directory made inside it: never the canary.
+    try:
+        inside(image, use)
+    except PelagosError as error:
+        assert "/mnt" in str(error)
+
+
+def test_mount_points_are_made_where_they_are_missing(image, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/x").write_text("mounted")
+
+    def use(root):
+        root.mount(Mount("/a/b/c", "bind", str(tmp_path / "source"), ("ro",)))
+        root.mount(Mount("/etc/one", "bind", str(tmp_path / "source/x")))
+        return read(root, "/a/b/c/x"), read(root, "/etc/one")
+
+    assert inside(image, use) == (b"mounted", b"mounted")
+    assert (image / "a/b/c").is_dir()
+    assert (image / "etc/one").read_text() == ""
+
+
+@pytest.mark.parametrize("target", ["/run/x/stub", "../run/x/stub", "../../../../run/x/stub", "/to/stub"])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_a_dangling_link_leads_to_is_made_and_mounted_on(image, tmp_path, target, as_file):
+    source = tmp_path / "source"
+    source.write_text("mounted") if as_file else source.mkdir()
+    (image / "etc").mkdir()
+    (image / "etc/stub").symlink_to(target)
+    (image / "to").symlink_to("run/x")
+
+    def use(root):
+        root.mount(Mount("/etc/stub", "bind", str(source)))
+        found = [os.fstat(root.open(path, os.O_PATH)) for path in ("/etc/stub", "/run/x/stub")]
+        return [(each.st_dev, each.st_ino) for each in found]
+
+    expected = os.stat(source)
+    assert inside(image, use) == [(expected.st_dev, expected.st_ino)] * 2
+    assert os.readlink(image / "etc/stub") == target
+    assert (image / "run/x/stub").is_file() == as_file
+    assert sorted(os.listdir(image)) == ["app", "data", "etc", "run", "to"]
+
+
+def test_what_is_behind_a_dangling_link_is_made_where_that_leads(image, tmp_path):
+    (tmp_path / "source").write_text("mounted")
+    (image / "var").symlink_to("/mnt/var")
+    (image / "mnt").symlink_to("data")
+
+    def use(root):
+        root.mount(Mount("/var/lib/file", "bind", str(tmp_path / "source")))
+        root.mount(Mount("/var/tmp/deep", "tmpfs", "tmpfs"))
+        root.make_directory("/var/work")
+        return read(root, "/data/var/lib/file")
+
+    assert inside(image, use) == b"mounted"
+    assert sorted(os.listdir(image / "data/var")) == ["lib", "tmp", "work"]
+
+
+@pytest.mark.parametrize("source", ["/etc/hosts", "/etc"])
+def test_links_without_end_are_refused_by_name(image, source):
+    (image / "a").symlink_to("/b")
+    (image / "b").symlink_to("a")
+    for path in ("/a", "/a/x"):
+        with pytest.raises(InvalidArgument, match=f"'{path}.* in the container: Too many levels of symbolic links"):
+            inside(image, lambda root, path=path: root.mount(Mount(path, "bind", source)))
+
+
+def test_a_link_that_is_put_in_the_way_meanwhile_is_not_followed(image, tmp_path, monkeypatch):
+    """A neighbour that shares the directory wins the race each time."""
+    (tmp_path / "canary").chmod(0o777)
+
+    def mkdir(name, *_, dir_fd):
+        os.symlink(tmp_path / "canary", name, dir_fd=dir_fd)
+        raise FileExistsError
+
+    def use(root):
+        monkeypatch.setattr(os, "mkdir", mkdir)
+        root.mount(Mount("/new/deep", "tmpfs", "tmpfs"))
+
+    with pytest.raises(PermissionDenied, match="directory '/new/deep' in the container: Not a directory"):
+        inside(image, use)
+
+
+def test_a_read_only_bind_cannot_be_written_to(image, tmp_path):
+    (tmp_path / "source").mkdir()
+
+    def use(root):
+        root.mount(Mount("/data", "bind", str(tmp_path / "source"), ("rbind", "ro")))
+        root.open("/data/new", os.O_CREAT | os.O_WRONLY)
+
+    with pytest.raises(OSError, match="Read-only"):
+        inside(image, use)
+
+
+def test_a_root_of_layers_shows_the_last_one(image, tmp_path):
+    (tmp_path / "layer").mkdir()
+    (tmp_path / "layer/app").write_text("layer")
+    assert inside(image, lambda root: read(root, "/app"), (Mount("/", "bind", str(tmp_path / "layer")),)) == b"layer"
+    assert (image / "app").read_text() == "inside"
+
+
+def test_a_layer_that_cannot_be_mounted_is_named(image):
+    with pytest.raises(PelagosError, match=r"mount of 'overlay' \(overlay\) on '/'"):
+        inside(image, lambda root: None, (Mount("/", "overlay", "overlay", ("lowerdir=/none",)),))
+
+
+def test_after_the_pivot_the_host_is_gone(image):
+    def use(root):
+        root.make_directory("/work/dir")
+        root.make_readonly()
+        root.pivot()
+        try:
+            os.mkdir("/new")
+        except OSError as error:
+            return sorted(os.listdir("/")), os.getcwd(), error.strerror
+
+    assert inside(image, use) == (["app", "data", "work"], "/", "Read-only file system")
+
+
+def test_a_shared_root_keeps_what_we_mount_and_unmount_from_the_host(image):
+    """The host is another child here, whose mounts are all shared."""
+
+    def container():
+        namespaces.unshare(["mount"])
+        set_propagation(syscalls.MS_SHARED)
+        make_parent_private(str(image))
+        root = Root(str(image))
+        root.assemble(())
+        root.mount(Mount("/tmp", "tmpfs", "tmpfs"))
+        root.pivot()
+        set_propagation(syscalls.MS_SHARED)
+
+    def host():
+        namespaces.unshare(["mount"])
+        set_propagation(syscalls.MS_SHARED)
+        with open("/proc/self/mountinfo") as before, open("/proc/self/mountinfo") as after:
+            return before.read(), in_child(container), after.read()
+
+    before, _, after = in_child(host)
+    assert before == after
+
+
+@pytest.mark.parametrize(("name", "error"), [("none", NotFound), ("app", InvalidArgument)])
+def test_a_root_that_is_no_directory_is_refused(image, name, error):
+    with pytest.raises(error, match=name):
+        inside(image / name, lambda root: None)
