@@ -75,3 +75,23 @@ def test_every_call_of_the_task_api_is_in_its_table():
     rows = re.findall(r"^\| ([A-Z][^|]*?) \|", (ROOT / "docs/task-api.md").read_text(), re.MULTILINE)
     told = {word for row in rows for word in re.split(r"\W+", row)}
     assert {method.name for method in api.DESCRIPTOR.services_by_name["Task"].methods} <= told
+
+
+def layers():
+    text = (ROOT / "pyproject.toml").read_text()
+    block = re.search(r"^layers = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
+    return re.findall(r"[a-z_]+", block)
+
+
+def test_the_map_of_the_source_has_every_package_in_the_order_of_the_layers():
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = text[text.index("| package | what is in it |") :].split("\n\n")[0]
+    packages = [name for name in layers() if (ROOT / "pelagos_core" / name).is_dir()]
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE) == packages
+    assert set(packages) == {path.parent.name for path in (ROOT / "pelagos_core").glob("*/__init__.py")}
+
+
+def test_a_module_that_a_page_names_is_there():
+    for page in (ROOT / "docs").glob("*.md"):
+        for name in re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)+\.py)`", page.read_text()):
+            assert any((top / name).is_file() for top in (ROOT, ROOT / "pelagos_core")), f"{page.name}: {name}"
