@@ -31,6 +31,6 @@ def raw() -> Iterator[None]:
     try:
         yield
     finally:
-        # After the output that is still under way; keys that nobody has read are dropped.
+        # TCSAFLUSH: after the output that is still under way; keys that have not been read are dropped.
         with contextlib.suppress(termios.error):  # it was closed
             termios.tcsetattr(0, termios.TCSAFLUSH, before)

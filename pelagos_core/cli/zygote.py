@@ -16,7 +16,7 @@ _ROOM = " " * 512
 def zygote() -> None:
     """Stay as the zygote, which forks the shims of pods.
 
-    Nobody need run this: the first pod's start leaves a zygote behind, which ends when it is
+    There is no need to run this: the first pod's start leaves a zygote behind, which ends when it is
     unused for ten minutes (zygote_idle_seconds in the node's config). A service that runs
     this one has the first pod after a boot start warm too: `pelagos install --systemd-dir`
     writes it. It takes the place of one that is there, and ends when what is installed or

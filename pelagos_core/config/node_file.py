@@ -90,7 +90,7 @@ class Config:
 
     @property
     def policy(self) -> Policy:
-        """What a guest may use where nobody but the node says anything."""
+        """What a guest may use where no annotation or option narrows it."""
         least = replace(EVERYTHING, seccomp=self.seccomp or EVERYTHING.seccomp)
         return least.narrowed(self.wasm, lambda word: f"config: wasm.{word}")
 
@@ -99,7 +99,7 @@ def load_node() -> Config:
     """The node's config; the defaults if there is no file.
 
     PELAGOS_CACHE_DIR in the environment is another directory for compiled code, and each user
-    who is not root has one of his own.
+    that is not root has a file of its own.
     Raises InvalidArgument or PermissionDenied that names the file.
     """
     try:
@@ -111,7 +111,7 @@ def load_node() -> Config:
 
 
 def user_cache() -> str:
-    """Where a user who is not root keeps compiled code: the system's is root's."""
+    """The directory for compiled code of a user that is not root: the system's belongs to root."""
     home = os.environ.get("XDG_CACHE_HOME", "") or os.path.expanduser("~/.cache")
     return os.path.join(home, "pelagos", "code")
 

@@ -67,8 +67,8 @@ class Policy:
         """The same with less, as the words say.
 
         called: what errors call a word. others: words that mean something elsewhere.
-        Raises InvalidArgument that names the word: unknown ones are not ignored, since
-        somebody relies on them.
+        Raises InvalidArgument that names the word: an unknown one is not ignored, since its
+        author relies on it.
         """
         policy = self
         for key in sorted(words.keys() - others):
@@ -88,7 +88,7 @@ class Policy:
 
 
 EVERYTHING = Policy()
-"""What a guest may use where nobody says anything."""
+"""What a guest may use where nothing narrows it."""
 
 
 def _dirs(policy: Policy, word: str) -> Policy:

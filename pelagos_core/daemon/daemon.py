@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 ANSWER_SECONDS = 1.0  # the Shutdown that ends us is answered like any other request
-# Nobody asked for a container after `start`: containerd was killed. When it comes back it may
+# No Create came after `start`: containerd was killed. When it comes back it may
 # connect again and know of no container to create, so that a client is no reason to stay.
 IDLE_SECONDS = 20.0
 
@@ -55,7 +55,7 @@ class Daemon:
             task.cancel()
 
     def stop(self) -> None:
-        """Stop accepting, and give the socket's path up, before anybody is told.
+        """Stop accepting, and give the socket's path up, before the answer is sent.
 
         A `start` that runs now finds either us, still serving, or no socket at all.
         """

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class LogHandler(logging.Handler):
     """Lines in containerd's own format, to descriptor 2: the bundle's `log` FIFO.
 
-    A line that the FIFO does not take (nobody reads, or it is full) is dropped: logging
+    A line that the FIFO does not take (it has no reader, or is full) is dropped: logging
     never waits.
     """
 
@@ -129,12 +129,11 @@ def _log_to_stderr() -> None:
 
 
 def _settle() -> None:
-    """What lives now lives for ever: let the collector write to none of its pages.
+    """Freeze the garbage collector, so that forks keep sharing the pages of what is loaded.
 
-    Forks share them until somebody does. An engine's filters are the same for all containers, so
-    they are made now.
+    An engine's filters are the same for all containers, so they are made now.
     """
-    with contextlib.suppress(PelagosError):  # whoever needs them is told
+    with contextlib.suppress(PelagosError):  # reported when a container needs them
         Filters.of(None, EVERYTHING.seccomp)
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The part of the OCI runtime spec (config.json) that pelagos obeys, parsed and checked.
+"""The part of the OCI runtime spec (config.json) that pelagos carries out, parsed and checked.
 
 Everything here comes from outside: a wrong type, a NUL or an absurd value is refused
 with the path of the field, such as `config.json: process.args[0]: not a string`.

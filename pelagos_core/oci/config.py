@@ -128,7 +128,7 @@ def _root(root: Field) -> Root:
 
 
 def _refuse_unsupported(config: Field, linux: Field) -> None:
-    """A field that we know and cannot obey is refused; an unknown one is no error, the spec says."""
+    """Refuse a field that is known and cannot be carried out; the spec asks to pass over unknown ones."""
     for parent, name, keys in (("", config, _OTHER_PLATFORMS), ("linux.", linux, _UNSUPPORTED)):
         for key in keys:
             if name.get(key):

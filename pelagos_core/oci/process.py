@@ -1,4 +1,4 @@
-"""`process` of the OCI runtime spec: what runs, and as whom."""
+"""`process` of the OCI runtime spec: what runs, and as which user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Process:
     """`process`: what runs. `args` has at least one entry, `env` each name once, and `cwd` is absolute.
 
     oom_score_adj: None to leave it as the shim has it.
-    console_size: width and height of the terminal in characters; zeros if nobody has said.
+    console_size: width and height of the terminal in characters; zeros if the spec has none.
     """
 
     args: tuple[str, ...]

@@ -86,7 +86,7 @@ class Entrypoint:
     args: the whole argv, `path#func` shortened to `path` in args[0].
     env: `NAME=VALUE` strings, the spec's; PWD is a guest's working directory where that is not `/`.
     cwd: absolute path inside the container.
-    file: a descriptor opened for reading; it belongs to whoever opened it.
+    file: a descriptor opened for reading; the code that opened it closes it.
     limits: what the engine should hold the guest to.
     directories: what the guest gets of the container's files.
     network: whether it may use the network, which is the container's own then.
@@ -193,14 +193,14 @@ class Entrypoint:
     def allows_memory(self, size: int) -> bool:
         """Whether the guest's linear memories may grow to `size` bytes together, as its limit is now.
 
-        In the process that runs it. A first refusal is told on its stderr and in the log.
+        In the process that runs it. A first refusal is written to its stderr and to the log.
         """
         if self.memory is not None:
             return self.memory.allows(size)
         return self.limits.memory is None or size <= self.limits.memory
 
     def read(self) -> bytes:
-        """The file's bytes: a copy, so that nobody can change them while they are compiled."""
+        """The file's bytes: a copy, so that they cannot change while they are compiled."""
         with os.fdopen(os.dup(self.file), "rb", buffering=0) as file:
             file.seek(0)
             return file.read()

@@ -240,7 +240,7 @@ def pelagos_configure(settings: Mapping[str, object]) -> None:
 def pelagos_describe() -> Description | None:
     """Say what this backend is and can; optional.
 
-    After `configure`, on the host, when somebody asks (`pelagos backends`) or a container
+    After `configure`, on the host, when it is asked for (`pelagos backends`) or a container
     has a limit that the engine must hold. What it does not claim is refused or left to the
     cgroup, never ignored.
 

@@ -20,7 +20,7 @@ class Limits:
 
     memory: bytes of linear memory, a little below the cgroup's limit, so that `memory.grow`
         fails instead of the kernel killing the container. The cgroup holds it in any case.
-    fuel: units of execution, in the engine's own measure. Nobody but the engine can hold it.
+    fuel: units of execution, in the engine's own measure. Only the engine can hold it.
     """
 
     memory: int | None = None
@@ -34,7 +34,7 @@ class Limits:
 
     @property
     def required(self) -> frozenset[str]:
-        """The limits that the engine must hold, because nobody else can."""
+        """The limits that only the engine can hold."""
         return frozenset({"fuel"} if self.fuel is not None else ())
 
 
@@ -51,7 +51,7 @@ class LiveMemory:
         self._refused: Callable[[int, int], None] | None = refused
 
     def allows(self, size: int) -> bool:
-        """Whether its linear memories may be `size` bytes together. The first refusal is told."""
+        """Whether its linear memories may be `size` bytes together. The first refusal is reported."""
         text = os.pread(self._file, 32, 0).strip()
         limit = int(text) if text.isdigit() else _UNLIMITED  # it is `max`
         if limit >= _UNLIMITED or size <= _for_guest(limit):
@@ -63,7 +63,7 @@ class LiveMemory:
 
 
 def refusal(asked: int, limit: int) -> str:
-    """What is told of a refusal. asked, limit: bytes."""
+    """The line that reports a refusal. asked, limit: bytes."""
     share = f"{_mib(_for_guest(limit))} MiB of it for the guest, the rest for its engine"
     return f"the guest asked for {_mib(asked)} MiB of memory; the container's limit is {_mib(limit)} MiB ({share})"
 

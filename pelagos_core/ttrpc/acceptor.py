@@ -30,14 +30,14 @@ def most() -> int:
 class Acceptor:
     """Accepts on a listener, in the event loop that it is made in, until it is closed.
 
-    At the limit nobody is refused: who comes then waits in the listener's backlog until a
+    At the limit no client is refused: a new one waits in the listener's backlog until a
     connection has ended.
     """
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], limit: int) -> None:
         """listener: listening; ours from now on. protocol: makes one for each connection.
 
-        limit: of connections at a time. Whoever makes the protocols calls `left` at the end of each.
+        limit: of connections at a time. The caller, which makes the protocols, calls `left` at the end of each.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -82,7 +82,7 @@ class Acceptor:
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # whoever aborted has left the backlog; of others we are told again
+                return  # a client that aborted has left the backlog; for others epoll reports the listener again
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
@@ -97,7 +97,7 @@ class Acceptor:
         self._pause()
         if not self._told:  # not again for each that comes and goes
             self._told = True
-            log.warning("%d connections: who comes now has to wait until one of them ends", self._open)
+            log.warning("%d connections: new ones wait until one of them ends", self._open)
 
     def _wait_for_descriptors(self, error: OSError) -> None:
         self._pause()

@@ -171,7 +171,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _forget(task: asyncio.Future[Message]) -> None:
-    """Look at the result of a call that nobody waits for, so that asyncio does not complain."""
+    """Look at the result of a call that no task awaits, so that asyncio does not log it."""
     if not task.cancelled() and task.exception():
         log.info("a call whose client gave up failed: %s", task.exception())
 

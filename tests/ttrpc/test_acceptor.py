@@ -79,7 +79,7 @@ async def test_at_the_limit_who_comes_waits_until_somebody_leaves(caplog):
             await peers.until(open=min(3, 5 - left), taken_in=min(3 + left, 5))
             client.close()
         assert [record.getMessage() for record in caplog.records] == [
-            "3 connections: who comes now has to wait until one of them ends"
+            "3 connections: new ones wait until one of them ends"
         ]
 
 
