@@ -58,9 +58,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    # A shell without job control starts what runs in its background with SIGINT ignored, and so is all that
-    # this starts. A handler, unlike SIG_IGN, is not inherited over execve(2).
+    # A shell without job control starts what runs in its background with SIGINT ignored, and nohup(1) with
+    # SIGHUP; execve(2) hands an ignored signal on to all that this starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The tests' shims are forked by zygotes of this session's own.
     os.environ[zygote_request.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
 
