@@ -6,11 +6,14 @@ import contextlib
 import os
 import posixpath
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.policy import Directory
 from pelagos_core.errors import PelagosError
 from pelagos_core.isolation import engine_files
+from pelagos_core.isolation.operation import Operation
 from pelagos_core.oci import Device, Mount
 from pelagos_core.plugin.entrypoint import CODE, Entrypoint
 from pelagos_core.plugin.program import GUEST_ROOT, Program
@@ -19,8 +22,15 @@ from pelagos_core.rootfs.propagation import make_parent_private, set_propagation
 from pelagos_core.rootfs.root import Root
 
 
+class RootOperation(Operation):
+    """A step on the root file system."""
+
+    __slots__ = ()
+    reason: ClassVar[str] = reasons.MOUNT
+
+
 @dataclass(frozen=True, slots=True)
-class AssembleRoot:
+class AssembleRoot(RootOperation):
     """Mount the root file system's layers in the private mount namespace.
 
     shared: the host's mounts are shared with it, so that ours must be kept from the host.
@@ -39,7 +49,7 @@ class AssembleRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSources:
+class OpenSources(RootOperation):
     """Open what will be bound, while the host's files can be read, and ids be mapped."""
 
     mounts: tuple[Mount, ...]
@@ -53,7 +63,7 @@ class OpenSources:
 
 
 @dataclass(frozen=True, slots=True)
-class FollowRoot:
+class FollowRoot(RootOperation):
     """Find the root again in the mount namespace of a user namespace."""
 
     def describe(self) -> str:
@@ -64,7 +74,7 @@ class FollowRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class MountVolume:
+class MountVolume(RootOperation):
     """Put one mount of the spec in place."""
 
     mount: Mount
@@ -77,7 +87,7 @@ class MountVolume:
 
 
 @dataclass(frozen=True, slots=True)
-class MountCgroups:
+class MountCgroups(RootOperation):
     """Show the container's own control groups.
 
     namespaced: whether it has a cgroup namespace.
@@ -95,7 +105,7 @@ class MountCgroups:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeDevices:
+class MakeDevices(RootOperation):
     """Make device nodes.
 
     mounted: show the host's own nodes instead, where no node of the root opens a device; those
@@ -115,7 +125,7 @@ class MakeDevices:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkDevices:
+class LinkDevices(RootOperation):
     """Make the links that programs expect in /dev."""
 
     def describe(self) -> str:
@@ -128,7 +138,7 @@ class LinkDevices:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkStreams:
+class LinkStreams(RootOperation):
     """Make a guest's links of the standard streams, which lead nowhere: it has no /proc.
 
     So what is written to `/dev/stdout` is refused, and not lost in a file of this name.
@@ -145,7 +155,7 @@ class LinkStreams:
 
 
 @dataclass(frozen=True, slots=True)
-class ForbidDevices:
+class ForbidDevices(RootOperation):
     """Let no device node of the image or of a volume open a device.
 
     A Wasm guest has no other guard against the host's disks.
@@ -159,7 +169,7 @@ class ForbidDevices:
 
 
 @dataclass(frozen=True, slots=True)
-class ShieldEngine:
+class ShieldEngine(RootOperation):
     """Take away what would show a Wasm guest the kernel, and with it its own engine.
 
     volumes: the mounts that the spec asks for.
@@ -175,7 +185,7 @@ class ShieldEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowRelativeLinks:
+class ShowRelativeLinks(RootOperation):
     """Have a Wasm guest reach mounts by the absolute links of the image on the way to them."""
 
     paths: tuple[str, ...]
@@ -188,7 +198,7 @@ class ShowRelativeLinks:
 
 
 @dataclass(frozen=True, slots=True)
-class NarrowRoot:
+class NarrowRoot(RootOperation):
     """Leave a Wasm guest some directories of its container, and nothing else."""
 
     directories: tuple[Directory, ...]
@@ -201,7 +211,7 @@ class NarrowRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class ProtectPaths:
+class ProtectPaths(RootOperation):
     """Make paths read-only."""
 
     paths: tuple[str, ...]
@@ -215,7 +225,7 @@ class ProtectPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskPaths:
+class MaskPaths(RootOperation):
     """Hide what is at some paths."""
 
     paths: tuple[str, ...]
@@ -229,7 +239,7 @@ class MaskPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeWorkingDirectory:
+class MakeWorkingDirectory(RootOperation):
     """Make the process' working directory if the image lacks it, as runc does."""
 
     path: str
@@ -242,7 +252,7 @@ class MakeWorkingDirectory:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeMountReadonly:
+class MakeMountReadonly(RootOperation):
     """Make one mount read-only, once all mount points in it are there."""
 
     path: str
@@ -255,7 +265,7 @@ class MakeMountReadonly:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeRootReadonly:
+class MakeRootReadonly(RootOperation):
     """Make the root read-only, once all mount points are there."""
 
     def describe(self) -> str:
@@ -266,7 +276,7 @@ class MakeRootReadonly:
 
 
 @dataclass(frozen=True, slots=True)
-class SetRootPropagation:
+class SetRootPropagation(RootOperation):
     """Set the propagation of the container's root, once it is `/`: an MS_ flag."""
 
     flag: int
@@ -280,7 +290,7 @@ class SetRootPropagation:
 
 
 @dataclass(frozen=True, slots=True)
-class EnterEngineRoot:
+class EnterEngineRoot(RootOperation):
     """Put the container's root below a root in which an engine's program can run.
 
     uid: of the process, as the file system of that root knows it.

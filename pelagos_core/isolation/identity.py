@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from pelagos_core.isolation import scheduling
+from pelagos_core.isolation.operation import Operation
 from pelagos_core.linux import capabilities, credentials, security_labels
 from pelagos_core.linux.security_labels import Label
 from pelagos_core.oci import Capabilities, IoPriority, Rlimit, Scheduler, User
@@ -13,7 +14,7 @@ from pelagos_core.rootfs.root import Root
 
 
 @dataclass(frozen=True, slots=True)
-class SetOomScore:
+class SetOomScore(Operation):
     """Set how likely the kernel is to choose the process when memory runs out."""
 
     score: int
@@ -26,7 +27,7 @@ class SetOomScore:
 
 
 @dataclass(frozen=True, slots=True)
-class SetRlimits:
+class SetRlimits(Operation):
     """Set resource limits, soft and hard."""
 
     rlimits: tuple[Rlimit, ...]
@@ -39,7 +40,7 @@ class SetRlimits:
 
 
 @dataclass(frozen=True, slots=True)
-class AllowRlimits:
+class AllowRlimits(Operation):
     """Raise hard limits while that is allowed: the root of a user namespace may not."""
 
     rlimits: tuple[Rlimit, ...]
@@ -52,7 +53,7 @@ class AllowRlimits:
 
 
 @dataclass(frozen=True, slots=True)
-class BecomeRoot:
+class BecomeRoot(Operation):
     """Become root of the new user namespace."""
 
     def describe(self) -> str:
@@ -63,7 +64,7 @@ class BecomeRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class SetScheduler:
+class SetScheduler(Operation):
     """Set the scheduling policy."""
 
     scheduler: Scheduler
@@ -76,7 +77,7 @@ class SetScheduler:
 
 
 @dataclass(frozen=True, slots=True)
-class SetIoPriority:
+class SetIoPriority(Operation):
     """Set the priority for input and output."""
 
     priority: IoPriority
@@ -89,7 +90,7 @@ class SetIoPriority:
 
 
 @dataclass(frozen=True, slots=True)
-class SetPersonality:
+class SetPersonality(Operation):
     """Set the execution domain."""
 
     domain: str
@@ -102,7 +103,7 @@ class SetPersonality:
 
 
 @dataclass(frozen=True, slots=True)
-class PrepareLabel:
+class PrepareLabel(Operation):
     """Open the file through which a security module is told of the process' label.
 
     executed: it is for a program that execve(2) starts.
@@ -120,7 +121,7 @@ class PrepareLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckMountLabel:
+class CheckMountLabel(Operation):
     """See that the host can give mounts an SELinux label."""
 
     label: str
@@ -133,7 +134,7 @@ class CheckMountLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyLabels:
+class ApplyLabels(Operation):
     """Confine the process to its labels, when all that they might forbid is done."""
 
     def describe(self) -> str:
@@ -145,7 +146,7 @@ class ApplyLabels:
 
 
 @dataclass(frozen=True, slots=True)
-class EnterWorkingDirectory:
+class EnterWorkingDirectory(Operation):
     """Change into the process' working directory, while nothing bars the way into it."""
 
     path: str
@@ -159,7 +160,7 @@ class EnterWorkingDirectory:
 
 
 @dataclass(frozen=True, slots=True)
-class NewSessionKeyring:
+class NewSessionKeyring(Operation):
     """Leave the daemon's keys behind: session keyrings are inherited."""
 
     def describe(self) -> str:
@@ -170,7 +171,7 @@ class NewSessionKeyring:
 
 
 @dataclass(frozen=True, slots=True)
-class BecomeUser:
+class BecomeUser(Operation):
     """Take on the process' user, groups and capabilities."""
 
     user: User
@@ -184,7 +185,7 @@ class BecomeUser:
 
 
 @dataclass(frozen=True, slots=True)
-class ForbidNewPrivileges:
+class ForbidNewPrivileges(Operation):
     """Set no_new_privs."""
 
     def describe(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import socket
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar
 
+from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.isolation import sysctl
@@ -20,31 +21,37 @@ CONTAINER = 7
 """Where a further process of a container finds the pidfd of its init process."""
 
 
-class Operation(Protocol):
+class Operation:
     """One step. Runs in the init process; what it raises ends that process."""
+
+    __slots__ = ()
+    reason: ClassVar[str] = reasons.ISOLATION
+    """What an error of the step is named by, where the error says nothing itself."""
 
     def describe(self) -> str:
         """What it does, for the log and for the error if it fails."""
+        raise NotImplementedError
 
     def execute(self, root: Root) -> None:
         """Do it. Raises OSError or PelagosError."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Operation):
     """What pelagos cannot do, where only the entry point's kind tells that it is asked for."""
 
-    reason: str
+    what: str
 
     def describe(self) -> str:
-        return f"refuse: {self.reason}"
+        return f"refuse: {self.what}"
 
     def execute(self, root: Root) -> None:
-        raise Unimplemented(self.reason)
+        raise Unimplemented(self.what)
 
 
 @dataclass(frozen=True, slots=True)
-class DieWithShim:
+class DieWithShim(Operation):
     """Have the kernel kill this process when the shim ends."""
 
     def describe(self) -> str:
@@ -55,7 +62,7 @@ class DieWithShim:
 
 
 @dataclass(frozen=True, slots=True)
-class JoinCgroup:
+class JoinCgroup(Operation):
     """Enter the container's control group, before a cgroup namespace is made of it."""
 
     cgroup: Cgroup
@@ -68,7 +75,7 @@ class JoinCgroup:
 
 
 @dataclass(frozen=True, slots=True)
-class EnterNamespaces:
+class EnterNamespaces(Operation):
     """Join the namespaces given by path, then unshare the others.
 
     The mount namespace is always new; the pid namespace was entered by being born in it.
@@ -104,7 +111,7 @@ class EnterNamespaces:
 
 
 @dataclass(frozen=True, slots=True)
-class EnterTimeNamespace:
+class EnterTimeNamespace(Operation):
     """Enter a new time namespace, whose clocks are ahead by these offsets.
 
     Before this process is root of a user namespace: the file for the offsets is the host's root's.
@@ -120,7 +127,7 @@ class EnterTimeNamespace:
 
 
 @dataclass(frozen=True, slots=True)
-class JoinContainer:
+class JoinContainer(Operation):
     """Join the namespaces of a running container and find its root.
 
     The mount namespace comes last, with the change of root; the pid namespace was entered
@@ -139,7 +146,7 @@ class JoinContainer:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyContainer:
+class CopyContainer(Operation):
     """Take a copy of the container's mounts for this process alone."""
 
     def describe(self) -> str:
@@ -151,7 +158,7 @@ class CopyContainer:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckWorkingDirectory:
+class CheckWorkingDirectory(Operation):
     """See that the process' working directory is there: a running container is not added to."""
 
     path: str
@@ -165,7 +172,7 @@ class CheckWorkingDirectory:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaveNetwork:
+class LeaveNetwork(Operation):
     """Give a guest a network namespace with nothing in it, whatever its engine would let it do."""
 
     def describe(self) -> str:
@@ -176,7 +183,7 @@ class LeaveNetwork:
 
 
 @dataclass(frozen=True, slots=True)
-class SetHostname:
+class SetHostname(Operation):
     """Set the host name of the new uts namespace."""
 
     name: str
@@ -189,7 +196,7 @@ class SetHostname:
 
 
 @dataclass(frozen=True, slots=True)
-class SetDomainName:
+class SetDomainName(Operation):
     """Set the NIS domain name of the uts namespace."""
 
     name: str
@@ -202,7 +209,7 @@ class SetDomainName:
 
 
 @dataclass(frozen=True, slots=True)
-class SetSysctls:
+class SetSysctls(Operation):
     """Set kernel parameters of the container's namespaces: names and values."""
 
     parameters: tuple[tuple[str, str], ...]
@@ -219,7 +226,7 @@ class SetSysctls:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRoot:
+class ChangeRoot(Operation):
     """Make the assembled directory `/`; the host's files are gone after this."""
 
     def describe(self) -> str:

@@ -88,11 +88,15 @@ class Plan:
         is done by a first process. birth: of the second one, into that namespace.
     assemble: up to a root file system in which the entry point can be opened. What that is
         decides how it goes on: `native` or `wasm`.
+    cgroup: the control group that one of the steps joins.
+    has_own_dev: whether the steps make a /dev for a native program.
     """
 
     assemble: tuple[Operation, ...]
     wasm: Steps
     native: Steps
+    cgroup: Cgroup
+    has_own_dev: bool = False
     outside: tuple[Operation, ...] = ()
     birth: SecondStageClone | None = None
 
@@ -127,7 +131,8 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     wasm, native = _for_wasm(bundle, spec, late, filters), _for_native(spec, late, cgroup, filters)
     user = spec.namespace("user")
     if user is None:
-        return Plan((*first, *namespace_plan.times(spec), namespaces, *settings, root, *volumes), wasm, native)
+        assemble = (*first, *namespace_plan.times(spec), namespaces, *settings, root, *volumes)
+        return Plan(assemble, wasm, native, cgroup, _makes_devices(spec))
     # Given namespaces may be anybody's, new ones are to be the user namespace's own.
     joining, unsharing = replace(namespaces, unshared=("mount",)), namespaces.inner()
     if spec.process.rlimits:
@@ -136,6 +141,8 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
         (DieWithShim(), *namespace_plan.times(spec), BecomeRoot(), unsharing, *settings, FollowRoot(), *volumes),
         wasm,
         native,
+        cgroup,
+        _makes_devices(spec),
         (*first, joining, root, OpenSources(tuple(filter(is_bind, spec.mounts)))),
         SecondStageClone(user, spec.id_maps, spec.namespace("pid")),
     )
@@ -170,7 +177,7 @@ def joining_plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS, 
         program = replace(program, complete=(*mapped, CopyContainer(), there, *program.complete))
     score = _oom_score(spec.process)
     kinds = JoinContainer().kinds + (("time",) if spec.namespace("time") else ())
-    return Plan((DieWithShim(), JoinCgroup(cgroup), *score, JoinContainer(kinds)), wasm, program)
+    return Plan((DieWithShim(), JoinCgroup(cgroup), *score, JoinContainer(kinds)), wasm, program, cgroup)
 
 
 def _with_whole_mounts(bundle: Bundle) -> Spec:

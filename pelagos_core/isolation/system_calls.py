@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pelagos_core.isolation import engine_profile
+from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.seccomp import Filter, filter_of
 from pelagos_core.oci.seccomp import Seccomp
 from pelagos_core.rootfs.root import Root
@@ -38,7 +39,7 @@ NO_FILTERS = Filters()
 
 
 @dataclass(frozen=True, slots=True)
-class FilterSystemCalls:
+class FilterSystemCalls(Operation):
     """Put the spec's own filter on the process."""
 
     filter: Filter
@@ -51,7 +52,7 @@ class FilterSystemCalls:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfineEngine:
+class ConfineEngine(Operation):
     """Leave the process what an engine needs: with the spec's filter, what both allow."""
 
     embedded: Filter

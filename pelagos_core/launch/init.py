@@ -24,8 +24,8 @@ from pelagos_core import reasons
 from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Selection
 from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_status
-from pelagos_core.isolation import engine_files, filesystem
-from pelagos_core.isolation.filesystem import EnterEngineRoot, LinkDevices
+from pelagos_core.isolation import engine_files
+from pelagos_core.isolation.filesystem import EnterEngineRoot
 from pelagos_core.isolation.operation import CONTAINER, Operation
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.second_stage import SecondStageClone
@@ -225,8 +225,8 @@ def _use_own_terminal(order: LaunchRequest, root: Root) -> None:
         socket.send_fds(control, [messages.encode(Terminal())], [master])
     for target in _STDIO:
         os.dup2(slave, target, inheritable=False)
-    if order.join_target is None and any(isinstance(step, LinkDevices) for step in order.plan.native.complete):
-        root.show(slave, "/dev/console")  # its /dev is its own
+    if order.plan.has_own_dev:
+        root.show(slave, "/dev/console")
     os.close(master)
     os.close(slave)
 
@@ -283,8 +283,7 @@ def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workloa
 
 def _execute(operations: tuple[Operation, ...], root: Root) -> None:
     for operation in operations:
-        reason = reasons.MOUNT if type(operation).__module__ == filesystem.__name__ else reasons.ISOLATION
-        with because(reason):
+        with because(operation.reason):
             try:
                 operation.execute(root)
             except OSError as error:
@@ -345,7 +344,7 @@ def _narrowed(file: Entrypoint, order: LaunchRequest, root: Root) -> Entrypoint:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(nothing, _STDIO[0], inheritable=False)
         os.close(nothing)
-    limit = memory.live(order.plan, _CONTROL, _say) if order.limits.memory is not None else None
+    limit = memory.live(order.plan.cgroup, _CONTROL, _say) if order.limits.memory is not None else None
     env = preopens.variables(policy.variables(file.env), file.cwd, root)
     return replace(file, env=env, directories=preopens.of(order.bundle), network=policy.network, memory=limit)
 

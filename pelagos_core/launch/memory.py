@@ -7,23 +7,20 @@ import os
 from collections.abc import Callable
 
 from pelagos_core import reasons
-from pelagos_core.isolation.operation import JoinCgroup
-from pelagos_core.isolation.plan import Plan
+from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.launch import messages
 from pelagos_core.launch.messages import Refused
 from pelagos_core.plugin import limits
 from pelagos_core.plugin.limits import LiveMemory
 
 
-def live(plan: Plan, control: int, say: Callable[[str], None]) -> LiveMemory | None:
+def live(cgroup: Cgroup, control: int, say: Callable[[str], None]) -> LiveMemory | None:
     """The limit of the control group that a process has joined, while the host's files are in reach.
 
     control: the socket to the daemon, by which a refusal is told. say: tells it on the process' stderr.
     None if there is no such group, or no file of its limit.
     """
-    steps = (*plan.outside, *plan.assemble)
-    cgroup = next((step.cgroup for step in steps if isinstance(step, JoinCgroup)), None)
-    file = cgroup.open_memory_limit() if cgroup else None
+    file = cgroup.open_memory_limit()
 
     def tell(asked: int, limit: int) -> None:
         say(f"pelagos: {limits.refusal(asked, limit)} [{reasons.MEMORY}]")

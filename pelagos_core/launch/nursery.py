@@ -26,7 +26,6 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from pelagos_core.backends.registry import Backends
-from pelagos_core.isolation.operation import JoinCgroup
 from pelagos_core.launch import init
 from pelagos_core.launch.immortal import make_everything_immortal
 from pelagos_core.launch.init import LaunchRequest
@@ -176,8 +175,8 @@ def _serve_one(orders: socket.socket) -> bool:
 
 def _parent_cgroup(order: LaunchRequest) -> str | None:
     """The directory of the control group that the container's process can be born in: one of v2."""
-    joined = next((step.cgroup for step in order.plan.assemble if isinstance(step, JoinCgroup)), None)
-    return joined.paths[0] if joined and joined.unified else None
+    cgroup = order.plan.cgroup
+    return cgroup.paths[0] if cgroup.unified else None
 
 
 def _become_init(order: LaunchRequest) -> NoReturn:

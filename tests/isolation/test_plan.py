@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup, Group
 from pelagos_core.config.policy import EVERYTHING, Directory, Policy
 from pelagos_core.errors import InvalidArgument, Unimplemented
@@ -157,6 +158,20 @@ def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
     assert own == fs.MakeDevices(device_nodes.DEFAULT, mounted=True)
     for mounts in ((), (Mount("/dev", "bind", "/dev", ("rbind",)),)):
         assert not [step for step in planned(mounts=mounts).wasm.complete if isinstance(step, fs.MakeDevices)]
+
+
+def test_a_plan_tells_what_its_steps_leave_to_be_known():
+    dev = (Mount("/dev", "bind", "/dev"),)
+    assert [planned(mounts=mounts).has_own_dev for mounts in ((), dev)] == [True, False]
+    steps, _ = joining(native=True)
+    assert (planned().cgroup, steps.cgroup, steps.has_own_dev) == (CGROUP, CGROUP, False)
+
+
+def test_an_error_of_a_step_has_the_reason_of_what_the_step_works_on():
+    steps = planned()
+    reasons_of = {type(step): step.reason for step in (*steps.assemble, *steps.native.complete, *steps.native.seal)}
+    assert reasons_of[fs.AssembleRoot] == reasons_of[fs.MakeDevices] == reasons.MOUNT
+    assert reasons_of[op.JoinCgroup] == reasons_of[identity.BecomeUser] == reasons.ISOLATION
 
 
 def test_nothing_is_made_in_a_dev_of_the_host():
