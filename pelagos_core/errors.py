@@ -23,28 +23,22 @@ class Code:
     UNAVAILABLE = 14
 
 
-_REASON = " [PLG-"
-
-
 class PelagosError(Exception):
     """Base of every error that pelagos raises on purpose; always a subclass is raised.
 
-    reason: of `reasons`, or empty. It is at the end of the text, and is found there again: an
-    error that is made of another one's text has its reason, on the other side of a socket too.
+    message: what failed and why. reason: of `reasons`, or empty. `str` has both, as `with_reason` does;
+    an error that is made of another one's `message` is given its `reason` too.
     """
 
     code = Code.UNKNOWN
 
     def __init__(self, message: str = "", reason: str = "") -> None:
-        text, mark, name = message.rpartition(_REASON)
-        if mark and name.endswith("]"):
-            message, reason = text, _REASON[2:] + name[:-1]
         super().__init__(message)
+        self.message = message
         self.reason = reason
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return f"{text} [{self.reason}]" if self.reason else text
+        return with_reason(self.message, self.reason)
 
 
 class Cancelled(PelagosError):
@@ -141,26 +135,53 @@ _BY_OSERROR = (
 )
 
 
-def to_status(error: BaseException) -> "tuple[int, str]":
-    """Turn any exception into a ttrpc status: (code, message).
-
-    An exception that is neither ours nor an OSError is a bug; its message names
-    its type so that a report is of use. The message can be encoded: a file name that is
-    not UTF-8 has lone surrogates, and protobuf refuses them.
-    """
-    text = str(error) if isinstance(error, PelagosError | OSError) else f"{type(error).__name__}: {error}"
-    return _code_of(error), text.encode("utf-8", "replace").decode()
-
-
-def _code_of(error: BaseException) -> int:
+def code_of(error: BaseException) -> int:
+    """The code of any exception; INTERNAL for a bug."""
     if isinstance(error, PelagosError):
         return error.code
     return next((code for kind, code in _BY_OSERROR if isinstance(error, kind)), Code.INTERNAL)
 
 
-def from_status(code: int, message: str, reason: str = "") -> PelagosError:
-    """The inverse of `to_status`: an exception for a status that is not OK.
+def to_fields(error: BaseException) -> "tuple[int, str, str]":
+    """Turn any exception into what our own processes send each other: (code, message, reason).
+
+    An exception that is neither ours nor an OSError is a bug; its message names
+    its type so that a report is of use. The message can be encoded: a file name that is
+    not UTF-8 has lone surrogates, and protobuf refuses them.
+    """
+    if isinstance(error, PelagosError):
+        message, reason = error.message, error.reason
+    else:
+        message, reason = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}", ""
+    return code_of(error), message.encode("utf-8", "replace").decode(), reason
+
+
+def from_fields(code: int, message: str, reason: str = "") -> PelagosError:
+    """The inverse of `to_fields`, for a code that is not OK.
 
     A code that has no class of its own becomes `Internal`.
     """
     return _BY_CODE.get(code, Internal)(message, reason)
+
+
+def with_reason(message: str, reason: str) -> str:
+    """The text for a person or a client: the message, and at its end, in brackets, the reason."""
+    return f"{message} [{reason}]" if reason else message
+
+
+def to_status(error: BaseException) -> "tuple[int, str]":
+    """Turn any exception into a ttrpc status: (code, text). The protocol has no field for the reason."""
+    code, message, reason = to_fields(error)
+    return code, with_reason(message, reason)
+
+
+def from_status(code: int, text: str) -> PelagosError:
+    """The inverse of `to_status`, for the client's end of ttrpc only.
+
+    A status has a code and a text (google.rpc.Status), and containerd passes both on as they are. So
+    this is the one place where a reason is read off a text: from the end of one that `to_status` has made.
+    """
+    message, mark, rest = text.rpartition(" [PLG-")
+    if mark and rest.endswith("]"):
+        return from_fields(code, message, f"PLG-{rest[:-1]}")
+    return from_fields(code, text)

@@ -1,7 +1,7 @@
 """Why a container or an exec could not be made, or how it failed: names that do not change.
 
-Each is at the end of the error's text, such as `[PLG-ENTRYPOINT]`, and docs/errors.md has a
-section for each. The text says what and why; the name is for searching, and for machines.
+An error has one as its field `reason`, and shows it at the end of its text, such as `[PLG-ENTRYPOINT]`.
+docs/errors.md has a section for each. The text says what and why; the name is for searching, and for machines.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pelagos_core.errors import PelagosError, from_status, to_status
+from pelagos_core.errors import PelagosError, from_fields, to_fields
 
 SPEC = "PLG-SPEC"
 STREAMS = "PLG-STREAMS"
@@ -29,6 +29,8 @@ KILLED = "PLG-KILLED"
 DEADLINE = "PLG-DEADLINE"
 LOST = "PLG-LOST"
 
+ALL = frozenset(value for name, value in tuple(globals().items()) if name.isupper())
+
 
 @contextmanager
 def because(reason: str, name: str = "") -> Iterator[None]:
@@ -41,7 +43,8 @@ def because(reason: str, name: str = "") -> Iterator[None]:
     except PelagosError as error:
         error.reason = error.reason or reason
         if name:
-            error.args = (f"{name}: {error.args[0]}",)
+            error.message = f"{name}: {error.message}"
         raise
     except OSError as error:
-        raise from_status(*to_status(error), reason) from error
+        code, message, _ = to_fields(error)
+        raise from_fields(code, message, reason) from error

@@ -3,16 +3,22 @@
 import pytest
 
 from pelagos_core import errors
-from pelagos_core.errors import Code, PelagosError, from_status, to_status
+from pelagos_core.errors import Code, PelagosError, from_fields, from_status, to_fields, to_status
 
 
 @pytest.mark.parametrize("kind", PelagosError.__subclasses__())
 def test_an_error_is_the_same_on_the_other_side(kind):
-    code, message = to_status(kind("container 'c1': no"))
-    assert code not in (Code.OK, Code.UNKNOWN)
-    back = from_status(code, message)
-    assert type(back) is kind
-    assert str(back) == "container 'c1': no"
+    error = kind("container 'c1': no", "PLG-MOUNT")
+    for back in (from_fields(*to_fields(error)), from_status(*to_status(error))):
+        assert type(back) is kind
+        assert back.code not in (Code.OK, Code.UNKNOWN)
+        assert (back.message, back.reason) == ("container 'c1': no", "PLG-MOUNT")
+
+
+@pytest.mark.parametrize("text", ["no [such] file", "no [PLG-MOUNT] here", "[PLG-MOUNT]", ""])
+def test_a_status_without_a_reason_is_all_message(text):
+    back = from_status(Code.NOT_FOUND, text)
+    assert (back.message, back.reason) == (text, "")
 
 
 def test_no_two_errors_share_a_code():
@@ -33,11 +39,16 @@ def test_no_two_errors_share_a_code():
     ],
 )
 def test_what_the_kernel_says_has_a_code(error, code):
+    assert to_fields(error) == (code, str(error), "")
     assert to_status(error) == (code, str(error))
 
 
 def test_a_bug_of_ours_is_internal_and_names_its_type():
     assert to_status(KeyError("x")) == (Code.INTERNAL, "KeyError: 'x'")
+
+
+def test_a_message_can_be_encoded():
+    assert to_fields(errors.NotFound("no \udcff")) == (Code.NOT_FOUND, "no ?", "")
 
 
 def test_an_unknown_code_is_internal():

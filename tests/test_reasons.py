@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from pelagos_core import reasons
-from pelagos_core.errors import Code, Internal, InvalidArgument, NotFound, from_status, to_status
+from pelagos_core.errors import Code, Internal, NotFound, to_status
 from pelagos_core.reasons import because
 
 ROOT = Path(__file__).parent.parent
-NAMES = {name: value for name, value in vars(reasons).items() if name.isupper()}
+NAMES = {name: value for name, value in vars(reasons).items() if name.isupper() and name != "ALL"}
 
 
 def test_each_name_is_explained_and_no_other():
@@ -25,16 +25,24 @@ def test_each_name_is_given_somewhere_and_written_in_one_place():
     for name in NAMES:
         assert f"reasons.{name}" in text, name
     assert set(re.findall(r"PLG-[A-Z-]+", text)) <= {"PLG-"}
+    assert set(NAMES.values()) == reasons.ALL
 
 
-def test_a_reason_is_at_the_end_and_found_there_again():
+def test_a_reason_is_a_field_and_shown_at_the_end_of_the_text():
     error = NotFound("no such file", reasons.ENTRYPOINT)
+    assert (error.message, error.reason) == ("no such file", reasons.ENTRYPOINT)
     assert str(error) == "no such file [PLG-ENTRYPOINT]"
-    outer = InvalidArgument(f"container 'c1': {error}")
-    assert (outer.reason, str(outer)) == (reasons.ENTRYPOINT, "container 'c1': no such file [PLG-ENTRYPOINT]")
-    back = from_status(*to_status(outer))
-    assert (back.reason, str(back)) == (outer.reason, str(outer))
-    assert NotFound("no [such] file").reason == ""
+    assert to_status(error) == (Code.NOT_FOUND, "no such file [PLG-ENTRYPOINT]")
+
+
+def test_a_reason_is_not_read_off_an_errors_text():
+    assert NotFound("no such file [PLG-ENTRYPOINT]").reason == ""
+
+
+def test_a_name_is_put_before_the_message_alone():
+    with pytest.raises(NotFound) as raised, because(reasons.SPEC, "container 'c1'"):
+        raise NotFound("gone")
+    assert (raised.value.message, raised.value.reason) == ("container 'c1': gone", reasons.SPEC)
 
 
 def test_the_first_reason_stays():

@@ -326,7 +326,7 @@ NATIVE = Backend(native.NAME, __version__, _summary(native), _manager(native).ho
 
 def described(error: BaseException) -> str:
     """An exception as a person reads it: its type and text."""
-    text = str(error)
+    text = error.message if isinstance(error, PelagosError) else str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

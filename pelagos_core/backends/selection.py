@@ -206,5 +206,5 @@ def _linked(detection: Detection, entrypoint: Entrypoint) -> Detection:
     try:
         entrypoint.check(detection.imports or {}, detection.worlds)
     except InvalidArgument as error:
-        return replace(detection, score=0, reason=str(error), fault=reasons.MODULE)
+        return replace(detection, score=0, reason=error.message, fault=reasons.MODULE)
     return detection

@@ -29,7 +29,7 @@ from pelagos_core.cache.key import Key
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config import size
-from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_status, to_status
+from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_fields, to_fields
 from pelagos_core.linux import forked, process_stat, syscalls
 from pelagos_core.linux.process_name import rename
 from pelagos_core.oci import Mount
@@ -70,9 +70,9 @@ class CompileService:
         data, fds, _, _ = socket.recv_fds(self.socket, _MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise Internal("the process that keeps compiled code was lost")
-        code, text = json.loads(data)
+        code, text, reason = json.loads(data)
         if code or not fds:
-            raise from_status(code, text)
+            raise from_fields(code, text, reason)
         return fds[0], text
 
     def close(self) -> None:
@@ -147,10 +147,10 @@ def _be_the_service(request: CompileRequest, cgroup: Cgroup, parent: socket.sock
         cgroup.join()
         try:
             code, how = _obtain(request)
-            socket.send_fds(parent, [json.dumps([0, how]).encode()], [code])
+            socket.send_fds(parent, [json.dumps([0, how, ""]).encode()], [code])
         except BaseException as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
-            number, text = to_status(error)
-            parent.send(json.dumps([number, text[:_MAX_TEXT]]).encode())
+            number, text, reason = to_fields(error)
+            parent.send(json.dumps([number, text[:_MAX_TEXT], reason]).encode())
     finally:
         os._exit(0)
 

@@ -23,7 +23,7 @@ from pelagos_core import reasons
 from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.program_compiler import ProgramCompiler
 from pelagos_core.config import size
-from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_status, to_status
+from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_fields, to_fields
 from pelagos_core.exit_status import ending
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.seccomp import Filter, filter_of
@@ -103,13 +103,13 @@ def _check(request: CompileRequest, report: bytes, ended: os.waitid_result, *, i
             )
         raise Internal(f"{what} failed in compile: {ending(ended)}", reasons.ENGINE_FAILED)
     try:
-        code, text = json.loads(report)
-        if [type(code), type(text)] != [int, str]:
+        code, text, reason = json.loads(report)
+        if [type(code), type(text)] != [int, str] or reason not in {"", *reasons.ALL}:
             raise TypeError
     except (ValueError, TypeError, RecursionError):
         raise Internal(f"{what} failed in compile: the process was lost", reasons.ENGINE_FAILED) from None
     if code:
-        raise from_status(code, text)
+        raise from_fields(code, text, reason)
 
 
 def _be_the_compiler(
@@ -121,7 +121,7 @@ def _be_the_compiler(
 ) -> NoReturn:
     gc.disable()  # the objects of the process that we are a copy of are not ours to finalise
     module, output, report = files
-    code, said = 1, (0, "")
+    code, said = 1, (0, "", "")
     try:
         rename("pelagos-compiler")
         _isolate(request, program, empty, files)
@@ -135,10 +135,10 @@ def _be_the_compiler(
             _write(output, request.backend.compile(request.entrypoint(module)))
         code = 0
     except BaseException as error:  # noqa: BLE001 (whatever it is, the compile service must hear of it)
-        said = to_status(error)
+        said = to_fields(error)
     finally:
         with contextlib.suppress(OSError):
-            os.write(report, json.dumps([said[0], said[1][:_MAX_TEXT]]).encode())
+            os.write(report, json.dumps([said[0], said[1][:_MAX_TEXT], said[2]]).encode())
         os._exit(code)
 
 

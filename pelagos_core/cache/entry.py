@@ -132,7 +132,7 @@ class Entry:
             try:
                 return About.decode(os.read(file.fd, _MAX_ABOUT))
             except InvalidArgument as error:
-                raise Broken(str(error)) from None
+                raise Broken(error.message) from None
 
     def complete(self, about: About) -> None:
         """Write what is known of the code, which is there. Raises OSError."""

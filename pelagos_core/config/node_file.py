@@ -224,7 +224,7 @@ def _bytes(value: object, default: int, what: str) -> int:
     try:
         return size.parse(_checked(value, str, what))
     except InvalidArgument as error:
-        raise InvalidArgument(f"{what}: {error}") from None
+        raise InvalidArgument(f"{what}: {error.message}", error.reason) from None
 
 
 def _seconds(value: object, what: str) -> int | None:

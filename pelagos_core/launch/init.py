@@ -23,7 +23,7 @@ from typing import NoReturn
 from pelagos_core import reasons
 from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Selection
-from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_status
+from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_fields, with_reason
 from pelagos_core.isolation import engine_files
 from pelagos_core.isolation.filesystem import EnterEngineRoot
 from pelagos_core.isolation.operation import CONTAINER, Operation
@@ -190,7 +190,7 @@ def _prepare(order: LaunchRequest) -> Workload:
         _report(Unusable(backend.name, str(error)))
         os._exit(1)
     except BaseException as error:  # noqa: BLE001 (whatever it is, the daemon must hear of it)
-        _report(Failed(*to_status(error)))
+        _report(Failed(*to_fields(error)))
         if not isinstance(error, PelagosError):
             traceback.print_exc()
         os._exit(1)
@@ -378,15 +378,15 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except GuestExit as error:
         code = error.code
     except Trap as error:
-        _say(f"{error}\npelagos: the guest has trapped [{reasons.TRAP}]".lstrip("\n"))
+        _say(with_reason(f"{error}\npelagos: the guest has trapped".lstrip("\n"), reasons.TRAP))
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
     except BaseException as error:  # noqa: BLE001 (whatever the engine raises is the guest's end)
-        _say(f"pelagos: {type(error).__name__}: {error} [{reasons.ENGINE_FAILED}]")
+        _say(with_reason(f"pelagos: {type(error).__name__}: {error}", reasons.ENGINE_FAILED))
         return TRAP
     if not isinstance(code, int):
-        _say(f"pelagos: the backend's workload returned {code!r}, not an exit code [{reasons.ENGINE_FAILED}]")
+        _say(with_reason(f"pelagos: the backend's workload returned {code!r}, not an exit code", reasons.ENGINE_FAILED))
         return TRAP
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.errors import with_reason
 from pelagos_core.launch import messages
 from pelagos_core.launch.messages import Refused
 from pelagos_core.plugin import limits
@@ -23,7 +24,7 @@ def live(cgroup: Cgroup, control: int, say: Callable[[str], None]) -> LiveMemory
     file = cgroup.open_memory_limit()
 
     def tell(asked: int, limit: int) -> None:
-        say(f"pelagos: {limits.refusal(asked, limit)} [{reasons.MEMORY}]")
+        say(with_reason(f"pelagos: {limits.refusal(asked, limit)}", reasons.MEMORY))
         with contextlib.suppress(OSError):  # the daemon listens no longer
             os.write(control, messages.encode(Refused(asked, limit)))
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from pelagos_core import reasons
 from pelagos_core.errors import Internal
 
 MAX_BYTES = 64 << 10
-MAX_REASON = 4 << 10  # characters; in JSON each is 6 bytes at the most
+MAX_TEXT = 4 << 10  # characters; in JSON each is 6 bytes at the most
 _MAX_NUMBER = 2**64
 GO = b"go"
 CODE = b"code"
@@ -59,10 +60,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The backend does not take the code that it was given, and why."""
+    """The backend does not take the code that it was given; the message says why."""
 
     backend: str
-    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,11 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It will not run: a ttrpc code and the message for the client."""
+    """It will not run: the fields of a PelagosError, see `errors.to_fields`."""
 
     code: int
     message: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ _FIELDS: dict[type[Message], list[type]] = {
     Wanted: [str, str, str, str],
     Unusable: [str, str],
     Created: [str, str, bool],
-    Failed: [int, str],
+    Failed: [int, str, str],
     Refused: [int, int],
 }
 _KINDS = {cls.__name__: cls for cls in _FIELDS}
@@ -116,7 +118,7 @@ _KINDS = {cls.__name__: cls for cls in _FIELDS}
 def encode(message: Message) -> bytes:
     """The message as one datagram; a long text is cut."""
     fields = [getattr(message, name) for name in message.__slots__]
-    fields = [field[:MAX_REASON] if isinstance(field, str) else field for field in fields]
+    fields = [field[:MAX_TEXT] if isinstance(field, str) else field for field in fields]
     return json.dumps([type(message).__name__, *fields], ensure_ascii=False).encode("utf-8", "replace")
 
 
@@ -129,6 +131,8 @@ def decode(datagram: bytes) -> Message:
             raise TypeError
         if not all(abs(field) <= _MAX_NUMBER for field in fields if isinstance(field, int)):
             raise ValueError  # no pid, code or size; Python's own numbers have no end
+        if isinstance(message, Failed) and message.reason and message.reason not in reasons.ALL:
+            raise ValueError
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Internal("the init process sent a malformed message") from None
     return message

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable
 
 from pelagos_core import reasons
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import InvalidArgument, with_reason
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind, Preopen
 from pelagos_core.plugin.hookspecs import Workload
@@ -63,10 +63,11 @@ def warning(entrypoint: Entrypoint) -> str:
     """
     if posixpath.normpath(entrypoint.cwd).strip("/") == "" or not _may_be_elsewhere(entrypoint):
         return ""
-    return (
+    text = (
         f"pelagos: relative paths of a program with wasi-libc (C, Rust and others) start in '/', "
-        f"not in its working directory {entrypoint.cwd!r} [{reasons.CWD}]"
+        f"not in its working directory {entrypoint.cwd!r}"
     )
+    return with_reason(text, reasons.CWD)
 
 
 def _may_be_elsewhere(entrypoint: Entrypoint) -> bool:

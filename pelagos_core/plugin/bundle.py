@@ -47,9 +47,9 @@ class Bundle:
         try:
             parsed = oci.parse(_read_config(path))
         except InvalidArgument as error:
-            raise InvalidArgument(f"container {id!r}: {error}") from None
+            raise InvalidArgument(f"container {id!r}: {error.message}", error.reason) from None
         except NotFound as error:
-            raise NotFound(f"container {id!r}: {error}") from None
+            raise NotFound(f"container {id!r}: {error.message}", error.reason) from None
         return cls(id=id, namespace=namespace, path=path, spec=parsed, rootfs=tuple(rootfs))
 
     @property

@@ -147,7 +147,7 @@ class Entrypoint:
         try:
             return wasm.read(self.file)
         except InvalidArgument as error:
-            raise InvalidArgument(f"{self.path!r} is {error}") from None
+            raise InvalidArgument(f"{self.path!r} is {error.message}", error.reason) from None
 
     @functools.cached_property
     def digest(self) -> str:
@@ -168,7 +168,7 @@ class Entrypoint:
         try:
             linking.check(interface, self.func, known, worlds)
         except InvalidArgument as error:
-            raise InvalidArgument(f"{self.path!r} {error}") from None
+            raise InvalidArgument(f"{self.path!r} {error.message}", error.reason) from None
 
     def with_compiled(self, known: linking.Imports, read: Callable[[], Interface]) -> Entrypoint:
         """The same entry point, checked by what the engine has found in it where core does not know enough.

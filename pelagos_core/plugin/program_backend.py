@@ -135,7 +135,7 @@ class ProgramBackend:
         try:
             self.program, self.problem = program.find(self.name, settings), ""
         except PelagosError as error:
-            self.program, self.problem = None, str(error)
+            self.program, self.problem = None, error.message
 
     @hookimpl
     def pelagos_describe(self) -> Description:

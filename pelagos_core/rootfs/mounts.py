@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pelagos_core.errors import InvalidArgument, PelagosError, from_status, to_status
+from pelagos_core.errors import InvalidArgument, PelagosError, code_of, from_fields
 from pelagos_core.linux import syscalls, user_namespaces
 from pelagos_core.oci import IdMaps, Mount
 from pelagos_core.rootfs import overlay
@@ -120,9 +120,9 @@ def _attach_file_system(mount: Mount, options: MountOptions, target: int) -> Non
 
 
 def _named(mount: Mount, error: OSError) -> PelagosError:
-    code, _ = to_status(error)
+    code = code_of(error)
     what = f"mount of {mount.source or mount.type!r} ({mount.type or 'bind'}) on {mount.destination!r}"
-    return from_status(code, f"{what}: {error.strerror}")
+    return from_fields(code, f"{what}: {error.strerror}")
 
 
 def detached(directory: int) -> int:

@@ -20,7 +20,7 @@ from pelagos_core.cache.compile_service import CompileService
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.node_file import CacheSettings
-from pelagos_core.errors import Internal, PelagosError, from_status
+from pelagos_core.errors import Internal, PelagosError, from_fields
 from pelagos_core.launch.messages import Wanted
 from pelagos_core.linux.pidfd import readable
 from pelagos_core.plugin.bundle import Bundle
@@ -58,7 +58,7 @@ class CompiledCode:
             found = self._found()
             return await _made(request) if found is None else found
         except PelagosError as error:
-            raise from_status(error.code, f"{self._name}: {error}", reasons.MODULE) from None
+            raise from_fields(error.code, f"{self._name}: {error.message}", error.reason or reasons.MODULE) from None
 
     def discard(self, refusal: str) -> None:
         """Throw the code away, which the backend does not take; once.

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from pelagos_core import reasons
-from pelagos_core.errors import PelagosError
+from pelagos_core.errors import PelagosError, with_reason
 from pelagos_core.launch import messages
 from pelagos_core.launch.messages import Refused
 from pelagos_core.plugin.limits import refusal
@@ -49,4 +49,5 @@ class Refusals:
             message = messages.decode(datagram)
             if isinstance(message, Refused) and not self._is_told:
                 self._is_told = True
-                log.warning("%s: %s [%s]", self._name, refusal(message.asked, message.limit), reasons.MEMORY)
+                text = f"{self._name}: {refusal(message.asked, message.limit)}"
+                log.warning("%s", with_reason(text, reasons.MEMORY))

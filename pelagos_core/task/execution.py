@@ -14,7 +14,7 @@ from pelagos_core import reasons
 from pelagos_core.backends.registry import NATIVE
 from pelagos_core.backends.selection import Selection
 from pelagos_core.config.node_file import CacheSettings
-from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status, with_reason
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.launch.init import JoinTarget
@@ -254,7 +254,8 @@ class Execution:
         log.info("%s: its deadline of %g s has passed", self.name, seconds)
         self._late = True
         if self._stdio:
-            self._stdio.complain(f"pelagos: the deadline of {seconds:g} s has passed [{reasons.DEADLINE}]")
+            text = f"pelagos: the deadline of {seconds:g} s has passed"
+            self._stdio.complain(with_reason(text, reasons.DEADLINE))
         self._process.signal(signal.SIGKILL)
 
     def _finish_streams(self) -> None:

@@ -15,7 +15,7 @@ from pelagos_core.backends import builtin
 from pelagos_core.backends.registry import DETECT_SECONDS, NATIVE, Backend, Failure
 from pelagos_core.backends.selection import Selection
 from pelagos_core.config.node_file import CacheSettings
-from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_status
+from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_fields
 from pelagos_core.exit_status import ExitStatus, ending
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.launch import init, messages, terminal
@@ -256,9 +256,9 @@ class Process:
         if isinstance(message, Refused):
             raise Internal(f"{self._name}: the init process told of a guest that does not run", reasons.ENGINE_FAILED)
         if isinstance(message, Failed):
-            raise from_status(message.code, f"{self._name}: {message.message}")
+            raise from_fields(message.code, f"{self._name}: {message.message}", message.reason)
         if isinstance(message, Unusable):
-            raise _UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.reason}")
+            raise _UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.message}")
         self.backend = self._selection.backends.named(message.backend)
         self.reason, self.enclosed = message.reason, message.enclosed
 

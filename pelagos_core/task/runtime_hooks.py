@@ -20,7 +20,7 @@ async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> N
         for hook in hooks:
             await _run(hook, state(bundle, status, pid), bundle.path)
     except FailedPrecondition as error:
-        raise FailedPrecondition(f"container {bundle.id!r}: {error}", reasons.HOOK) from None
+        raise FailedPrecondition(f"container {bundle.id!r}: {error.message}", reasons.HOOK) from None
 
 
 async def _run(hook: Hook, said: bytes, directory: str) -> None:

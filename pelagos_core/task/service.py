@@ -171,7 +171,7 @@ class TaskService:
         try:
             process = replace(parse_process(request.spec.value), terminal=request.terminal)
         except InvalidArgument as error:
-            text = f"exec {request.exec_id!r} of container {request.id!r}: {error}"
+            text = f"exec {request.exec_id!r} of container {request.id!r}: {error.message}"
             raise InvalidArgument(text, reasons.SPEC) from None
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container.add(request.exec_id, process, paths)
@@ -314,7 +314,7 @@ class TaskService:
         try:
             wanted, policy = self._said_to(bundle, options, node, policy)
         except InvalidArgument as error:
-            raise InvalidArgument(f"container {bundle.id!r}: {error}") from None
+            raise InvalidArgument(f"container {bundle.id!r}: {error.message}", error.reason) from None
         selection = Selection(self._node.backends, wanted)
         bundle = replace(bundle.annotated(self._pod), policy=policy)
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from pelagos_core.api import ttrpc_pb2
-from pelagos_core.errors import Code, InvalidArgument, Unavailable, from_status
+from pelagos_core.errors import Code, InvalidArgument, Unavailable, from_fields, from_status
 from pelagos_core.ttrpc.connection import ClientConnection, ResponseReceived
 from pelagos_core.ttrpc.service import Service
 
@@ -116,7 +116,7 @@ class _ClientProtocol(asyncio.Protocol):
             if isinstance(event, ResponseReceived):
                 answer.set_result(event.data)
             else:
-                answer.set_exception(from_status(event.code, event.message))
+                answer.set_exception(from_fields(event.code, event.message))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():

@@ -23,7 +23,7 @@ from pelagos_core.errors import (
     PelagosError,
     ResourceExhausted,
     Unimplemented,
-    from_status,
+    from_fields,
     to_status,
 )
 from pelagos_core.ttrpc.acceptor import Acceptor, most
@@ -113,7 +113,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for event in self._protocol.receive_data(data):
             if not isinstance(event, RequestReceived):
-                self._answer(event.stream_id, _refusal(from_status(event.code, event.message)))
+                self._answer(event.stream_id, _refusal(from_fields(event.code, event.message)))
             elif len(self.tasks) >= MAX_REQUESTS:
                 self._answer(event.stream_id, _refusal(ResourceExhausted(f"over {MAX_REQUESTS} requests at a time")))
             else:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pelagos_core.errors import Internal
 from pelagos_core.launch.messages import (
     MAX_BYTES,
-    MAX_REASON,
+    MAX_TEXT,
     Asking,
     Created,
     Failed,
@@ -25,6 +25,7 @@ MESSAGES = [
     Unusable("wasm", "of another version"),
     Created("wasm", "core module", True),
     Failed(3, "no\nsuch \0 ä"),
+    Failed(3, "no", "PLG-MOUNT"),
 ]
 
 
@@ -37,7 +38,7 @@ def test_a_message_survives_the_way(message):
 def test_long_texts_are_cut_to_fit(character):
     data = encode(Created(character * 100_000, character * 100_000, False))
     assert len(data) < MAX_BYTES
-    assert len(decode(data).reason) == MAX_REASON
+    assert len(decode(data).reason) == MAX_TEXT
 
 
 def test_what_cannot_be_encoded_is_replaced():
@@ -50,7 +51,9 @@ def test_what_cannot_be_encoded_is_replaced():
         b"",
         b"{}",
         b"[]",
-        b'["Failed", "x", "y"]',
+        b'["Failed", "x", "y", ""]',
+        b'["Failed", 3, "y"]',
+        b'["Failed", 3, "y", "PLG-ODD"]',
         b'["Asking", 1, "y"]',
         b'["Created", "x"]',
         b'["Created", "x", "y", 1]',

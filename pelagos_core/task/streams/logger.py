@@ -19,7 +19,7 @@ import os
 import signal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pelagos_core.errors import DeadlineExceeded, InvalidArgument, NotFound, PelagosError, from_status, to_status
+from pelagos_core.errors import DeadlineExceeded, InvalidArgument, NotFound, PelagosError, code_of, from_fields
 from pelagos_core.linux import pidfd
 from pelagos_core.task.streams.relay import Relay
 from pelagos_core.task.streams.stream import Output
@@ -218,5 +218,5 @@ def _inheritable() -> list[int]:
 def _named(path: str, error: OSError) -> PelagosError:
     if error.errno == errno.ENOENT:
         return NotFound(f"logger {path!r} does not exist")
-    code, _ = to_status(error)
-    return from_status(code, f"logger {path!r}: {error.strerror}")
+    code = code_of(error)
+    return from_fields(code, f"logger {path!r}: {error.strerror}")

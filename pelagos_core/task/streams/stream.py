@@ -16,7 +16,7 @@ import stat
 import termios
 from urllib.parse import unquote, urlsplit
 
-from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented, from_status, to_status
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented, code_of, from_fields
 
 _LINGER_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one again and again
 
@@ -229,8 +229,8 @@ def _open(name: str, path: str, flags: int) -> int:
 def _named(name: str, path: str, error: OSError) -> PelagosError:
     if isinstance(error, FileNotFoundError):
         return NotFound(f"{name} {path!r} does not exist")
-    code, _ = to_status(error)
-    return from_status(code, f"{name} {path!r}: {error.strerror}")
+    code = code_of(error)
+    return from_fields(code, f"{name} {path!r}: {error.strerror}")
 
 
 def _reopen(fd: int, flags: int) -> int:
