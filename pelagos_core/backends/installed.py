@@ -9,32 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import importlib
 import json
 import logging
 import os
-import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, replace
 from importlib import metadata
-from typing import NoReturn
 
 from pelagos_core.backends.registry import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow, refused
 from pelagos_core.config import node_file
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Internal, PelagosError
 from pelagos_core.exit_status import ending
-from pelagos_core.linux import forked
-from pelagos_core.linux.pidfd import readable
+from pelagos_core.linux import child, forked
+from pelagos_core.linux.child import Child, ReportingChild
 from pelagos_core.plugin import hookspecs
 
 log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 2.0  # beyond the timer in the child, which ends Python code only
+_ANSWER_SECONDS = IMPORT_SECONDS + 2.0  # longer than the timer in the child, which ends Python code only
+_ENDED = "it has ended"
 _JOINED_SECONDS = 0.05  # for which the kernel may still list a thread that has been joined
 
 
@@ -76,13 +74,13 @@ class Node:
         excluded: tuple[Failure, ...] = ()
         while True:
             reader, writer = os.pipe()
-            pid = os.fork()
+            pid = os.fork()  # not child.fork: this child returns from here
             if pid == 0:
                 os.close(reader)
                 backends = _announced(found, settings, excluded, writer)
                 return cls(backends, {plugin.name: plugin.version for plugin in found}, state, settings)
             os.close(writer)
-            failure = _watch(_Child(pid, reader))
+            failure = _watch(_Loading(ReportingChild(pid, reader)))
             if failure is None:
                 leave(pid)
                 os._exit(0)
@@ -143,11 +141,11 @@ def load_waiting() -> Node:
 
 def _end_like(pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child has got it too, and decides
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        os.kill(os.getpid(), os.WTERMSIG(status))
-    os._exit(os.waitstatus_to_exitcode(status))
+    ended = Child(pid).reap()
+    if ended.si_code != os.CLD_EXITED:
+        signal.signal(ended.si_status, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.si_status)
+    os._exit(ended.si_status)
 
 
 def _settings() -> Config:
@@ -234,13 +232,11 @@ def _threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-class _Child:
-    """A process that loads backends, as its parent hears of it."""
+class _Loading:
+    """A child that loads backends, and what it has reported of that."""
 
-    def __init__(self, pid: int, reader: int) -> None:
-        """reader: the pipe on which it says what it does."""
-        self.pid = pid
-        self.reader = reader
+    def __init__(self, child: ReportingChild) -> None:
+        self.child = child
         self._said = b""
 
     @property
@@ -253,17 +249,16 @@ class _Child:
         """Which backends have failed in it, once it `has_loaded`."""
         return tuple(Failure(*each) for each in json.loads(self._line))
 
-    def hear(self) -> bool:
-        """Take in what it says. False if that was all, and the process has ended or is about to."""
-        chunk = os.read(self.reader, 65536)
+    def take(self, chunk: bytes | None) -> str:
+        """Take in what the child has reported (None: nothing in time). Returns why it reports no more, or nothing."""
+        if chunk is None:
+            return f"no answer in {_ANSWER_SECONDS:g} s"
         self._said += chunk
-        return bool(chunk)
+        return "" if chunk else _ENDED
 
-    def reap(self) -> str:
-        """Wait for its end, and say how it was."""
-        result = os.waitid(os.P_PID, self.pid, os.WEXITED)
-        assert result is not None  # without WNOHANG waitid always has a result
-        return ending(result)
+    def failure(self, how: str, ended: os.waitid_result) -> Failure | None:
+        """The failure of the child, which has ended; None if it `has_loaded`. Raises Internal."""
+        return None if self.has_loaded else self.blame(ending(ended) if how == _ENDED else how)
 
     def blame(self, how: str) -> Failure:
         """The failure of the backend whose code it ran last. Raises Internal if it had come to none."""
@@ -280,89 +275,44 @@ class _Child:
         return self._said.rpartition(b"\n")[0].rpartition(b"\n")[2].decode()
 
 
-def _watch(child: _Child) -> Failure | None:
+def _watch(loading: _Loading) -> Failure | None:
     """Follow a child that goes on as this process. Returns the failure that has ended it; None if all went well."""
     how = ""
-    try:
-        while not child.has_loaded and not how:
-            if not select.select([child.reader], [], [], IMPORT_SECONDS + _GRACE_SECONDS)[0]:
-                how = _silence()
-            elif not child.hear():
-                break
-    finally:
-        os.close(child.reader)
-    if child.has_loaded:
+    while not loading.has_loaded and not how:
+        how = loading.take(loading.child.read(_ANSWER_SECONDS))
+    if loading.has_loaded:
+        loading.child.release()
         return None
-    os.kill(child.pid, signal.SIGKILL)  # our own child, not reaped yet
-    ended = child.reap()
-    return child.blame(how or ended)
+    with loading.child as child:
+        return loading.failure(how, child.end())
 
 
 async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, ...]:
     """Load in children that end; the failures of those backends which fail there, or end them."""
     excluded: tuple[Failure, ...] = ()
     while found:
-        child = _forked(functools.partial(_try, found, settings, excluded))
-        failure = await _followed(child)
+        loading = _Loading(child.fork_reporting(functools.partial(_try, found, settings, excluded)))
+        failure = await _followed(loading)
         if failure is None:
-            return child.failures
+            return loading.failures
         excluded = (*excluded, failure)
     return excluded
 
 
-def _forked(run: Callable[[int], NoReturn]) -> _Child:
-    """Fork a child that runs this with its end of the pipe. Raises OSError, and leaves nothing then."""
-    reader, writer = os.pipe()
-    try:
-        pid = os.fork()
-        if pid == 0:
-            run(writer)
-        return _Child(pid, reader)
-    except OSError:
-        os.close(reader)
-        raise
-    finally:
-        os.close(writer)
+def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> None:
+    """In the child."""
+    forked.restore_signals()
+    forked.close_all_but(writer)  # the end of a stream is seen once every copy of its writer is closed
+    forked.end_with_parent(writer)
+    _announced(found, settings, excluded, writer)
 
 
-def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> NoReturn:
-    gc.disable()  # the daemon's objects are not ours to finalise
-    try:
-        forked.restore_signals()
-        forked.close_all_but(writer)  # whoever waits for the end of a stream waits for every copy of it
-        forked.end_with_parent(writer)
-        _announced(found, settings, excluded, writer)
-    finally:
-        os._exit(0)
-
-
-async def _followed(child: _Child) -> Failure | None:
+async def _followed(loading: _Loading) -> Failure | None:
     """Follow a child of `_tried` to its end. Returns the failure that has ended it; None if all went well."""
     how = ""
-    try:
-        pidfd = os.pidfd_open(child.pid)
-    except OSError:  # no descriptor is left
-        os.close(child.reader)
-        os.kill(child.pid, signal.SIGKILL)
-        child.reap()
-        raise
-    try:
-        while not child.has_loaded and not how:
-            try:
-                await asyncio.wait_for(readable(child.reader), IMPORT_SECONDS + _GRACE_SECONDS)
-            except asyncio.TimeoutError:
-                how = _silence()
-            else:
-                if not child.hear():
-                    break
-    finally:
-        os.close(child.reader)
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        await readable(pidfd)
-        os.close(pidfd)
-        ended = child.reap()
-    return None if child.has_loaded else child.blame(how or ended)
-
-
-def _silence() -> str:
-    return f"no answer in {IMPORT_SECONDS + _GRACE_SECONDS:g} s"
+    with loading.child as child:
+        while not loading.has_loaded and not how:
+            how = loading.take(await child.read_async(_ANSWER_SECONDS))
+        child.signal(signal.SIGKILL)
+        ended = await child.ended()  # a large process takes a while to exit
+    return loading.failure(how, ended)

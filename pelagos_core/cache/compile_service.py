@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import itertools
 import json
 import logging
@@ -20,7 +19,6 @@ import re
 import socket
 import time
 from dataclasses import dataclass
-from typing import NoReturn
 
 from pelagos_core.cache import compiler
 from pelagos_core.cache.compile_request import CompileRequest
@@ -30,7 +28,8 @@ from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config import size
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_fields, to_fields
-from pelagos_core.linux import forked, process_stat, syscalls
+from pelagos_core.linux import child, forked, process_stat, syscalls
+from pelagos_core.linux.child import Child
 from pelagos_core.linux.process_name import rename
 from pelagos_core.oci import Mount
 from pelagos_core.oci.resources import Memory, Resources
@@ -58,8 +57,7 @@ _SCRATCH = "/sys"
 class CompileService:
     """A forked compile service, as its parent sees it."""
 
-    pid: int
-    pidfd: int
+    child: Child
     socket: socket.socket
 
     def answer(self) -> tuple[int, str]:
@@ -76,9 +74,9 @@ class CompileService:
         return fds[0], text
 
     def close(self) -> None:
-        """Forget it; it has been reaped."""
+        """Kill and reap it if that has not been done, and close the socket."""
         self.socket.close()
-        os.close(self.pidfd)
+        self.child.close()
 
 
 def fork(request: CompileRequest, cgroup: Cgroup) -> CompileService:
@@ -96,10 +94,7 @@ def fork(request: CompileRequest, cgroup: Cgroup) -> CompileService:
 def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        pid = syscalls.fork(0)
-        if pid == 0:
-            _be_the_service(request, cgroup, theirs)
-        return CompileService(pid, os.pidfd_open(pid), ours)
+        return CompileService(child.fork(lambda: _serve(request, cgroup, theirs)), ours)
     except BaseException:
         ours.close()
         raise
@@ -137,22 +132,19 @@ def _sweep(parent: str) -> None:
                     os.rmdir(os.path.join(parent, name))
 
 
-def _be_the_service(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> NoReturn:
-    gc.disable()  # the parent's objects are not ours to finalise
+def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> None:
+    """In the child: send one answer."""
+    rename("pelagos-cache")
+    forked.restore_signals()
+    forked.end_with_parent(parent.fileno())
+    forked.close_all_but(parent.fileno(), request.file)
+    cgroup.join()
     try:
-        rename("pelagos-cache")
-        forked.restore_signals()
-        forked.end_with_parent(parent.fileno())
-        forked.close_all_but(parent.fileno(), request.file)
-        cgroup.join()
-        try:
-            code, how = _obtain(request)
-            socket.send_fds(parent, [json.dumps([0, how, ""]).encode()], [code])
-        except BaseException as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
-            number, text, reason = to_fields(error)
-            parent.send(json.dumps([number, text[:_MAX_TEXT], reason]).encode())
-    finally:
-        os._exit(0)
+        code, how = _obtain(request)
+        socket.send_fds(parent, [json.dumps([0, how, ""]).encode()], [code])
+    except BaseException as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
+        number, text, reason = to_fields(error)
+        parent.send(json.dumps([number, text[:_MAX_TEXT], reason]).encode())
 
 
 def _obtain(request: CompileRequest) -> tuple[int, str]:

@@ -10,14 +10,10 @@ time is over. An engine that is a program is its child, in the same place: see `
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import resource
-import select
 import signal
-import time
-from typing import NoReturn
 
 from pelagos_core import reasons
 from pelagos_core.cache.compile_request import CompileRequest
@@ -27,7 +23,7 @@ from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, f
 from pelagos_core.exit_status import ending
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.seccomp import Filter, filter_of
-from pelagos_core.linux import capabilities, credentials, forked, namespaces, syscalls
+from pelagos_core.linux import capabilities, child, credentials, forked, namespaces, syscalls
 from pelagos_core.linux.process_name import rename
 from pelagos_core.oci import Capabilities
 from pelagos_core.rootfs.propagation import make_mounts_private
@@ -49,52 +45,22 @@ def compile(request: CompileRequest, module: int, output: int, empty: str) -> No
     confinement = filter_of(engine_profile.COMPILER) if request.confined else None
     compilation = request.backend.compilation(request.entrypoint(module))
     program = ProgramCompiler(compilation, request.cache.memory, confined=request.confined) if compilation else None
-    reader, writer = os.pipe()
+
+    def run(report: int) -> int:
+        return _compile(request, program, confinement, (module, output, report), empty)
+
     # Its descendants, should there be any, end with the first process of their namespace: once
-    # that is reaped, nobody is left who could write to the output.
-    pid = syscalls.fork(syscalls.CLONE_NEWPID)
-    if pid == 0:
-        _be_the_compiler(request, program, confinement, (module, output, writer), empty)
-    os.close(writer)
-    in_time = False
-    try:
-        report, in_time = _read(reader, time.monotonic() + request.cache.seconds)
-    finally:
-        os.close(reader)
-        ended = _end(pid, _EXIT_SECONDS if in_time else 0.0)
-    _check(request, report, ended, in_time=in_time)
+    # that is reaped, no process is left that could write to the output.
+    with child.fork_reporting(run, syscalls.CLONE_NEWPID) as process:
+        report = process.read_all(_MAX_REPORT, request.cache.seconds)
+        ended = process.end(0.0 if report is None else _EXIT_SECONDS)
+    _check(request, report, ended)
 
 
-def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
-    """What the process reports before it is gone; False if its time was over first."""
-    report = b""
-    while len(report) < _MAX_REPORT:
-        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            return b"", False
-        chunk = os.read(reader, _MAX_REPORT)
-        if not chunk:
-            break
-        report += chunk
-    return report, True
-
-
-def _end(pid: int, grace: float) -> os.waitid_result:
-    """End the process and reap it."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        select.select([pidfd], [], [], grace)
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    finally:
-        os.close(pidfd)
-    ended = os.waitid(os.P_PID, pid, os.WEXITED)
-    assert ended is not None  # without WNOHANG waitid always has a result
-    return ended
-
-
-def _check(request: CompileRequest, report: bytes, ended: os.waitid_result, *, in_time: bool) -> None:
+def _check(request: CompileRequest, report: bytes | None, ended: os.waitid_result) -> None:
+    """report: what the process has reported; None if its time was over first."""
     what = f"{request.path!r}: backend {request.backend.name!r}"
-    if not in_time:
+    if report is None:
         raise DeadlineExceeded(f"{what} did not compile it in {request.cache.seconds} s")
     if ended.si_code != os.CLD_EXITED:
         if ended.si_status == signal.SIGKILL:
@@ -112,20 +78,20 @@ def _check(request: CompileRequest, report: bytes, ended: os.waitid_result, *, i
         raise from_fields(code, text, reason)
 
 
-def _be_the_compiler(
+def _compile(
     request: CompileRequest,
     program: ProgramCompiler | None,
     confinement: Filter | None,
     files: tuple[int, int, int],
     empty: str,
-) -> NoReturn:
-    gc.disable()  # the objects of the process that we are a copy of are not ours to finalise
+) -> int:
+    """In the child: compile, and report how it went. files: as of `_isolate`."""
     module, output, report = files
     code, said = 1, (0, "", "")
     try:
         rename("pelagos-compiler")
         _isolate(request, program, empty, files)
-        running = program.start() if program else None  # before the filter, under which nothing is started
+        running = program.start(request) if program else None  # before the filter, under which nothing is started
         if confinement:
             confinement.install()
         if program and running:
@@ -136,10 +102,9 @@ def _be_the_compiler(
         code = 0
     except BaseException as error:  # noqa: BLE001 (whatever it is, the compile service must hear of it)
         said = to_fields(error)
-    finally:
-        with contextlib.suppress(OSError):
-            os.write(report, json.dumps([said[0], said[1][:_MAX_TEXT], said[2]]).encode())
-        os._exit(code)
+    with contextlib.suppress(OSError):
+        os.write(report, json.dumps([said[0], said[1][:_MAX_TEXT], said[2]]).encode())
+    return code
 
 
 def _isolate(request: CompileRequest, program: ProgramCompiler | None, empty: str, files: tuple[int, int, int]) -> None:

@@ -12,7 +12,6 @@ import posixpath
 import signal
 import stat
 from collections.abc import Iterator
-from typing import NoReturn
 
 from pelagos_core import reasons
 from pelagos_core.cache.compile_request import CompileRequest
@@ -21,6 +20,8 @@ from pelagos_core.errors import Internal, InvalidArgument, ResourceExhausted
 from pelagos_core.exit_status import signal_name
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.seccomp import filter_of
+from pelagos_core.linux import child
+from pelagos_core.linux.child import Child
 from pelagos_core.oci import Mount
 from pelagos_core.plugin import program
 from pelagos_core.plugin.program import COMPILED_MODULE, SCRATCH, Compilation
@@ -36,13 +37,12 @@ _SAID_BYTES = 64 << 10  # of what it printed last
 class Running:
     """A program that runs.
 
-    said: a descriptor of the file that it prints to. failure: of a pipe by which an execve(2) that fails is told.
+    said: a descriptor of the file that it prints to.
     """
 
-    def __init__(self, pid: int, said: int, failure: int) -> None:
-        self.pid = pid
+    def __init__(self, child: Child, said: int) -> None:
+        self.child = child
         self.said = said
-        self.failure = failure
 
 
 class ProgramCompiler:
@@ -81,32 +81,22 @@ class ProgramCompiler:
             while copied := os.sendfile(target, module, offset, _COPY_BYTES):
                 offset += copied
 
-    def start(self) -> Running:
-        """Execute the program. In the compiler's process, isolated, before its own filter. Raises OSError."""
+    def start(self, request: CompileRequest) -> Running:
+        """Execute the program. In the compiler's process, isolated, before its own filter.
+
+        Raises OSError, and Internal if the program cannot be executed.
+        """
         os.chdir(SCRATCH)
         # Without a name, and as bounded as all that is there. A pipe would have to be emptied.
         said = os.open(SCRATCH, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            self._execute(said, writer)
-        os.close(writer)
-        return Running(pid, said, reader)
-
-    def _execute(self, said: int, failure: int) -> NoReturn:
-        path = self._compilation.program.path
+        words = [self._compilation.program.path, *self._compilation.arguments]
+        environment = {"HOME": SCRATCH, **self._compilation.environment}
+        prepare = self._filter.install if self._filter else None
         try:
-            os.dup2(said, 1)
-            os.dup2(said, 2)
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
-            if self._filter:
-                self._filter.install()
-            environment = {"HOME": SCRATCH, **self._compilation.environment}
-            os.execve(path, [path, *self._compilation.arguments], environment)  # noqa: S606 (no shell is the point)
+            return Running(child.execute(words, environment, {1: said, 2: said}, prepare), said)
         except OSError as error:
-            os.write(failure, f"{path}: {error.strerror}".encode())
-        finally:
-            os._exit(127)
+            what = f"{_what(request)}: {words[0]}: {error.strerror}"
+            raise Internal(what, reasons.ENGINE_FAILED) from None
 
     def code(self, running: Running, request: CompileRequest) -> Iterator[bytes]:
         """Wait for the program's end; the code that it has left, piece by piece.
@@ -114,12 +104,8 @@ class ProgramCompiler:
         Raises InvalidArgument for what it says of the module, ResourceExhausted where a limit has
         ended it, Internal for anything else that went wrong.
         """
-        what = f"{request.path!r}: backend {request.backend.name!r}: compile"
-        failure = os.read(running.failure, _SAID_BYTES).decode("utf-8", "replace")
-        _, status = os.waitpid(running.pid, 0)
-        if failure:
-            raise Internal(f"{what}: {failure}", reasons.ENGINE_FAILED)
-        self._check(status, running.said, request, what)
+        what = _what(request)
+        self._check(running.child.reap(), running.said, request, what)
         file = self._opened(what)
         length = os.fstat(file).st_size
         if length > self._memory:
@@ -129,20 +115,20 @@ class ProgramCompiler:
             yield piece
         os.close(file)
 
-    def _check(self, status: int, said: int, request: CompileRequest, what: str) -> None:
-        ended = os.waitstatus_to_exitcode(status)
-        if ended == -signal.SIGKILL:
+    def _check(self, ended: os.waitid_result, said: int, request: CompileRequest, what: str) -> None:
+        killed, number = ended.si_code != os.CLD_EXITED, ended.si_status
+        if killed and number == signal.SIGKILL:
             limit = size.describe(self._memory)
             raise ResourceExhausted(f"{what}: the program was killed, probably by its limit of {limit}")
-        if ended < 0:
-            raise Internal(f"{what}: the program was ended by {signal_name(-ended)}", reasons.ENGINE_FAILED)
-        if ended == 0:
+        if killed:
+            raise Internal(f"{what}: the program was ended by {signal_name(number)}", reasons.ENGINE_FAILED)
+        if number == 0:
             return
         last = os.pread(said, _SAID_BYTES, max(0, os.fstat(said).st_size - _SAID_BYTES))
         fault = program.fault(self._compilation.invalid, last)
         if fault:
             raise InvalidArgument(f"{request.path!r} is not valid WebAssembly: {fault}")
-        raise Internal(f"{what}: the program ended with {ended}", reasons.ENGINE_FAILED)
+        raise Internal(f"{what}: the program ended with {number}", reasons.ENGINE_FAILED)
 
     def _opened(self, what: str) -> int:
         """The file that it has left, which may be anything. Raises Internal."""
@@ -157,3 +143,7 @@ class ProgramCompiler:
         if not stat.S_ISREG(found.st_mode) or not found.st_size:
             raise Internal(f"{what}: the program left no code: {path} is empty or no file", reasons.ENGINE_FAILED)
         return file
+
+
+def _what(request: CompileRequest) -> str:
+    return f"{request.path!r}: backend {request.backend.name!r}: compile"

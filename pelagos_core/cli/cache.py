@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import select
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -180,8 +179,6 @@ def _compiled(request: CompileRequest) -> dict[str, object]:
         length = os.stat(CODE, dir_fd=code).st_size
         os.close(code)
     finally:
-        signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
         made.close()
         while not cgroup.try_remove():
             time.sleep(_RETRY_SECONDS)

@@ -5,7 +5,6 @@ Source: OCI runtime spec "POSIX-platform Hooks" and "State".
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 
 from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition
+from pelagos_core.linux.child import Child
 from pelagos_core.oci import Hook
 from pelagos_core.plugin.bundle import Bundle
 
@@ -50,7 +50,8 @@ class Running:
         stdin = _file_with(said)
         self._output = _file_with(b"")
         try:
-            self._process = subprocess.Popen(
+            # Not child.execute: the daemon would lose, by a fork, what it shares with the zygote.
+            process = subprocess.Popen(
                 hook.args,
                 executable=hook.path,
                 env=dict(variable.partition("=")[::2] for variable in hook.env),
@@ -65,39 +66,31 @@ class Running:
             raise self._failed(error.strerror or str(error)) from None
         finally:
             os.close(stdin)
-
-    @property
-    def pid(self) -> int:
-        """Its process, not reaped before `finish`."""
-        return self._process.pid
+        process.returncode = 0  # it is reaped here: a Popen would do so as well, and warn before that
+        self.child = Child(process.pid)
 
     def finish(self, *, too_late: bool = False) -> None:
         """Reap it. Raises FailedPrecondition, with what it has printed, unless it was successful.
 
         too_late: its time is over, and it is ended first, with what it has started.
         """
-        if too_late:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # not reaped: the number is its own
-        code = self._process.wait()
+        with self.child:
+            if too_late:
+                self.child.signal(signal.SIGKILL, group=True)
+            ended = self.child.reap()
         said = os.pread(self._output, _MAX_SAID, 0).decode("utf-8", "replace").strip()
         os.close(self._output)
         if too_late:
             raise self._failed(
                 f"no end in {self.hook.timeout} s: {said}" if said else f"no end in {self.hook.timeout} s"
             )
-        if code:
-            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+        if ended.si_status:
+            how = f"{'exit code' if ended.si_code == os.CLD_EXITED else 'signal'} {ended.si_status}"
             raise self._failed(f"{how}: {said}" if said else how)
 
     def wait(self) -> None:
         """Wait for its end and `finish`. In a process that has nothing else to do."""
-        try:
-            self._process.wait(self.hook.timeout)
-        except subprocess.TimeoutExpired:
-            self.finish(too_late=True)
-        else:
-            self.finish()
+        self.finish(too_late=self.child.wait(self.hook.timeout) is None)
 
     def _failed(self, why: str) -> FailedPrecondition:
         return FailedPrecondition(f"hook {self.hook.name} {self.hook.path!r}: {why}", reasons.HOOK)

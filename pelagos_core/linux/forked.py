@@ -39,10 +39,3 @@ def close_all_but(*kept: int) -> None:
             syscalls.close_range(first, fd - 1)
         first = fd + 1
     syscalls.close_range(first)
-
-
-def wait_readable(fd: int) -> None:
-    """Wait until a descriptor is readable, such as the pidfd of a process that ends."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll()

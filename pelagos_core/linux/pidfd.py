@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 
 
 async def readable(fd: int) -> None:
@@ -27,3 +28,10 @@ def reap(pidfd: int) -> os.waitid_result:
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     assert result is not None  # without WNOHANG waitid always has a result
     return result
+
+
+def is_readable(fd: int, seconds: float | None = None) -> bool:
+    """Wait until `fd` is readable. Returns whether it is; False after `seconds` (None: no limit)."""
+    poll = select.poll()  # a descriptor above 1023 is too large for select(2)
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))

@@ -11,7 +11,8 @@ import ctypes
 import os
 import platform
 import signal
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -153,50 +154,61 @@ def _syscall(number: int, what: str, *args: object) -> int:
     return _checked(libc.syscall(ctypes.c_long(number), *args), what)
 
 
+def is_tried_with_bare_clones() -> bool:
+    """Whether `duplicate` was tried with this interpreter: CPython 3.10 to 3.13, with a GIL."""
+    tried = sys.implementation.name == "cpython" and (3, 10) <= sys.version_info[:2] <= (3, 13)
+    return tried and "t" not in sys.abiflags  # of a build without a GIL
+
+
 def fork(flags: int) -> int:
     """os.fork with clone(2) flags, such as CLONE_NEWPID; returns 0 in the child.
 
-    The interpreter's own three steps around the system call, so that its state in the child
-    is that after os.fork. For a process of one thread.
+    For a process of one thread. Raises OSError.
     """
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_clone(_SYS_CLONE, flags | signal.SIGCHLD, None, None, None, None))
-    error = ctypes.get_errno()
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
-    if pid < 0:
-        raise OSError(error, os.strerror(error), f"clone {flags:#x}")
-    return pid
+    return _between_hooks(lambda: _bare_clone(flags))
 
 
 def duplicate(flags: int) -> int:
-    """clone(2) and nothing else; returns 0 in the child.
+    """clone(2) and nothing else; returns 0 in the child. Raises OSError.
 
-    Neither the interpreter nor anybody who asked for os.register_at_fork is told: what they do
-    is for processes of several threads, and it writes to 200 pages. The interpreter was tried
-    with threads, forks, signals and event loops in the child, from 3.10 to 3.13.
+    Neither the interpreter nor the functions of os.register_at_fork are called: what they do is for
+    processes of several threads, and it writes to 200 pages. That relies on the interpreter's
+    internals, which were tried with threads, forks, signals and event loops in the child. With an
+    interpreter for which `is_tried_with_bare_clones` is false, it is as `fork`.
     """
-    pid = int(_clone(_SYS_CLONE, flags | signal.SIGCHLD, None, None, None, None))
-    if pid < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), f"clone {flags:#x}")
-    return pid
+    return _bare_clone(flags) if is_tried_with_bare_clones() else fork(flags)
 
 
 def duplicate_into(cgroup: int, flags: int) -> int:
     """As `duplicate`, born in the control group behind a descriptor of its directory (v2).
 
-    flags: CLONE_PARENT among them; clone3(2) lets nobody choose the signal of a sibling's end then.
+    flags: CLONE_PARENT among them; clone3(2) allows no choice of the signal of a sibling's end then.
     """
     arguments = (ctypes.c_uint64 * _CLONE_ARGS)(flags | _CLONE_INTO_CGROUP)
     arguments[-1] = cgroup
-    pid = int(_clone3(_SYS_CLONE3, arguments, ctypes.sizeof(arguments)))
-    if pid < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), f"clone3 {flags:#x}")
+
+    def clone() -> int:
+        return _checked(_clone3(_SYS_CLONE3, arguments, ctypes.sizeof(arguments)), f"clone3 {flags:#x}")
+
+    return clone() if is_tried_with_bare_clones() else _between_hooks(clone)
+
+
+def _between_hooks(clone: Callable[[], int]) -> int:
+    """A clone between the interpreter's own three steps, so that its state in the child is that after os.fork.
+
+    They are of its documented C API ("Operating System Utilities").
+    """
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = -1
+    try:
+        pid = clone()
+    finally:
+        (ctypes.pythonapi.PyOS_AfterFork_Parent if pid else ctypes.pythonapi.PyOS_AfterFork_Child)()
     return pid
+
+
+def _bare_clone(flags: int) -> int:
+    return _checked(_clone(_SYS_CLONE, flags | signal.SIGCHLD, None, None, None, None), f"clone {flags:#x}")
 
 
 def unshare(flags: int) -> None:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterable
 
 from pelagos_core.errors import PermissionDenied
-from pelagos_core.linux import syscalls
+from pelagos_core.linux import child, syscalls
 from pelagos_core.oci import IdMap, IdMaps
 
 
@@ -19,21 +19,19 @@ def make(id_maps: IdMaps) -> int:
 
     For mounts whose ids are mapped. Raises OSError or PermissionDenied.
     """
-    reader, writer = os.pipe()
-    pid = syscalls.fork(syscalls.CLONE_NEWUSER)
-    if pid == 0:
-        # What /proc calls us, who may be in a pid namespace of which it knows nothing.
-        os.write(writer, os.readlink("/proc/self").encode())
-        signal.pause()
-    try:
-        name = os.read(reader, 20).decode()
+    with child.fork_reporting(_stay, syscalls.CLONE_NEWUSER) as process:
+        name = (process.read() or b"").decode()
         write_maps(f"/proc/{name}", id_maps)
         return os.open(f"/proc/{name}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reader)
-        os.close(writer)
+
+
+def _stay(report: int) -> None:
+    """In the child: report the name that /proc has for it, and wait to be killed.
+
+    Its own pid may be of a pid namespace that is not the one of /proc.
+    """
+    os.write(report, os.readlink("/proc/self").encode())
+    signal.pause()
 
 
 def write_maps(process: str, id_maps: IdMaps) -> None:

@@ -16,11 +16,10 @@ import subprocess
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from pelagos_core.errors import InvalidArgument, PelagosError
 from pelagos_core.exit_status import signal_name
-from pelagos_core.linux import credentials
+from pelagos_core.linux import child, credentials
 from pelagos_core.plugin import program, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
@@ -31,6 +30,7 @@ _READ_BYTES = 64 << 10
 _KEPT_BYTES = 64 << 10  # of what the engine printed last; its text for a trap is a backtrace at the longest
 _LINE_BYTES = 4 << 10
 _STDERR = 2
+_CANNOT_EXECUTE = 127  # the exit code, as a shell's
 _LINE_SECONDS = 0.02  # for the rest of a line to come: a program writes it in pieces, a guest may be prompting
 _END_SECONDS = 0.5  # for an engine to end that seems to have told a trap
 _HALF = 50  # a score: it runs, with something missing
@@ -215,46 +215,34 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
 
     Raises Trap.
     """
+    reader, writer = os.pipe() if diagnostics else (-1, -1)
+    streams = {diagnostics.stream: writer} if diagnostics else {}
+    try:
+        engine = child.execute(words, environment, streams, _end_with_init)
+    except OSError as error:
+        os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
+        return _CANNOT_EXECUTE
     if diagnostics is None:
-        return _code(os.waitpid(_start(words, environment, {}), 0)[1])
-    reader, writer = os.pipe()
-    pid = _start(words, environment, {diagnostics.stream: writer})
+        return _code(engine.reap())
     os.close(writer)
     relay = _Relay(reader, diagnostics)
     relay.run()
-    code = _code(os.waitpid(pid, 0)[1])
+    code = _code(engine.reap())
     relay.finish(code)
     return code
 
 
-def _start(words: list[str], environment: dict[str, str], streams: dict[int, int]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        _exec(words, environment, streams)
-    return pid
+def _end_with_init() -> None:
+    """In the engine's process. Where the pid namespace is shared, the kernel does not end it with init."""
+    credentials.die_with_parent(signal.SIGKILL)
 
 
-def _exec(words: list[str], environment: dict[str, str], streams: dict[int, int]) -> NoReturn:
-    try:
-        # Where the pid namespace is shared, the end of the init process would not be ours.
-        credentials.die_with_parent(signal.SIGKILL)
-        for target, source in streams.items():
-            os.dup2(source, target)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
-        os.execve(words[0], words, environment)  # noqa: S606 (no shell is the point)
-    except OSError as error:
-        os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def _code(status: int) -> int:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
+def _code(ended: os.waitid_result) -> int:
+    if ended.si_code != os.CLD_EXITED:
         with contextlib.suppress(OSError):
-            os.write(2, f"pelagos: the engine was ended by {signal_name(number)}\n".encode())
-        return 128 + number
-    return os.WEXITSTATUS(status)
+            os.write(2, f"pelagos: the engine was ended by {signal_name(ended.si_status)}\n".encode())
+        return 128 + ended.si_status
+    return ended.si_status
 
 
 class _Relay:

@@ -109,11 +109,11 @@ def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
 
 async def _end(made: CompileService, cgroup: Cgroup) -> None:
     """End a compile service and what it has forked. A large compiler takes a while to exit: nothing waits for it."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
-    await readable(made.pidfd)
-    os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
-    made.close()
+    made.child.signal(signal.SIGKILL)
+    try:
+        await made.child.ended()
+    finally:
+        made.close()
     if not cgroup.try_remove():
         _background(_remove(cgroup))
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 
 from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.launch.oci_hooks import Running, state
-from pelagos_core.linux.pidfd import readable
 from pelagos_core.oci import Hook
 from pelagos_core.plugin.bundle import Bundle
 
@@ -27,17 +25,9 @@ async def _run(hook: Hook, said: bytes, directory: str) -> None:
     running = Running(hook, said, directory)
     too_late = True  # also if we are told to stop waiting
     try:
-        await asyncio.wait_for(_ended(running.pid), hook.timeout)
+        await asyncio.wait_for(running.child.ended(), hook.timeout)
         too_late = False
     except asyncio.TimeoutError:
         pass
     finally:
         running.finish(too_late=too_late)
-
-
-async def _ended(pid: int) -> None:
-    pidfd = os.pidfd_open(pid)
-    try:
-        await readable(pidfd)
-    finally:
-        os.close(pidfd)

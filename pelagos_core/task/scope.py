@@ -7,19 +7,20 @@ Source: systemd's "Control Group APIs and Delegation".
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from pelagos_core.cgroups import systemd_units
 from pelagos_core.cgroups.device_rules import DevicePolicy
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.cgroups.systemd_units import NO_SUCH_UNIT, UNIT_EXISTS, Property, Refused, Scope
 from pelagos_core.errors import DeadlineExceeded, FailedPrecondition, PelagosError
-from pelagos_core.linux import credentials, forked, syscalls
+from pelagos_core.linux import child, credentials, forked, syscalls
+from pelagos_core.linux.child import Child
+from pelagos_core.linux.pidfd import is_readable
 from pelagos_core.oci import Resources
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class ContainerScope:
         self._id = container_id
         self._scope = scope
         self._cgroup = cgroup
-        self._placeholder = 0
+        self._placeholder: Child | None = None
         self._may_be_there = False  # a scope of this name that is another container's is not ours to stop
 
     async def start(self, resources: Resources) -> None:
@@ -52,7 +53,7 @@ class ContainerScope:
         if self._scope is None:
             return
         unit, self._placeholder = self._scope.unit, _fork_placeholder()
-        own = self._scope.properties(self._id, self._placeholder, unified=self._cgroup.unified)
+        own = self._scope.properties(self._id, self._placeholder.pid, unified=self._cgroup.unified)
         rules = [] if resources.devices is None else systemd_units.devices(DevicePolicy.of(resources.devices))
 
         async def start(manager: Manager) -> None:
@@ -80,9 +81,8 @@ class ContainerScope:
     def settle(self) -> None:
         """End the process that only waits: the container's own is in the group, or none will be."""
         if self._placeholder:
-            os.kill(self._placeholder, signal.SIGKILL)  # a child of this daemon, not reaped yet
-            os.waitpid(self._placeholder, 0)
-            self._placeholder = 0
+            self._placeholder.close()
+            self._placeholder = None
 
     async def update(self, resources: Resources) -> None:
         """Change the limits that systemd knows, until the scope ends. Raises as `start`."""
@@ -137,25 +137,23 @@ class ContainerScope:
             raise FailedPrecondition(f"{what}: systemd cannot be reached over the system's D-Bus: {error}") from None
 
 
-def _fork_placeholder() -> int:
-    """Fork a process that does nothing until it is killed or the daemon ends; its pid."""
-    parent = os.pidfd_open(os.getpid())
+def _fork_placeholder() -> Child:
+    """Fork a process that does nothing until it is killed or the daemon ends."""
+    daemon = os.pidfd_open(os.getpid())
     try:
-        return os.fork() or _wait_for(parent)
+        return child.fork(lambda: _wait_for(daemon))
     finally:
-        os.close(parent)
+        os.close(daemon)
 
 
-def _wait_for(parent: int) -> NoReturn:
+def _wait_for(parent: int) -> None:
     """In the child: none of the daemon's descriptors, and no work.
 
     parent: a pidfd. The kernel's own signal at the parent's end (prctl(2), PR_SET_PDEATHSIG) misses an end
     before the call.
     """
-    with contextlib.suppress(BaseException):
-        forked.restore_signals()
-        credentials.die_with_parent(signal.SIGKILL)
-        forked.close_all_but(parent)
-        syscalls.set_comm("pelagos-scope")
-        forked.wait_readable(parent)
-    os._exit(0)
+    forked.restore_signals()
+    credentials.die_with_parent(signal.SIGKILL)
+    forked.close_all_but(parent)
+    syscalls.set_comm("pelagos-scope")
+    is_readable(parent)

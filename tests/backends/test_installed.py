@@ -98,7 +98,8 @@ def test_what_hangs_in_a_child_is_named_and_never_touched_in_the_daemon(tmp_path
         f"import os, time\nwith open({str(pids)!r}, 'a') as file:\n    print(os.getpid(), file=file)\n{GOOD}{hangs}\n"
     )
     code = f"""
-registry.IMPORT_SECONDS = registry.DETECT_SECONDS = installed.IMPORT_SECONDS = 1.0
+registry.IMPORT_SECONDS = registry.DETECT_SECONDS = 1.0
+installed._ANSWER_SECONDS = 3.0
 add_backend(site, "t_b", {source!r})
 add_backend(site, "t_c", {GOOD!r})
 print(json.dumps([os.getpid(), *names()]))

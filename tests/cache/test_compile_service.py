@@ -123,11 +123,11 @@ def test_two_at_once_compile_once_and_the_second_takes_over_from_a_killed_one(tm
     second = compiling.request(tmp_path, compile)
     waiter = compile_service.fork(second, Cgroup(()))
     assert select.select([waiter.socket], [], [], 0.3)[0] == []
-    _end(leader)
+    leader.close()
     assert select.select([waiter.socket], [], [], 10)[0]
     directory, how = waiter.answer()
     assert (code.read(directory), how) == (b"code of " + compiling.MODULE, "compiled")
-    _end(waiter)
+    waiter.close()
     os.close(first.file)
     os.close(second.file)
 
@@ -166,12 +166,12 @@ class Compiling:
         self._shared[self.number + each] = 1
 
     def kill(self, each):
-        _end(self.services[each])
+        self.services[each].close()
         self.services[each] = None
 
     def close(self):
         for made in filter(None, self.services):
-            _end(made)
+            made.close()
         for request in self.requests:
             os.close(request.file)
 
@@ -208,12 +208,6 @@ def _is_locked(path):
         return f":{path.stat().st_ino} " in file.read()
 
 
-def _end(made):
-    signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
-    os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
-    made.close()
-
-
 def test_a_module_that_changes_while_it_is_read_is_kept_under_what_was_compiled(tmp_path):
     request = compiling.request(tmp_path, compile)
     with open(tmp_path / "module.wasm", "r+b") as file:
@@ -232,10 +226,10 @@ def test_a_failure_is_not_kept(tmp_path):
 
 
 def test_a_fork_that_fails_leaves_no_group(tmp_path, monkeypatch):
-    def fail(_flags):
+    def fail():
         raise OSError(errno.EAGAIN, "no process is left")
 
-    monkeypatch.setattr(compile_service.syscalls, "fork", fail)
+    monkeypatch.setattr(os, "fork", fail)
     request = compiling.request(tmp_path, compile)
     cgroup = compile_service.make_group(request)
     assert cgroup.exists()
@@ -249,13 +243,13 @@ def test_a_killed_keeper_takes_the_compile_process_along(tmp_path):
     request = compiling.request(tmp_path, pause)
     made = compile_service.fork(request, Cgroup(()))
     deadline = time.monotonic() + 10
-    while not (forked := children(made.pid)) and time.monotonic() < deadline:
+    while not (forked := children(made.child.pid)) and time.monotonic() < deadline:
         time.sleep(0.01)
     (compiler,) = forked
-    while comm(compiler) == comm(made.pid) and time.monotonic() < deadline:
+    while comm(compiler) == comm(made.child.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert (comm(made.pid), comm(compiler)) == ("pelagos-cache", "pelagos-compile")
-    _end(made)
+    assert (comm(made.child.pid), comm(compiler)) == ("pelagos-cache", "pelagos-compile")
+    made.close()
     os.close(request.file)
     while alive(compiler) and time.monotonic() < deadline:
         time.sleep(0.01)

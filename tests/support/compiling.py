@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +99,6 @@ def obtain(request: CompileRequest) -> tuple[bytes, str]:
             code = file.read()
         os.close(directory)
     finally:
-        signal.pidfd_send_signal(made.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
         made.close()
         os.close(request.file)
     return code, how

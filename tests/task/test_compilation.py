@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from pelagos_core.linux import child
 from pelagos_core.task import compilation
 from tests.support import code, compiling
 from tests.support.patience import until
@@ -44,7 +45,8 @@ async def test_who_is_cancelled_leaves_neither_a_compile_service_nor_a_descripto
             making.cancel()
         await readable(fd)
 
-    monkeypatch.setattr(compilation, "readable", readable_or_cancelled)
+    for module in (compilation, child):
+        monkeypatch.setattr(module, "readable", readable_or_cancelled)
     making = asyncio.ensure_future(compilation._made(asked))
     with pytest.raises(asyncio.CancelledError):
         await making

@@ -20,7 +20,8 @@ import signal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pelagos_core.errors import DeadlineExceeded, InvalidArgument, NotFound, PelagosError, code_of, from_fields
-from pelagos_core.linux import pidfd
+from pelagos_core.linux.child import Child
+from pelagos_core.linux.pidfd import readable
 from pelagos_core.task.streams.relay import Relay
 from pelagos_core.task.streams.stream import Output
 
@@ -89,9 +90,9 @@ class Logger:
         self.outputs = (LoggerOutput(), LoggerOutput())
         self._ready, ready = os.pipe()
         environment = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
+        ends = (*(output.end for output in self.outputs), ready)
         try:
-            self._pid = _spawn([self.path, *arguments], environment, (*(output.end for output in self.outputs), ready))
-            self._pidfd = os.pidfd_open(self._pid)
+            self._child = _spawn([self.path, *arguments], environment, ends)
         except OSError as error:
             self._close()
             raise _named(self.path, error) from None
@@ -110,7 +111,7 @@ class Logger:
         # One of its own: `close` may come meanwhile, and a descriptor that is watched is not to be closed.
         reader = os.dup(self._ready)
         try:
-            await asyncio.wait_for(pidfd.readable(reader), READY_SECONDS)
+            await asyncio.wait_for(readable(reader), READY_SECONDS)
             said = os.read(reader, 1)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"logger {self.path!r}: not ready after {READY_SECONDS:g} s") from None
@@ -140,12 +141,8 @@ class Logger:
         self._close()
 
     async def _reap(self) -> int:
-        await pidfd.readable(self._pidfd)
-        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        os.close(self._pidfd)
-        self._pidfd = -1
-        assert result is not None
-        return result.si_status
+        with self._child:
+            return (await self._child.ended()).si_status
 
     async def _watch(self) -> None:
         """Give a logger up that has had output waiting for it, and taken none, for too long."""
@@ -159,10 +156,8 @@ class Logger:
                     output.relay.discard()  # a child of its own may hold the pipe for ever
 
     def _signal(self, signum: int) -> None:
-        """Signal the program and its children, which nobody else knows of."""
-        if self._pidfd >= 0:  # not reaped: the number of its group is nobody else's
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._pid, signum)
+        """Signal the program and its own children, which are of its process group."""
+        self._child.signal(signum, group=True)
 
     def _close_ready(self) -> None:
         if self._ready >= 0:
@@ -188,7 +183,7 @@ def _command(uri: str) -> tuple[str, list[str]]:
     return path, words
 
 
-def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...]) -> int:
+def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...]) -> Child:
     # First above the numbers that they are to have: none is overwritten before it is copied.
     copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in ends]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
@@ -198,9 +193,11 @@ def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...])
     defaults = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT]
     actions = [*null, *moved, *closed]
     try:
-        return os.posix_spawn(
+        # Not child.execute: the daemon would lose, by a fork, what it shares with the zygote.
+        pid = os.posix_spawn(
             words[0], words, environment, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=[]
         )
+        return Child.watched(pid)
     finally:
         for copy in copies:
             os.close(copy)

@@ -1,0 +1,234 @@
+"""A child process of the caller's: made, read from, waited for with a deadline, signalled, killed and reaped.
+
+A pid is the child's own until it is reaped, and only its parent reaps it. So a child that is not reaped
+is killed by its number without a race. A pidfd (pidfd_open(2)) is needed only to wait for a limited time:
+it is opened then, because an init process may be under a system call filter that lacks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import NoReturn, TypeVar
+
+from pelagos_core.linux import syscalls
+from pelagos_core.linux.pidfd import is_readable, readable
+
+_CHUNK_BYTES = 64 << 10
+_CANNOT_EXECUTE = 127  # as a shell ends then
+_Self = TypeVar("_Self", bound="Child")
+
+
+class Child:
+    """A child process. As a context manager, neither the process nor a descriptor is left after it.
+
+    pid: its number, which is its own until it is reaped.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._pidfd = -1
+        self._result: os.waitid_result | None = None
+
+    @classmethod
+    def watched(cls: type[_Self], pid: int) -> _Self:
+        """A child whose pidfd is open already. Raises OSError, and the child is killed and reaped then."""
+        child = cls(pid)
+        try:
+            child.fileno()
+        except BaseException:
+            child.close()
+            raise
+        return child
+
+    def fileno(self) -> int:
+        """Its pidfd, readable once it has ended; opened by the first call. Raises OSError."""
+        if self._pidfd < 0:
+            self._pidfd = os.pidfd_open(self.pid)
+        return self._pidfd
+
+    def wait(self, seconds: float | None = None) -> os.waitid_result | None:
+        """Wait for its end and reap it. A second call returns the same.
+
+        seconds: how long to wait at most, without a limit if None. Returns None if it still runs then.
+        """
+        if seconds is not None and self._result is None and not is_readable(self.fileno(), seconds):
+            return None
+        return self.reap()
+
+    def reap(self) -> os.waitid_result:
+        """Wait for its end, without a limit, and reap it."""
+        if self._result is None:
+            self._result = os.waitid(os.P_PID, self.pid, os.WEXITED)
+        assert self._result is not None  # without WNOHANG waitid(2) always has a result
+        return self._result
+
+    async def ended(self) -> os.waitid_result:
+        """Wait for its end on the caller's event loop, and reap it. Cancelled, it leaves the child as it is."""
+        if self._result is None:
+            await readable(self.fileno())
+        return self.reap()
+
+    def end(self, grace: float = 0.0) -> os.waitid_result:
+        """Kill it and reap it. grace: the seconds that it has to end by itself before that."""
+        if self._result is None and not (grace and self.wait(grace)):
+            os.kill(self.pid, signal.SIGKILL)
+        return self.reap()
+
+    def signal(self, signum: int, *, group: bool = False) -> None:
+        """Send a signal, unless it is reaped. group: to its process group, of which it is the leader."""
+        if self._result is None:
+            with contextlib.suppress(ProcessLookupError):  # a group in which no process is left
+                (os.killpg if group else os.kill)(self.pid, signum)
+
+    def close(self) -> None:
+        """Kill and reap it if that has not been done, and close its descriptors."""
+        try:
+            self.end()
+        finally:
+            self._close_descriptors()
+
+    def release(self) -> int:
+        """Leave the process to the caller; its pid. The descriptors are closed."""
+        self._close_descriptors()
+        return self.pid
+
+    def _close_descriptors(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ReportingChild(Child):
+    """A child that reports on a pipe."""
+
+    def __init__(self, pid: int, reader: int) -> None:
+        """reader: the pipe's end, which this object owns from now on."""
+        super().__init__(pid)
+        self._reader = reader
+
+    def read(self, seconds: float | None = None) -> bytes | None:
+        """The next bytes that it reports; empty once it has closed the pipe, or has ended.
+
+        seconds: how long to wait at most, without a limit if None. Returns None if it is silent so long.
+        """
+        if seconds is not None and not is_readable(self._reader, seconds):
+            return None
+        return os.read(self._reader, _CHUNK_BYTES)
+
+    def read_all(self, most: int, seconds: float | None = None) -> bytes | None:
+        """What it reports until it closes the pipe or has ended, or until that is `most` bytes or more.
+
+        Returns None if that takes longer than `seconds`.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        report = b""
+        while len(report) < most:
+            chunk = self.read(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if chunk is None:
+                return None
+            if not chunk:
+                break
+            report += chunk
+        return report
+
+    async def read_async(self, seconds: float) -> bytes | None:
+        """As `read`, on the caller's event loop."""
+        try:
+            await asyncio.wait_for(readable(self._reader), seconds)
+        except asyncio.TimeoutError:
+            return None
+        return self.read()
+
+    def _close_descriptors(self) -> None:
+        super()._close_descriptors()
+        if self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+
+def fork(run: Callable[[], int | None], flags: int = 0) -> Child:
+    """Fork a child that calls `run` and ends: with the code that it returns, 0 for None, 1 if it raises.
+
+    flags: of clone(2), such as CLONE_NEWPID. For a process of one thread. Raises OSError.
+    """
+    pid = syscalls.fork(flags) if flags else os.fork()
+    if pid == 0:
+        _run(run)
+    return Child(pid)
+
+
+def fork_reporting(run: Callable[[int], int | None], flags: int = 0) -> ReportingChild:
+    """As `fork`; `run` is given the end of a pipe, closed on exec, by which the child reports."""
+    reader, writer = os.pipe()
+
+    def report() -> int | None:
+        os.close(reader)
+        return run(writer)
+
+    try:
+        return ReportingChild(fork(report, flags).pid, reader)
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+
+
+def execute(
+    words: list[str],
+    environment: Mapping[str, str],
+    streams: Mapping[int, int],
+    prepare: Callable[[], object] | None = None,
+) -> Child:
+    """Fork, and have the child execute the program at the path words[0]; returns once it is executed.
+
+    streams: which descriptor (value) the program has as its descriptor (key), beside those that it inherits.
+    prepare: what the child does last before execve(2). Raises OSError that names the program.
+    """
+
+    def run(failure: int) -> int:
+        try:
+            for target, source in streams.items():
+                os.dup2(source, target)
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
+            if prepare:
+                prepare()
+            os.execve(words[0], words, environment)  # noqa: S606 (no shell is the point)
+        except OSError as error:
+            os.write(failure, f"{error.errno or 0}".encode())
+        return _CANNOT_EXECUTE
+
+    child = fork_reporting(run)
+    try:
+        number = child.read_all(_CHUNK_BYTES)  # execve(2) closes the pipe
+        if number:
+            raise OSError(int(number), os.strerror(int(number)), words[0])
+    except BaseException:
+        child.close()
+        raise
+    return Child(child.release())
+
+
+def _run(run: Callable[[], int | None]) -> NoReturn:
+    """In the child: whatever happens, it does not return into the code of its parent."""
+    code = 1
+    try:
+        gc.disable()  # the objects of the process that it is a copy of are not its own to finalise
+        code = run() or 0
+    finally:
+        os._exit(code)
