@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.errors import InvalidArgument, NotFound
 from tests.support.bundles import Fifos, make_bundle
+from tests.support.patience import until
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -37,6 +39,21 @@ async def test_every_byte_is_there_when_the_exit_is_told_though_the_reader_is_sl
         data = b"".join(read)
         assert len(data) == LINES * LINE_BYTES
         assert data.endswith(f"{LINES - 1:063d}\n".encode())
+
+
+async def test_a_guest_with_streams_has_one_thread_for_them_on_any_host(tmp_path, guests):
+    # A guest that writes until its pipe is full: it has done I/O, and is there to be looked at.
+    bundle = tool(tmp_path, guests, "out", str(LINES))
+    async with running_shim(tmp_path) as shim:
+        os.mkfifo(tmp_path / "out")
+        pid = await shim.create("c1", bundle, stdout=str(tmp_path / "out"))
+        await shim.start("c1")
+        await until(lambda: names_of_threads(pid).count("tokio-rt-worker") > 0)
+        assert names_of_threads(pid).count("tokio-rt-worker") == 1
+
+
+def names_of_threads(pid):
+    return [path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")]
 
 
 async def test_output_waits_for_a_reader_that_comes_after_the_end(tmp_path, guests):

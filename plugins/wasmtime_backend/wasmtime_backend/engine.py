@@ -48,6 +48,8 @@ def load(entrypoint: Entrypoint) -> Workload:
 
     Raises InvalidArgument: not valid, an unknown import, no such export. UnusableCode.
     """
+    # The WASI of the library has a thread pool of tokio, which makes a thread for each processor of the host.
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
     settings = entrypoint.limits.fuel is not None, stack.size(entrypoint.limits.memory)
     engine = prepared.engine(*settings)
     memory.check(entrypoint.interface.memories, entrypoint.path)
