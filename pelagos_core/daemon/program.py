@@ -106,10 +106,10 @@ def _be_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, 
         _be_daemon(node, words, listener)
 
     zygote = Zygote(path, Freshness(node.backends), forked)
+    set_name("pelagos-zygote", ["pelagos-zygote", path])  # before a client can find it
     ours = zygote.listen(replace=replace)
     load_lock.end(path, held)
     if ours:
-        set_name("pelagos-zygote", ["pelagos-zygote", path])
         zygote.serve(idle_seconds)
 
 
