@@ -11,6 +11,7 @@ import socket
 
 from pelagos_core.backends.installed import Node
 from pelagos_core.daemon import runs
+from pelagos_core.launch.launcher import Launcher
 from pelagos_core.launch.nursery import Nursery
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.unix_socket import Lock, identity
@@ -35,7 +36,7 @@ class Daemon:
         self._nursery = nursery
         self._stopping = asyncio.Event()
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
-        self._service = TaskService(flags.namespace, node, nursery, self._publisher, self.stop)
+        self._service = TaskService(flags.namespace, node, Launcher(nursery), self._publisher, self.stop)
         self._server = Server(self._service.services())
         self._socket = identity(flags.socket)
 

@@ -23,6 +23,15 @@ async def readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
+async def ended(pidfd: int) -> None:
+    """Return once the process has ended. Any number of callers, on their event loop; it is not reaped."""
+    own = os.dup(pidfd)  # an event loop has one callback for each descriptor
+    try:
+        await readable(own)
+    finally:
+        os.close(own)
+
+
 def reap(pidfd: int) -> os.waitid_result:
     """Wait for the end of a child and reap it. Raises ChildProcessError if that has been done."""
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

@@ -10,7 +10,7 @@ import signal
 import zlib
 from dataclasses import replace
 
-from pelagos_core import reasons
+from pelagos_core import oci, reasons
 from pelagos_core.backends.builtin import is_deadly
 from pelagos_core.backends.registry import NATIVE
 from pelagos_core.backends.selection import Selection
@@ -29,14 +29,15 @@ from pelagos_core.errors import (
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.isolation.plan import joining_plan, plan
 from pelagos_core.isolation.system_calls import Filters
-from pelagos_core.launch.nursery import Nursery
-from pelagos_core.oci import Process, Resources
+from pelagos_core.launch import runtime_hooks
+from pelagos_core.launch.launcher import Launcher
+from pelagos_core.oci import Resources
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
 from pelagos_core.shim import record
-from pelagos_core.task import events, runtime_hooks
-from pelagos_core.task.execution import Execution
+from pelagos_core.task import events
 from pelagos_core.task.oom import OomWatch
+from pelagos_core.task.process import Process
 from pelagos_core.task.publisher import Sink
 from pelagos_core.task.scope import ContainerScope
 from pelagos_core.task.state import Action, Status
@@ -60,13 +61,13 @@ class Container:
         cache: CacheSettings,
         paths: StdioPaths,
         sink: Sink,
-        nursery: Nursery,
+        launcher: Launcher,
     ) -> None:
         self.bundle = bundle
         self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
-        self.init = Execution("", bundle, selection, cache, paths, nursery)
-        self._execs: dict[str, Execution] = {}
-        self._selection, self._cache = selection, cache
+        self.init = Process("", bundle, selection, cache, paths, launcher)
+        self._execs: dict[str, Process] = {}
+        self._selection, self._cache, self._launcher = selection, cache, launcher
         self._sink = sink
         self._scope = ContainerScope(bundle.id, Scope.of(bundle.spec.cgroups_path), self.cgroup)
         self._updating, self._owns_cgroup = asyncio.Lock(), False
@@ -86,9 +87,9 @@ class Container:
     @property
     def exec_ids(self) -> dict[int, str]:
         """The exec id of each process that has one."""
-        return {execution.pid: execution.id for execution in self._execs.values() if execution.pid}
+        return {process.pid: process.id for process in self._execs.values() if process.pid}
 
-    def execution(self, exec_id: str) -> Execution:
+    def process(self, exec_id: str) -> Process:
         """The process of this exec id, the init process for an empty one. Raises NotFound."""
         if not exec_id:
             return self.init
@@ -119,7 +120,7 @@ class Container:
         self._watch(self.init)
         log.info("container %r: created by backend %r: %s", self.id, self.init.backend, self.init.reason)
 
-    def add(self, exec_id: str, process: Process, paths: StdioPaths) -> None:
+    def add(self, exec_id: str, process: oci.Process, paths: StdioPaths) -> None:
         """Exec: note a further process, to be started by `start`.
 
         Raises AlreadyExists, or FailedPrecondition if the container has ended.
@@ -128,7 +129,8 @@ class Container:
         if exec_id in self._execs:
             raise AlreadyExists(f"container {self.id!r}: process {exec_id!r} already exists")
         selection = replace(self._selection, first=self.init.backend)
-        self._execs[exec_id] = Execution(exec_id, self.bundle.executing(process), selection, self._cache, paths)
+        bundle = self.bundle.executing(process)
+        self._execs[exec_id] = Process(exec_id, bundle, selection, self._cache, paths, self._launcher)
         self._sink.publish(events.exec_added(self.id, exec_id))
 
     async def start(self, exec_id: str = "") -> None:
@@ -137,15 +139,15 @@ class Container:
         Raises FailedPrecondition in any other state than CREATED, or ADDED for an exec; for
         an exec also what making it failed of, and it is STOPPED then.
         """
-        execution = self.execution(exec_id)
+        process = self.process(exec_id)
         if exec_id:
-            await self._start_exec(execution)
+            await self._start_exec(process)
             return
-        execution.start()
+        process.start()
         # Queued here, with no await in between, so that no exit can come before it.
-        self._sink.publish(events.task_start(self.id, execution.pid))
+        self._sink.publish(events.task_start(self.id, process.pid))
         try:
-            await runtime_hooks.run(self.bundle.spec.hooks.poststart, self.bundle, "running", execution.pid)
+            await runtime_hooks.run(self.bundle.spec.hooks.poststart, self.bundle, "running", process.pid)
         except PelagosError:
             if self.status in _LIVE:
                 self.kill(signal.SIGKILL, everything=True)  # as runc does
@@ -161,9 +163,9 @@ class Container:
         if signum == signal.SIGKILL or (is_deadly(signum) and self.init.backend != NATIVE.name):
             self._leave_pause()
         if everything and signum:
-            for execution in self._execs.values():
-                if execution.status is Status.RUNNING:
-                    execution.kill(signum)
+            for process in self._execs.values():
+                if process.status is Status.RUNNING:
+                    process.kill(signum)
             self._kill_others(signum)
 
     async def pause(self) -> None:
@@ -195,8 +197,8 @@ class Container:
         async with self._updating:  # one after the other: what one takes back must not be another's
             self.init.take(Action.UPDATE)
             if self.cgroup.changes_memory(resources):
-                for execution in (self.init, *self._execs.values()):
-                    execution.check_memory_can_change()
+                for process in (self.init, *self._execs.values()):
+                    process.check_memory_can_change()
             with self.cgroup.updated(resources):  # else a `daemon-reload` of systemd brings the former limits back
                 await self._scope.update(resources)
 
@@ -222,7 +224,7 @@ class Container:
 
     async def delete_exec(self, exec_id: str) -> ExitStatus | None:
         """Forget a further process that has ended or was never started; how it ended."""
-        status = await self.execution(exec_id).delete()
+        status = await self.process(exec_id).delete()
         del self._execs[exec_id]
         return status
 
@@ -247,46 +249,46 @@ class Container:
             except (PelagosError, OSError) as error:
                 log.warning("%s", error)
 
-    async def _start_exec(self, execution: Execution) -> None:
+    async def _start_exec(self, process: Process) -> None:
         self.init.check(Action.EXEC)
-        execution.begin()
+        process.take(Action.BEGIN)
         try:
-            with because(reasons.SPEC, execution.name):
+            with because(reasons.SPEC, process.name):
                 native = self.init.backend == NATIVE.name
-                steps = joining_plan(execution.bundle, self.cgroup, self._filters(), native=native)
-            await execution.create(
+                steps = joining_plan(process.bundle, self.cgroup, self._filters(), native=native)
+            await process.create(
                 steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.join_target
             )
-            execution.start()
+            process.start()
         except BaseException as error:
             if isinstance(error, (Internal, Cancelled)) and self.init.is_leaving:
-                error = FailedPrecondition(f"{execution.name}: cannot start, its container has ended")
-            execution.explain(error)
-            await execution.fail()
-            self._forget(execution)
+                error = FailedPrecondition(f"{process.name}: cannot start, its container has ended")
+            process.explain(error)
+            await process.fail()
+            self._forget(process)
             raise error from None
-        self._sink.publish(events.exec_started(self.id, execution.id, execution.pid))
-        self._watch(execution)
-        log.info("%s: started by backend %r: %s", execution.name, execution.backend, execution.reason)
+        self._sink.publish(events.exec_started(self.id, process.id, process.pid))
+        self._watch(process)
+        log.info("%s: started by backend %r: %s", process.name, process.backend, process.reason)
 
-    def _watch(self, execution: Execution) -> None:
-        watcher = asyncio.ensure_future(self._see_to_its_end(execution))
+    def _watch(self, process: Process) -> None:
+        watcher = asyncio.ensure_future(self._see_to_its_end(process))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    async def _see_to_its_end(self, execution: Execution) -> None:
+    async def _see_to_its_end(self, process: Process) -> None:
         """See a process to its end, and tell everybody in the promised order."""
-        status = await execution.ended()
+        status = await process.ended()
         self._oom.look()
-        if execution is self.init:
+        if process is self.init:
             self._end_the_rest()
             for other in [other for other in self._execs.values() if other.pid]:
                 await other.wait()
         else:
-            self._forget(execution)
-        await execution.taken()
-        self._sink.publish(events.task_exit(self.id, execution.id, execution.pid, status))
-        execution.tell(status)
+            self._forget(process)
+        await process.taken()
+        self._sink.publish(events.task_exit(self.id, process.id, process.pid, status))
+        process.tell(status)
 
     async def _frozen(self) -> None:
         """Return once every process is stopped."""
@@ -313,9 +315,9 @@ class Container:
                 self.cgroup.kill(signal.SIGKILL)
             except OSError as error:
                 log.error("container %r: cgroup: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
-        for execution in self._execs.values():  # one on its way into the cgroup too
-            if execution.pid and execution.status in (Status.CREATING, Status.CREATED, Status.RUNNING):
-                execution.kill(signal.SIGKILL)
+        for process in self._execs.values():  # one on its way into the cgroup too
+            if process.pid and process.status in (Status.CREATING, Status.CREATED, Status.RUNNING):
+                process.kill(signal.SIGKILL)
 
     def _kill_others(self, signum: int) -> None:
         """Signal what the container's processes have started themselves."""
@@ -335,11 +337,11 @@ class Container:
         self.cgroup.create(self.bundle.spec.resources)
         self._oom.start()
 
-    def _forget(self, execution: Execution) -> None:
+    def _forget(self, process: Process) -> None:
         try:
-            record.remove_exec(self.bundle.path, execution.pid)
+            record.remove_exec(self.bundle.path, process.pid)
         except OSError as error:
-            log.warning("%s: record: %s", execution.name, error)
+            log.warning("%s: record: %s", process.name, error)
 
     async def _clean_up(self) -> None:
         """Leave nothing behind. What fails is logged, and left to the `delete` command.
@@ -349,10 +351,10 @@ class Container:
         """
         self._oom.stop()
         self.init.close()
-        for execution in self._execs.values():
-            if execution.status is Status.ADDED:
-                execution.vanish(Action.DELETE)
-            execution.close()
+        for process in self._execs.values():
+            if process.status is Status.ADDED:
+                process.vanish(Action.DELETE)
+            process.close()
         try:
             if self._owns_cgroup and await self._removed_cgroup():
                 record.remove(self.bundle.path)

@@ -1,7 +1,8 @@
-"""The socket between the daemon and one process: how it is made, and what a running guest's says by it."""
+"""The daemon's end of the socket to a process that waits for Start or runs: the go-ahead, keys and refusals."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -9,42 +10,77 @@ from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.errors import PelagosError, with_reason
-from pelagos_core.launch import messages
+from pelagos_core.launch import messages, terminal
 from pelagos_core.launch.messages import Refused
 from pelagos_core.plugin.limits import refusal
 
 log = logging.getLogger(__name__)
 
+_LAST_WORDS = 16  # datagrams
 
-def paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
-    """The pid that a fork returns, and our end of the pair whose other one it was given.
 
-    For each attempt its own: one that has failed for us may have forked all the same.
+class Control:
+    """The control socket of one process, after its launch. In the daemon, on its event loop.
+
+    What is read is not trusted: an engine that a guest has taken over may send anything, at any rate.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    try:
-        pid = fork(theirs)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    if not pid:
-        ours.close()
-    return pid, ours
 
+    def __init__(self, name: str, sock: socket.socket, key: Callable[[int], None]) -> None:
+        """Take over the socket. name: what the log calls the process.
 
-class Refusals:
-    """What one process tells of memory that its guest was refused; the first is logged, in the daemon."""
-
-    def __init__(self, name: str) -> None:
-        """name: what the log calls the process."""
+        key: called with the number of a signal that was pressed on the process' terminal.
+        """
         self._name = name
+        self._socket: socket.socket | None = sock
+        self._key = key
         self._is_told = False
 
-    def hear(self, datagram: bytes) -> None:
-        """Take what the process of a running guest has sent. Its engine may send anything, at any rate."""
+    def go(self, *, listens: bool) -> None:
+        """Let the workload run. listens: whether it sends messages; else the socket is closed.
+
+        Raises OSError if the process is gone.
+        """
+        assert self._socket is not None
+        self._socket.send(messages.GO)
+        if listens:
+            asyncio.get_running_loop().add_reader(self._socket, self._hear)
+        else:
+            self.close()
+
+    def drain(self) -> None:
+        """Take what the process has sent in its last moment, and close the socket. For a process that is reaped."""
+        for _ in range(_LAST_WORDS):  # a fork of its engine might never stop
+            if not self._hear():
+                break
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket. A second call does nothing."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _hear(self) -> bool:
+        """Take one datagram: a key of the terminal, or a refusal of memory. Returns whether there was one."""
+        if self._socket is None:
+            return False
+        try:
+            said = self._socket.recv(messages.MAX_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            said = b""
+        if not said:
+            self.close()
+        elif len(said) > 1:
+            self._hear_refusal(said)
+        elif said[0] in terminal.SIGNALS:
+            self._key(said[0])
+        return bool(said)
+
+    def _hear_refusal(self, datagram: bytes) -> None:
+        """Log the first refusal of memory."""
         with contextlib.suppress(PelagosError):
             message = messages.decode(datagram)
             if isinstance(message, Refused) and not self._is_told:

@@ -1,371 +1,308 @@
-"""A process of a container as the daemon has it: forked, told to start, signalled, reaped."""
+"""A process of a container, be it the init process or an exec: its streams, its status, its signals, its end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
-import socket
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.backends import builtin
-from pelagos_core.backends.registry import DETECT_SECONDS, NATIVE, Backend, Failure
+from pelagos_core.backends.registry import NATIVE
 from pelagos_core.backends.selection import Selection
 from pelagos_core.config.node_file import CacheSettings
-from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, from_fields
-from pelagos_core.exit_status import ExitStatus, ending
+from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status, with_reason
+from pelagos_core.exit_status import ExitStatus
 from pelagos_core.isolation.plan import Plan
-from pelagos_core.launch import init, messages, terminal
-from pelagos_core.launch.init import JoinTarget, LaunchRequest
-from pelagos_core.launch.messages import (
-    Asking,
-    Assembled,
-    Created,
-    Failed,
-    Message,
-    Refused,
-    SecondStage,
-    Terminal,
-    Unusable,
-    Wanted,
-)
-from pelagos_core.launch.nursery import Nursery
-from pelagos_core.linux.namespaces import fork, fork_beside
-from pelagos_core.linux.pidfd import readable
+from pelagos_core.launch.conversation import Conversation, Launch, Launched
+from pelagos_core.launch.init import JoinTarget
+from pelagos_core.launch.launcher import Launcher
+from pelagos_core.linux import pidfd, process_stat
 from pelagos_core.plugin.bundle import Bundle
-from pelagos_core.plugin.limits import Limits
-from pelagos_core.task import runtime_hooks
-from pelagos_core.task.compilation import CompiledCode
-from pelagos_core.task.control import Refusals, paired
-from pelagos_core.task.streams.stdio import Stdio
+from pelagos_core.reasons import because
+from pelagos_core.task.control import Control
+from pelagos_core.task.state import Action, Lifecycle, Status
+from pelagos_core.task.streams.stdio import Stdio, StdioPaths
 
-# Beyond the timer in the child, which ends Python code only: then the child is killed.
-_LOOK_SECONDS = DETECT_SECONDS + 2.0
-_LAST_WORDS = 16  # datagrams
+log = logging.getLogger(__name__)
+
+DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
+
+_MAX_SIGNAL = 64
+_READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, and for ever
+_SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
+_SETTLE_TRIES = 4
 _TELL_SECONDS = 2.0  # for a backend to tell how its process ended, once it has
 
 
-class BackendCrash(Exception):
-    """The process was lost inside a backend's hook."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-
-
-class _UnusableCode(Exception):
-    """The backend does not take the code that it was given."""
-
-
 class Process:
-    """One process, from the fork to its reaping.
+    """One process, from the request for it to its Delete. In the daemon.
 
-    enclosed: whether the container's root is below an engine root, in its mount namespace.
+    id: its exec id; empty for the init process. name: what errors call it.
+    pid: kept after its end, 0 before there is one. pidfd: -1 unless it waits for Start or runs.
+    termination_signal: the signal that a SIGKILL stands for, see `hookspecs.RunningProcess`.
+    exit: how it ended, once it has.
     """
 
     def __init__(
-        self, name: str, bundle: Bundle, selection: Selection, cache: CacheSettings, nursery: Nursery | None
+        self,
+        id: str,
+        bundle: Bundle,
+        selection: Selection,
+        cache: CacheSettings,
+        paths: StdioPaths,
+        launcher: Launcher,
     ) -> None:
-        """name: what errors call it. bundle: with the process' own part in `spec.process`.
-
-        cache: of compiled code. nursery: forks for us, where it can.
-        """
-        self._bundle = bundle
-        self._nursery = nursery
-        self._selection = selection
-        self._code = CompiledCode(name, bundle, cache)
-        # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
-        self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(cache.seconds)}
-        self._refusals = Refusals(name)
-        self._limits = Limits.of(bundle.spec, bundle.policy)
-        self._name = name
-        self._control: socket.socket | None = None
-        self._killed = False
-        self._is_first = False
+        """bundle: the container's, with this process in `spec.process`. cache: of compiled code."""
+        self.id = id
+        self.name = f"exec {id!r} of container {bundle.id!r}" if id else f"container {bundle.id!r}"
+        self.bundle = bundle
+        self.paths = paths
         self.pid = 0
         self.pidfd = -1
         self.termination_signal = 0
-        self.backend: Backend | None = None
-        self.enclosed = False
-        self.reason = ""
+        self.exit: ExitStatus | None = None
+        self._selection, self._cache, self._launcher = selection, cache, launcher
+        self._lifecycle = Lifecycle(self.name, Status.ADDED if id else Status.CREATING)
+        self._conversation: Conversation | None = None
+        self._launched: Launched | None = None
+        self._control: Control | None = None
+        self._stdio: Stdio | None = None
+        self._size = bundle.spec.process.console_size
+        self._timer: asyncio.TimerHandle | None = None
+        self._late = False
+        self._told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+
+    @property
+    def status(self) -> Status:
+        """Where it is in its life."""
+        return self._lifecycle.status
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend that runs it; empty before it was chosen."""
+        return self._launched.backend.name if self._launched else ""
+
+    @property
+    def reason(self) -> str:
+        """Why this backend."""
+        return self._launched.reason if self._launched else ""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has ended, or is about to.
+
+        The first process of a pid namespace ends after all the others, which the kernel kills.
+        """
+        return self.pidfd < 0 or process_stat.is_leaving(self.pid)
 
     @property
     def join_target(self) -> JoinTarget:
-        """The way into the container of this process. Raises FailedPrecondition once it has ended."""
-        if self.pidfd < 0:
-            raise FailedPrecondition(f"{self._name}: its process is gone")
-        return JoinTarget(self.pidfd, self.enclosed)
+        """The way into its container. Raises FailedPrecondition unless it waits for Start or runs."""
+        if self.pidfd < 0 or self._launched is None:
+            raise FailedPrecondition(f"{self.name}: its process is gone")
+        return JoinTarget(self.pidfd, self._launched.enclosed)
+
+    def check(self, action: Action) -> None:
+        """Raises FailedPrecondition or NotFound if this cannot be asked of it now."""
+        self._lifecycle.check(action)
+
+    def take(self, action: Action) -> None:
+        """Record that `action` has happened. Raises as `check` does, and then nothing has changed."""
+        self._lifecycle.apply(action)
+
+    def check_memory_can_change(self) -> None:
+        """Raises FailedPrecondition if its engine holds it to the limit of memory that it was started with."""
+        if self.status is Status.STOPPED:
+            return
+        limits = self._launched.backend.description.limits if self._launched else frozenset[str]()
+        if self.bundle.spec.memory_limit is not None and "memory" in limits and "live-memory" not in limits:
+            text = f"backend {self.backend!r} holds a guest to the limit that it was started with"
+            raise FailedPrecondition(f"{self.name}: linux.resources.memory.limit: {text}", reasons.CGROUP)
 
     async def create(
-        self, plan: Plan, stdio: Stdio, forked: Callable[[int], None], find_door: Callable[[], JoinTarget] | None = None
+        self, plan: Plan, forked: Callable[[int], None], find_target: Callable[[], JoinTarget] | None = None
     ) -> None:
-        """Fork, isolate, load; return once the workload waits for `start`.
+        """Open the streams, make the process and load the workload, up to CREATED.
 
-        A backend that crashes or hangs in `detect` is left out, and the rest is tried
-        again in a new process; so is one that does not take code that was kept, with new
-        code. `forked` is called with each new pid.
-        find_door: tells the door of the container to join; None to make one.
-        Raises the error that the process reports; none is left then.
+        forked, find_target: as in `Launch`.
+        Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
         """
-        excluded: tuple[Failure, ...] = ()
-        while True:
-            # Asked for each time: the container may have ended meanwhile.
-            self._fork(plan, stdio, excluded, find_door() if find_door else None)
-            try:
-                forked(self.pid)
-                await self._created(forked, stdio)
-            except BackendCrash as crash:
-                await self.abandon()
-                if crash.failure.stage != "detect":
-                    raise Internal(f"{self._name}: {crash.failure}", reasons.ENGINE_FAILED) from None
-                if self._killed:
-                    raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED) from None
-                excluded = (*excluded, crash.failure)
-            except _UnusableCode as refusal:
-                await self.abandon()
-                self._code.discard(str(refusal))
-            except BaseException:
-                await self.abandon()
-                raise
-            else:
-                return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
+        with because(reasons.STREAMS):
+            stdio = Stdio(self.paths, self.bundle.spec.host_uid, self.bundle.id, self.bundle.namespace)
+            self._stdio = stdio
+            stdio.resize(*self._size)
+            await stdio.ready()
+
+        def is_forked(pid: int) -> None:
+            self.pid = pid
+            forked(pid)
+
+        launch = Launch(self.name, self.bundle, plan, self._selection, self._cache, stdio, is_forked, find_target)
+        self._conversation = self._launcher.begin(launch)
+        try:
+            launched = await self._conversation.run()
+        finally:
+            self._conversation = None
+        self._launched, self.pidfd, self.termination_signal = launched, launched.pidfd, launched.termination_signal
+        self._control = Control(self.name, launched.control, self._signal)
+        stdio.forked()
+        self._lifecycle.apply(Action.CREATED)
 
     def start(self) -> None:
-        """Let the workload run. Raises FailedPrecondition if the process is gone."""
+        """Let the workload run. Raises FailedPrecondition in any other state than CREATED."""
+        self._lifecycle.check(Action.START)
+        assert self._stdio is not None
         assert self._control is not None
-        self._go()
-        if self._bundle.spec.process.terminal or (self._limits.memory is not None and self.backend is not NATIVE):
-            asyncio.get_running_loop().add_reader(self._control, self._heard, self._control)
-        else:
-            self._close_control()
+        assert self._launched is not None
+        try:
+            self._control.go(listens=self._launched.listens)
+        except OSError:
+            raise FailedPrecondition(f"{self.name}: cannot start, its process is gone") from None
+        self._lifecycle.apply(Action.START)
+        self._stdio.started()
+        seconds = self.bundle.policy.deadline
+        if seconds is not None and self._launched.backend is not NATIVE:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
 
-    def signal(self, signum: int) -> None:
+    def kill(self, signum: int) -> None:
+        """Send a signal. Raises InvalidArgument, FailedPrecondition, or NotFound if it has ended."""
+        if not 0 <= signum <= _MAX_SIGNAL:
+            raise InvalidArgument(f"{self.name}: {signum} is not a signal")
+        self._lifecycle.check(Action.KILL)
+        if not self.pid:
+            raise FailedPrecondition(f"{self.name}: cannot kill, it has no process yet")
+        if signum:
+            (self._conversation.signal if self._conversation else self._signal)(signum)
+
+    async def ended(self) -> ExitStatus:
+        """See the process to its end and reap it; it is STOPPED then, and its waiters are not told yet.
+
+        To be called once, after `create`.
+        """
+        status = await self._reaped()
+        if self._timer:
+            self._timer.cancel()
+        if self._late and status.code == 128 + signal.SIGKILL:
+            status = ExitStatus(DEADLINE_PASSED, status.exited_at)
+        self._lifecycle.apply(Action.EXIT)
+        self.exit = status
+        self._finish_streams()
+        log.info("%s: ended with %d", self.name, status.code)
+        return status
+
+    async def taken(self) -> None:
+        """Wait a moment for a reader of the output, before clients are told of the end."""
+        if self._stdio:
+            await self._stdio.taken(_READER_SECONDS)
+
+    def tell(self, status: ExitStatus) -> None:
+        """Answer all callers of `wait`."""
+        if not self._told.done():
+            self._told.set_result(status)
+
+    async def wait(self) -> ExitStatus:
+        """Wait for the end to be told; any number of callers, at any time.
+
+        Raises NotFound if it never had a process and has none to come.
+        """
+        return await asyncio.shield(self._told)
+
+    async def fail(self) -> None:
+        """It could not be started: it is STOPPED, with nothing left of it, and its waiters are told."""
+        if self.status is Status.CREATED:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            await pidfd.ended(self.pidfd)
+            self._reap()
+            self._close_process()
+        self._lifecycle.apply(Action.FAIL)
+        self.exit = ExitStatus.unknown()
+        self.close()
+        self.tell(self.exit)
+
+    def explain(self, error: BaseException) -> None:
+        """Say on the process' own stderr why it will not run, if a client has that open."""
+        if not isinstance(error, Exception):
+            return  # the daemon is ending
+        if self._stdio is None:
+            with contextlib.suppress(PelagosError, OSError):
+                self._stdio = Stdio(self.paths, os.getuid(), self.bundle.id, self.bundle.namespace)
+        if self._stdio is not None:
+            self._stdio.say(f"pelagos: {to_status(error)[1]}\n")
+
+    def vanish(self, action: Action) -> None:
+        """It ends without ever having been a process; `action` is what happened."""
+        self._lifecycle.apply(action)
+        if not self._told.done():
+            self._told.set_exception(NotFound(f"{self.name} was never {'started' if self.id else 'created'}"))
+            self._told.exception()  # there may be no caller of `wait`: asyncio is not to complain about that
+
+    async def delete(self) -> ExitStatus | None:
+        """Forget it; how it ended, None if it never ran.
+
+        Raises FailedPrecondition while it runs.
+        """
+        if self.status is Status.ADDED:
+            self.vanish(Action.DELETE)
+            return None
+        self._lifecycle.apply(Action.DELETE)
+        status = await self.wait()
+        if self._stdio:
+            await self._stdio.settle(_SETTLE_SECONDS, _SETTLE_TRIES)
+        self.close()
+        return status
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the terminal's size in characters, also of one to come; without a terminal nothing happens."""
+        self._size = (width, height)
+        if self._stdio:
+            self._stdio.resize(width, height)
+
+    def close_stdin(self) -> None:
+        """Close the daemon's hold on the process' input."""
+        if self._stdio:
+            self._stdio.close_stdin()
+
+    def close(self) -> None:
+        """Close the streams now; bytes without a reader are lost."""
+        if self._stdio:
+            self._stdio.close()
+
+    def _signal(self, signum: int) -> None:
         """Deliver a signal by way of the backend. A process that is gone is no error.
 
         SIGKILL goes straight to the process: no backend can keep a container alive.
         """
-        try:
-            if self.backend is not None and signum != signal.SIGKILL:
-                self.backend.signal(self, signum)
-            else:
-                self._killed = self._killed or (self.backend is None and builtin.is_deadly(signum))
+        assert self._launched is not None
+        with contextlib.suppress(ProcessLookupError):
+            if signum == signal.SIGKILL:
                 builtin.pelagos_signal(self, signum)
-        except ProcessLookupError:
-            pass
+            else:
+                self._launched.backend.signal(self, signum)
 
-    async def wait(self) -> ExitStatus:
-        """Wait for the end and reap. To be called once, after `create`.
+    async def _reaped(self) -> ExitStatus:
+        """Wait for the end and reap.
 
         The backend tells how it ended; that it ended is the kernel's to say, so a backend
         that fails, tells nonsense or never answers costs no more than its own answer.
         """
-        assert self.backend is not None
-        told = asyncio.ensure_future(self.backend.wait(self))
-        await self._ended()
+        assert self._launched is not None
+        assert self._control is not None
+        told = asyncio.ensure_future(self._launched.backend.wait(self))
+        await pidfd.ended(self.pidfd)
         await asyncio.wait({told}, timeout=_TELL_SECONDS)
         seen = self._reap()  # first: a key that was pressed too late has not ended it
-        for _ in range(_LAST_WORDS):  # what it told in its last moment; a fork of its engine might never stop
-            if self._control is None or not self._heard(self._control):
-                break
+        self._control.drain()
         told.cancel()
         answer = None if not told.done() or told.cancelled() else told.result()
-        self._reaped()
+        self._close_process()
         return answer or seen or ExitStatus.unknown()
-
-    def _fork(self, plan: Plan, stdio: Stdio, excluded: tuple[Failure, ...], join_target: JoinTarget | None) -> None:
-        selection = replace(self._selection, excluded=excluded)
-
-        def order(control: socket.socket) -> LaunchRequest:
-            return LaunchRequest(self._bundle, plan, control, stdio.child, selection, self._limits, join_target)
-
-        pid = 0
-        nursery = self._nursery
-        if nursery and self._is_for_the_nursery(plan, join_target):
-            pid, control = paired(lambda theirs: nursery.fork(order(theirs)))
-        if not pid:
-            pid, control = paired(lambda theirs: self._fork_ourselves(order(theirs)))
-        self._is_first = plan.birth is not None
-        try:
-            # Nobody else reaps, so the pid is still our child's.
-            self.pid, self.pidfd, self._control = pid, os.pidfd_open(pid), control
-        except OSError:  # no descriptor is left
-            control.close()
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
-
-    def _is_for_the_nursery(self, plan: Plan, join_target: JoinTarget | None) -> bool:
-        """Whether the process is the first of a new pid namespace, and stays it."""
-        namespace = self._bundle.spec.namespace("pid")
-        return join_target is None and plan.birth is None and namespace is not None and not namespace.path
-
-    def _fork_ourselves(self, order: LaunchRequest) -> int:
-        namespace = self._bundle.spec.namespace("pid")
-        if order.join_target:
-            pid = self._fork_beside(order.join_target)
-        else:
-            # One that is to be born again enters a pid namespace then.
-            pid = fork(namespace.path if namespace and order.plan.birth is None else None)
-        if pid == 0:
-            init.run(order)
-        return pid
-
-    def _fork_beside(self, join_target: JoinTarget) -> int:
-        try:
-            return fork_beside(join_target.pidfd)
-        except OSError as error:  # ESRCH, or ENOMEM for a pid namespace without its first process
-            text = f"{self._name}: cannot enter the container: {error.strerror}"
-            raise FailedPrecondition(text, reasons.ISOLATION) from None
-
-    async def _created(self, forked: Callable[[int], None], stdio: Stdio) -> None:
-        """Follow the init process' reports up to `Created`."""
-        asking: Asking | None = None
-        while self.backend is None:
-            message, file = await self._receive(asking)
-            try:
-                if isinstance(message, Asking):
-                    asking = message
-                elif isinstance(message, Assembled):
-                    asking = None  # hooks may take their time
-                    await self._run_hooks()
-                elif isinstance(message, SecondStage):
-                    await self._adopt_second_stage(message.pid)
-                    forked(self.pid)
-                    self._go()
-                elif isinstance(message, Terminal):
-                    stdio.adopt(os.dup(file))
-                elif isinstance(message, Wanted):
-                    await self._give_code(message, file, asking)
-                else:
-                    self._conclude(message)
-            finally:
-                if file >= 0:
-                    os.close(file)
-
-    async def _run_hooks(self) -> None:
-        await runtime_hooks.run(self._bundle.spec.hooks.create_runtime, self._bundle, "creating", self.pid)
-        if self._killed:
-            raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
-        self._go()
-
-    def _conclude(self, message: Unusable | Created | Failed | Refused) -> None:
-        """It is created; or raises why it is not."""
-        if isinstance(message, Refused):
-            raise Internal(f"{self._name}: the init process told of a guest that does not run", reasons.ENGINE_FAILED)
-        if isinstance(message, Failed):
-            raise from_fields(message.code, f"{self._name}: {message.message}", message.reason)
-        if isinstance(message, Unusable):
-            raise _UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.message}")
-        self.backend = self._selection.backends.named(message.backend)
-        self.reason, self.enclosed = message.reason, message.enclosed
-
-    async def _give_code(self, wanted: Wanted, module: int, asking: Asking | None) -> None:
-        """Answer the init process with compiled code; a Kill ends the wait for it."""
-        assert self._control is not None
-        # Later on the engine has seen the guest's bytes, and the process is not to be believed.
-        if asking is None or asking.hook != "code_key" or module < 0:
-            raise Internal(f"{self._name}: the init process asked for compiled code out of turn", reasons.ENGINE_FAILED)
-        backend = self._selection.backends.named(asking.backend)
-        code = await self._unless_ended(self._code.obtain(backend, wanted, module), asking)
-        with contextlib.suppress(OSError):  # it is gone: the next thing we read of it says so
-            socket.send_fds(self._control, [messages.CODE], [code])
-        os.close(code)
-
-    async def _unless_ended(self, work: Coroutine[None, None, int], asking: Asking) -> int:
-        """What `work` returns; if the init process ends before, it is cancelled, and that is told."""
-        working, ended = asyncio.ensure_future(work), asyncio.ensure_future(self._ended())
-        try:
-            await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (working, ended):
-                task.cancel()  # nothing happens to one that is done
-            await asyncio.wait({working, ended})
-        if working.cancelled():
-            raise self._lost(asking)
-        return working.result()
-
-    async def _adopt_second_stage(self, pid: int) -> None:
-        """Put a second process in the place of the first, which has told of it and leaves.
-
-        Raises Internal if that is no child of ours, Cancelled if the first one was killed.
-        """
-        if not self._is_first:
-            raise Internal(f"{self._name}: its process was born twice")
-        pidfd = os.pidfd_open(pid)
-        try:
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            os.close(pidfd)
-            raise Internal(f"{self._name}: process {pid} is no child of the shim") from None
-        await self._ended()
-        self._reap()
-        os.close(self.pidfd)
-        self.pid, self.pidfd, self._is_first = pid, pidfd, False
-        if self._killed:
-            raise Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
-
-    def _go(self) -> None:
-        assert self._control is not None
-        try:
-            self._control.send(messages.GO)
-        except OSError:
-            raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
-
-    async def _receive(self, asking: Asking | None) -> tuple[Message, int]:
-        """The next message, and the descriptor that came with it, or -1."""
-        assert self._control is not None
-        limit = self._patience.get(asking.hook) if asking else None
-        try:
-            await asyncio.wait_for(readable(self._control.fileno()), limit)
-            datagram, fds, _, _ = socket.recv_fds(self._control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionError:
-            datagram, fds = b"", []
-        except asyncio.TimeoutError:
-            assert asking is not None
-            raise BackendCrash(Failure(asking.backend, asking.hook, f"no answer in {limit:g} s")) from None
-        if datagram:
-            return messages.decode(datagram), fds[0] if fds else -1
-        await readable(self.pidfd)
-        raise self._lost(asking)
-
-    def _lost(self, asking: Asking | None) -> Exception:
-        if self._killed:
-            return Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
-        result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
-        assert result is not None
-        if asking:
-            return BackendCrash(Failure(asking.backend, asking.hook, ending(result)))
-        return Internal(f"{self._name}: its process was lost: {ending(result)}", reasons.LOST)
-
-    def _heard(self, control: socket.socket) -> bool:
-        """Deliver the signals of its terminal, which a guest's process tells by their numbers.
-
-        What else it may tell is that the guest was refused memory. Returns whether it has told anything.
-        """
-        try:
-            told = control.recv(messages.MAX_BYTES)
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            told = b""
-        if not told:
-            self._close_control()
-        elif len(told) > 1:
-            self._refusals.hear(told)
-        elif told[0] in terminal.SIGNALS and self.pidfd >= 0:
-            self.signal(told[0])
-        return bool(told)
-
-    async def _ended(self) -> None:
-        """Return once the process has ended."""
-        pidfd = os.dup(self.pidfd)  # an event loop has one callback for each descriptor
-        try:
-            await readable(pidfd)
-        finally:
-            os.close(pidfd)
 
     def _reap(self) -> ExitStatus | None:
         try:
@@ -373,27 +310,25 @@ class Process:
         except ChildProcessError:
             return None  # the backend, or the built-in wait, has reaped it
 
-    async def abandon(self) -> None:
-        """End and reap a process that is not to run."""
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        if self._is_first:
-            # A second process that we were not told of is in the same process group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-        await self._ended()
-        self._reap()
-        with contextlib.suppress(ChildProcessError):
-            while self._is_first:
-                os.waitid(os.P_PGID, self.pid, os.WEXITED)
-        self._reaped()
-
-    def _reaped(self) -> None:
-        self._close_control()
+    def _close_process(self) -> None:
+        assert self._control is not None
+        self._control.close()
         os.close(self.pidfd)
         self.pidfd = -1
 
-    def _close_control(self) -> None:
-        if self._control is not None:
-            asyncio.get_running_loop().remove_reader(self._control)
-            self._control.close()
-            self._control = None
+    def _expire(self, seconds: float) -> None:
+        """End a guest that has had its time, whatever its engine does."""
+        log.info("%s: its deadline of %g s has passed", self.name, seconds)
+        self._late = True
+        if self._stdio:
+            text = f"pelagos: the deadline of {seconds:g} s has passed"
+            self._stdio.complain(with_reason(text, reasons.DEADLINE))
+        self._signal(signal.SIGKILL)
+
+    def _finish_streams(self) -> None:
+        assert self._stdio is not None
+        try:
+            self._stdio.finish()
+        except OSError as error:  # no descriptor is left: the exit is told all the same
+            log.error("%s: streams: %s", self.name, error)  # noqa: TRY400 (no trace wanted)
+            self._stdio.close()

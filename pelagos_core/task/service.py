@@ -36,7 +36,7 @@ from pelagos_core.errors import (
     Unimplemented,
 )
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.launch.nursery import Nursery
+from pelagos_core.launch.launcher import Launcher
 from pelagos_core.linux.namespaces import is_own
 from pelagos_core.oci import parse_process
 from pelagos_core.oci.field import Field
@@ -46,7 +46,7 @@ from pelagos_core.reasons import because
 from pelagos_core.shim.identifier import check_id
 from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container
-from pelagos_core.task.execution import Execution
+from pelagos_core.task.process import Process
 from pelagos_core.task.publisher import Sink
 from pelagos_core.task.rootfs_request import rootfs_mounts
 from pelagos_core.task.state import Status
@@ -93,9 +93,11 @@ class _ProcessRequest(Protocol):
 class TaskService:
     """The containers of one daemon, and the rpcs on them."""
 
-    def __init__(self, namespace: str, node: Node, nursery: Nursery, sink: Sink, shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self, namespace: str, node: Node, launcher: Launcher, sink: Sink, shutdown: Callable[[], None]
+    ) -> None:
         """shutdown: called by the Shutdown rpc once no container is left."""
-        self._nursery = nursery
+        self._launcher = launcher
         self._namespace = namespace
         self._node = node
         self._pod: dict[str, str] = {}
@@ -181,37 +183,37 @@ class TaskService:
         """Start: run the workload; for an exec, make its process first."""
         container = self._find(request.id)
         await container.start(request.exec_id)
-        return api.StartResponse(pid=container.execution(request.exec_id).pid)
+        return api.StartResponse(pid=container.process(request.exec_id).pid)
 
     async def state(self, request: api.StateRequest) -> api.StateResponse:
         """State: what the table says, and the streams exactly as given."""
         container = self._find(request.id)
-        execution = container.execution(request.exec_id)
+        process = container.process(request.exec_id)
         response = api.StateResponse(
             id=request.id,
             exec_id=request.exec_id,
-            bundle=execution.bundle.path,
-            pid=execution.pid,
-            status=_STATUS[_shown(execution.status, container.status)],
-            stdin=execution.paths.stdin,
-            stdout=execution.paths.stdout,
-            stderr=execution.paths.stderr,
-            terminal=execution.paths.terminal,
+            bundle=process.bundle.path,
+            pid=process.pid,
+            status=_STATUS[_shown(process.status, container.status)],
+            stdin=process.paths.stdin,
+            stdout=process.paths.stdout,
+            stderr=process.paths.stderr,
+            terminal=process.paths.terminal,
         )
-        if execution.exit:
-            response.exit_status = execution.exit.code
-            response.exited_at.CopyFrom(events.timestamp(execution.exit.exited_at))
+        if process.exit:
+            response.exit_status = process.exit.code
+            response.exited_at.CopyFrom(events.timestamp(process.exit.exited_at))
         return response
 
     async def wait(self, request: api.WaitRequest) -> api.WaitResponse:
         """Wait: any number of callers, before Start too."""
-        status = await self._execution(request).wait()
+        status = await self._process(request).wait()
         return api.WaitResponse(exit_status=status.code, exited_at=events.timestamp(status.exited_at))
 
     async def kill(self, request: api.KillRequest) -> Empty:
         """Kill: one signal to one process, or to all of the container."""
         if request.exec_id:
-            self._execution(request).kill(request.signal)
+            self._process(request).kill(request.signal)
         else:
             self._find(request.id).kill(request.signal, everything=request.all)
         return Empty()
@@ -219,7 +221,7 @@ class TaskService:
     async def delete(self, request: api.DeleteRequest) -> api.DeleteResponse:
         """Delete: an ended container or exec, or one that was never started."""
         container = self._find(request.id)
-        pid = container.execution(request.exec_id).pid
+        pid = container.process(request.exec_id).pid
         if request.exec_id:
             status = await container.delete_exec(request.exec_id)
         else:
@@ -265,14 +267,14 @@ class TaskService:
 
     async def close_io(self, request: api.CloseIORequest) -> Empty:
         """CloseIO: the client will send no more input."""
-        execution = self._execution(request)
+        process = self._process(request)
         if request.stdin:
-            execution.close_stdin()
+            process.close_stdin()
         return Empty()
 
     async def resize_pty(self, request: api.ResizePtyRequest) -> Empty:
         """ResizePty: the size of the client's window; without a terminal nothing happens."""
-        self._execution(request).resize(request.width, request.height)
+        self._process(request).resize(request.width, request.height)
         return Empty()
 
     async def connect(self, request: api.ConnectRequest) -> api.ConnectResponse:
@@ -319,7 +321,7 @@ class TaskService:
         bundle = replace(bundle.annotated(self._pod), policy=policy)
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
-        container = Container(bundle, selection, node.cache, paths, self._sink, self._nursery)
+        container = Container(bundle, selection, node.cache, paths, self._sink, self._launcher)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
@@ -336,7 +338,7 @@ class TaskService:
             with because(reasons.CGROUP, "runtime options: ShimCgroup"):
                 membership.enter(path, hierarchies())
             self._group = path
-            self._nursery.close()
+            self._launcher.leave_group()
 
     def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
         """The backend that is asked for, and what of a policy is left: by its annotations and its pod's."""
@@ -353,8 +355,8 @@ class TaskService:
             if container.status is Status.DELETED:
                 self._forget(container)
 
-    def _execution(self, request: _ProcessRequest) -> Execution:
-        return self._find(request.id).execution(request.exec_id)
+    def _process(self, request: _ProcessRequest) -> Process:
+        return self._find(request.id).process(request.exec_id)
 
     def _forget(self, container: Container) -> None:
         self._containers.pop(container.id, None)

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from pelagos_core.launch import compilation
 from pelagos_core.linux import child
-from pelagos_core.task import compilation
 from tests.support import code, compiling
 from tests.support.patience import until
 from tests.support.traces import children

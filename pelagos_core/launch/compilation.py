@@ -23,7 +23,6 @@ from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import Internal, PelagosError, from_fields
 from pelagos_core.launch.messages import Wanted
 from pelagos_core.linux.pidfd import readable
-from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -36,12 +35,15 @@ _tasks: set[asyncio.Task[None]] = set()
 class CompiledCode:
     """The compiled code for one process of a container."""
 
-    def __init__(self, name: str, bundle: Bundle, cache: CacheSettings) -> None:
-        """name: what errors call the process."""
+    def __init__(self, name: str, cache: CacheSettings, limits: Limits, *, confined: bool) -> None:
+        """name: what errors call the process. limits: what the engine should hold the guest to.
+
+        confined: whether the compiler gets the system call filter of engines.
+        """
         self._name = name
-        self._limits = Limits.of(bundle.spec, bundle.policy)
+        self._limits = limits
         self._cache = cache
-        self._confined = bundle.policy.confines_engines
+        self._confined = confined
         self._entry = ""
         self._discarded = False
 

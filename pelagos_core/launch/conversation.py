@@ -1,0 +1,302 @@
+"""The launch of one process: the daemon's half of the conversation with its init process.
+
+It begins with a fork and ends with a process that waits for the go-ahead, or with an error and no process.
+Whatever holds only meanwhile is here and ends with it: messages and their deadlines, backends that are left
+out, compiled code, a second stage, a Kill that comes too early. In the daemon, on its event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pelagos_core import reasons
+from pelagos_core.backends import builtin
+from pelagos_core.backends.registry import DETECT_SECONDS, NATIVE, Backend, Failure
+from pelagos_core.backends.selection import Selection
+from pelagos_core.config.node_file import CacheSettings
+from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, PelagosError, from_fields
+from pelagos_core.exit_status import ending
+from pelagos_core.isolation.plan import Plan
+from pelagos_core.launch import runtime_hooks
+from pelagos_core.launch.compilation import CompiledCode
+from pelagos_core.launch.forking import Fork
+from pelagos_core.launch.init import JoinTarget, LaunchRequest
+from pelagos_core.launch.init_process import InitProcess
+from pelagos_core.launch.messages import (
+    Asking,
+    Assembled,
+    Created,
+    Failed,
+    Message,
+    Refused,
+    SecondStage,
+    Terminal,
+    Unusable,
+    Wanted,
+)
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.limits import Limits
+
+# Beyond the timer in the child, which ends Python code only: then the child is killed.
+_LOOK_SECONDS = DETECT_SECONDS + 2.0
+
+
+class Streams(Protocol):
+    """The open streams of the process: what a launch needs of them."""
+
+    @property
+    def child(self) -> tuple[int, int, int]:
+        """The descriptors for the process' 0, 1 and 2."""
+
+    def adopt(self, master: int) -> None:
+        """Use a terminal that the process has made in its container. Takes over the descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is launched, and what the conversation tells meanwhile.
+
+    name: what errors call the process. bundle: the container's, with this process in `spec.process`.
+    cache: of compiled code. forked: called with the pid of each process that is forked.
+    find_target: tells the container to join, before each fork; None to make one.
+    """
+
+    name: str
+    bundle: Bundle
+    plan: Plan
+    selection: Selection
+    cache: CacheSettings
+    streams: Streams
+    forked: Callable[[int], None]
+    find_target: Callable[[], JoinTarget] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A child of the daemon that is isolated and loaded, and waits for the go-ahead.
+
+    pidfd, control: the receiver closes them, and reaps the child. backend, reason: what runs it, and why.
+    enclosed: whether the container's root is below an engine root. listens: whether the process goes on
+    sending messages by `control`. termination_signal: a signal that has ended it already, or 0.
+    """
+
+    pid: int
+    pidfd: int
+    control: socket.socket
+    backend: Backend
+    reason: str
+    enclosed: bool = False
+    listens: bool = False
+    termination_signal: int = 0
+
+
+class _BackendCrash(Exception):
+    """The process was lost inside a backend's hook."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class _UnusableCode(Exception):
+    """The backend does not take the code that it was given."""
+
+
+class Conversation:
+    """One launch. To be run once.
+
+    termination_signal: the signal that has ended the process, as backends tell it.
+    """
+
+    def __init__(self, launch: Launch, fork: Fork) -> None:
+        """fork: makes the processes, see `forking.Forker`."""
+        self._launch = launch
+        self._fork = fork
+        self._name = launch.name
+        self._limits = Limits.of(launch.bundle.spec, launch.bundle.policy)
+        confined = launch.bundle.policy.confines_engines
+        self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined)
+        # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
+        self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
+        self._killed = False
+        self.pid = 0
+        self.pidfd = -1
+        self.termination_signal = 0
+
+    async def run(self) -> Launched:
+        """Fork, isolate and load, up to a process that waits for the go-ahead.
+
+        A backend that crashes or hangs in `detect` is left out, and the rest is tried again in a new
+        process; so is one that does not take code that was kept, with new code.
+        Raises the error that the process reports, or OSError; no process is left then.
+        """
+        excluded: tuple[Failure, ...] = ()
+        while True:
+            process = self._forked(excluded)
+            try:
+                self._take_on(process)
+                return self._launched(process, await self._created(process))
+            except _BackendCrash as crash:
+                await process.abandon()
+                if crash.failure.stage != "detect":
+                    raise Internal(f"{self._name}: {crash.failure}", reasons.ENGINE_FAILED) from None
+                excluded = (*excluded, crash.failure)
+            except _UnusableCode as refusal:
+                await process.abandon()
+                self._code.discard(str(refusal))
+            except BaseException:
+                await process.abandon()
+                raise
+            self._check_not_killed()  # a Kill may have met the process that was given up
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to the process of the moment. One that is gone is no error.
+
+        The built-in way: a backend may not be known yet. A signal that ends it ends the launch.
+        """
+        self._killed = self._killed or builtin.is_deadly(signum)
+        with contextlib.suppress(ProcessLookupError):
+            builtin.pelagos_signal(self, signum)
+
+    def _forked(self, excluded: tuple[Failure, ...]) -> InitProcess:
+        launch = self._launch
+        # Asked for each time: the container may have ended meanwhile.
+        target = launch.find_target() if launch.find_target else None
+        selection = replace(launch.selection, excluded=excluded)
+
+        def request(control: socket.socket) -> LaunchRequest:
+            return LaunchRequest(
+                launch.bundle, launch.plan, control, launch.streams.child, selection, self._limits, target
+            )
+
+        pid, control = self._fork(request)
+        return InitProcess(pid, control, has_second_stage=launch.plan.birth is not None)
+
+    def _take_on(self, process: InitProcess) -> None:
+        self.pid, self.pidfd = process.pid, process.pidfd
+        self._launch.forked(process.pid)
+
+    def _launched(self, process: InitProcess, created: Created) -> Launched:
+        backend = self._launch.selection.backends.named(created.backend)
+        has_limit = self._limits.memory is not None and backend is not NATIVE
+        return Launched(
+            process.pid,
+            process.pidfd,
+            process.control,
+            backend,
+            created.reason,
+            enclosed=created.enclosed,
+            listens=self._launch.bundle.spec.process.terminal or has_limit,
+            termination_signal=self.termination_signal,
+        )
+
+    async def _created(self, process: InitProcess) -> Created:
+        """Follow the init process' messages up to `Created`."""
+        asking: Asking | None = None
+        while True:
+            message, file = await self._receive(process, asking)
+            try:
+                if isinstance(message, Created):
+                    return message
+                if isinstance(message, Asking):
+                    asking = message
+                elif isinstance(message, Assembled):
+                    asking = None  # hooks may take their time
+                    await self._run_hooks(process)
+                elif isinstance(message, SecondStage):
+                    await self._adopt_second_stage(process, message.pid)
+                elif isinstance(message, Terminal):
+                    self._launch.streams.adopt(os.dup(file))
+                elif isinstance(message, Wanted):
+                    await self._give_code(process, message, file, asking)
+                else:
+                    raise self._error(message)
+            finally:
+                if file >= 0:
+                    os.close(file)
+
+    async def _receive(self, process: InitProcess, asking: Asking | None) -> tuple[Message, int]:
+        """The next message, and the descriptor that came with it, or -1."""
+        limit = self._patience.get(asking.hook) if asking else None
+        try:
+            message, file = await process.receive(limit)
+        except asyncio.TimeoutError:
+            assert asking is not None
+            raise _BackendCrash(Failure(asking.backend, asking.hook, f"no answer in {limit:g} s")) from None
+        if message is None:
+            raise self._lost(process, asking)
+        return message, file
+
+    async def _run_hooks(self, process: InitProcess) -> None:
+        bundle = self._launch.bundle
+        await runtime_hooks.run(bundle.spec.hooks.create_runtime, bundle, "creating", process.pid)
+        self._let_go_on(process)
+
+    async def _adopt_second_stage(self, process: InitProcess, pid: int) -> None:
+        try:
+            await process.adopt_second_stage(pid)
+        except PelagosError as error:
+            raise Internal(f"{self._name}: {error.message}") from None
+        self._take_on(process)
+        self._let_go_on(process)
+
+    def _let_go_on(self, process: InitProcess) -> None:
+        self._check_not_killed()
+        try:
+            process.send_go()
+        except OSError:
+            raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
+
+    async def _give_code(self, process: InitProcess, wanted: Wanted, module: int, asking: Asking | None) -> None:
+        """Answer the init process with compiled code; a Kill ends the wait for it."""
+        # Later on the engine has seen the guest's bytes, and the process is not to be believed.
+        if asking is None or asking.hook != "code_key" or module < 0:
+            raise Internal(f"{self._name}: the init process asked for compiled code out of turn", reasons.ENGINE_FAILED)
+        backend = self._launch.selection.backends.named(asking.backend)
+        code = await self._unless_ended(process, self._code.obtain(backend, wanted, module), asking)
+        process.send_code(code)
+        os.close(code)
+
+    async def _unless_ended(self, process: InitProcess, work: Coroutine[None, None, int], asking: Asking) -> int:
+        """What `work` returns; if the init process ends before, it is cancelled, and that is told."""
+        working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.ended())
+        try:
+            await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, ended):
+                task.cancel()  # nothing happens to one that is done
+            await asyncio.wait({working, ended})
+        if working.cancelled():
+            raise self._lost(process, asking)
+        return working.result()
+
+    def _error(self, message: Failed | Unusable | Refused) -> Exception:
+        """Why it is not created, by what the init process has sent."""
+        if isinstance(message, Failed):
+            return from_fields(message.code, f"{self._name}: {message.message}", message.reason)
+        if isinstance(message, Unusable):
+            return _UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.message}")
+        text = f"{self._name}: the init process told of a guest that does not run"
+        return Internal(text, reasons.ENGINE_FAILED)
+
+    def _lost(self, process: InitProcess, asking: Asking | None) -> Exception:
+        """Why it is not created, by how the init process has ended."""
+        if self._killed:
+            return self._cancelled()
+        how = ending(process.how_it_ended())
+        if asking:
+            return _BackendCrash(Failure(asking.backend, asking.hook, how))
+        return Internal(f"{self._name}: its process was lost: {how}", reasons.LOST)
+
+    def _check_not_killed(self) -> None:
+        if self._killed:
+            raise self._cancelled()
+
+    def _cancelled(self) -> Cancelled:
+        return Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)

@@ -1,0 +1,121 @@
+"""An init process while it is launched, as the daemon has it: a pid, a pidfd, and a socket for messages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+
+from pelagos_core.errors import Internal
+from pelagos_core.launch import messages
+from pelagos_core.launch.messages import Message
+from pelagos_core.linux import pidfd
+
+
+class InitProcess:
+    """A child of the daemon that is being launched. In the daemon, on its event loop.
+
+    pidfd: -1 after `abandon`. control: the daemon's end of the socket.
+    """
+
+    def __init__(self, pid: int, control: socket.socket, *, has_second_stage: bool = False) -> None:
+        """Take over `control` and the child. has_second_stage: whether another process takes its place.
+
+        Raises OSError where no descriptor is left; the child is killed and reaped then.
+        """
+        self.pid = pid
+        self.control = control
+        self._has_second_stage = has_second_stage
+        try:
+            self.pidfd = os.pidfd_open(pid)  # nobody else reaps, so the pid is still our child's
+        except OSError:
+            control.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+
+    async def receive(self, seconds: float | None) -> tuple[Message | None, int]:
+        """The next message, and the descriptor that came with it, or -1. None once the process has ended.
+
+        The descriptor is the caller's to close.
+        seconds: how long to wait at most; None for ever. Raises asyncio.TimeoutError, and Internal for
+        what is no message.
+        """
+        try:
+            await asyncio.wait_for(pidfd.readable(self.control.fileno()), seconds)
+            datagram, fds, _, _ = socket.recv_fds(self.control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            datagram, fds = b"", []
+        if not datagram:
+            await self.ended()
+            return None, -1
+        fd = fds[0] if fds else -1
+        try:
+            return messages.decode(datagram), fd
+        except BaseException:
+            if fd >= 0:
+                os.close(fd)
+            raise
+
+    def send_go(self) -> None:
+        """Let it go on. Raises OSError if it is gone."""
+        self.control.send(messages.GO)
+
+    def send_code(self, code: int) -> None:
+        """Give it the directory of compiled code, by a descriptor. One that is gone is no error."""
+        with contextlib.suppress(OSError):  # the next message is its end
+            socket.send_fds(self.control, [messages.CODE], [code])
+
+    def signal(self, signum: int) -> None:
+        """Send a signal. Raises ProcessLookupError if it has ended and is reaped."""
+        signal.pidfd_send_signal(self.pidfd, signum)
+
+    async def ended(self) -> None:
+        """Return once it has ended; it is not reaped."""
+        await pidfd.ended(self.pidfd)
+
+    def how_it_ended(self) -> os.waitid_result:
+        """How it has ended, after `ended`. It is not reaped."""
+        result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+        assert result is not None  # without WNOHANG waitid always has a result
+        return result
+
+    async def adopt_second_stage(self, pid: int) -> None:
+        """Replace the process by its second stage (user namespaces), and reap the first, which leaves.
+
+        Raises Internal if that process is not expected, or no child of ours.
+        """
+        if not self._has_second_stage:
+            raise Internal("the init process told of a second stage that it does not have")
+        second = os.pidfd_open(pid)
+        try:
+            os.waitid(os.P_PIDFD, second, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            os.close(second)
+            raise Internal(f"process {pid} is no child of the shim") from None
+        try:
+            await self.ended()
+        except BaseException:
+            os.close(second)
+            raise
+        pidfd.reap(self.pidfd)
+        os.close(self.pidfd)
+        self.pid, self.pidfd, self._has_second_stage = pid, second, False
+
+    async def abandon(self) -> None:
+        """Kill and reap it, with a second stage that it has not told of, and close its descriptors."""
+        self.signal(signal.SIGKILL)
+        if self._has_second_stage:
+            # A second process that we were not told of is in the same process group.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        await self.ended()
+        pidfd.reap(self.pidfd)
+        with contextlib.suppress(ChildProcessError):
+            while self._has_second_stage:
+                os.waitid(os.P_PGID, self.pid, os.WEXITED)
+        self.control.close()
+        os.close(self.pidfd)
+        self.pidfd = -1
