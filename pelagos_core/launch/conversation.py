@@ -124,10 +124,19 @@ class Conversation:
         self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined)
         # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
         self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
+        self._process: InitProcess | None = None
         self._killed = False
-        self.pid = 0
-        self.pidfd = -1
         self.termination_signal = 0
+
+    @property
+    def pid(self) -> int:
+        """The process of the moment; 0 before there is one."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def pidfd(self) -> int:
+        """Its pidfd; -1 while there is none."""
+        return self._process.pidfd if self._process else -1
 
     async def run(self) -> Launched:
         """Fork, isolate and load, up to a process that waits for the go-ahead.
@@ -138,9 +147,9 @@ class Conversation:
         """
         excluded: tuple[Failure, ...] = ()
         while True:
-            process = self._forked(excluded)
+            self._process = process = self._forked(excluded)
             try:
-                self._take_on(process)
+                self._launch.forked(process.pid)
                 return self._launched(process, await self._created(process))
             except _BackendCrash as crash:
                 await process.abandon()
@@ -177,10 +186,6 @@ class Conversation:
 
         pid, control = self._fork(request)
         return InitProcess(pid, control, has_second_stage=launch.plan.birth is not None)
-
-    def _take_on(self, process: InitProcess) -> None:
-        self.pid, self.pidfd = process.pid, process.pidfd
-        self._launch.forked(process.pid)
 
     def _launched(self, process: InitProcess, created: Created) -> Launched:
         backend = self._launch.selection.backends.named(created.backend)
@@ -243,7 +248,7 @@ class Conversation:
             await process.adopt_second_stage(pid)
         except PelagosError as error:
             raise Internal(f"{self._name}: {error.message}") from None
-        self._take_on(process)
+        self._launch.forked(process.pid)
         self._let_go_on(process)
 
     def _let_go_on(self, process: InitProcess) -> None:

@@ -17,6 +17,8 @@ from pelagos_core.linux import pidfd
 class InitProcess:
     """A child of the daemon that is being launched. In the daemon, on its event loop.
 
+    It is not reaped before `abandon`, also when it has ended: its number is that of a process group, in
+    which a second stage may be. So it is no `linux.child.Child`, which is reaped at its end.
     pidfd: -1 after `abandon`. control: the daemon's end of the socket.
     """
 
