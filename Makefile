@@ -15,8 +15,8 @@ help: ## show this
 run: $(CORE) ## run a WebAssembly program in a container, through the real shim
 	@$(BIN)/pelagos run examples/hello.wat
 
-test: test-setup ## install what the tests need and run them all
-	@PYTHON=$(BIN)/python sh scripts/run-tests
+test: test-setup ## install what the tests need and run them all, or those of TESTS='words for pytest'
+	@PYTHON=$(BIN)/python sh scripts/run-tests $(TESTS)
 
 test-setup: $(DEV) ## get containerd 1.6, 1.7, 2.x and 2.4 side by side, build `crictl` and the test programs
 	@$(BIN)/python -m tests.support.provision
