@@ -41,6 +41,12 @@ def test_a_test_stands_where_its_module_does(path):
     assert (ROOT / "pelagos_core" / mirrored).exists() or (ROOT / mirrored).exists()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "pelagos_core/task").rglob("*.py")), ids=relative)
+def test_a_module_of_the_task_room_has_quick_tests(path):
+    test = ROOT / "tests" / path.relative_to(ROOT / "pelagos_core").with_name(f"test_{path.name}")
+    assert path.name == "__init__.py" or path.stem == "systemd_manager" or test.exists()  # that needs a systemd
+
+
 def test_the_core_names_no_engine():
     hint = "no backend is installed: try `pip install pelagos-wasmtime`"
     # The kit's assembler of text is a function of that package.
