@@ -1,13 +1,14 @@
-"""What an init process tells the daemon, one datagram each, nearly all before it runs the guest.
+"""The messages of an init process to the daemon: one datagram each, nearly all before it runs the guest.
 
-born -> (the daemon's go-ahead) -> asking  -> created -> (the daemon's go-ahead)
-                                           -> wanted -> (the daemon's answer)
-                                           -> unusable
-                                           -> failed
-With hooks, `assembled` and a go-ahead come between `asking` "detect" and "spawn".
-`born` comes from a first process, for a container with a user namespace; see `birth`.
-With `wanted` comes a descriptor of the entry point, with the answer one of the code's directory.
-`terminal` may come before `asking`, `refused` once after the last go-ahead.
+    SecondStage -> GO -> Asking -> Created -> GO
+                                -> Wanted -> CODE
+                                -> Unusable
+                                -> Failed
+
+GO and CODE are the daemon's answers. SecondStage comes from a first process, for a container with a user
+namespace; see `isolation.second_stage`. With hooks, Assembled and GO come between Asking "detect" and "spawn".
+With Wanted comes a descriptor of the entry point, with CODE one of the code's directory. Terminal, with its
+master, may come before Asking, Refused once after the last GO. `conversation` is the daemon's half.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class SecondStage:
-    """The process of this id, in the daemon's pid namespace, takes the sender's place."""
+    """The process of this id, in the daemon's pid namespace, takes the place of the sender, which exits."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """All is there but the change of root: it is time for the runtime's hooks."""
+    """The root is assembled but not entered: the daemon is to run its hooks now."""
 
 
 @dataclass(frozen=True, slots=True)
