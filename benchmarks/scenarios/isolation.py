@@ -19,8 +19,9 @@ from benchmarks.contender import Contender
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.isolation.operation import Operation
+from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.plan import Plan, plan
+from pelagos_core.isolation.state import State
 from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.linux import syscalls
 from pelagos_core.oci import Mount
@@ -89,7 +90,7 @@ def _once(steps: Plan, bundle: Bundle) -> dict[str, float]:
     pid = syscalls.fork(syscalls.CLONE_NEWPID)
     if pid == 0:
         try:
-            os.write(writer, json.dumps(_isolated(steps, Root(bundle.root))).encode())
+            os.write(writer, json.dumps(_isolated(steps, State(Root(bundle.root)))).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -101,7 +102,7 @@ def _once(steps: Plan, bundle: Bundle) -> dict[str, float]:
     return {str(name): float(seconds) for name, seconds in json.loads(data).items()}
 
 
-def _isolated(steps: Plan, root: Root) -> dict[str, float]:
+def _isolated(steps: Plan, state: State) -> dict[str, float]:
     parts = {
         "namespaces, control groups, root file system": steps.assemble,
         "devices, shield, masks": steps.wasm.complete,
@@ -109,12 +110,7 @@ def _isolated(steps: Plan, root: Root) -> dict[str, float]:
     }
     times = [time.process_time()]
     for operations in parts.values():
-        _execute(operations, root)
+        execute(operations, state)
         times.append(time.process_time())
     spent = {name: after - before for name, (before, after) in zip(parts, itertools.pairwise(times), strict=True)}
     return {**spent, "all": times[-1] - times[0]}
-
-
-def _execute(operations: tuple[Operation, ...], root: Root) -> None:
-    for operation in operations:
-        operation.execute(root)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 
 from pelagos_core import reasons
@@ -22,17 +21,17 @@ from pelagos_core.config import size
 from pelagos_core.errors import DeadlineExceeded, Internal, ResourceExhausted, from_fields, to_fields
 from pelagos_core.exit_status import ending
 from pelagos_core.isolation import engine_profile
+from pelagos_core.isolation.compiler_plan import COMPILED, MODULE, REPORT, compiler_plan
+from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.seccomp import Filter, filter_of
-from pelagos_core.linux import capabilities, child, credentials, forked, namespaces, syscalls
+from pelagos_core.isolation.state import State
+from pelagos_core.linux import child, credentials, syscalls
 from pelagos_core.linux.process_name import rename
-from pelagos_core.oci import Capabilities
-from pelagos_core.rootfs.propagation import make_mounts_private
 from pelagos_core.rootfs.root import Root
 
 _MAX_REPORT = 64 << 10
 _MAX_TEXT = 4 << 10
 _EXIT_SECONDS = 2.0  # for a process to end once it has closed its report
-_OPEN_FILES = 64
 
 
 def compile(request: CompileRequest, module: int, output: int, empty: str) -> None:
@@ -109,29 +108,9 @@ def _compile(
 
 def _isolate(request: CompileRequest, program: ProgramCompiler | None, empty: str, files: tuple[int, int, int]) -> None:
     """files: the module, the output, and the report, whose other end the parent has."""
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    forked.close_all_but(*files)
-    forked.end_with_parent(files[-1])
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")  # the first to go when memory runs out, here or on the node
-    namespaces.unshare(("mount", "network", "ipc", "uts"))
-    make_mounts_private()
-    root = Root(empty)
-    root.assemble(program.layers if program else ())
-    if program:
-        program.furnish(root, files[0])
-    root.make_readonly()
-    user, available = credentials.unprivileged(), capabilities.permitted()
-    root.pivot()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    # Where there is no control group to hold it.
-    resource.setrlimit(resource.RLIMIT_DATA, (request.cache.memory, request.cache.memory))
-    credentials.become(user, Capabilities(), available)
-    credentials.forbid_new_privileges()
-    forked.end_with_parent(files[-1])
+    user = credentials.unprivileged()  # while /proc is in reach
+    steps = compiler_plan(user, request.cache.memory, program.program if program else None)
+    execute(steps, State(Root(empty), dict(zip((MODULE, COMPILED, REPORT), files, strict=True))))
 
 
 def _write(output: int, code: bytes | bytearray | memoryview) -> None:

@@ -1,4 +1,4 @@
-"""A program that compiles: what is in its root, how it is started, and the code that it leaves.
+"""A program that compiles: how it is started, and the code that it leaves.
 
 It is a child of the compiler's process, as unprivileged, and under a system call filter by which it
 can be executed and make threads, but no other process. What it leaves is read by its parent, which is
@@ -8,7 +8,6 @@ no more trusted than the program is: of both the compile service sees the file t
 from __future__ import annotations
 
 import os
-import posixpath
 import signal
 import stat
 from collections.abc import Iterator
@@ -22,12 +21,9 @@ from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.seccomp import filter_of
 from pelagos_core.linux import child
 from pelagos_core.linux.child import Child
-from pelagos_core.oci import Mount
 from pelagos_core.plugin import program
-from pelagos_core.plugin.program import COMPILED_MODULE, SCRATCH, Compilation
-from pelagos_core.rootfs.root import Root
+from pelagos_core.plugin.program import SCRATCH, Compilation, Program
 
-_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A link is not followed, and a FIFO does not make the open wait.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_BYTES = 1 << 24
@@ -58,28 +54,9 @@ class ProgramCompiler:
         self._filter = filter_of(engine_profile.COMPILER_PROGRAM) if confined else None
 
     @property
-    def layers(self) -> tuple[Mount, ...]:
-        """What the root is made of: a file system that is gone with the process' mount namespace."""
-        return (Mount("/", "tmpfs", "compiler", ("nosuid", "nodev", "mode=755", f"size={self._memory}")),)
-
-    def furnish(self, root: Root, module: int) -> None:
-        """Put the program's files in the root, read-only, the module, and a SCRATCH of bounded size.
-
-        In the compiler's process, as root, before the root is made read-only. Raises OSError or PelagosError.
-        """
-        for file in self._compilation.program.files:
-            root.mount(Mount(file.target, "bind", file.source, ("ro", "nosuid", "nodev")))
-        options = ("nosuid", "nodev", "noexec", "mode=1777", f"size={self._memory}")
-        root.mount(Mount(SCRATCH, "tmpfs", "scratch", options))
-        parent, name = posixpath.split(COMPILED_MODULE)
-        directory = root.open(parent, os.O_PATH | os.O_DIRECTORY)
-        target = os.open(name, _NEW, 0o444, dir_fd=directory)
-        os.close(directory)
-        with os.fdopen(target, "wb"):
-            os.fchmod(target, 0o444)  # whatever the umask
-            offset = 0
-            while copied := os.sendfile(target, module, offset, _COPY_BYTES):
-                offset += copied
+    def program(self) -> Program:
+        """What is executed, with its files."""
+        return self._compilation.program
 
     def start(self, request: CompileRequest) -> Running:
         """Execute the program. In the compiler's process, isolated, before its own filter.

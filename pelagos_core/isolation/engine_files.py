@@ -38,14 +38,15 @@ _SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nod
 _WRITABLE = 0o777
 
 
-def show(root: Root, program: Program) -> None:
+def show(root: Root, surroundings: int, program: Program) -> None:
     """Mount a program's files in an engine root, where `take_away` can reach them.
 
-    Each is mounted below ENGINE_FILES, and a link leads there from where the program looks for it.
+    surroundings: what `Root.enclose` has returned. Each file is mounted below ENGINE_FILES, and a link leads
+    there from where the program looks for it.
     In the init process, as root, before the root is made read-only. Raises OSError or PelagosError.
     """
-    os.mkdir(_GONE, dir_fd=root.surroundings)
-    os.chmod(_GONE, _WRITABLE, dir_fd=root.surroundings)
+    os.mkdir(_GONE, dir_fd=surroundings)
+    os.chmod(_GONE, _WRITABLE, dir_fd=surroundings)
     for file in program.files:
         root.mount(Mount(f"{ENGINE_FILES}{file.target}", "bind", file.source, ("ro", "nosuid", "nodev")))
     root.mount(_SCRATCH)
@@ -53,13 +54,13 @@ def show(root: Root, program: Program) -> None:
         root.make_directory(posixpath.dirname(target))
         root.make_link(target, f"{ENGINE_FILES}{target}")
     for directory in ("/", ENGINE_FILES, *_directories(program)):
-        os.chmod(f"{SHOWN}{directory}", _WRITABLE, dir_fd=root.surroundings)
+        os.chmod(f"{SHOWN}{directory}", _WRITABLE, dir_fd=surroundings)
 
 
 def copy_module(root: Root, source: int, destination: str, uid: int) -> None:
     """Copy the module behind a descriptor to where the engine finds it, readable by every user.
 
-    uid: of the copy's owner, the user with which the process is going to ask for the lease.
+    uid: of the copy's owner, the user with which the process is going to ask for the lease; -1 for the process'.
     In the init process, as root. Raises OSError or PelagosError.
     """
     parent, name = posixpath.split(destination)
@@ -70,6 +71,7 @@ def copy_module(root: Root, source: int, destination: str, uid: int) -> None:
     finally:
         os.close(directory)
     with os.fdopen(target, "wb"):
+        os.fchmod(target, 0o444)  # whatever the umask
         os.fchown(target, uid, -1)
         offset = 0
         while copied := os.sendfile(target, source, offset, _COPY_BYTES):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import posixpath
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.policy import Directory
 from pelagos_core.errors import PelagosError
-from pelagos_core.isolation import engine_files
 from pelagos_core.isolation.operation import Operation
+from pelagos_core.isolation.state import DEVICE_MOUNTS, ROOT, State
 from pelagos_core.oci import Device, Mount
-from pelagos_core.plugin.entrypoint import CODE, Entrypoint
-from pelagos_core.plugin.program import GUEST_ROOT, Program
-from pelagos_core.rootfs import cgroup_mounts, device_nodes, kernel_views, narrowing, relative_links
+from pelagos_core.rootfs import cgroup_mounts, device_nodes, kernel_views, mounts, narrowing, relative_links
 from pelagos_core.rootfs.propagation import make_parent_private, set_propagation
-from pelagos_core.rootfs.root import Root
 
 
 class RootOperation(Operation):
@@ -27,6 +22,9 @@ class RootOperation(Operation):
 
     __slots__ = ()
     reason: ClassVar[str] = reasons.MOUNT
+
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +37,55 @@ class AssembleRoot(RootOperation):
     layers: tuple[Mount, ...]
     shared: bool = False
 
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    def writes(self) -> tuple[str, ...]:
+        return (ROOT,)
+
     def describe(self) -> str:
         return f"root file system of {len(self.layers)} mounts"
 
-    def execute(self, root: Root) -> None:
+    def details(self) -> str:
+        layers = [f"{each.type} {each.source} on {each.destination}: {_details(each)}" for each in self.layers]
+        return "; ".join([*layers, *(["kept from the host"] if self.shared else [])])
+
+    def execute(self, state: State) -> None:
         if self.shared:
-            make_parent_private(root.path)
-        root.assemble(self.layers)
+            make_parent_private(state.root.path)
+        state.root.assemble(self.layers)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSources(RootOperation):
+class OpenSource(Operation):
     """Open what will be bound, while the host's files can be read, and ids be mapped."""
 
-    mounts: tuple[Mount, ...]
+    reason: ClassVar[str] = reasons.MOUNT
+    mount: Mount
+    slot: str
+
+    def writes(self) -> tuple[str, ...]:
+        return (self.slot,)
 
     def describe(self) -> str:
-        return f"open the sources of {len(self.mounts)} bind mounts"
+        return f"open {self.mount.source}"
 
-    def execute(self, root: Root) -> None:
-        root.open_sources(self.mounts)
-        root.take_along()
+    def details(self) -> str:
+        return _details(self.mount)
+
+    def execute(self, state: State) -> None:
+        state.descriptors[self.slot] = mounts.open_source(self.mount)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRootAlong(RootOperation):
+    """Make the root the working directory, by which it is found in another mount namespace."""
+
+    def describe(self) -> str:
+        return "take the root along as the working directory"
+
+    def execute(self, state: State) -> None:
+        state.root.take_along()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +95,35 @@ class FollowRoot(RootOperation):
     def describe(self) -> str:
         return "find the root file system again"
 
-    def execute(self, root: Root) -> None:
-        root.follow()
+    def execute(self, state: State) -> None:
+        state.root.follow()
 
 
 @dataclass(frozen=True, slots=True)
 class MountVolume(RootOperation):
-    """Put one mount of the spec in place."""
+    """Put one mount of the spec in place.
+
+    source: the slot of what OpenSource has opened; empty to open it now.
+    """
 
     mount: Mount
+    source: str = ""
+
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT, self.source) if self.source else (ROOT,)
+
+    def writes(self) -> tuple[str, ...]:
+        return (DEVICE_MOUNTS,) if mounts.is_bind(self.mount) else ()
 
     def describe(self) -> str:
         return f"mount {self.mount.source or self.mount.type} on {self.mount.destination}"
 
-    def execute(self, root: Root) -> None:
-        root.mount(self.mount)
+    def details(self) -> str:
+        return _details(self.mount)
+
+    def execute(self, state: State) -> None:
+        if state.root.mount(self.mount, state.take(self.source) if self.source else -1):
+            state.device_mounts.append(self.mount.destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +140,11 @@ class MountCgroups(RootOperation):
     def describe(self) -> str:
         return f"mount cgroups on {self.mount.destination}"
 
-    def execute(self, root: Root) -> None:
-        cgroup_mounts.show(root, self.mount, self.cgroup, namespaced=self.namespaced)
+    def details(self) -> str:
+        return f"{_details(self.mount)}; {'of the namespace' if self.namespaced else ', '.join(self.cgroup.paths)}"
+
+    def execute(self, state: State) -> None:
+        cgroup_mounts.show(state.root, self.mount, self.cgroup, namespaced=self.namespaced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +158,20 @@ class MakeDevices(RootOperation):
     devices: tuple[Device, ...]
     mounted: bool = False
 
+    def writes(self) -> tuple[str, ...]:
+        return (DEVICE_MOUNTS,)
+
     def describe(self) -> str:
         return f"devices {', '.join(device.path for device in self.devices)}"
 
-    def execute(self, root: Root) -> None:
+    def details(self) -> str:
+        return "the host's nodes" if self.mounted else ""
+
+    def execute(self, state: State) -> None:
         for device in self.devices:
-            if not self.mounted or device_nodes.can_be_mounted(device):
-                root.make_device(device, mounted=self.mounted)
+            present = not self.mounted or device_nodes.can_be_mounted(device)
+            if present and state.root.make_device(device, mounted=self.mounted):
+                state.device_mounts.append(device.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +181,10 @@ class LinkDevices(RootOperation):
     def describe(self) -> str:
         return "links in /dev"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         for path, target in device_nodes.STREAM_LINKS:
-            root.make_link(path, target)
-        root.make_link(device_nodes.MULTIPLEXER, "pts/ptmx", replace=True)
+            state.root.make_link(path, target)
+        state.root.make_link(device_nodes.MULTIPLEXER, "pts/ptmx", replace=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +197,11 @@ class LinkStreams(RootOperation):
     def describe(self) -> str:
         return "links of the standard streams"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         # Where they cannot be made, a guest can make nothing in their place.
         with contextlib.suppress(OSError, PelagosError):
-            for path, target in device_nodes.STREAM_LINKS if root.has("/dev") else ():
-                root.make_link(path, target)
+            for path, target in device_nodes.STREAM_LINKS if state.root.has("/dev") else ():
+                state.root.make_link(path, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +211,14 @@ class ForbidDevices(RootOperation):
     A Wasm guest has no other guard against the host's disks.
     """
 
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT, DEVICE_MOUNTS)
+
     def describe(self) -> str:
         return "no devices but mounted ones"
 
-    def execute(self, root: Root) -> None:
-        root.forbid_devices()
+    def execute(self, state: State) -> None:
+        state.root.forbid_devices(state.device_mounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +233,12 @@ class ShieldEngine(RootOperation):
     def describe(self) -> str:
         return "keep the guest from its engine"
 
-    def execute(self, root: Root) -> None:
-        kernel_views.remove(root, self.volumes)
+    def details(self) -> str:
+        asked = ", ".join(volume.destination for volume in self.volumes)
+        return f"refused if the kernel is seen by it: {asked}" if asked else ""
+
+    def execute(self, state: State) -> None:
+        kernel_views.remove(state.root, self.volumes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +248,10 @@ class ShowRelativeLinks(RootOperation):
     paths: tuple[str, ...]
 
     def describe(self) -> str:
-        return f"relative links to {len(self.paths)} mounts"
+        return f"relative links to {', '.join(self.paths)}"
 
-    def execute(self, root: Root) -> None:
-        relative_links.show(root, self.paths)
+    def execute(self, state: State) -> None:
+        relative_links.show(state.root, self.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +263,12 @@ class NarrowRoot(RootOperation):
     def describe(self) -> str:
         return f"of the files only {', '.join(each.path for each in self.directories) or 'none'}"
 
-    def execute(self, root: Root) -> None:
-        narrowing.restrict(root, self.directories)
+    def details(self) -> str:
+        readonly = [each.path for each in self.directories if each.readonly]
+        return f"read-only: {', '.join(readonly)}" if readonly else ""
+
+    def execute(self, state: State) -> None:
+        narrowing.restrict(state.root, self.directories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +278,11 @@ class ProtectPaths(RootOperation):
     paths: tuple[str, ...]
 
     def describe(self) -> str:
-        return f"{len(self.paths)} read-only paths"
+        return f"read-only paths: {', '.join(self.paths)}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         for path in self.paths:
-            root.protect(path)
+            state.root.protect(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +292,11 @@ class MaskPaths(RootOperation):
     paths: tuple[str, ...]
 
     def describe(self) -> str:
-        return f"{len(self.paths)} masked paths"
+        return f"masked paths: {', '.join(self.paths)}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         for path in self.paths:
-            root.mask(path)
+            state.root.mask(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +308,8 @@ class MakeWorkingDirectory(RootOperation):
     def describe(self) -> str:
         return f"working directory {self.path}"
 
-    def execute(self, root: Root) -> None:
-        root.make_directory(self.path)
+    def execute(self, state: State) -> None:
+        state.root.make_directory(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +321,8 @@ class MakeMountReadonly(RootOperation):
     def describe(self) -> str:
         return f"read-only {self.path}"
 
-    def execute(self, root: Root) -> None:
-        root.make_mount_readonly(self.path)
+    def execute(self, state: State) -> None:
+        state.root.make_mount_readonly(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,67 +332,40 @@ class MakeRootReadonly(RootOperation):
     def describe(self) -> str:
         return "read-only root"
 
-    def execute(self, root: Root) -> None:
-        root.make_readonly()
+    def execute(self, state: State) -> None:
+        state.root.make_readonly()
 
 
 @dataclass(frozen=True, slots=True)
-class SetRootPropagation(RootOperation):
+class ChangeRoot(RootOperation):
+    """Make the assembled directory `/`; the host's files are gone after this."""
+
+    reason: ClassVar[str] = reasons.ISOLATION
+
+    def describe(self) -> str:
+        return "change the root"
+
+    def execute(self, state: State) -> None:
+        state.root.pivot()
+
+
+@dataclass(frozen=True, slots=True)
+class SetRootPropagation(Operation):
     """Set the propagation of the container's root, once it is `/`: an MS_ flag."""
 
+    reason: ClassVar[str] = reasons.MOUNT
     flag: int
     recursive: bool
 
     def describe(self) -> str:
         return f"propagation of the root {self.flag:#x}"
 
-    def execute(self, root: Root) -> None:
+    def details(self) -> str:
+        return "with all below" if self.recursive else ""
+
+    def execute(self, state: State) -> None:
         set_propagation(self.flag, recursive=self.recursive)
 
 
-@dataclass(frozen=True, slots=True)
-class EnterEngineRoot(RootOperation):
-    """Put the container's root below a root in which an engine's program can run.
-
-    uid: of the process, as the file system of that root knows it.
-    code: a directory with what has been compiled of the entry point, which is closed; None if nothing has.
-    """
-
-    program: Program
-    entrypoint: Entrypoint
-    uid: int
-    code: int | None = None
-
-    @property
-    def entered(self) -> Entrypoint:
-        """The entry point as it is for the program: at its path is the code, if there is any."""
-        path = self.file_path
-        return replace(self.entrypoint, file_path=path, code="" if self.code is None else path)
-
-    @property
-    def file_path(self) -> str:
-        """Where the program finds its copy of the entry point: where a guest would see it.
-
-        A program names its guest by the path that it is given.
-        """
-        path = posixpath.normpath(posixpath.join("/", self.entrypoint.path))
-        clash = path == "/" or any(
-            f"{path}/".startswith(f"{each}/") or each.startswith(f"{path}/")
-            for each in (GUEST_ROOT, *self.program.targets)
-        )
-        return "/module.wasm" if clash else path
-
-    def describe(self) -> str:
-        return f"engine root of {self.program.source}"
-
-    def execute(self, root: Root) -> None:
-        root.enclose(GUEST_ROOT)
-        engine_files.show(root, self.program)
-        if self.code is None:
-            engine_files.copy_module(root, self.entrypoint.file, self.file_path, self.uid)
-        else:
-            code = os.open(CODE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.code)
-            engine_files.copy_module(root, code, self.file_path, self.uid)
-            os.close(code)
-            os.close(self.code)
-        root.make_readonly()
+def _details(mount: Mount) -> str:
+    return ", ".join((*mount.options, *mount.id_maps.lines()))

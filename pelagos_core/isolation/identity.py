@@ -3,27 +3,102 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import signal
+from dataclasses import dataclass, fields
 
 from pelagos_core.isolation import scheduling
 from pelagos_core.isolation.operation import Operation
-from pelagos_core.linux import capabilities, credentials, security_labels
-from pelagos_core.linux.security_labels import Label
+from pelagos_core.isolation.state import State
+from pelagos_core.linux import capabilities, credentials, forked, process_name, security_labels
 from pelagos_core.oci import Capabilities, IoPriority, Rlimit, Scheduler, User
-from pelagos_core.rootfs.root import Root
+
+
+@dataclass(frozen=True, slots=True)
+class TakeName(Operation):
+    """Be called as a program would be that was executed with these words.
+
+    At once, while /proc is the host's: what is shown is in memory that a second stage copies. An
+    engine that is a program has its own words as soon as it is executed.
+    """
+
+    name: str
+    words: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"be called {self.name}"
+
+    def details(self) -> str:
+        return f"with {len(self.words)} words"  # they may hold a secret, and the log has other readers
+
+    def execute(self, state: State) -> None:
+        process_name.set_name(self.name, list(self.words))
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSignals(Operation):
+    """Undo the daemon's handlers, before the descriptor that they write to is closed."""
+
+    def describe(self) -> str:
+        return "restore signals"
+
+    def execute(self, state: State) -> None:
+        forked.restore_signals()
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession(Operation):
+    """Lead a session: a signal to the daemon's process group is not one to this process."""
+
+    def describe(self) -> str:
+        return "new session"
+
+    def execute(self, state: State) -> None:
+        os.setsid()
+
+
+@dataclass(frozen=True, slots=True)
+class SetUmask(Operation):
+    """Set the umask; with 0, what is made for a container has the very mode that is asked for."""
+
+    mask: int
+
+    def describe(self) -> str:
+        return f"umask {self.mask:03o}"
+
+    def execute(self, state: State) -> None:
+        os.umask(self.mask)
+
+
+@dataclass(frozen=True, slots=True)
+class DieWithShim(Operation):
+    """Have the kernel kill this process when the shim ends."""
+
+    def describe(self) -> str:
+        return "die with the shim"
+
+    def execute(self, state: State) -> None:
+        credentials.die_with_parent(signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
 class SetOomScore(Operation):
-    """Set how likely the kernel is to choose the process when memory runs out."""
+    """Set how likely the kernel is to choose the process when memory runs out.
+
+    required: where it cannot be set, as with a read-only /proc, that is an error.
+    """
 
     score: int
+    required: bool = True
 
     def describe(self) -> str:
         return f"OOM score adjustment {self.score}"
 
-    def execute(self, root: Root) -> None:
-        scheduling.set_oom_score(self.score)
+    def execute(self, state: State) -> None:
+        try:
+            scheduling.set_oom_score(self.score)
+        except OSError:
+            if self.required:
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +108,9 @@ class SetRlimits(Operation):
     rlimits: tuple[Rlimit, ...]
 
     def describe(self) -> str:
-        return f"limits {', '.join(rlimit.type for rlimit in self.rlimits)}"
+        return f"limits {', '.join(f'{each.type} {each.soft}:{each.hard}' for each in self.rlimits)}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         scheduling.limit(self.rlimits)
 
 
@@ -46,9 +121,9 @@ class AllowRlimits(Operation):
     rlimits: tuple[Rlimit, ...]
 
     def describe(self) -> str:
-        return f"hard limits {', '.join(rlimit.type for rlimit in self.rlimits)}"
+        return f"hard limits {', '.join(f'{each.type} {each.hard}' for each in self.rlimits)}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         scheduling.allow(self.rlimits)
 
 
@@ -59,7 +134,7 @@ class BecomeRoot(Operation):
     def describe(self) -> str:
         return "become root of the user namespace"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         credentials.become_root()
 
 
@@ -72,7 +147,13 @@ class SetScheduler(Operation):
     def describe(self) -> str:
         return f"process.scheduler: {self.scheduler.policy}"
 
-    def execute(self, root: Root) -> None:
+    def details(self) -> str:
+        scheduler = self.scheduler
+        numbers = {"nice": scheduler.nice, "priority": scheduler.priority, "runtime": scheduler.runtime}
+        numbers |= {"deadline": scheduler.deadline, "period": scheduler.period}
+        return ", ".join([*scheduler.flags, *(f"{name} {number}" for name, number in numbers.items() if number)])
+
+    def execute(self, state: State) -> None:
         scheduling.schedule(self.scheduler)
 
 
@@ -85,7 +166,7 @@ class SetIoPriority(Operation):
     def describe(self) -> str:
         return f"process.ioPriority: {self.priority.io_class} {self.priority.priority}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         scheduling.set_io_priority(self.priority)
 
 
@@ -98,26 +179,32 @@ class SetPersonality(Operation):
     def describe(self) -> str:
         return f"linux.personality: {self.domain}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         scheduling.set_personality(self.domain)
 
 
 @dataclass(frozen=True, slots=True)
-class PrepareLabel(Operation):
+class OpenLabel(Operation):
     """Open the file through which a security module is told of the process' label.
 
-    executed: it is for a program that execve(2) starts.
+    executed: the label is for a program that execve(2) starts.
     """
 
     field: str
     value: str
     executed: bool
 
+    def writes(self) -> tuple[str, ...]:
+        return (self.field,)
+
     def describe(self) -> str:
         return f"{self.field}: {self.value}"
 
-    def execute(self, root: Root) -> None:
-        root.labels.append(Label(self.field, self.value, executed=self.executed))
+    def details(self) -> str:
+        return "at execve" if self.executed else ""
+
+    def execute(self, state: State) -> None:
+        state.descriptors[self.field] = security_labels.open_label(self.field, self.value, executed=self.executed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +216,26 @@ class CheckMountLabel(Operation):
     def describe(self) -> str:
         return f"linux.mountLabel: {self.label}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         security_labels.check_selinux("linux.mountLabel", self.label)
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyLabels(Operation):
-    """Confine the process to its labels, when all that they might forbid is done."""
+class ApplyLabel(Operation):
+    """Confine the process to a label, when all that the label might forbid is done; arguments as of OpenLabel."""
+
+    field: str
+    value: str
+    executed: bool
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.field,)
 
     def describe(self) -> str:
-        return "security labels"
+        return f"apply {self.field}: {self.value}"
 
-    def execute(self, root: Root) -> None:
-        while root.labels:
-            root.labels.pop().apply()
+    def execute(self, state: State) -> None:
+        security_labels.write_label(state.take(self.field), self.field, self.value, executed=self.executed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +247,7 @@ class EnterWorkingDirectory(Operation):
     def describe(self) -> str:
         return f"enter {self.path}"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         os.chdir(self.path)
         os.getcwd()  # fails in a directory outside the root
 
@@ -166,7 +259,7 @@ class NewSessionKeyring(Operation):
     def describe(self) -> str:
         return "new session keyring"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         credentials.leave_session_keyring()
 
 
@@ -180,7 +273,14 @@ class BecomeUser(Operation):
     def describe(self) -> str:
         return f"become user {self.user.uid}:{self.user.gid}"
 
-    def execute(self, root: Root) -> None:
+    def details(self) -> str:
+        groups = [f"groups {', '.join(map(str, self.user.additional_gids))}"] if self.user.additional_gids else []
+        umask = [f"umask {self.user.umask:03o}"] if self.user.umask is not None else []
+        sets = {each.name: sorted(getattr(self.capabilities, each.name)) for each in fields(self.capabilities)}
+        kept = [f"{name}: {', '.join(names)}" for name, names in sets.items() if names]
+        return "; ".join([*groups, *umask, *(kept or ["no capabilities"])])
+
+    def execute(self, state: State) -> None:
         credentials.become(self.user, self.capabilities, capabilities.permitted())
 
 
@@ -191,5 +291,5 @@ class ForbidNewPrivileges(Operation):
     def describe(self) -> str:
         return "no new privileges"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         credentials.forbid_new_privileges()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pelagos_core.errors import InvalidArgument, Unimplemented
 from pelagos_core.isolation import sysctl
-from pelagos_core.isolation.operation import (
+from pelagos_core.isolation.entering import (
+    BringLoopbackUp,
     EnterNamespaces,
     EnterTimeNamespace,
-    Operation,
     SetDomainName,
     SetHostname,
     SetSysctls,
 )
+from pelagos_core.isolation.operation import Operation
 from pelagos_core.oci import Spec
 
 _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
@@ -40,6 +41,11 @@ def entering(spec: Spec, propagation: int) -> EnterNamespaces:
             setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")
             raise InvalidArgument(f"{setting}: the spec has no {kind} namespace, it would change the host")
     return EnterNamespaces(joined, ("mount", *unshared), frozenset(changed), propagation)
+
+
+def with_loopback(step: EnterNamespaces) -> tuple[Operation, ...]:
+    """The step, and what a new network namespace needs."""
+    return (step, BringLoopbackUp()) if "network" in step.unshared else (step,)
 
 
 def times(spec: Spec) -> list[Operation]:

@@ -36,6 +36,11 @@ class SecondStageClone:
         pid = "the shim's" if self.pid is None else self.pid.path or "a new"
         return f"be born again: {self.user.path or 'a new'} user namespace, {pid} pid namespace"
 
+    def line(self) -> str:
+        """As of an Operation. It is none: the process that goes on after it is another one."""
+        maps = "; ".join(self.id_maps.lines())
+        return f"{self.describe()} ({maps})" if maps else self.describe()
+
     def fork(self) -> int:
         """Fork the second process; returns its pid, and 0 in it. In the first process.
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.seccomp import Filter, filter_of
+from pelagos_core.isolation.state import State
 from pelagos_core.oci.seccomp import Seccomp
-from pelagos_core.rootfs.root import Root
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +40,16 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True, slots=True)
 class FilterSystemCalls(Operation):
-    """Put the spec's own filter on the process."""
+    """Put a filter on the process for good, beside those that are on it: what all allow is left.
 
+    whose: the profile that it was made of, for messages.
+    """
+
+    whose: str
     filter: Filter
 
     def describe(self) -> str:
-        return f"seccomp: the spec's profile, {self.filter.size} instructions"
+        return f"seccomp: the {self.whose}'s profile, {self.filter.size} instructions"
 
-    def execute(self, root: Root) -> None:
+    def execute(self, state: State) -> None:
         self.filter.install()
-
-
-@dataclass(frozen=True, slots=True)
-class ConfineEngine(Operation):
-    """Leave the process what an engine needs: with the spec's filter, what both allow."""
-
-    embedded: Filter
-    program: Filter
-
-    def describe(self) -> str:
-        return f"seccomp: the engine's profile, {self.embedded.size} instructions"
-
-    def execute(self, root: Root) -> None:
-        (self.program if root.surroundings >= 0 else self.embedded).install()

@@ -7,13 +7,11 @@ daemon's: every descriptor but its own is closed first.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import gc
 import os
 import select
 import socket
-import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,13 +21,14 @@ from typing import NoReturn
 from pelagos_core import reasons
 from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Selection
-from pelagos_core.errors import Internal, PelagosError, Unimplemented, to_fields, with_reason
-from pelagos_core.isolation import engine_files
-from pelagos_core.isolation.filesystem import EnterEngineRoot
-from pelagos_core.isolation.operation import CONTAINER, Operation
+from pelagos_core.errors import PelagosError, Unimplemented, to_fields, with_reason
+from pelagos_core.isolation import engine_root
+from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.second_stage import SecondStageClone
-from pelagos_core.launch import home, lookup, memory, messages, oci_hooks, preopens, terminal
+from pelagos_core.isolation.state import CODE_DIRECTORY, CONTAINER, CONTROL, ENTRYPOINT, MASTER, State
+from pelagos_core.isolation.streams import FIRST, STREAMS
+from pelagos_core.launch import home, lookup, memory, messages, oci_hooks, preopens
 from pelagos_core.launch.messages import (
     Asking,
     Assembled,
@@ -41,36 +40,27 @@ from pelagos_core.launch.messages import (
     Unusable,
     Wanted,
 )
-from pelagos_core.linux import forked, syscalls
-from pelagos_core.linux.process_name import set_name
 from pelagos_core.oci import Hook
 from pelagos_core.plugin.bundle import Bundle
-from pelagos_core.plugin.entrypoint import CODE, Entrypoint, split_func
+from pelagos_core.plugin.entrypoint import CODE, Entrypoint
 from pelagos_core.plugin.hookspecs import GuestExit, Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
-from pelagos_core.plugin.program import GUEST_ROOT, Program
+from pelagos_core.plugin.program import Program
 from pelagos_core.reasons import because
 from pelagos_core.rootfs import kernel_views
-from pelagos_core.rootfs.joined_root import JoinedRoot
 from pelagos_core.rootfs.root import Root
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
 _NO_PROGRAMS = "hooks.startContainer: system calls that start programs are kept from a Wasm engine (seccomp)"
-_CONTROL = 3
-_STDIO = (4, 5, 6)
-_FIRST_FREE = CONTAINER + 1
+_CONTROL = FIRST
 
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """The way into a running container.
-
-    pidfd: of its init process. enclosed: whether its root is below an engine root.
-    """
+    """The way into a running container. pidfd: of its init process."""
 
     pidfd: int
-    enclosed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +68,7 @@ class LaunchRequest:
     """Everything that a process is told by the fork.
 
     control: its end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
-    door: into the container that it joins; None for the init process, which makes one.
+    join_target: into the container that it joins; None for the init process, which makes one.
     selection: chooses a backend while the host's files are in reach.
     limits: what the engine should hold the guest to.
     """
@@ -96,18 +86,12 @@ class LaunchRequest:
         """Whether `stdio` is a terminal."""
         return self.bundle.spec.process.terminal
 
-    @property
-    def listens(self) -> bool:
-        """Whether the daemon goes on listening to a guest that runs: to keys, to a refusal of memory."""
-        return self.terminal or self.limits.memory is not None
-
-    def root(self) -> Root:
-        """The root of the process, not opened yet. After the descriptors have been moved."""
-        path = self.bundle.root
-        if self.join_target is None:
-            return Root(path)
-        has_user = self.bundle.spec.namespace("user") is not None
-        return JoinedRoot(path, CONTAINER, GUEST_ROOT if self.join_target.enclosed else "/", has_user=has_user)
+    def state(self) -> State:
+        """The slots of the process as its plan finds them: the root is not opened yet."""
+        slots = dict(zip((CONTROL, *STREAMS), (self.control.fileno(), *self.stdio), strict=True))
+        if self.join_target is not None:
+            slots[CONTAINER] = self.join_target.pidfd
+        return State(Root(self.bundle.root), slots)
 
 
 def run(order: LaunchRequest) -> NoReturn:
@@ -117,54 +101,30 @@ def run(order: LaunchRequest) -> NoReturn:
     gc.disable()
     code = 1
     try:
-        _take_name(order)
-        forked.restore_signals()  # before the descriptor that the daemon's handlers write to is closed
-        os.setsid()  # a signal to its process group is not one to ours
-        os.umask(0)  # what is made for a container has the very mode that is asked for
-        _keep_descriptors(order)
-        workload = _prepare(order)
-        if _go_ahead(order):
+        plan, state = order.plan, order.state()
+        execute(plan.begin, state)
+        workload = _prepare(order, state)
+        if _go_ahead(order, state):
             code = _exit_code(workload)
-            if order.terminal:
-                terminal.leave()
+            execute(plan.end, state)
     finally:
         os._exit(code)
 
 
-def _take_name(order: LaunchRequest) -> None:
-    """Be called as a program would be that was executed with these words.
-
-    At once, while /proc is the host's: what is shown is in memory that a second birth copies. An
-    engine that is a program has its own words as soon as it is executed.
-    """
-    words = order.bundle.spec.process.args
-    path, _ = split_func(words[0])
-    set_name(os.path.basename(path) or "pelagos-init", words)
-
-
-def _keep_descriptors(order: LaunchRequest) -> None:
-    """Move our own descriptors to 3-7 and close all others: a fork ignores O_CLOEXEC."""
-    wanted = (order.control.fileno(), *order.stdio, *([order.join_target.pidfd] if order.join_target else []))
-    # Duplicate above the targets first, so that none is overwritten before it is copied.
-    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE) for fd in wanted]
-    for copy, target in zip(copies, range(_CONTROL, _CONTROL + len(copies)), strict=True):
-        os.dup2(copy, target, inheritable=False)
-    syscalls.close_range(_CONTROL + len(copies))
-
-
-def _prepare(order: LaunchRequest) -> Workload:
+def _prepare(order: LaunchRequest, state: State) -> Workload:
+    plan, root = order.plan, state.root
     try:
-        root = order.root()
-        _execute(order.plan.outside, root)
-        if order.plan.birth is not None:
-            _go_on_as_second_stage(order.plan.birth)
-        _execute(order.plan.assemble, root)
+        execute(plan.outside, state)
+        if plan.birth is not None:
+            _go_on_as_second_stage(plan.birth)
+        execute(plan.assemble, state)
         with because(reasons.ENTRYPOINT):
             file = lookup.find(root, order.bundle.spec.process, order.limits)
-        steps = order.plan.of(file.kind)
-        _execute(steps.complete, root)
+        state.descriptors[ENTRYPOINT] = file.file
+        steps = plan.of(file.kind)
+        execute(steps.complete, state)
         if file.kind.is_native:
-            _give_streams(order, root)
+            _hand_over_terminal(state)
             file = replace(file, env=home.completed(file.env, root, order.bundle.spec.process.user.uid))
         else:
             with because(reasons.SPEC):
@@ -172,20 +132,17 @@ def _prepare(order: LaunchRequest) -> Workload:
         backend, program, reason = _choose(order, file)
         code = _compiled(backend, file)
         if program is not None:
-            enter = EnterEngineRoot(program, file, _uid(order), code)
-            _execute((enter,), root)
-            file, code = enter.entered, None
-        state = _run_creating_hooks(order, None if file.kind.is_native else root)
-        if order.terminal:
-            terminal.take(_STDIO[1])  # by the output: a policy may have taken the input away
-        _execute(steps.seal, root)
+            steps = plan.program
+            file, code = _enclosed(program, file, code, order, state), None
+        hooks_state = _run_creating_hooks(order, None if file.kind.is_native else root)
+        execute(steps.seal, state)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
             workload = _spawn(backend, order.bundle, file, code)
         if program is not None:
-            with because(reasons.ISOLATION):
-                engine_files.keep_module_back(root.surroundings, program, file.file_path)
-        if state:
-            workload = functools.partial(_run_starting_hooks, order.bundle.spec.hooks.start_container, state, workload)
+            execute((engine_root.KeepModuleBack(program, file.file_path),), state)
+        if hooks_state:
+            hooks = order.bundle.spec.hooks.start_container
+            workload = functools.partial(_run_starting_hooks, hooks, hooks_state, workload)
     except UnusableCode as error:
         _report(Unusable(backend.name, str(error)))
         os._exit(1)
@@ -198,37 +155,24 @@ def _prepare(order: LaunchRequest) -> Workload:
     return workload
 
 
-def _give_streams(order: LaunchRequest, root: Root) -> None:
-    """Let the user open its streams by their names, /dev/stderr and the like, as runc does."""
-    if order.terminal:
-        _use_own_terminal(order, root)
-    for fd in _STDIO:
-        with contextlib.suppress(OSError):  # in a user namespace they are not ours to give
-            if not stat.S_ISCHR(os.fstat(fd).st_mode):
-                os.fchown(fd, order.bundle.spec.process.user.uid, -1)
+def _enclosed(program: Program, file: Entrypoint, code: int | None, order: LaunchRequest, state: State) -> Entrypoint:
+    """Put the root in an engine root; the entry point as the program finds it there."""
+    if code is not None:
+        state.descriptors[CODE_DIRECTORY] = code
+    path, compiled = engine_root.module_path(program, file.path), code is not None
+    steps = engine_root.assembling(program, path, order.plan.uid, compiled=compiled)
+    execute((*order.plan.program.complete, *steps), state)
+    return engine_root.entered(file, path, compiled=compiled)
 
 
-def _uid(order: LaunchRequest) -> int:
-    """The user's id for what is made in the root: a process that joins has not entered the user namespace yet."""
-    spec = order.bundle.spec
-    uid = spec.host_uid if order.join_target else spec.process.user.uid
-    return 0 if uid is None else uid
-
-
-def _use_own_terminal(order: LaunchRequest, root: Root) -> None:
-    """Take a terminal of the container's devpts instead of the daemon's, and hand its master over."""
-    pair = terminal.allocate(root, _uid(order))
-    if pair is None:
+def _hand_over_terminal(state: State) -> None:
+    """Give the daemon the master of a terminal of the container's own, if there is one."""
+    if MASTER not in state.descriptors:
         return
-    master, slave = pair
+    master = state.take(MASTER)
     with socket.socket(fileno=os.dup(_CONTROL)) as control:
         socket.send_fds(control, [messages.encode(Terminal())], [master])
-    for target in _STDIO:
-        os.dup2(slave, target, inheritable=False)
-    if order.plan.has_own_dev:
-        root.show(slave, "/dev/console")
     os.close(master)
-    os.close(slave)
 
 
 def _go_on_as_second_stage(birth: SecondStageClone) -> None:
@@ -245,7 +189,6 @@ def _go_on_as_second_stage(birth: SecondStageClone) -> None:
     if not os.read(reader, 1) or os.read(_CONTROL, len(messages.GO)) != messages.GO:
         os._exit(1)
     os.close(reader)
-    os.setsid()  # the session of the first one has nobody to lead it
 
 
 def _run_creating_hooks(order: LaunchRequest, shielded: Root | None) -> bytes:
@@ -279,15 +222,6 @@ def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workloa
         _say(f"pelagos: {error}")
         return 1
     return workload()
-
-
-def _execute(operations: tuple[Operation, ...], root: Root) -> None:
-    for operation in operations:
-        with because(operation.reason):
-            try:
-                operation.execute(root)
-            except OSError as error:
-                raise Internal(f"{operation.describe()}: {error.strerror}") from error
 
 
 def _choose(order: LaunchRequest, file: Entrypoint) -> tuple[Backend, Program | None, str]:
@@ -340,10 +274,6 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
 def _narrowed(file: Entrypoint, order: LaunchRequest, root: Root) -> Entrypoint:
     """What its container's policy leaves to a guest."""
     policy = order.bundle.policy
-    if not policy.stdin:
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(nothing, _STDIO[0], inheritable=False)
-        os.close(nothing)
     limit = memory.live(order.plan.cgroup, _CONTROL, _say) if order.limits.memory is not None else None
     env = preopens.variables(policy.variables(file.env), file.cwd, root)
     return replace(file, env=env, directories=preopens.of(order.bundle), network=policy.network, memory=limit)
@@ -354,20 +284,15 @@ def _report(message: Message) -> None:
     os.write(_CONTROL, messages.encode(message))
 
 
-def _go_ahead(order: LaunchRequest) -> bool:
+def _go_ahead(order: LaunchRequest, state: State) -> bool:
     """Wait for Start. False if the daemon is gone, also if it died before we asked the
     kernel to be killed with it."""
-    if order.terminal:
-        # From now on, so that no key is lost. A native program's execve undoes it.
-        terminal.report_signals(_CONTROL)
+    execute(order.plan.ready, state)
+    if order.terminal:  # its signals made the socket non-blocking
         select.select([_CONTROL], [], [])
     go = os.read(_CONTROL, len(messages.GO)) == messages.GO
     sys.stdout.flush()  # what a backend printed so far is not the guest's output
-    for source, target in zip(_STDIO, (0, 1, 2), strict=True):
-        os.dup2(source, target)
-    if not order.listens:
-        os.close(_CONTROL)
-    syscalls.close_range(_STDIO[0], _STDIO[-1])
+    execute(order.plan.start, state)
     return go
 
 

@@ -36,41 +36,44 @@ def check_selinux(field: str, label: str) -> None:
         raise FailedPrecondition(f"{field}: {label!r}: this host has no SELinux")
 
 
-class Label:
-    """One label for the calling process, from the opening of its file to its writing.
+def open_label(field: str, value: str, *, executed: bool) -> int:
+    """Open the file by which a module is told of a label, while the host's /proc is in reach.
 
-    The file is opened while the host's /proc is in reach; it is written when everything else
-    is done, since a profile may forbid what isolation needs.
+    It is written by `write_label` when everything else is done, since a profile may forbid what isolation needs.
+    field: `process.apparmorProfile` or `process.selinuxLabel`. executed: the label is for the program that
+    execve(2) starts, not for the process as it is. Returns a descriptor.
+    Raises FailedPrecondition if the host has no such module, PermissionDenied if it takes no label.
     """
+    apparmor = _is_apparmor(field)
+    if not (has_apparmor() if apparmor else has_selinux()):
+        raise FailedPrecondition(f"{field}: {value!r}: this host has no {'AppArmor' if apparmor else 'SELinux'}")
+    try:
+        return os.open(_attribute("exec" if executed else "current", apparmor), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _refused(field, value, error) from None
 
-    def __init__(self, field: str, value: str, *, executed: bool) -> None:
-        """field: `process.apparmorProfile` or `process.selinuxLabel`.
 
-        executed: it is for the program that execve(2) starts, not for the process as it is.
-        Raises FailedPrecondition if the host has no such module.
-        """
-        self.name = f"{field}: {value!r}"
-        apparmor = field.endswith("Profile")
-        if not (has_apparmor() if apparmor else has_selinux()):
-            raise FailedPrecondition(f"{self.name}: this host has no {'AppArmor' if apparmor else 'SELinux'}")
-        verb = "exec " if executed else "changeprofile "
-        self._text = f"{verb}{value}" if apparmor else value
-        try:
-            self._file = os.open(_attribute("exec" if executed else "current", apparmor), os.O_WRONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise self._failed(error) from None
+def write_label(file: int, field: str, value: str, *, executed: bool) -> None:
+    """Write a label to what `open_label` gave, and close that.
 
-    def apply(self) -> None:
-        """Write it. Raises PermissionDenied if the module refuses, as for an unknown profile."""
-        try:
-            os.write(self._file, self._text.encode())
-        except OSError as error:
-            raise self._failed(error) from None
-        finally:
-            os.close(self._file)
+    Raises PermissionDenied if the module refuses, as for an unknown profile.
+    """
+    verb = "exec " if executed else "changeprofile "
+    text = f"{verb}{value}" if _is_apparmor(field) else value
+    try:
+        os.write(file, text.encode())
+    except OSError as error:
+        raise _refused(field, value, error) from None
+    finally:
+        os.close(file)
 
-    def _failed(self, error: OSError) -> PelagosError:
-        return PermissionDenied(f"{self.name}: {error.strerror}")
+
+def _is_apparmor(field: str) -> bool:
+    return field.endswith("Profile")
+
+
+def _refused(field: str, value: str, error: OSError) -> PelagosError:
+    return PermissionDenied(f"{field}: {value!r}: {error.strerror}")
 
 
 def _attribute(name: str, apparmor: bool) -> str:

@@ -30,6 +30,14 @@ class IdMaps:
     def __bool__(self) -> bool:
         return bool(self.users or self.groups)
 
+    def lines(self) -> list[str]:
+        """One for each range, for a person."""
+        return [
+            f"{kind} {each.inside} is {each.outside}, {each.size} of them"
+            for kind, ranges in (("user", self.users), ("group", self.groups))
+            for each in ranges
+        ]
+
     def user_outside(self, uid: int) -> int | None:
         """The id outside of a user of the namespace; None if it has none."""
         found = (each for each in self.users if each.inside <= uid < each.inside + each.size)

@@ -1,7 +1,9 @@
-"""The root of a running container, for one more process in it.
+"""The root of a running container, for one more process in it: entered as it is, or in a copy.
 
 The process stays among the host's mounts until it is sealed, as the init process does: an
-engine that is a program needs files of the host. Source: setns(2), open_tree(2).
+engine that is a program needs files of the host. A copy shows nothing that the container mounts later.
+
+container: in each function a pidfd of the container's init process. Source: setns(2), open_tree(2).
 """
 
 from __future__ import annotations
@@ -18,87 +20,55 @@ _TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
 _DETACH_TRIES = 3  # a container can rename what lies on the way to a mount while it is detached
 
 
-class JoinedRoot(Root):
-    """A container's `/`, seen from outside until `pivot`.
+def find(root: Root, container: int) -> None:
+    """Have the container's `/` as the root, so that paths can be resolved in it. Raises OSError."""
+    with _Visit(container):
+        root.adopt(os.open("/", _DIRECTORY))
 
-    Entered as it is, where that will do. Else a copy of its mounts is; what the container
-    mounts later is not seen in it.
+
+def copy(root: Root, container: int, inside: str) -> None:
+    """Have a copy of the container's mounts as the root, in a mount namespace of its own.
+
+    root: its path is a directory of the host on which the copy is put. inside: where in the container's
+    mount namespace its root is: elsewhere than at `/`, in an engine root. Raises OSError.
     """
-
-    def __init__(self, path: str, pidfd: int, inside: str, *, has_user: bool = False) -> None:
-        """path: a directory of the host on which a copy can be put.
-
-        pidfd: of the container's init process; it belongs to this object.
-        inside: where in that process' mount namespace the container's root is: elsewhere
-            than at `/`, in an engine root, only a copy can be entered.
-        has_user: whether the container has a user namespace, which is entered last.
-        """
-        super().__init__(path)
-        self._pidfd = pidfd
-        self._inside = inside
-        self._has_user = has_user
-        self._copied = False
-
-    def find(self) -> None:
-        """Open the root, so that paths can be resolved in it."""
-        if self._inside != "/":
-            self.copy()
-            return
-        with _Visit(self._pidfd):
-            self.fd = os.open("/", _DIRECTORY)
-
-    def check_directory(self, path: str) -> None:
-        """Raises NotFound unless `path` is a directory, as the container resolves it."""
+    tree = _copy_of_tree(container, inside)
+    try:
+        namespaces.unshare(("mount",))
+        make_mounts_private()
+        target = root.open_directory()
         try:
-            os.close(self.open(path, os.O_PATH | os.O_DIRECTORY))
-        except OSError as error:
-            raise NotFound(f"working directory {path!r} in the container: {error.strerror}") from None
+            syscalls.move_mount(tree, target, root.path)
+        finally:
+            os.close(target)
+    finally:
+        os.close(tree)
+    root.adopt(root.open_directory())
 
-    def copy(self) -> None:
-        """Take a copy of the container's mounts, if that was not done before."""
-        if self._copied:
-            return
-        tree = self._copy_of_tree()
-        try:
+
+def check_directory(root: Root, path: str) -> None:
+    """Raises NotFound unless `path` is a directory, as the container resolves it."""
+    try:
+        os.close(root.open(path, os.O_PATH | os.O_DIRECTORY))
+    except OSError as error:
+        raise NotFound(f"working directory {path!r} in the container: {error.strerror}") from None
+
+
+def enter(root: Root, container: int) -> None:
+    """Enter the container's own mount namespace for good. Raises OSError."""
+    syscalls.setns(container, syscalls.CLONE_NEWNS)  # which makes its root `/`, for this process too
+    os.close(root.fd)
+    root.fd = -1
+
+
+def _copy_of_tree(container: int, inside: str) -> int:
+    with _Visit(container):
+        if inside != "/":
             namespaces.unshare(("mount",))
             make_mounts_private()
-            target = self._open_directory()
-            try:
-                syscalls.move_mount(tree, target, self.path)
-            finally:
-                os.close(target)
-        finally:
-            os.close(tree)
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = self._open_directory()
-        self._copied = True
-
-    def enclose(self, path: str) -> None:
-        """As for any root; the running container's own mounts stay as they are."""
-        self.copy()
-        super().enclose(path)
-
-    def pivot(self) -> None:
-        """Enter the container for good."""
-        if self._copied:
-            super().pivot()
-        else:
-            syscalls.setns(self._pidfd, syscalls.CLONE_NEWNS)  # which makes its root `/`, for us too
-            os.close(self.fd)
-            self.fd = -1
-        if self._has_user:
-            syscalls.setns(self._pidfd, syscalls.CLONE_NEWUSER)
-        os.close(self._pidfd)
-
-    def _copy_of_tree(self) -> int:
-        with _Visit(self._pidfd):
-            if self._inside != "/":
-                namespaces.unshare(("mount",))
-                make_mounts_private()
-                # On top is a form of it in which nothing can be executed: see `enclose`.
-                syscalls.umount2(self._inside, syscalls.MNT_DETACH)
-            return syscalls.open_tree(syscalls.AT_FDCWD, self._inside, _TREE)
+            # On top is a form of it in which nothing can be executed: see `Root.enclose`.
+            syscalls.umount2(inside, syscalls.MNT_DETACH)
+        return syscalls.open_tree(syscalls.AT_FDCWD, inside, _TREE)
 
 
 class _Visit:

@@ -12,11 +12,11 @@ import errno
 import os
 import posixpath
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.linux import syscalls
-from pelagos_core.linux.security_labels import Label
 from pelagos_core.oci import Device, Mount
 from pelagos_core.rootfs import device_nodes, mapped_overlay, mount_points, mounts
 from pelagos_core.rootfs.file_tree import copy_tree
@@ -48,16 +48,19 @@ class Root:
     def __init__(self, path: str) -> None:
         """path: the directory's host path, from the bundle, not from the image.
 
-        surroundings: a descriptor of the file system around it, which can be written to, after `enclose`.
+        fd: a descriptor of it, once there is one.
         """
         self.path = path
         self.fd = -1
-        self.surroundings = -1
-        self.labels: list[Label] = []
-        self._device_mounts: list[str] = []
-        self._sources: dict[Mount, int] = {}
 
-    def _open_directory(self) -> int:
+    def adopt(self, directory: int) -> None:
+        """Have an open directory as the root from now on; the descriptor belongs to this object then."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = directory
+
+    def open_directory(self) -> int:
+        """Open what is at the root's path on the host. Raises NotFound or InvalidArgument."""
         try:
             return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -71,15 +74,14 @@ class Root:
         pivot_root(2) wants the new root to be a mount point. The directory is opened here and
         not before: a descriptor from another mount namespace cannot be mounted on.
         """
-        self.fd = self._open_directory()
+        self.fd = self.open_directory()
         for layer in layers or (Mount("/", "bind", self.path, ("rbind",)),):
             if layer.type == "overlay" and layer.id_maps:
                 mapped_overlay.attach(layer, self.path)
             else:
                 self._attach(layer)
             # The descriptor of before still shows what the mount has covered.
-            os.close(self.fd)
-            self.fd = self._open_directory()
+            self.adopt(self.open_directory())
 
     def _attach(self, layer: Mount) -> None:
         target = self.open(layer.destination, os.O_PATH)
@@ -118,45 +120,36 @@ class Root:
         finally:
             os.close(found)
 
-    def mount(self, mount: Mount) -> None:
+    def mount(self, mount: Mount, source: int = -1) -> bool:
         """Put a mount of the spec on its destination, which is made if it is missing.
 
-        Raises OSError or PelagosError that names it.
+        source: of a bind mount, what `mounts.open_source` gave, which is closed; -1 to open it now.
+        Returns whether a device is what is mounted. Raises OSError or PelagosError that names it.
         """
         if mount.type in _ORDINARY:
             self._check_ordinary(mount)
         if mounts.is_bind(mount):
-            self._bind(mount)
-            return
+            return self._place(source if source >= 0 else mounts.open_source(mount), mount.destination)
         target = mount_points.directory(self.fd, mount.destination)
         try:
             mounts.attach(mount, target)
             self._finish(mount, parse_options(mount.options), target)
         finally:
             os.close(target)
-
-    def open_sources(self, volumes: tuple[Mount, ...]) -> None:
-        """Open what is to be bound, for `mount` calls with other privileges than now."""
-        for mount in filter(mounts.is_bind, volumes):
-            self._sources[mount] = mounts.open_source(mount)
-
-    def _bind(self, mount: Mount) -> None:
-        tree = self._sources.pop(mount, -1)
-        self._place(tree if tree >= 0 else mounts.open_source(mount), mount.destination)
+        return False
 
     def show(self, file: int, destination: str) -> None:
         """Bind a file that is open in this mount namespace on `destination`."""
         self._place(syscalls.open_tree(file, "", _WHOLE_TREE), destination)
 
-    def _place(self, tree: int, destination: str) -> None:
+    def _place(self, tree: int, destination: str) -> bool:
         target = -1
         try:
             mode = os.fstat(tree).st_mode
-            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                self._device_mounts.append(destination)
             make = mount_points.directory if stat.S_ISDIR(mode) else mount_points.file
             target = make(self.fd, destination)
             syscalls.move_mount(tree, target, destination)
+            return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
         finally:
             os.close(tree)
             if target >= 0:
@@ -183,28 +176,30 @@ class Root:
         tree: its descriptor, which belongs to this object then.
         """
         syscalls.move_mount(tree, self.fd, self.path)
-        os.close(self.fd)
-        self.fd = tree
+        self.adopt(tree)
 
     def make_directory(self, path: str) -> None:
         """Make a directory and its missing parents, as the container would resolve them."""
         os.close(mount_points.directory(self.fd, path))
 
-    def forbid_devices(self) -> None:
-        """Let no device be opened but one that is mounted itself.
+    def forbid_devices(self, mounted: Iterable[str]) -> None:
+        """Let no device be opened but one that is mounted itself, at one of these paths.
 
         Not through a device node that the image brings, nor through one in a mounted directory.
         """
         syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, ATTR_NODEV, 0, 0)
-        for path in self._device_mounts:
+        for path in mounted:
             device = self.open(path, os.O_PATH)
             try:
                 syscalls.mount_setattr(device, 0, 0, ATTR_NODEV, 0)
             finally:
                 os.close(device)
 
-    def make_device(self, device: Device, *, mounted: bool) -> None:
-        """Make a device node, or mount the host's: also where none may be made (user_namespaces(7))."""
+    def make_device(self, device: Device, *, mounted: bool) -> bool:
+        """Make a device node, or mount the host's: also where none may be made (user_namespaces(7)).
+
+        Returns whether it is mounted.
+        """
         parent, name = posixpath.split(posixpath.normpath(device.path))
         directory = mount_points.directory(self.fd, parent)
         try:
@@ -213,9 +208,9 @@ class Root:
             # Read-only: what is written to goes to the device, but its node is the host's own.
             if mounted or not device_nodes.make(directory, name, device, number):
                 device_nodes.reserve(directory, name)
-                self.mount(
-                    Mount(device.path, "bind", device_nodes.on_host(device, number), ("bind", "ro", "nosuid", "noexec"))
-                )
+                source = device_nodes.on_host(device, number)
+                return self.mount(Mount(device.path, "bind", source, ("bind", "ro", "nosuid", "noexec")))
+            return False
         finally:
             os.close(directory)
 
@@ -301,36 +296,37 @@ class Root:
         user_namespaces(7): those copies are locked, so that none can become `/`. A copy of the
         copy can, and is put on top. It is not found by its path, which may be out of reach.
         """
-        os.close(self.fd)
         below = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.fd = syscalls.open_tree(below, "", _WHOLE_TREE)
+            self.adopt(syscalls.open_tree(below, "", _WHOLE_TREE))
             syscalls.move_mount(self.fd, below, self.path)
         finally:
             os.close(below)
         os.chdir("/")
 
-    def enclose(self, path: str) -> None:
+    def enclose(self, path: str) -> int:
         """Put an empty root around this one, which is at `path` in it from now on.
 
         What is inside cannot be executed: it is a guest's, and a guest is no native program.
         Below that form of it is the root as it was, for native programs that join later.
 
-        `surroundings` has the new root as its directory SHOWN, and what is in it can be moved out.
+        Returns a descriptor of the file system around it, which can be written to: the new root is its
+        directory SHOWN, and what is in that can be moved out.
         """
         plain, sealed = self._clone(), self._clone()
         try:
             syscalls.mount_setattr(sealed, syscalls.AT_RECURSIVE, ATTR_NOEXEC, 0, 0)
             self.cover(syscalls.mount_detached("tmpfs", {"source": "engine", "mode": "755"}, _ENGINE_ROOT))
-            self.surroundings = os.dup(self.fd)
-            os.mkdir(SHOWN, 0o755, dir_fd=self.surroundings)
-            self.cover(syscalls.open_tree(self.surroundings, SHOWN, syscalls.OPEN_TREE_CLONE))
+            surroundings = os.dup(self.fd)
+            os.mkdir(SHOWN, 0o755, dir_fd=surroundings)
+            self.cover(syscalls.open_tree(surroundings, SHOWN, syscalls.OPEN_TREE_CLONE))
             for tree in (plain, sealed):
                 target = mount_points.directory(self.fd, path)
                 try:
                     syscalls.move_mount(tree, target, path)
                 finally:
                     os.close(target)
+            return surroundings
         finally:
             os.close(plain)
             os.close(sealed)

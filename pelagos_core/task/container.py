@@ -255,7 +255,8 @@ class Container:
         try:
             with because(reasons.SPEC, process.name):
                 native = self.init.backend == NATIVE.name
-                steps = joining_plan(process.bundle, self.cgroup, self._filters(), native=native)
+                enclosed = self.init.is_enclosed
+                steps = joining_plan(process.bundle, self.cgroup, self._filters(), native=native, enclosed=enclosed)
             await process.create(
                 steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.join_target
             )

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.errors import PelagosError, with_reason
-from pelagos_core.launch import messages, terminal
+from pelagos_core.isolation import terminal
+from pelagos_core.launch import messages
 from pelagos_core.launch.messages import Refused
 from pelagos_core.plugin.limits import refusal
 

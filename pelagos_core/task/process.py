@@ -104,7 +104,12 @@ class Process:
         """The way into its container. Raises FailedPrecondition unless it waits for Start or runs."""
         if self.pidfd < 0 or self._launched is None:
             raise FailedPrecondition(f"{self.name}: its process is gone")
-        return JoinTarget(self.pidfd, self._launched.enclosed)
+        return JoinTarget(self.pidfd)
+
+    @property
+    def is_enclosed(self) -> bool:
+        """Whether its container's root is below an engine root, in its mount namespace."""
+        return self._launched is not None and self._launched.enclosed
 
     def check(self, action: Action) -> None:
         """Raises FailedPrecondition or NotFound if this cannot be asked of it now."""

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from pelagos_core.errors import FailedPrecondition
-from pelagos_core.isolation import engine_files
-from pelagos_core.isolation.filesystem import EnterEngineRoot
+from pelagos_core.isolation import engine_root
+from pelagos_core.isolation.operation import execute
+from pelagos_core.isolation.state import ENTRYPOINT, State
 from pelagos_core.linux import namespaces
 from pelagos_core.plugin import program
-from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.program import HostFile, Program
 from pelagos_core.rootfs.propagation import make_mounts_private
 from pelagos_core.rootfs.root import Root
@@ -43,19 +43,19 @@ def engine(image, script, path="/app.wasm", more=(), uid=USER, before=lambda: No
         root.assemble(())
         file = root.open_file("/app.wasm")
         described = Program(SHELL.source, SHELL.path, (*SHELL.files, *more), SHELL.command)
-        enter = EnterEngineRoot(described, Entrypoint(Kind.MODULE, path, "", ("/x",), (), "/", file), uid)
-        enter.execute(root)
+        state = State(root, {ENTRYPOINT: file})
+        execute(engine_root.assembling(described, path, uid, compiled=False), state)
         os.close(file)
         root.pivot()
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
         before()
-        engine_files.keep_module_back(root.surroundings, described, enter.file_path)
+        execute([engine_root.KeepModuleBack(described, path)], state)
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.dup2(writer, 1)
-            os.execve(SHELL.path, ["sh", "-c", f"{listing}; {reading}; {script}", "sh", enter.file_path], {})
+            os.execve(SHELL.path, ["sh", "-c", f"{listing}; {reading}; {script}", "sh", path], {})
         os.close(writer)
         said = b""
         while chunk := os.read(reader, 1 << 16):
@@ -139,23 +139,3 @@ def test_without_a_lease_the_container_fails_to_be_made(image):
 
     with pytest.raises(FailedPrecondition, match=r"'/app.wasm' cannot be kept back from .*: no lease"):
         engine(image, "", before=open_it)
-
-
-@pytest.mark.parametrize(
-    ("path", "found"),
-    [
-        ("/app.wasm", "/app.wasm"),
-        ("srv/../app.wasm", "/app.wasm"),
-        ("/usr/bin/app.wasm", "/usr/bin/app.wasm"),
-        ("/usr/bin/engine", "/module.wasm"),
-        ("/usr", "/module.wasm"),
-        ("/guest/app.wasm", "/module.wasm"),
-        ("/engine/app.wasm", "/module.wasm"),
-        ("/tmp/app.wasm", "/module.wasm"),
-        ("/guests.wasm", "/guests.wasm"),
-    ],
-)
-def test_the_module_is_where_a_guest_would_see_it_unless_something_of_the_engine_is_there(path, found):
-    made = Program("/bin/engine", "/usr/bin/engine", (HostFile("/bin/engine", "/usr/bin/engine"),), ("/bin/engine",))
-    entrypoint = Entrypoint(Kind.MODULE, path, "", ("/x",), (), "/", -1)
-    assert EnterEngineRoot(made, entrypoint, 0).file_path == found

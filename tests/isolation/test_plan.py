@@ -8,13 +8,15 @@ from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup, Group
 from pelagos_core.config.policy import EVERYTHING, Directory, Policy
 from pelagos_core.errors import InvalidArgument, Unimplemented
+from pelagos_core.isolation import engine_root, identity, streams
+from pelagos_core.isolation import entering as ns
 from pelagos_core.isolation import filesystem as fs
-from pelagos_core.isolation import identity
 from pelagos_core.isolation import operation as op
+from pelagos_core.isolation.kind_plan import Steps
 from pelagos_core.isolation.plan import joining_plan, plan
 from pelagos_core.isolation.seccomp import Filter
 from pelagos_core.isolation.second_stage import SecondStageClone
-from pelagos_core.isolation.system_calls import ConfineEngine, Filters, FilterSystemCalls
+from pelagos_core.isolation.system_calls import Filters, FilterSystemCalls
 from pelagos_core.oci import (
     Capabilities,
     Device,
@@ -31,8 +33,10 @@ from pelagos_core.oci import (
     TimeOffset,
     User,
 )
+from pelagos_core.oci.resources import Memory, Resources
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Kind
+from pelagos_core.plugin.program import Program
 from pelagos_core.rootfs import device_nodes
 
 CGROUP = Cgroup((Group("/sys/fs/cgroup/x"),))
@@ -46,6 +50,11 @@ FILTERS = Filters(SPEC_FILTER, EMBEDDED, PROGRAM)
 def planned(rootfs=(), process=None, policy=EVERYTHING, **fields):
     spec = Spec(process=process or Process(args=("/x",)), annotations={}, **fields)
     return plan(Bundle("c1", "ns", "/b", spec, rootfs, policy), CGROUP)
+
+
+def without_streams(steps):
+    """What is done to the root alone."""
+    return tuple(step for step in steps if not isinstance(step, streams.GiveStreams))
 
 
 @pytest.mark.parametrize(("uid", "kept"), [(0, {"CAP_KILL", "CAP_CHOWN"}), (1000, {"CAP_KILL"})])
@@ -63,21 +72,34 @@ def test_a_guest_who_is_not_root_keeps_the_capabilities_that_execve_would_leave(
 def test_the_least_spec_still_isolates():
     steps = planned()
     assert steps.assemble == (
-        op.DieWithShim(),
-        op.JoinCgroup(CGROUP),
-        op.EnterNamespaces((), ("mount",)),
+        identity.DieWithShim(),
+        ns.JoinCgroup(CGROUP),
+        ns.EnterNamespaces((), ("mount",)),
         fs.AssembleRoot(()),
     )
     user = identity.BecomeUser(User(), Capabilities())
+    assert steps.begin == (
+        identity.TakeName("x", ("/x",)),
+        identity.RestoreSignals(),
+        identity.NewSession(),
+        identity.SetUmask(0),
+        streams.MoveDescriptors(("control", "stdin", "stdout", "stderr")),
+    )
+    assert (steps.ready, steps.start, steps.end) == ((), (streams.UseStreams(), op.Close("control")), ())
     assert steps.wasm.complete == (fs.LinkStreams(), fs.ForbidDevices(), fs.ShieldEngine(()))
-    assert steps.wasm.seal == (op.ChangeRoot(), user, identity.ForbidNewPrivileges(), op.DieWithShim())
-    assert steps.native.complete == (fs.MakeDevices(device_nodes.DEFAULT), fs.LinkDevices())
+    assert steps.program == Steps((), steps.wasm.seal)
+    assert steps.wasm.seal == (fs.ChangeRoot(), user, identity.ForbidNewPrivileges(), identity.DieWithShim())
+    assert steps.native.complete == (
+        fs.MakeDevices(device_nodes.DEFAULT),
+        fs.LinkDevices(),
+        streams.GiveStreams(0),
+    )
     assert steps.native.seal == (
-        op.ChangeRoot(),
+        fs.ChangeRoot(),
         identity.NewSessionKeyring(),
         identity.EnterWorkingDirectory("/"),
         user,
-        op.DieWithShim(),
+        identity.DieWithShim(),
     )
 
 
@@ -99,14 +121,14 @@ def test_the_kind_of_the_entry_point_decides_how_it_goes_on(kind, native):
 def test_new_namespaces_are_made_and_given_ones_joined_first():
     given = Namespace("network", "/proc/1/ns/net")
     namespaces = (*(Namespace(kind) for kind in KINDS if kind != "network"), given)
-    (step,) = [step for step in planned(namespaces=namespaces).assemble if isinstance(step, op.EnterNamespaces)]
+    (step,) = [step for step in planned(namespaces=namespaces).assemble if isinstance(step, ns.EnterNamespaces)]
     # the pid namespace is the one that the process was born in
-    assert step == op.EnterNamespaces((given,), ("mount", "cgroup", "ipc", "uts"))
+    assert step == ns.EnterNamespaces((given,), ("mount", "cgroup", "ipc", "uts"))
 
 
 def test_the_cgroup_is_joined_before_a_cgroup_namespace_is_made_of_it():
     kinds = [type(step) for step in planned(namespaces=(Namespace("cgroup"),)).assemble]
-    assert kinds.index(op.JoinCgroup) < kinds.index(op.EnterNamespaces)
+    assert kinds.index(ns.JoinCgroup) < kinds.index(ns.EnterNamespaces)
 
 
 @pytest.mark.parametrize("kind", ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"])
@@ -128,7 +150,7 @@ def test_what_lies_below_such_a_file_system_waits_for_it():
 
 @pytest.mark.parametrize("mount", [Mount("/dev", "bind", "/dev"), Mount("/dev/", "", "/dev", ("rbind",))])
 def test_a_dev_of_the_host_is_left_as_it_is(mount):
-    assert planned(mounts=(mount,)).native.complete == ()
+    assert planned(mounts=(mount,)).native.complete == (streams.GiveStreams(0),)
 
 
 def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
@@ -160,18 +182,36 @@ def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
         assert not [step for step in planned(mounts=mounts).wasm.complete if isinstance(step, fs.MakeDevices)]
 
 
-def test_a_plan_tells_what_its_steps_leave_to_be_known():
+def test_a_process_with_a_terminal_takes_it_and_leaves_it():
     dev = (Mount("/dev", "bind", "/dev"),)
-    assert [planned(mounts=mounts).has_own_dev for mounts in ((), dev)] == [True, False]
-    steps, _ = joining(native=True)
-    assert (planned().cgroup, steps.cgroup, steps.has_own_dev) == (CGROUP, CGROUP, False)
+    process = Process(args=("/x",), terminal=True, user=User(7))
+    for mounts, console in (((), True), (dev, False)):
+        steps = planned(process=process, mounts=mounts)
+        own = (streams.UseOwnTerminal(7, console), streams.GiveStreams(7))
+        assert steps.native.complete[-2:] == own  # /dev/console is shown in a /dev of the container's own
+        assert not set(own) & set(steps.wasm.complete)
+        for seal in (steps.wasm.seal, steps.program.seal, steps.native.seal):
+            assert seal[0] == streams.TakeTerminal()
+        assert (steps.ready, steps.end) == ((streams.ReportSignals(),), (streams.LeaveTerminal(),))
+        assert steps.start == (streams.UseStreams(),)  # the daemon listens to its keys
+
+
+def test_the_daemon_listens_to_a_guest_with_a_limit_of_memory():
+    limited = planned(resources=Resources(memory=Memory(limit=1 << 20)))
+    assert limited.start == (streams.UseStreams(),)
+
+
+def test_a_guest_without_an_input_reads_nothing():
+    steps = planned(policy=Policy(stdin=False))
+    assert steps.wasm.complete[-1] == streams.NoInput()
+    assert streams.NoInput() not in steps.native.complete
 
 
 def test_an_error_of_a_step_has_the_reason_of_what_the_step_works_on():
     steps = planned()
     reasons_of = {type(step): step.reason for step in (*steps.assemble, *steps.native.complete, *steps.native.seal)}
     assert reasons_of[fs.AssembleRoot] == reasons_of[fs.MakeDevices] == reasons.MOUNT
-    assert reasons_of[op.JoinCgroup] == reasons_of[identity.BecomeUser] == reasons.ISOLATION
+    assert reasons_of[ns.JoinCgroup] == reasons_of[identity.BecomeUser] == reasons.ISOLATION
 
 
 def test_nothing_is_made_in_a_dev_of_the_host():
@@ -193,7 +233,7 @@ def test_links_on_the_way_to_what_is_mounted_are_shown_when_the_kernels_views_ar
 def test_read_only_paths_come_before_masks():
     steps = planned(masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",), namespaces=OWN_NETWORK)
     for complete in (steps.native.complete, steps.wasm.complete):
-        assert complete[-2:] == (fs.ProtectPaths(("/proc/sys",)), fs.MaskPaths(("/proc/kcore",)))
+        assert without_streams(complete)[-2:] == (fs.ProtectPaths(("/proc/sys",)), fs.MaskPaths(("/proc/kcore",)))
 
 
 def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
@@ -205,15 +245,15 @@ def test_volumes_come_after_the_root_and_before_it_is_made_read_only():
         root=Root(readonly=True),
         process=Process(args=("/x",), cwd="/work"),
     )
-    assert steps.assemble[3:] == (fs.AssembleRoot((Mount("/", "overlay", "overlay"),)), fs.MountVolume(volume))
+    assert steps.assemble[4:] == (fs.AssembleRoot((Mount("/", "overlay", "overlay"),)), fs.MountVolume(volume))
     for complete in (steps.native.complete, steps.wasm.complete):
-        assert complete[-2:] == (fs.MakeWorkingDirectory("/work"), fs.MakeRootReadonly())
+        assert without_streams(complete)[-2:] == (fs.MakeWorkingDirectory("/work"), fs.MakeRootReadonly())
 
 
 def test_a_guest_without_a_network_gets_an_empty_one():
     steps = planned(policy=Policy(network=False), namespaces=OWN_NETWORK)
-    assert steps.wasm.complete[-1] == op.LeaveNetwork()
-    assert op.LeaveNetwork() not in (*steps.native.complete, *planned(namespaces=OWN_NETWORK).wasm.complete)
+    assert steps.wasm.complete[-1] == ns.LeaveNetwork()
+    assert ns.LeaveNetwork() not in (*steps.native.complete, *planned(namespaces=OWN_NETWORK).wasm.complete)
 
 
 def test_a_guests_root_is_narrowed_in_the_end_and_a_native_programs_never():
@@ -224,8 +264,8 @@ def test_a_guests_root_is_narrowed_in_the_end_and_a_native_programs_never():
 
 
 def test_a_host_name_needs_a_uts_namespace():
-    assert op.SetHostname("box") in planned(hostname="box", namespaces=(Namespace("uts"),)).assemble
-    assert op.SetDomainName("d") in planned(domainname="d", namespaces=(Namespace("uts"),)).assemble
+    assert ns.SetHostname("box") in planned(hostname="box", namespaces=(Namespace("uts"),)).assemble
+    assert ns.SetDomainName("d") in planned(domainname="d", namespaces=(Namespace("uts"),)).assemble
     for setting in ({"hostname": "box"}, {"domainname": "d"}):
         with pytest.raises(InvalidArgument, match="hostname, domainname: the spec has no uts namespace"):
             planned(**setting)
@@ -238,8 +278,8 @@ def test_a_sysctl_needs_its_namespace_and_a_given_one_may_not_be_the_hosts():
     given = Namespace("ipc", "/proc/1/ns/ipc")
     steps = planned(sysctl=setting, namespaces=(given,))
     assert steps.assemble[2:4] == (
-        op.EnterNamespaces((given,), ("mount",), frozenset({"ipc"})),
-        op.SetSysctls((("kernel.sem", "1 2 3 4"),)),
+        ns.EnterNamespaces((given,), ("mount",), frozenset({"ipc"})),
+        ns.SetSysctls((("kernel.sem", "1 2 3 4"),)),
     )
     with pytest.raises(InvalidArgument, match=r"kernel\.panic"):
         planned(sysctl={"kernel.panic": "1"}, namespaces=(given,))
@@ -271,10 +311,15 @@ def test_labels_are_applied_last_and_unconfined_is_none():
     steps = planned(process=Process(args=("/x",), apparmor_profile="p", selinux_label="l", no_new_privileges=True))
     for seal, executed in ((steps.wasm.seal, False), (steps.native.seal, True)):
         assert seal[:2] == (
-            identity.PrepareLabel("process.apparmorProfile", "p", executed),
-            identity.PrepareLabel("process.selinuxLabel", "l", executed),
+            identity.OpenLabel("process.apparmorProfile", "p", executed),
+            identity.OpenLabel("process.selinuxLabel", "l", executed),
         )
-        assert seal[-3:] == (identity.ApplyLabels(), identity.ForbidNewPrivileges(), op.DieWithShim())
+        assert seal[-4:] == (
+            identity.ApplyLabel("process.selinuxLabel", "l", executed),
+            identity.ApplyLabel("process.apparmorProfile", "p", executed),
+            identity.ForbidNewPrivileges(),
+            identity.DieWithShim(),
+        )
     assert planned(process=Process(args=("/x",), apparmor_profile="unconfined")) == planned()
 
 
@@ -293,68 +338,108 @@ def test_each_step_says_what_it_does():
     steps = planned(
         hostname="box",
         namespaces=tuple(map(Namespace, KINDS)),
-        mounts=(Mount("/tmp", "tmpfs", "tmpfs"),),
+        mounts=(Mount("/tmp", "tmpfs", "tmpfs", ("nosuid", "size=1m")),),
         root=Root(readonly=True),
         process=Process(args=("/x",), cwd="/work"),
     )
     assert steps.describe() == [
-        "die with the shim",
-        "join the cgroup /sys/fs/cgroup/x",
-        "namespaces: new mount, cgroup, ipc, network, uts; joined none",
-        "set the host name box",
-        "root file system of 0 mounts",
-        "mount tmpfs on /tmp",
-        "if wasm: links of the standard streams",
-        "if wasm: no devices but mounted ones",
-        "if wasm: keep the guest from its engine",
-        "if wasm: relative links to 1 mounts",
-        "if wasm: working directory /work",
-        "if wasm: read-only root",
-        "if wasm: change the root",
-        "if wasm: become user 0:0",
-        "if wasm: no new privileges",
-        "if wasm: die with the shim",
-        "if native: devices /dev/null, /dev/zero, /dev/full, /dev/random, /dev/urandom, /dev/tty",
-        "if native: links in /dev",
-        "if native: working directory /work",
-        "if native: read-only root",
-        "if native: change the root",
-        "if native: new session keyring",
-        "if native: enter /work",
-        "if native: become user 0:0",
-        "if native: die with the shim",
+        "begin: be called x (with 1 words)",
+        "begin: restore signals",
+        "begin: new session",
+        "begin: umask 000",
+        "begin: move own descriptors to 3 to 6, close all others "
+        "[from control, stdin, stdout, stderr; to control, stdin, stdout, stderr]",
+        "assemble: die with the shim",
+        "assemble: join the cgroup /sys/fs/cgroup/x",
+        "assemble: namespaces: new mount, cgroup, ipc, network, uts; joined none "
+        "(not the host's: uts; propagation 0x80000)",
+        "assemble: bring the loopback device up",
+        "assemble: set the host name box",
+        "assemble: root file system of 0 mounts [to root]",
+        "assemble: mount tmpfs on /tmp (nosuid, size=1m) [from root]",
+        "if wasm: complete: links of the standard streams [from root]",
+        "if wasm: complete: no devices but mounted ones [from root, device mounts]",
+        "if wasm: complete: keep the guest from its engine (refused if the kernel is seen by it: /tmp) [from root]",
+        "if wasm: complete: relative links to /tmp [from root]",
+        "if wasm: complete: working directory /work [from root]",
+        "if wasm: complete: read-only root [from root]",
+        "if wasm: seal: change the root [from root]",
+        "if wasm: seal: become user 0:0 (no capabilities)",
+        "if wasm: seal: no new privileges",
+        "if wasm: seal: die with the shim",
+        "if wasm by a program: seal: change the root [from root]",
+        "if wasm by a program: seal: become user 0:0 (no capabilities)",
+        "if wasm by a program: seal: no new privileges",
+        "if wasm by a program: seal: die with the shim",
+        "if native: complete: devices /dev/null, /dev/zero, /dev/full, /dev/random, /dev/urandom, /dev/tty "
+        "[from root; to device mounts]",
+        "if native: complete: links in /dev [from root]",
+        "if native: complete: working directory /work [from root]",
+        "if native: complete: read-only root [from root]",
+        "if native: complete: give the streams to user 0 [from stdin, stdout, stderr]",
+        "if native: seal: change the root [from root]",
+        "if native: seal: new session keyring",
+        "if native: seal: enter /work",
+        "if native: seal: become user 0:0 (no capabilities)",
+        "if native: seal: die with the shim",
+        "start: streams to descriptors 0 to 2 [from stdin, stdout, stderr]",
+        "start: close the control [from control]",
     ]
 
 
-THERE = op.CheckWorkingDirectory("/work")
-JOINED = (op.DieWithShim(), op.JoinCgroup(CGROUP), op.JoinContainer())
+THERE = ns.CheckWorkingDirectory("/work")
+JOINED = (identity.DieWithShim(), ns.JoinCgroup(CGROUP), ns.JoinContainer(), ns.FindContainerRoot())
+AS_IT_IS = (ns.EnterContainerRoot(), op.Close("container"))
+IN_COPY = (fs.ChangeRoot(), op.Close("container"))
 
 
-def joining(**kind):
+def joining(namespaces=(), **kind):
     process = Process(args=("/y",), cwd="/work", user=User(uid=7))
     mounts = (Mount("/data", "bind", "/host"), Mount("/proc", "proc", "proc"))
-    bundle = Bundle("c1", "ns", "/b", Spec(process=process, mounts=mounts))
-    return joining_plan(bundle, CGROUP, **kind), plan(bundle, CGROUP)
+    bundle = Bundle("c1", "ns", "/b", Spec(process=process, mounts=mounts, namespaces=namespaces))
+    return joining_plan(bundle, CGROUP, **kind), plan(bundle, CGROUP) if not namespaces else None
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(native):
     steps, first = joining(native=native)
+    assert steps.begin[-1] == streams.MoveDescriptors(("control", "stdin", "stdout", "stderr", "container"))
     assert steps.assemble == JOINED
-    assert (steps.wasm.seal, steps.native.seal) == (first.wasm.seal, first.native.seal)
-    same = steps.native if native else steps.wasm
-    assert same.complete == (THERE,)
+    same, other = (steps.native, steps.wasm) if native else (steps.wasm, steps.native)
+    assert same.complete == ((THERE, streams.GiveStreams(7)) if native else (THERE,))
+    assert (same.seal[:2], other.seal[:2]) == (AS_IT_IS, IN_COPY)
+    assert (steps.wasm.seal[2:], steps.native.seal[2:]) == (first.wasm.seal[1:], first.native.seal[1:])
+
+
+@pytest.mark.parametrize(("native", "copies"), [(True, ()), (False, (ns.CopyContainer(),))])
+def test_an_engine_that_is_a_program_goes_around_a_copy(native, copies):
+    steps, _ = joining(native=native)
+    assert steps.program == Steps(copies, (*IN_COPY, *steps.wasm.seal[2:]))
+
+
+def test_of_a_container_below_an_engine_root_all_get_a_copy():
+    steps, _ = joining(native=False, enclosed=True)
+    assert steps.assemble == (*JOINED[:-1], ns.CopyContainer("/guest"))
+    assert ns.CopyContainer() not in (*steps.wasm.complete, *steps.program.complete, *steps.native.complete)
+    for seal in (steps.wasm.seal, steps.program.seal, steps.native.seal):
+        assert seal[:2] == IN_COPY
+
+
+def test_a_containers_user_namespace_is_entered_last():
+    steps, _ = joining(namespaces=(Namespace("user", "/proc/1/ns/user"),), native=False)
+    assert steps.wasm.seal[:3] == (ns.EnterContainerRoot(), ns.EnterContainerUser(), op.Close("container"))
+    assert steps.program.seal[:3] == (fs.ChangeRoot(), ns.EnterContainerUser(), op.Close("container"))
 
 
 def test_a_guest_in_a_native_container_does_without_the_kernels_files():
     steps, _ = joining(native=True)
     links = fs.ShowRelativeLinks(("/data",))
-    assert steps.wasm.complete == (op.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), links, THERE)
+    assert steps.wasm.complete == (ns.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), links, THERE)
 
 
 def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():
     steps, first = joining(native=False)
-    assert steps.native.complete[:2] == (op.CopyContainer(), THERE)
+    assert steps.native.complete[:2] == (ns.CopyContainer(), THERE)
     assert fs.MountVolume(Mount("/proc", "proc", "proc")) in steps.native.complete
     assert fs.MountVolume(Mount("/data", "bind", "/host")) not in steps.native.complete
     assert {type(step) for step in steps.native.complete[2:]} == {type(step) for step in first.native.complete}
@@ -374,7 +459,7 @@ def test_a_tmpfs_becomes_read_only_when_all_is_mounted_in_it():
         fs.MountVolume(inner),
     )
     for complete in (steps.wasm.complete, steps.native.complete):
-        assert complete[-2:] == (fs.MakeMountReadonly("/run"), fs.MakeRootReadonly())
+        assert without_streams(complete)[-2:] == (fs.MakeMountReadonly("/run"), fs.MakeRootReadonly())
 
 
 def test_a_mount_label_is_an_option_of_file_systems_that_hold_files():
@@ -397,7 +482,7 @@ def test_a_mount_label_is_an_option_of_file_systems_that_hold_files():
 )
 def test_the_roots_propagation_is_the_hosts_until_it_is_in_place(word, before, after):
     steps = planned(rootfs_propagation=word)
-    assert op.EnterNamespaces((), ("mount",), frozenset(), before) in steps.assemble
+    assert ns.EnterNamespaces((), ("mount",), frozenset(), before) in steps.assemble
     assert fs.AssembleRoot((), before == SHARED) in steps.assemble
     for seal in (steps.wasm.seal, steps.native.seal):
         made = [(step.flag, step.recursive) for step in seal if isinstance(step, fs.SetRootPropagation)]
@@ -419,30 +504,33 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         process=Process(args=("/x",), rlimits=(Rlimit("RLIMIT_CORE", 0, 0),)),
     )
     assert steps.outside == (
-        op.DieWithShim(),
-        op.JoinCgroup(CGROUP),
+        identity.DieWithShim(),
+        ns.JoinCgroup(CGROUP),
         identity.AllowRlimits((Rlimit("RLIMIT_CORE", 0, 0),)),
-        op.EnterNamespaces((net,), ("mount",), frozenset({"uts"})),
+        ns.EnterNamespaces((net,), ("mount",), frozenset({"uts"})),
         fs.AssembleRoot(()),
-        fs.OpenSources((volume,)),
+        fs.OpenSource(volume, "source 1"),
+        fs.TakeRootAlong(),
     )
     assert steps.birth == SecondStageClone(Namespace("user"), MAPS, Namespace("pid"))
     assert steps.assemble == (
-        op.DieWithShim(),
+        identity.NewSession(),
+        identity.DieWithShim(),
         identity.BecomeRoot(),
-        op.EnterNamespaces((), ("mount", "uts"), frozenset({"uts"})),
-        op.SetHostname("box"),
+        ns.EnterNamespaces((), ("mount", "uts"), frozenset({"uts"})),
+        ns.SetHostname("box"),
         fs.FollowRoot(),
         fs.MountVolume(tmpfs),
-        fs.MountVolume(volume),
+        fs.MountVolume(volume, "source 1"),
     )
-    assert "be born again: a new user namespace, a new pid namespace" in steps.describe()
+    maps = "(user 0 is 100000, 65536 of them; group 0 is 100000, 65536 of them)"
+    assert f"birth: be born again: a new user namespace, a new pid namespace {maps}" in steps.describe()
 
 
 def test_an_id_map_without_ranges_is_the_containers_own():
     volume = Mount("/data", "bind", "/host", ("rbind", "idmap"))
     steps = planned(namespaces=(Namespace("user"),), id_maps=MAPS, mounts=(volume,))
-    assert steps.outside[-1] == fs.OpenSources((replace(volume, id_maps=MAPS),))
+    assert steps.outside[-2] == fs.OpenSource(replace(volume, id_maps=MAPS), "source 0")
 
 
 @pytest.mark.parametrize(
@@ -465,15 +553,50 @@ def filtered(no_new_privileges):
 
 
 def test_system_calls_are_taken_away_last_and_a_guests_engine_loses_more():
-    confine, by_spec = ConfineEngine(EMBEDDED, PROGRAM), FilterSystemCalls(SPEC_FILTER)
-    steps = filtered(no_new_privileges=True)
-    assert steps.wasm.seal[-2:] == (confine, by_spec)
-    assert steps.native.seal[-1] == by_spec
-    assert confine not in steps.native.seal
-    joining = joining_plan(Bundle("c1", "ns", "/b", Spec(Process(args=("/x",)))), CGROUP, FILTERS, native=False)
-    assert joining.wasm.seal[-2:] == (confine, by_spec)
+    by_spec = FilterSystemCalls("spec", SPEC_FILTER)
+    embedded, program = FilterSystemCalls("engine", EMBEDDED), FilterSystemCalls("engine", PROGRAM)
+    joined = joining_plan(Bundle("c1", "ns", "/b", Spec(Process(args=("/x",)))), CGROUP, FILTERS, native=False)
+    for steps in (filtered(no_new_privileges=True), joined):
+        assert steps.wasm.seal[-2:] == (embedded, by_spec)
+        assert steps.program.seal[-2:] == (program, by_spec)
+        assert not {embedded, program} & set(steps.native.seal)
+    assert filtered(no_new_privileges=True).native.seal[-1] == by_spec
 
 
 def test_a_program_that_may_gain_privileges_is_filtered_while_it_has_the_capability():
     kinds = [type(step) for step in filtered(no_new_privileges=False).native.seal]
     assert kinds.index(FilterSystemCalls) < kinds.index(identity.BecomeUser)
+
+
+def given_and_filled(steps, begin, given):
+    """Follow the slots of one way through a plan; each that is read has been filled."""
+    filled = {*given, "device mounts"}
+    for step in (*begin, *steps):
+        assert set(step.reads()) <= filled, step
+        filled |= set(step.writes())
+
+
+@pytest.mark.parametrize("user", [False, True])
+@pytest.mark.parametrize("joins", [None, (True, False), (False, False), (False, True)])
+def test_each_slot_that_a_step_reads_is_filled_by_an_earlier_one(user, joins):
+    process = Process(args=("/x",), terminal=True, apparmor_profile="p", selinux_label="l")
+    mounts = (Mount("/data", "bind", "/host"), Mount("/proc", "proc", "proc"), Mount("/proc/x", "bind", "/y"))
+    namespaces = (Namespace("user"),) if user else ()
+    spec = Spec(process=process, mounts=mounts, namespaces=namespaces, id_maps=MAPS if user else IdMaps())
+    bundle = Bundle("c1", "ns", "/b", spec, policy=Policy(stdin=False))
+    given = {"control", "stdin", "stdout", "stderr"}
+    if joins is None:
+        steps = plan(bundle, CGROUP, FILTERS)
+    else:
+        steps = joining_plan(bundle, CGROUP, FILTERS, native=joins[0], enclosed=joins[1])
+        given.add("container")
+    enclosing = engine_root.assembling(Program("/e", "/e", (), ()), "/x", 0, compiled=True)
+    first = (*steps.begin, *steps.outside, *steps.assemble)
+    last = (*steps.ready, *steps.start, *steps.end)
+    given |= {"entry point", "code directory"}
+    for way in (
+        (*steps.wasm.complete, *steps.wasm.seal),
+        (*steps.wasm.complete, *steps.program.complete, *enclosing, *steps.program.seal),
+        (*steps.native.complete, *steps.native.seal),
+    ):
+        given_and_filled((*way, *last), first, given)

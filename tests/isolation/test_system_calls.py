@@ -5,8 +5,10 @@ import os
 import pytest
 
 from pelagos_core.isolation import engine_profile
+from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.seccomp import Filter, filter_of
-from pelagos_core.isolation.system_calls import NO_FILTERS, ConfineEngine, Filters, FilterSystemCalls
+from pelagos_core.isolation.state import State
+from pelagos_core.isolation.system_calls import NO_FILTERS, Filters, FilterSystemCalls
 from pelagos_core.linux import syscalls
 from pelagos_core.oci.seccomp import Rule, Seccomp
 from pelagos_core.rootfs.root import Root
@@ -24,24 +26,17 @@ def test_each_level_has_more_than_the_one_before():
 
 
 def test_a_filter_says_how_long_it_is():
-    assert FilterSystemCalls(Filter(b"\0" * 16)).describe() == "seccomp: the spec's profile, 2 instructions"
+    assert FilterSystemCalls("spec", Filter(b"\0" * 16)).describe() == "seccomp: the spec's profile, 2 instructions"
 
 
-@pytest.mark.parametrize(("has_program", "installed"), [(False, "embedded"), (True, "program")])
-def test_the_engine_that_was_chosen_decides(has_program, installed):
-    other = filter_of(Seccomp("ALLOW", rules=(Rule(("getppid",), "ERRNO", 33),)))
-
+def test_a_filter_is_put_on_the_process():
     def run():
-        root = Root("/none")
-        root.surroundings = 3 if has_program else -1
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-        ConfineEngine(embedded=other, program=filter_of(SPEC)).execute(root)
+        execute([FilterSystemCalls("spec", filter_of(SPEC))], State(Root("/none")))
         with open("/proc/self/status") as file:
             status = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith("Seccomp"))
-        try:
+        with pytest.raises(OSError, match="33"):
             os.getcwd()
-        except OSError:
-            return status["Seccomp"], "program"
-        return status["Seccomp"], "embedded"
+        return status["Seccomp"]
 
-    assert in_child(run) == ("2", installed)
+    assert in_child(run) == "2"

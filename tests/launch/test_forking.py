@@ -102,7 +102,7 @@ def test_a_container_that_has_ended_cannot_be_joined(monkeypatch):
 
     monkeypatch.setattr(forking.namespaces, "fork_beside", fork_beside)
     with pytest.raises(FailedPrecondition, match="exec 'e1': cannot enter the container: No such process") as raised:
-        Forker("exec 'e1'", FakeNursery(7))(maker(OWN, target=JoinTarget(9, False)))
+        Forker("exec 'e1'", FakeNursery(7))(maker(OWN, target=JoinTarget(9)))
     assert raised.value.reason == reasons.ISOLATION
 
 

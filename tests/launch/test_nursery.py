@@ -55,7 +55,7 @@ def test_an_order_arrives_with_the_backends_of_the_receiver(monkeypatch):
 
 
 def test_an_order_is_short():
-    assert len(nursery.encode(order())) < 4096
+    assert len(nursery.encode(order())) < 5 << 10
 
 
 @contextlib.contextmanager

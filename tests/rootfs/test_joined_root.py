@@ -8,7 +8,7 @@ import pytest
 from pelagos_core.errors import NotFound
 from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.oci import Mount
-from pelagos_core.rootfs.joined_root import JoinedRoot
+from pelagos_core.rootfs import joined_root
 from pelagos_core.rootfs.propagation import make_mounts_private
 from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
@@ -63,8 +63,11 @@ def joined(image, container, use):
     pidfd, inside = container
 
     def run():
-        root = JoinedRoot(str(image), os.dup(pidfd), inside)
-        root.find()
+        root = Root(str(image))
+        if inside == "/":
+            joined_root.find(root, pidfd)
+        else:
+            joined_root.copy(root, pidfd, inside)
         return use(root)
 
     return in_child(run)
@@ -85,15 +88,24 @@ def test_its_files_are_read_with_the_hosts_still_in_reach(image, container):
 
 
 def test_a_working_directory_must_be_there(image, container):
-    joined(image, container, lambda root: root.check_directory("/data"))
+    joined(image, container, lambda root: joined_root.check_directory(root, "/data"))
     for path in ("/none", "/app"):
         with pytest.raises(NotFound, match=f"working directory '{path}' in the container"):
-            joined(image, container, lambda root, path=path: root.check_directory(path))
+            joined(image, container, lambda root, path=path: joined_root.check_directory(root, path))
+
+
+def entered(root, container):
+    """Enter for good: a container that is its own root as it is, another one in the copy."""
+    pidfd, inside = container
+    if inside == "/":
+        joined_root.enter(root, pidfd)
+    else:
+        root.pivot()
 
 
 def test_entered_it_is_the_root_and_the_host_is_gone(image, container):
     def use(root):
-        root.pivot()
+        entered(root, container)
         return sorted(os.listdir("/")), os.getcwd(), os.path.exists(image), os.stat("/").st_dev, os.stat("/").st_ino
 
     files, cwd, host, *identity = joined(image, container, use)
@@ -106,31 +118,46 @@ def test_a_container_that_is_its_own_root_is_entered_itself(image, container):
 
     def use(root):
         proc = os.open("/proc/self/ns", os.O_PATH)
-        root.pivot()
+        entered(root, container)
         return os.readlink("mnt", dir_fd=proc)
 
     assert (joined(image, container, use) == mounts_of(pidfd)) is (inside == "/")
 
 
+def copied(root, container):
+    """Have a copy, also of a container that is its own root."""
+    pidfd, inside = container
+    if inside == "/":
+        joined_root.copy(root, pidfd, inside)
+
+
 def test_a_copy_shows_what_is_mounted_and_has_mounts_of_its_own(image, container):
     def use(root):
-        root.copy()
-        root.copy()
+        copied(root, container)
         syscalls.umount2(f"{image}/data", 0)
         root.pivot()
         return os.listdir("/data")
 
-    assert joined(image, container, lambda root: (root.pivot(), os.listdir("/data"))[1]) == ["covered"]
+    def look(root):
+        entered(root, container)
+        return os.listdir("/data")
+
+    assert joined(image, container, look) == ["covered"]
     assert joined(image, container, use) == []
-    assert joined(image, container, lambda root: (root.pivot(), os.listdir("/data"))[1]) == ["covered"]
+    assert joined(image, container, look) == ["covered"]
 
 
 def test_an_engines_root_goes_around_a_copy_and_its_guests_files_cannot_be_executed(image, container):
     def use(root):
+        copied(root, container)
         root.enclose(ENGINE_ROOT)
         root.pivot()
         return os.listdir("/"), sorted(os.listdir(ENGINE_ROOT)), os.access(f"{ENGINE_ROOT}/run", os.X_OK)
 
+    def look(root):
+        entered(root, container)
+        return os.access("/run", os.X_OK)
+
     assert joined(image, container, use) == (["guest"], ["app", "data", "run"], False)
-    # the container itself has kept its root, and its files can be executed by who joins it plainly
-    assert joined(image, container, lambda root: (root.pivot(), os.access("/run", os.X_OK))[1])
+    # the container itself has kept its root, and its files can be executed by what joins it plainly
+    assert joined(image, container, look)

@@ -322,7 +322,7 @@ def test_the_way_into_its_container_is_there_while_it_is(run):
             assert made.process.join_target
         guest = await made.run()
         target = made.process.join_target
-        assert (target.pidfd, target.enclosed) == (made.process.pidfd, False)
+        assert (target.pidfd, made.process.is_enclosed) == (made.process.pidfd, False)
         guest.exit(0)
         await made.ended()
         with pytest.raises(FailedPrecondition, match="its process is gone"):

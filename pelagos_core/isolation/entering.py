@@ -1,0 +1,260 @@
+"""The steps into control groups and namespaces, and into a container that runs."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, replace
+
+from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.isolation import sysctl
+from pelagos_core.isolation.operation import Operation
+from pelagos_core.isolation.state import CONTAINER, ROOT, State
+from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.oci import Namespace, TimeOffset
+from pelagos_core.rootfs import joined_root
+from pelagos_core.rootfs.propagation import set_propagation
+
+
+@dataclass(frozen=True, slots=True)
+class JoinCgroup(Operation):
+    """Enter the container's control group, before a cgroup namespace is made of it."""
+
+    cgroup: Cgroup
+
+    def describe(self) -> str:
+        return f"join the cgroup {self.cgroup.paths[0] if self.cgroup.paths else '(none)'}"
+
+    def details(self) -> str:
+        return ", ".join(self.cgroup.paths[1:])
+
+    def execute(self, state: State) -> None:
+        self.cgroup.join()
+
+
+@dataclass(frozen=True, slots=True)
+class EnterNamespaces(Operation):
+    """Join the namespaces given by path, then unshare the others.
+
+    The mount namespace is always new; the pid namespace was entered by being born in it.
+    changed: types in which something is set, so that they may not be the host's.
+    propagation: of all mounts, an MS_ flag: as slaves they see what the host mounts later, and
+        the host sees nothing of ours.
+    """
+
+    joined: tuple[Namespace, ...]
+    unshared: tuple[str, ...]
+    changed: frozenset[str] = frozenset()
+    propagation: int = syscalls.MS_SLAVE
+
+    def inner(self) -> EnterNamespaces:
+        """What of it is done in a new user namespace.
+
+        In there the host's mounts are slaves at best (mount_namespaces(7)). Shared with each other,
+        none could become the root.
+        """
+        inner = syscalls.MS_SLAVE if self.propagation == syscalls.MS_SHARED else self.propagation
+        return replace(self, joined=(), propagation=inner)
+
+    def describe(self) -> str:
+        return f"namespaces: new {', '.join(self.unshared)}; joined {', '.join(n.type for n in self.joined) or 'none'}"
+
+    def details(self) -> str:
+        paths = [f"{each.type} of {each.path}" for each in self.joined]
+        changed = [f"not the host's: {', '.join(sorted(self.changed))}"] if self.changed else []
+        return "; ".join([*paths, *changed, f"propagation {self.propagation:#x}"])
+
+    def execute(self, state: State) -> None:
+        for namespace in self.joined:
+            namespaces.join(namespace.type, namespace.path, foreign=namespace.type in self.changed)
+        namespaces.unshare(self.unshared)
+        # Before anything is mounted: the new namespace's mounts are in the peer groups of the host's shared ones
+        # (mount_namespaces(7)), so that a mount in here would appear on the host as well.
+        set_propagation(self.propagation)
+
+
+@dataclass(frozen=True, slots=True)
+class BringLoopbackUp(Operation):
+    """Have the loopback device of a new network namespace up: the kernel makes it down."""
+
+    def describe(self) -> str:
+        return "bring the loopback device up"
+
+    def execute(self, state: State) -> None:
+        namespaces.bring_loopback_up()
+
+
+@dataclass(frozen=True, slots=True)
+class EnterTimeNamespace(Operation):
+    """Enter a new time namespace, whose clocks are ahead by these offsets.
+
+    Before this process is root of a user namespace: the file for the offsets is the host's root's.
+    """
+
+    offsets: tuple[TimeOffset, ...]
+
+    def describe(self) -> str:
+        return f"new time namespace{''.join(f', {each.clock} +{each.seconds}' for each in self.offsets)}"
+
+    def execute(self, state: State) -> None:
+        namespaces.unshare_time(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinContainer(Operation):
+    """Join namespaces of a running container.
+
+    The mount namespace comes last, with the change of root; the pid namespace was entered
+    by being born in it.
+    """
+
+    kinds: tuple[str, ...] = ("cgroup", "ipc", "network", "uts")
+
+    def reads(self) -> tuple[str, ...]:
+        return (CONTAINER,)
+
+    def describe(self) -> str:
+        return f"join the container's namespaces: {', '.join(self.kinds)}"
+
+    def execute(self, state: State) -> None:
+        namespaces.join_process(state.get(CONTAINER), self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class FindContainerRoot(Operation):
+    """Have the container's root as the root, while the process' own mounts are still the host's."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (CONTAINER,)
+
+    def writes(self) -> tuple[str, ...]:
+        return (ROOT,)
+
+    def describe(self) -> str:
+        return "find the container's root"
+
+    def execute(self, state: State) -> None:
+        joined_root.find(state.root, state.get(CONTAINER))
+
+
+@dataclass(frozen=True, slots=True)
+class CopyContainer(Operation):
+    """Take a copy of the container's mounts for this process alone.
+
+    inside: where in the container's mount namespace its root is.
+    """
+
+    inside: str = "/"
+
+    def reads(self) -> tuple[str, ...]:
+        return (CONTAINER,)
+
+    def writes(self) -> tuple[str, ...]:
+        return (ROOT,)
+
+    def describe(self) -> str:
+        return f"copy the container's mounts below {self.inside}"
+
+    def execute(self, state: State) -> None:
+        joined_root.copy(state.root, state.get(CONTAINER), self.inside)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckWorkingDirectory(Operation):
+    """See that the process' working directory is there: a running container is not added to."""
+
+    path: str
+
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT,)
+
+    def describe(self) -> str:
+        return f"working directory {self.path}"
+
+    def execute(self, state: State) -> None:
+        joined_root.check_directory(state.root, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class EnterContainerRoot(Operation):
+    """Enter the container's mount namespace; the host's files are gone after this."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT, CONTAINER)
+
+    def describe(self) -> str:
+        return "enter the container's mount namespace"
+
+    def execute(self, state: State) -> None:
+        joined_root.enter(state.root, state.get(CONTAINER))
+
+
+@dataclass(frozen=True, slots=True)
+class EnterContainerUser(Operation):
+    """Enter the container's user namespace, in which the process has nothing of the host's privileges any more."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (CONTAINER,)
+
+    def describe(self) -> str:
+        return "enter the container's user namespace"
+
+    def execute(self, state: State) -> None:
+        syscalls.setns(state.get(CONTAINER), syscalls.CLONE_NEWUSER)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveNetwork(Operation):
+    """Give a guest a network namespace with nothing in it, whatever its engine would let it do."""
+
+    def describe(self) -> str:
+        return "no network"
+
+    def execute(self, state: State) -> None:
+        namespaces.unshare(("network",))
+
+
+@dataclass(frozen=True, slots=True)
+class SetHostname(Operation):
+    """Set the host name of the new uts namespace."""
+
+    name: str
+
+    def describe(self) -> str:
+        return f"set the host name {self.name}"
+
+    def execute(self, state: State) -> None:
+        socket.sethostname(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SetDomainName(Operation):
+    """Set the NIS domain name of the uts namespace."""
+
+    name: str
+
+    def describe(self) -> str:
+        return f"set the domain name {self.name}"
+
+    def execute(self, state: State) -> None:
+        syscalls.setdomainname(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctls(Operation):
+    """Set kernel parameters of the container's namespaces: names and values."""
+
+    parameters: tuple[tuple[str, str], ...]
+
+    def describe(self) -> str:
+        return f"sysctls {', '.join(name for name, _ in self.parameters)}"
+
+    def details(self) -> str:
+        return ", ".join(f"{name} = {value}" for name, value in self.parameters)
+
+    def execute(self, state: State) -> None:
+        for name, value in self.parameters:
+            try:
+                sysctl.write(name, value)
+            except OSError as error:
+                raise InvalidArgument(f"linux.sysctl: {name} = {value!r}: {error.strerror}") from None
