@@ -79,8 +79,9 @@ class Container:
                     client = await workspace.connect()
                     await self._write_bundle(workspace)
                     progress.doing = f"preparing {command[0]}"
+                    layers = [MountMessage(type=m.type, source=m.source, options=m.options) for m in self.layers]
                     session = _Session(client, workspace, signals, interactive=interactive, tty=self.terminal)
-                    return await session.run(self._layers(), progress.close)
+                    return await session.run(layers, progress.close)
                 finally:
                     progress.close()
                     log.close()
@@ -92,22 +93,18 @@ class Container:
             return self.env
         return (f"TERM={os.environ.get('TERM', 'xterm')}", *self.env)
 
-    def _layers(self) -> list[MountMessage]:
-        if self.rootfs is None:
-            return []
-        return [MountMessage(type="bind", source=str(self.rootfs), options=["rbind", "rw"])]
+    @property
+    def layers(self) -> tuple[Mount, ...]:
+        """The mounts that make the root file system; none if that is in the bundle."""
+        return (Mount("/", "bind", str(self.rootfs), ("rbind", "rw")),) if self.rootfs is not None else ()
 
     def _own_mounts(self) -> tuple[Mount, ...]:
         """A /dev, as ctr and docker give one; but no directory is made for it among the user's files."""
         return (_DEV,) if self.rootfs is None or (self.rootfs / "dev").is_dir() else ()
 
-    async def _write_bundle(self, workspace: Workspace) -> None:
-        rootfs = workspace.bundle / "rootfs"
-        rootfs.mkdir()
-        if self.module is not None:
-            file, name = self.module
-            await module_file.copy(file, str(rootfs / name), f"module {name!r}")
-        config = {
+    def config(self) -> dict[str, object]:
+        """Its config.json."""
+        return {
             "ociVersion": "1.1.0",
             "process": {
                 "args": self.args,
@@ -127,7 +124,14 @@ class Container:
                 "resources": self.resources,
             },
         }
-        (workspace.bundle / "config.json").write_text(json.dumps(config))
+
+    async def _write_bundle(self, workspace: Workspace) -> None:
+        rootfs = workspace.bundle / "rootfs"
+        rootfs.mkdir()
+        if self.module is not None:
+            file, name = self.module
+            await module_file.copy(file, str(rootfs / name), f"module {name!r}")
+        (workspace.bundle / "config.json").write_text(json.dumps(self.config()))
 
 
 class _Session:

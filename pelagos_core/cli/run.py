@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pelagos_core.cli import exit_codes, module_file, rootless, terminal
+from pelagos_core.cli import exit_codes, module_file, plan_page, rootless, terminal
 from pelagos_core.cli.backend_option import in_its_words
 from pelagos_core.cli.embedded import Container
 from pelagos_core.config import size
@@ -45,6 +45,12 @@ _LEAST_MEMORY = 6 << 20
 @click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="An annotation of the spec.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal; with -i, yours.")
+@click.option(
+    "--explain-plan",
+    "explain",
+    is_flag=True,
+    help="Run nothing: print each step that its processes would take to isolate themselves.",
+)
 @click.argument("target", metavar="MODULE|ROOTFS")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -60,6 +66,7 @@ def run(
     annotations: tuple[str, ...],
     interactive: bool,
     tty: bool,
+    explain: bool,
     target: str,
     args: tuple[str, ...],
 ) -> None:
@@ -73,6 +80,7 @@ def run(
     pelagos run -v ./data:/data:ro tool.wasm /data/in.txt
     pelagos run ./rootfs /app.wasm --flag
     pelagos run -it ./rootfs /bin/sh
+    pelagos run --explain-plan -m 64m hello.wasm
 
     The exit code is the program's; 134 is a trap, 128+N the death by signal N. If it
     could not be run: 125 for a fault of pelagos, the host or this command line, 126 for a
@@ -80,7 +88,7 @@ def run(
     program. Whatever ends this command ends the program too.
     """
     try:
-        if interactive and tty and not terminal.is_there():
+        if interactive and tty and not explain and not terminal.is_there():
             raise FailedPrecondition("--tty: standard input is not a terminal")
         container = Container(
             *_program(target, args),
@@ -92,6 +100,9 @@ def run(
             memory=_bytes(memory),
             terminal=tty,
         )
+        if explain:
+            click.echo("\n".join(plan_page.lines(container.config(), container.layers)))
+            return
         uid = os.geteuid()
         rootless.enter()
         code = asyncio.run(container.run(uid, (target, *args), interactive=interactive))
