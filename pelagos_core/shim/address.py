@@ -9,18 +9,15 @@ from pelagos_core.shim.unix_socket import MAX_PATH, name_of
 DIRECTORY = "/run/containerd/s"
 
 
-def directory() -> str:
-    """Where sockets are: containerd's place, or the one that PELAGOS_SOCKET_DIR names."""
-    return os.environ.get("PELAGOS_SOCKET_DIR") or DIRECTORY
-
-
-def socket_path(address: str, namespace: str, group: str) -> str:
+def socket_path(address: str, namespace: str, group: str, environment: "dict[str, str] | None" = None) -> str:
     """The path of a group's socket: a hash, so that ids of any length fit.
 
-    Raises InvalidArgument if PELAGOS_SOCKET_DIR is too long for a socket in it.
+    It is in containerd's directory, or the one that PELAGOS_SOCKET_DIR names. environment: where that is
+    looked for, if not in that of this process. Raises InvalidArgument if it is too long for a socket in it.
     """
+    directory = (os.environ if environment is None else environment).get("PELAGOS_SOCKET_DIR") or DIRECTORY
     key = f"{address.removeprefix('unix://')}/{namespace}/{group}"
-    path = f"{directory()}/{name_of(key)}"
+    path = f"{directory}/{name_of(key)}"
     if len(os.fsencode(path)) > MAX_PATH:
         raise InvalidArgument(f"socket path {path!r}: over {MAX_PATH} bytes")
     return path

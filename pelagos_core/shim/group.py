@@ -1,23 +1,34 @@
 """Which daemon serves a container: one for each pod, or one for a container alone. Lean."""
 
+import os
+
 # The first that is there wins (containerd's runc shim, manager_linux.go).
 ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
 
 MAX_CONFIG_BYTES = 16 << 20
+_TYPE, _REGULAR = 0o170000, 0o100000  # inode(7), st_mode; `stat` costs an import
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 _SPACE = b" \t\n\r"
 # What Go's encoder writes as \u00.. : characters that mean something in HTML, and control characters.
 _HARMLESS_ESCAPES = (b"\\u003c", b"\\u003e", b"\\u0026", b"\\u000", b"\\u001")
 
 
-def group_in(bundle: str, container_id: str) -> str:
+def group_in(bundle: str, container_id: str, directory_fd: "int | None" = None) -> str:
     """The group of the container whose bundle directory this is.
 
-    A config.json that cannot be read counts as one without annotations.
+    directory_fd: what a relative path is relative to, if not to the working directory.
+    A config.json that cannot be read, or is no regular file, counts as one without annotations.
     """
     try:
-        with open(f"{bundle}/config.json", "rb") as file:
-            return group_of(file.read(MAX_CONFIG_BYTES + 1), container_id)
+        # O_NONBLOCK: opening a FIFO would wait, and the zygote does this for all pods.
+        fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+        try:
+            if os.fstat(fd).st_mode & _TYPE != _REGULAR:
+                return container_id
+            with open(fd, "rb", closefd=False) as file:
+                return group_of(file.read(MAX_CONFIG_BYTES + 1), container_id)
+        finally:
+            os.close(fd)
     except OSError:
         return container_id
 

@@ -40,7 +40,7 @@ def _output(flags: command_line.Flags, program: str) -> "str | bytes":
     if flags.action == "start":
         from pelagos_core.shim.start import start
 
-        return start(flags)
+        return start(flags, sys.argv[1:])
     if flags.action == "delete":
         from pelagos_core.shim.delete import delete
 

@@ -1,11 +1,10 @@
 """`start`: find or make the daemon of a container's group and print its address. Lean.
 
-The socket is bound and listening before the address is printed, so that containerd's only
-attempt to connect succeeds while the daemon is still being made: by the zygote, which forks
-it, or by executing everything anew, which takes a hundred times as long and leaves a zygote.
+The zygote does it, if there is one. Else everything is executed anew, which takes a hundred times as
+long and leaves a zygote. The socket is bound and listening before the address is printed, so that
+containerd's only attempt to connect succeeds while the daemon is still being made.
 """
 
-import _socket
 import fcntl
 import os
 import sys
@@ -23,73 +22,98 @@ _FIRST_FREE = TURN_FD + 1
 _BIRTH = "from pelagos_core.daemon.program import main; main()"
 
 
-def start(flags: Flags) -> bytes:
+def start(flags: Flags, words: "list[str]") -> bytes:
     """Return the address to print. In the `start` process, whose cwd is the bundle.
 
+    words: the command line that the flags were read from.
     Raises PelagosError or OSError.
     """
     check_id(flags.id)
     check_id(flags.namespace, "namespace")
     path = socket_path(flags.address, flags.namespace, group_in(".", flags.id))
-    with Lock(path):
-        if not is_served(path):
-            listener = listen(path)
-            try:
-                _make_daemon(_words(flags, path), path, listener)
-            except BaseException:
-                os.unlink(path)
-                raise
+    if not is_served(path):
+        zygote = zygote_request.socket_path()
+        outcome, address, turn = _ask(zygote, words)
+        if outcome == zygote_client.STARTED:
+            return address
+        # Not locked before: whoever makes a daemon for us, the zygote's fork, takes the lock.
+        with Lock(path):
+            if not is_served(path):
+                _make_daemon(daemon_words(flags, path), path, (zygote, outcome, turn))
+            else:
+                load_lock.end(zygote, turn)
     address = f"unix://{path}".encode()
-    _write_address(address)
+    write_address(address)
     return address
 
 
-def _write_address(address: bytes) -> None:
-    """Leave the address for containerd 1.6 and 1.7, which read it when they restart."""
-    fd = os.open(".address", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    os.write(fd, address)
-    os.close(fd)
-    os.rename(".address", "address")
+def write_address(address: bytes, bundle_fd: "int | None" = None) -> None:
+    """Leave the address for containerd 1.6 and 1.7, which read it when they restart.
+
+    bundle_fd: the bundle, if it is not the working directory.
+    """
+    name = f".address.{os.getpid()}"  # two may do it at once for one bundle, or for one that was left
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=bundle_fd)
+    try:
+        os.fchmod(fd, 0o644)  # whatever the umask of the process that does it
+        os.write(fd, address)
+    finally:
+        os.close(fd)
+    os.rename(name, "address", src_dir_fd=bundle_fd, dst_dir_fd=bundle_fd)
 
 
-def _words(flags: Flags, path: str) -> "list[str]":
-    """The daemon's command line."""
+def daemon_words(flags: Flags, path: str) -> "list[str]":
+    """The command line of the daemon that listens at `path`."""
     words = [PROGRAM, "-namespace", flags.namespace, "-id", flags.id, "-address", flags.address, "-socket", path]
     words += ["-owner", flags.owner] if flags.owner else []
     return [*words, "-debug"] if flags.debug else words
 
 
-def _make_daemon(words: "list[str]", path: str, listener: "_socket.socket") -> None:
-    log = _log_fd()
-    zygote = zygote_request.socket_path()
-    if not zygote:
-        _spawn(["", "", *words], (listener.fileno(), load_lock.NOBODYS, log))
-        return
-    request = zygote_client.inheritance(zygote_request.Request(words, _environment()))
-    answer, ours = _ask(zygote, request, (listener.fileno(), log))
-    if answer == zygote_client.ABSENT:
-        _spawn([zygote, "", *words], (listener.fileno(), ours, log))
-    elif answer == zygote_client.FAILED:
-        # One that hangs may hold our listener, which then would go on to listen whatever
-        # becomes of the daemon. So the path gets another, before anybody has been told of it.
-        listener = listen(path)
-        _spawn([zygote, "replace", *words], (listener.fileno(), ours, log))
-    else:
-        load_lock.end(zygote, ours)
+def open_log(bundle_fd: "int | None" = None) -> int:
+    """A descriptor of the bundle's log, or of /dev/null. bundle_fd: as of `write_address`."""
+    try:
+        # O_NONBLOCK: without containerd the FIFO has no reader, and opening would wait.
+        return os.open("log", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=bundle_fd)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def _ask(zygote: str, request: zygote_request.Request, fds: "tuple[int, int]") -> "tuple[str, int]":
-    """What the zygote answers, and our turn to load one if there is none.
+def _ask(zygote: str, words: "list[str]") -> "tuple[str, bytes, int]":
+    """What came of asking the zygote, the address, and our turn to load one if that is to be done.
 
     One that is being loaded is waited for: we would have to load the same.
     """
-    answer = zygote_client.ask(zygote, request, fds)
-    if answer == zygote_client.STARTED:
-        return answer, load_lock.NOBODYS
-    if answer == zygote_client.FAILED:
-        return answer, load_lock.take(zygote, 0)
-    ours = load_lock.take(zygote, load_lock.SECONDS)
-    return zygote_client.ask(zygote, request, fds), ours
+    if not zygote:
+        return zygote_client.DECLINED, b"", load_lock.NOBODYS
+    request = zygote_request.own_request(words)
+    outcome, address = zygote_client.ask(zygote, request)
+    if outcome == zygote_client.FAILED:
+        return outcome, b"", load_lock.take(zygote, 0)
+    turn = load_lock.NOBODYS
+    if outcome == zygote_client.ABSENT:
+        turn = load_lock.take(zygote, load_lock.SECONDS)
+        outcome, address = zygote_client.ask(zygote, request)
+    if outcome in (zygote_client.STARTED, zygote_client.DECLINED):
+        load_lock.end(zygote, turn)
+        turn = load_lock.NOBODYS
+    return outcome, address, turn
+
+
+def _make_daemon(words: "list[str]", path: str, asked: "tuple[str, str, int]") -> None:
+    """Execute a daemon that listens at `path`. Hold its Lock.
+
+    asked: the zygote's path, what came of asking it, and our turn to load one.
+    """
+    zygote, outcome, turn = asked
+    listener = listen(path)
+    try:
+        if outcome == zygote_client.DECLINED:
+            zygote = ""  # there is one, or is to be none
+        replace = "replace" if outcome == zygote_client.FAILED else ""
+        _spawn([zygote, replace, *words], (listener.fileno(), turn, open_log()))
+    except BaseException:
+        os.unlink(path)
+        raise
 
 
 def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
@@ -117,19 +141,6 @@ def _exec(words: "list[str]", fds: "tuple[int, int, int]") -> None:
     for target, source in ((0, null), (1, null), (2, log), (LISTENER_FD, listener), (TURN_FD, ours)):
         os.dup2(source, target, inheritable=True)
     os.chdir("/")  # the bundle is removed while the daemon lives
-    zygote_client.set_oom_score_adj(zygote_client.shim_oom_score_adj())
-    os.execve(sys.executable, [sys.executable, "-I", "-c", _BIRTH, *words], _environment())
-
-
-def _log_fd() -> int:
-    try:
-        # O_NONBLOCK: without containerd the FIFO has no reader, and opening would wait.
-        return os.open("log", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-
-
-def _environment() -> "dict[str, str]":
-    """containerd's environment may hold credentials, and the init processes are our copies."""
-    kept = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    own = zygote_request.read("/proc/self/oom_score_adj")
+    zygote_client.set_oom_score_adj(zygote_client.shim_oom_score_adj(own))
+    os.execve(sys.executable, [sys.executable, "-I", "-c", _BIRTH, *words], zygote_request.kept_environment())

@@ -1,44 +1,52 @@
-"""Asking the zygote for a daemon, in the `start` process. Lean."""
+"""Asking the zygote to do what `start` does, in the `start` process. Lean."""
 
 import _socket
 import os
 import sys
 
-from pelagos_core.shim.zygote_request import ACK, GO, Request, read
+from pelagos_core.shim.zygote_request import DONE, REFUSED, Request
 
 SECONDS = 1.0  # for an answer; a fork takes milliseconds, and all starts of a node wait for ours
+_MAX_ANSWER = 4096
 
 # What came of it.
 STARTED = "started"
 ABSENT = "absent"
-FAILED = "failed"  # it is there, and did not, or will not, do it
+FAILED = "failed"  # it is there, and does not answer, or is stale
+DECLINED = "declined"  # it is well, and this must be done without it
 
 
-def ask(path: str, request: Request, fds: "tuple[int, int]") -> str:
-    """Have the zygote at `path` fork a daemon; say what came of it.
+def ask(path: str, request: Request, directory: str = ".") -> "tuple[str, bytes]":
+    """Have the zygote at `path` do the `start` of a request, in a directory.
 
-    fds: the daemon's listener and its log. Unless the outcome is STARTED no daemon will
-    come of it, also not later, but a zygote that hangs may hold copies of the descriptors.
+    Returns STARTED and what is to be printed, or another outcome and nothing. An answer that comes too late
+    does no harm: whatever is made then has its place under the lock that we take.
     """
-    data = request.encode()
     zygote = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     zygote.settimeout(SECONDS)
+    bundle = -1
     try:
+        bundle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         zygote.connect(path)
         if peer_uid(zygote) != os.geteuid():
-            return FAILED
-        packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
-        zygote.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
-        if zygote.recv(1) != ACK:
-            return FAILED
-        zygote.send(GO)
+            return FAILED, b""
+        packed = bundle.to_bytes(4, sys.byteorder)
+        zygote.sendmsg([request.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
+        return _outcome(zygote.recv(_MAX_ANSWER))
     except (FileNotFoundError, ConnectionRefusedError):
-        return ABSENT
+        return ABSENT, b""
     except OSError:
-        return FAILED
+        return FAILED, b""
     finally:
         zygote.close()
-    return STARTED
+        if bundle >= 0:
+            os.close(bundle)
+
+
+def _outcome(answer: bytes) -> "tuple[str, bytes]":
+    if answer[:1] == DONE and answer[1:].startswith(b"unix://"):
+        return STARTED, answer[1:]
+    return DECLINED if answer == REFUSED else FAILED, b""
 
 
 def peer_uid(sock: "_socket.socket") -> int:
@@ -46,20 +54,12 @@ def peer_uid(sock: "_socket.socket") -> int:
     return int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder)
 
 
-def inheritance(request: Request) -> Request:
-    """Complete a request with what a program that we start would inherit."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    request.umask = umask
-    request.oom_score_adj = shim_oom_score_adj()
-    request.cgroups = read("/proc/self/cgroup")
-    request.limits = read("/proc/self/limits")
-    return request
+def shim_oom_score_adj(own: str) -> int:
+    """containerd's convention: a shim dies one step before containerd, whose score `start` has.
 
-
-def shim_oom_score_adj() -> int:
-    """containerd's convention: a shim dies one step before containerd, whose score is ours."""
-    return min(int(read("/proc/self/oom_score_adj") or 0) + 1, 1000)
+    own: the text of /proc/PID/oom_score_adj of that `start`.
+    """
+    return min(int(own or 0) + 1, 1000)
 
 
 def set_oom_score_adj(score: int) -> None:

@@ -1,10 +1,13 @@
-"""Where the zygote is, and what `start` asks of it: one datagram with two descriptors. Lean.
+"""Where the zygote is, and what is asked of it: one datagram with one descriptor, the working directory. Lean.
 
-start -> zygote   the request, with the listener and the log
-zygote -> start   STALE; or ACK, by its fork, once that is what `start` wants, if this can fail
-start -> daemon   GO: only now is the listener the daemon's, and `start` will make no other
+request   a command line of the shim's, and what a program started by that process would inherit
+answer    DONE and what is to be printed; REFUSED: it must be done without the zygote, which is well;
+          STALE: without, and another zygote takes its place. No answer means the same as STALE
+
+The compiled launcher (native/launcher.c) finds the same place and sends the same bytes.
 """
 
+import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; private, so not in typeshed
 import os
 import sys
 
@@ -16,25 +19,28 @@ VARIABLE = "PELAGOS_ZYGOTE"
 OFF = "off"
 
 MAX_BYTES = 128 << 10
-FDS = 2
-ACK = b"k"
+DONE = b"k"
+REFUSED = b"r"
 STALE = b"s"
-GO = b"g"
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 # What a fork inherits and cannot be given: proc(5), /proc/PID/status.
 _INHERITED = frozenset(
-    "Uid Gid SigBlk SigIgn CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
+    "Uid Gid SigBlk CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
 )
+# Python ignores these two in every process of its own, so a status line tells what was inherited without them.
+_IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1)
 # Of the environment: what backends see while they are loaded.
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
+# containerd's environment may hold credentials, and the init processes are copies of the daemon.
+_KEPT = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR")
 
 
 class Request:
-    """What a daemon is to have that `start` has, or was told.
+    """A command line of the shim's, and what a program that its process starts would inherit.
 
-    words: the daemon's command line. environment: all of it. umask, oom_score_adj: numbers.
-    cgroups, limits: the text of /proc/PID/cgroup and /proc/PID/limits.
+    words: the command line without the program's name. environment: what of it a daemon has.
+    umask: a number. oom_score_adj, cgroups, limits: the texts of these files of /proc/PID, `cgroup` and `limits`.
     """
 
     __slots__ = ("cgroups", "environment", "limits", "oom_score_adj", "umask", "words")
@@ -42,12 +48,12 @@ class Request:
     def __init__(self, words: "list[str]", environment: "dict[str, str]") -> None:
         self.words = words
         self.environment = environment
-        self.umask = self.oom_score_adj = 0
-        self.cgroups = self.limits = ""
+        self.umask = 0
+        self.oom_score_adj = self.cgroups = self.limits = ""
 
     def encode(self) -> bytes:
         """The request as one datagram: no field can hold a NUL."""
-        fields = [str(self.umask), str(self.oom_score_adj), self.cgroups, self.limits, str(len(self.words))]
+        fields = [str(self.umask), self.oom_score_adj, self.cgroups, self.limits, str(len(self.words))]
         fields += [*self.words, *(f"{name}={value}" for name, value in self.environment.items())]
         return os.fsencode("\0".join(fields))
 
@@ -57,16 +63,33 @@ def decode(datagram: bytes) -> Request:
     umask, score, cgroups, limits, count, *rest = os.fsdecode(datagram).split("\0")
     words, pairs = rest[: int(count)], [pair.partition("=") for pair in rest[int(count) :]]
     request = Request(words, {name: value for name, _, value in pairs})
-    request.umask, request.oom_score_adj = int(umask), int(score)
+    request.umask, request.oom_score_adj = int(umask), score
     request.cgroups, request.limits = cgroups, limits
     return request
+
+
+def own_request(words: "list[str]") -> Request:
+    """The request of this process for a command line."""
+    request = Request(words, kept_environment())
+    umask = os.umask(0o077)
+    os.umask(umask)
+    request.umask = umask
+    request.oom_score_adj = read("/proc/self/oom_score_adj")
+    request.cgroups = read("/proc/self/cgroup")
+    request.limits = read("/proc/self/limits")
+    return request
+
+
+def kept_environment() -> "dict[str, str]":
+    """What a daemon has of this process' environment."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def socket_path() -> str:
     """The path of the zygote whose forks are as good as programs that this process starts.
 
     There is one for each Python environment, and for all else that is inherited and not
-    part of a request: namespaces, privileges, signals. Empty if there is to be none.
+    part of a request: namespaces, the root directory, privileges, signals. Empty if there is to be none.
     """
     directory = os.environ.get(VARIABLE) or DIRECTORY
     if directory == OFF:
@@ -75,12 +98,24 @@ def socket_path() -> str:
     return path if len(os.fsencode(path)) <= MAX_PATH else ""
 
 
+def installation() -> "list[str]":
+    """What tells this Python environment, and this version of pelagos in it, from others."""
+    return [__version__, sys.executable, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+
+
 def _key() -> str:
-    parts = [__version__, sys.executable, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+    parts = installation()
     parts += [os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES]
+    root = os.stat("/")
+    parts.append(f"{root.st_dev}:{root.st_ino}")
     parts += [os.environ.get(name, "") for name in ENVIRONMENT]
     parts += [read("/proc/self/attr/current"), str(os.getpriority(os.PRIO_PROCESS, 0))]
-    parts += [line for line in read("/proc/self/status").split("\n") if line.split(":", 1)[0] in _INHERITED]
+    for line in read("/proc/self/status").split("\n"):
+        name, _, value = line.partition(":")
+        if name == "SigIgn":
+            parts.append(f"SigIgn:\t{int(value, 16) & ~_IGNORED_BY_PYTHON:016x}")
+        elif name in _INHERITED:
+            parts.append(line)
     return "\0".join(parts)
 
 

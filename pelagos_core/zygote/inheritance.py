@@ -10,7 +10,7 @@ import os
 import resource
 
 from pelagos_core.cgroups import membership
-from pelagos_core.shim.zygote_client import set_oom_score_adj
+from pelagos_core.shim.zygote_client import set_oom_score_adj, shim_oom_score_adj
 from pelagos_core.shim.zygote_request import Request, read
 
 _LIMITS = {
@@ -32,11 +32,6 @@ _LIMITS = {
 }
 
 
-def are_ours(request: Request) -> bool:
-    """Whether a fork of this process has the limits and cgroups already, so that `adopt` cannot fail."""
-    return read("/proc/self/limits") == request.limits and read("/proc/self/cgroup") == request.cgroups
-
-
 def adopt(request: Request) -> None:
     """Take over environment, umask, OOM score, limits and cgroups.
 
@@ -45,7 +40,7 @@ def adopt(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     os.umask(request.umask)
-    set_oom_score_adj(request.oom_score_adj)
+    set_oom_score_adj(shim_oom_score_adj(request.oom_score_adj))
     if read("/proc/self/limits") != request.limits:
         _set_limits(request.limits)
     groups = read("/proc/self/cgroup")

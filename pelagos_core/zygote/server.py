@@ -1,7 +1,7 @@
-"""The warm parent: everything is loaded, and what it does for a request is one fork.
+"""The warm parent: everything is loaded, and what it does for a request is an answer, or one fork.
 
-A plain loop of one thread without state. What a daemon is told, or tells, is between it and
-its `start`: whatever happens to that daemon, the next request finds the zygote as it was.
+A plain loop of one thread without state. Whatever happens to a daemon, or its `start`, the next
+request finds the zygote as it was.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from pelagos_core.errors import PelagosError
 from pelagos_core.linux.process_name import SHIM, set_name
+from pelagos_core.shim.start import open_log, write_address
 from pelagos_core.shim.unix_socket import Lock, identity, is_served, listen
 from pelagos_core.shim.zygote_client import peer_uid
-from pelagos_core.shim.zygote_request import ACK, FDS, GO, MAX_BYTES, STALE, Request, decode
-from pelagos_core.zygote import inheritance
+from pelagos_core.shim.zygote_request import DONE, MAX_BYTES, REFUSED, STALE, Request, decode
+from pelagos_core.zygote import inheritance, shim_command
 from pelagos_core.zygote.freshness import Freshness
 
 log = logging.getLogger(__name__)
 
-_PEER_SECONDS = 5.0  # for a `start` to send, and to say go
+_PEER_SECONDS = 5.0  # for a client to send
+_FDS = 1  # of a request: the working directory
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # Be the daemon: of this command line, on this listener. Called in a fork of the zygote.
@@ -112,30 +115,44 @@ class Zygote:
             client.settimeout(_PEER_SECONDS)
             if peer_uid(client) != os.geteuid():
                 return True
-            datagram, fds, _, _ = socket.recv_fds(client, MAX_BYTES, FDS, socket.MSG_CMSG_CLOEXEC)
-            if not datagram or len(fds) != FDS:
+            datagram, fds, _, _ = socket.recv_fds(client, MAX_BYTES, _FDS, socket.MSG_CMSG_CLOEXEC)
+            if not datagram or len(fds) != _FDS:
                 return True
-            request = decode(datagram)
-            if self._freshness.is_stale():
-                client.send(STALE)
-                return False
-            # What is promised is kept: nobody ends us in between.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-            # Said before it is done where only the fork itself can fail, as it would for `start`:
-            # every pod waits for this answer.
-            answered = inheritance.are_ours(request) and bool(client.send(ACK))
-            if os.fork() == 0:
-                self._be_daemon(request, client, fds, answered=answered)
+            return self._do(decode(datagram), client, fds[0])
         except (OSError, ValueError):
             log.exception("zygote: a request")
         finally:
             for fd in fds:
                 os.close(fd)
+        return True
+
+    def _do(self, request: Request, client: socket.socket, directory_fd: int) -> bool:
+        """Answer what needs no fork; else fork a daemon, which answers for itself. False if we are stale."""
+        try:
+            answer = shim_command.answer(request, directory_fd)
+        except (shim_command.DeclinedError, PelagosError, OSError):
+            client.send(REFUSED)
+            return True
+        if isinstance(answer, bytes):
+            client.send(DONE + answer)
+            return True
+        # What is loaded matters for those who get it; the look takes as long as all of the above.
+        if self._freshness.is_stale():
+            client.send(STALE)
+            return False
+        # A signal that ends us must not end what has been forked but is not yet a process of its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            if os.fork() == 0:
+                self._be_daemon(request, answer, client, directory_fd)
+        finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return True
 
-    def _be_daemon(self, request: Request, client: socket.socket, fds: list[int], *, answered: bool) -> NoReturn:
-        """In the fork: become what `start` would have started, tell it, and go on as the daemon."""
+    def _be_daemon(
+        self, request: Request, missing: shim_command.MissingDaemon, client: socket.socket, directory_fd: int
+    ) -> NoReturn:
+        """In the fork: do the rest of `start`, answer, and go on as the daemon."""
         code = 1
         try:
             assert self._listener is not None
@@ -144,22 +161,45 @@ class Zygote:
                 signal.signal(signum, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.setpgid(0, 0)  # not a session of its own: whoever leads one may be given a terminal
-            listener = socket.socket(fileno=fds[0])
-            os.dup2(fds[1], 2)
-            os.close(fds[1])
+            fd = open_log(directory_fd)
+            os.dup2(fd, 2)
+            os.close(fd)
             inheritance.adopt(request)
-            if not answered:
-                client.send(ACK)
-            # A `start` that has given us up has closed its end: the listener is another's now.
-            if client.recv(1) == GO:
-                client.close()
-                set_name(SHIM, request.words)
-                self._daemon(request.words, listener)
-                code = 0
+            listener = _take_place(missing.path, client, directory_fd)
+            client.close()
+            os.close(directory_fd)
+            if listener:
+                set_name(SHIM, missing.words)
+                self._daemon(missing.words, listener)
+            code = 0
         except BaseException:  # noqa: BLE001 (nothing of the zygote's may run on in its fork)
             traceback.print_exc()
         finally:
             os._exit(code)
+
+
+def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.socket | None:
+    """Listen at `path` and tell the client so. None if another daemon has been quicker, which is told as well.
+
+    Under the lock until the client has the answer: whoever comes later finds us serving. The lock is
+    closed before anything is forked, which would inherit it. None also if the client has given up: then the
+    place is as it was, as it is when OSError is raised.
+    """
+    address = f"unix://{path}".encode()
+    with Lock(path):
+        listener = None if is_served(path) else listen(path)
+        try:
+            write_address(address, directory_fd)
+            client.send(DONE + address)
+        except BaseException as error:
+            if listener:
+                os.unlink(path)
+            if isinstance(error, ConnectionError):
+                return None
+            with contextlib.suppress(OSError):
+                client.send(REFUSED)
+            raise
+    return socket.socket(fileno=listener.detach()) if listener else None
 
 
 def _check_owner(directory: str) -> None:

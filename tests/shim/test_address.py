@@ -27,3 +27,9 @@ def test_a_directory_that_is_too_long_is_refused(monkeypatch):
     monkeypatch.setenv("PELAGOS_SOCKET_DIR", "/x" * 30)
     with pytest.raises(InvalidArgument, match="over 107 bytes"):
         address.socket_path("/c", "a", "b")
+
+
+def test_an_environment_may_be_that_of_another_process(monkeypatch):
+    monkeypatch.setenv("PELAGOS_SOCKET_DIR", "/ours")
+    assert os.path.dirname(address.socket_path("/c", "a", "b", {"PELAGOS_SOCKET_DIR": "/theirs"})) == "/theirs"
+    assert os.path.dirname(address.socket_path("/c", "a", "b", {})) == "/run/containerd/s"

@@ -1,6 +1,7 @@
 """Which containers share a daemon."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,6 +44,23 @@ def test_a_bundle_is_read_if_it_can_be(tmp_path):
     (tmp_path / "config.json").unlink()
     (tmp_path / "config.json").mkdir()
     assert group_in(str(tmp_path), "c1") == "c1"
+
+
+def test_a_config_that_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    assert group_in(str(tmp_path), "c1") == "c1"
+
+
+def test_a_bundle_may_be_named_from_another_directory(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/config.json").write_text(json.dumps({"annotations": {POD: "pod"}}))
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        assert group_in("b", "c1", fd) == "pod"
+        assert group_in(".", "c1", fd) == "c1"
+        assert group_in(str(tmp_path / "b"), "c1", fd) == "pod"
+    finally:
+        os.close(fd)
 
 
 def test_a_huge_config_is_not_read():

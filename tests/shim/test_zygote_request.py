@@ -20,7 +20,7 @@ def request(**fields):
 
 
 def test_a_request_arrives_as_it_was_sent():
-    sent = request(umask=0o22, oom_score_adj=-998, cgroups="1:cpu:/a\n0::/b\n", limits="Max open files  1 2\n")
+    sent = request(umask=0o22, oom_score_adj="-998\n", cgroups="1:cpu:/a\n0::/b\n", limits="Max open files  1 2\n")
     got = zygote_request.decode(sent.encode())
     assert [getattr(got, name) for name in Request.__slots__] == [getattr(sent, name) for name in Request.__slots__]
 
@@ -60,3 +60,24 @@ def test_a_file_that_cannot_be_read_is_empty(tmp_path):
     assert zygote_request.read(str(tmp_path / "none")) == ""
     assert zygote_request.read(str(tmp_path)) == ""
     assert "Max open files" in zygote_request.read("/proc/self/limits")
+
+
+def test_what_a_child_inherits_is_told():
+    umask = os.umask(0o27)
+    try:
+        told = zygote_request.own_request(["start"])
+        assert (told.words, told.umask) == (["start"], 0o27)
+        assert os.umask(0o27) == 0o27
+    finally:
+        os.umask(umask)
+    with open("/proc/self/cgroup") as file:
+        assert told.cgroups == file.read()
+    assert "Max open files" in told.limits
+
+
+def test_what_a_daemon_has_of_the_environment_holds_no_credentials(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("TTRPC_ADDRESS", "/c.ttrpc")
+    kept = zygote_request.kept_environment()
+    assert kept["TTRPC_ADDRESS"] == "/c.ttrpc"
+    assert "AWS_SECRET_ACCESS_KEY" not in kept

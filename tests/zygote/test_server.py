@@ -1,6 +1,7 @@
 """The zygote's loop, with a daemon that tells what it is."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from pelagos_core.shim import zygote_client, zygote_request
-from pelagos_core.shim.unix_socket import Lock, is_served, listen
-from pelagos_core.shim.zygote_request import ACK, STALE, Request
+from pelagos_core.shim.address import socket_path
+from pelagos_core.shim.unix_socket import Lock, is_served
+from pelagos_core.shim.zygote_request import DONE, REFUSED, STALE, own_request
 from pelagos_core.zygote.server import Zygote
+from tests.support.containerd import until
 
 
 class Fresh:
@@ -32,7 +35,7 @@ def daemon(words, listener):
     """Tell every client what we are, until one says enough."""
     while True:
         peer, _ = listener.accept()
-        with peer:
+        with peer, contextlib.suppress(ConnectionError):  # some only look whether anybody listens
             umask = os.umask(0)
             os.umask(umask)
             told = {
@@ -85,29 +88,42 @@ class Place:
             time.sleep(0.002)
         return pid
 
-    def listener(self, name="pod"):
-        path = f"{self.directory}/s/{name}"
-        with Lock(path):
-            return path, listen(path)
+    def socket(self, name="pod"):
+        return socket_path("/c.sock", "test", name, {"PELAGOS_SOCKET_DIR": f"{self.directory}/s"})
+
+    def bundle(self, name="pod"):
+        path = Path(self.directory, name)
+        path.mkdir(exist_ok=True)
+        return path
+
+    def request(self, name="pod", *words, **environment):
+        """What a `start` of this process would ask."""
+        made = own_request(["-namespace", "test", "-id", name, "-address", "/c.sock", *(words or ["start"])])
+        made.environment = {"PELAGOS_SOCKET_DIR": f"{self.directory}/s", **environment}
+        return made
 
     def ask(self, name="pod", **environment):
-        """What came of it, and the path of the socket that the daemon was to get."""
-        path, listener = self.listener(name)
-        request = zygote_client.inheritance(Request(["shim", name], environment))
-        outcome = zygote_client.ask(self.path, request, (listener.fileno(), 2))
-        listener.close()
-        return outcome, path
+        """What came of it, and the path of the daemon's socket."""
+        outcome, address = zygote_client.ask(self.path, self.request(name, **environment), str(self.bundle(name)))
+        if outcome == zygote_client.STARTED:
+            assert address == f"unix://{self.socket(name)}".encode()
+            assert (self.bundle(name) / "address").read_bytes() == address
+        return outcome, self.socket(name)
+
+    def words(self, name):
+        """A daemon's command line."""
+        words = ["containerd-shim-wasm-v1", "-namespace", "test", "-id", name, "-address", "/c.sock"]
+        return [*words, "-socket", self.socket(name)]
 
     @contextlib.contextmanager
-    def asked(self):
-        """A request that was sent, by a `start` that has not yet read the answer."""
-        _, listener = self.listener()
+    def asked(self, *words, name="pod"):
+        """A request that was sent, by a process that has not yet read the answer."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.settimeout(5)
             sock.connect(self.path)
-            request = zygote_client.inheritance(Request(["shim", "pod"], {}))
-            socket.send_fds(sock, [request.encode()], [listener.fileno(), 2])
-            listener.close()
+            fd = os.open(self.bundle(name), os.O_PATH)
+            socket.send_fds(sock, [self.request(name, *words).encode()], [fd])
+            os.close(fd)
             yield sock
 
     def close(self):
@@ -159,13 +175,13 @@ def gone(path):
 
 def test_a_daemon_is_what_start_would_have_started(place):
     zygote = place.zygote()
-    outcome, path = place.ask(PATH="/bin", TTRPC_ADDRESS="/c.sock")
+    outcome, path = place.ask(PATH="/bin", TTRPC_ADDRESS="/c.ttrpc")
     assert outcome == zygote_client.STARTED
     umask = os.umask(0)
     os.umask(umask)
     assert told(path) == {
-        "words": ["shim", "pod"],
-        "environment": {"PATH": "/bin", "TTRPC_ADDRESS": "/c.sock"},
+        "words": place.words("pod"),
+        "environment": {"PELAGOS_SOCKET_DIR": f"{place.directory}/s", "PATH": "/bin", "TTRPC_ADDRESS": "/c.ttrpc"},
         "umask": umask,
         "parent": zygote,
         "leads its group": True,
@@ -178,7 +194,7 @@ def test_a_daemon_is_what_start_would_have_started(place):
 def test_each_request_is_a_daemon_of_its_own(place):
     place.zygote()
     paths = [place.ask(f"pod{number}")[1] for number in range(3)]
-    assert [told(path)["words"] for path in paths] == [["shim", f"pod{number}"] for number in range(3)]
+    assert [told(path)["words"] for path in paths] == [place.words(f"pod{number}") for number in range(3)]
 
 
 def test_where_there_is_none_it_is_absent(place):
@@ -196,18 +212,74 @@ def test_one_that_hangs_fails_and_makes_no_daemon_when_it_wakes(place, monkeypat
     os.kill(pid, signal.SIGSTOP)
     outcome, path = place.ask()
     assert outcome == zygote_client.FAILED
-    assert is_served(path)  # our listener lies in the request, which nobody has read yet
     os.kill(pid, signal.SIGCONT)
-    gone(path)
     monkeypatch.undo()
-    assert place.ask("other")[0] == zygote_client.STARTED
+    assert place.ask("other")[0] == zygote_client.STARTED  # after the first one, which is done with
+    gone(path)
+    until(lambda: not os.path.exists(path))
 
 
-def test_a_start_that_dies_after_the_answer_leaves_no_daemon(place):
+def test_a_group_that_is_served_is_answered_without_a_fork_and_by_a_stale_one_too(place):
+    place.zygote()
+    path = place.ask()[1]
+    Path(place.stale).touch()
+    (place.bundle() / "address").unlink()
+    assert place.ask() == (zygote_client.STARTED, path)
+    assert told(path)["words"] == place.words("pod")
+
+
+def test_two_starts_of_a_group_at_once_have_one_daemon(place):
+    place.zygote()
+    with contextlib.ExitStack() as stack:
+        answers = [stack.enter_context(place.asked()) for _ in range(8)]
+        assert {sock.recv(200) for sock in answers} == {DONE + f"unix://{place.socket()}".encode()}
+    told(place.socket())
+    gone(place.socket())
+
+
+def test_no_lock_is_left_to_a_daemon(place):
     place.zygote()
     with place.asked() as sock:
-        assert sock.recv(1) == ACK
-    gone(f"{place.directory}/s/pod")
+        assert sock.recv(200)[:1] == DONE
+        fd = os.open(f"{place.directory}/s", os.O_RDONLY)
+        until(lambda: _locked(fd))
+        os.close(fd)
+
+
+def _locked(fd):
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def test_a_held_lock_makes_one_start_wait_and_no_other(place):
+    """Another `start` holds the lock of the sockets' directory, and what serves a further pod is there already."""
+    place.zygote()
+    place.ask("served")
+    with Lock(place.socket()), place.asked(name="waits") as waits:
+        assert place.ask("served")[0] == zygote_client.STARTED
+        waits.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            waits.recv(1)
+    gone(place.socket("waits"))
+
+
+@pytest.mark.parametrize(
+    "words", [["-id", "../x", "start"], ["-namespace", "a/b", "start"], ["-moon"], ["fly"], ["-v"], ["-info"], ["-id"]]
+)
+def test_what_is_not_its_own_to_answer_is_refused(place, words):
+    place.zygote()
+    with place.asked(*words) as sock:
+        assert sock.recv(10) == REFUSED
+    assert place.ask()[0] == zygote_client.STARTED
+
+
+def test_a_bundle_that_cannot_be_written_to_is_refused_and_leaves_no_daemon(place):
+    place.zygote()
+    (place.bundle() / "address").mkdir()
+    assert place.ask()[0] == zygote_client.DECLINED
+    assert not os.path.exists(place.socket())
 
 
 def test_a_stale_one_says_so_and_gives_its_place_up(place):
@@ -217,7 +289,7 @@ def test_a_stale_one_says_so_and_gives_its_place_up(place):
         assert sock.recv(1) == STALE
     assert exit_code(pid) == 0
     assert not os.path.exists(place.path)
-    assert not is_served(f"{place.directory}/s/pod")
+    assert not os.path.exists(place.socket())
 
 
 def test_there_is_one_at_a_time_unless_it_does_not_answer(place):
@@ -225,12 +297,12 @@ def test_there_is_one_at_a_time_unless_it_does_not_answer(place):
     assert exit_code(place.zygote()) == 9
     os.kill(first, signal.SIGSTOP)
     second = place.zygote(replace=True)
-    assert told(place.ask()[1])["parent"] == second
+    assert told(place.ask("one")[1])["parent"] == second
     # Told to end, it leaves the place to the one that has it.
     os.kill(first, signal.SIGTERM)
     os.kill(first, signal.SIGCONT)
     assert exit_code(first) == 0
-    assert told(place.ask()[1])["parent"] == second
+    assert told(place.ask("other")[1])["parent"] == second
 
 
 def test_one_that_was_replaced_ends_after_its_next_request(place):
@@ -239,7 +311,7 @@ def test_one_that_was_replaced_ends_after_its_next_request(place):
     with place.asked() as sock:
         place.zygote(replace=True)
         os.kill(first, signal.SIGCONT)
-        assert sock.recv(1) == ACK
+        assert sock.recv(1) == DONE
     assert exit_code(first) == 0
     assert os.path.exists(place.path)
 
@@ -265,11 +337,11 @@ def test_a_signal_ends_it_and_its_daemons_go_on(place):
     os.kill(pid, signal.SIGTERM)
     assert exit_code(pid) == 0
     assert not os.path.exists(place.path)
-    assert told(path)["words"] == ["shim", "pod"]
+    assert told(path)["words"] == place.words("pod")
 
 
 @pytest.mark.parametrize("datagram", [b"x", b"\0" * 1000, b"\xff" * (zygote_request.MAX_BYTES + 10)])
-@pytest.mark.parametrize("fds", [[], [2], [2, 2], [2, 2, 2]])
+@pytest.mark.parametrize("fds", [[], [2], [2, 2]])
 def test_nonsense_is_passed_over(place, datagram, fds):
     place.zygote()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
@@ -277,7 +349,7 @@ def test_nonsense_is_passed_over(place, datagram, fds):
         sock.connect(place.path)
         socket.send_fds(sock, [datagram], fds)
         assert sock.recv(10) == b""
-    assert told(place.ask()[1])["words"] == ["shim", "pod"]
+    assert told(place.ask()[1])["words"] == place.words("pod")
 
 
 def test_a_directory_that_others_can_write_to_is_no_place(place):
@@ -293,20 +365,19 @@ def test_another_user_is_not_heard(place):
     place.zygote()
     for path in (place.directory, os.path.dirname(place.path), place.path):
         os.chmod(path, 0o777)
-    path, listener = place.listener()
+    request = place.request()
     pid = os.fork()
     if pid == 0:
         os.setresuid(65534, 65534, 65534)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.connect(place.path)
             try:
-                socket.send_fds(sock, [Request(["shim"], {}).encode()], [listener.fileno(), 2])
+                socket.send_fds(sock, [request.encode()], [2])
                 os._exit(len(sock.recv(1)))
             except (BrokenPipeError, ConnectionResetError):  # closed before it was sent, or read
                 os._exit(0)
     assert exit_code(pid) == 0
-    listener.close()
-    assert not is_served(path)
+    assert not os.path.exists(place.socket())
 
 
 @pytest.mark.root
