@@ -47,7 +47,7 @@ class Run:
     def contenders(self, others: Sequence[Contender]) -> list[Contender]:
         """The shim of this tree, runc's, and whoever else was named."""
         shim = self._directory / launcher.NAMES[0]
-        shim.write_text(launcher.source())
+        shim.write_bytes(launcher.program())
         shim.chmod(0o755)
         ours = Contender("pelagos", shim, command=Path(sys.executable).parent / "pelagos")
         runc = Contender("runc", provision.containerd_directory() / "usr/bin/containerd-shim-runc-v2", native=True)

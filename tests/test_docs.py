@@ -23,7 +23,7 @@ RUN_BY = {
     ".venv/bin/pelagos cache warm examples/hello.wat": "tests/integration/test_readme.py",
     ".venv/bin/pelagos cache ls": "tests/integration/test_readme.py",
     ".venv/bin/pelagos cache prune": "tests/integration/test_readme.py",
-    "pip install pelagos-core pelagos-wasmtime": "tests/integration/test_packaging.py",
+    "pip install pelagos-core pelagos-wasmtime pelagos-native": "tests/integration/test_packaging.py",
     "pelagos install --bin-dir /usr/local/bin": "tests/integration/test_containerd.py",
     "ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs ./rootfs hello /hello.wasm": (
         "tests/integration/test_containerd.py"

@@ -167,10 +167,15 @@ def _launchers() -> Finding:
     if missing:
         return Finding(WARNING, f"{', '.join(missing)} not on the PATH", "`pelagos install` writes them")
     first = [paths[0] for paths in places.values()]
-    foreign = [str(path) for path in first if path.read_bytes() != launcher.source().encode()]
+    contents = {path: path.read_bytes() for path in first}
+    foreign = [f"{path} ({launcher.kind(it)})" for path, it in contents.items() if it != launcher.program()]
     if foreign:
-        return Finding(WARNING, f"{', '.join(foreign)}: of another environment", "`pelagos install` writes them anew")
-    return Finding(OK, ", ".join(map(str, first)))
+        found = f"{', '.join(foreign)}: of another environment or version"
+        return Finding(WARNING, found, "`pelagos install` writes them anew")
+    found = ", ".join(f"{path} ({launcher.kind(it)})" for path, it in contents.items())
+    return Finding(
+        OK, found, "" if launcher.compiled() else "with the package pelagos-native `start` takes half of the time"
+    )
 
 
 def _containerd() -> Finding:

@@ -13,6 +13,7 @@ from pelagos_core.cli import launcher
 from pelagos_core.errors import AlreadyExists, NotFound, PermissionDenied
 
 DEFAULT_BIN_DIR = "/usr/local/bin"
+_MAX_BYTES = 16 << 20  # of a file that may be ours
 RUNTIME_NAMES = ("io.containerd.pelagos.wasm.v1", "io.containerd.pelagos-wasm.v1")
 
 _bin_dir = click.option(
@@ -39,20 +40,21 @@ def install(bin_dir: Path, systemd_dir: Path | None, force: bool, as_json: bool)
     """Install the shim of this Python environment for containerd.
 
     Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1. Both are the same
-    program; containerd derives the file's name from the runtime's name. With --systemd-dir
+    program; containerd derives the file's name from the runtime's name. It is the compiled launcher
+    where the package pelagos-native is installed, and else a Python script. With --systemd-dir
     also a unit that keeps the zygote (see `pelagos zygote --help`), which is optional.
     """
-    files = {bin_dir / name: (launcher.source(), 0o755) for name in launcher.NAMES}
+    files = {bin_dir / name: (launcher.program(), 0o755) for name in launcher.NAMES}
     if systemd_dir:
-        files[systemd_dir / launcher.UNIT] = (launcher.unit(), 0o644)
+        files[systemd_dir / launcher.UNIT] = (launcher.unit().encode(), 0o644)
     for path in files:
         if not path.parent.is_dir():
             raise NotFound(f"directory {str(path.parent)!r} does not exist")
         if path.exists() and not force and not _is_ours(path):
             raise AlreadyExists(f"file {str(path)!r} was not written by pelagos (--force replaces it)")
-    for path, (text, mode) in files.items():
+    for path, (content, mode) in files.items():
         try:
-            _write(path, text, mode)
+            _write(path, content, mode)
         except OSError as error:
             raise PermissionDenied(f"directory {str(path.parent)!r} cannot be written to: {error.strerror}") from None
     _tell(as_json, "installed", list(files))
@@ -84,15 +86,15 @@ def uninstall(bin_dir: Path, systemd_dir: Path | None, as_json: bool) -> None:
 
 def _is_ours(path: Path) -> bool:
     with path.open("rb") as file:
-        return launcher.MARK.encode() in file.read(1024)
+        return launcher.MARK.encode() in file.read(_MAX_BYTES)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _write(path: Path, content: bytes, mode: int) -> None:
     """Write by rename: containerd may execute the file at any moment."""
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())

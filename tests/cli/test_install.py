@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from pelagos_core import __version__
+from pelagos_core.cli import launcher
 from pelagos_core.cli.launcher import NAMES, UNIT
 
 
@@ -25,6 +26,13 @@ def test_both_launchers_are_written_and_run(tmp_path):
         assert os.stat(tmp_path / name).st_mode & 0o777 == 0o755
         said = subprocess.run([tmp_path / name, "-v"], capture_output=True, text=True)
         assert (said.stdout, said.stderr) == (f"{name}:\n  Version:  {__version__}\n", "")
+
+
+def test_each_kind_of_launcher_takes_the_others_place(tmp_path):
+    for content in (launcher.source().encode(), launcher.program()):
+        (tmp_path / NAMES[0]).write_bytes(content)
+        assert pelagos("install", "--bin-dir", tmp_path).returncode == 0
+        assert (tmp_path / NAMES[0]).read_bytes() == launcher.program()
 
 
 def test_installing_twice_and_uninstalling_twice_is_fine(tmp_path):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from pelagos_core import __version__
 from pelagos_core.cli import launcher
 from pelagos_core.errors import InvalidArgument
 
@@ -34,3 +35,38 @@ def test_a_path_that_cannot_be_quoted_is_refused(monkeypatch, interpreter):
     monkeypatch.setattr(sys, "executable", interpreter)
     with pytest.raises(InvalidArgument, match="cannot be put into a launcher"):
         launcher.source()
+
+
+def test_without_the_compiled_one_it_is_a_script(monkeypatch):
+    monkeypatch.setattr(launcher, "compiled", lambda: None)
+    assert launcher.program() == launcher.source().encode()
+    assert launcher.kind(launcher.program()) == "in Python"
+
+
+def test_the_compiled_one_has_its_settings_in_place_of_the_tag(monkeypatch, tmp_path):
+    slot = launcher._TAG.ljust(launcher._SETTINGS_SIZE, b"\0")
+    (tmp_path / "launcher").write_bytes(b"\x7fELF-before-" + slot + b"-after")
+    monkeypatch.setattr(launcher, "compiled", lambda: tmp_path / "launcher")
+    made = launcher.program()
+    assert launcher.kind(made) == "compiled"
+    settings = made.removeprefix(b"\x7fELF-before-").removesuffix(b"-after")
+    assert len(settings) == len(slot)
+    texts = settings.rstrip(b"\0").decode().split("\0")
+    assert texts[:3] == [launcher.MARK, __version__, sys.executable]
+    assert texts[4].startswith("import sys; del sys.argv[0]\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"@pelagos-launcher-settings@"])
+def test_a_program_without_a_place_for_settings_is_refused(monkeypatch, tmp_path, content):
+    (tmp_path / "launcher").write_bytes(content)
+    monkeypatch.setattr(launcher, "compiled", lambda: tmp_path / "launcher")
+    with pytest.raises(InvalidArgument, match="does not fit into a launcher"):
+        launcher.program()
+
+
+def test_an_interpreter_with_too_long_a_path_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "launcher").write_bytes(launcher._TAG.ljust(launcher._SETTINGS_SIZE, b"\0"))
+    monkeypatch.setattr(launcher, "compiled", lambda: tmp_path / "launcher")
+    monkeypatch.setattr(sys, "executable", "/x" * 2048)
+    with pytest.raises(InvalidArgument, match="does not fit into a launcher"):
+        launcher.program()

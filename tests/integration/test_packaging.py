@@ -14,15 +14,15 @@ from tests.support.containerd import Containerd
 pytestmark = [pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent.parent
-DISTRIBUTIONS = (ROOT, ROOT / "plugins/wasmtime_backend")
+DISTRIBUTIONS = (ROOT, ROOT / "plugins/wasmtime_backend", ROOT / "native")
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A plain environment with the wheels of both distributions; its bin directory."""
+    """A plain environment with the wheels of what the README installs; its bin directory."""
     directory = tmp_path_factory.mktemp("wheels")
-    for distribution in DISTRIBUTIONS:
-        source = shutil.copytree(distribution, directory / distribution.name, ignore=_not_sources)
+    for number, distribution in enumerate(DISTRIBUTIONS):
+        source = shutil.copytree(distribution, directory / f"source{number}", ignore=_not_sources)
         _run(sys.executable, "-m", "build", "--wheel", "--outdir", directory / "dist", source)
     _run(sys.executable, "-m", "venv", directory / "venv")
     _run(directory / "venv/bin/pip", "install", "-q", *(directory / "dist").glob("*.whl"))
@@ -34,6 +34,8 @@ def test_the_wheels_hold_the_code_and_nothing_else(installed):
     assert (site / "pelagos_core/py.typed").exists()
     assert not (site / "tests").exists()
     assert not (site / "protos").exists()
+    assert os.access(site / "pelagos_native/bin/launcher", os.X_OK)
+    assert not list((site / "pelagos_native").rglob("*.[ch]"))
 
 
 def test_the_backend_is_found_by_its_entry_point(installed, tmp_path):
@@ -51,7 +53,8 @@ def test_a_container_runs_outside_the_checkout(installed, tmp_path):
 def test_the_launchers_are_of_that_environment(installed, tmp_path):
     _run(installed / "pelagos", "install", "--bin-dir", tmp_path, cwd=tmp_path)
     launcher = tmp_path / "containerd-shim-wasm-v1"
-    assert str(ROOT) not in launcher.read_text()
+    assert launcher.read_bytes().startswith(b"\x7fELF")
+    assert str(ROOT).encode() not in launcher.read_bytes()
     assert "Version:" in _run(launcher, "-v", cwd=tmp_path)
     assert b"io.pelagos.wasm.backend.wasmtime" in subprocess.run([launcher, "-info"], capture_output=True).stdout
 
@@ -95,7 +98,7 @@ def test_a_third_partys_wheel_adds_an_engine_to_a_running_node(installed, echo, 
 
 def _not_sources(directory, names):
     if Path(directory) != ROOT:
-        return [name for name in names if name == "__pycache__"]
+        return [name for name in names if name in ("__pycache__", "bin")]
     return [name for name in names if name not in ("pelagos_core", "pyproject.toml", "README.md", "LICENSE")]
 
 

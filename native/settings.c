@@ -1,0 +1,3 @@
+#include "settings.h"
+
+const char settings[SETTINGS_SIZE] = "@pelagos-launcher-settings@";

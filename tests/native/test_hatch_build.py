@@ -1,0 +1,61 @@
+"""The build hook: which compiler, which wheel."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+pytestmark = pytest.mark.slow
+
+
+def build(directory, **environment):
+    """Build the wheel from a copy of the sources, in this environment; what was said, and the wheels."""
+    source = shutil.copytree(ROOT / "native", directory / "native", ignore=shutil.ignore_patterns("bin", "__pycache__"))
+    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", directory / "dist", source]
+    done = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert sorted(path.name for path in source.rglob("launcher")) == []  # nothing is left in the tree
+    return done.returncode, done.stdout + done.stderr, list((directory / "dist").glob("*.whl"))
+
+
+def test_the_machines_compiler_makes_a_wheel_for_it(tmp_path):
+    _, said, (wheel,) = build(tmp_path)
+    assert wheel.name == f"pelagos_native-0.1.0-py3-none-linux_{os.uname().machine}.whl", said
+
+
+def test_a_compiler_that_fails_ends_the_build_with_its_name(tmp_path):
+    code, said, wheels = build(tmp_path, CC="false")
+    assert (code, wheels) == (1, [])
+    assert "pelagos-native: false could not compile it" in said
+
+
+def test_a_compiler_that_is_not_there_is_told_plainly(tmp_path):
+    code, said, wheels = build(tmp_path, CC="no-such-cc")
+    assert (code, wheels) == (1, [])
+    assert "pelagos-native: no C compiler: install gcc and libc6-dev" in said
+
+
+@pytest.mark.guests  # which ziglang builds too
+@pytest.mark.timeout(900)  # it compiles a libc, once
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
+def test_a_release_is_for_every_linux_of_a_processor(tmp_path, machine, number):
+    _, said, (wheel,) = build(tmp_path, PELAGOS_MACHINE=machine)
+    assert wheel.name == f"pelagos_native-0.1.0-py3-none-manylinux_2_17_{machine}.whl", said
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".c", ".h"))]
+        info = archive.getinfo("pelagos_native/bin/launcher")
+        program = archive.read(info)
+    assert info.external_attr >> 16 & 0o111
+    assert program[:4] == b"\x7fELF"
+    assert int.from_bytes(program[18:20], "little") == number  # elf(5), e_machine
+    assert b"/lib64/ld-linux" not in program  # static: of no libc
+    if machine == os.uname().machine:
+        path = tmp_path / "launcher"
+        path.write_bytes(program)
+        path.chmod(0o755)
+        assert b"no settings" in subprocess.run([path], capture_output=True).stderr
