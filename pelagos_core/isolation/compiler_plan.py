@@ -25,7 +25,7 @@ _FIRST_TO_GO = 1000  # when memory runs out, here or on the node
 def compiler_plan(user: User, memory: int, program: Program | None) -> tuple[Operation, ...]:
     """The steps of a compiler's process, up to its system call filter, which comes once a program is started.
 
-    It was born in a pid namespace of its own. user: what it becomes. memory: the limit in bytes, for what is in
+    It was cloned into a pid namespace of its own. user: what it becomes. memory: the limit in bytes, for what is in
     its root too. program: what it starts, with its files; None if the engine is a library.
     """
     layers = (Mount("/", "tmpfs", "compiler", ("nosuid", "nodev", "mode=755", f"size={memory}")),) if program else ()

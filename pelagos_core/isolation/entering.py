@@ -36,7 +36,7 @@ class JoinCgroup(Operation):
 class EnterNamespaces(Operation):
     """Join the namespaces given by path, then unshare the others.
 
-    The mount namespace is always new; the pid namespace was entered by being born in it.
+    The mount namespace is always new; the pid namespace was entered by the clone.
     changed: types in which something is set, so that they may not be the host's.
     propagation: of all mounts, an MS_ flag: as slaves they see what the host mounts later, and
         the host sees nothing of ours.
@@ -105,7 +105,7 @@ class JoinContainer(Operation):
     """Join namespaces of a running container.
 
     The mount namespace comes last, with the change of root; the pid namespace was entered
-    by being born in it.
+    by the clone.
     """
 
     kinds: tuple[str, ...] = ("cgroup", "ipc", "network", "uts")

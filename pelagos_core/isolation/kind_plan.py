@@ -116,7 +116,7 @@ def for_wasm(
 
     late: of `by_time`. enter: the steps that change the root.
     """
-    # A guest has no system calls: the views of the kernel serve nobody in its container.
+    # A guest has no system calls: the views of the kernel are of no use in its container.
     volumes = volumes_of(spec)
     complete: list[Operation] = [step for step in late if step.mount.type not in KERNEL_FILE_SYSTEMS]
     # What shows the kernel is looked for once all is mounted, and the links are looked at when that is gone.

@@ -72,7 +72,7 @@ class Plan:
 
     begin: right after the fork, among the host's files.
     outside: for a container with a user namespace, what needs the privileges of the host; it
-        is done by a first process. birth: of the second one, into that namespace.
+        is done by a first process. second_stage: makes the second one, in that namespace.
     assemble: up to a root file system in which the entry point can be opened. What that is
         decides how it goes on: `native` or `wasm`.
     program: where an engine is a program, what comes between `wasm.complete` and the steps of its engine
@@ -93,7 +93,7 @@ class Plan:
     start: tuple[Operation, ...] = ()
     end: tuple[Operation, ...] = ()
     outside: tuple[Operation, ...] = ()
-    birth: SecondStageClone | None = None
+    second_stage: SecondStageClone | None = None
 
     def of(self, kind: Kind) -> Steps:
         """How it goes on for an entry point of this kind, unless an engine is a program."""
@@ -101,12 +101,12 @@ class Plan:
 
     def phases(self) -> list[Phase]:
         """All steps, in order. Of the branches, `if`, one is taken; one by a program follows `if wasm: complete`."""
-        first = "first process, with the host's privileges" if self.birth else _INIT
-        second = "second process, in the user namespace" if self.birth else _INIT
+        first = "first process, with the host's privileges" if self.second_stage else _INIT
+        second = "second process, in the user namespace" if self.second_stage else _INIT
         return [
             Phase(first, "begin", self.begin),
             Phase(first, "outside", self.outside),
-            Phase(first, "birth", (self.birth,) if self.birth else ()),
+            Phase(first, "second stage", (self.second_stage,) if self.second_stage else ()),
             Phase(second, "assemble", self.assemble),
             Phase(second, "if wasm: complete", self.wasm.complete),
             Phase(second, "if wasm: seal", self.wasm.seal),
@@ -171,7 +171,7 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     return replace(
         whole,
         outside=(*first, joining, root, *sources, TakeRootAlong()),
-        birth=SecondStageClone(user, spec.id_maps, spec.namespace("pid")),
+        second_stage=SecondStageClone(user, spec.id_maps, spec.namespace("pid")),
         assemble=(
             NewSession(),  # the first process leads that of before, and is about to end
             DieWithShim(),  # a fork does not inherit it (prctl(2))
@@ -223,7 +223,7 @@ def joining_plan(
         program = replace(program, complete=(there, *streams))
     else:
         wasm = replace(wasm, complete=(there, *kind_plan.input_of(bundle)))
-        # The file systems made for it would belong to the host's root, who is nobody in there.
+        # The file systems made for it would belong to the host's root, which has no id in there.
         mapped = (Refuse(_NATIVE_BESIDE_WASM),) if spec.namespace("user") else ()
         program = replace(program, complete=(*mapped, *copy, there, *program.complete, *streams))
     kinds = JoinContainer().kinds + (("time",) if spec.namespace("time") else ())

@@ -1,11 +1,11 @@
-"""The second birth of an init process: into a user namespace, once the host's part is done.
+"""The second stage of an init process: a process in the user namespace, once the host's part is done.
 
 The first process assembles the root file system with the privileges of the host. A mount
 namespace belongs to a user namespace for good, and so does a pid namespace, so the process
-that will be the container's is a new one, born into all of them; CLONE_PARENT makes the
+that will be the container's is a new one, cloned into all of them; CLONE_PARENT makes the
 daemon its parent.
 
-    first: assemble, clone, write the maps, say `Born`, leave
+    first: assemble, clone, write the maps, report the pid, leave
     second: wait for the first's byte, then for the daemon's go-ahead
 
 Source: user_namespaces(7), clone(2).
@@ -21,7 +21,7 @@ from pelagos_core.oci import IdMaps, Namespace
 
 @dataclass(frozen=True, slots=True)
 class SecondStageClone:
-    """Where the second process is born.
+    """The step that makes the second process, and where it is made.
 
     user: its user namespace, new or given. id_maps: of a new one.
     pid: its pid namespace, new or given; None for the first process' own.
@@ -34,7 +34,7 @@ class SecondStageClone:
     def describe(self) -> str:
         """What it does, for the log."""
         pid = "the shim's" if self.pid is None else self.pid.path or "a new"
-        return f"be born again: {self.user.path or 'a new'} user namespace, {pid} pid namespace"
+        return f"second process: {self.user.path or 'a new'} user namespace, {pid} pid namespace"
 
     def line(self) -> str:
         """As of an Operation. It is none: the process that goes on after it is another one."""

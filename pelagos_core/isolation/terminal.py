@@ -27,7 +27,7 @@ SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 def allocate(root: Root, uid: int) -> tuple[int, int] | None:
     """A terminal of the container's own devpts, for a native program, which looks itself up there.
 
-    uid: of the user who runs in it. Returns its master and slave; None if the container has none.
+    uid: of the user of the process. Returns its master and slave; None if the container has none.
     """
     try:
         found = root.open(_MULTIPLEXER, os.O_PATH)
@@ -45,7 +45,7 @@ def allocate(root: Root, uid: int) -> tuple[int, int] | None:
         os.close(found)
     try:
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-        # By the master and not by a path: nobody can have put something else there.
+        # By the master and not by a path: nothing else can have been put there.
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         os.fchown(slave, uid, -1)
     except OSError:

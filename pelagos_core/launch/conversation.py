@@ -185,7 +185,7 @@ class Conversation:
             )
 
         pid, control = self._fork(request)
-        return InitProcess(pid, control, has_second_stage=launch.plan.birth is not None)
+        return InitProcess(pid, control, has_second_stage=launch.plan.second_stage is not None)
 
     def _launched(self, process: InitProcess, created: Created) -> Launched:
         backend = self._launch.selection.backends.named(created.backend)

@@ -43,7 +43,7 @@ class Forker:
             pid = self._beside(request.join_target)
         else:
             # A process with a second stage enters a pid namespace then.
-            pid = namespaces.fork(namespace.path if namespace and request.plan.birth is None else None)
+            pid = namespaces.fork(namespace.path if namespace and request.plan.second_stage is None else None)
         if pid == 0:
             init.run(request)
         return pid
@@ -78,4 +78,4 @@ def paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
 def _is_for_the_nursery(request: LaunchRequest) -> bool:
     """Whether the process is the first of a new pid namespace, and stays it."""
     namespace = request.bundle.spec.namespace("pid")
-    return request.join_target is None and request.plan.birth is None and bool(namespace and not namespace.path)
+    return request.join_target is None and request.plan.second_stage is None and bool(namespace and not namespace.path)

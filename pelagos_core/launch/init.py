@@ -115,8 +115,8 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
     plan, root = order.plan, state.root
     try:
         execute(plan.outside, state)
-        if plan.birth is not None:
-            _go_on_as_second_stage(plan.birth)
+        if plan.second_stage is not None:
+            _go_on_as_second_stage(plan.second_stage)
         execute(plan.assemble, state)
         with because(reasons.ENTRYPOINT):
             file = lookup.find(root, order.bundle.spec.process, order.limits)
@@ -175,12 +175,12 @@ def _hand_over_terminal(state: State) -> None:
     os.close(master)
 
 
-def _go_on_as_second_stage(birth: SecondStageClone) -> None:
+def _go_on_as_second_stage(clone: SecondStageClone) -> None:
     """Go on as another process; only that one returns."""
     reader, writer = os.pipe()
-    pid = birth.fork()
+    pid = clone.fork()
     if pid:
-        birth.write_maps(pid)
+        clone.write_maps(pid)
         _report(SecondStage(pid))
         os.write(writer, b"x")
         os._exit(0)

@@ -60,7 +60,7 @@ def test_steps_are_grouped_by_process_and_phase():
 
 def test_the_two_processes_of_a_user_namespace_are_apart():
     first, second, _ = page(USER).values()
-    assert list(first) == ["begin", "outside", "birth"]
+    assert list(first) == ["begin", "outside", "second stage"]
     assert next(iter(second)) == "assemble"
 
 

@@ -341,7 +341,7 @@ async def test_hooks_are_run_between_assembled_and_the_go_ahead(launch, inits, m
 
 
 async def test_a_second_stage_takes_the_place_of_the_first(launch, inits, pids):
-    launch = replace(launch, plan=replace(launch.plan, birth=CLONE))
+    launch = replace(launch, plan=replace(launch.plan, second_stage=CLONE))
     made, outcome = await begin(launch, inits)
     second = child()
     inits.say(SecondStage(second))
@@ -358,7 +358,7 @@ async def test_a_second_stage_takes_the_place_of_the_first(launch, inits, pids):
 
 
 async def test_a_second_stage_must_be_a_child_of_ours(launch, inits):
-    launch = replace(launch, plan=replace(launch.plan, birth=CLONE))
+    launch = replace(launch, plan=replace(launch.plan, second_stage=CLONE))
     _, outcome = await begin(launch, inits)
     inits.say(SecondStage(1))
     await failed(outcome, inits, Internal, "process 1 is no child of the shim")

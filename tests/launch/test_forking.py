@@ -39,7 +39,7 @@ def maker(*namespaces, target=None, two_stages=False):
     bundle = Bundle("c1", "ns", "/b", Spec(process=Process(args=("/x",)), namespaces=namespaces), ())
     steps = plan(bundle, Cgroup(()))
     if two_stages:
-        steps = replace(steps, birth=SecondStageClone(Namespace("user"), IdMaps(), OWN))
+        steps = replace(steps, second_stage=SecondStageClone(Namespace("user"), IdMaps(), OWN))
 
     def request(control):
         selection = SimpleNamespace(backends=None)
