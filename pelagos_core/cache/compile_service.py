@@ -30,6 +30,7 @@ from pelagos_core.config import size
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_fields, to_fields
 from pelagos_core.linux import child, forked, process_stat, syscalls
 from pelagos_core.linux.child import Child
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.linux.process_name import rename
 from pelagos_core.oci import Mount
 from pelagos_core.oci.resources import Memory, Resources
@@ -208,10 +209,9 @@ def _kept(store: Store, key: Key) -> int | None:
 
 def _scratch(request: CompileRequest) -> int:
     """An empty file system of our own; its root."""
-    target = os.open(_SCRATCH, os.O_PATH)
     options = ("nosuid", "nodev", "mode=711", f"size={request.cache.memory}")
-    mounts.attach(Mount("/", "tmpfs", "code", options), target)
-    os.close(target)
+    with Fd(os.open(_SCRATCH, os.O_PATH)) as target:
+        mounts.attach(Mount("/", "tmpfs", "code", options), target)
     return os.open(_SCRATCH, os.O_RDONLY | os.O_DIRECTORY)
 
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 
 from pelagos_core.cache.key import Key
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci.field import Field
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.entrypoint import CODE
@@ -173,12 +174,9 @@ class Entry:
         return " ".join((self.name, boot(), *map(str, fields))).encode()
 
     def _write(self, name: str, data: bytes, mode: int) -> None:
-        fd = os.open(name, _WRITE, 0o600, dir_fd=self.fd)
-        try:
+        with Fd(os.open(name, _WRITE, 0o600, dir_fd=self.fd)) as fd:
             os.write(fd, data)
             os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
 
     def _file(self, name: str) -> _File:
         return _File(self.fd, name)

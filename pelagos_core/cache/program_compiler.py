@@ -21,6 +21,7 @@ from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.seccomp import filter_of
 from pelagos_core.linux import child
 from pelagos_core.linux.child import Child
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.plugin import program
 from pelagos_core.plugin.program import SCRATCH, Compilation, Program
 
@@ -83,14 +84,13 @@ class ProgramCompiler:
         """
         what = _what(request)
         self._check(running.child.reap(), running.said, request, what)
-        file = self._opened(what)
-        length = os.fstat(file).st_size
-        if length > self._memory:
-            limit = size.describe(self._memory)
-            raise ResourceExhausted(f"{what}: {size.describe(length)} of code, and compiling may take {limit}")
-        while piece := os.read(file, _COPY_BYTES):
-            yield piece
-        os.close(file)
+        with Fd(self._opened(what)) as file:
+            length = os.fstat(file).st_size
+            if length > self._memory:
+                limit = size.describe(self._memory)
+                raise ResourceExhausted(f"{what}: {size.describe(length)} of code, and compiling may take {limit}")
+            while piece := os.read(file, _COPY_BYTES):
+                yield piece
 
     def _check(self, ended: os.waitid_result, said: int, request: CompileRequest, what: str) -> None:
         killed, number = ended.si_code != os.CLD_EXITED, ended.si_status

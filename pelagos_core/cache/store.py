@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from pelagos_core.cache.entry import About, Broken, Entry
 from pelagos_core.errors import PermissionDenied
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.plugin.entrypoint import CODE
 
 _NAME = re.compile("[0-9a-f]{64}")
@@ -28,6 +29,7 @@ _LOCK = "lock"
 _WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers, below 2^60
 _TURNS = 1 << 61
 _LOOK_SECONDS = 0.05
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 24
 
@@ -250,10 +252,7 @@ def _place(name: str) -> int:
 
 
 def _copy(code: int, directory: int) -> None:
-    target = os.open(CODE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    try:
+    with Fd(os.open(CODE, _NEW_FILE, 0o600, dir_fd=directory)) as target:
         offset = 0
         while copied := os.sendfile(target, code, offset, _COPY_BYTES):
             offset += copied
-    finally:
-        os.close(target)

@@ -19,6 +19,7 @@ from pelagos_core.cgroups.device_rules import DevicePolicy
 from pelagos_core.cgroups.hierarchies import hierarchies, relative_path
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError, PermissionDenied
 from pelagos_core.linux import bpf_syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.linux.namespaces import in_user_namespace
 from pelagos_core.oci.resources import DeviceRule, Resources
 
@@ -279,17 +280,12 @@ class Cgroup:
             self._attach(device_filter.program(policy))
 
     def _attach(self, program: bytes) -> None:
-        directory = os.open(self.groups[0].path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            loaded = bpf_syscalls.load_device_filter(program)
+        with Fd(os.open(self.groups[0].path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
             try:
-                bpf_syscalls.attach_device_filter(loaded, directory)
-            finally:
-                os.close(loaded)
-        except OSError as error:
-            raise FailedPrecondition(f"linux.resources.devices: {error.filename}: {error.strerror}") from None
-        finally:
-            os.close(directory)
+                with Fd(bpf_syscalls.load_device_filter(program)) as loaded:
+                    bpf_syscalls.attach_device_filter(loaded, directory)
+            except OSError as error:
+                raise FailedPrecondition(f"linux.resources.devices: {error.filename}: {error.strerror}") from None
 
 
 def _pages(limit: str) -> int | None:
@@ -385,8 +381,5 @@ def _read(path: str) -> str:
 
 
 def _write(path: str, value: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
+    with Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC)) as fd:
         os.write(fd, value.encode("ascii"))
-    finally:
-        os.close(fd)

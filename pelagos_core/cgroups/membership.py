@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from pelagos_core.cgroups.hierarchies import Hierarchy
 from pelagos_core.errors import NotFound, PermissionDenied
+from pelagos_core.linux.descriptor import Fd
 
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space as \040
 
@@ -27,11 +28,8 @@ def move_to(wanted: str, own: str, mountinfo: str) -> None:
         directory = f"{_mount_point(controllers, mountinfo)}{path.rstrip('/')}"
         # As in `Cgroup.join`: the move of one thread is ten times as quick, on v1 alone.
         file = "tasks" if controllers else "cgroup.procs"
-        fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
+        with Fd(os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)) as fd:
             os.write(fd, b"0")  # 0 is the writer itself
-        finally:
-            os.close(fd)
 
 
 def enter(path: str, hierarchies: Iterable[Hierarchy]) -> None:

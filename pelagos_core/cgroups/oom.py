@@ -10,6 +10,7 @@ import os
 
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 
 _EVENT_BYTES = 4096
 
@@ -54,18 +55,10 @@ class OomNotice:
 
 
 def _registered(directory: str) -> int:
-    fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    try:
-        control = os.open(os.path.join(directory, "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            registry = os.open(os.path.join(directory, "cgroup.event_control"), os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(registry, f"{fd} {control}".encode())
-            finally:
-                os.close(registry)
-        finally:
-            os.close(control)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    with (
+        Fd(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)) as fd,
+        Fd(os.open(os.path.join(directory, "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)) as control,
+        Fd(os.open(os.path.join(directory, "cgroup.event_control"), os.O_WRONLY | os.O_CLOEXEC)) as registry,
+    ):
+        os.write(registry, f"{fd} {control}".encode())
+        return fd.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.rootfs.root import Root
 
 _USERS = "/etc/passwd"
@@ -52,12 +53,9 @@ def find(passwd: bytes, uid: int) -> str:
 
 
 def _read(root: Root) -> bytes:
-    found = root.open(_USERS, os.O_PATH)
-    try:
+    with Fd(root.open(_USERS, os.O_PATH)) as found:
         # Looked at before it is opened: a FIFO would have us wait, a device may do anything.
         if not stat.S_ISREG(os.fstat(found).st_mode):
             return b""
         with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:
             return file.read(_MAX_BYTES) or b""
-    finally:
-        os.close(found)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci import TimeOffset
 
 CLONE_FLAGS = {
@@ -57,11 +58,8 @@ def unshare_time(offsets: Iterable[TimeOffset]) -> None:
     syscalls.unshare(syscalls.CLONE_NEWTIME)
     with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
         file.write("".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in offsets).encode())
-    fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with Fd(os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)) as fd:
         syscalls.setns(fd, syscalls.CLONE_NEWTIME)
-    finally:
-        os.close(fd)
 
 
 def join(kind: str, path: str, *, foreign: bool = False) -> None:
@@ -71,17 +69,12 @@ def join(kind: str, path: str, *, foreign: bool = False) -> None:
     Raises InvalidArgument if the path is no namespace of this kind, or the caller's own.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+            if foreign and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{FILES[kind]}")):
+                raise InvalidArgument(f"{kind} namespace {path!r} is the host's, and the spec changes something in it")
+            syscalls.setns(fd, CLONE_FLAGS[kind])
     except OSError as error:
         raise InvalidArgument(f"{kind} namespace {path!r}: {error.strerror}") from None
-    try:
-        if foreign and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{FILES[kind]}")):
-            raise InvalidArgument(f"{kind} namespace {path!r} is the host's, and the spec changes something in it")
-        syscalls.setns(fd, CLONE_FLAGS[kind])
-    except OSError as error:
-        raise InvalidArgument(f"{kind} namespace {path!r}: {error.strerror}") from None
-    finally:
-        os.close(fd)
 
 
 @functools.cache
@@ -111,12 +104,12 @@ def fork_sibling(cgroup: str | None) -> int:
     """
     flags = syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT
     if cgroup:
-        with contextlib.suppress(OSError):  # then it joins like everybody else, or is told why it may not
-            directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                return syscalls.duplicate_into(directory, flags)
-            finally:
-                os.close(directory)
+        # Where that fails it joins the group as any other process, or gets the better error from that.
+        with (
+            contextlib.suppress(OSError),
+            Fd(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory,
+        ):
+            return syscalls.duplicate_into(directory, flags)
     return syscalls.duplicate(flags)
 
 

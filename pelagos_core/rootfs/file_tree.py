@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
+from pelagos_core.linux.descriptor import Fd
+
 _COPY_BYTES = 1 << 24
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -15,25 +19,21 @@ def copy_tree(source: int, target: int) -> None:
     Symlinks are copied as such; sockets and device nodes are left out.
     source: may have been opened with O_PATH. Raises OSError.
     """
-    directory = os.open(".", _DIRECTORY, dir_fd=source)
-    try:
+    with Fd(os.open(".", _DIRECTORY, dir_fd=source)) as directory:
         _copy_attributes(os.fstat(directory), target)
         for entry in os.scandir(directory):
             _copy_entry(entry.name, directory, target)
-    finally:
-        os.close(directory)
 
 
 def _copy_entry(name: str, source: int, target: int) -> None:
     status = os.lstat(name, dir_fd=source)
     if stat.S_ISDIR(status.st_mode):
         os.mkdir(name, 0o700, dir_fd=target)
-        inner, made = os.open(name, _DIRECTORY, dir_fd=source), os.open(name, _DIRECTORY, dir_fd=target)
-        try:
+        with (
+            Fd(os.open(name, _DIRECTORY, dir_fd=source)) as inner,
+            Fd(os.open(name, _DIRECTORY, dir_fd=target)) as made,
+        ):
             copy_tree(inner, made)
-        finally:
-            os.close(inner)
-            os.close(made)
     elif stat.S_ISREG(status.st_mode):
         _copy_file(name, source, target)
     elif stat.S_ISLNK(status.st_mode):
@@ -42,18 +42,14 @@ def _copy_entry(name: str, source: int, target: int) -> None:
 
 
 def _copy_file(name: str, source: int, target: int) -> None:
-    read = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-    write = -1
-    try:
-        write = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=target)
+    with (
+        Fd(os.open(name, _READ, dir_fd=source)) as read,
+        Fd(os.open(name, _WRITE, 0o600, dir_fd=target)) as write,
+    ):
         offset = 0
         while copied := os.sendfile(write, read, offset, _COPY_BYTES):
             offset += copied
         _copy_attributes(os.fstat(read), write)
-    finally:
-        os.close(read)
-        if write >= 0:
-            os.close(write)
 
 
 def _copy_attributes(status: os.stat_result, target: int) -> None:

@@ -12,6 +12,7 @@ import os
 
 from pelagos_core.errors import NotFound
 from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.rootfs.propagation import make_mounts_private
 from pelagos_core.rootfs.root import Root
 
@@ -32,17 +33,11 @@ def copy(root: Root, container: int, inside: str) -> None:
     root: its path is a directory of the host on which the copy is put. inside: where in the container's
     mount namespace its root is: elsewhere than at `/`, in an engine root. Raises OSError.
     """
-    tree = _copy_of_tree(container, inside)
-    try:
+    with Fd(_copy_of_tree(container, inside)) as tree:
         namespaces.unshare(("mount",))
         make_mounts_private()
-        target = root.open_directory()
-        try:
+        with Fd(root.open_directory()) as target:
             syscalls.move_mount(tree, target, root.path)
-        finally:
-            os.close(target)
-    finally:
-        os.close(tree)
     root.adopt(root.open_directory())
 
 

@@ -13,6 +13,7 @@ import posixpath
 
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci import Mount
 from pelagos_core.rootfs import mount_table
 from pelagos_core.rootfs.mount_options import parse_options
@@ -40,35 +41,26 @@ def remove(root: Root, volumes: tuple[Mount, ...]) -> None:
                 "so a Wasm guest gets no shared or slave mounts"
             )
     syscalls.mount_setattr(root.fd, syscalls.AT_RECURSIVE, 0, 0, syscalls.MS_PRIVATE)
-    proc = os.open("/proc/self", _DIRECTORY)
-    try:
+    with Fd(os.open("/proc/self", _DIRECTORY)) as proc:
         views = _views(root, proc)
         _unmount(views, {_resolved(volume.destination, root) for volume in volumes}, root)
-    finally:
-        os.close(proc)
     if views:
         check(root)
 
 
 def check(root: Root) -> None:
     """Look again: what was mounted since. Raises PermissionDenied that names the mount."""
-    proc = os.open("/proc/self", _DIRECTORY)
-    try:
+    with Fd(os.open("/proc/self", _DIRECTORY)) as proc:
         for mount, view in _views(root, proc):
             raise _refusal(mount, view, root)
-    finally:
-        os.close(proc)
 
 
 def _views(root: Root, proc: int) -> list[tuple[MountPoint, str]]:
     """The mounts that show the kernel, and what they show."""
 
     def look(path: str) -> os.stat_result:
-        mounted = _open(path, root)
-        try:
+        with Fd(_open(path, root)) as mounted:
             return os.fstat(mounted)
-        finally:
-            os.close(mounted)
 
     return [(mount, view) for mount in mount_table.read(proc, _path(root.fd)) if (view := mount.view(look))]
 
@@ -87,24 +79,19 @@ def _unmount(views: list[tuple[MountPoint, str]], asked: set[str], root: Root) -
         if mount.path in asked:
             raise _refusal(mount, view, root)
     for mount, _ in reversed(views):  # what is on top first
-        with contextlib.suppress(OSError):  # gone with what it was on, or found again by the caller
-            mounted = _open(mount.path, root)
-            try:
-                syscalls.umount2(f"/proc/self/fd/{mounted}", syscalls.MNT_DETACH)
-            finally:
-                os.close(mounted)
+        # An error: it is gone with what it was on, or found again by the caller.
+        with contextlib.suppress(OSError), Fd(_open(mount.path, root)) as mounted:
+            syscalls.umount2(f"/proc/self/fd/{mounted}", syscalls.MNT_DETACH)
 
 
 def _resolved(path: str, root: Root) -> str:
     """Where a path of the container leads, as the mount table names it; empty for nowhere."""
     try:
-        fd = root.open(path, os.O_PATH)
+        fd = Fd(root.open(path, os.O_PATH))
     except OSError:
         return ""
-    try:
+    with fd:
         return _path(fd)
-    finally:
-        os.close(fd)
 
 
 def _path(fd: int) -> str:

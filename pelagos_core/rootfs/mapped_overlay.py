@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci import IdMaps, Mount
 from pelagos_core.rootfs import mounts
 
@@ -30,16 +31,10 @@ def attach(mount: Mount, path: str) -> None:
     merged = f"{path}/merged"
     os.mkdir(merged, 0o700)
     _on(merged, replace(mount, options=tuple(mapped), id_maps=IdMaps()))
-    tree = syscalls.open_tree(syscalls.AT_FDCWD, merged, syscalls.OPEN_TREE_CLONE)
-    try:
+    with Fd(syscalls.open_tree(syscalls.AT_FDCWD, merged, syscalls.OPEN_TREE_CLONE)) as tree:
         syscalls.umount2(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-        target = _opened(path)
-        try:
+        with Fd(_opened(path)) as target:
             syscalls.move_mount(tree, target, path)
-        finally:
-            os.close(target)
-    finally:
-        os.close(tree)
 
 
 def _mapped(layers: str, id_maps: IdMaps, path: str) -> list[str]:
@@ -52,11 +47,8 @@ def _mapped(layers: str, id_maps: IdMaps, path: str) -> list[str]:
 
 
 def _on(path: str, mount: Mount) -> None:
-    target = _opened(path)
-    try:
+    with Fd(_opened(path)) as target:
         mounts.attach(mount, target)
-    finally:
-        os.close(target)
 
 
 def _opened(path: str) -> int:

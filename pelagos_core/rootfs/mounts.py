@@ -11,6 +11,7 @@ import os
 
 from pelagos_core.errors import InvalidArgument, PelagosError, code_of, from_fields
 from pelagos_core.linux import syscalls, user_namespaces
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci import IdMaps, Mount
 from pelagos_core.rootfs import overlay
 from pelagos_core.rootfs.mount_options import (
@@ -58,20 +59,17 @@ def open_source(mount: Mount) -> int:
         raise InvalidArgument(f"bind mount of {mount.source!r}: unknown option {unknown[0]!r}")
     recursion = syscalls.AT_RECURSIVE if options.recursive else 0
     try:
-        tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, syscalls.OPEN_TREE_CLONE | recursion)
+        opened = Fd(syscalls.open_tree(syscalls.AT_FDCWD, mount.source, syscalls.OPEN_TREE_CLONE | recursion))
     except OSError as error:
         raise InvalidArgument(f"mount source {mount.source!r}: {error.strerror}") from None
-    try:
+    with opened as tree:
         # The attributes are set while the tree is detached: it is never seen writable.
         change(tree, options)
         if mount.id_maps:
             map_ids(tree, mount.id_maps, recursive="ridmap" in options.own)
         elif options.own:
             raise InvalidArgument(f"bind mount of {mount.source!r}: an id map is asked for, and none is given")
-    except BaseException:
-        os.close(tree)
-        raise
-    return tree
+        return tree.release()
 
 
 def change(mount_fd: int, options: MountOptions) -> None:
@@ -83,20 +81,15 @@ def change(mount_fd: int, options: MountOptions) -> None:
 
 def map_ids(tree: int, id_maps: IdMaps, *, recursive: bool) -> None:
     """Show the ids of a detached tree through a map. Raises OSError or PelagosError."""
-    namespace = user_namespaces.make(id_maps)
-    try:
+    with Fd(user_namespaces.make(id_maps)) as namespace:
         recursion = syscalls.AT_RECURSIVE if recursive else 0
         syscalls.mount_setattr(tree, recursion, ATTR_IDMAP, 0, 0, namespace)
-    finally:
-        os.close(namespace)
 
 
 def attach_source(tree: int, mount: Mount, target: int) -> None:
     """Mount what `open_source` gave, and close it. Raises OSError."""
-    try:
+    with Fd(tree):
         syscalls.move_mount(tree, target, mount.source)
-    finally:
-        os.close(tree)
 
 
 def _attach_file_system(mount: Mount, options: MountOptions, target: int) -> None:
@@ -133,10 +126,6 @@ def detached(directory: int) -> int:
     descriptor is closed. The directory must be of the caller's own mount namespace.
     Raises OSError.
     """
-    tree = syscalls.open_tree(directory, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
-    try:
+    with Fd(syscalls.open_tree(directory, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)) as tree:
         syscalls.mount_setattr(tree, 0, ATTR_RDONLY | ATTR_NODEV | ATTR_NOSUID, ATTR_NOEXEC, 0)
-    except BaseException:
-        os.close(tree)
-        raise
-    return tree
+        return tree.release()

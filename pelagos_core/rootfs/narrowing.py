@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 
 from pelagos_core.config.policy import Directory
 from pelagos_core.errors import NotFound
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from pelagos_core.rootfs.root import Root
 
@@ -20,47 +22,37 @@ def restrict(root: Root, directories: tuple[Directory, ...]) -> None:
 
     directories: the outer ones first. Raises NotFound for one that is not there.
     """
-    trees: list[int] = []
     whole = bool(directories) and directories[0].path == "/"
-    try:
-        for directory in directories:
-            trees.append(_tree(root, directory))
+    with contextlib.ExitStack() as opened:
+        trees = [opened.enter_context(Fd(_tree(root, directory))) for directory in directories]
         if not whole:
             root.cover(syscalls.mount_detached("tmpfs", _EMPTY, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC))
         for directory, tree in zip(directories, trees, strict=True):
             _put(root, directory.path, tree)
         if not whole:
             root.make_readonly()
-    finally:
-        for tree in trees:
-            os.close(tree)
 
 
 def directory_path(root: Root, path: str) -> str:
     """Where a directory of the container is, as a path from its root without symlinks; empty for none."""
     try:
-        fd = root.open(path, os.O_PATH | os.O_DIRECTORY)
+        fd = Fd(root.open(path, os.O_PATH | os.O_DIRECTORY))
     except OSError:
         return ""
-    try:
+    with fd:
         top, found = (os.readlink(f"/proc/self/fd/{each}") for each in (root.fd, fd))
-    finally:
-        os.close(fd)
     return posixpath.normpath(f"/{os.path.relpath(found, top)}")
 
 
 def _tree(root: Root, directory: Directory) -> int:
     try:
-        fd = root.open(directory.path, os.O_PATH | os.O_DIRECTORY)
+        fd = Fd(root.open(directory.path, os.O_PATH | os.O_DIRECTORY))
     except OSError as error:
         raise NotFound(f"directory {directory.path!r} in the container: {error.strerror}") from None
-    try:
-        tree = syscalls.open_tree(fd, "", _WHOLE_TREE)
+    with fd, Fd(syscalls.open_tree(fd, "", _WHOLE_TREE)) as tree:
         if directory.readonly:
             syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, ATTR_RDONLY, 0, 0)
-    finally:
-        os.close(fd)
-    return tree
+        return tree.release()
 
 
 def _put(root: Root, path: str, tree: int) -> None:
@@ -68,8 +60,5 @@ def _put(root: Root, path: str, tree: int) -> None:
         root.cover(os.dup(tree))
         return
     root.make_directory(path)
-    target = root.open(path, os.O_PATH)
-    try:
+    with Fd(root.open(path, os.O_PATH)) as target:
         syscalls.move_mount(tree, target, path)
-    finally:
-        os.close(target)

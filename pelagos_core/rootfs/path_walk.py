@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 
 RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 """How a path of a container is resolved: an absolute link or `..` stays inside, a magic link is refused."""
@@ -73,10 +74,8 @@ def _target(root: int, path: str) -> str | None:
     """What the link at a path says; None if there is no link."""
     try:
         # The path so far has no link in it: if one is put there meanwhile, it is refused.
-        fd = syscalls.openat2(root, path, _ENTRY, WITHOUT_LINKS)
+        fd = Fd(syscalls.openat2(root, path, _ENTRY, WITHOUT_LINKS))
     except FileNotFoundError:
         return None
-    try:
+    with fd:
         return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
-    finally:
-        os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 
 
 def change_root(new: int) -> None:
@@ -12,8 +13,7 @@ def change_root(new: int) -> None:
 
     new: a descriptor of it; it must be a mount. Raises OSError.
     """
-    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as old:
         os.fchdir(new)
         # pivot_root(2), "pivot_root(".", ".")": the old root is stacked on the new one.
         syscalls.pivot_root(".", ".")
@@ -22,6 +22,4 @@ def change_root(new: int) -> None:
         os.fchdir(old)
         syscalls.mount("", ".", "", syscalls.MS_REC | syscalls.MS_SLAVE, "")
         syscalls.umount2(".", syscalls.MNT_DETACH)
-    finally:
-        os.close(old)
     os.chdir("/")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.rootfs import mount_table
 
 
@@ -24,10 +25,7 @@ def set_propagation(flag: int, *, recursive: bool = True) -> None:
 def make_parent_private(path: str) -> None:
     """Make the mount that `path` is in private: what is mounted there stays in this namespace."""
     whole = os.path.realpath(path)
-    proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with Fd(os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as proc:
         found = mount_table.read(proc)
-    finally:
-        os.close(proc)
     points = [each.path for each in found if whole == each.path or whole.startswith(each.path.rstrip("/") + "/")]
     syscalls.mount("", max(points, key=len), "", syscalls.MS_PRIVATE, "")

@@ -14,6 +14,7 @@ import posixpath
 from collections.abc import Iterable
 
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.rootfs import path_walk
 from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from pelagos_core.rootfs.root import Root
@@ -32,14 +33,11 @@ def show(root: Root, paths: Iterable[str]) -> None:
     links = {link: target for path in paths for link, target in _unfollowed(root, path)}
     if not links:
         return
-    made = syscalls.mount_detached("tmpfs", {"source": "links", "mode": "755"}, _ATTRIBUTES)
-    try:
+    with Fd(syscalls.mount_detached("tmpfs", {"source": "links", "mode": "755"}, _ATTRIBUTES)) as made:
         # It is mounted for a moment: a copy of a mount that is attached nowhere needs Linux 6.15.
         syscalls.move_mount(made, root.fd, "links")
         trees = {link: _tree(made, str(number), links[link]) for number, link in enumerate(links)}
         syscalls.umount2(f"/proc/self/fd/{made}", syscalls.MNT_DETACH)
-    finally:
-        os.close(made)
     for link, tree in trees.items():
         _cover(root, link, tree)
 
@@ -73,12 +71,7 @@ def _tree(directory: int, name: str, target: str) -> int:
 
 
 def _cover(root: Root, link: str, tree: int) -> None:
-    try:
-        # Through no link: one that is put in the way by now leads to an error, and not elsewhere.
-        place = syscalls.openat2(root.fd, link, os.O_PATH | os.O_NOFOLLOW, path_walk.WITHOUT_LINKS)
-        try:
-            syscalls.move_mount(tree, place, link)
-        finally:
-            os.close(place)
-    finally:
-        os.close(tree)
+    # Through no link: one that is put in the way by now leads to an error, and not elsewhere.
+    flags = os.O_PATH | os.O_NOFOLLOW
+    with Fd(tree), Fd(syscalls.openat2(root.fd, link, flags, path_walk.WITHOUT_LINKS)) as place:
+        syscalls.move_mount(tree, place, link)

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci import Device, Mount
 from pelagos_core.rootfs import device_nodes, mapped_overlay, mount_points, mounts
 from pelagos_core.rootfs.file_tree import copy_tree
@@ -84,11 +85,8 @@ class Root:
             self.adopt(self.open_directory())
 
     def _attach(self, layer: Mount) -> None:
-        target = self.open(layer.destination, os.O_PATH)
-        try:
+        with Fd(self.open(layer.destination, os.O_PATH)) as target:
             mounts.attach(layer, target)
-        finally:
-            os.close(target)
 
     def open(self, path: str, flags: int) -> int:
         """Open a path as the container would resolve it. Raises OSError."""
@@ -130,12 +128,9 @@ class Root:
             self._check_ordinary(mount)
         if mounts.is_bind(mount):
             return self._place(source if source >= 0 else mounts.open_source(mount), mount.destination)
-        target = mount_points.directory(self.fd, mount.destination)
-        try:
+        with Fd(mount_points.directory(self.fd, mount.destination)) as target:
             mounts.attach(mount, target)
             self._finish(mount, parse_options(mount.options), target)
-        finally:
-            os.close(target)
         return False
 
     def show(self, file: int, destination: str) -> None:
@@ -162,13 +157,10 @@ class Root:
             raise InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup is for a tmpfs")
         if not copied and not options.propagation and not options.deep:
             return
-        mounted = self.open(mount.destination, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with Fd(self.open(mount.destination, os.O_RDONLY | os.O_DIRECTORY)) as mounted:
             if copied:
                 copy_tree(covered, mounted)
             mounts.change(mounted, replace(options, change=Change(propagation=options.change.propagation)))
-        finally:
-            os.close(mounted)
 
     def cover(self, tree: int) -> None:
         """Put a detached mount on this root, in whose place it is from now on.
@@ -189,11 +181,8 @@ class Root:
         """
         syscalls.mount_setattr(self.fd, syscalls.AT_RECURSIVE, ATTR_NODEV, 0, 0)
         for path in mounted:
-            device = self.open(path, os.O_PATH)
-            try:
+            with Fd(self.open(path, os.O_PATH)) as device:
                 syscalls.mount_setattr(device, 0, 0, ATTR_NODEV, 0)
-            finally:
-                os.close(device)
 
     def make_device(self, device: Device, *, mounted: bool) -> bool:
         """Make a device node, or mount the host's: also where none may be made (user_namespaces(7)).
@@ -201,8 +190,7 @@ class Root:
         Returns whether it is mounted.
         """
         parent, name = posixpath.split(posixpath.normpath(device.path))
-        directory = mount_points.directory(self.fd, parent)
-        try:
+        with Fd(mount_points.directory(self.fd, parent)) as directory:
             number = os.makedev(device.major, device.minor) if device.type != "p" else 0
             mounted = mounted and device.type != "p"
             # Read-only: what is written to goes to the device, but its node is the host's own.
@@ -211,67 +199,54 @@ class Root:
                 source = device_nodes.on_host(device, number)
                 return self.mount(Mount(device.path, "bind", source, ("bind", "ro", "nosuid", "noexec")))
             return False
-        finally:
-            os.close(directory)
 
     def make_link(self, path: str, target: str, *, replace: bool = False) -> None:
         """Make a symlink; one that is there, or a file, stays as it is unless it is to be replaced."""
         parent, name = posixpath.split(path)
-        directory = mount_points.directory(self.fd, parent)
-        try:
+        with Fd(mount_points.directory(self.fd, parent)) as directory:
             if replace:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=directory)
             with contextlib.suppress(FileExistsError):
                 os.symlink(target, name, dir_fd=directory)
-        finally:
-            os.close(directory)
 
     def mask(self, path: str) -> None:
         """Hide what is at `path`: a directory becomes an empty one, anything else reads as empty.
 
         What is not there needs no mask.
         """
-        target = self._existing(path)
-        if target < 0:
+        existing = self._existing(path)
+        if existing is None:
             return
-        try:
+        with existing as target:
             if stat.S_ISDIR(os.fstat(target).st_mode):
                 mounts.attach(Mount(path, "tmpfs", "tmpfs", ("ro", "nosuid", "nodev", "noexec")), target)
             else:
                 device_nodes.check_null()
                 mounts.attach(Mount(path, "bind", device_nodes.NULL, ("bind", "ro")), target)
-        finally:
-            os.close(target)
 
     def protect(self, path: str) -> None:
         """Make what is at `path`, with all mounts below, read-only, if it is there."""
-        target = self._existing(path)
-        if target < 0:
+        existing = self._existing(path)
+        if existing is None:
             return
-        try:
-            tree = syscalls.open_tree(target, "", _WHOLE_TREE)
-            try:
-                syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, ATTR_RDONLY, 0, 0)
-                syscalls.move_mount(tree, target, path)
-            finally:
-                os.close(tree)
-        finally:
-            os.close(target)
+        with existing as target, Fd(syscalls.open_tree(target, "", _WHOLE_TREE)) as tree:
+            syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, ATTR_RDONLY, 0, 0)
+            syscalls.move_mount(tree, target, path)
 
     def has(self, path: str) -> bool:
         """Whether there is anything at a path."""
         found = self._existing(path)
-        if found >= 0:
-            os.close(found)
-        return found >= 0
+        if found is not None:
+            found.close()
+        return found is not None
 
-    def _existing(self, path: str) -> int:
+    def _existing(self, path: str) -> Fd | None:
         try:
-            return self.open(path, os.O_PATH)
+            return Fd(self.open(path, os.O_PATH))
         except OSError as error:
             if error.errno in _NOT_THERE:
-                return -1
+                return None
             raise
 
     def make_readonly(self) -> None:
@@ -280,11 +255,8 @@ class Root:
 
     def make_mount_readonly(self, path: str) -> None:
         """Make the mount at `path` read-only, once all that lies below it is there."""
-        target = self.open(path, os.O_PATH)
-        try:
+        with Fd(self.open(path, os.O_PATH)) as target:
             syscalls.mount_setattr(target, 0, ATTR_RDONLY, 0, 0)
-        finally:
-            os.close(target)
 
     def take_along(self) -> None:
         """Make the root the working directory, by which it is found after `follow`."""
@@ -296,12 +268,9 @@ class Root:
         user_namespaces(7): those copies are locked, so that none can become `/`. A copy of the
         copy can, and is put on top. It is not found by its path, which may be out of reach.
         """
-        below = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with Fd(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as below:
             self.adopt(syscalls.open_tree(below, "", _WHOLE_TREE))
             syscalls.move_mount(self.fd, below, self.path)
-        finally:
-            os.close(below)
         os.chdir("/")
 
     def enclose(self, path: str) -> int:
@@ -321,11 +290,8 @@ class Root:
             os.mkdir(SHOWN, 0o755, dir_fd=surroundings)
             self.cover(syscalls.open_tree(surroundings, SHOWN, syscalls.OPEN_TREE_CLONE))
             for tree in (plain, sealed):
-                target = mount_points.directory(self.fd, path)
-                try:
+                with Fd(mount_points.directory(self.fd, path)) as target:
                     syscalls.move_mount(tree, target, path)
-                finally:
-                    os.close(target)
             return surroundings
         finally:
             os.close(plain)

@@ -20,6 +20,7 @@ from pelagos_core.cgroups.systemd_units import NO_SUCH_UNIT, UNIT_EXISTS, Proper
 from pelagos_core.errors import DeadlineExceeded, FailedPrecondition, PelagosError
 from pelagos_core.linux import child, credentials, forked, syscalls
 from pelagos_core.linux.child import Child
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.linux.pidfd import is_readable
 from pelagos_core.oci import Resources
 
@@ -139,11 +140,8 @@ class ContainerScope:
 
 def _fork_placeholder() -> Child:
     """Fork a process that does nothing until it is killed or the daemon ends."""
-    daemon = os.pidfd_open(os.getpid())
-    try:
+    with Fd(os.pidfd_open(os.getpid())) as daemon:
         return child.fork(lambda: _wait_for(daemon))
-    finally:
-        os.close(daemon)
 
 
 def _wait_for(parent: int) -> None:
