@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -39,6 +39,7 @@ DETECT_SECONDS = 5.0
 HOLD_SECONDS = 1.0  # for which a hook may hold the daemon, and with it every container of the pod
 NO_CONFIG = Config()
 AUTO = "auto"
+_Answer = TypeVar("_Answer")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RESERVED = {AUTO: "it stands for any backend", native.NAME: "it belongs to pelagos itself"}
 
@@ -162,29 +163,25 @@ class Backend:
         # Not a built-in hook: pluggy goes on to the next one where the first answers None.
         if not self._hooks.pelagos_code_key.get_hookimpls():
             return str(entrypoint.limits)
-        try:
-            with _time_limit(DETECT_SECONDS):
-                answer: object = self._hooks.pelagos_code_key(entrypoint=entrypoint)
-        except BaseException as error:
-            raise Internal(f"backend {self.name!r}: code_key: {described(error)}", reasons.ENGINE_FAILED) from error
-        if answer is None or isinstance(answer, str):
-            return answer
-        what = f"backend {self.name!r}: code_key returned {type(answer).__name__}, not a string"
-        raise Internal(what, reasons.ENGINE_FAILED)
+        return self._answer("code_key", entrypoint, str)
 
     def compilation(self, entrypoint: Entrypoint) -> Compilation | None:
         """How a program compiles the entry point; None if `compile` does it.
 
         In the compile service; the caller must be in the main thread. Raises Internal.
         """
+        return self._answer("compiler", entrypoint, Compilation)
+
+    def _answer(self, hook: str, entrypoint: Entrypoint, kind: type[_Answer]) -> _Answer | None:
+        """What a hook without side effects answers, which may be None. Raises Internal for any other type."""
         try:
             with _time_limit(DETECT_SECONDS):
-                answer: object = self._hooks.pelagos_compiler(entrypoint=entrypoint)
+                answer: object = getattr(self._hooks, f"pelagos_{hook}")(entrypoint=entrypoint)
         except BaseException as error:
-            raise Internal(f"backend {self.name!r}: compiler: {described(error)}", reasons.ENGINE_FAILED) from error
-        if answer is None or isinstance(answer, Compilation):
+            raise Internal(f"backend {self.name!r}: {hook}: {described(error)}", reasons.ENGINE_FAILED) from error
+        if answer is None or isinstance(answer, kind):
             return answer
-        what = f"backend {self.name!r}: compiler returned {type(answer).__name__}, not a Compilation"
+        what = f"backend {self.name!r}: {hook} returned {type(answer).__name__}, not a {kind.__name__}"
         raise Internal(what, reasons.ENGINE_FAILED)
 
     def compile(self, entrypoint: Entrypoint) -> bytes | bytearray | memoryview:

@@ -23,6 +23,7 @@ from pelagos_core.cache.key import Key
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci.field import Field
+from pelagos_core.ownership import is_written_by
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.entrypoint import CODE
 from pelagos_core.rootfs import mounts
@@ -86,7 +87,7 @@ class Entry:
             raise
         except OSError as error:
             raise Broken(f"not a directory: {error.strerror}") from None
-        if not is_private(os.fstat(fd)):
+        if not is_written_by(os.fstat(fd), os.geteuid()):
             os.close(fd)
             raise Broken("its directory can be written by others")
         return cls(name, fd)
@@ -191,7 +192,7 @@ class _File:
         except OSError as error:
             raise Broken(f"{name}: {error.strerror}") from None
         status = os.fstat(self.fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or not is_private(status):
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or not is_written_by(status, os.geteuid()):
             os.close(self.fd)
             raise Broken(f"{name} is not a file of its own, or can be written by others")
 
@@ -200,11 +201,6 @@ class _File:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
-
-
-def is_private(status: os.stat_result) -> bool:
-    """Whether only we can write it: the owner is this user, and there is no bit for others to write."""
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pelagos_core.cache.entry import About, Broken, Entry
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.ownership import is_written_by
 from pelagos_core.plugin.entrypoint import CODE
 
 _NAME = re.compile("[0-9a-f]{64}")
@@ -61,8 +62,7 @@ class Store:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o700)
             self.fd = os.open(path, _DIRECTORY)
-        status = os.fstat(self.fd)
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        if not is_written_by(os.fstat(self.fd), os.geteuid(), secret=True):
             self.close()
             raise PermissionDenied(f"cache {path!r} is not root's alone: chown root, chmod 700, or remove it")
 

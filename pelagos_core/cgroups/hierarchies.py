@@ -7,14 +7,12 @@ containerd does.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux import mountinfo
 
 DEFAULT_PARENT = "/pelagos"
-
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc(5): mountinfo writes a space as \040
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +28,23 @@ class Hierarchy:
         return not self.controllers
 
 
-def parse_mountinfo(text: str) -> tuple[Hierarchy, ...]:
+def parse_mountinfo(text: bytes) -> tuple[Hierarchy, ...]:
     """The hierarchies in a /proc/PID/mountinfo: the v1 ones if there are any, else v2.
 
     In hybrid mode limits are v1's; the v2 mount beside them has no controllers.
     """
     v1, v2 = [], []
-    for line in text.splitlines():
-        head, _, tail = line.partition(" - ")
-        kind, _, options = tail.split(" ", 2)
-        where = _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), head.split(" ")[4])
-        if kind == "cgroup":
-            known = {option for option in options.split(",") if option not in ("rw", "ro")}
-            v1.append(Hierarchy(where, frozenset(known)))
-        elif kind == "cgroup2":
-            v2.append(Hierarchy(where))
+    for mount in mountinfo.parse(text, b"cgroup"):
+        if mount.type == "cgroup":
+            v1.append(Hierarchy(mount.path, mount.options - {"rw", "ro"}))
+        elif mount.type == "cgroup2":
+            v2.append(Hierarchy(mount.path))
     return tuple(v1 or v2[:1])
 
 
 def hierarchies() -> tuple[Hierarchy, ...]:
     """The hierarchies of this host."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", "rb") as file:
         return parse_mountinfo(file.read())
 
 

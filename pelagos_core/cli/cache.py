@@ -19,11 +19,11 @@ from pelagos_core.backends.selection import ANNOTATION, Selection
 from pelagos_core.cache import compile_service, key
 from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.store import Listed, Store
-from pelagos_core.cli import age, rootless
+from pelagos_core.cli import rootless
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.progress import STEP_SECONDS, Progress
 from pelagos_core.cli.table import print_table
-from pelagos_core.config import node_file, size
+from pelagos_core.config import duration, node_file, size
 from pelagos_core.config.policy import Policy
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented
 from pelagos_core.oci import Process, Spec
@@ -100,7 +100,7 @@ def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
     configured size. Containers that run go on.
     """
     settings = node_file.load_node().cache
-    oldest = time.time() - age.parse(older) if older else 0.0
+    oldest = time.time() - duration.parse(older) if older else 0.0
     bound = 0 if everything else size.parse(limit) if limit else settings.size
     usable = _engines()
     with _store() as store:
@@ -197,7 +197,7 @@ def _tell(row: dict[str, object]) -> None:
 def _row(entry: Listed, now: float) -> list[str]:
     made = entry.about.key
     engine = f"{made.engine} ({made.settings})" if made.settings else made.engine
-    used = f"{age.describe(now - entry.used)} ago"
+    used = f"{duration.describe(now - entry.used)} ago"
     # The path is the image's word: as a literal it can do nothing to a terminal.
     path = ascii(entry.about.path)[1:-1]
     return [made.module[:_SHORT], path, made.backend, engine, size.describe(entry.disk_bytes), used]

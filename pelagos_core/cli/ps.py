@@ -13,9 +13,10 @@ import click
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
-from pelagos_core.cli import age, exit_codes
+from pelagos_core.cli import exit_codes
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.workspace import TASK
+from pelagos_core.config import duration
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import FailedPrecondition, PelagosError
@@ -134,6 +135,6 @@ def _row(row: dict[str, object], now: float) -> list[str]:
         str(row["pid"] or "-"),
         str(row["backend"] or "-"),
         str(row["status"]),
-        age.describe(now - float(str(row["started"]))),
+        duration.describe(now - float(str(row["started"]))),
         shlex.join(command),
     ]

@@ -31,6 +31,7 @@ from typing import Any
 from pelagos_core.config import size
 from pelagos_core.config.policy import EVERYTHING, SECCOMP, Policy
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
+from pelagos_core.ownership import is_written_by
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,7 +149,7 @@ def load(path: str, what: str = "config") -> Config:
 def _check_owner(what: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise InvalidArgument(f"{what} is not a regular file")
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+    if not is_written_by(status, 0, os.geteuid()):
         raise PermissionDenied(f"{what} can be written by others than root: chown root, chmod 644")
 
 

@@ -19,14 +19,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from pelagos_core.config import duration
 from pelagos_core.errors import InvalidArgument
 
 NONE = "none"
 SECCOMP = ("off", "spec", "engine")
 """What is done about system calls, from the least to the most, which is what a node does by itself."""
 
-_DURATION = re.compile(r"(?=.)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?(?:(\d{1,6})ms)?", re.ASCII)
-_UNITS = (3600.0, 60.0, 1.0, 0.001)
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _VARIABLE = re.compile(r"[^=,\s]+")
 
@@ -76,7 +75,7 @@ class Policy:
                 raise InvalidArgument(f"{called(key)}: unknown (known: {', '.join(sorted(WORDS.keys() | others))})")
             try:
                 policy = WORDS[key](policy, words[key])
-            except ValueError as error:
+            except (ValueError, InvalidArgument) as error:
                 raise InvalidArgument(f"{called(key)}: {error}") from None
         return policy
 
@@ -122,10 +121,9 @@ def _only_none(word: str) -> bool:
 
 
 def _deadline(policy: Policy, word: str) -> Policy:
-    match = _DURATION.fullmatch(word)
-    seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS, strict=True)) if match else 0.0
+    seconds = duration.parse(word)
     if not seconds:
-        raise ValueError(f"{word!r} is not a duration such as 30s or 1h30m")
+        raise ValueError(f"{word!r} is no time at all")
     return replace(policy, deadline=min(seconds, seconds if policy.deadline is None else policy.deadline))
 
 
@@ -151,4 +149,4 @@ WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "fuel": _fuel,
     "seccomp": _seccomp,
 }
-"""Every word, and what it does to a policy. Raises ValueError."""
+"""Every word, and what it does to a policy. Raises ValueError or InvalidArgument."""

@@ -50,10 +50,11 @@ from pelagos_core.isolation.streams import (
 )
 from pelagos_core.isolation.system_calls import Filters, FilterSystemCalls
 from pelagos_core.linux.security_labels import UNCONFINED
+from pelagos_core.linux.syscalls import MS_RDONLY
 from pelagos_core.oci import Capabilities, Device, Mount, Process, Spec
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.rootfs import device_nodes
-from pelagos_core.rootfs.mount_options import MS_RDONLY, PROPAGATION, parse_options
+from pelagos_core.rootfs.mount_options import PROPAGATION, parse_options
 from pelagos_core.rootfs.mount_table import KERNEL_FILE_SYSTEMS
 from pelagos_core.rootfs.mounts import is_bind
 

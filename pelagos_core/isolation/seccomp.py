@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pelagos_core.isolation import libseccomp
 from pelagos_core.linux import bpf_syscalls
 from pelagos_core.oci.seccomp import Seccomp
+from pelagos_core.ownership import is_written_by
 
 log = logging.getLogger(__name__)
 
@@ -93,4 +94,4 @@ def _keep(path: str, program: bytes) -> None:
 
 def _is_ours(status: os.stat_result) -> bool:
     kind = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
-    return kind and status.st_uid == 0 and not status.st_mode & 0o022
+    return kind and is_written_by(status, 0)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux.syscalls import MS_PRIVATE, MS_RDONLY, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 
 ATTR_RDONLY = 0x01
 ATTR_NOSUID = 0x02
 ATTR_NODEV = 0x04
 ATTR_NOEXEC = 0x08
 ATTR_IDMAP = 0x00100000
-MS_RDONLY = 1
 _ATTR_ATIME = 0x70
 _MS_ATIME = 1024 | 1 << 21 | 1 << 24  # noatime, relatime, strictatime: one at a time
 
@@ -58,7 +58,7 @@ _CLEAR = {
     "nolazytime": "lazytime",
 }
 _CLEAR_ATTRIBUTES = {word: of for word, of in _CLEAR.items() if of in _ATTRIBUTES}
-PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
+PROPAGATION = {"unbindable": MS_UNBINDABLE, "private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 _IGNORED = frozenset({"defaults", "bind", "rbind", ""})
 _OWN = frozenset({"tmpcopyup", "idmap", "ridmap"})
 # Of mount(8), of fstab(5), or of one other runtime: nobody here would act on them.

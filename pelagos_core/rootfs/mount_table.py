@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from pelagos_core.linux import mountinfo
 from pelagos_core.rootfs import device_nodes
 
 KERNEL_FILE_SYSTEMS = frozenset(
@@ -25,7 +25,6 @@ KERNEL_FILE_SYSTEMS = frozenset(
 
 _WITHOUT_HARMLESS = KERNEL_FILE_SYSTEMS - {"devtmpfs"}
 _HARMLESS = frozenset(os.makedev(device.major, device.minor) for device in device_nodes.DEFAULT)
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +81,15 @@ def parse(text: bytes, top: str = "/") -> tuple[MountPoint, ...]:
     # A host has many and a container few: most lines are passed over at a glance, unless the
     # path is one that is written in another way there.
     glance = b"" if any(character in top for character in " \t\n\\") else os.fsencode(top)
-    found: dict[bytes, tuple[bytes, MountPoint]] = {}
-    for line in text.splitlines():
-        if glance not in line:
-            continue
-        fields, _, file_system = line.partition(b" - ")
-        number, parent, _device, root, place = fields.split(b" ", 5)[:5]
-        path = _text(place)
-        if path == top or path.startswith(below):
-            found[number] = parent, MountPoint(path, _text(root), file_system.split(b" ", 1)[0].decode())
+    found: dict[int, tuple[int, MountPoint]] = {}
+    for line in mountinfo.parse(text, glance):
+        if line.path == top or line.path.startswith(below):
+            found[line.number] = line.parent, MountPoint(line.path, line.root, line.type)
     hidden = _hidden({number: (parent, mount.path) for number, (parent, mount) in found.items()})
     return tuple(replace(mount, hidden=True) if number in hidden else mount for number, (_, mount) in found.items())
 
 
-def _hidden(mounts: dict[bytes, tuple[bytes, str]]) -> set[bytes]:
+def _hidden(mounts: dict[int, tuple[int, str]]) -> set[int]:
     """The mounts that others cover.
 
     mounts: of each, by its number, the number of the one that it is mounted on, and its path.
@@ -103,9 +97,9 @@ def _hidden(mounts: dict[bytes, tuple[bytes, str]]) -> set[bytes]:
     root of that to what is mounted there. Mounts may be on one another by thousands: no recursion.
     """
     covers = set(mounts.values())
-    reached: dict[bytes, bool] = {}
+    reached: dict[int, bool] = {}
     for mount in mounts:
-        undecided: list[bytes] = []
+        undecided: list[int] = []
         number = mount
         while number in mounts and number not in reached:
             reached[number] = True  # a mount namespace's first mount may be its own parent
@@ -123,9 +117,3 @@ def _above(path: str, top: str) -> Iterator[str]:
     while len(path) > len(top):
         path = posixpath.dirname(path)
         yield path
-
-
-def _text(field: bytes) -> str:
-    if b"\\" not in field:
-        return os.fsdecode(field)
-    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))

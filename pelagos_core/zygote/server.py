@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from pelagos_core.errors import PelagosError
 from pelagos_core.linux.process_name import SHIM, set_name
+from pelagos_core.ownership import is_written_by
 from pelagos_core.shim.start import open_log, write_address
 from pelagos_core.shim.unix_socket import Lock, identity, is_served, listen
 from pelagos_core.shim.zygote_client import peer_uid
@@ -203,8 +204,7 @@ def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.s
 
 
 def _check_owner(directory: str) -> None:
-    status = os.stat(directory)
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if not is_written_by(os.stat(directory), os.geteuid()):
         raise PermissionError(1, "can be written by others", directory)
 
 

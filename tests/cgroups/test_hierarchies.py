@@ -5,12 +5,12 @@ import pytest
 from pelagos_core.cgroups.hierarchies import Hierarchy, parse_mountinfo, relative_path
 from pelagos_core.errors import InvalidArgument
 
-V1 = """\
+V1 = b"""\
 30 23 0:26 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
 31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:10 - cgroup cgroup rw,cpu,cpuacct
 32 30 0:28 / /sys/fs/cgroup/sys\\040temd rw shared:11 - cgroup cgroup rw,xattr,name=systemd
 """
-V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+V2 = b"30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 
 
 def test_the_hierarchies_of_a_v1_host():

@@ -144,7 +144,7 @@ def test_what_nobody_here_can_use_goes_without_asking(pelagos, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prune", "--older-than", "soon"], "'soon' is not an age such as 12h or 30d"),
+        (["prune", "--older-than", "soon"], "'soon' is not a duration such as 30s, 1h30m or 30d"),
         (["prune", "--size", "much"], "'much' is not a size such as 64m"),
     ],
 )

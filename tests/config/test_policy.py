@@ -60,7 +60,7 @@ def test_a_deadline_is_a_duration(word, seconds):
     assert narrowed(deadline=word).deadline == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("word", ["", "30", "s", "0s", "-1s", "1.5h", "5m1h", "30 s", "9999999s", "٣s"])
+@pytest.mark.parametrize("word", ["", "30", "s", "0s", "-1s", "1.5h", "5m1h", "30 s", "9999999999s", "٣s"])
 def test_what_is_no_duration_is_refused(word):
     with pytest.raises(InvalidArgument, match="annotation 'deadline': "):
         narrowed(deadline=word)

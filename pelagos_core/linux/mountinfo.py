@@ -1,0 +1,55 @@
+"""The lines of /proc/PID/mountinfo: the mounts of a process' namespace.
+
+Source: proc(5).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")  # a space is written as \040
+
+
+class MountLine(NamedTuple):
+    """One mount.
+
+    number: its own; parent: that of the mount that it is on. root: which part of its file system is
+    shown at `path`. type: the file system's. options: the file system's own, such as a hierarchy's controllers.
+    """
+
+    number: int
+    parent: int
+    root: str
+    path: str
+    type: str
+    options: frozenset[str]
+
+
+def parse(text: bytes, holding: bytes = b"") -> Iterator[MountLine]:
+    """The mounts of a text, in its order.
+
+    holding: lines without these bytes are passed over unread. Raises ValueError for what is no mountinfo.
+    """
+    for line in text.splitlines():
+        if holding not in line:
+            continue
+        fields, _, file_system = line.partition(b" - ")
+        number, parent, _device, root, place = fields.split(b" ", 5)[:5]
+        kind, _source, options = file_system.split(b" ", 2)
+        yield MountLine(
+            int(number),
+            int(parent),
+            _text(root),
+            _text(place),
+            kind.decode(),
+            frozenset(os.fsdecode(options).split(",")),
+        )
+
+
+def _text(field: bytes) -> str:
+    if b"\\" not in field:
+        return os.fsdecode(field)
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))
