@@ -34,7 +34,7 @@ class ExitStatus:
 
     @classmethod
     def unknown(cls) -> ExitStatus:
-        """An end of which nobody can tell how: 255, as containerd has it."""
+        """An exit whose code is not known: 255, as containerd has it."""
         return cls.now(MAX_CODE)
 
     @classmethod

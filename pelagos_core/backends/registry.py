@@ -349,7 +349,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 @types.coroutine
 def _in_steps(work: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
-    """Await `work`, and raise TooSlow in it where it keeps the event loop from going on."""
+    """Await `work`, and raise TooSlow in any step that blocks the event loop."""
     step: Callable[[], Any] = functools.partial(work.send, None)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Which backend runs a container: who was asked for, what each one says, who is best."""
+"""Which backend runs a container: the one asked for, or the one with the best answer to `detect`."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def preference(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The outcome of asking: who runs it, and what each one said.
+    """The outcome of asking: the backend that runs it, and the answer of each.
 
-    backend: None if nobody runs it. failures: those that could not be asked, or went wrong.
+    backend: None if none can. failures: those that could not be asked, or went wrong.
     """
 
     backend: Backend | None
@@ -70,7 +70,7 @@ class Choice:
 
 
 def _unheard(name: str) -> None:
-    """Nobody wants to know who is asked. No lambda: an order for the nursery holds its name."""
+    """The default callback: does nothing. A named function, because it is pickled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Selection:
     """Asks backends about one container.
 
     excluded: backends that are not to be asked, with the reason.
-    first: whom Auto takes without asking the others, if it can run it: for a further process
+    first: the backend that Auto takes without asking the others, if it can run it: for a further process
         of a container, the backend of its first.
     asking: called with each name before that backend is asked.
     """
@@ -92,7 +92,7 @@ class Selection:
     def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
         """Ask the backends and take the best, or the one that is asked for.
 
-        The others are asked too when that one cannot run it: the error says who could.
+        The others are asked too when that one cannot run it: the error names those that could.
         """
         if entrypoint.kind.is_native:
             return self._native(bundle, entrypoint)
@@ -119,13 +119,13 @@ class Selection:
         return "as the container's first process" if best == self.first else f"best of {', '.join(able)}"
 
     def _native(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
-        """Whoever was asked for: a pod's annotation reaches its pause container too."""
+        """The native backend, whatever was asked for: a pod's annotation reaches its pause container too."""
         detection = NATIVE.detect(bundle, entrypoint)
         assert detection is not None
         return Choice(NATIVE, {NATIVE.name: detection}, (), detection.reason)
 
     def refusal(self, entrypoint: Entrypoint, choice: Choice) -> PelagosError:
-        """The error for a choice without a backend: what was asked, who is there, who could."""
+        """The error for a choice without a backend: what was asked for, which are installed, which could."""
         wanted = self.preference.name
         what = f"entry point {entrypoint.path!r} ({entrypoint.kind.value})"
         if entrypoint.kind is Kind.UNKNOWN:

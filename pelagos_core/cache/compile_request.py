@@ -1,4 +1,4 @@
-"""One compilation: what is to be compiled, by whom, and within which limits."""
+"""One compilation: what is to be compiled, by which backend, and within which limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pelagos_core.plugin.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
-    """What the daemon, or `pelagos cache warm`, wants to have compiled.
+    """What is to be compiled, for the daemon or for `pelagos cache warm`.
 
     path: the entry point's, for messages. settings: the backend's part of the key.
     file: a descriptor of the module. Its bytes may still change: only a copy counts.

@@ -1,10 +1,10 @@
-"""The compile service: a forked process that gives compiled code out of the store, and has it made if need be.
+"""The compile service: a forked process that serves compiled code from the store, compiling it if it is missing.
 
-It is root and trusted: it copies and digests the module, but leaves making sense of it to the
-compiler's process. It waits its turn with the store's lock, so one module is compiled once
-however many pods want it; if the one who compiles is killed, the next in line takes over. Of
-different modules no more than TURNS are compiled at a time on a node: each may take the whole
-memory that a compilation is allowed. Who has waited PATIENCE_SECONDS does not wait any longer.
+It is root and trusted: it copies and digests the module, and leaves parsing it to the compiler's
+process. It waits for the store's lock of the key, so that a module is compiled once for any number
+of pods; the kernel frees the lock when its holder is killed, and the next process in line compiles.
+At most TURNS different modules are compiled at a time on a node: each compilation may take the whole
+memory that it is allowed. After PATIENCE_SECONDS a compilation starts without a slot.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CompileService:
     socket: socket.socket
 
     def answer(self) -> tuple[int, str]:
-        """The answer, once `socket` is readable: the code's directory, and how it was come by.
+        """The answer, once `socket` is readable: the code's directory, and how it was obtained.
 
         Raises the PelagosError that it reports.
         """
@@ -127,9 +127,9 @@ def _sweep(parent: str) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _GROUP.fullmatch(name)
-            # It may have been killed, and nobody have reaped it yet.
+            # A zombie counts as ended: it was killed, and is not reaped yet.
             if match and process_stat.is_leaving(int(match[1])):
-                with contextlib.suppress(OSError):  # it is busy, or somebody else was quicker
+                with contextlib.suppress(OSError):  # it is busy, or another process has removed it
                     os.rmdir(os.path.join(parent, name))
 
 
@@ -149,7 +149,7 @@ def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> No
 
 
 def _obtain(request: CompileRequest) -> tuple[int, str]:
-    """A directory with the code, which nobody can write to, and how it was come by."""
+    """A read-only directory with the code, and how it was obtained."""
     # A namespace of our own: for the scratch file system, and because a user who is root in a
     # user namespace only may clone mounts of such a one.
     syscalls.unshare(syscalls.CLONE_NEWNS)
@@ -174,7 +174,7 @@ def _obtain(request: CompileRequest) -> tuple[int, str]:
 
 
 def _sealed(request: CompileRequest) -> int:
-    """A copy of the module that nobody can change any more."""
+    """A copy of the module, sealed against any further change (memfd_create(2))."""
     memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     offset = 0
     while copied := os.sendfile(memory, request.file, offset, _COPY_BYTES):

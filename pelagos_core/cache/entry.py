@@ -4,8 +4,8 @@
     about   what it was made of, its size and its digest
     seen    which file had that digest when it was last looked at; its time is the last use
 
-The digest of a large file takes longer than a start (150 MB: 75 ms), so it is taken once: by
-whoever compiled, and again after a reboot or when anything about the file has changed. Any
+The digest of a large file takes longer than a start (150 MB: 75 ms), so it is taken once: after
+the compilation, and again after a reboot or when anything about the file has changed. Any
 write changes the change time, which no system call can set; what a power cut has left
 half-written is found out because the boot is another one.
 """
@@ -72,7 +72,7 @@ class About:
 
 
 class Entry:
-    """An open entry; whoever opened it closes it."""
+    """An open entry; the caller closes it."""
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
@@ -114,7 +114,7 @@ class Entry:
         """Compare its code with its digest, and remember that. Raises Broken."""
         about = self.about()
         if about.key.name != self.name:
-            raise Broken("it is another's")
+            raise Broken("the key does not match the entry's name")
         with self._file(CODE) as code:
             status = os.fstat(code.fd)
             if status.st_size != about.size or not about.size:
@@ -144,7 +144,7 @@ class Entry:
             self._see(os.fstat(code.fd))
 
     def touch(self) -> None:
-        """Remember that it was used now. Where it cannot be written, nobody has to know."""
+        """Record that it was used now. A store that cannot be written is no error."""
         with contextlib.suppress(OSError):
             os.utime(SEEN, dir_fd=self.fd, follow_symlinks=False)
 

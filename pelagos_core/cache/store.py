@@ -1,9 +1,9 @@
 """The store of compiled code: a directory of root's own, one entry for each key.
 
-Who can write here runs code in every container, so nothing is taken on trust: the directory
-and everything in it must belong to this user and be writable by nobody else, every time, and
-all is opened relative to the open directory, without following links. What is not as it
-should be is not used; an entry is then made anew.
+A process that can write here can run code in every container. So at each use the directory and
+everything in it must belong to this user and be writable by no other user, and all is opened
+relative to the open directory, without following links. An entry that fails a check is not used,
+and is made anew.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Listed:
 
 
 class Store:
-    """An open store; whoever opened it closes it."""
+    """An open store; the caller closes it."""
 
     def __init__(self, path: str) -> None:
         """Open it, and make it if it is not there.
@@ -81,8 +81,8 @@ class Store:
     def find(self, name: str) -> int | None:
         """The directory of an entry that is known to be good, as `Entry.lend` gives it.
 
-        Quick: a few system calls whatever the size. None if there is none, or if somebody has
-        to look closer. Raises OSError.
+        Quick: a few system calls whatever the size. None if there is none, or if it needs the
+        longer check of `checked`. Raises OSError.
         """
         try:
             with Entry.open(self.fd, name) as entry:
@@ -104,7 +104,7 @@ class Store:
             return None
 
     def lock(self, name: str) -> None:
-        """Be the only one who works on an entry; wait for whoever is.
+        """Hold the lock of an entry; wait until it is free.
 
         The kernel gives it up when the process ends, however it ends. Raises OSError.
         """
@@ -112,12 +112,12 @@ class Store:
 
     @contextlib.contextmanager
     def turn(self, most: int, patience: float) -> Iterator[None]:
-        """Be one of `most` processes that work at the same time, in whatever pod; wait for one to leave.
+        """Hold one of `most` slots that all pods share; wait for a free one.
 
-        As with `lock`, the turn of a process that ends is free.
+        As with `lock`, the slot of a process that ends is free.
         patience: after so many seconds the caller goes on without one. Raises OSError.
         """
-        # Nobody can wait for whichever is free first, so all look again and again.
+        # fcntl(2) waits for one given lock, not for the first free one of several: so it is polled.
         deadline = time.monotonic() + patience
         while (mine := self._first_free(most)) is None and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
@@ -137,7 +137,7 @@ class Store:
         """
         name = about.key.name
         new = _NEW + name
-        self._remove(new)  # of somebody who was killed: nobody else has the lock
+        self._remove(new)  # left by a process that was killed: the caller holds the lock
         os.mkdir(new, 0o711, dir_fd=self.fd)
         try:
             with Entry.open(self.fd, new) as entry:
@@ -153,7 +153,7 @@ class Store:
             raise
 
     def remove(self, name: str) -> None:
-        """Remove whatever has this name. Those who use it already go on. Raises OSError."""
+        """Remove what has this name. Containers that use it already go on. Raises OSError."""
         gone = f"{_GONE}{name}-{os.urandom(4).hex()}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, gone, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -220,7 +220,7 @@ class Store:
         """Whether it was free, and is ours now."""
         try:
             fcntl.lockf(self._lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, where)
-        except (BlockingIOError, PermissionError):  # fcntl(2): either says that somebody has it
+        except (BlockingIOError, PermissionError):  # fcntl(2): either means that another process holds it
             return False
         return True
 

@@ -17,7 +17,7 @@ class Write:
     field: the part of `linux.resources` that asks for it. file: such as `memory.max`; the
     controller is what stands before the first full stop. keyed: the file holds a value for each
     device, and the first word of `value` names it; `reset` is what a device has at first.
-    optional: a kernel without the file does not hold less for it.
+    optional: if the file is missing, the limit is enforced anyway.
     """
 
     field: str

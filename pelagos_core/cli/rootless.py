@@ -35,5 +35,5 @@ def enter() -> None:
 
 
 def _write(name: str, text: str) -> None:
-    with open(f"/proc/self/{name}", "wb", buffering=0) as file:  # the kernel wants it in one write
+    with open(f"/proc/self/{name}", "wb", buffering=0) as file:  # the kernel takes it in one write only
         file.write(text.encode())

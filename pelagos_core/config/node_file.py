@@ -1,7 +1,7 @@
 """The node's config file, /etc/pelagos/config.toml, and runtime options of the same form.
 
     runtime = "auto"            # or a backend's name
-    order = ["this", "that"]    # whom Auto prefers, if they can run it
+    order = ["this", "that"]    # the backends that Auto prefers, if they can run it
     zygote_idle_seconds = 600   # how long the zygote stays unused; 0: there is none
 
     [backends.this]             # the settings of one backend

@@ -1,4 +1,4 @@
-"""Who the init process is: user, groups, umask, capabilities, no_new_privs.
+"""The identity of the init process: user, groups, umask, capabilities, no_new_privs.
 
 Source: credentials(7), prctl(2), OCI runtime spec "process.user".
 """
@@ -32,14 +32,14 @@ def become(user: User, sets: Capabilities, available: int) -> None:
 
 
 def become_root() -> None:
-    """Become root of the calling process' new user namespace, in which it is nobody yet."""
+    """Become root of the calling process' new user namespace, in which its ids are not mapped yet."""
     _set_groups(())
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 
 
 def unprivileged() -> User:
-    """A user who owns nothing: nobody, or the only user of a user namespace that has no other.
+    """A user that owns no files: uid 65534, or 0 if the user namespace maps no other id.
 
     To be called while /proc is in reach.
     """

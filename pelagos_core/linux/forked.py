@@ -1,4 +1,4 @@
-"""What a forked child undoes of the process that it is a copy of."""
+"""What a forked child resets of the state that it inherits: signal handlers and descriptors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def end_with_parent(line: int) -> None:
     credentials.die_with_parent(signal.SIGKILL)
     poll = select.poll()
     poll.register(line, 0)
-    if poll.poll(0):  # POLLERR or POLLHUP: nobody is there
+    if poll.poll(0):  # POLLERR or POLLHUP: the other end is closed
         os._exit(1)
 
 

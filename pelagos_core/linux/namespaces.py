@@ -132,7 +132,7 @@ def join_process(pidfd: int, kinds: Iterable[str]) -> None:
 def _fork_after(join_namespace: Callable[[], None]) -> int:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     pid = -1
-    # The child is a copy of the daemon among strangers, who could read its memory once its
+    # The child is a copy of the daemon among foreign processes, which could read its memory once its
     # capabilities are no more than theirs (as in CVE-2016-9962). ptrace(2): not if it cannot be
     # dumped, which execve(2) undoes. It is born so.
     dumpable = syscalls.prctl(syscalls.PR_GET_DUMPABLE)
@@ -155,7 +155,7 @@ def is_own(path: str) -> bool:
         found = os.stat(path)
         own = [os.stat(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")]
     except OSError:
-        return False  # whoever joins it has the better error
+        return False  # joining it gives the better error
     return (found.st_dev, found.st_ino) in {(each.st_dev, each.st_ino) for each in own}
 
 

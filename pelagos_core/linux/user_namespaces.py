@@ -1,4 +1,4 @@
-"""User namespaces: maps of ids, written by whoever has the privileges of the host.
+"""User namespaces: maps of ids, written by a process with the privileges of the host.
 
 Source: user_namespaces(7).
 """
@@ -15,7 +15,7 @@ from pelagos_core.oci import IdMap, IdMaps
 
 
 def make(id_maps: IdMaps) -> int:
-    """A user namespace with these maps and nobody in it; a descriptor of it.
+    """A user namespace with these maps and no process in it; a descriptor of it.
 
     For mounts whose ids are mapped. Raises OSError or PermissionDenied.
     """
@@ -41,7 +41,7 @@ def write_maps(process: str, id_maps: IdMaps) -> None:
     """
     for name, ranges in (("gid_map", id_maps.groups), ("uid_map", id_maps.users)):
         try:
-            # Unbuffered: the kernel wants the whole map in one write.
+            # Unbuffered: the kernel takes the map in one write only.
             with open(f"{process}/{name}", "wb", buffering=0) as file:
                 file.write(_text(ranges))
         except OSError as error:

@@ -30,8 +30,8 @@ def remove(root: Root, volumes: tuple[Mount, ...]) -> None:
     """Take every view of the kernel out of a container's root.
 
     In the init process, in its own mount namespace; /proc is still the host's.
-    volumes: the mounts that the spec asks for. What they bring along is taken away; what is
-        asked for itself is refused, and so is what may come in later.
+    volumes: the mounts that the spec asks for. Kernel mounts below one of them are
+        unmounted; a mount that is one itself is refused, and so is shared or slave propagation.
     Raises PermissionDenied that names the mount.
     """
     for volume in volumes:

@@ -61,7 +61,7 @@ _CLEAR_ATTRIBUTES = {word: of for word, of in _CLEAR.items() if of in _ATTRIBUTE
 PROPAGATION = {"unbindable": MS_UNBINDABLE, "private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 _IGNORED = frozenset({"defaults", "bind", "rbind", ""})
 _OWN = frozenset({"tmpcopyup", "idmap", "ridmap"})
-# Of mount(8), of fstab(5), or of one other runtime: nobody here would act on them.
+# Of mount(8), of fstab(5), or of one other runtime: they have no effect here.
 _REFUSED = frozenset(
     {"remount", "loop", "copy-symlink", "auto", "noauto", "user", "users", "owner", "nofail", "_netdev"}
 )
@@ -93,7 +93,7 @@ class Change:
         attr_set, attr_clr = self.attr_set, self.attr_clr
         if flag & _ATTR_ATIME or not flag:
             attr_set &= ~_ATTR_ATIME
-            attr_clr |= _ATTR_ATIME  # the kernel wants the whole field cleared to set it
+            attr_clr |= _ATTR_ATIME  # mount_setattr(2): the whole field is cleared to set it
         return Change(attr_set | flag, attr_clr, self.propagation)
 
     def clearing(self, flag: int) -> Change:
@@ -130,7 +130,7 @@ class MountOptions:
 def parse_options(words: tuple[str, ...]) -> MountOptions:
     """Sort option words out; later words win over earlier ones, as for mount(8).
 
-    Raises InvalidArgument that names a word on which nobody would act.
+    Raises InvalidArgument that names a word that would have no effect.
     """
     flags, change, deep = 0, Change(), Change()
     of_file_system, data = [], []

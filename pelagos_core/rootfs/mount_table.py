@@ -45,7 +45,7 @@ class MountPoint:
         look: returns the status of what is at a path, or raises OSError.
         """
         # By its type alone where that is enough: what lies at the path may be another mount on top,
-        # or have been moved by others who share the directory.
+        # or have been moved by a process that shares the directory.
         if self.type in _WITHOUT_HARMLESS:
             return self.type
         if self.hidden and self.type not in KERNEL_FILE_SYSTEMS:

@@ -122,7 +122,7 @@ def detached(directory: int) -> int:
     """A read-only mount of one directory that is attached nowhere; a descriptor of it.
 
     Through it nothing outside the directory can be reached, not by `..` either, and nothing
-    be written, whoever holds it. Files in it can be mapped for execution. It is gone when the
+    be written, by any process that holds it. Files in it can be mapped for execution. It is gone when the
     descriptor is closed. The directory must be of the caller's own mount namespace.
     Raises OSError.
     """

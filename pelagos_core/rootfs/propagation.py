@@ -1,4 +1,4 @@
-"""Propagation: who sees what is mounted. In a process with a mount namespace of its own.
+"""Propagation: in which namespaces a mount is seen. In a process with a mount namespace of its own.
 
 Source: mount_namespaces(7).
 """

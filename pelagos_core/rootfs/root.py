@@ -72,7 +72,7 @@ class Root:
     def assemble(self, layers: tuple[Mount, ...]) -> None:
         """Mount the layers of a rootfs in order, or make the directory itself a mount.
 
-        pivot_root(2) wants the new root to be a mount point. The directory is opened here and
+        pivot_root(2) requires the new root to be a mount point. The directory is opened here and
         not before: a descriptor from another mount namespace cannot be mounted on.
         """
         self.fd = self.open_directory()
