@@ -14,6 +14,7 @@ SOURCES = sorted(
 )
 CORE = [path for path in SOURCES if ROOT / "pelagos_core" in path.parents]
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if not {"integration", "fuzz"} & set(path.parts))
+TESTS_OF_ALL = sorted((ROOT / "tests").rglob("test_*.py"))
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "base", "types"}
 # Tests of the tree itself, which mirror no module.
 OF_THE_TREE = {"test_layout", "test_lean_imports", "test_generated", "test_docs"}
@@ -74,3 +75,13 @@ def test_the_init_process_leaves_by_exit_of_the_system_only():
     assert not using(r"sys\.exit|raise SystemExit") & {
         relative(path) for path in CORE if {"launch", "isolation", "rootfs"} & set(path.parts)
     }
+
+
+def test_a_test_that_another_names_by_its_path_is_there():
+    named = {
+        path
+        for test in TESTS_OF_ALL
+        for path in re.findall(r"\"(tests/[a-z_0-9]+/[a-z_0-9/]+\.py)[\":]", test.read_text())
+    }
+    assert named
+    assert not [path for path in named if not (ROOT / path).exists()]

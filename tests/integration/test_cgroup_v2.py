@@ -15,16 +15,16 @@ ROOT = Path(__file__).parent.parent.parent
 # What touches control groups. They are the same tests as those that run on the host.
 TESTS = {
     "limits, pauses, counts and devices": (
-        "tests/linux/test_cgroups.py",
-        "tests/linux/test_oom.py",
-        "tests/linux/test_device_filter.py",
+        "tests/cgroups/test_group.py",
+        "tests/cgroups/test_oom.py",
+        "tests/cgroups/test_device_filter.py",
         "tests/task/test_oom.py",
         "tests/shim/test_delete.py",
         "tests/integration/test_resources.py",
         "tests/integration/test_live_control.py",
     ),
     "native programs, which see their groups, and system calls": (
-        "tests/linux/test_libseccomp.py",
+        "tests/isolation/test_libseccomp.py",
         "tests/integration/test_native.py::test_what_programs_expect_of_the_kernel_is_there",
         "tests/integration/test_native.py::test_a_program_sees_its_own_control_groups",
         "tests/integration/test_native.py::test_a_pod_of_a_pause_container_and_a_guest_shares_its_namespaces",
