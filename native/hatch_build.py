@@ -28,7 +28,8 @@ NO_COMPILER = (
 RELEASE_TAG = "py3-none-manylinux_2_17_{}"
 _PROGRAM = "pelagos_native/bin/launcher"
 FLAGS = (
-    "-std=c11 -O2 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
+    # Some distributions' compilers have a level of their own for _FORTIFY_SOURCE.
+    "-std=c11 -O2 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
     "-fPIE -pie -s -Wl,-z,now -Wl,-z,relro"
 ).split()
 

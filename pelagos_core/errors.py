@@ -34,7 +34,7 @@ class PelagosError(Exception):
 
     def __init__(self, message: str = "", reason: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)  # a backend may give it an exception
         self.reason = reason
 
     def __str__(self) -> str:

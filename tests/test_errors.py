@@ -21,6 +21,10 @@ def test_a_status_without_a_reason_is_all_message(text):
     assert (back.message, back.reason) == (text, "")
 
 
+def test_an_error_that_is_made_of_an_exception_has_its_text():
+    assert to_fields(errors.InvalidArgument(ValueError("odd")))[1] == "odd"
+
+
 def test_no_two_errors_share_a_code():
     codes = [kind.code for kind in PelagosError.__subclasses__()]
     assert len(set(codes)) == len(codes)

@@ -95,7 +95,7 @@ def fork(request: CompileRequest, cgroup: Cgroup) -> CompileService:
 def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        return CompileService(child.fork(lambda: _serve(request, cgroup, theirs)), ours)
+        return CompileService(Child.watched(child.fork(lambda: _serve(request, cgroup, theirs)).pid), ours)
     except BaseException:
         ours.close()
         raise

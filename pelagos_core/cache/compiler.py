@@ -69,12 +69,12 @@ def _check(request: CompileRequest, report: bytes | None, ended: os.waitid_resul
         raise Internal(f"{what} failed in compile: {ending(ended)}", reasons.ENGINE_FAILED)
     try:
         code, text, reason = json.loads(report)
-        if [type(code), type(text)] != [int, str] or reason not in {"", *reasons.ALL}:
+        if [type(code), type(text), type(reason)] != [int, str, str]:
             raise TypeError
     except (ValueError, TypeError, RecursionError):
         raise Internal(f"{what} failed in compile: the process was lost", reasons.ENGINE_FAILED) from None
     if code:
-        raise from_fields(code, text, reason)
+        raise from_fields(code, text, reason if reason in reasons.ALL else "")  # not a backend's own word
 
 
 def _compile(

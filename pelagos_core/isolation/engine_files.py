@@ -112,9 +112,9 @@ def keep_module_back(surroundings: int, program: Program, module: str) -> None:
     held = threading.Event()
 
     def wait_for_open() -> None:
-        # Here alone: a program that the main thread starts inherits what is blocked there.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
         try:
+            # Here alone: a program that the main thread starts inherits what is blocked there.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
             # To this thread; F_SETLEASE leaves an owner that is set (fcntl(2)).
             fcntl.fcntl(file, _F_SETOWN_EX, struct.pack("ii", _F_OWNER_TID, threading.get_native_id()))
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
@@ -123,10 +123,11 @@ def keep_module_back(surroundings: int, program: Program, module: str) -> None:
             return
         finally:
             held.set()
-        signal.sigwait({signal.SIGIO})
         try:
+            # rt_sigtimedwait(2), which a profile of the spec's may lack.
+            signal.sigwait({signal.SIGIO})
             take_away(surroundings, program)
-        except OSError as error:  # what cannot be taken away must not be in a guest's reach
+        except BaseException as error:  # noqa: BLE001 (what is not taken away must not be in a guest's reach)
             os.write(2, f"pelagos: the engine's files cannot be taken away: {error}\n".encode())
             os._exit(1)
         os.close(surroundings)

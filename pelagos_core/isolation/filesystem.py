@@ -16,6 +16,8 @@ from pelagos_core.oci import Device, Mount
 from pelagos_core.rootfs import cgroup_mounts, device_nodes, kernel_views, mounts, narrowing, relative_links
 from pelagos_core.rootfs.propagation import make_parent_private, set_propagation
 
+_LOCAL = frozenset("bind tmpfs overlay proc sysfs mqueue devpts cgroup cgroup2 ext4 xfs btrfs".split())
+
 
 class RootOperation(Operation):
     """A step on the root file system."""
@@ -368,4 +370,6 @@ class SetRootPropagation(Operation):
 
 
 def _details(mount: Mount) -> str:
-    return ", ".join((*mount.options, *mount.id_maps.lines()))
+    """Options and id maps; of a network's file system no values, since one may be a password."""
+    shown = [each if mount.type in _LOCAL else each.partition("=")[0] for each in mount.options]
+    return ", ".join((*shown, *mount.id_maps.lines()))

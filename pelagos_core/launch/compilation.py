@@ -116,8 +116,8 @@ async def _end(made: CompileService, cgroup: Cgroup) -> None:
         await made.child.ended()
     finally:
         made.close()
-    if not cgroup.try_remove():
-        _background(_remove(cgroup))
+        if not cgroup.try_remove():
+            _background(_remove(cgroup))
 
 
 async def _remove(cgroup: Cgroup) -> None:

@@ -14,7 +14,7 @@ master, may come before Asking, Refused once after the last GO. `conversation` i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelagos_core import reasons
 from pelagos_core.errors import Internal
@@ -132,8 +132,8 @@ def decode(datagram: bytes) -> Message:
             raise TypeError
         if not all(abs(field) <= _MAX_NUMBER for field in fields if isinstance(field, int)):
             raise ValueError  # no pid, code or size; Python's own numbers have no end
-        if isinstance(message, Failed) and message.reason and message.reason not in reasons.ALL:
-            raise ValueError
+        if isinstance(message, Failed) and message.reason not in reasons.ALL:
+            message = replace(message, reason="")  # a backend's own word
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Internal("the init process sent a malformed message") from None
     return message

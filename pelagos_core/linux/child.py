@@ -21,6 +21,7 @@ from pelagos_core.linux import syscalls
 from pelagos_core.linux.pidfd import is_readable, readable
 
 _CHUNK_BYTES = 64 << 10
+_LOOK_SECONDS = 0.01  # between two looks at a child without a pidfd
 _CANNOT_EXECUTE = 127  # as a shell ends then
 _Self = TypeVar("_Self", bound="Child")
 
@@ -58,9 +59,20 @@ class Child:
 
         seconds: how long to wait at most, without a limit if None. Returns None if it still runs then.
         """
-        if seconds is not None and self._result is None and not is_readable(self.fileno(), seconds):
+        if seconds is not None and self._result is None and not self._ends_within(seconds):
             return None
         return self.reap()
+
+    def _ends_within(self, seconds: float) -> bool:
+        try:
+            return is_readable(self.fileno(), seconds)
+        except OSError:  # a system call filter lacks pidfd_open(2), or there is no descriptor left
+            deadline = time.monotonic() + seconds
+            while not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOOK_SECONDS)
+            return True
 
     def reap(self) -> os.waitid_result:
         """Wait for its end, without a limit, and reap it."""

@@ -33,8 +33,8 @@ def parse(text: bytes, holding: bytes = b"") -> Iterator[MountLine]:
 
     holding: lines without these bytes are passed over unread. Raises ValueError for what is no mountinfo.
     """
-    for line in text.splitlines():
-        if holding not in line:
+    for line in text.split(b"\n"):  # a path may have other line ends in it
+        if not line or holding not in line:
             continue
         fields, _, file_system = line.partition(b" - ")
         number, parent, _device, root, place = fields.split(b" ", 5)[:5]

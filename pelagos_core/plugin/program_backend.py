@@ -220,6 +220,8 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
     try:
         engine = child.execute(words, environment, streams, _end_with_init)
     except OSError as error:
+        if error.filename != words[0]:
+            raise  # no process or pipe is left: it was not tried
         os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
         return _CANNOT_EXECUTE
     if diagnostics is None:

@@ -183,8 +183,8 @@ def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.s
     """Listen at `path` and tell the client so. None if another daemon has been quicker, which is told as well.
 
     Under the lock until the client has the answer: whoever comes later finds us serving. The lock is
-    closed before anything is forked, which would inherit it. None also if the client has given up: then the
-    place is as it was, as it is when OSError is raised.
+    closed before anything is forked, which would inherit it. A client that has given up makes no difference:
+    a daemon without a Create ends by itself. The place is as it was when OSError is raised.
     """
     address = f"unix://{path}".encode()
     with Lock(path):
@@ -192,11 +192,11 @@ def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.s
         try:
             write_address(address, directory_fd)
             client.send(DONE + address)
-        except BaseException as error:
+        except ConnectionError:
+            pass  # the program in Python goes on in its place, and may have seen the socket already
+        except BaseException:
             if listener:
                 os.unlink(path)
-            if isinstance(error, ConnectionError):
-                return None
             with contextlib.suppress(OSError):
                 client.send(REFUSED)
             raise

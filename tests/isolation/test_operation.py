@@ -6,10 +6,11 @@ import pytest
 
 from pelagos_core import reasons
 from pelagos_core.errors import Internal, Unimplemented
-from pelagos_core.isolation.filesystem import MakeWorkingDirectory
+from pelagos_core.isolation.filesystem import MakeWorkingDirectory, MountVolume
 from pelagos_core.isolation.identity import SetUmask
 from pelagos_core.isolation.operation import Close, Refuse, execute
 from pelagos_core.isolation.state import State
+from pelagos_core.oci import Mount
 from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
 
@@ -39,6 +40,12 @@ def test_an_error_of_the_kernel_is_told_with_the_step():
 def test_what_cannot_be_done_is_refused_where_it_comes():
     with pytest.raises(Unimplemented, match="this one"):
         execute([Refuse("this one")], State(Root("/none")))
+
+
+def test_a_password_among_the_options_of_a_share_is_not_shown():
+    share = MountVolume(Mount("/data", "cifs", "//host/data", ("ro", "password=secret")))
+    local = MountVolume(Mount("/data", "tmpfs", "tmpfs", ("size=1m",)))
+    assert (share.details(), local.details()) == ("ro, password", "size=1m")
 
 
 def test_a_slot_is_closed_once():

@@ -19,6 +19,11 @@ def test_lines_are_read_with_their_escapes():
     ]
 
 
+def test_a_path_with_another_line_end_in_it_is_one_line():
+    (line,) = mountinfo.parse(b"25 24 0:22 / /a\rb ro - tmpfs tmpfs rw\n")
+    assert line.path == "/a\rb"
+
+
 def test_lines_without_some_bytes_are_passed_over():
     assert [line.number for line in mountinfo.parse(TEXT + b"not a mount\n", b"/mnt")] == [24]
 

@@ -1,5 +1,6 @@
 """What a program's init process does: run it, pass on what it says, tell a trap from an exit."""
 
+import errno
 import os
 import re
 import select
@@ -145,6 +146,15 @@ def test_a_program_that_is_gone_is_told():
         return _run(["/none"], {}, None)
 
     assert in_child(child) == 127
+
+
+def test_a_fork_that_fails_is_no_program_that_is_gone(monkeypatch):
+    def fail():
+        raise OSError(errno.EAGAIN, "no process is left")
+
+    monkeypatch.setattr(os, "fork", fail)
+    with pytest.raises(OSError, match="no process is left"):
+        _run([SHELL, "-c", "exit 0"], {}, None)
 
 
 BUNDLE = Bundle("c1", "ns", "/", Spec(Process(args=("/x",))))
