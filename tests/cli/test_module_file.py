@@ -26,7 +26,7 @@ def test_only_regular_files_are_taken(tmp_path):
     assert "module" in refused(tmp_path / "socket")
     assert "does not exist" in refused(tmp_path / "none")
     assert "does not exist" in refused("")
-    assert "null byte" in refused("a\0b")
+    assert "null" in refused("a\0b")  # each CPython has its own words
 
 
 def test_a_size_beyond_the_limit_is_named(tmp_path):

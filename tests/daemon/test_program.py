@@ -18,6 +18,7 @@ import pytest
 
 from pelagos_core.cgroups.hierarchies import hierarchies
 from pelagos_core.conformance.environment import add_backend, environment_with
+from pelagos_core.shim import load_lock
 from pelagos_core.shim.unix_socket import is_served
 from tests.support.shim import flags, holder, shim_command
 from tests.support.traces import alive
@@ -230,10 +231,10 @@ def test_where_it_is_not_wanted_there_is_none(node):
 
 @pytest.mark.parametrize("groups", [["one"] * 4, ["one", "two", "three"]])
 def test_racing_starts_make_one_daemon_for_each_pod_and_one_zygote(node, groups):
-    paths = [""] * len(groups)
+    paths, took = [""] * len(groups), [0.0] * len(groups)
 
     def start(index):
-        paths[index] = node.start(groups[index])[0]
+        paths[index], took[index] = node.start(groups[index])
 
     threads = [threading.Thread(target=start, args=(index,)) for index in range(len(groups))]
     for thread in threads:
@@ -244,8 +245,9 @@ def test_racing_starts_make_one_daemon_for_each_pod_and_one_zygote(node, groups)
     daemons = {node.daemon(path) for path in set(paths)}
     assert len(daemons) == len(set(groups))
     zygote = node.zygote()
-    # Just one of them has loaded everything.
-    assert {status(pid, "PPid") for pid in daemons} == {str(zygote)}
+    # Just one of them has loaded everything; on a busy machine the others do not wait for it any longer.
+    if max(took) < load_lock.SECONDS:
+        assert {status(pid, "PPid") for pid in daemons} == {str(zygote)}
     assert not list(Path(node.zygotes).glob("*.turn"))
 
 
