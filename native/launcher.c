@@ -23,8 +23,9 @@
 
 enum { MAX_REQUEST = 128 << 10, MAX_KEY = 64 << 10, MAX_ANSWER = 4096, FIRST_WORD = 5 };
 static const char DONE = 'k', START[] = "unix://";
-/* Python ignores SIGPIPE and SIGXFSZ in every process of its own: its view of itself has these bits set. */
-static const unsigned long long IGNORED_BY_PYTHON = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1);
+/* Python ignores SIGPIPE and SIGXFSZ in every process of its own, and CPython 3.13 also 32 and 33, which are the C
+   library's own (signal(7)): its view of itself has these bits set. */
+static const unsigned long long IGNORED_BY_PYTHON = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1) | 3ULL << 31;
 static const struct timeval PATIENCE = {1, 0};
 
 /* Fields with a NUL between them, in a buffer of fixed size; `full` once something did not fit. */

@@ -28,8 +28,9 @@ _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _INHERITED = frozenset(
     "Uid Gid SigBlk CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
 )
-# Python ignores these two in every process of its own, so a status line tells what was inherited without them.
-_IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1)
+# Python ignores these in every process of its own, so a status line tells what was inherited without them. The
+# last two are 32 and 33, the C library's own (signal(7)): CPython 3.13 ignores them.
+_IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1) | 3 << 31
 # Of the environment: what backends see while they are loaded.
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
 # containerd's environment may hold credentials, and the init processes are copies of the daemon.
