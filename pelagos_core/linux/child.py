@@ -22,7 +22,7 @@ from pelagos_core.linux.pidfd import is_readable, readable
 
 _CHUNK_BYTES = 64 << 10
 _LOOK_SECONDS = 0.01  # between two looks at a child without a pidfd
-_CANNOT_EXECUTE = 127  # as a shell ends then
+CANNOT_EXECUTE = 127  # as a shell ends then
 _Self = TypeVar("_Self", bound="Child")
 
 
@@ -223,7 +223,7 @@ def execute(
             os.execve(words[0], words, environment)  # noqa: S606 (no shell is the point)
         except OSError as error:
             os.write(failure, f"{error.errno or 0}".encode())
-        return _CANNOT_EXECUTE
+        return CANNOT_EXECUTE
 
     child = fork_reporting(run)
     try:

@@ -30,7 +30,6 @@ _READ_BYTES = 64 << 10
 _KEPT_BYTES = 64 << 10  # of what the engine printed last; its text for a trap is a backtrace at the longest
 _LINE_BYTES = 4 << 10
 _STDERR = 2
-_CANNOT_EXECUTE = 127  # the exit code, as a shell's
 _LINE_SECONDS = 0.02  # for the rest of a line to come: a program writes it in pieces, a guest may be prompting
 _END_SECONDS = 0.5  # for an engine to end that seems to have told a trap
 _HALF = 50  # a score: it runs, with something missing
@@ -223,7 +222,7 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
         if error.filename != words[0]:
             raise  # no process or pipe is left: it was not tried
         os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
-        return _CANNOT_EXECUTE
+        return child.CANNOT_EXECUTE
     if diagnostics is None:
         return _code(engine.reap())
     os.close(writer)
