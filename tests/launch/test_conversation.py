@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -35,6 +34,7 @@ from pelagos_core.launch.messages import (
 from pelagos_core.oci import IdMaps, Namespace, Process, Spec
 from pelagos_core.plugin.bundle import Bundle
 from tests.support.patience import until
+from tests.support.sleeper import is_reaped, sleeper
 
 CLONE = SecondStageClone(Namespace("user"), IdMaps((), ()), None)
 BACKEND = registry.Backend("wasm", "1", "", registry._manager(SimpleNamespace()).hook)
@@ -63,7 +63,7 @@ class FakeInits:
         theirs.settimeout(10)
         self.requests.append(request(theirs))
         self.controls.append(theirs)
-        self.children.append(child())
+        self.children.append(sleeper(start_new_session=True))
         return self.children[-1], ours
 
     def say(self, *said, fds=()):
@@ -78,20 +78,6 @@ class FakeInits:
         """The init process ends, and with it its end of the socket."""
         os.kill(self.children[-1], signal.SIGTERM)
         self.controls[-1].close()
-
-
-def child():
-    process = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
-    process.returncode = 0  # it is reaped by whom the test is about
-    return process.pid
-
-
-def is_reaped(pid):
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return False
 
 
 @pytest.fixture
@@ -343,7 +329,7 @@ async def test_hooks_are_run_between_assembled_and_the_go_ahead(launch, inits, m
 async def test_a_second_stage_takes_the_place_of_the_first(launch, inits, pids):
     launch = replace(launch, plan=replace(launch.plan, second_stage=CLONE))
     made, outcome = await begin(launch, inits)
-    second = child()
+    second = sleeper(start_new_session=True)
     inits.say(SecondStage(second))
     os.kill(inits.children[0], signal.SIGKILL)  # it leaves
     assert await inits.hear() == messages.GO

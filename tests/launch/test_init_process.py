@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 
 import pytest
 
@@ -12,20 +11,7 @@ from pelagos_core.errors import Internal
 from pelagos_core.launch import messages
 from pelagos_core.launch.init_process import InitProcess
 from pelagos_core.launch.messages import Terminal
-
-
-def sleeper(**options):
-    process = subprocess.Popen(["/bin/sleep", "60"], **options)
-    process.returncode = 0  # it is reaped by what is tested
-    return process.pid
-
-
-def is_reaped(pid):
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return False
+from tests.support.sleeper import is_reaped, sleeper
 
 
 @pytest.fixture
