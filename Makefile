@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 PLUGINS := $(wildcard plugins/*_backend)
-NATIVE := native/pyproject.toml native/hatch_build.py $(wildcard native/*.[ch])
+NATIVE := native/pyproject.toml $(wildcard native/*.py native/*/*.[ch])
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-setup test-versions fuzz soak engines bench bench-quick check fix protos cover wheels clean

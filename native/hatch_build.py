@@ -1,17 +1,9 @@
-"""Compile the native part while its wheel, or its editable installation, is made.
-
-The compiler is $CC, else the machine's, else that of the package ziglang, which pip gets for the build.
-PELAGOS_MACHINE (such as aarch64) names another processor, which is compiled for by ziglang; such a wheel runs
-on any Linux, as does one for which PELAGOS_RELEASE is set.
-"""
+"""Compile the native part while its wheel, or its editable installation, is made: see compiling.py."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,26 +11,18 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ZIGLANG = "ziglang==0.17.1"
-NO_COMPILER = (
-    "pelagos-native: no C compiler: install gcc and libc6-dev (on Debian: apt-get install gcc libc6-dev), "
-    "or let pip get the package ziglang"
-)
-# A program that is linked statically needs no libc of the machine, so the oldest tag that pip knows is true.
-RELEASE_TAG = "py3-none-manylinux_2_17_{}"
-_PROGRAM = "pelagos_native/bin/launcher"
-FLAGS = (
-    # Some distributions' compilers have a level of their own for _FORTIFY_SOURCE.
-    "-std=c11 -O2 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
-    "-fPIE -pie -s -Wl,-z,now -Wl,-z,relro"
-).split()
+_PACKAGE = "pelagos_native/bin"
 
 
-def compiler() -> list[str] | None:
-    """The words of the machine's own C compiler; None if it has none."""
-    if os.environ.get("CC"):
-        return os.environ["CC"].split()
-    return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+def _compiling(root: Path) -> Any:  # noqa: ANN401 (a module)
+    # hatchling runs this file by its path, so there is nothing to import the other one from.
+    spec = importlib.util.spec_from_file_location("compiling", root / "compiling.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # for its dataclass
+    spec.loader.exec_module(module)
+    return module
 
 
 class Hook(BuildHookInterface):  # type: ignore[type-arg]
@@ -46,51 +30,40 @@ class Hook(BuildHookInterface):  # type: ignore[type-arg]
 
     def dependencies(self) -> list[str]:
         """What the build needs of PyPI."""
-        return [ZIGLANG] if self._with_zig() else []
+        compiling = _compiling(Path(self.root))
+        return [compiling.ZIGLANG] if compiling.uses_zig() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and say for which machines the wheel is. version: `editable` or `standard`."""
         if self.target_name != "wheel":
             return
-        machine = os.environ.get("PELAGOS_MACHINE") or platform.machine()
         root = Path(self.root)
-        sources = sorted(root.glob("*.c"))
-        program = root / _PROGRAM
+        compiling = _compiling(root)
+        directory = root / _PACKAGE
         if version != "editable":
-            # Beside the tree, whose own program is this machine's.
-            program = Path(tempfile.mkdtemp(prefix="pelagos-native-"), "launcher")
-            build_data["force_include"][str(program)] = _PROGRAM
-        newest = max(path.stat().st_mtime for path in [*sources, *root.glob("*.h"), Path(__file__)])
-        if not program.exists() or program.stat().st_mtime < newest:
-            self._compile(sources, program, machine)
+            # Beside the tree, whose own products are this machine's.
+            directory = Path(tempfile.mkdtemp(prefix="pelagos-native-"))
+        for product in _products(compiling, root):
+            target = directory / product.name
+            if not target.exists() or target.stat().st_mtime < max(product.newest, Path(__file__).stat().st_mtime):
+                compiling.compile(product, target, "pelagos-native")
+            if version != "editable":
+                build_data["force_include"][str(target)] = f"{_PACKAGE}/{product.name}"
         build_data["pure_python"] = False
-        build_data["tag"] = RELEASE_TAG.format(machine) if self._with_zig() else f"py3-none-linux_{machine}"
+        build_data["tag"] = compiling.tag()
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled beside the tree."""
         for path in build_data["force_include"]:
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 
-    @staticmethod
-    def _with_zig() -> bool:
-        named = os.environ.get("PELAGOS_MACHINE") or os.environ.get("PELAGOS_RELEASE")
-        return bool(named) or compiler() is None
 
-    def _compile(self, sources: list[Path], program: Path, machine: str) -> None:
-        words = compiler() or []
-        if self._with_zig():
-            if importlib.util.find_spec("ziglang") is None:
-                raise SystemExit(NO_COMPILER)
-            words = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-musl", "-static"]
-        program.parent.mkdir(exist_ok=True)
-        # By rename: a `pelagos install` may read the program, and another build may be at work.
-        part = program.with_name(f".{program.name}.{os.getpid()}")
-        try:
-            done = subprocess.run([*words, *FLAGS, "-o", str(part), *map(str, sources)], check=False)
-            if done.returncode:
-                raise SystemExit(f"pelagos-native: {words[0]} could not compile it (code {done.returncode}), see above")
-            part.rename(program)
-        except FileNotFoundError:
-            raise SystemExit(NO_COMPILER) from None
-        finally:
-            part.unlink(missing_ok=True)
+def _products(compiling: Any, root: Path) -> list[Any]:  # noqa: ANN401 (a module)
+    includes = [root / "include", root / "common"]
+    digest = root / "common/sha256.c"
+    launcher = [*sorted((root / "launcher").glob("*.c")), digest]
+    process = [*sorted((root / "process").glob("*.c")), digest]
+    return [
+        compiling.Product("launcher", launcher, includes, static=True),
+        compiling.Product("libpelagos.so", process, includes, library=True),
+    ]

@@ -67,6 +67,7 @@ def test_one_module_writes_a_status():
 
 def test_few_modules_know_ctypes():
     names = ("linux/syscalls", "linux/bpf_syscalls", "isolation/libseccomp", "launch/immortal")
+    names += ("native/library", "native/process")
     callers = {f"pelagos_core/{name}.py" for name in names}
     assert using(r"(?m)^\s*(import|from) ctypes") == callers
 

@@ -1,6 +1,10 @@
-"""Where the compiled programs of this distribution are."""
+"""Where the compiled parts of this distribution are."""
 
 from pathlib import Path
 
+_BIN = Path(__file__).parent / "bin"
+
 # The program that containerd executes, without the settings that `pelagos install` puts into it.
-LAUNCHER = Path(__file__).parent / "bin" / "launcher"
+LAUNCHER = _BIN / "launcher"
+# What carries out the plan of a process.
+LIBRARY = _BIN / "libpelagos.so"

@@ -10,6 +10,7 @@ from pelagos_core.isolation import scheduling
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.state import State
 from pelagos_core.linux import capabilities, credentials, forked, process_name, security_labels
+from pelagos_core.native.instruction import Instruction, instruction
 from pelagos_core.oci import Capabilities, IoPriority, Rlimit, Scheduler, User
 
 
@@ -52,8 +53,8 @@ class NewSession(Operation):
     def describe(self) -> str:
         return "new session"
 
-    def execute(self, state: State) -> None:
-        os.setsid()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("new_session"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class SetUmask(Operation):
     def describe(self) -> str:
         return f"umask {self.mask:03o}"
 
-    def execute(self, state: State) -> None:
-        os.umask(self.mask)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_umask", self.mask),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class DieWithShim(Operation):
     def describe(self) -> str:
         return "die with the shim"
 
-    def execute(self, state: State) -> None:
-        credentials.die_with_parent(signal.SIGKILL)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("die_with_parent", signal.SIGKILL),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,5 +292,5 @@ class ForbidNewPrivileges(Operation):
     def describe(self) -> str:
         return "no new privileges"
 
-    def execute(self, state: State) -> None:
-        credentials.forbid_new_privileges()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("forbid_new_privileges"),)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pelagos_core import reasons
-from pelagos_core.errors import Internal, Unimplemented
+from pelagos_core.errors import Internal, PelagosError, Unimplemented
 from pelagos_core.isolation.state import State
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.reasons import because
 
 
@@ -36,9 +37,19 @@ class Operation:
         """Those of its arguments that `describe` leaves out; empty if there are none."""
         return ""
 
+    def instructions(self) -> tuple[Instruction, ...]:
+        """What of it the compiled library carries out: see native/process/operations.h."""
+        raise NotImplementedError
+
+    def failure(self, failed: Failure) -> PelagosError:
+        """The error for an instruction that has failed. failed.step: its place among `instructions`."""
+        return Internal(f"{self.describe()}: {failed.strerror}")
+
     def execute(self, state: State) -> None:
         """Do it, in the process that the plan is for. Raises OSError or PelagosError."""
-        raise NotImplementedError
+        failed = state.descriptors.run(self.instructions())
+        if failed:
+            raise self.failure(failed)
 
     def line(self) -> str:
         """All that there is to say of it: what it does, with its arguments and the slots that it uses."""
@@ -88,5 +99,5 @@ class Close(Operation):
     def describe(self) -> str:
         return f"close the {self.slot}"
 
-    def execute(self, state: State) -> None:
-        os.close(state.take(self.slot))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("close_slot", Slot(self.slot)),)

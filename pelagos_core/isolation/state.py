@@ -5,7 +5,8 @@ A step says which slots it reads and which it fills, so that nothing passes betw
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pelagos_core.errors import Internal
 from pelagos_core.rootfs.root import Root
@@ -41,23 +42,25 @@ def source_slot(number: int) -> str:
     return f"source {number}"
 
 
-@dataclass(slots=True)
 class State:
     """The slots of one process.
 
     descriptors: by the slot's name. device_mounts: the content of DEVICE_MOUNTS.
     """
 
-    root: Root
-    descriptors: dict[str, int] = field(default_factory=dict)
-    device_mounts: list[str] = field(default_factory=list)
+    def __init__(self, root: Root, descriptors: Mapping[str, int] = MappingProxyType({})) -> None:
+        """root: in whose process the slots are. descriptors: what the slots hold at first."""
+        self.root = root
+        self.device_mounts: list[str] = []
+        self.descriptors = root.process
+        for slot, descriptor in descriptors.items():
+            self.descriptors[slot] = descriptor
 
     def get(self, slot: str) -> int:
         """The descriptor in a slot, which stays there. Raises Internal if it is empty: a fault of the plan."""
-        try:
-            return self.descriptors[slot]
-        except KeyError:
-            raise Internal(f"the plan has left the slot {slot!r} empty") from None
+        if slot not in self.descriptors:
+            raise Internal(f"the plan has left the slot {slot!r} empty")
+        return self.descriptors[slot]
 
     def take(self, slot: str) -> int:
         """The descriptor in a slot, which the caller closes; the slot is empty then. Raises as `get`."""

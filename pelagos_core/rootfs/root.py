@@ -18,6 +18,7 @@ from dataclasses import replace
 from pelagos_core.errors import InvalidArgument, NotFound, PermissionDenied
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.native.process import NativeProcess
 from pelagos_core.oci import Device, Mount
 from pelagos_core.rootfs import device_nodes, mapped_overlay, mount_points, mounts
 from pelagos_core.rootfs.file_tree import copy_tree
@@ -47,12 +48,18 @@ class Root:
     """A directory of the host that becomes a container's `/`."""
 
     def __init__(self, path: str) -> None:
-        """path: the directory's host path, from the bundle, not from the image.
-
-        fd: a descriptor of it, once there is one.
-        """
+        """path: the directory's host path, from the bundle, not from the image."""
         self.path = path
-        self.fd = -1
+        self.process = NativeProcess(path)
+
+    @property
+    def fd(self) -> int:
+        """A descriptor of it, once there is one; else -1."""
+        return self.process["root"]
+
+    @fd.setter
+    def fd(self, descriptor: int) -> None:
+        self.process["root"] = descriptor
 
     def adopt(self, directory: int) -> None:
         """Have an open directory as the root from now on; the descriptor belongs to this object then."""

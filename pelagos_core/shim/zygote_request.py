@@ -4,7 +4,7 @@ request   a command line of the shim's, and what a program started by that proce
 answer    DONE and what is to be printed; REFUSED: it must be done without the zygote, which is well;
           STALE: without, and another zygote takes its place. No answer means the same as STALE
 
-The compiled launcher (native/launcher.c) finds the same place and sends the same bytes.
+The compiled launcher (native/launcher/launcher.c) finds the same place and sends the same bytes.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; private, so not in typeshed

@@ -24,7 +24,8 @@ from tests.support.containerd import until
 from tests.support.shim import holder
 from tests.support.zygote import end_zygotes, zygotes
 
-NATIVE = Path(__file__).parent.parent.parent / "native"
+NATIVE = Path(__file__).parent.parent.parent.parent / "native"
+SOURCES = [*NATIVE.glob("launcher/*.c"), *NATIVE.glob("common/*.c")]
 NAME = launcher.NAMES[0]
 FLAGS = ("-namespace", "n", "-address", "/c.sock", "-publish-binary", "/bin/true", "-id", "c1")
 SANITIZED = "-g -fsanitize=address,undefined -fno-sanitize-recover=all".split()
@@ -38,12 +39,12 @@ def program(request, tmp_path_factory):
     """The launcher as it is installed, and one that ends at each mistake with memory."""
     path = launcher.compiled()
     assert path, "pelagos-native is not installed: `make run` does it"
-    sources = [*NATIVE.glob("*.c"), *NATIVE.glob("*.h")]
+    sources = [*NATIVE.glob("launcher/*.[ch]"), *NATIVE.glob("common/*.[ch]")]
     assert path.stat().st_mtime >= max(source.stat().st_mtime for source in sources), "`make run` builds it anew"
     if request.param == "installed":
         return path
     made = tmp_path_factory.mktemp("sanitized") / "launcher"
-    words = ["cc", "-std=c11", *SANITIZED, "-o", made, *NATIVE.glob("*.c")]
+    words = ["cc", "-std=c11", *SANITIZED, f"-I{NATIVE}/common", "-o", made, *SOURCES]
     if not shutil.which("cc") or subprocess.run(words, capture_output=True).returncode:
         pytest.skip("the compiler has no sanitizers")
     return made

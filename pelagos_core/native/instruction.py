@@ -1,0 +1,89 @@
+"""An instruction of a plan as the compiled library reads it: an operation's name, and numbers, texts and slots.
+
+The format is described in native/process/plan.h.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.native import library
+
+MAX_SLOTS = 1024
+_HEAD = struct.Struct("=HH")
+_LENGTH = struct.Struct("=I")
+_NUMBER = struct.Struct("=IqB")  # its length, itself, a NUL
+_NUMBER_BYTES = 8
+
+
+class Slot(str):
+    """The name of a slot, as an argument."""
+
+    __slots__ = ()
+
+
+Argument = int | str | bytes | Slot
+
+
+class Instruction(NamedTuple):
+    """One call of an operation of native/process/operations.h."""
+
+    operation: str
+    arguments: tuple[Argument, ...] = ()
+
+    def __str__(self) -> str:
+        """As a person reads it; what is no text is told by its length."""
+        words = [f"{len(each)} bytes" if isinstance(each, bytes) else _shown(each) for each in self.arguments]
+        return f"{self.operation}({', '.join(words)})"
+
+
+def instruction(operation: str, *arguments: Argument) -> Instruction:
+    """Make one."""
+    return Instruction(operation, arguments)
+
+
+class SlotNumbers:
+    """The numbers of the slots of one process: those of the library, and one for each further name."""
+
+    def __init__(self) -> None:
+        self._numbers = {name: number for number, name in enumerate(library.slots())}
+
+    def of(self, name: str) -> int:
+        """Its number. Raises InvalidArgument for more slots than a process has."""
+        number = self._numbers.setdefault(name, len(self._numbers))
+        if number >= MAX_SLOTS:
+            raise InvalidArgument(f"the spec needs more than {MAX_SLOTS} descriptors: too many mounts")
+        return number
+
+
+def encode(instructions: Iterable[Instruction], numbers: SlotNumbers) -> bytes:
+    """The plan as the library reads it. Raises InvalidArgument for a text with a NUL in it."""
+    table = library.operations()
+    parts: list[bytes] = []
+    for name, arguments in instructions:
+        parts.append(_HEAD.pack(table[name][0], len(arguments)))
+        for argument in arguments:
+            parts.append(_encoded(argument, numbers))
+    return b"".join(parts)
+
+
+def _encoded(argument: Argument, numbers: SlotNumbers) -> bytes:
+    if isinstance(argument, int):
+        return _NUMBER.pack(_NUMBER_BYTES, argument, 0)
+    if isinstance(argument, Slot):
+        return _NUMBER.pack(_NUMBER_BYTES, numbers.of(argument), 0)
+    if isinstance(argument, str):
+        if "\0" in argument:
+            raise InvalidArgument(f"{argument!r}: a NUL cannot be part of it")
+        argument = os.fsencode(argument)
+    return b"%b%b\0" % (_LENGTH.pack(len(argument)), argument)
+
+
+def _shown(argument: int | str) -> str:
+    if isinstance(argument, Slot):
+        return argument
+    return repr(argument) if isinstance(argument, str) else f"{argument:#x}" if argument > 9 else str(argument)

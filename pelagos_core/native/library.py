@@ -1,0 +1,46 @@
+"""The library of the distribution pelagos-native, and what it says of itself.
+
+Its operations, slots and stages stand once, in its sources (native/process/): Python reads them from here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import pelagos_native
+
+
+@functools.cache
+def library() -> Any:  # noqa: ANN401 (ctypes has no type for a library's functions)
+    """The library, loaded. Raises OSError: it is not there, or for another machine."""
+    loaded = ctypes.CDLL(str(pelagos_native.LIBRARY))
+    for name in ("plan_operations", "plan_slots", "plan_stages"):
+        getattr(loaded, name).restype = ctypes.c_char_p
+    loaded.plan_process_size.restype = ctypes.c_size_t
+    loaded.plan_reset.argtypes = (ctypes.c_void_p,)
+    loaded.plan_reset.restype = None
+    loaded.plan_execute.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+    loaded.plan_execute.restype = ctypes.c_int
+    return loaded
+
+
+@functools.cache
+def operations() -> Mapping[str, tuple[int, str]]:
+    """The code of each operation, and the kinds of its arguments: see native/process/operations.h."""
+    lines = library().plan_operations().decode().splitlines()
+    return {name: (code, kinds) for code, (name, _, kinds) in enumerate(line.partition(" ") for line in lines)}
+
+
+@functools.cache
+def slots() -> tuple[str, ...]:
+    """The slots that operations use without an argument that names them; the number of each is its place."""
+    return tuple(library().plan_slots().decode().splitlines())
+
+
+@functools.cache
+def stages() -> tuple[str, ...]:
+    """What an operation may be at when it fails; the number of each is its place."""
+    return tuple(library().plan_stages().decode().splitlines())
