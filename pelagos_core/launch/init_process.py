@@ -10,7 +10,7 @@ import socket
 
 from pelagos_core.errors import Internal
 from pelagos_core.launch import messages
-from pelagos_core.launch.messages import Message
+from pelagos_core.launch.messages import Created, Message
 from pelagos_core.linux import pidfd
 
 
@@ -30,6 +30,8 @@ class InitProcess:
         self.pid = pid
         self.control = control
         self._has_second_stage = has_second_stage
+        self._receiving: asyncio.Future[tuple[bytes, int]] | None = None
+        self._is_listening = False
         try:
             self.pidfd = os.pidfd_open(pid)  # nobody else reaps, so the pid is still our child's
         except OSError:
@@ -45,21 +47,68 @@ class InitProcess:
         seconds: how long to wait at most; None for ever. Raises asyncio.TimeoutError, and Internal for
         what is no message.
         """
-        try:
-            await asyncio.wait_for(pidfd.readable(self.control.fileno()), seconds)
-            datagram, fds, _, _ = socket.recv_fds(self.control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionError:
-            datagram, fds = b"", []
+        datagram, fd = await self._datagram(seconds)
         if not datagram:
+            self._stop_listening()
             await self.ended()
             return None, -1
-        fd = fds[0] if fds else -1
         try:
-            return messages.decode(datagram), fd
+            message = messages.decode(datagram)
         except BaseException:
             if fd >= 0:
                 os.close(fd)
             raise
+        if isinstance(message, Created):
+            self._stop_listening()  # it is the last one of a launch; the socket gets another reader
+        return message, fd
+
+    async def _datagram(self, seconds: float | None) -> tuple[bytes, int]:
+        """The next datagram and its descriptor, or -1; an empty one at the end. Raises asyncio.TimeoutError.
+
+        The event loop's reader takes it at once and stays: a launch has some ten of them, and to begin and
+        end with each of them takes two system calls and two turns of the loop.
+        """
+        loop = asyncio.get_running_loop()
+        receiving: asyncio.Future[tuple[bytes, int]] = loop.create_future()
+        self._receiving = receiving
+        timer = loop.call_later(seconds, _expire, receiving) if seconds is not None else None
+        if not self._is_listening:
+            self._is_listening = True
+            loop.add_reader(self.control.fileno(), self._read)
+        try:
+            return await receiving
+        except BaseException:
+            if receiving.done() and not receiving.cancelled() and not receiving.exception():
+                _, fd = receiving.result()  # it came in the moment of the cancellation
+                if fd >= 0:
+                    os.close(fd)
+            raise
+        finally:
+            self._receiving = None
+            if timer:
+                timer.cancel()
+
+    def _read(self) -> None:
+        """Take a datagram for `_datagram`. While nothing receives it waits in the socket."""
+        receiving = self._receiving
+        if receiving is None or receiving.done():
+            self._stop_listening()
+            return
+        try:
+            datagram, fds, _, _ = socket.recv_fds(self.control, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            datagram, fds = b"", []
+        except OSError as error:
+            receiving.set_exception(error)
+            return
+        receiving.set_result((datagram, fds[0] if fds else -1))
+
+    def _stop_listening(self) -> None:
+        if self._is_listening:
+            self._is_listening = False
+            asyncio.get_running_loop().remove_reader(self.control.fileno())
 
     def send_go(self) -> None:
         """Let it go on. Raises OSError if it is gone."""
@@ -118,6 +167,12 @@ class InitProcess:
         with contextlib.suppress(ChildProcessError):
             while self._has_second_stage:
                 os.waitid(os.P_PGID, self.pid, os.WEXITED)
+        self._stop_listening()
         self.control.close()
         os.close(self.pidfd)
         self.pidfd = -1
+
+
+def _expire(receiving: asyncio.Future[tuple[bytes, int]]) -> None:
+    if not receiving.done():
+        receiving.set_exception(asyncio.TimeoutError())

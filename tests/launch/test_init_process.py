@@ -10,7 +10,7 @@ import pytest
 from pelagos_core.errors import Internal
 from pelagos_core.launch import messages
 from pelagos_core.launch.init_process import InitProcess
-from pelagos_core.launch.messages import Terminal
+from pelagos_core.launch.messages import Created, Terminal
 from tests.support.sleeper import is_reaped, sleeper
 
 
@@ -60,6 +60,46 @@ def test_silence_has_its_time(run):
     async def body(process, theirs):
         with pytest.raises(asyncio.TimeoutError):
             await process.receive(0.01)
+
+    run(body)
+
+
+def test_a_message_that_comes_while_nothing_receives_waits_and_keeps_nothing_busy(run):
+    async def body(process, theirs):
+        theirs.send(messages.encode(Terminal()))
+        assert await process.receive(None) == (Terminal(), -1)
+        theirs.send(messages.encode(Terminal()))
+        calls = []
+        process._read = lambda read=process._read: (calls.append(1), read())
+        await asyncio.sleep(0.05)  # the reader that is left over from the first one finds no receiver, and goes
+        assert len(calls) <= 1
+        assert await process.receive(1) == (Terminal(), -1)
+
+    run(body)
+
+
+def test_a_message_in_the_moment_of_a_cancellation_leaves_no_descriptor(run):
+    async def body(process, theirs):
+        receiving = asyncio.ensure_future(process.receive(None))
+        await asyncio.sleep(0)
+        before = os.listdir("/proc/self/fd")
+        socket.send_fds(theirs, [messages.encode(Terminal())], [0])
+        process._read()
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        assert os.listdir("/proc/self/fd") == before
+
+    run(body)
+
+
+def test_after_the_last_message_of_a_launch_the_socket_is_anothers_to_read(run):
+    async def body(process, theirs):
+        theirs.send(messages.encode(Created("x", "best", False)))
+        theirs.send(b"key")
+        assert (await process.receive(None))[0] == Created("x", "best", False)
+        await asyncio.sleep(0.01)
+        assert process.control.recv(9) == b"key"
 
     run(body)
 
