@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from pelagos_core.linux.descriptor import Fd
 
 Read = Callable[[str], str]  # a control file's present text, by its name; empty if it is not there
 
 UNLIMITED = 2**64 - 1
+_CHUNK_BYTES = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,22 @@ class Write:
             lines = [line for line in before.splitlines() if line.split()[:1] == [key]]
             value = lines[0] if lines else f"{key} {self.reset}"
         return Write(self.field, self.file, value, self.keyed, self.reset, self.optional)
+
+
+def read(path: str) -> str:
+    """The text of a control file, without the white space around it. Raises OSError."""
+    # Not by `open`, whose layers ask the kernel five things that are known of a control file.
+    text = b""
+    with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
+        while chunk := os.read(file, _CHUNK_BYTES):
+            text += chunk
+    return text.decode("ascii").strip()
+
+
+def write(path: str, value: str) -> None:
+    """Write one value. Raises OSError."""
+    with Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC)) as file:
+        os.write(file, value.encode("ascii"))
 
 
 def number(text: str) -> int:

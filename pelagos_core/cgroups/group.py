@@ -13,10 +13,10 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pelagos_core.cgroups import controllers_v1, controllers_v2, device_filter
+from pelagos_core.cgroups import control_file, controllers_v1, controllers_v2, device_filter
 from pelagos_core.cgroups.control_file import Write
 from pelagos_core.cgroups.device_rules import DevicePolicy
-from pelagos_core.cgroups.hierarchies import hierarchies, relative_path
+from pelagos_core.cgroups.hierarchies import Hierarchy, hierarchies, relative_path
 from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument, PelagosError, PermissionDenied
 from pelagos_core.linux import bpf_syscalls
 from pelagos_core.linux.descriptor import Fd
@@ -57,13 +57,14 @@ class Cgroup:
     groups: tuple[Group, ...]
 
     @classmethod
-    def of(cls, cgroups_path: str, name: str) -> Cgroup:
+    def of(cls, cgroups_path: str, name: str, mounted: Iterable[Hierarchy] | None = None) -> Cgroup:
         """Where the container's group is on this host; nothing is made yet.
 
         A spec that asks for no group gets none where we may not make one (without root).
+        mounted: the host's hierarchies; None to look at its mounts.
         """
         relative = relative_path(cgroups_path, name)
-        found = [item for item in hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
+        found = [item for item in mounted or hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
         return cls(tuple(Group(item.mount_point + relative, item.controllers, item.mount_point) for item in found))
 
     @property
@@ -107,7 +108,7 @@ class Cgroup:
         """A control file's text; empty if there is none."""
         directory = self.directory(file.partition(".")[0])
         try:
-            return _read(os.path.join(directory, file)) if directory else ""
+            return control_file.read(os.path.join(directory, file)) if directory else ""
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
                 return ""
@@ -125,7 +126,8 @@ class Cgroup:
 
     def check_unused(self) -> None:
         """Raises FailedPrecondition if processes live in it: they are not ours to kill."""
-        if self.processes():
+        # Of most containers no directory is there yet.
+        if any(os.access(path, os.F_OK) for path in self.paths) and self.processes():
             raise FailedPrecondition(f"cgroup {self.paths[0]!r} is in use by other processes")
 
     def create(self, resources: Resources) -> None:
@@ -172,7 +174,7 @@ class Cgroup:
             # that is a wait for RCU, most of a millisecond each. v2 has no such way.
             name = "cgroup.procs" if group.unified else "tasks"
             try:
-                _write(os.path.join(group.path, name), "0")  # 0 is the writer itself
+                control_file.write(os.path.join(group.path, name), "0")  # 0 is the writer itself
             except OSError as error:
                 raise PermissionDenied(f"cgroup {group.path!r}: cannot join: {error.strerror}") from None
 
@@ -202,14 +204,14 @@ class Cgroup:
         if self.directory("freezer") is None:
             raise FailedPrecondition("cannot pause: this host has no freezer for this user")
         try:
-            _write(self._freezer(), "1" if self.unified else "FROZEN")
+            control_file.write(self._freezer(), "1" if self.unified else "FROZEN")
         except OSError as error:
             raise FailedPrecondition(f"cannot pause: {error.filename}: {error.strerror}") from None
 
     def thaw(self) -> None:
         """Let every process go on. A group that is gone, or was never frozen, is no error."""
         with contextlib.suppress(OSError):
-            _write(self._freezer(), "0" if self.unified else "THAWED")
+            control_file.write(self._freezer(), "0" if self.unified else "THAWED")
 
     def is_frozen(self) -> bool:
         """Whether every process of the group is stopped."""
@@ -223,6 +225,8 @@ class Cgroup:
         Returns False if one is still busy, as a group is for a moment after its last
         process was reaped: try again a little later.
         """
+        if _are_removed(self.paths):
+            return True
         if self.processes():
             self.kill(signal.SIGKILL)
         trees = [_tree(path) for path in self.paths]
@@ -245,7 +249,7 @@ class Cgroup:
             lack = f"no {write.controller} controller" if self.groups else "no control groups for this user"
             raise FailedPrecondition(f"linux.resources.{write.field}: this host has {lack}")
         try:
-            _write(os.path.join(directory, write.file), write.value)
+            control_file.write(os.path.join(directory, write.file), write.value)
         except FileNotFoundError:
             if not write.optional:
                 lack = f"this host has no {write.file} in cgroup {directory!r}"
@@ -264,7 +268,7 @@ class Cgroup:
         if not self.unified:
             return False
         try:
-            _write(os.path.join(self.groups[0].path, "cgroup.kill"), "1")
+            control_file.write(os.path.join(self.groups[0].path, "cgroup.kill"), "1")
         except OSError:
             return False
         return True
@@ -295,8 +299,10 @@ def _pages(limit: str) -> int | None:
 
 
 def _make(group: Group) -> None:
-    with contextlib.suppress(FileExistsError):
+    try:
         _make_directory(group.path, is_cpuset="cpuset" in group.controllers)
+    except FileExistsError:
+        pass
     if group.unified:
         _delegate(group)
 
@@ -314,30 +320,32 @@ def _make_directory(path: str, *, is_cpuset: bool) -> None:
 
 
 def _inherit_cpuset(path: str) -> None:
-    """cpusets.rst: a new v1 cpuset is empty, and no process can join an empty one."""
+    """cpusets.rst: a new v1 cpuset is empty, and no process can join an empty one.
+
+    Under a parent with `cgroup.clone_children` it has its parent's values already, and gets the same again.
+    """
+    parent = os.path.dirname(path)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        own = os.path.join(path, name)
-        if not _read(own):
-            _write(own, _read(os.path.join(os.path.dirname(path), name)))
+        control_file.write(f"{path}/{name}", control_file.read(f"{parent}/{name}"))
 
 
 def _delegate(group: Group) -> None:
     """cgroup-v2.rst: a group has the controllers that its parent gives to its children."""
-    available = set(_read(os.path.join(group.mount_point, "cgroup.controllers")).split())
-    if available <= set(_read(os.path.join(group.path, "cgroup.controllers")).split()):
+    available = set(control_file.read(os.path.join(group.mount_point, "cgroup.controllers")).split())
+    if available <= set(control_file.read(os.path.join(group.path, "cgroup.controllers")).split()):
         return
     path = group.mount_point
     for name in group.path.removeprefix(group.mount_point).strip("/").split("/"):
         file = os.path.join(path, "cgroup.subtree_control")
-        missing = available - set(_read(file).split())
+        missing = available - set(control_file.read(file).split())
         try:
-            _write(file, " ".join(f"+{controller}" for controller in sorted(missing)))
+            control_file.write(file, " ".join(f"+{controller}" for controller in sorted(missing)))
         except OSError:
             # One that a parent cannot give must not keep the others away; a limit that needs
             # it is refused by name.
             for controller in missing:
                 with contextlib.suppress(OSError):
-                    _write(file, f"+{controller}")
+                    control_file.write(file, f"+{controller}")
         path = os.path.join(path, name)
 
 
@@ -356,11 +364,22 @@ def _tree(path: str) -> list[str]:
 def _processes(path: str) -> list[int]:
     try:
         # One of another pid namespace is listed as 0, which kill(2) takes for the caller's own group.
-        return [pid for pid in map(int, _read(os.path.join(path, "cgroup.procs")).split()) if pid]
+        return [pid for pid in map(int, control_file.read(os.path.join(path, "cgroup.procs")).split()) if pid]
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
             return []  # it is gone, or threaded: its processes are the parent's then
         raise
+
+
+def _are_removed(paths: Iterable[str]) -> bool:
+    """Remove groups as most are after their last process: nothing is left in them.
+
+    The kernel removes no group with a process or another group in it, so neither is looked for here.
+    """
+    try:
+        return all(_removed(path) for path in paths)
+    except OSError:
+        return False  # what that was is found out once its processes are killed
 
 
 def _removed(path: str) -> bool:
@@ -373,13 +392,3 @@ def _removed(path: str) -> bool:
             return False
         raise
     return True
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="ascii") as file:
-        return file.read().strip()
-
-
-def _write(path: str, value: str) -> None:
-    with Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC)) as fd:
-        os.write(fd, value.encode("ascii"))

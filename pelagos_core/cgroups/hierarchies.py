@@ -7,12 +7,17 @@ containerd does.
 
 from __future__ import annotations
 
+import os
+import select
 from dataclasses import dataclass
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import mountinfo
+from pelagos_core.linux.descriptor import Fd
 
 DEFAULT_PARENT = "/pelagos"
+_CHUNK_BYTES = 64 << 10
+_MOUNTINFO = "/proc/self/mountinfo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,43 @@ def parse_mountinfo(text: bytes) -> tuple[Hierarchy, ...]:
 
 
 def hierarchies() -> tuple[Hierarchy, ...]:
-    """The hierarchies of this host."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        return parse_mountinfo(file.read())
+    """The hierarchies of this host, as the calling process' mount namespace has them."""
+    with Fd(os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)) as file:
+        return parse_mountinfo(_text(file))
+
+
+class KnownHierarchies:
+    """The hierarchies of this host, read again only after a mount has changed. For a process that stays.
+
+    A node may have hundreds of mounts, and a daemon asks for each container. proc(5), "/proc/pid/mounts": poll(2)
+    reports an open file once after each mount or unmount in the namespace that it was opened in.
+    """
+
+    def __init__(self) -> None:
+        """In the mount namespace of this moment. `close` is for the owner to call."""
+        self._file = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        self._changes = select.poll()
+        self._changes.register(self._file, select.POLLPRI)
+        self._found: tuple[Hierarchy, ...] | None = None
+
+    def now(self) -> tuple[Hierarchy, ...]:
+        """The hierarchies at this moment."""
+        # Asked before the file is read: what changes in between is reported the next time.
+        if self._changes.poll(0) or self._found is None:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            self._found = parse_mountinfo(_text(self._file))
+        return self._found
+
+    def close(self) -> None:
+        """Close the file; no further call can be made."""
+        os.close(self._file)
+
+
+def _text(file: int) -> bytes:
+    text = b""
+    while chunk := os.read(file, _CHUNK_BYTES):
+        text += chunk
+    return text
 
 
 def relative_path(cgroups_path: str, name: str) -> str:

@@ -10,11 +10,13 @@ import signal
 import socket
 
 from pelagos_core.backends.installed import Node
+from pelagos_core.cgroups.hierarchies import KnownHierarchies
 from pelagos_core.daemon import runs
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.launch.nursery import Nursery
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.unix_socket import Lock, identity
+from pelagos_core.task.container import Facilities
 from pelagos_core.task.publisher import Publisher
 from pelagos_core.task.service import TaskService
 from pelagos_core.ttrpc.server import Server
@@ -36,7 +38,9 @@ class Daemon:
         self._nursery = nursery
         self._stopping = asyncio.Event()
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
-        self._service = TaskService(flags.namespace, node, Launcher(nursery), self._publisher, self.stop)
+        self._hierarchies = KnownHierarchies()
+        facilities = Facilities(self._publisher, Launcher(nursery), self._hierarchies)
+        self._service = TaskService(flags.namespace, node, facilities, self.stop)
         self._server = Server(self._service.services())
         self._socket = identity(flags.socket)
 
@@ -52,6 +56,7 @@ class Daemon:
         await self._publisher.flush(FLUSH_SECONDS)
         await self._server.close(ANSWER_SECONDS)
         self._nursery.close()
+        self._hierarchies.close()
         for task in background:
             task.cancel()
 

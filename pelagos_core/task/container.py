@@ -8,13 +8,14 @@ import logging
 import os
 import signal
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pelagos_core import oci, reasons
 from pelagos_core.backends.builtin import is_deadly
 from pelagos_core.backends.registry import NATIVE
 from pelagos_core.backends.selection import Selection
 from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.cgroups.hierarchies import KnownHierarchies
 from pelagos_core.cgroups.systemd_units import Scope
 from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import (
@@ -51,20 +52,24 @@ _END_RETRY_SECONDS = 0.02
 _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Facilities:
+    """What a daemon has for all of its containers."""
+
+    sink: Sink
+    launcher: Launcher
+    hierarchies: KnownHierarchies
+
+
 class Container:
     """One container in this daemon. Made by `create`, ended by `delete`."""
 
     def __init__(
-        self,
-        bundle: Bundle,
-        selection: Selection,
-        cache: CacheSettings,
-        paths: StdioPaths,
-        sink: Sink,
-        launcher: Launcher,
+        self, bundle: Bundle, selection: Selection, cache: CacheSettings, paths: StdioPaths, facilities: Facilities
     ) -> None:
+        sink, launcher = facilities.sink, facilities.launcher
         self.bundle = bundle
-        self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle))
+        self.cgroup = Cgroup.of(bundle.spec.cgroups_path, _group_name(bundle), facilities.hierarchies.now())
         self.init = Process("", bundle, selection, cache, paths, launcher)
         self._execs: dict[str, Process] = {}
         self._selection, self._cache, self._launcher = selection, cache, launcher

@@ -23,7 +23,6 @@ from pelagos_core.backends.annotations import narrowed, opinions
 from pelagos_core.backends.installed import Node
 from pelagos_core.backends.selection import Preference, Selection, preference
 from pelagos_core.cgroups import membership
-from pelagos_core.cgroups.hierarchies import hierarchies
 from pelagos_core.config import runtime_options
 from pelagos_core.config.node_file import Config
 from pelagos_core.config.policy import Policy
@@ -36,7 +35,6 @@ from pelagos_core.errors import (
     Unimplemented,
 )
 from pelagos_core.exit_status import ExitStatus
-from pelagos_core.launch.launcher import Launcher
 from pelagos_core.linux.namespaces import is_own
 from pelagos_core.oci import parse_process
 from pelagos_core.oci.field import Field
@@ -45,9 +43,8 @@ from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
 from pelagos_core.shim.identifier import check_id
 from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
-from pelagos_core.task.container import Container
+from pelagos_core.task.container import Container, Facilities
 from pelagos_core.task.process import Process
-from pelagos_core.task.publisher import Sink
 from pelagos_core.task.rootfs_request import rootfs_mounts
 from pelagos_core.task.state import Status
 from pelagos_core.task.streams.stdio import StdioPaths
@@ -93,16 +90,14 @@ class _ProcessRequest(Protocol):
 class TaskService:
     """The containers of one daemon, and the rpcs on them."""
 
-    def __init__(
-        self, namespace: str, node: Node, launcher: Launcher, sink: Sink, shutdown: Callable[[], None]
-    ) -> None:
+    def __init__(self, namespace: str, node: Node, facilities: Facilities, shutdown: Callable[[], None]) -> None:
         """shutdown: called by the Shutdown rpc once no container is left."""
-        self._launcher = launcher
+        self._facilities = facilities
         self._namespace = namespace
         self._node = node
         self._pod: dict[str, str] = {}
         self._group = ""
-        self._sink = sink
+        self._sink = facilities.sink
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
         self._ending = False
@@ -321,7 +316,7 @@ class TaskService:
         bundle = replace(bundle.annotated(self._pod), policy=policy)
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
-        container = Container(bundle, selection, node.cache, paths, self._sink, self._launcher)
+        container = Container(bundle, selection, node.cache, paths, self._facilities)
         # In the first moments of a container its group looks as empty as a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
@@ -336,9 +331,9 @@ class TaskService:
         """
         if path and not self._group:
             with because(reasons.CGROUP, "runtime options: ShimCgroup"):
-                membership.enter(path, hierarchies())
+                membership.enter(path, self._facilities.hierarchies.now())
             self._group = path
-            self._launcher.leave_group()
+            self._facilities.launcher.leave_group()
 
     def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
         """The backend that is asked for, and what of a policy is left: by its annotations and its pod's."""

@@ -2,8 +2,12 @@
 
 import pytest
 
-from pelagos_core.cgroups.hierarchies import Hierarchy, parse_mountinfo, relative_path
+import pelagos_core.cgroups.hierarchies as module
+from pelagos_core.cgroups.hierarchies import Hierarchy, KnownHierarchies, hierarchies, parse_mountinfo, relative_path
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.linux import syscalls
+from pelagos_core.rootfs.propagation import make_mounts_private
+from tests.support.child import in_child
 
 V1 = b"""\
 30 23 0:26 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
@@ -26,6 +30,28 @@ def test_the_hierarchy_of_a_v2_host():
 
 def test_a_hybrid_hosts_limits_are_v1s():
     assert parse_mountinfo(V1 + V2) == parse_mountinfo(V1)
+
+
+@pytest.mark.root
+def test_known_hierarchies_are_read_again_after_a_mount_has_changed(monkeypatch, tmp_path):
+    reads = []
+    parse = module.parse_mountinfo
+    monkeypatch.setattr(module, "parse_mountinfo", lambda text: reads.append(text) or parse(text))
+
+    def run():
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        make_mounts_private()
+        known = KnownHierarchies()
+        first = [known.now(), known.now()]
+        before = len(reads)
+        syscalls.mount("cgroup2", str(tmp_path), "tmpfs", 0, "")
+        second = [known.now(), known.now()]
+        return first, before, second, len(reads), reads[-1]
+
+    first, before, second, after, text = in_child(run)
+    assert first + second == [hierarchies()] * 4
+    assert (before, after) == (1, 2)
+    assert str(tmp_path).encode() in text
 
 
 @pytest.mark.parametrize(

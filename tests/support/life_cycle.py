@@ -32,6 +32,7 @@ from pelagos_core.launch.conversation import Launch, Launched
 from pelagos_core.linux.pidfd import readable
 from pelagos_core.task import container as container_module
 from pelagos_core.task import events
+from pelagos_core.task.container import Facilities
 from pelagos_core.task.service import TaskService
 from tests.support.bundles import make_bundle
 from tests.support.event_order import Told
@@ -164,7 +165,7 @@ class StubCgroup:
         StubCgroup.all.append(self)
 
     @classmethod
-    def of(cls, cgroups_path: str, name: str) -> StubCgroup:
+    def of(cls, cgroups_path: str, name: str, mounted: object) -> StubCgroup:
         return cls(cgroups_path.strip("/") or name)
 
     def check_unused(self) -> None:
@@ -211,6 +212,13 @@ class StubCgroup:
         return True
 
 
+class NoHierarchies:
+    """What the host has of control groups: nothing that a stub asks for."""
+
+    def now(self) -> tuple[()]:
+        return ()
+
+
 class Node:
     """What is installed: one stub."""
 
@@ -236,6 +244,10 @@ class LifeCycle:
         self.published.append(message)
 
     @property
+    def facilities(self) -> Facilities:
+        return Facilities(self, self.launcher, NoHierarchies())
+
+    @property
     def guests(self) -> list[Guest]:
         return self.launcher.guests
 
@@ -259,7 +271,7 @@ class LifeCycle:
         def shutdown() -> None:
             self.shutdowns += 1
 
-        return TaskService("ns", self.node, self.launcher, self, shutdown)
+        return TaskService("ns", self.node, self.facilities, shutdown)
 
     def request(self, name: str = "c1", **fields: object) -> api.CreateTaskRequest:
         return api.CreateTaskRequest(id=name, bundle=str(self.bundle(name)), **fields)

@@ -45,7 +45,7 @@ def run(tmp_path):
                 bundle = Bundle.load(str(path), "c1", "ns")
                 selection = Selection(engine.node.backends, Preference("stub", "a test"))
                 cache = engine.node.config.cache
-                container = Container(bundle, selection, cache, StdioPaths(), engine, engine.launcher)
+                container = Container(bundle, selection, cache, StdioPaths(), engine.facilities)
                 await body(engine, container)
                 await container.end()
                 assert all(guest.is_reaped for guest in engine.guests)
