@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pelagos_core import oci
 from pelagos_core.config.policy import EVERYTHING, Policy
 from pelagos_core.errors import InvalidArgument, NotFound
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci import Mount, Process, Spec
 from pelagos_core.shim.identifier import check_id
 
@@ -16,6 +17,7 @@ ANNOTATION_PREFIX = "io.pelagos.wasm."
 RUNTIME_ANNOTATION = f"{ANNOTATION_PREFIX}runtime"
 _CONTAINER_TYPE = "io.kubernetes.cri.container-type"
 _CONTAINER_NAME = "io.kubernetes.cri.container-name"
+_CHUNK_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,15 @@ class Bundle:
 
 
 def _read_config(bundle: str) -> bytes:
+    """The bytes of the file, or enough of them to be too many."""
+    config = bytearray()
     try:
-        with open(os.path.join(bundle, "config.json"), "rb") as file:
-            return file.read(oci.MAX_CONFIG_BYTES + 1)
+        # Not by `read(MAX_CONFIG_BYTES)` of a file object, which asks for so much memory before it reads.
+        with Fd(os.open(os.path.join(bundle, "config.json"), os.O_RDONLY | os.O_CLOEXEC)) as file:
+            while len(config) <= oci.MAX_CONFIG_BYTES and (chunk := os.read(file, _CHUNK_BYTES)):
+                config += chunk
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"bundle {bundle!r} has no config.json") from None
     except IsADirectoryError:
         raise InvalidArgument(f"bundle {bundle!r}: config.json is a directory") from None
+    return bytes(config)

@@ -64,9 +64,12 @@ def read(bundle: str) -> "tuple[list[str], list[tuple[int, int]], int]":
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot (proc(5), stat field 22); 0 if it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
             # The second field is the name in brackets, and may hold spaces and brackets.
-            return int(file.read().rpartition(b")")[2].split()[19])
+            return int(os.read(fd, 4096).rpartition(b")")[2].split()[19])
+        finally:
+            os.close(fd)
     except (OSError, IndexError):
         return 0
 
