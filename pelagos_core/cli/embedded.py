@@ -16,12 +16,13 @@ from typing import Any
 
 import click
 
+from pelagos_core.api import inspection_pb2
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api.types_pb2 import Mount as MountMessage
 from pelagos_core.cli import exit_codes, module_file, terminal
 from pelagos_core.cli.progress import Progress
 from pelagos_core.cli.signals import Signals
-from pelagos_core.cli.workspace import DaemonLog, Workspace, clean_up
+from pelagos_core.cli.workspace import INSPECTION, DaemonLog, Workspace, clean_up
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
@@ -139,6 +140,7 @@ class _Session:
 
     def __init__(self, client: Client, workspace: Workspace, signals: Signals, *, interactive: bool, tty: bool) -> None:
         self._client = client
+        self._workspace = workspace
         self._id = workspace.id
         self._bundle = str(workspace.bundle)
         self._signals = signals
@@ -166,6 +168,7 @@ class _Session:
             ),
         )
         created()
+        await self._note_backend()
         with contextlib.ExitStack() as stack:
             copies = [self._copy_output(fd, target) for fd, target in zip(outputs, (1, 2), strict=False)]
             if self._stdin and self._copy_input() and self._tty:
@@ -183,6 +186,11 @@ class _Session:
             click.echo(f"pelagos: its output is lost: {self._lost.strerror}", err=True)
             return exit_codes.FAILED
         return int(status.exit_status)
+
+    async def _note_backend(self) -> None:
+        """Record which backend runs it, for `pelagos ps`."""
+        said = await self._client.of(INSPECTION).call("Backend", inspection_pb2.BackendRequest(id=self._id))
+        self._workspace.note(backend=said.backend)
 
     async def _call(self, method: str, request: Any) -> Any:  # noqa: ANN401 (the method decides the messages)
         return await self._client.call(method, request)

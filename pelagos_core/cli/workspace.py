@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from pelagos_core.api import inspection_pb2
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.cli import launcher
 from pelagos_core.cli.progress import Progress
@@ -21,12 +22,14 @@ from pelagos_core.config.node_file import CACHE_VARIABLE
 from pelagos_core.daemon import runs
 from pelagos_core.errors import Internal
 from pelagos_core.shim.zygote_request import ENVIRONMENT, VARIABLE
+from pelagos_core.task import INSPECTION as INSPECTION_NAME
 from pelagos_core.task import NAMES
 from pelagos_core.ttrpc.client import Client
 from pelagos_core.ttrpc.service import Service
 
 NAMESPACE = "pelagos"
 TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
+INSPECTION = Service(INSPECTION_NAME, inspection_pb2.DESCRIPTOR.services_by_name["Inspection"])
 _END_SECONDS = 10.0  # for a daemon to end; it goes on ending if it is not waited for
 _LOG_BYTES = 64 << 10
 
@@ -105,7 +108,6 @@ class DaemonLog:
     """The daemon's log, for what no call of the task API tells."""
 
     def __init__(self, workspace: Workspace, name: str, progress: Progress) -> None:
-        self._workspace = workspace
         self._name = name
         self._progress = progress
         self._loop = asyncio.get_running_loop()
@@ -140,8 +142,6 @@ class DaemonLog:
     def _take(self, line: str) -> None:
         if compiling := re.search(r": compiling for backend '([^']+)'", line):
             self._progress.doing = f"compiling {self._name} for {compiling[1]}"
-        elif created := re.search(r": created by backend '([^']+)'", line):
-            self._workspace.note(backend=created[1])
         elif line.endswith(': out of memory"'):
             self.is_out_of_memory = True
 

@@ -2,3 +2,6 @@
 
 NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 """The full names of the service; the messages are the same."""
+
+INSPECTION = "pelagos.v1.Inspection"
+"""The full name of our own service, for what that API has no field for."""

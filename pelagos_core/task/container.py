@@ -123,7 +123,7 @@ class Container:
             await self._run_poststop_hooks()
             raise
         self._watch(self.init)
-        log.info("container %r: created by backend %r: %s", self.id, self.init.backend, self.init.reason)
+        log.debug("container %r: created by backend %r: %s", self.id, self.init.backend, self.init.reason)
 
     def add(self, exec_id: str, process: oci.Process, paths: StdioPaths) -> None:
         """Exec: note a further process, to be started by `start`.
@@ -275,7 +275,7 @@ class Container:
             raise error from None
         self._sink.publish(events.exec_started(self.id, process.id, process.pid))
         self._watch(process)
-        log.info("%s: started by backend %r: %s", process.name, process.backend, process.reason)
+        log.debug("%s: started by backend %r: %s", process.name, process.backend, process.reason)
 
     def _watch(self, process: Process) -> None:
         watcher = asyncio.ensure_future(self._see_to_its_end(process))

@@ -198,7 +198,7 @@ class Process:
         self._lifecycle.apply(Action.EXIT)
         self.exit = status
         self._finish_streams()
-        log.info("%s: ended with %d", self.name, status.code)
+        log.debug("%s: ended with %d", self.name, status.code)
         return status
 
     async def taken(self) -> None:

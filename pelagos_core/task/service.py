@@ -16,8 +16,8 @@ from typing import Protocol
 from google.protobuf.empty_pb2 import Empty
 
 from pelagos_core import __version__, reasons
+from pelagos_core.api import inspection_pb2, types_pb2
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.api import types_pb2
 from pelagos_core.api.process_details_pb2 import ProcessDetails
 from pelagos_core.backends.annotations import narrowed, opinions
 from pelagos_core.backends.installed import Node
@@ -42,7 +42,7 @@ from pelagos_core.oci.resources import read_resources
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
 from pelagos_core.shim.identifier import check_id
-from pelagos_core.task import NAMES, events, metrics_v1, metrics_v2
+from pelagos_core.task import INSPECTION, NAMES, events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container, Facilities
 from pelagos_core.task.process import Process
 from pelagos_core.task.rootfs_request import rootfs_mounts
@@ -115,9 +115,10 @@ class TaskService:
         return time.monotonic() - self._emptied if self.idle else 0.0
 
     def services(self) -> list[Service]:
-        """The method tables under both names of the API; their messages are the same."""
+        """The method tables: under both names of the API, whose messages are the same, and our own."""
         descriptor = api.DESCRIPTOR.services_by_name["Task"]
-        return [Service(name, descriptor, self) for name in NAMES]
+        own = inspection_pb2.DESCRIPTOR.services_by_name["Inspection"]
+        return [*(Service(name, descriptor, self) for name in NAMES), Service(INSPECTION, own, self)]
 
     def refuse(self) -> None:
         """Take no new container: the daemon is about to leave."""
@@ -278,6 +279,11 @@ class TaskService:
         return api.ConnectResponse(
             shim_pid=os.getpid(), task_pid=container.init.pid if container else 0, version=__version__
         )
+
+    async def backend(self, request: inspection_pb2.BackendRequest) -> inspection_pb2.BackendResponse:
+        """Backend, of our own service: which one runs a process, and why it was chosen."""
+        process = self._process(request)
+        return inspection_pb2.BackendResponse(backend=process.backend, reason=process.reason)
 
     async def shutdown(self, request: api.ShutdownRequest) -> Empty:
         """Shutdown: ignored while a container is left, whatever its id."""

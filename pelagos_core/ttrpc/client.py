@@ -34,6 +34,10 @@ class Client:
             raise Unavailable(f"socket {path!r}: {error.strerror or error}") from None
         return cls(protocol, service)
 
+    def of(self, service: Service) -> Client:
+        """The same connection, for the methods of another service."""
+        return Client(self._protocol, service)
+
     @property
     def closed(self) -> bool:
         """Whether the connection is gone."""

@@ -1,10 +1,14 @@
 """Who runs a container, on a node with three engines, by each way to ask: of each real containerd."""
 
+import asyncio
 import os
 import re
 
 import pytest
 
+from pelagos_core.api.inspection_pb2 import BackendRequest
+from pelagos_core.cli.workspace import INSPECTION
+from pelagos_core.ttrpc.client import Client
 from scripts import engines
 from tests.support.containerd import Containerd
 from tests.support.crictl import CRI_CONFIG, Crictl, runtime_config
@@ -68,10 +72,15 @@ def pod(crictl, container):
 
 
 def engine_of(containerd, container):
-    """(the engine, why) that a container runs on, as its shim has logged it."""
-    found = re.findall(rf"container '{container}': created by backend '(\w+)': ([^\n]*)", containerd.log())
-    assert len(found) == 1, found
-    return found[0]
+    """(the engine, why) that a container runs on, as its shim says."""
+    (address,) = containerd.directory.glob(f"state/io.containerd.runtime.v2.task/*/{container}/address")
+
+    async def ask():
+        async with await Client.connect(address.read_text().removeprefix("unix://"), INSPECTION) as client:
+            return await client.call("Backend", BackendRequest(id=container))
+
+    said = asyncio.run(ask())
+    return said.backend, said.reason
 
 
 def is_refused(containerd, container, *args, flags):

@@ -12,6 +12,7 @@ from google.protobuf.any_pb2 import Any
 from pelagos_core import reasons
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
+from pelagos_core.api.inspection_pb2 import BackendRequest, BackendResponse
 from pelagos_core.errors import (
     AlreadyExists,
     Cancelled,
@@ -307,6 +308,19 @@ def test_an_update_names_the_type_that_it_does_not_know(run):
         limit = Any(type_url=RESOURCES_TYPE, value=b'{"memory": {"limit": 4096}}')
         await service.update(api.UpdateTaskRequest(id="c1", resources=limit))
         assert engine.cgroup.limit == 4096
+
+    run(body)
+
+
+def test_our_own_service_tells_the_backend_of_each_process(run):
+    async def body(engine, service):
+        assert "pelagos.v1.Inspection" in [each.name for each in service.services()]
+        with pytest.raises(NotFound):
+            await service.backend(BackendRequest(id="c1"))
+        await service.create(engine.request())
+        await service.exec(api.ExecProcessRequest(**of(exec_id="e1"), spec=PROCESS))
+        assert await service.backend(BackendRequest(id="c1")) == BackendResponse(backend="stub", reason="a stub")
+        assert await service.backend(BackendRequest(**of(exec_id="e1"))) == BackendResponse()  # it is not started
 
     run(body)
 
