@@ -18,6 +18,7 @@ from pelagos_core.plugin.hookspecs import Detection
 log = logging.getLogger(__name__)
 
 ANNOTATION = RUNTIME_ANNOTATION
+_Answers = tuple[dict[str, Detection], tuple[Failure, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,33 @@ class Selection:
         """
         if entrypoint.kind.is_native:
             return self._native(bundle, entrypoint)
+        return self._chosen(lambda names: self._ask(names, bundle, entrypoint))
+
+    def recall(self, detections: Mapping[str, Detection]) -> Choice | None:
+        """What `choose` gives for a Wasm guest, by answers from before, with no call to a backend.
+
+        detections: what the backends said of the same file, function and limits, as in `Choice.detections`.
+        In any process. Returns None where these alone do not settle it: one that is needed is not among them,
+        no backend can run the guest, or one is excluded. Asking again finds the words for that.
+        """
+        if self.excluded:
+            return None
+        try:
+            choice = self._chosen(lambda names: ({name: detections[name] for name in names}, ()))
+        except KeyError:
+            return None
+        return choice if choice.backend else None
+
+    def _chosen(self, ask: Callable[[list[str]], _Answers]) -> Choice:
+        """The choice by the answers that `ask` gives for the names of some backends."""
         wanted = self.preference.name
         everybody = [backend.name for backend in self.backends.installed]
         sole = self.first if wanted == AUTO and self.first in everybody else wanted
         asked = [name for name in everybody if sole in (AUTO, name)]
-        detections, failures = self._ask(asked, bundle, entrypoint)
+        detections, failures = ask(asked)
         best = self._best(detections)
         if best is None and sole != AUTO:
-            others = self._ask([name for name in everybody if name not in asked], bundle, entrypoint)
+            others = ask([name for name in everybody if name not in asked])
             detections, failures = detections | others[0], failures + others[1]
             best = self._best(detections) if wanted == AUTO else None
         failures = (*self.backends.failures, *self.excluded, *failures)
@@ -152,9 +172,7 @@ class Selection:
         reason = _fault(choice) if self.backends.installed else reasons.ENGINE_MISSING
         return InvalidArgument(f"{what}: no installed backend can run it: {told}", reason)
 
-    def _ask(
-        self, names: list[str], bundle: Bundle, entrypoint: Entrypoint
-    ) -> tuple[dict[str, Detection], tuple[Failure, ...]]:
+    def _ask(self, names: list[str], bundle: Bundle, entrypoint: Entrypoint) -> _Answers:
         out = {failure.name for failure in self.excluded}
         detections: dict[str, Detection] = {}
         failures = []

@@ -5,6 +5,8 @@ import time
 
 import pytest
 import wasmtime
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pelagos_core import reasons
 from pelagos_core.backends import registry as module
@@ -239,3 +241,41 @@ def test_a_backend_that_is_excluded_is_not_asked():
     excluded = (Failure("a", "detect", "it crashed"),)
     chosen = choose(load(a=scoring(90), b=scoring(1)), asking=asked.append, excluded=excluded)
     assert (chosen.backend.name, asked, chosen.failures) == ("b", ["b"], excluded)
+
+
+NAMES = "abc"
+scores = st.sampled_from([0, 0, 10, 50, 90, 95])
+
+
+@given(
+    installed=st.dictionaries(st.sampled_from(NAMES), scores),
+    wanted=st.sampled_from(["auto", "auto", *NAMES, "d", "e"]),
+    order=st.lists(st.sampled_from(NAMES), unique=True),
+    first=st.sampled_from(["", *NAMES, "d", "e"]),
+    fuel=st.booleans(),
+)
+def test_answers_that_are_kept_give_the_choice_that_asking_gives(installed, wanted, order, first, fuel):
+    plugins = {name: scoring(score) for name, score in installed.items()}
+    holding = {"describe": lambda: Description(limits=frozenset({"fuel"}))}
+    found = load(**plugins, d=plugin(**holding), e=raising(ImportError("gone")))
+    entrypoint = type(ENTRYPOINT)(**{**vars(ENTRYPOINT), "limits": Limits(fuel=7 if fuel else None)})
+    selection = Selection(found, Preference(wanted, "a test", tuple(order)), first=first)
+    asked = selection.choose(bundle(), entrypoint)
+    recalled = selection.recall(asked.detections)
+    assert recalled == (asked if asked.backend else None)
+    every = Selection(found).choose(bundle(), entrypoint).detections
+    if recalled:  # more is known than this container needs
+        assert selection.recall(every) == recalled
+
+
+def test_nothing_is_recalled_where_it_has_to_be_asked():
+    found = load(a=scoring(90), b=scoring(10), c=scoring(0))
+    yes, no = Detection.can(9, "yes"), Detection.cannot("no")
+    assert Selection(found).recall({"a": yes, "b": yes}) is None
+    assert Selection(found, Preference("b")).recall({"b": yes}).backend.name == "b"
+    assert Selection(found, Preference("b")).recall({"a": yes, "b": no, "c": no}) is None
+    assert Selection(found, Preference("z")).recall({"a": yes, "b": yes, "c": yes}) is None
+    assert Selection(found, first="c").recall({"c": no}) is None
+    assert Selection(found, first="c").recall({"a": no, "b": yes, "c": no}).backend.name == "b"
+    excluded = (Failure("c", "detect", "it crashed"),)
+    assert Selection(found, excluded=excluded).recall({"a": yes, "b": yes, "c": no}) is None
