@@ -10,6 +10,32 @@
     X(new_session, "")                                                                                       \
     X(set_umask, "i")                                                                                        \
     X(forbid_new_privileges, "")                                                                             \
+    /* root.c: the root as a whole */                                                                       \
+    X(open_root, "")                                                                                         \
+    X(make_parent_private, "")                                                                               \
+    X(cover_root, "d")                                                                                       \
+    X(uncover_root, "")                                                                                      \
+    X(take_root_along, "")                                                                                   \
+    X(follow_root, "")                                                                                       \
+    X(change_root, "")                                                                                       \
+    X(set_propagation, "i")                                                                                  \
+    /* mounts.c: what is mounted in it */                                                                    \
+    X(open_tree, "dsi")                                                                                      \
+    X(copy_tree, "dsi")                                                                                      \
+    X(change_tree, "diiii")                                                                                  \
+    X(map_ids, "diss")                                                                                       \
+    X(attach_tree, "ds")                                                                                     \
+    X(mount_file_system, "sssissi")                                                                          \
+    X(change_mount, "siiii")                                                                                 \
+    X(refuse_links, "s")                                                                                     \
+    X(mask_path, "s")                                                                                        \
+    X(protect_path, "s")                                                                                     \
+    X(make_directory, "s")                                                                                   \
+    X(make_link, "sssi")                                                                                     \
+    X(try_link, "sss")                                                                                       \
+    /* devices.c */                                                                                          \
+    X(make_device, "sssiiiii")                                                                               \
+    X(forbid_devices, "")                                                                                    \
     /* descriptors.c */                                                                                      \
     X(close_slot, "d")
 

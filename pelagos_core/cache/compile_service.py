@@ -24,19 +24,17 @@ from pelagos_core.cache import compiler
 from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.entry import About, Broken
 from pelagos_core.cache.key import Key
+from pelagos_core.cache.lent_directory import detached
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config import size
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_fields, to_fields
 from pelagos_core.linux import child, forked, process_stat, syscalls
 from pelagos_core.linux.child import Child
-from pelagos_core.linux.descriptor import Fd
 from pelagos_core.linux.process_name import rename
-from pelagos_core.oci import Mount
 from pelagos_core.oci.resources import Memory, Resources
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.entrypoint import CODE
-from pelagos_core.rootfs import mounts
 from pelagos_core.rootfs.propagation import make_mounts_private
 
 log = logging.getLogger(__name__)
@@ -170,7 +168,7 @@ def _obtain(request: CompileRequest) -> tuple[int, str]:
         compiler.compile(request, module, output, _SCRATCH)
     log.info("%s: compiled for %s in %.1f s", request.path, key.backend, time.monotonic() - began)
     code = _stored(store, request, key, output) if store else None
-    return (code, "compiled") if code is not None else (mounts.detached(scratch), "compiled, not kept")
+    return (code, "compiled") if code is not None else (detached(scratch), "compiled, not kept")
 
 
 def _sealed(request: CompileRequest) -> int:
@@ -209,9 +207,8 @@ def _kept(store: Store, key: Key) -> int | None:
 
 def _scratch(request: CompileRequest) -> int:
     """An empty file system of our own; its root."""
-    options = ("nosuid", "nodev", "mode=711", f"size={request.cache.memory}")
-    with Fd(os.open(_SCRATCH, os.O_PATH)) as target:
-        mounts.attach(Mount("/", "tmpfs", "code", options), target)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("code", _SCRATCH, "tmpfs", flags, f"mode=711,size={request.cache.memory}")
     return os.open(_SCRATCH, os.O_RDONLY | os.O_DIRECTORY)
 
 

@@ -20,13 +20,13 @@ import stat
 from dataclasses import asdict, dataclass
 
 from pelagos_core.cache.key import Key
+from pelagos_core.cache.lent_directory import detached
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci.field import Field
 from pelagos_core.ownership import is_written_by
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.entrypoint import CODE
-from pelagos_core.rootfs import mounts
 
 ABOUT, SEEN = "about", "seen"
 _MAX_ABOUT = 64 << 10
@@ -164,7 +164,7 @@ class Entry:
 
     def lend(self) -> int:
         """A descriptor of its directory through which nothing can be written. Raises OSError."""
-        return mounts.detached(self.fd)
+        return detached(self.fd)
 
     def _see(self, status: os.stat_result) -> None:
         with contextlib.suppress(OSError):  # then the next one takes the digest again

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.policy import Directory
-from pelagos_core.errors import PelagosError
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.state import DEVICE_MOUNTS, ROOT, State
-from pelagos_core.oci import Device, Mount
-from pelagos_core.rootfs import cgroup_mounts, device_nodes, kernel_views, mounts, narrowing, relative_links
-from pelagos_core.rootfs.propagation import make_parent_private, set_propagation
+from pelagos_core.linux.syscalls import MS_REC
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
+from pelagos_core.oci import Mount
+from pelagos_core.rootfs import (
+    cgroup_mounts,
+    kernel_views,
+    mapped_overlay,
+    mount_points,
+    mounts,
+    narrowing,
+    relative_links,
+)
+from pelagos_core.rootfs.mount_options import ATTR_RDONLY
+from pelagos_core.rootfs.mounts import Mounting
 
 _LOCAL = frozenset("bind tmpfs overlay proc sysfs mqueue devpts cgroup cgroup2 ext4 xfs btrfs".split())
 
@@ -27,6 +39,9 @@ class RootOperation(Operation):
 
     def reads(self) -> tuple[str, ...]:
         return (ROOT,)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return mount_points.failure(failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +67,31 @@ class AssembleRoot(RootOperation):
         layers = [f"{each.type} {each.source} on {each.destination}: {_details(each)}" for each in self.layers]
         return "; ".join([*layers, *(["kept from the host"] if self.shared else [])])
 
-    def execute(self, state: State) -> None:
-        if self.shared:
-            make_parent_private(state.root.path)
-        state.root.assemble(self.layers)
+    def _groups(self) -> list[Mounting]:
+        root = Mount("/", "bind", "")
+        opened = instruction("open_root")
+        begin = (instruction("make_parent_private"), opened) if self.shared else (opened,)
+        groups = [Mounting(root, begin)]
+        for each in self.layers:
+            mapped = each.type == "overlay" and each.id_maps
+            groups += mapped_overlay.layer(each) if mapped else (mounts.layer(each), Mounting(each, (opened,)))
+        if not self.layers:
+            # pivot_root(2) requires the new root to be a mount point.
+            copy = instruction("copy_tree", mounts.TREE, "/", 1)
+            groups.append(Mounting(root, (copy, instruction("cover_root", mounts.TREE))))
+        return groups
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(each for group in self._groups() for each in group.instructions)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        done = self.instructions()[failed.step].operation
+        if done in ("open_root", "uncover_root") and failed.detail:
+            if failed.error == errno.ENOENT:
+                return NotFound(f"root file system {failed.detail!r} does not exist")
+            if failed.error == errno.ENOTDIR:
+                return InvalidArgument(f"root file system {failed.detail!r} is not a directory")
+        return mounts.failure(self._groups(), failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +111,11 @@ class OpenSource(Operation):
     def details(self) -> str:
         return _details(self.mount)
 
-    def execute(self, state: State) -> None:
-        state.descriptors[self.slot] = mounts.open_source(self.mount)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return mounts.opening(self.mount, self.slot)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return mounts.failure([Mounting(self.mount, self.instructions())], failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +125,8 @@ class TakeRootAlong(RootOperation):
     def describe(self) -> str:
         return "take the root along as the working directory"
 
-    def execute(self, state: State) -> None:
-        state.root.take_along()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("take_root_along"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +136,8 @@ class FollowRoot(RootOperation):
     def describe(self) -> str:
         return "find the root file system again"
 
-    def execute(self, state: State) -> None:
-        state.root.follow()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("follow_root"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +162,11 @@ class MountVolume(RootOperation):
     def details(self) -> str:
         return _details(self.mount)
 
-    def execute(self, state: State) -> None:
-        if state.root.mount(self.mount, state.take(self.source) if self.source else -1):
-            state.device_mounts.append(self.mount.destination)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return mounts.mounting(self.mount, self.source).instructions
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return mounts.failure([mounts.mounting(self.mount, self.source)], failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,82 +186,14 @@ class MountCgroups(RootOperation):
     def details(self) -> str:
         return f"{_details(self.mount)}; {'of the namespace' if self.namespaced else ', '.join(self.cgroup.paths)}"
 
-    def execute(self, state: State) -> None:
-        cgroup_mounts.show(state.root, self.mount, self.cgroup, namespaced=self.namespaced)
+    def _mountings(self) -> tuple[Mounting, ...]:
+        return cgroup_mounts.mountings(self.mount, self.cgroup, namespaced=self.namespaced)
 
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(each for mounting in self._mountings() for each in mounting.instructions)
 
-@dataclass(frozen=True, slots=True)
-class MakeDevices(RootOperation):
-    """Make device nodes.
-
-    mounted: show the host's own nodes instead, where no node of the root opens a device; those
-        that it has not are left out.
-    """
-
-    devices: tuple[Device, ...]
-    mounted: bool = False
-
-    def writes(self) -> tuple[str, ...]:
-        return (DEVICE_MOUNTS,)
-
-    def describe(self) -> str:
-        return f"devices {', '.join(device.path for device in self.devices)}"
-
-    def details(self) -> str:
-        return "the host's nodes" if self.mounted else ""
-
-    def execute(self, state: State) -> None:
-        for device in self.devices:
-            present = not self.mounted or device_nodes.can_be_mounted(device)
-            if present and state.root.make_device(device, mounted=self.mounted):
-                state.device_mounts.append(device.path)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkDevices(RootOperation):
-    """Make the links that programs expect in /dev."""
-
-    def describe(self) -> str:
-        return "links in /dev"
-
-    def execute(self, state: State) -> None:
-        for path, target in device_nodes.STREAM_LINKS:
-            state.root.make_link(path, target)
-        state.root.make_link(device_nodes.MULTIPLEXER, "pts/ptmx", replace=True)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStreams(RootOperation):
-    """Make a guest's links of the standard streams, which lead nowhere: it has no /proc.
-
-    So what is written to `/dev/stdout` is refused, and not lost in a file of this name.
-    """
-
-    def describe(self) -> str:
-        return "links of the standard streams"
-
-    def execute(self, state: State) -> None:
-        # Where they cannot be made, a guest can make nothing in their place.
-        with contextlib.suppress(OSError, PelagosError):
-            for path, target in device_nodes.STREAM_LINKS if state.root.has("/dev") else ():
-                state.root.make_link(path, target)
-
-
-@dataclass(frozen=True, slots=True)
-class ForbidDevices(RootOperation):
-    """Let no device node of the image or of a volume open a device.
-
-    A Wasm guest has no other guard against the host's disks.
-    """
-
-    def reads(self) -> tuple[str, ...]:
-        return (ROOT, DEVICE_MOUNTS)
-
-    def describe(self) -> str:
-        return "no devices but mounted ones"
-
-    def execute(self, state: State) -> None:
-        state.root.forbid_devices(state.device_mounts)
+    def failure(self, failed: Failure) -> PelagosError:
+        return mounts.failure(self._mountings(), failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +255,8 @@ class ProtectPaths(RootOperation):
     def describe(self) -> str:
         return f"read-only paths: {', '.join(self.paths)}"
 
-    def execute(self, state: State) -> None:
-        for path in self.paths:
-            state.root.protect(path)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(instruction("protect_path", path) for path in self.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +268,15 @@ class MaskPaths(RootOperation):
     def describe(self) -> str:
         return f"masked paths: {', '.join(self.paths)}"
 
-    def execute(self, state: State) -> None:
-        for path in self.paths:
-            state.root.mask(path)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(instruction("mask_path", path) for path in self.paths)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        if failed.stage == "kind":
+            return InvalidArgument("/dev/null of the host is not the null device")
+        if failed.stage == "attach":
+            return mounts.of_kernel(Mount(self.paths[failed.step], "mask", ""), failed)
+        return Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,8 +288,8 @@ class MakeWorkingDirectory(RootOperation):
     def describe(self) -> str:
         return f"working directory {self.path}"
 
-    def execute(self, state: State) -> None:
-        state.root.make_directory(self.path)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("make_directory", self.path),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +301,8 @@ class MakeMountReadonly(RootOperation):
     def describe(self) -> str:
         return f"read-only {self.path}"
 
-    def execute(self, state: State) -> None:
-        state.root.make_mount_readonly(self.path)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("change_mount", self.path, 0, ATTR_RDONLY, 0, 0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +312,9 @@ class MakeRootReadonly(RootOperation):
     def describe(self) -> str:
         return "read-only root"
 
-    def execute(self, state: State) -> None:
-        state.root.make_readonly()
+    def instructions(self) -> tuple[Instruction, ...]:
+        # Of this mount alone; those on top of it stay as they are.
+        return (instruction("change_tree", Slot(ROOT), 0, ATTR_RDONLY, 0, 0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +326,8 @@ class ChangeRoot(RootOperation):
     def describe(self) -> str:
         return "change the root"
 
-    def execute(self, state: State) -> None:
-        state.root.pivot()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("change_root"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,8 +344,8 @@ class SetRootPropagation(Operation):
     def details(self) -> str:
         return "with all below" if self.recursive else ""
 
-    def execute(self, state: State) -> None:
-        set_propagation(self.flag, recursive=self.recursive)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_propagation", self.flag | (MS_REC if self.recursive else 0)),)
 
 
 def _details(mount: Mount) -> str:

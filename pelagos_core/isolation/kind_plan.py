@@ -6,14 +6,11 @@ import os
 from dataclasses import dataclass, replace
 
 from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.isolation.devices import ForbidDevices, LinkDevices, LinkStreams, MakeDevices
 from pelagos_core.isolation.entering import (
     LeaveNetwork,
 )
 from pelagos_core.isolation.filesystem import (
-    ForbidDevices,
-    LinkDevices,
-    LinkStreams,
-    MakeDevices,
     MakeMountReadonly,
     MakeRootReadonly,
     MakeWorkingDirectory,

@@ -15,7 +15,7 @@ ROOT = "root"
 """The directory that becomes `/`. Not a descriptor alone: it has a path on the host too."""
 
 DEVICE_MOUNTS = "device mounts"
-"""The paths at which a device is mounted: they are known only once the sources are looked at."""
+"""The mounts of single devices, which the library keeps: they are known only once the sources are looked at."""
 
 CONTROL = "control"
 """The socket to the daemon."""
@@ -43,15 +43,11 @@ def source_slot(number: int) -> str:
 
 
 class State:
-    """The slots of one process.
-
-    descriptors: by the slot's name. device_mounts: the content of DEVICE_MOUNTS.
-    """
+    """The slots of one process. descriptors: by the slot's name."""
 
     def __init__(self, root: Root, descriptors: Mapping[str, int] = MappingProxyType({})) -> None:
         """root: in whose process the slots are. descriptors: what the slots hold at first."""
         self.root = root
-        self.device_mounts: list[str] = []
         self.descriptors = root.process
         for slot, descriptor in descriptors.items():
             self.descriptors[slot] = descriptor

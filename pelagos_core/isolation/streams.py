@@ -138,7 +138,8 @@ class UseOwnTerminal(Operation):
         for slot in STREAMS:
             os.dup2(slave, state.get(slot), inheritable=False)
         if self.console:
-            state.root.show(slave, "/dev/console")
+            tree = syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH
+            state.root.put(syscalls.open_tree(slave, "", tree), "/dev/console")
         os.close(slave)
 
 

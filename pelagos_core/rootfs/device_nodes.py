@@ -1,19 +1,19 @@
-"""Device nodes: the ones that every container has, and how one is made.
+"""Device nodes: the ones that every container has, and the instructions that make one.
 
 Source: OCI runtime spec "Default Devices" and "Dev symbolic links", mknod(2), null(4).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
+import posixpath
 
-from pelagos_core.errors import InvalidArgument, PermissionDenied
+from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied
+from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.oci import Device
 from pelagos_core.oci.devices import MODES
-
-NULL = "/dev/null"
+from pelagos_core.rootfs import mount_points
 
 # They hold nothing and lead nowhere but to a process' own terminal. 1:1 to 1:4 are the machine's memory and ports.
 DEFAULT = (
@@ -39,60 +39,30 @@ def is_harmless(device: Device) -> bool:
     return device.type == "p" or (device.type, device.major, device.minor) in known
 
 
-def reserve(directory: int, name: str) -> None:
-    """Make the place on which a node of the host is mounted; what is there already will do.
+def making(device: Device, *, mounted: bool) -> Instruction:
+    """Make a device node, or mount the host's where none may be made.
 
-    Where the mount is not seen, as by the guest beside a native program, it is there all the same.
-    A socket is not taken for a file: open(2) fails, and nothing can be written to it.
+    mounted: mount the host's own, or nothing if it has none. A FIFO is made.
     """
-    with contextlib.suppress(FileExistsError):
-        os.mknod(name, stat.S_IFSOCK, dir_fd=directory)
+    directory, name = posixpath.split(posixpath.normpath(device.path))
+    number = os.makedev(device.major, device.minor) if device.type != "p" else 0
+    of = device.mode | MODES[device.type], number, device.uid, device.gid
+    return instruction("make_device", device.path, directory, name, *of, int(mounted))
 
 
-def make(directory: int, name: str, device: Device, number: int) -> bool:
-    """Make a node in an open directory; one that is there and is the same device is left.
-
-    The caller's umask is 0. Returns False if this process may make no device.
-    Raises InvalidArgument if the name is taken by something else.
-    """
-    try:
-        os.mknod(name, device.mode | MODES[device.type], number, dir_fd=directory)
-    except FileExistsError:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if not _is(found, device, number):
-            raise InvalidArgument(f"device {device.path!r}: the image has something else there") from None
-        return True
-    except PermissionError:
-        return False
-    os.chown(name, device.uid, device.gid, dir_fd=directory, follow_symlinks=False)
-    return True
+def failure(device: Device, failed: Failure) -> PelagosError | None:
+    """The error for a device that could not be made; None if the step's own words will do."""
+    what = f"device {device.path!r}"
+    if failed.stage == "kind":
+        return InvalidArgument(f"{what}: the image has something else there")
+    if failed.stage == "source":
+        return PermissionDenied(f"{what}: may not be made here, and the host has no such node to mount")
+    if failed.stage == "limit":
+        return InvalidArgument(f"{what}: too many devices are mounted")
+    return mount_points.failure(failed)
 
 
-def on_host(device: Device, number: int) -> str:
-    """The host's node of the device. Raises PermissionDenied if it has none at this path."""
-    if _is_there(device, number):
-        return device.path
-    raise PermissionDenied(f"device {device.path!r}: may not be made here, and the host has no such node to mount")
-
-
-def can_be_mounted(device: Device) -> bool:
-    """Whether the host has it at this path; a FIFO is made. It may have lost one since a spec was written."""
-    return device.type == "p" or _is_there(device, os.makedev(device.major, device.minor))
-
-
-def check_null() -> None:
-    """Make sure that the host's /dev/null is what it should be, before a mask is made of it."""
-    found = os.lstat(NULL)
-    if not (stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)):
-        raise InvalidArgument(f"{NULL} of the host is not the null device")
-
-
-def _is_there(device: Device, number: int) -> bool:
-    try:
-        return _is(os.lstat(device.path), device, number)
-    except OSError:
-        return False
-
-
-def _is(found: os.stat_result, device: Device, number: int) -> bool:
-    return stat.S_IFMT(found.st_mode) == MODES[device.type] and (device.type == "p" or found.st_rdev == number)
+def link(path: str, target: str, *, replaces: bool = False) -> Instruction:
+    """Make a symbolic link; one that is there, or a file, stays as it is unless it is to be replaced."""
+    directory, name = posixpath.split(path)
+    return instruction("make_link", directory, name, target, int(replaces))

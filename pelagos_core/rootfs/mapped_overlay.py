@@ -5,51 +5,39 @@ Source: overlayfs.rst (idmapped layers, Linux 5.19), mount_setattr(2).
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
-from pelagos_core.linux import syscalls
-from pelagos_core.linux.descriptor import Fd
+from pelagos_core.native.instruction import instruction
 from pelagos_core.oci import IdMaps, Mount
-from pelagos_core.rootfs import mounts
+from pelagos_core.rootfs.mounts import TREE, Mounting, file_system, mapping
 
 _LOWER = "lowerdir="
+_MERGED = "/merged"
 
 
-def attach(mount: Mount, path: str) -> None:
-    """Mount the overlay at `path`, a directory of the host from the bundle.
+def layer(mount: Mount) -> tuple[Mounting, ...]:
+    """Put the overlay in its place, as a layer of a root.
 
-    The mapped layers, and at first the overlay too, are mounted on a tmpfs at `path`. The overlay
+    The mapped layers, and at first the overlay too, are mounted on a tmpfs on the root. The overlay
     has copies of its own of the layers as soon as it is mounted, so the rest is taken away: nothing
-    is left below the root that its container cannot see. Raises PelagosError or OSError.
+    is left below the root that its container cannot see. Raises InvalidArgument.
     """
-    _on(path, Mount(mount.destination, "tmpfs", "layers", ("mode=700",)))
-    mapped = [
-        _LOWER + ":".join(_mapped(word.removeprefix(_LOWER), mount.id_maps, path)) if word.startswith(_LOWER) else word
-        for word in mount.options
-    ]
-    merged = f"{path}/merged"
-    os.mkdir(merged, 0o700)
-    _on(merged, replace(mount, options=tuple(mapped), id_maps=IdMaps()))
-    with Fd(syscalls.open_tree(syscalls.AT_FDCWD, merged, syscalls.OPEN_TREE_CLONE)) as tree:
-        syscalls.umount2(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-        with Fd(_opened(path)) as target:
-            syscalls.move_mount(tree, target, path)
+    staging = Mount("/", "tmpfs", "layers", ("mode=700",))
+    lower = next((word for word in mount.options if word.startswith(_LOWER)), _LOWER)
+    sources = lower.removeprefix(_LOWER).split(":")
+    layers = [_mapped(source, f"/{number}", mount.id_maps) for number, source in enumerate(sources)]
+    # By the layers' paths from the root: that of the root itself is known in its process only.
+    relative = _LOWER + ":".join(str(number) for number in range(len(sources)))
+    options = tuple(relative if word == lower else word for word in mount.options)
+    merged = replace(mount, destination=_MERGED, options=options, id_maps=IdMaps())
+    take = (instruction("copy_tree", TREE, _MERGED, 0), instruction("uncover_root"), instruction("cover_root", TREE))
+    return (
+        Mounting(staging, (file_system(staging), instruction("open_root"))),
+        *layers,
+        Mounting(mount, (file_system(merged, directory=""), *take)),
+    )
 
 
-def _mapped(layers: str, id_maps: IdMaps, path: str) -> list[str]:
-    places = []
-    for number, layer in enumerate(layers.split(":")):
-        places.append(f"{path}/{number}")
-        os.mkdir(places[-1], 0o700)
-        _on(places[-1], Mount("/", "bind", layer, ("bind",), id_maps))
-    return places
-
-
-def _on(path: str, mount: Mount) -> None:
-    with Fd(_opened(path)) as target:
-        mounts.attach(mount, target)
-
-
-def _opened(path: str) -> int:
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _mapped(source: str, place: str, id_maps: IdMaps) -> Mounting:
+    steps = (instruction("open_tree", TREE, source, 0), mapping(TREE, id_maps, recursive=False))
+    return Mounting(Mount(place, "bind", source), (*steps, instruction("attach_tree", TREE, place)))

@@ -1,46 +1,35 @@
-"""Attaching a file system, or a part of the host's, to an open directory or file.
+"""Mounts as instructions for the compiled library: a file system, or a part of the host's, on a path of a root.
 
-A target is always a descriptor that was resolved inside the container's root, so that no
-symlink of the image can lead a mount elsewhere. Source: mount(2), open_tree(2),
-mount_setattr(2), OCI runtime spec "Mounts".
+Nothing is done here. Source: mount(2), open_tree(2), mount_setattr(2), OCI runtime spec "Mounts".
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from pelagos_core.errors import InvalidArgument, PelagosError, code_of, from_fields
-from pelagos_core.linux import syscalls, user_namespaces
-from pelagos_core.linux.descriptor import Fd
+from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied, code_of, from_fields
+from pelagos_core.linux.user_namespaces import map_text
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.oci import IdMaps, Mount
-from pelagos_core.rootfs import overlay
-from pelagos_core.rootfs.mount_options import (
-    ATTR_IDMAP,
-    ATTR_NODEV,
-    ATTR_NOEXEC,
-    ATTR_NOSUID,
-    ATTR_RDONLY,
-    MountOptions,
-    parse_options,
-)
+from pelagos_core.rootfs import mount_points, overlay
+from pelagos_core.rootfs.mount_options import Change, MountOptions, parse_options
+
+TREE = Slot("tree")
+"""The slot of a detached mount that the next instructions put in its place."""
 
 _MAX_DATA = 4095  # mount(2) takes one page with its final NUL, and cuts the rest off in silence
+# What protects these by path later on must find them where the spec puts them.
+_ORDINARY = ("proc", "sysfs")
 
 
-def attach(mount: Mount, target: int) -> None:
-    """Mount `mount` on the object behind the descriptor `target`.
+@dataclass(frozen=True, slots=True)
+class Mounting:
+    """The instructions for one mount."""
 
-    In the init process, within its own mount namespace. Raises a PelagosError that names
-    the mount.
-    """
-    options = parse_options(mount.options)
-    try:
-        if is_bind(mount):
-            attach_source(open_source(mount), mount, target)
-        else:
-            _attach_file_system(mount, options, target)
-    except OSError as error:
-        raise _named(mount, error) from None
+    mount: Mount
+    instructions: tuple[Instruction, ...]
 
 
 def is_bind(mount: Mount) -> bool:
@@ -48,84 +37,114 @@ def is_bind(mount: Mount) -> bool:
     return mount.type == "bind" or parse_options(mount.options).bind
 
 
-def open_source(mount: Mount) -> int:
-    """A detached copy of what a bind mount shows, with its attributes; a descriptor of it.
+def mounting(mount: Mount, source: str = "") -> Mounting:
+    """Put a mount of the spec on its destination, which is made if it is missing.
 
-    With the privileges of the host: an id map needs them. Raises OSError or PelagosError.
+    source: of a bind mount, the slot that `opening` has filled; empty to open it now. Raises InvalidArgument.
+    """
+    links = (instruction("refuse_links", mount.destination),) if mount.type in _ORDINARY else ()
+    if is_bind(mount):
+        opened = () if source else opening(mount, TREE)
+        attach = instruction("attach_tree", Slot(source or TREE), mount.destination)
+        return Mounting(mount, (*links, *opened, attach))
+    options = parse_options(mount.options)
+    copied = "tmpcopyup" in options.own
+    if copied and mount.type != "tmpfs":
+        raise InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup is for a tmpfs")
+    # What mount(2) leaves to be done.
+    left = MountOptions(change=Change(propagation=options.change.propagation), deep=options.deep)
+    changes = (instruction("change_mount", mount.destination, *each) for each in _changes(left))
+    return Mounting(mount, (*links, file_system(mount, copied=copied), *changes))
+
+
+def layer(mount: Mount) -> Mounting:
+    """Put a layer of a root in its place, with nothing more than its attributes. Raises InvalidArgument."""
+    if is_bind(mount):
+        attach = instruction("attach_tree", TREE, mount.destination)
+        return Mounting(mount, (*opening(mount, TREE), attach))
+    return Mounting(mount, (file_system(mount),))
+
+
+def opening(mount: Mount, slot: str) -> tuple[Instruction, ...]:
+    """Fill a slot with a detached copy of what a bind mount shows, with its attributes.
+
+    With the privileges of the host: an id map needs them. Raises InvalidArgument.
     """
     options = parse_options(mount.options)
     unknown = (*options.of_file_system, *filter(None, [options.data]), *(options.own & {"tmpcopyup"}))
     if unknown:
         raise InvalidArgument(f"bind mount of {mount.source!r}: unknown option {unknown[0]!r}")
-    recursion = syscalls.AT_RECURSIVE if options.recursive else 0
-    try:
-        opened = Fd(syscalls.open_tree(syscalls.AT_FDCWD, mount.source, syscalls.OPEN_TREE_CLONE | recursion))
-    except OSError as error:
-        raise InvalidArgument(f"mount source {mount.source!r}: {error.strerror}") from None
-    with opened as tree:
-        # The attributes are set while the tree is detached: it is never seen writable.
-        change(tree, options)
-        if mount.id_maps:
-            map_ids(tree, mount.id_maps, recursive="ridmap" in options.own)
-        elif options.own:
-            raise InvalidArgument(f"bind mount of {mount.source!r}: an id map is asked for, and none is given")
-        return tree.release()
+    if options.own and not mount.id_maps:
+        raise InvalidArgument(f"bind mount of {mount.source!r}: an id map is asked for, and none is given")
+    tree = Slot(slot)
+    changes = (instruction("change_tree", tree, *each) for each in _changes(options))
+    maps = (mapping(tree, mount.id_maps, recursive="ridmap" in options.own),) if mount.id_maps else ()
+    # The attributes are set while the tree is detached: it is never seen writable.
+    return (instruction("open_tree", tree, mount.source, int(options.recursive)), *changes, *maps)
 
 
-def change(mount_fd: int, options: MountOptions) -> None:
-    """Set attributes and propagation of a mount, and of what lies below it. Raises OSError."""
-    for wanted, recursion in ((options.change, 0), (options.deep, syscalls.AT_RECURSIVE)):
-        if wanted:
-            syscalls.mount_setattr(mount_fd, recursion, wanted.attr_set, wanted.attr_clr, wanted.propagation)
+def file_system(mount: Mount, directory: str = "/", *, copied: bool = False) -> Instruction:
+    """Mount a file system on its destination.
 
-
-def map_ids(tree: int, id_maps: IdMaps, *, recursive: bool) -> None:
-    """Show the ids of a detached tree through a map. Raises OSError or PelagosError."""
-    with Fd(user_namespaces.make(id_maps)) as namespace:
-        recursion = syscalls.AT_RECURSIVE if recursive else 0
-        syscalls.mount_setattr(tree, recursion, ATTR_IDMAP, 0, 0, namespace)
-
-
-def attach_source(tree: int, mount: Mount, target: int) -> None:
-    """Mount what `open_source` gave, and close it. Raises OSError."""
-    with Fd(tree):
-        syscalls.move_mount(tree, target, mount.source)
-
-
-def _attach_file_system(mount: Mount, options: MountOptions, target: int) -> None:
-    # mount(2) has no form with a target descriptor; its link in /proc is as good, since
-    # the host's /proc is still in reach before the root is changed.
+    directory: the working directory meanwhile; empty for the root. copied: it gets what it covers.
+    Raises InvalidArgument.
+    """
+    options = parse_options(mount.options)
     source = mount.source or mount.type
     if not mount.type:
         raise InvalidArgument(f"mount on {mount.destination!r}: it has no type, and is no bind mount")
     if mount.id_maps or options.own & {"idmap", "ridmap"}:
         raise InvalidArgument(f"mount of {source!r} on {mount.destination!r}: only a bind mount can have an id map")
-    directory, data = "/", options.data
-    if mount.type == "overlay" and len(data.encode()) > _MAX_DATA:
+    data = options.data
+    if mount.type == "overlay" and directory == "/" and len(data.encode()) > _MAX_DATA:
         directory, data = overlay.with_relative_layers(data)
     if len(data.encode()) > _MAX_DATA:
         raise InvalidArgument(f"mount of {source!r} on {mount.destination!r}: options of over {_MAX_DATA} bytes")
-    os.chdir(directory)
-    try:
-        syscalls.mount(source, f"/proc/self/fd/{target}", mount.type, options.flags, data)
-    finally:
-        os.chdir("/")
+    words = mount.type, source, options.flags, data, directory, int(copied)
+    return instruction("mount_file_system", mount.destination, *words)
 
 
-def _named(mount: Mount, error: OSError) -> PelagosError:
-    code = code_of(error)
-    what = f"mount of {mount.source or mount.type!r} ({mount.type or 'bind'}) on {mount.destination!r}"
-    return from_fields(code, f"{what}: {error.strerror}")
+def _changes(options: MountOptions) -> list[tuple[int, int, int, int]]:
+    """For mount_setattr(2): whether of all below too, what to set, what to clear, the propagation."""
+    asked = ((options.change, 0), (options.deep, 1))
+    return [(deep, each.attr_set, each.attr_clr, each.propagation) for each, deep in asked if each]
 
 
-def detached(directory: int) -> int:
-    """A read-only mount of one directory that is attached nowhere; a descriptor of it.
+def mapping(tree: Slot, id_maps: IdMaps, *, recursive: bool) -> Instruction:
+    """Show the ids of a detached tree through a map."""
+    return instruction("map_ids", tree, int(recursive), map_text(id_maps.groups), map_text(id_maps.users))
 
-    Through it nothing outside the directory can be reached, not by `..` either, and nothing
-    be written, by any process that holds it. Files in it can be mapped for execution. It is gone when the
-    descriptor is closed. The directory must be of the caller's own mount namespace.
-    Raises OSError.
+
+def failure(mountings: Iterable[Mounting], failed: Failure) -> PelagosError | None:
+    """The error for one of these mounts; None if the step's own words will do.
+
+    failed.step: the place among all their instructions.
     """
-    with Fd(syscalls.open_tree(directory, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)) as tree:
-        syscalls.mount_setattr(tree, 0, ATTR_RDONLY | ATTR_NODEV | ATTR_NOSUID, ATTR_NOEXEC, 0)
-        return tree.release()
+    place = failed.step
+    for each in mountings:
+        if place < len(each.instructions):
+            return _failure(each.mount, each.instructions[place], failed)
+        place -= len(each.instructions)
+    return None
+
+
+def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError | None:
+    if done.operation == "open_tree":
+        return InvalidArgument(f"mount source {mount.source!r}: {failed.strerror}")
+    if done.operation == "refuse_links":
+        return InvalidArgument(f"mount of {mount.type!r} on {mount.destination!r}: the image has a symbolic link there")
+    if failed.stage == "map_ids" and failed.detail:
+        text = str(done.arguments[2 if failed.detail == "gid_map" else 3]).strip()
+        return PermissionDenied(f"{failed.detail} {text!r}: {failed.strerror}")
+    if failed.stage == "limit":
+        return InvalidArgument(f"mount of {mount.source!r} on {mount.destination!r}: too many devices are mounted")
+    if done.operation == "mount_file_system" and failed.stage == "attach":
+        return of_kernel(mount, failed)
+    return mount_points.failure(failed)
+
+
+def of_kernel(mount: Mount, failed: Failure) -> PelagosError:
+    """What the kernel says to a mount."""
+    code = code_of(OSError(failed.error, failed.strerror))
+    what = f"mount of {mount.source or mount.type!r} ({mount.type or 'bind'}) on {mount.destination!r}"
+    return from_fields(code, f"{what}: {failed.strerror}")

@@ -6,6 +6,7 @@ import pytest
 
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.isolation import engine_root
+from pelagos_core.isolation.filesystem import AssembleRoot, ChangeRoot
 from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.state import ENTRYPOINT, State
 from pelagos_core.linux import namespaces
@@ -14,6 +15,7 @@ from pelagos_core.plugin.program import HostFile, Program
 from pelagos_core.rootfs.propagation import make_mounts_private
 from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.roots import take
 
 SHELL = program.find("sh", {})
 USER = 12345
@@ -40,13 +42,13 @@ def engine(image, script, path="/app.wasm", more=(), uid=USER, before=lambda: No
         make_mounts_private()
         os.umask(0)
         root = Root(str(image))
-        root.assemble(())
+        take(root, AssembleRoot(()))
         file = root.open_file("/app.wasm")
         described = Program(SHELL.source, SHELL.path, (*SHELL.files, *more), SHELL.command)
         state = State(root, {ENTRYPOINT: file})
         execute(engine_root.assembling(described, path, uid, compiled=False), state)
         os.close(file)
-        root.pivot()
+        take(root, ChangeRoot())
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
         before()

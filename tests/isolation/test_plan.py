@@ -8,7 +8,7 @@ from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup, Group
 from pelagos_core.config.policy import EVERYTHING, Directory, Policy
 from pelagos_core.errors import InvalidArgument, Unimplemented
-from pelagos_core.isolation import engine_root, identity, streams
+from pelagos_core.isolation import devices, engine_root, identity, streams
 from pelagos_core.isolation import entering as ns
 from pelagos_core.isolation import filesystem as fs
 from pelagos_core.isolation import operation as op
@@ -86,12 +86,12 @@ def test_the_least_spec_still_isolates():
         streams.MoveDescriptors(("control", "stdin", "stdout", "stderr")),
     )
     assert (steps.ready, steps.start, steps.end) == ((), (streams.UseStreams(), op.Close("control")), ())
-    assert steps.wasm.complete == (fs.LinkStreams(), fs.ForbidDevices(), fs.ShieldEngine(()))
+    assert steps.wasm.complete == (devices.LinkStreams(), devices.ForbidDevices(), fs.ShieldEngine(()))
     assert steps.program == Steps((), steps.wasm.seal)
     assert steps.wasm.seal == (fs.ChangeRoot(), user, identity.ForbidNewPrivileges(), identity.DieWithShim())
     assert steps.native.complete == (
-        fs.MakeDevices(device_nodes.DEFAULT),
-        fs.LinkDevices(),
+        devices.MakeDevices(device_nodes.DEFAULT),
+        devices.LinkDevices(),
         streams.GiveStreams(0),
     )
     assert steps.native.seal == (
@@ -156,30 +156,30 @@ def test_a_dev_of_the_host_is_left_as_it_is(mount):
 def test_a_device_of_the_spec_takes_the_place_of_a_default_one():
     mine = Device("/dev/null", "c", 1, 3, mode=0o600)
     steps = planned(devices=(mine,), namespaces=OWN_NETWORK)
-    (step,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
+    (step,) = [step for step in steps.native.complete if isinstance(step, devices.MakeDevices)]
     assert [device for device in step.devices if device.path == "/dev/null"] == [mine]
-    assert steps.wasm.complete[0] == fs.MakeDevices((mine,), mounted=True)
+    assert steps.wasm.complete[0] == devices.MakeDevices((mine,), mounted=True)
 
 
 def test_a_guest_gets_of_the_specs_devices_the_harmless_ones_alone():
     given = (Device("/dev/mem", "c", 1, 1), Device("/dev/sda", "b", 8, 0), Device("/dev/ptmx", "c", 5, 2))
     mine, pipe = Device("/dev/mine", "c", 1, 5), Device("/dev/pipe", "p", 0, 0)
     steps = planned(devices=(*given, mine, pipe))
-    assert steps.wasm.complete[0] == fs.MakeDevices((mine, pipe), mounted=True)
-    (made,) = [step for step in steps.native.complete if isinstance(step, fs.MakeDevices)]
+    assert steps.wasm.complete[0] == devices.MakeDevices((mine, pipe), mounted=True)
+    (made,) = [step for step in steps.native.complete if isinstance(step, devices.MakeDevices)]
     assert made.devices == (*given[:2], mine, pipe, *device_nodes.DEFAULT)  # /dev/ptmx is a link
-    assert planned(devices=given).wasm.complete == (fs.LinkStreams(), fs.ForbidDevices(), fs.ShieldEngine(()))
+    assert planned(devices=given).wasm.complete == (devices.LinkStreams(), devices.ForbidDevices(), fs.ShieldEngine(()))
 
 
 def test_a_guest_gets_harmless_devices_in_a_dev_of_the_containers_own():
     (own,) = [
         step
         for step in planned(mounts=(Mount("/dev", "tmpfs", "tmpfs"),)).wasm.complete
-        if isinstance(step, fs.MakeDevices)
+        if isinstance(step, devices.MakeDevices)
     ]
-    assert own == fs.MakeDevices(device_nodes.DEFAULT, mounted=True)
+    assert own == devices.MakeDevices(device_nodes.DEFAULT, mounted=True)
     for mounts in ((), (Mount("/dev", "bind", "/dev", ("rbind",)),)):
-        assert not [step for step in planned(mounts=mounts).wasm.complete if isinstance(step, fs.MakeDevices)]
+        assert not [step for step in planned(mounts=mounts).wasm.complete if isinstance(step, devices.MakeDevices)]
 
 
 def test_a_process_with_a_terminal_takes_it_and_leaves_it():
@@ -210,14 +210,14 @@ def test_a_guest_without_an_input_reads_nothing():
 def test_an_error_of_a_step_has_the_reason_of_what_the_step_works_on():
     steps = planned()
     reasons_of = {type(step): step.reason for step in (*steps.assemble, *steps.native.complete, *steps.native.seal)}
-    assert reasons_of[fs.AssembleRoot] == reasons_of[fs.MakeDevices] == reasons.MOUNT
+    assert reasons_of[fs.AssembleRoot] == reasons_of[devices.MakeDevices] == reasons.MOUNT
     assert reasons_of[ns.JoinCgroup] == reasons_of[identity.BecomeUser] == reasons.ISOLATION
 
 
 def test_nothing_is_made_in_a_dev_of_the_host():
     steps = planned(mounts=(Mount("/dev", "bind", "/dev", ("rbind",)),))
     assert steps.wasm.complete[:2] == (
-        fs.ForbidDevices(),
+        devices.ForbidDevices(),
         fs.ShieldEngine((Mount("/dev", "bind", "/dev", ("rbind",)),)),
     )
 
@@ -434,7 +434,7 @@ def test_a_containers_user_namespace_is_entered_last():
 def test_a_guest_in_a_native_container_does_without_the_kernels_files():
     steps, _ = joining(native=True)
     links = fs.ShowRelativeLinks(("/data",))
-    assert steps.wasm.complete == (ns.CopyContainer(), fs.ForbidDevices(), fs.ShieldEngine(()), links, THERE)
+    assert steps.wasm.complete == (ns.CopyContainer(), devices.ForbidDevices(), fs.ShieldEngine(()), links, THERE)
 
 
 def test_a_native_program_in_a_container_of_a_guest_gets_them_for_itself():

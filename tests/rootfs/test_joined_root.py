@@ -6,12 +6,12 @@ import signal
 import pytest
 
 from pelagos_core.errors import NotFound
-from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.linux import syscalls
 from pelagos_core.oci import Mount
 from pelagos_core.rootfs import joined_root
-from pelagos_core.rootfs.propagation import make_mounts_private
 from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.roots import assembled, enter, mount
 
 pytestmark = [pytest.mark.root]
 
@@ -35,15 +35,12 @@ def container(image, request):
     pid = os.fork()
     if pid == 0:
         try:
-            namespaces.unshare(["mount"])
-            make_mounts_private()
-            root = Root(str(image))
-            root.assemble(())
-            root.mount(Mount("/data", "tmpfs", "x y"))
+            root = assembled(image)
+            mount(root, Mount("/data", "tmpfs", "x y"))
             os.close(os.open(image / "data/covered", os.O_CREAT))
             if request.param != "/":
                 root.enclose(request.param)
-            root.pivot()
+            enter(root)
             os.write(report, b".")
             signal.pause()
         finally:
@@ -100,7 +97,7 @@ def entered(root, container):
     if inside == "/":
         joined_root.enter(root, pidfd)
     else:
-        root.pivot()
+        enter(root)
 
 
 def test_entered_it_is_the_root_and_the_host_is_gone(image, container):
@@ -135,7 +132,7 @@ def test_a_copy_shows_what_is_mounted_and_has_mounts_of_its_own(image, container
     def use(root):
         copied(root, container)
         syscalls.umount2(f"{image}/data", 0)
-        root.pivot()
+        enter(root)
         return os.listdir("/data")
 
     def look(root):
@@ -151,7 +148,7 @@ def test_an_engines_root_goes_around_a_copy_and_its_guests_files_cannot_be_execu
     def use(root):
         copied(root, container)
         root.enclose(ENGINE_ROOT)
-        root.pivot()
+        enter(root)
         return os.listdir("/"), sorted(os.listdir(ENGINE_ROOT)), os.access(f"{ENGINE_ROOT}/run", os.X_OK)
 
     def look(root):

@@ -10,8 +10,8 @@ from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.oci import IdMap, IdMaps, Mount
 from pelagos_core.rootfs import kernel_views
 from pelagos_core.rootfs.propagation import make_mounts_private
-from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.roots import assembled, enter, mount
 
 pytestmark = [pytest.mark.root]
 
@@ -24,12 +24,10 @@ def shielded(directory, volumes, look, prepare=lambda: None):
         namespaces.unshare(["mount"])
         make_mounts_private()
         prepare()
-        root = Root(str(directory / "root"))
-        root.assemble(())
-        for volume in volumes:
-            root.mount(volume)
+        root = assembled(directory / "root", unshare=False)
+        mount(root, *volumes)
         kernel_views.remove(root, tuple(volumes))
-        root.pivot()
+        enter(root)
         return look()
 
     return in_child(run)
@@ -115,14 +113,11 @@ def test_the_mapped_layers_of_a_root_are_no_reason_to_refuse_and_out_of_reach(tm
     one = (IdMap(0, 100000, 65536),)
 
     def run():
-        namespaces.unshare(["mount"])
-        make_mounts_private()
-        root = Root(str(tmp_path / "root"))
-        root.assemble((Mount("/", "overlay", "overlay", dirs, IdMaps(one, one)),))
+        root = assembled(tmp_path / "root", (Mount("/", "overlay", "overlay", dirs, IdMaps(one, one)),))
         kernel_views.remove(root, ())
         with open("/proc/self/mountinfo") as file:
             below = [line.split()[4] for line in file if f" {tmp_path}" in line]
-        root.pivot()
+        enter(root)
         return below, os.listdir("/"), os.stat("/file").st_uid
 
     assert in_child(run) == ([str(tmp_path / "root")], ["file"], 100000)
@@ -145,9 +140,8 @@ def test_what_the_host_mounts_later_does_not_come_in(tmp_path):
         subprocess.run(["mount", "--make-rshared", "/"], check=True)
         host = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         namespaces.unshare(["mount"])
-        root = Root(str(tmp_path / "root"))
-        root.assemble(())
-        root.mount(Mount("/volume", "bind", str(tmp_path / "volume"), ("rbind",)))
+        root = assembled(tmp_path / "root", unshare=False)
+        mount(root, Mount("/volume", "bind", str(tmp_path / "volume"), ("rbind",)))
         kernel_views.remove(root, ())
         own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         syscalls.setns(host, 0)

@@ -5,12 +5,13 @@ import os
 import pytest
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.linux import namespaces
+from pelagos_core.isolation.filesystem import MakeWorkingDirectory
+from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.oci import IdMap, IdMaps, Mount
-from pelagos_core.rootfs import mounts
 from pelagos_core.rootfs.propagation import make_mounts_private
-from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.roots import assembled, take
+from tests.support.roots import mount as put
 
 MAPS = IdMaps((IdMap(0, 100000, 10),), (IdMap(0, 200000, 10),))
 
@@ -30,9 +31,8 @@ def mounted(image, mount, look, before=lambda: None):
         namespaces.unshare(["mount"])
         make_mounts_private()
         before()
-        root = Root(str(image / "root"))
-        root.assemble(())
-        root.mount(mount)
+        root = assembled(image / "root", unshare=False)
+        put(root, mount)
         return look(root)
 
     return in_child(run)
@@ -63,9 +63,7 @@ def submount(image):
     """Something writable below the source."""
 
     def make():
-        fd = os.open(image / "source/deep", os.O_PATH)
-        mounts.attach(Mount("/", "tmpfs", "tmpfs"), fd)
-        os.close(fd)
+        syscalls.mount("tmpfs", str(image / "source/deep"), "tmpfs", 0, "")
 
     return make
 
@@ -128,11 +126,8 @@ def test_layers_of_an_overlay_are_shown_through_a_map(image):
     dirs = f"lowerdir={image}/a:{image}/b", f"upperdir={image}/upper", f"workdir={image}/work"
 
     def run():
-        namespaces.unshare(["mount"])
-        make_mounts_private()
-        root = Root(str(image / "root"))
-        root.assemble((Mount("/", "overlay", "overlay", dirs, MAPS),))
-        root.make_directory("/new")
+        root = assembled(image / "root", (Mount("/", "overlay", "overlay", dirs, MAPS),))
+        take(root, MakeWorkingDirectory("/new"))
         return [os.fstat(root.open(path, os.O_RDONLY)).st_uid for path in ("/a", "/b", "/new")]
 
     assert in_child(run) == [100001, 100002, 0]

@@ -6,11 +6,9 @@ import pytest
 
 from pelagos_core.config.policy import Directory
 from pelagos_core.errors import NotFound
-from pelagos_core.linux import namespaces
 from pelagos_core.rootfs.narrowing import directory_path, restrict
-from pelagos_core.rootfs.propagation import make_mounts_private
-from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.roots import assembled, enter
 
 pytestmark = [pytest.mark.root]
 
@@ -26,10 +24,7 @@ def inside(image, use):
     """Use the root in a child that has its own mounts."""
 
     def run():
-        namespaces.unshare(["mount"])
-        make_mounts_private()
-        root = Root(str(image))
-        root.assemble(())
+        root = assembled(image)
         return use(root)
 
     return in_child(run)
@@ -42,7 +37,7 @@ def test_a_narrowed_root_has_nothing_else(image):
 
     def use(root):
         restrict(root, (Directory("/data/in"), Directory("/data/out", readonly=True)))
-        root.pivot()
+        enter(root)
         found = [sorted(os.listdir(path)) for path in ("/", "/data", "/data/out")]
         os.mkdir("/data/in/new")
         refused = []
@@ -75,4 +70,4 @@ def test_a_narrowed_root_may_be_narrowed_again_and_never_widened(image):
 
 
 def test_a_root_of_nothing_is_empty(image):
-    assert inside(image, lambda root: (restrict(root, ()), root.pivot(), os.listdir("/"))) == (None, None, [])
+    assert inside(image, lambda root: (restrict(root, ()), enter(root), os.listdir("/"))) == (None, None, [])

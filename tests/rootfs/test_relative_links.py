@@ -4,12 +4,11 @@ import os
 
 import pytest
 
-from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.linux import syscalls
 from pelagos_core.oci import Mount
 from pelagos_core.rootfs import relative_links
-from pelagos_core.rootfs.propagation import make_mounts_private
-from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.roots import assembled, enter, mount
 
 pytestmark = [pytest.mark.root]
 
@@ -27,10 +26,7 @@ def shown(image, paths, use=lambda root: None):
     """Show the links to some paths in a child that has its own mounts, and use the root."""
 
     def run():
-        namespaces.unshare(["mount"])
-        make_mounts_private()
-        root = Root(str(image))
-        root.assemble(())
+        root = assembled(image)
         relative_links.show(root, paths)
         return use(root)
 
@@ -97,7 +93,7 @@ def test_they_stay_where_the_root_is_copied_or_changed(image):
 
     def use(root):
         root.enclose("/guest")
-        root.pivot()
+        enter(root)
         return os.readlink("/guest/var/run")
 
     assert shown(image, ["/var/run/s"], use) == "../run"
@@ -109,11 +105,8 @@ def test_a_mount_is_found_by_both_names(image, tmp_path):
     (tmp_path / "volume/new").write_text("of the volume")
 
     def run():
-        namespaces.unshare(["mount"])
-        make_mounts_private()
-        root = Root(str(image))
-        root.assemble(())
-        root.mount(Mount("/var/run/v", "bind", str(tmp_path / "volume")))
+        root = assembled(image)
+        mount(root, Mount("/var/run/v", "bind", str(tmp_path / "volume")))
         relative_links.show(root, ["/var/run/v"])
         return read(root, "run/v/new"), read(root, "var/run/v/new")
 

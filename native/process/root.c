@@ -1,0 +1,121 @@
+/* The container's root as a whole: opened, covered, changed into. The rest of its mounts: mounts.c. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "mount_calls.h"
+#include "operations.h"
+#include "resolve.h"
+
+enum { DIRECTORY = O_PATH | O_DIRECTORY | O_CLOEXEC };
+
+/* Open what is at the root's path on the host. A descriptor from before still shows what a mount there has covered,
+   and one from another mount namespace cannot be mounted on. */
+OPERATION(open_root) {
+    int fd = open(p->root_path, DIRECTORY);
+    if (fd < 0) {
+        int error = -errno;
+        strcpy(p->detail, p->root_path);
+        return error;
+    }
+    set_root(p, fd);
+    return 0;
+}
+
+/* Up from a directory to where its mount begins; the descriptor is replaced. */
+static int climb_to_mount(int *directory) {
+    struct stat here, above;
+    int found;
+    CHECK(fstat(*directory, &here));
+    while (!(found = is_mount_point(*directory))) {
+        int parent = openat(*directory, "..", DIRECTORY);
+        CHECK(parent);
+        close(*directory);
+        *directory = parent;
+        CHECK(fstat(parent, &above));
+        /* In a chroot(2), `/` may be in the middle of a mount. */
+        if (here.st_dev == above.st_dev && here.st_ino == above.st_ino) return -EINVAL;
+        here = above;
+    }
+    return found < 0 ? found : 0;
+}
+
+/* Make the mount that the root's path is in private: what is mounted there stays in this namespace. */
+OPERATION(make_parent_private) {
+    int directory = open(p->root_path, DIRECTORY);
+    CHECK(directory);
+    int error = climb_to_mount(&directory);
+    if (!error) error = change_mount(directory, 0, (struct mount_change){.propagation = MS_PRIVATE});
+    close(directory);
+    return error;
+}
+
+/* Put a detached mount on the root, in whose place it is from now on. */
+OPERATION(cover_root) {
+    int error = attach_mount(SLOT(0), p->slot[SLOT_root]);
+    if (error) return error;
+    set_root(p, SLOT(0));
+    SLOT(0) = -1;
+    return 0;
+}
+
+/* Take away what is mounted on the root's path, with all below. Mounts that were copied from there stay. */
+OPERATION(uncover_root) {
+    int error = unmount(p->slot[SLOT_root]);
+    return error ? error : op_open_root(p, a, count);
+}
+
+/* By the working directory the root is found in another mount namespace. */
+OPERATION(take_root_along) {
+    CHECK(fchdir(p->slot[SLOT_root]));
+    return 0;
+}
+
+/* Find the root in a new mount namespace, which has copies of all mounts. They are locked there, so that none of them
+   can become `/` (mount_namespaces(7)). A copy of the copy can, and is put on top. It is not found by its
+   path: the directories above it may be closed to this process. */
+OPERATION(follow_root) {
+    int below = open(".", DIRECTORY);
+    CHECK(below);
+    int copy = clone_mount(below, "", RECURSIVE);
+    int error = copy < 0 ? copy : attach_mount(copy, below);
+    close(below);
+    if (copy >= 0) set_root(p, copy);
+    if (error) return error;
+    CHECK(chdir("/"));
+    return 0;
+}
+
+/* pivot_root(2), `pivot_root(".", ".")`: the old root is stacked on the new one, and taken off. */
+static int change_root(int new, int old) {
+    CHECK(fchdir(new));
+    CHECK(syscall(SYS_pivot_root, ".", "."));
+    /* Where mounts are shared, the host would see its own ones go. By its descriptor: "." is the new root, whose
+       mounts are to stay in the peer groups of their sources. */
+    CHECK(fchdir(old));
+    CHECK(mount(NULL, ".", NULL, MS_REC | MS_SLAVE, NULL));
+    CHECK(umount2(".", MNT_DETACH));
+    CHECK(chdir("/"));
+    return 0;
+}
+
+/* Make the root `/` and put the host's files out of reach for good. */
+OPERATION(change_root) {
+    int old = open("/", DIRECTORY);
+    CHECK(old);
+    int error = change_root(p->slot[SLOT_root], old);
+    close(old);
+    if (!error) set_root(p, -1);
+    return error;
+}
+
+/* Of `/` and, with MS_REC, of all below it (mount_namespaces(7)). */
+OPERATION(set_propagation) {
+    CHECK(mount(NULL, "/", NULL, (unsigned long)NUMBER(0), NULL));
+    return 0;
+}
