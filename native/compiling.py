@@ -13,9 +13,13 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ZIGLANG = "ziglang==0.17.1"
 NO_COMPILER = (
@@ -31,6 +35,7 @@ FLAGS = (
     "-s -Wl,-z,now -Wl,-z,relro"
 ).split()
 _PROGRAM, _LIBRARY = ("-fPIE", "-pie"), ("-fPIC", "-shared")
+_LIBRARIES = ("-ldl",)  # dlopen(3), before glibc 2.34
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Product:
     """What is made of some sources.
 
     name: where it is in its package. static: without a C library of the machine, in a release.
+    flags: of the compiler, beside `FLAGS`.
     """
 
     name: str
@@ -45,6 +51,7 @@ class Product:
     includes: Sequence[Path] = ()
     library: bool = False
     static: bool = False
+    flags: Sequence[str] = ()
 
     @property
     def newest(self) -> float:
@@ -85,13 +92,13 @@ def compile(product: Product, target: Path, package: str) -> None:
         system = _STATIC if product.static else _GLIBC
         words = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine()}-{system}"]
         words += ["-static"] if product.static else []
-    words += [*FLAGS, *(_LIBRARY if product.library else _PROGRAM)]
+    words += [*FLAGS, *(_LIBRARY if product.library else _PROGRAM), *product.flags]
     words += [f"-I{directory}" for directory in product.includes]
     target.parent.mkdir(exist_ok=True)
     # By rename: a `pelagos install` may read it, and another build may be at work.
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        done = subprocess.run([*words, "-o", str(part), *map(str, product.sources)], check=False)
+        done = subprocess.run([*words, "-o", str(part), *map(str, product.sources), *_LIBRARIES], check=False)
         if done.returncode:
             raise SystemExit(f"{package}: {words[0]} could not compile it (code {done.returncode}), see above")
         part.rename(target)
@@ -99,3 +106,39 @@ def compile(product: Product, target: Path, package: str) -> None:
         raise SystemExit(NO_COMPILER.format(package)) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+class Hook(BuildHookInterface):  # type: ignore[type-arg]
+    """What hatchling calls. A hatch_build.py has a subclass with what is its own.
+
+    package: the distribution's name. directory: where its products are, in the tree and in the wheel.
+    """
+
+    package = ""
+    directory = ""
+
+    def products(self) -> list[Product]:
+        """What is to be made."""
+        raise NotImplementedError
+
+    def dependencies(self) -> list[str]:
+        """What the build needs of PyPI."""
+        return [ZIGLANG] if uses_zig() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and say for which machines the wheel is. version: `editable` or `standard`."""
+        if self.target_name != "wheel":
+            return
+        directory = Path(self.root, self.directory)
+        if version != "editable":
+            # Beside the tree, whose own products are this machine's. It goes with this process, or before.
+            self._beside = tempfile.TemporaryDirectory(prefix=f"{self.package}-")
+            directory = Path(self._beside.name)
+        for product in self.products():
+            target = directory / product.name
+            if not target.exists() or target.stat().st_mtime < max(product.newest, Path(__file__).stat().st_mtime):
+                compile(product, target, self.package)
+            if version != "editable":
+                build_data["force_include"][str(target)] = f"{self.directory}/{product.name}"
+        build_data["pure_python"] = False
+        build_data["tag"] = tag()

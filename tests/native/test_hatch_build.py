@@ -1,26 +1,18 @@
 """The build hook: which compiler, which wheel."""
 
 import os
-import shutil
 import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import wheels
 
 pytestmark = pytest.mark.slow
 
 
-def build(directory, **environment):
-    """Build the wheel from a copy of the sources, in this environment; what was said, and the wheels."""
-    source = shutil.copytree(ROOT / "native", directory / "native", ignore=shutil.ignore_patterns("bin", "__pycache__"))
-    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", directory / "dist", source]
-    done = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True)
-    assert not (source / "pelagos_native/bin").exists()  # nothing is left in the tree
-    return done.returncode, done.stdout + done.stderr, list((directory / "dist").glob("*.whl"))
+def build(directory, *options, **environment):
+    return wheels.build(directory, "native", *(options or ["--wheel"]), **environment)
 
 
 def test_the_machines_compiler_makes_a_wheel_for_it(tmp_path):
