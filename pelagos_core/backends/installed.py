@@ -178,7 +178,8 @@ def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Fail
     hung = []
     for backend in backends.installed:
         account.begin(backend.name)
-        # Kept by the backend: a process that is forked from here need not ask again.
+        # Both are kept by the backend: a process that is forked from here need not ask again.
+        _ = backend.native
         if backend.description.problem.startswith(TooSlow.__name__):
             hung.append(Failure(backend.name, "describe", backend.description.problem))
     account.close([*backends.failures, *hung])

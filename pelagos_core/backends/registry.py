@@ -22,14 +22,22 @@ from typing import Any, TypeVar
 import pluggy
 
 from pelagos_core import __version__, reasons
-from pelagos_core.backends import builtin, native
+from pelagos_core.backends import builtin, native, native_part
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, ResourceExhausted
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.plugin import hookspecs
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint
-from pelagos_core.plugin.hookspecs import CONTRACT, Description, Detection, RunningProcess, UnusableCode, Workload
+from pelagos_core.plugin.hookspecs import (
+    CONTRACT,
+    Description,
+    Detection,
+    NativePart,
+    RunningProcess,
+    UnusableCode,
+    Workload,
+)
 from pelagos_core.plugin.program import Compilation
 
 log = logging.getLogger(__name__)
@@ -117,6 +125,27 @@ class Backend:
         except BaseException as error:  # noqa: BLE001 (a plugin may raise anything, SystemExit too)
             return Description(problem=described(error))
         return answer if isinstance(answer, Description) else Description()
+
+    @property
+    def native(self) -> NativePart | None:
+        """What runs its guests without Python; None if it has nothing that a process of ours may load."""
+        return self._native[0]
+
+    @property
+    def native_problem(self) -> str:
+        """Why it has a native part that is not used; empty if it is, or there is none."""
+        return self._native[1]
+
+    @functools.cached_property
+    def _native(self) -> tuple[NativePart | None, str]:
+        try:
+            with _time_limit(DETECT_SECONDS):
+                answer: object = self._hooks.pelagos_native()
+            return (None if answer is None else native_part.checked(answer)), ""
+        except PelagosError as error:
+            return None, error.message
+        except BaseException as error:  # noqa: BLE001 (a plugin may raise anything, SystemExit too)
+            return None, described(error)
 
     def detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
         """Ask it once. Raises whatever the backend raises, or TooSlow.

@@ -70,6 +70,9 @@ def _list(installed: Backends, as_json: bool) -> bool:
     for backend in installed.installed:
         if backend.description.problem:
             click.echo(f"pelagos: backend {backend.name!r} cannot be used: {backend.description.obstacle}", err=True)
+        elif backend.native_problem:
+            without = f"has no native part here, and is slower: {backend.native_problem}"
+            click.echo(f"pelagos: backend {backend.name!r} {without}", err=True)
     for failure in installed.failures:
         click.echo(f"pelagos: {failure}", err=True)
     return usable
@@ -90,6 +93,8 @@ def _described(backend: Backend) -> dict[str, object]:
         "usable": not said.problem,
         "problem": said.problem,
         "remedy": said.remedy,
+        "native": backend.native is not None,
+        "native_problem": backend.native_problem,
     }
 
 
@@ -97,6 +102,8 @@ def _row(backend: Backend) -> list[str]:
     said = backend.description
     engine = f"{said.engine} {said.version}".strip() or "?"
     form = "unusable" if said.problem else said.form or "?"
+    if backend.native and not said.problem:
+        form += ", native"
     runs = ", ".join(sorted(said.features)) or backend.summary
     return [backend.name, backend.version, engine, form, runs, ", ".join(sorted(said.limits)) or "-"]
 

@@ -140,6 +140,7 @@ def _backends() -> Finding:
     usable = [each for each in node.backends.installed if not each.description.problem]
     faults = [f"{each.name}: {each.description.problem}" for each in node.backends.installed if each not in usable]
     faults += [str(failure) for failure in node.backends.failures]
+    faults += [f"{each.name}: no native part: {each.native_problem}" for each in usable if each.native_problem]
     remedy = "`pelagos backends` says how to mend each" if faults else ""
     if not usable:
         return Finding(

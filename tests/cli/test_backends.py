@@ -29,6 +29,7 @@ def test_what_is_installed_is_listed():
         ["fuel", "live-memory", "memory"],
     )
     assert {"module", "component", "wasi-0.1", "wasi-0.2"} <= set(row["features"])
+    assert (row["native"], row["native_problem"]) == (True, "")
 
 
 @pytest.mark.parametrize("text", ["runtim = 'x'", "not TOML", "[cache]\nsize = 5"])
@@ -108,6 +109,20 @@ def test_a_backend_whose_engine_is_not_there_says_how_to_get_it(tmp_path):
     assert "pelagos: backend 'lame' cannot be used: no engine: get one\n" in done.stderr
     (row,) = [row for row in json.loads(pelagos("--json", python=python).stdout)["backends"] if row["name"] == "lame"]
     assert (row["usable"], row["problem"], row["remedy"]) == (False, "no engine", "get one")
+
+
+def test_a_native_part_that_cannot_be_used_is_told_with_the_reason(tmp_path):
+    lame = (
+        "from pelagos_core.plugin.hookspecs import hookimpl\n"
+        "@hookimpl\ndef pelagos_spawn(): pass\n"
+        "@hookimpl\ndef pelagos_native(): raise RuntimeError('made for another version')\n"
+    )
+    python = environment_with(tmp_path / "venv", lame=lame)
+    done = pelagos(python=python)
+    reason = "RuntimeError: made for another version"
+    assert f"pelagos: backend 'lame' has no native part here, and is slower: {reason}\n" in done.stderr
+    (row,) = [row for row in json.loads(pelagos("--json", python=python).stdout)["backends"] if row["name"] == "lame"]
+    assert (row["native"], row["native_problem"]) == (False, reason)
 
 
 @pytest.mark.parametrize("crash", ["import os; os._exit(3)", "import ctypes; ctypes.string_at(0)"])
