@@ -6,6 +6,7 @@ CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 PLUGINS := $(wildcard plugins/*_backend)
 NATIVE := native/pyproject.toml $(wildcard native/*.py native/*/*.[ch])
+ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/*.[ch])
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-setup test-versions fuzz soak engines bench bench-quick check fix protos cover wheels clean
@@ -61,18 +62,19 @@ cover: $(DEV) ## branch coverage of the quick tests
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
-wheels: $(DEV) ## build every wheel, the compiled part's for x86_64 and aarch64, into dist
+wheels: $(DEV) ## build every wheel, those with compiled parts for x86_64 and aarch64, into dist
 	@for each in . native $(PLUGINS); do PELAGOS_RELEASE=1 $(BIN)/python -m build -nw -o dist $$each || exit; done
-	@PELAGOS_MACHINE=aarch64 $(BIN)/python -m build -nw -o dist native
+	@for each in native $(patsubst %/hatch_build.py,%,$(filter %/hatch_build.py,$(ENGINES))); do \
+		PELAGOS_MACHINE=aarch64 $(BIN)/python -m build -nw -o dist $$each || exit; done
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build dist native/pelagos_native/bin .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*
+	rm -rf $(VENV) build dist native/pelagos_native/bin plugins/*_backend/*_backend/bin .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*
 
 $(VENV)/.made:
 	@PYTHON="$(PYTHON)" sh scripts/make-venv $(VENV)
 	@touch $@
 
-$(CORE): $(VENV)/.made pyproject.toml plugins/wasmtime_backend/pyproject.toml $(NATIVE)
+$(CORE): $(VENV)/.made pyproject.toml plugins/wasmtime_backend/pyproject.toml $(NATIVE) $(ENGINES)
 	@echo "installing pelagos and the Wasmtime backend into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . -e plugins/wasmtime_backend -e native
 	@touch $@

@@ -6,8 +6,8 @@ from importlib import metadata
 
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
-from pelagos_core.plugin.hookspecs import Description, Detection, Workload, hookimpl
-from wasmtime_backend import engine, wasi
+from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, Workload, hookimpl
+from wasmtime_backend import engine, native_part, wasi
 
 _FEATURES = frozenset(
     {"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only", "ahead-of-time"}
@@ -28,6 +28,12 @@ _CAN = {
 def pelagos_describe() -> Description:
     """Wasmtime's own Python package."""
     return _DESCRIPTION
+
+
+@hookimpl
+def pelagos_native() -> NativePart:
+    """It does what `engine` does, by Wasmtime's C API."""
+    return native_part.find()
 
 
 @hookimpl

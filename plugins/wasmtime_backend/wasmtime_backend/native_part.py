@@ -1,0 +1,159 @@
+"""The backend's native part: where it is, and whether it fits the Wasmtime that is installed.
+
+It has Wasmtime's C API declared by hand (native/wasmtime.h); the package `wasmtime` has declarations of its own,
+made with the very library that it brings. Before a process uses the former, they are compared here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wasmtime import _bindings, _ffi
+
+from pelagos_core.errors import FailedPrecondition
+from pelagos_core.plugin.hookspecs import NativePart
+
+LIBRARY = Path(__file__).parent / "bin" / "engine.so"
+
+# Types have the same word here if C passes them alike; C's own words are without blanks and `_t`.
+_WORDS = {
+    None: "void",
+    ctypes.c_bool: "bool",
+    ctypes.c_char: "char",
+    ctypes.c_int: "int",
+    ctypes.c_int64: "int64",
+    ctypes.c_size_t: "size",  # and uint64_t, which is the same class
+    ctypes.c_uint8: "uint8",
+    ctypes.c_void_p: "void*",
+}
+_SAME = {"uint64": "size", "finalizer": "void(void*)"}
+
+
+class _Layout(ctypes.Structure):
+    """The size of a type, or where it has a field: a row of native/abi.c, as the others here."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("field", ctypes.c_char_p),
+        ("offset", ctypes.c_size_t),
+        ("size", ctypes.c_size_t),
+    )
+
+
+class _Prototype(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("result", ctypes.c_char_p), ("parameters", ctypes.c_char_p))
+
+
+class _Constant(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("value", ctypes.c_size_t))
+
+
+def find() -> NativePart:
+    """The native part, if it is there and fits. On the host. Raises FailedPrecondition."""
+    check(LIBRARY)
+    return identified(LIBRARY)
+
+
+def identified(library: Path) -> NativePart:
+    """A native part that is loaded with the package's own library only, as that is now."""
+    status = os.stat(_ffi.filename)
+    identity = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+    return NativePart(str(library), str(_ffi.filename), identity)
+
+
+def check(library: Path) -> None:
+    """Compare what a native part takes for granted with the package. Raises FailedPrecondition."""
+    if not library.exists():
+        raise FailedPrecondition("it is not compiled")
+    part = ctypes.CDLL(str(library))
+    written_for, version = _text(part, "pelagos_written_for"), metadata.version("wasmtime")
+    if version.split(".")[:2] != written_for.split("."):
+        raise FailedPrecondition(f"it was made for Wasmtime {written_for}, this is {version}")
+    difference = next(_differences(part), "")
+    if difference:
+        raise FailedPrecondition(f"it does not fit Wasmtime {version}: {difference}")
+
+
+def _differences(part: ctypes.CDLL) -> Iterator[str]:
+    """What differs, in the words of C."""
+    for row in _rows(part, "pelagos_layouts", _Layout):
+        name, field = row.name.decode(), row.field.decode()
+        yield from _difference(f"{name} {field}".strip(), f"{row.size} bytes at {row.offset}", _layout(name, field))
+    words = dict(_SAME)
+    for row in _rows(part, "pelagos_callbacks", _Prototype):
+        name = row.name.decode()
+        # The package has a number in the place of a pointer that a callback returns.
+        written = words[name.removesuffix("_t")] = _written("size_t", row.parameters.decode(), words)
+        yield from _difference(name, written, _word(getattr(_bindings, name, None)))
+    for row in _rows(part, "pelagos_prototypes", _Prototype):
+        name = row.name.decode()
+        yield from _difference(name, _written(row.result.decode(), row.parameters.decode(), words), _declared(name))
+    for row in _rows(part, "pelagos_constants", _Constant):
+        name = row.name.decode()
+        yield from _difference(name, row.value, getattr(getattr(_ffi, name, None), "value", None))
+
+
+def _difference(what: str, written: object, declared: object) -> Iterator[str]:
+    if written != declared:
+        yield f"{what} is {written}, and in the package {declared or 'not there'}"
+
+
+def _rows(part: ctypes.CDLL, table: str, row: type[ctypes.Structure]) -> Iterator[Any]:
+    address = ctypes.addressof(ctypes.c_char.in_dll(part, table))
+    while (found := row.from_address(address)).name:
+        yield found
+        address += ctypes.sizeof(row)
+
+
+def _text(part: ctypes.CDLL, name: str) -> str:
+    return ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(part, name))).decode()
+
+
+def _layout(name: str, path: str) -> str:
+    """Where the package has a field of a type, or the size of all of it; empty if it has none."""
+    kind, offset = getattr(_bindings, name, None), 0
+    for field in path.split(".") if path else ():
+        kinds = {each: kind for each, kind, *_ in getattr(kind, "_fields_", ())}
+        if field not in kinds:
+            return ""
+        offset += getattr(kind, field).offset
+        kind = kinds[field]
+    return f"{ctypes.sizeof(kind)} bytes at {offset}" if kind else ""
+
+
+def _written(result: str, parameters: str, words: dict[str, str]) -> str:
+    """A function as C's source has it, as one word."""
+    kinds = [_c_word(each, words) for each in parameters.strip("()").split(",") if each != "void"]
+    return f"{_c_word(result, words)}({','.join(kinds)})"
+
+
+def _c_word(text: str, words: dict[str, str]) -> str:
+    whole = text.replace("const ", "").replace(" ", "")
+    name = whole.rstrip("*")
+    plain = name.removesuffix("_t")
+    return words.get(plain, plain) + whole[len(name) :]
+
+
+def _declared(name: str) -> str:
+    """The same for a function of the package; empty if it has none."""
+    function = getattr(_bindings, f"_{name}", None)
+    return _signature(function.restype, function.argtypes) if function is not None else ""
+
+
+def _signature(result: object, parameters: Iterable[object]) -> str:
+    return f"{_word(result)}({','.join(map(_word, parameters))})"
+
+
+def _word(kind: Any) -> str:  # noqa: ANN401 (a class of ctypes)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if hasattr(kind, "_argtypes_"):
+        return _signature(kind._restype_, kind._argtypes_)
+    if issubclass(kind, ctypes._Pointer):
+        return f"{_word(kind._type_)}*"
+    return str(kind.__name__).removesuffix("_t")
