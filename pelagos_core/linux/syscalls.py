@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 libc = ctypes.CDLL(None, use_errno=True)
 
 # Old calls have numbers of their own on x86-64; the other architectures share theirs.
-_SYS_CLONE, _SYS_PIVOT_ROOT, _SYS_KEYCTL, _SYS_IOPRIO_SET, _SYS_SCHED_SETATTR = (
-    (56, 155, 250, 251, 314) if platform.machine() == "x86_64" else (220, 41, 219, 30, 274)
+_SYS_CLONE, _SYS_KEYCTL, _SYS_IOPRIO_SET, _SYS_SCHED_SETATTR = (
+    (56, 250, 251, 314) if platform.machine() == "x86_64" else (220, 219, 30, 274)
 )
 _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_OPEN_TREE = 428
@@ -47,7 +47,6 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 MNT_DETACH = 2
-UMOUNT_NOFOLLOW = 8
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -234,11 +233,6 @@ def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
 def umount2(target: str, flags: int) -> None:
     """umount2(2)."""
     _checked(libc.umount2(os.fsencode(target), flags), target)
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    """pivot_root(2)."""
-    _syscall(_SYS_PIVOT_ROOT, new_root, new_root.encode(), put_old.encode())
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:

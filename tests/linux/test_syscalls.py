@@ -24,7 +24,6 @@ INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
         (lambda: syscalls.setns(-1, 0), errno.EBADF, "setns 0x0"),
         (lambda: syscalls.mount("", "/none", "tmpfs", 0, ""), errno.ENOENT, "/none"),
         (lambda: syscalls.umount2("/none", 0), errno.ENOENT, "/none"),
-        (lambda: syscalls.pivot_root("/none", "/none"), errno.ENOENT, "/none"),
         (lambda: syscalls.openat2(syscalls.AT_FDCWD, "/none", os.O_RDONLY, 0), errno.ENOENT, "/none"),
         (lambda: syscalls.open_tree(syscalls.AT_FDCWD, "/none", 0), errno.ENOENT, "/none"),
         (lambda: syscalls.move_mount(-1, -1, "it"), errno.EBADF, "it"),

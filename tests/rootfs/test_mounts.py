@@ -1,10 +1,11 @@
 """Mounts that are attached as they are asked for, in a mount namespace of their own."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import Internal, InvalidArgument, PelagosError, PermissionDenied
 from pelagos_core.isolation.filesystem import MakeWorkingDirectory
 from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.oci import IdMap, IdMaps, Mount
@@ -157,6 +158,72 @@ def test_a_tmpfs_is_filled_with_what_it_covers(image):
     filled = mounted(image, Mount("/etc", "tmpfs", "tmpfs", ("tmpcopyup",)), look)
     assert filled == (["file", "link", "sub"], 5, 6, "0o104750", "0o40711", b"deep")
     assert sorted(os.listdir(etc)) == ["file", "link", "sub"]
+
+
+@pytest.mark.root
+def test_a_tmpfs_is_filled_with_all_of_a_large_directory_and_of_large_files(image):
+    etc = image / "root/etc"
+    etc.mkdir()
+    for number in range(300):
+        (etc / f"{number:0100}").write_text(str(number))
+    (etc / "large").write_bytes(os.urandom(20 << 20))
+    os.mkfifo(etc / "fifo")
+    os.mknod(etc / "zero", 0o20666, os.makedev(1, 5))
+
+    def look(root):
+        names = os.listdir(root.open("/etc", os.O_RDONLY))
+        with open(root.open("/etc/large", os.O_RDONLY), "rb") as file:
+            return len(names), {"fifo", "zero"} & set(names), file.read() == (etc / "large").read_bytes()
+
+    assert mounted(image, Mount("/etc", "tmpfs", "tmpfs", ("tmpcopyup",)), look) == (301, set(), True)
+
+
+@pytest.mark.root
+def test_a_tree_that_is_too_deep_to_copy_is_an_error(image):
+    def deep(count):
+        return Path(image / "root/etc", *["d"] * count)
+
+    deep(100).mkdir(parents=True)
+    copied = Mount("/etc", "tmpfs", "tmpfs", ("tmpcopyup",))
+    assert mounted(image, copied, lambda root: os.path.isdir(f"{root.path}/etc{'/d' * 100}"))
+    deep(101).mkdir()
+    with pytest.raises(Internal, match="mount tmpfs on /etc: Too many levels of symbolic links"):
+        mounted(image, copied, list)
+
+
+@pytest.mark.root
+def test_a_map_that_the_kernel_refuses_is_named_and_no_process_is_left(image):
+    maps = IdMaps((IdMap(0, 100000, 10),), (IdMap(0, 2**32 - 1, 1),))
+    with pytest.raises(PermissionDenied, match="gid_map '0 4294967295 1': Invalid argument"):
+        mounted(image, bind(image, "bind", id_maps=maps), list)
+
+    def children(_root):
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, 0)
+
+    mounted(image, bind(image, "bind", id_maps=MAPS), children)
+
+
+@pytest.mark.root
+def test_no_descriptor_is_left_open_but_of_the_root_and_of_devices(image):
+    (image / "root/etc").mkdir()
+    (image / "root/m/deep").mkdir(parents=True)
+    mounts = [
+        bind(image, "rbind", "ro", id_maps=MAPS),
+        Mount("/etc", "tmpfs", "tmpfs", ("tmpcopyup",)),
+        Mount("/dev/null", "bind", "/dev/null"),
+    ]
+
+    def look(root):
+        before = set(os.listdir("/proc/self/fd"))
+        put(root, *mounts)
+        left = len(set(os.listdir("/proc/self/fd")) - before)
+        for mount in (Mount("/etc", "bind", "/none"), Mount("/m/file", "bind", str(image)), Mount("/m", "none", "x")):
+            with pytest.raises(PelagosError):
+                put(root, mount)
+        return left, len(set(os.listdir("/proc/self/fd")) - before)
+
+    assert mounted(image, Mount("/m", "tmpfs", "tmpfs"), look) == (1, 1)
 
 
 @pytest.mark.root
