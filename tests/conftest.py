@@ -20,7 +20,7 @@ import pytest
 from pelagos_core.config.node_file import CACHE_VARIABLE
 from pelagos_core.shim import zygote_request
 from scripts import engines
-from tests.support import provision
+from tests.support import c_program, provision
 from tests.support.zygote import end_zygotes
 
 CI = os.environ.get("CI") == "true"
@@ -36,6 +36,7 @@ _NEEDS = {
     "engines": (engines.present, "needs WasmEdge and Wasmer: `make engines` gets them"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
+    "sanitizers": (c_program.has_sanitizers, "needs gcc or clang: on Debian, apt-get install gcc libc6-dev"),
     "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),
 }
 

@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pelagos_core.errors import InvalidArgument
 from pelagos_core.native import library
 from pelagos_core.native.instruction import MAX_SLOTS, Instruction, SlotNumbers, encode
 
-_MAX_PATH = _MAX_DETAIL = 4096
+MAX_PATH = 4096
+_MAX_DETAIL = 4096
 
 
 class _Fields(ctypes.Structure):
@@ -20,7 +22,7 @@ class _Fields(ctypes.Structure):
         ("slot", ctypes.c_int32 * MAX_SLOTS),
         ("step", ctypes.c_uint32),
         ("stage", ctypes.c_int32),
-        ("root_path", ctypes.c_char * _MAX_PATH),
+        ("root_path", ctypes.c_char * MAX_PATH),
         ("detail", ctypes.c_char * _MAX_DETAIL),
     ]
 
@@ -48,12 +50,18 @@ class NativeProcess:
     """The calling process. One object for each process: after a fork the child's is a copy."""
 
     def __init__(self, root: str = "") -> None:
-        """root: the path on the host of the directory that becomes the process' root."""
+        """root: the path on the host of the directory that becomes the process' root.
+
+        Raises InvalidArgument: no path that is so long can be opened.
+        """
+        path = os.fsencode(root)
+        if len(path) >= MAX_PATH:
+            raise InvalidArgument(f"the root's path has {len(path)} bytes, which is more than Linux takes")
         self._memory = ctypes.create_string_buffer(library.library().plan_process_size())
         self._fields = _Fields.from_buffer(self._memory)
         self._numbers = SlotNumbers()
         library.library().plan_reset(self._memory)
-        self._fields.root_path = os.fsencode(root)
+        self._fields.root_path = path
 
     def __getitem__(self, slot: str) -> int:
         """The descriptor in a slot; -1 if there is none."""

@@ -45,6 +45,13 @@ def test_a_text_with_a_nul_is_refused():
         encode([instruction("close_slot", "a\0b")], SlotNumbers())
 
 
+def test_a_root_that_no_call_takes_is_refused():
+    NativeProcess("/" + "a" * 4094)
+    for size in (4095, 4096, 10000):  # with its NUL, a path has 4096 bytes at the most
+        with pytest.raises(InvalidArgument, match="the root's path has"):
+            NativeProcess("/" + "a" * size)
+
+
 def test_there_are_slots_for_a_thousand_descriptors():
     numbers = SlotNumbers()
     for number in range(1024 - len(library.slots())):

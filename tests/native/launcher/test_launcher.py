@@ -20,21 +20,20 @@ from pelagos_core.cli import launcher
 from pelagos_core.shim import zygote_request
 from pelagos_core.shim.address import socket_path
 from pelagos_core.shim.unix_socket import is_served
+from tests.support.c_program import NATIVE, sanitized
 from tests.support.containerd import until
 from tests.support.shim import holder
 from tests.support.zygote import end_zygotes, zygotes
 
-NATIVE = Path(__file__).parent.parent.parent.parent / "native"
 SOURCES = [*NATIVE.glob("launcher/*.c"), *NATIVE.glob("common/*.c")]
 NAME = launcher.NAMES[0]
 FLAGS = ("-namespace", "n", "-address", "/c.sock", "-publish-binary", "/bin/true", "-id", "c1")
-SANITIZED = "-g -fsanitize=address,undefined -fno-sanitize-recover=all".split()
 PATH_OF_THE_ZYGOTE = launcher.body().partition("from ")[0]
 PATH_OF_THE_ZYGOTE += "from pelagos_core.shim.zygote_request import socket_path; print(socket_path())"
 FALLBACK = "print('python', *sys.argv[1:])"  # in place of the shim, where only the way is looked at
 
 
-@pytest.fixture(scope="session", params=["installed", "sanitized"])
+@pytest.fixture(scope="session", params=["installed", pytest.param("sanitized", marks=pytest.mark.sanitizers)])
 def program(request, tmp_path_factory):
     """The launcher as it is installed, and one that ends at each mistake with memory."""
     path = launcher.compiled()
@@ -43,11 +42,7 @@ def program(request, tmp_path_factory):
     assert path.stat().st_mtime >= max(source.stat().st_mtime for source in sources), "`make run` builds it anew"
     if request.param == "installed":
         return path
-    made = tmp_path_factory.mktemp("sanitized") / "launcher"
-    words = ["cc", "-std=c11", *SANITIZED, f"-I{NATIVE}/common", "-o", made, *SOURCES]
-    if not shutil.which("cc") or subprocess.run(words, capture_output=True).returncode:
-        pytest.skip("the compiler has no sanitizers")
-    return made
+    return sanitized(tmp_path_factory.mktemp("sanitized") / "launcher", SOURCES)
 
 
 class Place:

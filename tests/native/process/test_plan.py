@@ -1,0 +1,46 @@
+"""What plan.h declares is the same in Python."""
+
+import subprocess
+
+import pytest
+
+from pelagos_core.native import instruction, process
+from tests.support.c_program import compiled
+
+_MAIN = """
+#include <stddef.h>
+#include <stdio.h>
+#include "{header}"
+int main(void) {{
+    {statements}
+    return 0;
+}}
+"""
+
+
+@pytest.fixture
+def in_c(tmp_path):
+    """What C's integer expressions are; the first argument is the header that they are about."""
+
+    def values(header, *expressions):
+        statements = "\n    ".join(f'printf("%lld ", (long long)({each}));' for each in expressions)
+        source = tmp_path / "main.c"
+        source.write_text(_MAIN.format(header=header, statements=statements))
+        program = compiled(tmp_path / "main", [source])
+        return [int(word) for word in subprocess.run([program], capture_output=True, check=True).stdout.split()]
+
+    return values
+
+
+def test_the_fields_of_a_process_are_where_python_writes_them(in_c):
+    fields = process._Fields
+    names = [name for name, _ in fields._fields_]
+    assert names[:3] == ["slot", "step", "stage"]
+    places = in_c("plan.h", *(f"offsetof(struct process, {name})" for name in names))
+    assert places == [getattr(fields, name).offset for name in names]
+    sizes = in_c("plan.h", *(f"sizeof ((struct process *)0)->{name}" for name in names))
+    assert sizes == [getattr(fields, name).size for name in names]
+
+
+def test_limits_of_a_plan_are_the_same(in_c):
+    assert in_c("plan.h", "MAX_SLOTS", "MAX_PATH") == [instruction.MAX_SLOTS, process.MAX_PATH]
