@@ -1,13 +1,101 @@
 /* Descriptors: those in slots, the standard streams, and all that a fork takes along. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <paths.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "operations.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+enum { STREAMS = 3 };
+
+static int close_range_of(unsigned first, unsigned last) {
+    CHECK(syscall(SYS_close_range, first, last, 0U));
+    return 0;
+}
 
 OPERATION(close_slot) {
     int fd = SLOT(0);
     SLOT(0) = -1;
     CHECK(close(fd));
+    return 0;
+}
+
+/* To a number that is at least this one. Where it was, it stays open. */
+OPERATION(lift_slot) {
+    int fd = fcntl(SLOT(0), F_DUPFD_CLOEXEC, (int)NUMBER(1));
+    CHECK(fd);
+    SLOT(0) = fd;
+    return 0;
+}
+
+/* To this number, whatever is there. Where it was, it stays open. */
+OPERATION(place_slot) {
+    CHECK(dup3(SLOT(0), (int)NUMBER(1), O_CLOEXEC));
+    SLOT(0) = (int)NUMBER(1);
+    return 0;
+}
+
+/* A fork takes all along that the daemon has open, other containers' streams too: O_CLOEXEC is about execve(2). */
+OPERATION(close_from) { return close_range_of((unsigned)NUMBER(0), ~0U); }
+
+/* The lowest of some slots' descriptors that is at least `first`; -1 if there is none. */
+static int next_kept(const struct process *p, const struct argument *a, uint32_t count, int first) {
+    int found = -1;
+    for (uint32_t i = 0; i < count; i++)
+        if (SLOT(i) >= first && (found < 0 || SLOT(i) < found)) found = SLOT(i);
+    return found;
+}
+
+/* Close all but the standard streams and what is in these slots. */
+OPERATION(keep_slots) {
+    int first = STREAMS, error = 0, kept;
+    for (uint32_t i = 0; i < count; i++)
+        if (SLOT(i) < 0) return -EBADF;
+    while (!error && (kept = next_kept(p, a, count, first)) >= 0) {
+        if (kept > first) error = close_range_of((unsigned)first, (unsigned)kept - 1);
+        first = kept + 1;
+    }
+    return error ? error : close_range_of((unsigned)first, ~0U);
+}
+
+OPERATION(cut_streams) {
+    int nothing = open(_PATH_DEVNULL, O_RDWR | O_CLOEXEC), error = 0;
+    CHECK(nothing);
+    for (int stream = 0; !error && stream < STREAMS; stream++)
+        if (dup2(nothing, stream) < 0) error = -errno;
+    if (nothing >= STREAMS) close(nothing);
+    return error;
+}
+
+/* Have nothing to read in a slot. */
+OPERATION(read_nothing) {
+    int nothing = open(_PATH_DEVNULL, O_RDONLY | O_CLOEXEC);
+    CHECK(nothing);
+    int error = dup3(nothing, SLOT(0), O_CLOEXEC) < 0 ? -errno : 0;
+    close(nothing);
+    return error;
+}
+
+/* Give a stream to a user, who may then open it by its name. A device stays the host's; in a user namespace a stream may
+   not be ours to give. */
+OPERATION(give_slot) {
+    struct stat found;
+    CHECK(fstat(SLOT(0), &found));
+    if (!S_ISCHR(found.st_mode)) (void)!fchown(SLOT(0), (uid_t)NUMBER(1), (gid_t)-1);
+    return 0;
+}
+
+/* Have a slot's descriptor as a standard stream, and close it where it was. */
+OPERATION(use_slot) {
+    int fd = SLOT(0);
+    CHECK(dup2(fd, (int)NUMBER(1)));
+    SLOT(0) = -1;
+    if (fd != NUMBER(1)) close(fd);
     return 0;
 }

@@ -1,17 +1,12 @@
-/* What the process is: session, user, privileges, limits, labels, system calls. */
+/* The process among others: its session, its umask, its working directory. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <sys/prctl.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "operations.h"
-
-/* The kernel forgets it when credentials change, and in a fork (prctl(2)): a plan says it again then. */
-OPERATION(die_with_parent) {
-    CHECK(prctl(PR_SET_PDEATHSIG, NUMBER(0), 0, 0, 0));
-    return 0;
-}
 
 /* A signal to the daemon's process group is not one to this process. */
 OPERATION(new_session) {
@@ -24,7 +19,10 @@ OPERATION(set_umask) {
     return 0;
 }
 
-OPERATION(forbid_new_privileges) {
-    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    return 0;
+/* Of a directory outside the root the kernel says so in place of a path: "(unreachable)". */
+OPERATION(enter_working_directory) {
+    char path[PATH_MAX];
+    CHECK(chdir(TEXT(0)));
+    CHECK(syscall(SYS_getcwd, path, sizeof path));
+    return *path == '/' ? 0 : -ENOENT;
 }

@@ -1,14 +1,40 @@
 /* All operations, each once. The letters are the kinds of its arguments: i a number, d a slot, s a string without
-   a NUL in it, b bytes; * any number of strings. */
+   a NUL in it, b bytes; at the end * for any number of strings, + for any number of slots. */
 #ifndef PELAGOS_OPERATIONS_H
 #define PELAGOS_OPERATIONS_H
 #include "plan.h"
 
 #define OPERATIONS(X)                                                                                        \
-    /* identity.c: what the process is */                                                                    \
-    X(die_with_parent, "i")                                                                                  \
+    /* identity.c: the process among others */                                                               \
     X(new_session, "")                                                                                       \
     X(set_umask, "i")                                                                                        \
+    X(enter_working_directory, "s")                                                                          \
+    /* name.c */                                                                                             \
+    X(take_name, "sb")                                                                                       \
+    /* signals.c */                                                                                          \
+    X(die_with_parent, "i")                                                                                  \
+    X(end_with_parent, "d")                                                                                  \
+    X(restore_signals, "")                                                                                   \
+    X(block_signals, "i")                                                                                    \
+    X(report_signals, "id")                                                                                  \
+    X(ignore_signals, "i")                                                                                   \
+    /* terminal.c */                                                                                         \
+    X(use_own_terminal, "idddds")                                                                            \
+    X(take_terminal, "d")                                                                                    \
+    X(leave_terminal, "")                                                                                    \
+    /* limits.c: what the process may use, and when it runs */                                               \
+    X(set_oom_score, "ii")                                                                                   \
+    X(set_rlimit, "iii")                                                                                     \
+    X(allow_rlimit, "ii")                                                                                    \
+    X(set_scheduler, "iiiiiii")                                                                              \
+    X(set_io_priority, "i")                                                                                  \
+    X(set_personality, "i")                                                                                  \
+    /* credentials.c: user, groups and capabilities */                                                       \
+    X(limit_bounding_set, "i")                                                                               \
+    X(keep_capabilities, "i")                                                                                \
+    X(set_user, "iib")                                                                                       \
+    X(set_capabilities, "iiii")                                                                              \
+    X(new_session_keyring, "")                                                                               \
     X(forbid_new_privileges, "")                                                                             \
     /* root.c: the root as a whole */                                                                       \
     X(open_root, "")                                                                                         \
@@ -36,8 +62,31 @@
     /* devices.c */                                                                                          \
     X(make_device, "sssiiiii")                                                                               \
     X(forbid_devices, "")                                                                                    \
+    /* system_calls.c */                                                                                     \
+    X(filter_system_calls, "bi")                                                                             \
+    /* files.c: of the kernel, by which it is told something */                                              \
+    X(write_file, "sb")                                                                                      \
+    X(require_file, "s")                                                                                     \
+    X(require_switch, "s")                                                                                   \
+    X(open_first, "ds*")                                                                                     \
+    X(write_slot, "db")                                                                                      \
+    /* namespaces.c: entered, and set up */                                                                  \
+    X(join_cgroup, "s")                                                                                      \
+    X(unshare, "i")                                                                                          \
+    X(join_namespace, "sis")                                                                                 \
+    X(bring_loopback_up, "")                                                                                 \
+    X(set_host_name, "s")                                                                                    \
+    X(set_domain_name, "s")                                                                                  \
     /* descriptors.c */                                                                                      \
-    X(close_slot, "d")
+    X(close_slot, "d")                                                                                       \
+    X(lift_slot, "di")                                                                                       \
+    X(place_slot, "di")                                                                                      \
+    X(close_from, "i")                                                                                       \
+    X(keep_slots, "+")                                                                                       \
+    X(cut_streams, "")                                                                                       \
+    X(read_nothing, "d")                                                                                     \
+    X(give_slot, "di")                                                                                       \
+    X(use_slot, "di")
 
 typedef int operation(struct process *, const struct argument *, uint32_t count);
 #define X(name, kinds) operation op_##name;

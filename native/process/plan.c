@@ -70,11 +70,11 @@ static int is_of_kind(char kind, const struct argument *argument) {
 }
 
 static int are_of_kinds(const char *kinds, const struct argument *argument, uint32_t count) {
-    for (; *kinds && *kinds != '*'; kinds++, argument++, count--)
+    for (; *kinds && *kinds != '*' && *kinds != '+'; kinds++, argument++, count--)
         if (!count || !is_of_kind(*kinds, argument)) return 0;
     if (!*kinds) return !count;
     for (; count; argument++, count--)
-        if (!is_of_kind('s', argument)) return 0;
+        if (!is_of_kind(*kinds == '+' ? 'd' : 's', argument)) return 0;
     return 1;
 }
 

@@ -26,12 +26,13 @@ from pelagos_core.cache.entry import About, Broken
 from pelagos_core.cache.key import Key
 from pelagos_core.cache.lent_directory import detached
 from pelagos_core.cache.store import Store
+from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config import size
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_fields, to_fields
 from pelagos_core.linux import child, forked, process_stat, syscalls
 from pelagos_core.linux.child import Child
-from pelagos_core.linux.process_name import rename
+from pelagos_core.native.process_name import rename
 from pelagos_core.oci.resources import Memory, Resources
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.entrypoint import CODE
@@ -137,7 +138,7 @@ def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> No
     forked.restore_signals()
     forked.end_with_parent(parent.fileno())
     forked.close_all_but(parent.fileno(), request.file)
-    cgroup.join()
+    joining.join(cgroup)
     try:
         code, how = _obtain(request)
         socket.send_fds(parent, [json.dumps([0, how, ""]).encode()], [code])

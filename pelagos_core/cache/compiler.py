@@ -26,7 +26,7 @@ from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.seccomp import Filter, filter_of
 from pelagos_core.isolation.state import State
 from pelagos_core.linux import child, credentials, syscalls
-from pelagos_core.linux.process_name import rename
+from pelagos_core.native.process_name import rename
 from pelagos_core.rootfs.root import Root
 
 _MAX_REPORT = 64 << 10

@@ -1,4 +1,4 @@
-"""One container's control group: made, limited, joined, emptied and removed.
+"""One container's control group: made, limited, emptied and removed.
 
 Source: cgroups(7), Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
@@ -164,19 +164,6 @@ class Cgroup:
                 with contextlib.suppress(PelagosError):  # the first error is the one to tell
                     self._write(undo)
             raise
-
-    def join(self) -> None:
-        """Move the calling process, which has one thread, into the group of each hierarchy."""
-        for group in self.groups:
-            if group.unified and os.getpid() in _processes(group.path):
-                continue  # born in it
-            # A move of one thread takes no lock of all the system's forks; for a whole process
-            # that is a wait for RCU, most of a millisecond each. v2 has no such way.
-            name = "cgroup.procs" if group.unified else "tasks"
-            try:
-                control_file.write(os.path.join(group.path, name), "0")  # 0 is the writer itself
-            except OSError as error:
-                raise PermissionDenied(f"cgroup {group.path!r}: cannot join: {error.strerror}") from None
 
     def processes(self) -> list[int]:
         """The ids of all processes in the group, and in those that its processes have made in it."""

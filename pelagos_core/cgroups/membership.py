@@ -24,7 +24,7 @@ def move_to(wanted: str, own: str, mounts: str) -> None:
     for line in sorted(set(wanted.splitlines()) - set(own.splitlines())):
         _, controllers, path = line.split(":", 2)
         directory = f"{_mount_point(controllers, mounts)}{path.rstrip('/')}"
-        # As in `Cgroup.join`: the move of one thread is ten times as quick, on v1 alone.
+        # As in `joining`: the move of one thread is ten times as quick, on v1 alone.
         file = "tasks" if controllers else "cgroup.procs"
         with Fd(os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)) as fd:
             os.write(fd, b"0")  # 0 is the writer itself

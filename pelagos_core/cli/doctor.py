@@ -30,7 +30,7 @@ from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
 from pelagos_core.isolation import libseccomp
 from pelagos_core.launch import immortal
-from pelagos_core.linux.process_name import SHIM
+from pelagos_core.native.process_name import SHIM
 from pelagos_core.shim.start import PROGRAM
 
 OK, WARNING, FAILED = "ok", "warning", "FAILED"

@@ -19,7 +19,7 @@ from pelagos_core.errors import PelagosError
 from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.launch.immortal import make_everything_immortal
 from pelagos_core.linux import credentials
-from pelagos_core.linux.process_name import SHIM, set_name
+from pelagos_core.native.process_name import SHIM, set_name
 from pelagos_core.shim import load_lock, zygote_request
 from pelagos_core.shim.flags import parse
 from pelagos_core.shim.start import LISTENER_FD, TURN_FD

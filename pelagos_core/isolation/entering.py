@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pelagos_core.cgroups import joining as cgroup_joining
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import InvalidArgument, PelagosError
 from pelagos_core.isolation import sysctl
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.state import CONTAINER, ROOT, State
 from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.oci import Namespace, TimeOffset
 from pelagos_core.rootfs import joined_root
-from pelagos_core.rootfs.propagation import set_propagation
+
+
+def joining(namespace: Namespace, *, foreign: bool = False) -> Instruction:
+    """Move the process into a given namespace (`pid`: its children).
+
+    foreign: it must be another one than the process', which is the host's.
+    """
+    own = f"/proc/self/ns/{namespaces.FILES[namespace.type]}" if foreign else ""
+    return instruction("join_namespace", namespace.path, namespaces.CLONE_FLAGS[namespace.type], own)
+
+
+def not_joined(namespace: Namespace, failed: Failure) -> InvalidArgument:
+    """The error for a path that is no namespace of its kind, or is the process' own."""
+    what = f"{namespace.type} namespace {namespace.path!r}"
+    if failed.stage == "host":
+        return InvalidArgument(f"{what} is the host's, and the spec changes something in it")
+    return InvalidArgument(f"{what}: {failed.strerror}")
+
+
+def unsharing(kinds: Iterable[str]) -> Instruction:
+    """Move the process into a new namespace of each kind."""
+    return instruction("unshare", sum(namespaces.CLONE_FLAGS[kind] for kind in kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +52,11 @@ class JoinCgroup(Operation):
     def details(self) -> str:
         return ", ".join(self.cgroup.paths[1:])
 
-    def execute(self, state: State) -> None:
-        self.cgroup.join()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return cgroup_joining.joining(self.cgroup)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return cgroup_joining.not_joined(self.cgroup, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +91,19 @@ class EnterNamespaces(Operation):
         changed = [f"not the host's: {', '.join(sorted(self.changed))}"] if self.changed else []
         return "; ".join([*paths, *changed, f"propagation {self.propagation:#x}"])
 
-    def execute(self, state: State) -> None:
-        for namespace in self.joined:
-            namespaces.join(namespace.type, namespace.path, foreign=namespace.type in self.changed)
-        namespaces.unshare(self.unshared)
-        # Before anything is mounted: the new namespace's mounts are in the peer groups of the host's shared ones
-        # (mount_namespaces(7)), so that a mount in here would appear on the host as well.
-        set_propagation(self.propagation)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (
+            *(joining(namespace, foreign=namespace.type in self.changed) for namespace in self.joined),
+            unsharing(self.unshared),
+            # Before anything is mounted: the new namespace's mounts are in the peer groups of the host's shared ones
+            # (mount_namespaces(7)), so that a mount in here would appear on the host as well.
+            instruction("set_propagation", self.propagation | syscalls.MS_REC),
+        )
+
+    def failure(self, failed: Failure) -> PelagosError:
+        if failed.step < len(self.joined):
+            return not_joined(self.joined[failed.step], failed)
+        return Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +113,8 @@ class BringLoopbackUp(Operation):
     def describe(self) -> str:
         return "bring the loopback device up"
 
-    def execute(self, state: State) -> None:
-        namespaces.bring_loopback_up()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("bring_loopback_up"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +129,15 @@ class EnterTimeNamespace(Operation):
     def describe(self) -> str:
         return f"new time namespace{''.join(f', {each.clock} +{each.seconds}' for each in self.offsets)}"
 
-    def execute(self, state: State) -> None:
-        namespaces.unshare_time(self.offsets)
+    def instructions(self) -> tuple[Instruction, ...]:
+        # time_namespaces(7): unshare(2) prepares it for children; until the first one is in it the offsets can be set,
+        # and setns(2) takes the process itself there.
+        text = "".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in self.offsets)
+        return (
+            unsharing(("time",)),
+            *([instruction("write_file", "/proc/self/timens_offsets", text.encode())] if text else []),
+            joining(Namespace("time", "/proc/self/ns/time_for_children")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +250,8 @@ class LeaveNetwork(Operation):
     def describe(self) -> str:
         return "no network"
 
-    def execute(self, state: State) -> None:
-        namespaces.unshare(("network",))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (unsharing(("network",)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +263,8 @@ class SetHostname(Operation):
     def describe(self) -> str:
         return f"set the host name {self.name}"
 
-    def execute(self, state: State) -> None:
-        socket.sethostname(self.name)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_host_name", self.name),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +276,8 @@ class SetDomainName(Operation):
     def describe(self) -> str:
         return f"set the domain name {self.name}"
 
-    def execute(self, state: State) -> None:
-        syscalls.setdomainname(self.name)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_domain_name", self.name),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +292,9 @@ class SetSysctls(Operation):
     def details(self) -> str:
         return ", ".join(f"{name} = {value}" for name, value in self.parameters)
 
-    def execute(self, state: State) -> None:
-        for name, value in self.parameters:
-            try:
-                sysctl.write(name, value)
-            except OSError as error:
-                raise InvalidArgument(f"linux.sysctl: {name} = {value!r}: {error.strerror}") from None
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(instruction("write_file", sysctl.file_of(name), value.encode()) for name, value in self.parameters)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        name, value = self.parameters[failed.step]
+        return InvalidArgument(f"linux.sysctl: {name} = {value!r}: {failed.strerror}")

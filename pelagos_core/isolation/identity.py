@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import struct
 from dataclasses import dataclass, fields
 
-from pelagos_core.isolation import scheduling
+from pelagos_core.errors import PelagosError
+from pelagos_core.isolation import scheduling, security_labels
 from pelagos_core.isolation.operation import Operation
-from pelagos_core.isolation.state import State
-from pelagos_core.linux import capabilities, credentials, forked, process_name, security_labels
-from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.linux import capabilities
+from pelagos_core.native import process_name
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.oci import Capabilities, IoPriority, Rlimit, Scheduler, User
+
+_UMASK = 0o022  # as in runc, where a spec has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class TakeName(Operation):
     def details(self) -> str:
         return f"with {len(self.words)} words"  # they may hold a secret, and the log has other readers
 
-    def execute(self, state: State) -> None:
-        process_name.set_name(self.name, list(self.words))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (process_name.taking(self.name, self.words),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,8 @@ class RestoreSignals(Operation):
     def describe(self) -> str:
         return "restore signals"
 
-    def execute(self, state: State) -> None:
-        forked.restore_signals()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("restore_signals"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ class DieWithShim(Operation):
 class SetOomScore(Operation):
     """Set how likely the kernel is to choose the process when memory runs out.
 
-    required: where it cannot be set, as with a read-only /proc, that is an error.
+    That it may not be lowered is no error: without CAP_SYS_RESOURCE, as in a container, nothing could be run.
+    required: where it cannot be set otherwise, as with a read-only /proc, that is one.
     """
 
     score: int
@@ -94,12 +99,8 @@ class SetOomScore(Operation):
     def describe(self) -> str:
         return f"OOM score adjustment {self.score}"
 
-    def execute(self, state: State) -> None:
-        try:
-            scheduling.set_oom_score(self.score)
-        except OSError:
-            if self.required:
-                raise
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_oom_score", self.score, int(self.required)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,11 @@ class SetRlimits(Operation):
     def describe(self) -> str:
         return f"limits {', '.join(f'{each.type} {each.soft}:{each.hard}' for each in self.rlimits)}"
 
-    def execute(self, state: State) -> None:
-        scheduling.limit(self.rlimits)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(map(scheduling.limiting, self.rlimits))
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return scheduling.limit_refused(self.rlimits[failed.step], failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +128,22 @@ class AllowRlimits(Operation):
     def describe(self) -> str:
         return f"hard limits {', '.join(f'{each.type} {each.hard}' for each in self.rlimits)}"
 
-    def execute(self, state: State) -> None:
-        scheduling.allow(self.rlimits)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(map(scheduling.allowing, self.rlimits))
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return scheduling.limit_refused(self.rlimits[failed.step], failed)
 
 
 @dataclass(frozen=True, slots=True)
 class BecomeRoot(Operation):
-    """Become root of the new user namespace."""
+    """Become root of the new user namespace, in which the process' ids are not mapped yet."""
 
     def describe(self) -> str:
         return "become root of the user namespace"
 
-    def execute(self, state: State) -> None:
-        credentials.become_root()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (_becoming(User()),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +161,8 @@ class SetScheduler(Operation):
         numbers |= {"deadline": scheduler.deadline, "period": scheduler.period}
         return ", ".join([*scheduler.flags, *(f"{name} {number}" for name, number in numbers.items() if number)])
 
-    def execute(self, state: State) -> None:
-        scheduling.schedule(self.scheduler)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (scheduling.scheduling(self.scheduler),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +174,8 @@ class SetIoPriority(Operation):
     def describe(self) -> str:
         return f"process.ioPriority: {self.priority.io_class} {self.priority.priority}"
 
-    def execute(self, state: State) -> None:
-        scheduling.set_io_priority(self.priority)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_io_priority", scheduling.io_priority(self.priority)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +187,15 @@ class SetPersonality(Operation):
     def describe(self) -> str:
         return f"linux.personality: {self.domain}"
 
-    def execute(self, state: State) -> None:
-        scheduling.set_personality(self.domain)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("set_personality", scheduling.personality(self.domain)),)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenLabel(Operation):
-    """Open the file through which a security module is told of the process' label.
+    """Open the file through which a security module is told of the process' label, while the host's /proc is in reach.
 
-    executed: the label is for a program that execve(2) starts.
+    executed: the label is for a program that execve(2) starts, not for the process as it is.
     """
 
     field: str
@@ -204,8 +211,14 @@ class OpenLabel(Operation):
     def details(self) -> str:
         return "at execve" if self.executed else ""
 
-    def execute(self, state: State) -> None:
-        state.descriptors[self.field] = security_labels.open_label(self.field, self.value, executed=self.executed)
+    def instructions(self) -> tuple[Instruction, ...]:
+        module = security_labels.module_of(self.field)
+        return (module.required(), instruction("open_first", Slot(self.field), *module.files(executed=self.executed)))
+
+    def failure(self, failed: Failure) -> PelagosError:
+        if failed.step == 0:
+            return security_labels.module_of(self.field).missing(self.field, self.value)
+        return security_labels.refused(self.field, self.value, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +230,11 @@ class CheckMountLabel(Operation):
     def describe(self) -> str:
         return f"linux.mountLabel: {self.label}"
 
-    def execute(self, state: State) -> None:
-        security_labels.check_selinux("linux.mountLabel", self.label)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (security_labels.SELINUX.required(),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return security_labels.SELINUX.missing("linux.mountLabel", self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +251,12 @@ class ApplyLabel(Operation):
     def describe(self) -> str:
         return f"apply {self.field}: {self.value}"
 
-    def execute(self, state: State) -> None:
-        security_labels.write_label(state.take(self.field), self.field, self.value, executed=self.executed)
+    def instructions(self) -> tuple[Instruction, ...]:
+        text = security_labels.module_of(self.field).text(self.value, executed=self.executed)
+        return (instruction("write_slot", Slot(self.field), text.encode()),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return security_labels.refused(self.field, self.value, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +268,8 @@ class EnterWorkingDirectory(Operation):
     def describe(self) -> str:
         return f"enter {self.path}"
 
-    def execute(self, state: State) -> None:
-        os.chdir(self.path)
-        os.getcwd()  # fails in a directory outside the root
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("enter_working_directory", self.path),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +279,13 @@ class NewSessionKeyring(Operation):
     def describe(self) -> str:
         return "new session keyring"
 
-    def execute(self, state: State) -> None:
-        credentials.leave_session_keyring()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("new_session_keyring"),)
 
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser(Operation):
-    """Take on the process' user, groups and capabilities."""
+    """Take on the process' user, groups and capabilities, for good."""
 
     user: User
     capabilities: Capabilities
@@ -281,8 +300,18 @@ class BecomeUser(Operation):
         kept = [f"{name}: {', '.join(names)}" for name, names in sets.items() if names]
         return "; ".join([*groups, *umask, *(kept or ["no capabilities"])])
 
-    def execute(self, state: State) -> None:
-        credentials.become(self.user, self.capabilities, capabilities.permitted())
+    def instructions(self) -> tuple[Instruction, ...]:
+        sets = self.capabilities
+        masks = map(capabilities.mask, (sets.effective, sets.permitted, sets.inheritable, sets.ambient))
+        umask = _UMASK if self.user.umask is None else self.user.umask
+        return (
+            instruction("limit_bounding_set", capabilities.mask(sets.bounding)),
+            instruction("keep_capabilities", 1),
+            _becoming(self.user),
+            instruction("keep_capabilities", 0),
+            instruction("set_capabilities", *masks),
+            instruction("set_umask", umask),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,3 +323,8 @@ class ForbidNewPrivileges(Operation):
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (instruction("forbid_new_privileges"),)
+
+
+def _becoming(user: User) -> Instruction:
+    groups = struct.pack(f"={len(user.additional_gids)}I", *user.additional_gids)
+    return instruction("set_user", user.uid, user.gid, groups)

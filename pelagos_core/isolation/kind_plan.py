@@ -38,6 +38,7 @@ from pelagos_core.isolation.identity import (
 )
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.seccomp import Filter
+from pelagos_core.isolation.security_labels import UNCONFINED
 from pelagos_core.isolation.state import source_slot
 from pelagos_core.isolation.streams import (
     GiveStreams,
@@ -46,7 +47,6 @@ from pelagos_core.isolation.streams import (
     UseOwnTerminal,
 )
 from pelagos_core.isolation.system_calls import Filters, FilterSystemCalls
-from pelagos_core.linux.security_labels import UNCONFINED
 from pelagos_core.linux.syscalls import MS_RDONLY
 from pelagos_core.oci import Capabilities, Device, Mount, Process, Spec
 from pelagos_core.plugin.bundle import Bundle

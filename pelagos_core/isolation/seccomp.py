@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 from pelagos_core.isolation import libseccomp
 from pelagos_core.linux import bpf_syscalls
+from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.process import NativeProcess
 from pelagos_core.oci.seccomp import Seccomp
 from pelagos_core.ownership import is_written_by
 
@@ -39,12 +41,17 @@ class Filter:
         """How many instructions it has."""
         return len(self.program) // bpf_syscalls.INSTRUCTION_BYTES
 
-    def install(self) -> None:
-        """Put it on the calling process, for good, beside those that are there. Raises OSError.
+    def installing(self) -> Instruction:
+        """Put it on the process, for good, beside those that are there.
 
         Needs no_new_privs, or CAP_SYS_ADMIN in the process' user namespace.
         """
-        bpf_syscalls.install_filter(self.program, self.flags)
+        return instruction("filter_system_calls", self.program, self.flags)
+
+    def install(self) -> None:
+        """Do that, on the calling process. Raises OSError."""
+        if failed := NativeProcess().run([self.installing()]):
+            raise OSError(failed.error, failed.strerror, "seccomp")
 
 
 @functools.lru_cache(maxsize=32)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import stat
 from dataclasses import dataclass
 
+from pelagos_core.errors import PelagosError
 from pelagos_core.isolation import terminal
 from pelagos_core.isolation.operation import Operation
-from pelagos_core.isolation.state import CONTAINER, CONTROL, ERRORS, INPUT, MASTER, OUTPUT, ROOT, State
-from pelagos_core.linux import forked, syscalls
+from pelagos_core.isolation.state import CONTAINER, CONTROL, ERRORS, INPUT, MASTER, OUTPUT, ROOT
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
+from pelagos_core.rootfs import mount_points
 
 STREAMS = (INPUT, OUTPUT, ERRORS)
 FIRST = 3
 """The number of the first descriptor after MoveDescriptors."""
+
+_CONSOLE = "/dev/console"
 
 OF_INIT = (CONTROL, *STREAMS)
 OF_JOINING = (*OF_INIT, CONTAINER)
@@ -36,14 +37,13 @@ class MoveDescriptors(Operation):
     def describe(self) -> str:
         return f"move own descriptors to {FIRST} to {FIRST + len(self.slots) - 1}, close all others"
 
-    def execute(self, state: State) -> None:
-        # Duplicate above the targets first, so that none is overwritten before it is copied.
-        copies = [fcntl.fcntl(state.get(slot), fcntl.F_DUPFD, FIRST + len(self.slots)) for slot in self.slots]
-        for number, (slot, copy) in enumerate(zip(self.slots, copies, strict=True), FIRST):
-            os.dup2(copy, number, inheritable=False)
-            state.descriptors[slot] = number
-        # A fork takes all along that the daemon has open, other containers' streams too: O_CLOEXEC is about execve(2).
-        syscalls.close_range(FIRST + len(self.slots))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (
+            # Above the targets first, so that none is overwritten before it is copied.
+            *(instruction("lift_slot", Slot(slot), FIRST + len(self.slots)) for slot in self.slots),
+            *(instruction("place_slot", Slot(slot), number) for number, slot in enumerate(self.slots, FIRST)),
+            instruction("close_from", FIRST + len(self.slots)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class KeepDescriptors(Operation):
     def describe(self) -> str:
         return "close all other descriptors"
 
-    def execute(self, state: State) -> None:
-        forked.close_all_but(*map(state.get, self.slots))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("keep_slots", *map(Slot, self.slots)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,8 @@ class CutStreams(Operation):
     def describe(self) -> str:
         return "no standard streams"
 
-    def execute(self, state: State) -> None:
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for stream in (0, 1, 2):
-            os.dup2(nothing, stream)
-        os.close(nothing)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("cut_streams"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,8 @@ class EndWithParent(Operation):
     def describe(self) -> str:
         return "end with the parent"
 
-    def execute(self, state: State) -> None:
-        forked.end_with_parent(state.get(self.slot))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("end_with_parent", Slot(self.slot)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +102,8 @@ class NoInput(Operation):
     def describe(self) -> str:
         return "no input"
 
-    def execute(self, state: State) -> None:
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(nothing, state.get(INPUT), inheritable=False)
-        os.close(nothing)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("read_nothing", Slot(INPUT)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +125,12 @@ class UseOwnTerminal(Operation):
     def describe(self) -> str:
         return f"a terminal of the container's own for user {self.uid}{', also /dev/console' if self.console else ''}"
 
-    def execute(self, state: State) -> None:
-        pair = terminal.allocate(state.root, self.uid)
-        if pair is None:
-            return
-        state.descriptors[MASTER], slave = pair
-        for slot in STREAMS:
-            os.dup2(slave, state.get(slot), inheritable=False)
-        if self.console:
-            tree = syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH
-            state.root.put(syscalls.open_tree(slave, "", tree), "/dev/console")
-        os.close(slave)
+    def instructions(self) -> tuple[Instruction, ...]:
+        slots, console = map(Slot, (MASTER, *STREAMS)), _CONSOLE if self.console else ""
+        return (instruction("use_own_terminal", self.uid, *slots, console),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return mount_points.failure(failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +145,17 @@ class GiveStreams(Operation):
     def describe(self) -> str:
         return f"give the streams to user {self.uid}"
 
-    def execute(self, state: State) -> None:
-        for slot in STREAMS:
-            with contextlib.suppress(OSError):  # in a user namespace they are not ours to give
-                file = state.get(slot)
-                if not stat.S_ISCHR(os.fstat(file).st_mode):
-                    os.fchown(file, self.uid, -1)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(instruction("give_slot", Slot(slot), self.uid) for slot in STREAMS)
 
 
 @dataclass(frozen=True, slots=True)
 class TakeTerminal(Operation):
-    """Make the output's terminal the controlling one: a policy may have taken the input away."""
+    """Make the output's terminal the controlling one: a policy may have taken the input away.
+
+    Its signals wait until ReportSignals: while they have no handler the kernel drops them where the process is the
+    first one of a pid namespace, unless they are blocked.
+    """
 
     def reads(self) -> tuple[str, ...]:
         return (OUTPUT,)
@@ -173,15 +163,15 @@ class TakeTerminal(Operation):
     def describe(self) -> str:
         return "take the controlling terminal"
 
-    def execute(self, state: State) -> None:
-        terminal.take(state.get(OUTPUT))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("block_signals", terminal.SIGNAL_MASK), instruction("take_terminal", Slot(OUTPUT)))
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSignals(Operation):
-    """Have the terminal's signals told to the daemon, from now on, so that no key is lost.
+    """Have the terminal's signals told to the daemon, from now on, so that no key is lost: each as one byte.
 
-    A native program's execve(2) undoes it.
+    The socket does not block afterwards. A native program's execve(2) undoes the rest.
     """
 
     def reads(self) -> tuple[str, ...]:
@@ -190,8 +180,8 @@ class ReportSignals(Operation):
     def describe(self) -> str:
         return "report the terminal's signals"
 
-    def execute(self, state: State) -> None:
-        terminal.report_signals(state.get(CONTROL))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("report_signals", terminal.SIGNAL_MASK, Slot(CONTROL)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +194,8 @@ class UseStreams(Operation):
     def describe(self) -> str:
         return "streams to descriptors 0 to 2"
 
-    def execute(self, state: State) -> None:
-        for target, slot in enumerate(STREAMS):
-            os.dup2(state.get(slot), target)
-        # One call for all three: MoveDescriptors has put them side by side.
-        syscalls.close_range(state.take(INPUT), state.take(ERRORS))
-        state.take(OUTPUT)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(instruction("use_slot", Slot(slot), target) for target, slot in enumerate(STREAMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,5 +205,5 @@ class LeaveTerminal(Operation):
     def describe(self) -> str:
         return "leave the terminal"
 
-    def execute(self, state: State) -> None:
-        terminal.leave()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("ignore_signals", terminal.SIGNAL_MASK), instruction("leave_terminal"))

@@ -31,13 +31,9 @@ def namespace_of(name: str) -> str:
     raise InvalidArgument(f"linux.sysctl: {name!r} belongs to no namespace, it would change the host")
 
 
-def write(name: str, value: str) -> None:
-    """Set a parameter in the calling process' namespaces, through the host's /proc.
-
-    Raises OSError.
-    """
-    with open(f"/proc/sys/{_path(name)}", "wb", buffering=0) as file:
-        file.write(value.encode())
+def file_of(name: str) -> str:
+    """The file that a parameter is set by, in the writer's namespaces, in the host's /proc."""
+    return f"/proc/sys/{_path(name)}"
 
 
 def _path(name: str) -> str:

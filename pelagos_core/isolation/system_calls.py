@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.seccomp import Filter, filter_of
-from pelagos_core.isolation.state import State
+from pelagos_core.native.instruction import Instruction
 from pelagos_core.oci.seccomp import Seccomp
 
 
@@ -51,5 +51,5 @@ class FilterSystemCalls(Operation):
     def describe(self) -> str:
         return f"seccomp: the {self.whose}'s profile, {self.filter.size} instructions"
 
-    def execute(self, state: State) -> None:
-        self.filter.install()
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (self.filter.installing(),)

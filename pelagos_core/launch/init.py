@@ -11,6 +11,7 @@ import functools
 import gc
 import os
 import select
+import signal
 import socket
 import sys
 import traceback
@@ -99,6 +100,8 @@ def run(order: LaunchRequest) -> NoReturn:
     # The daemon's objects must not be finalised here: that would close descriptors
     # by numbers which mean something else by now.
     gc.disable()
+    # Where the interpreter told the daemon of signals: that number will be another file's.
+    signal.set_wakeup_fd(-1)
     code = 1
     try:
         plan, state = order.plan, order.state()

@@ -31,7 +31,7 @@ from pelagos_core.launch.immortal import make_everything_immortal
 from pelagos_core.launch.init import LaunchRequest
 from pelagos_core.linux import credentials, forked, syscalls
 from pelagos_core.linux.namespaces import fork_sibling
-from pelagos_core.linux.process_name import rename
+from pelagos_core.native.process_name import rename
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The system calls that give the kernel a BPF program: bpf(2) and seccomp(2)."""
+"""The system call that gives the kernel a BPF program for a control group: bpf(2)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import ctypes
 import os
 import platform
 
-_X86_64 = platform.machine() == "x86_64"
-_SYS_BPF = 321 if _X86_64 else 280
-_SYS_SECCOMP = 317 if _X86_64 else 277
+_SYS_BPF = 321 if platform.machine() == "x86_64" else 280
 
 _BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
 _BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE = 15, 6
 _BPF_F_ALLOW_MULTI = 2
-_SECCOMP_SET_MODE_FILTER = 1
 
 INSTRUCTION_BYTES = 8
 """Of either BPF: the extended one of bpf(2), and the classic one of seccomp(2)."""
@@ -41,10 +38,6 @@ class _ProgAttach(ctypes.Structure):
     )
 
 
-class _FilterProgram(ctypes.Structure):
-    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-
 def _checked(result: int, what: str) -> int:
     if result < 0:
         error = ctypes.get_errno()
@@ -70,14 +63,3 @@ def attach_device_filter(program: int, cgroup: int) -> None:
     """Attach a loaded filter to the group of an open directory, beside those of its parents."""
     attach = _ProgAttach(cgroup, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
     _bpf(_BPF_PROG_ATTACH, attach, "bpf: attach a device filter")
-
-
-def install_filter(program: bytes, flags: int) -> None:
-    """seccomp(2): put a filter of system calls on the calling thread, or on all with TSYNC."""
-    text = ctypes.create_string_buffer(program, len(program))
-    filter_program = _FilterProgram(len(program) // INSTRUCTION_BYTES, ctypes.addressof(text))
-    mode = ctypes.c_uint(_SECCOMP_SET_MODE_FILTER)
-    result = _syscall(ctypes.c_long(_SYS_SECCOMP), mode, ctypes.c_uint(flags), ctypes.byref(filter_program))
-    if result > 0:  # with TSYNC: a thread that has other filters
-        raise OSError(f"seccomp: thread {result} cannot be given the filter")
-    _checked(result, "seccomp")

@@ -1,16 +1,13 @@
-"""Capabilities: names to numbers, and the five sets of the calling process.
+"""Capabilities: names to numbers.
 
 Source: capabilities(7), OCI runtime spec "process.capabilities".
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.linux import syscalls
-from pelagos_core.oci import Capabilities
 
 # In the kernel's order (uapi/linux/capability.h): the index is the number.
 _NAMES = (
@@ -32,45 +29,3 @@ def mask(names: Iterable[str]) -> int:
             raise InvalidArgument(f"process.capabilities: unknown capability {name!r}")
         bits |= 1 << NUMBERS[name]
     return bits
-
-
-def limit_bounding(names: Iterable[str]) -> None:
-    """Take everything else out of the bounding set; needs CAP_SETPCAP, so it comes first."""
-    keep = mask(names)
-    for number in range(len(_NAMES)):
-        if not keep >> number & 1 and not _dropped(number):
-            return
-
-
-def _dropped(number: int) -> bool:
-    """Take one out of the bounding set. False if the kernel does not know this and later ones."""
-    try:
-        syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            return False
-        if syscalls.prctl(syscalls.PR_CAPBSET_READ, number):  # else it need not be dropped
-            raise
-    return True
-
-
-def set_all(sets: Capabilities, available: int) -> None:
-    """Set the effective, permitted, inheritable and ambient sets.
-
-    available: a mask of what this process may have at all; the rest is left out, since a
-    container or a CI machine that lacks, say, CAP_SYS_RESOURCE cannot give it away.
-    """
-    permitted = mask(sets.permitted) & available
-    effective = mask(sets.effective) & permitted
-    inheritable = mask(sets.inheritable) & available
-    syscalls.capset(effective, permitted, inheritable)
-    syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
-    ambient = mask(sets.ambient) & permitted & inheritable
-    for number in range(len(_NAMES)):
-        if ambient >> number & 1:
-            syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)
-
-
-def permitted() -> int:
-    """The permitted set of the calling process."""
-    return syscalls.capget()[1]

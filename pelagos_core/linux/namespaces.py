@@ -6,17 +6,13 @@ Source: namespaces(7), pid_namespaces(7), setns(2), unshare(2).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
-import socket
-import struct
 from collections.abc import Callable, Iterable
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.descriptor import Fd
-from pelagos_core.oci import TimeOffset
 
 CLONE_FLAGS = {
     "mount": syscalls.CLONE_NEWNS,
@@ -34,11 +30,6 @@ FILES = {"mount": "mnt", "cgroup": "cgroup", "uts": "uts", "ipc": "ipc", "pid": 
     "time": "time",
 }
 
-_SIOCGIFFLAGS = 0x8913
-_SIOCSIFFLAGS = 0x8914
-_IFF_UP = 1
-_IFREQ_FLAGS = struct.Struct("16sh22x")  # netdevice(7): struct ifreq with ifr_flags
-
 
 def unshare(kinds: Iterable[str]) -> None:
     """Move the calling process into a new namespace of each kind (`pid`: its children)."""
@@ -49,29 +40,13 @@ def unshare(kinds: Iterable[str]) -> None:
         syscalls.unshare(flags)
 
 
-def unshare_time(offsets: Iterable[TimeOffset]) -> None:
-    """Move the calling process, of one thread, into a new time namespace with these offsets.
-
-    time_namespaces(7): unshare(2) prepares it for children; until the first one is in it the
-    offsets can be set, and setns(2) takes the process itself there.
-    """
-    syscalls.unshare(syscalls.CLONE_NEWTIME)
-    with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
-        file.write("".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in offsets).encode())
-    with Fd(os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)) as fd:
-        syscalls.setns(fd, syscalls.CLONE_NEWTIME)
-
-
-def join(kind: str, path: str, *, foreign: bool = False) -> None:
+def join(kind: str, path: str) -> None:
     """Move the calling process into the namespace at `path` (`pid`: its children).
 
-    foreign: it must be another one than the caller's, which is the host's.
-    Raises InvalidArgument if the path is no namespace of this kind, or the caller's own.
+    Raises InvalidArgument if the path is no namespace of this kind.
     """
     try:
         with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
-            if foreign and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{FILES[kind]}")):
-                raise InvalidArgument(f"{kind} namespace {path!r} is the host's, and the spec changes something in it")
             syscalls.setns(fd, CLONE_FLAGS[kind])
     except OSError as error:
         raise InvalidArgument(f"{kind} namespace {path!r}: {error.strerror}") from None
@@ -157,11 +132,3 @@ def is_own(path: str) -> bool:
     except OSError:
         return False  # joining it gives the better error
     return (found.st_dev, found.st_ino) in {(each.st_dev, each.st_ino) for each in own}
-
-
-def bring_loopback_up() -> None:
-    """Bring `lo` up in the calling process' network namespace, as every OCI runtime does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        reply = fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ_FLAGS.pack(b"lo", 0))
-        _, flags = _IFREQ_FLAGS.unpack(reply)
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(b"lo", flags | _IFF_UP))

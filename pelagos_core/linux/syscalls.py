@@ -12,14 +12,12 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 # Old calls have numbers of their own on x86-64; the other architectures share theirs.
-_SYS_CLONE, _SYS_KEYCTL, _SYS_IOPRIO_SET, _SYS_SCHED_SETATTR = (
-    (56, 250, 251, 314) if platform.machine() == "x86_64" else (220, 219, 30, 274)
-)
+_SYS_CLONE = 56 if platform.machine() == "x86_64" else 220
 _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
@@ -56,8 +54,6 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 
-KEYCTL_JOIN_SESSION_KEYRING = 1
-
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
@@ -71,18 +67,8 @@ IN_MODIFY = 2
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
-PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
-PR_SET_MM = 35
-_PR_SET_MM_MAP = 14
-PR_CAPBSET_READ = 23
-PR_CAPBSET_DROP = 24
-PR_SET_NO_NEW_PRIVS = 38
-PR_CAP_AMBIENT = 47
-PR_CAP_AMBIENT_RAISE = 2
-PR_CAP_AMBIENT_CLEAR_ALL = 4
 
-_LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _OPENAT2_RETRIES = 1000
 
 
@@ -99,35 +85,12 @@ class _MountAttr(ctypes.Structure):
     )
 
 
-class _CapHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _CapData(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
-
-
-class _MemoryMap(ctypes.Structure):
-    _fields_ = (
-        *((f"{when}_{what}", ctypes.c_uint64) for what in ("code", "data") for when in ("start", "end")),
-        *((name, ctypes.c_uint64) for name in ("start_brk", "brk", "start_stack")),
-        *((name, ctypes.c_uint64) for name in ("arg_start", "arg_end", "env_start", "env_end", "auxv")),
-        ("auxv_size", ctypes.c_uint32),
-        ("exe_fd", ctypes.c_int32),
-    )
-
-
-libc.sbrk.restype = ctypes.c_void_p
-libc.sbrk.argtypes = (ctypes.c_long,)
 libc.syscall.restype = ctypes.c_long
 libc.unshare.argtypes = (ctypes.c_int,)
 libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-libc.setdomainname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
-libc.personality.argtypes = (ctypes.c_ulong,)
 libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-libc.capset.argtypes = libc.capget.argtypes = (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData * 2))
 libc.inotify_init1.argtypes = (ctypes.c_int,)
 libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
@@ -141,9 +104,6 @@ _CLONE_ARGS, _CLONE_INTO_CGROUP = 11, 1 << 33
 _clone3 = ctypes.PyDLL(None, use_errno=True).syscall
 _clone3.restype = ctypes.c_long
 _clone3.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t)
-
-
-_shown: list[object] = []  # what the kernel shows as our command line stays where it is
 
 
 def _checked(result: int, what: str) -> int:
@@ -313,69 +273,6 @@ def set_comm(name: str) -> None:
     """prctl(2), PR_SET_NAME: what `ps` calls the process; 15 bytes are kept."""
     text = ctypes.create_string_buffer(os.fsencode(name))
     _checked(libc.prctl(PR_SET_NAME, ctypes.addressof(text), 0, 0, 0), "prctl PR_SET_NAME")
-
-
-def show_command_line(line: bytes, areas: Mapping[str, int]) -> None:
-    """prctl(2), PR_SET_MM_MAP: have /proc/PID/cmdline show a copy of these bytes, and /proc/PID/environ none.
-
-    line: words that each end in a NUL. areas: where the other parts of the calling process' memory
-    are, by their names in struct prctl_mm_map.
-    Needs no capability, but a kernel with CONFIG_CHECKPOINT_RESTORE, and a process of one thread:
-    the end of the heap (brk(2)) is set to where it is now.
-    """
-    shown = ctypes.create_string_buffer(line, len(line))
-    begin, end = ctypes.addressof(shown), ctypes.addressof(shown) + len(line)
-    ours = {"arg_start": begin, "arg_end": end, "env_start": end, "env_end": end}
-    size = ctypes.sizeof(_MemoryMap)
-    memory = _MemoryMap(**{**areas, **ours, "brk": libc.sbrk(0), "exe_fd": -1})
-    _checked(libc.prctl(PR_SET_MM, _PR_SET_MM_MAP, ctypes.addressof(memory), size, 0), "prctl PR_SET_MM_MAP")
-    _shown[:] = [shown]
-
-
-def capset(effective: int, permitted: int, inheritable: int) -> None:
-    """capset(2) of the calling thread; each set is a 64-bit mask."""
-    halves = [
-        ((effective >> s) & 0xFFFFFFFF, (permitted >> s) & 0xFFFFFFFF, (inheritable >> s) & 0xFFFFFFFF) for s in (0, 32)
-    ]
-    data = (_CapData * 2)(*(_CapData(*half) for half in halves))
-    _checked(libc.capset(ctypes.byref(_CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)), ctypes.byref(data)), "capset")
-
-
-def capget() -> tuple[int, int, int]:
-    """capget(2) of the calling thread: the effective, permitted and inheritable sets."""
-    data = (_CapData * 2)()
-    _checked(libc.capget(ctypes.byref(_CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)), ctypes.byref(data)), "capget")
-    low, high = data
-    return (
-        low.effective | high.effective << 32,
-        low.permitted | high.permitted << 32,
-        low.inheritable | high.inheritable << 32,
-    )
-
-
-def join_new_session_keyring() -> None:
-    """keyctl(2): begin a session keyring of the calling process' own, without a name."""
-    _syscall(_SYS_KEYCTL, "keyctl", ctypes.c_int(KEYCTL_JOIN_SESSION_KEYRING), ctypes.c_char_p())
-
-
-def setdomainname(name: str) -> None:
-    """setdomainname(2)."""
-    _checked(libc.setdomainname(name.encode(), len(name.encode())), name)
-
-
-def personality(persona: int) -> None:
-    """personality(2)."""
-    _checked(libc.personality(persona), f"personality {persona:#x}")
-
-
-def sched_setattr(attributes: bytes) -> None:
-    """sched_setattr(2) of the calling thread; `attributes` is a struct sched_attr."""
-    _syscall(_SYS_SCHED_SETATTR, "sched_setattr", ctypes.c_int(0), attributes, ctypes.c_uint(0))
-
-
-def ioprio_set(priority: int) -> None:
-    """ioprio_set(2) of the calling process."""
-    _syscall(_SYS_IOPRIO_SET, "ioprio_set", ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(priority))
 
 
 def default_signal(signum: int) -> None:

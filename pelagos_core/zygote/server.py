@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pelagos_core.errors import PelagosError
-from pelagos_core.linux.process_name import SHIM, set_name
+from pelagos_core.native.process_name import SHIM, set_name
 from pelagos_core.ownership import is_written_by
 from pelagos_core.shim.start import open_log, write_address
 from pelagos_core.shim.unix_socket import Lock, identity, is_served, listen

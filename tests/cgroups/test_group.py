@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
 from pelagos_core.oci.resources import Cpu, DeviceRule, Memory, Resources
@@ -35,7 +36,7 @@ def test_a_group_is_made_joined_emptied_and_removed(cgroup):
     pid = os.fork()
     if pid == 0:
         try:
-            cgroup.join()
+            joining.join(cgroup)
             signal.pause()
         finally:
             os._exit(1)
@@ -102,7 +103,7 @@ def test_a_limit_on_processes_holds(cgroup):
     cgroup.create(Resources(pids=1))
 
     def fork_once():
-        cgroup.join()
+        joining.join(cgroup)
         try:
             pid = os.fork()
         except BlockingIOError:
@@ -143,7 +144,7 @@ def test_with_all_devices_allowed_there_is_no_rule(cgroup):
 
 def _can_open(cgroup, device):
     def attempt():
-        cgroup.join()
+        joining.join(cgroup)
         try:
             os.close(os.open(device, os.O_RDONLY | os.O_NONBLOCK))
         except PermissionError:
@@ -159,7 +160,7 @@ def sleeper(cgroup):
     pid = os.fork()
     if pid == 0:
         try:
-            cgroup.join()
+            joining.join(cgroup)
             signal.pause()
         finally:
             os._exit(1)

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.cgroups.oom import OomNotice
 from pelagos_core.oci.resources import Memory, Resources
@@ -29,7 +30,7 @@ def run(cgroup, mebibytes):
     pid = os.fork()
     if pid == 0:
         try:
-            cgroup.join()
+            joining.join(cgroup)
             bytearray(mebibytes * MIB)
         finally:
             os._exit(0)

@@ -13,7 +13,7 @@ import pytest
 from pelagos_core.cgroups.hierarchies import Hierarchy
 from pelagos_core.cli.doctor import CHECKS
 from pelagos_core.daemon import runs
-from pelagos_core.linux.process_name import set_name
+from pelagos_core.native.process_name import set_name
 
 pytestmark = pytest.mark.container
 

@@ -11,9 +11,9 @@ import pytest
 from pelagos_core.isolation import libseccomp
 from pelagos_core.isolation.engine_profile import COMPILER, EMBEDDED, PROGRAM
 from pelagos_core.linux import syscalls
-from pelagos_core.linux.bpf_syscalls import install_filter
 from pelagos_core.oci.seccomp import Rule
 from tests.support import child
+from tests.support.steps import confine
 
 FILTERS = {
     name: libseccomp.compile_profile(profile) for name, profile in (("embedded", EMBEDDED), ("program", PROGRAM))
@@ -21,14 +21,9 @@ FILTERS = {
 PTRACE, UNSHARE, MOUNT, SETNS, BPF = (101, 272, 165, 308, 321)  # on x86-64
 
 
-def confine(kind):
-    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    install_filter(FILTERS[kind], 0)
-
-
 def outcome(kind, call):
     """`done`, or the error's name."""
-    return child.outcome(lambda: confine(kind), call)
+    return child.outcome(lambda: confine(FILTERS[kind]), call)
 
 
 def _thread():
@@ -88,7 +83,7 @@ def test_an_embedded_engine_starts_no_process_and_a_program_is_one():
 def test_an_attack_ends_the_process(kind, number):
     pid = os.fork()
     if pid == 0:
-        confine(kind)
+        confine(FILTERS[kind])
         syscalls._syscall(number, "an attack", 0, 0, 0, 0)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGSYS

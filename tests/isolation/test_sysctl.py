@@ -1,11 +1,9 @@
-"""Kernel parameters: whose they are, and setting them."""
+"""Kernel parameters: whose they are, and where they are set."""
 
 import pytest
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.isolation import sysctl
-from pelagos_core.linux import namespaces
-from tests.support.child import in_child
 
 
 @pytest.mark.parametrize(
@@ -48,19 +46,6 @@ def test_a_name_that_climbs_is_no_parameters(name):
         sysctl.namespace_of(name)
 
 
-@pytest.mark.root
-@pytest.mark.parametrize("name", ["net.ipv4.ip_forward", "net/ipv4/ip_forward"])
-def test_a_parameter_is_set_in_the_own_namespace(name):
-    def read():
-        with open("/proc/sys/net/ipv4/ip_forward") as file:
-            return file.read().strip()
-
-    def run():
-        namespaces.unshare(["network"])
-        before = read()
-        sysctl.write(name, "1" if before == "0" else "0")
-        return before != read()
-
-    outside = read()
-    assert in_child(run)
-    assert read() == outside
+@pytest.mark.parametrize("name", ["net.ipv4.conf.eth0/1.rp_filter", "net/ipv4/conf/eth0.1/rp_filter"])
+def test_the_separator_that_comes_first_separates(name):
+    assert sysctl.file_of(name) == "/proc/sys/net/ipv4/conf/eth0.1/rp_filter"

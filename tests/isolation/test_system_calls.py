@@ -4,15 +4,14 @@ import os
 
 import pytest
 
+from pelagos_core.errors import Internal
 from pelagos_core.isolation import engine_profile
-from pelagos_core.isolation.operation import execute
+from pelagos_core.isolation.identity import ForbidNewPrivileges
 from pelagos_core.isolation.seccomp import Filter, filter_of
-from pelagos_core.isolation.state import State
 from pelagos_core.isolation.system_calls import NO_FILTERS, Filters, FilterSystemCalls
-from pelagos_core.linux import syscalls
 from pelagos_core.oci.seccomp import Rule, Seccomp
-from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
+from tests.support.steps import keep_capabilities, take
 
 SPEC = Seccomp("ALLOW", rules=(Rule(("getcwd",), "ERRNO", 33),))
 
@@ -31,8 +30,7 @@ def test_a_filter_says_how_long_it_is():
 
 def test_a_filter_is_put_on_the_process():
     def run():
-        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-        execute([FilterSystemCalls("spec", filter_of(SPEC))], State(Root("/none")))
+        take(ForbidNewPrivileges(), FilterSystemCalls("spec", filter_of(SPEC)))
         with open("/proc/self/status") as file:
             status = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith("Seccomp"))
         with pytest.raises(OSError, match="33"):
@@ -40,3 +38,18 @@ def test_a_filter_is_put_on_the_process():
         return status["Seccomp"]
 
     assert in_child(run) == "2"
+
+
+@pytest.mark.parametrize("program", [b"\0" * 7, b"\0" * 8 * 4097])
+def test_what_is_no_filter_is_refused(program):
+    with pytest.raises(Internal, match=r"seccomp: the spec's profile, .*: Invalid argument"):
+        in_child(lambda: take(ForbidNewPrivileges(), FilterSystemCalls("spec", Filter(program))))
+
+
+def test_a_filter_needs_no_new_privs_or_a_capability():
+    def run():
+        keep_capabilities(0)
+        take(FilterSystemCalls("spec", filter_of(SPEC)))
+
+    with pytest.raises(Internal, match=r"seccomp: the spec's profile, .*: Permission denied"):
+        in_child(run)

@@ -56,25 +56,6 @@ def test_a_path_that_is_no_such_namespace_is_refused_by_name(path):
         in_child(lambda: namespaces.join("uts", path))
 
 
-def test_the_hosts_own_one_is_refused_where_it_would_be_changed():
-    in_child(lambda: namespaces.join("uts", "/proc/self/ns/uts"))
-    with pytest.raises(InvalidArgument, match="uts namespace '/proc/self/ns/uts' is the host's"):
-        in_child(lambda: namespaces.join("uts", "/proc/self/ns/uts", foreign=True))
-
-
-def test_the_loopback_comes_up():
-    def run():
-        namespaces.unshare(["network"])
-        namespaces.bring_loopback_up()
-        with socket.socket() as server, socket.socket() as client:
-            server.bind(("127.0.0.1", 0))
-            server.listen()
-            client.connect(server.getsockname())
-        return True
-
-    assert in_child(run)
-
-
 @pytest.mark.parametrize(("where", "pid_inside"), [(None, False), ("", True)])
 def test_a_child_is_born_where_it_should_be_and_its_parent_stays(where, pid_inside):
     def run():

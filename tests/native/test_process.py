@@ -10,6 +10,8 @@ from pelagos_core.native import library
 from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instruction
 from pelagos_core.native.process import Failure, NativeProcess
 
+CLOSE, KEEP = (library.operations()[name][0] for name in ("close_slot", "keep_slots"))
+
 
 def test_operations_are_read_from_the_library():
     assert library.operations()["die_with_parent"][1] == "i"
@@ -65,11 +67,13 @@ def test_there_are_slots_for_a_thousand_descriptors():
     [
         b"\1",
         struct.pack("=HH", 60000, 0),
-        struct.pack("=HH", 0, 0),  # an argument too few
-        struct.pack("=HHI", 0, 1, 8),  # of which nothing comes
-        struct.pack("=HHIqB", 0, 1, 8, 9, 1),  # no NUL behind it
-        struct.pack("=HHIqB", library.operations()["close_slot"][0], 1, 8, 5000, 0),  # no such slot
-        struct.pack("=HHIqB", library.operations()["close_slot"][0], 1, 8, -1, 0),
+        struct.pack("=HH", CLOSE, 0),  # an argument too few
+        struct.pack("=HHI", CLOSE, 1, 8),  # of which nothing comes
+        struct.pack("=HHIqB", CLOSE, 1, 8, 9, 1),  # no NUL behind it
+        struct.pack("=HHIqB", CLOSE, 1, 8, 5000, 0),  # no such slot
+        struct.pack("=HHIqB", CLOSE, 1, 8, -1, 0),
+        struct.pack("=HHIqB", KEEP, 1, 8, 5000, 0),
+        struct.pack("=HHIBB", KEEP, 1, 1, 7, 0),  # no slot
     ],
 )
 def test_what_is_no_plan_is_refused(plan):

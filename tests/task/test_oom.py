@@ -8,6 +8,7 @@ import secrets
 import pytest
 
 from pelagos_core.api import task_events_pb2
+from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.oci.resources import Memory, Resources
 from pelagos_core.task.oom import OomWatch
@@ -32,7 +33,7 @@ async def test_an_event_is_published_when_a_process_is_killed():
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(BaseException):
-                cgroup.join()
+                joining.join(cgroup)
                 bytearray(64 << 20)
             os._exit(0)
         os.waitpid(pid, 0)

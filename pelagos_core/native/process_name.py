@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from pelagos_core.linux import process_stat, syscalls
+from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.process import NativeProcess
 
 SHIM = "pelagos-shim"
 """A daemon's name. A guest, which is called as the end of its first word, cannot have it and a daemon's words too."""
@@ -13,22 +14,23 @@ SHIM = "pelagos-shim"
 _MAX_BYTES = 128 << 10  # of a command line; execve(2) takes no longer word
 
 
-def set_name(name: str, words: Iterable[str]) -> None:
-    """Set the calling process' name and command line, and show no environment of it any more.
+def taking(name: str, words: Iterable[str]) -> Instruction:
+    """The instruction to take a name and a command line, and to show no environment any more.
 
     What `/proc/PID/environ` has shown is of the program that was executed, not of its fork.
     name: 15 bytes are kept. words: 128 KiB are. On a system without CONFIG_CHECKPOINT_RESTORE
     there is room for as much as was executed, its environment included. One that does not let us
     at all changes nothing.
+    """
+    return instruction("take_name", _plain(name).decode(), b"\0".join(map(_plain, words))[:_MAX_BYTES] + b"\0")
+
+
+def set_name(name: str, words: Iterable[str]) -> None:
+    """Set the calling process' name and command line, as `taking` does.
+
     While the process has one thread: another one could move the end of the heap (brk(2)) meanwhile.
     """
-    with contextlib.suppress(OSError, ValueError):
-        syscalls.set_comm(_plain(name).decode())
-        line = b"\0".join(map(_plain, words))[:_MAX_BYTES]
-        try:
-            syscalls.show_command_line(line + b"\0", process_stat.memory_map())
-        except OSError:
-            _write_over(line)
+    NativeProcess().run([taking(name, words)])
 
 
 def rename(name: str) -> None:
@@ -42,17 +44,3 @@ def rename(name: str) -> None:
 def _plain(word: str) -> bytes:
     """A guest's words may hold anything; a NUL would end one."""
     return word.replace("\0", " ").encode("utf-8", "replace")
-
-
-def _write_over(line: bytes) -> None:
-    """Write over what was executed: the words, and the environment behind them. Raises OSError."""
-    areas = process_stat.memory_map()
-    begin, end, last = areas["arg_start"], areas["arg_end"], areas["env_end"]
-    if areas["env_start"] != end:
-        last = end
-    if len(line) >= end - begin:
-        # Where the last byte of the words is no NUL, the kernel shows what is there up to the first one.
-        line = line[: last - begin - 1].replace(b"\0", b" ")
-    with open("/proc/self/mem", "r+b", buffering=0) as file:
-        file.seek(begin)
-        file.write(line.ljust(last - begin, b"\0"))

@@ -1,12 +1,15 @@
 """Labels of Linux security modules: as files that stand for the kernel's."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from pelagos_core.errors import FailedPrecondition, PermissionDenied
-from pelagos_core.linux import security_labels
-from pelagos_core.linux.security_labels import open_label, write_label
+from pelagos_core.isolation import security_labels
+from pelagos_core.isolation.identity import ApplyLabel, CheckMountLabel, OpenLabel
+from pelagos_core.isolation.operation import execute
+from tests.support.steps import take
 
 APPARMOR, SELINUX = "process.apparmorProfile", "process.selinuxLabel"
 
@@ -20,8 +23,9 @@ def host(tmp_path, monkeypatch):
     (tmp_path / "attr").mkdir()
     for name in ("exec", "current"):
         (tmp_path / "attr" / name).touch()
-    monkeypatch.setattr(security_labels, "_APPARMOR_SWITCH", str(tmp_path / "enabled"))
-    monkeypatch.setattr(security_labels, "_SELINUX_MOUNT", str(tmp_path / "selinux"))
+    for name, path in (("APPARMOR", "enabled"), ("SELINUX", "selinux/enforce")):
+        module = getattr(security_labels, name)
+        monkeypatch.setattr(security_labels, name, replace(module, path=str(tmp_path / path)))
     monkeypatch.setattr(security_labels, "_ATTRIBUTES", str(tmp_path / "attr"))
     return tmp_path
 
@@ -36,16 +40,18 @@ def host(tmp_path, monkeypatch):
     ],
 )
 def test_a_label_is_written_as_its_module_wants_it(host, field, executed, file, text):
-    label = open_label(field, "mine", executed=executed)
+    state = take(OpenLabel(field, "mine", executed))
     assert (host / "attr" / file).read_text() == ""
-    write_label(label, field, "mine", executed=executed)
+    assert field in state.descriptors
+    execute([ApplyLabel(field, "mine", executed)], state)
     assert (host / "attr" / file).read_text() == text
+    assert field not in state.descriptors
 
 
 def test_apparmors_own_directory_is_used_where_there_is_one(host):
     (host / "attr/apparmor").mkdir()
     (host / "attr/apparmor/exec").touch()
-    write_label(open_label(APPARMOR, "mine", executed=True), APPARMOR, "mine", executed=True)
+    take(OpenLabel(APPARMOR, "mine", True), ApplyLabel(APPARMOR, "mine", True))
     assert (host / "attr/apparmor/exec").read_text() == "exec mine"
 
 
@@ -55,20 +61,27 @@ def test_apparmors_own_directory_is_used_where_there_is_one(host):
 def test_a_host_without_the_module_refuses_by_name(host, field, module, path):
     os.unlink(host / path)
     with pytest.raises(FailedPrecondition, match=f"{field}: 'mine': this host has no {module}"):
-        open_label(field, "mine", executed=True)
+        take(OpenLabel(field, "mine", True))
 
 
 def test_a_module_that_is_switched_off_is_none(host):
     (host / "enabled").write_text("N\n")
-    assert not security_labels.has_apparmor()
+    with pytest.raises(FailedPrecondition, match="this host has no AppArmor"):
+        take(OpenLabel(APPARMOR, "mine", True))
+
+
+def test_mounts_are_labelled_where_there_is_selinux(host):
+    take(CheckMountLabel("mine"))
+    os.unlink(host / "selinux/enforce")
+    with pytest.raises(FailedPrecondition, match=r"linux\.mountLabel: 'mine': this host has no SELinux"):
+        take(CheckMountLabel("mine"))
 
 
 def test_a_refusal_of_the_module_is_named(host):
     (host / "attr/exec").unlink()
     os.symlink("/dev/full", host / "attr/exec")
-    label = open_label(SELINUX, "mine", executed=True)
     with pytest.raises(PermissionDenied, match=f"{SELINUX}: 'mine': No space"):
-        write_label(label, SELINUX, "mine", executed=True)
+        take(OpenLabel(SELINUX, "mine", True), ApplyLabel(SELINUX, "mine", True))
     (host / "attr/exec").unlink()
     with pytest.raises(PermissionDenied, match=f"{SELINUX}: 'mine': No such file"):
-        open_label(SELINUX, "mine", executed=True)
+        take(OpenLabel(SELINUX, "mine", True))

@@ -1,0 +1,35 @@
+"""Moving a process into a container's control group.
+
+Source: cgroups(7), Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+from pelagos_core.cgroups.group import Cgroup, Group
+from pelagos_core.errors import PermissionDenied
+from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.process import Failure, NativeProcess
+
+
+def join(cgroup: Cgroup) -> None:
+    """Move the calling process, which has one thread, into the group of each hierarchy. Raises PermissionDenied."""
+    if failed := NativeProcess().run(joining(cgroup)):
+        raise not_joined(cgroup, failed)
+
+
+def joining(cgroup: Cgroup) -> tuple[Instruction, ...]:
+    """The instructions for that, one for each hierarchy."""
+    return tuple(map(_joining, cgroup.groups))
+
+
+def not_joined(cgroup: Cgroup, failed: Failure) -> PermissionDenied:
+    """The error for a group that cannot be joined."""
+    return PermissionDenied(f"cgroup {cgroup.groups[failed.step].path!r}: cannot join: {failed.strerror}")
+
+
+def _joining(group: Group) -> Instruction:
+    if group.unified:
+        return instruction("join_cgroup", f"{group.path}/cgroup.procs")
+    # A move of one thread (0 is the writer itself) takes no lock of all the system's forks; for a whole process
+    # that is a wait for RCU, most of a millisecond each. v2 has no such way.
+    return instruction("write_file", f"{group.path}/tasks", b"0")

@@ -1,0 +1,28 @@
+"""Carrying out steps of a plan in the calling process, most often a child of the test."""
+
+from __future__ import annotations
+
+from pelagos_core.isolation.operation import Operation, execute
+from pelagos_core.isolation.seccomp import Filter
+from pelagos_core.isolation.state import State
+from pelagos_core.native.instruction import instruction
+from pelagos_core.native.process import NativeProcess
+from pelagos_core.rootfs.root import Root
+
+
+def take(*steps: Operation) -> State:
+    """Carry them out; the process' slots."""
+    state = State(Root("/none"))
+    execute(steps, state)
+    return state
+
+
+def confine(program: bytes) -> None:
+    """Put a system call filter on the process, which needs no capability for it."""
+    assert NativeProcess().run([instruction("forbid_new_privileges")]) is None
+    Filter(program).install()
+
+
+def keep_capabilities(mask: int) -> None:
+    """Have no capability but these."""
+    assert NativeProcess().run([instruction("set_capabilities", mask, mask, 0, 0)]) is None
