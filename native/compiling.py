@@ -32,7 +32,7 @@ _GLIBC, _STATIC = "linux-gnu.2.17", "linux-musl"
 FLAGS = (
     # Some distributions' compilers have a level of their own for _FORTIFY_SOURCE.
     "-std=c11 -O2 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
-    "-s -Wl,-z,now -Wl,-z,relro"
+    "-s -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack"
 ).split()
 _PROGRAM, _LIBRARY = ("-fPIE", "-pie"), ("-fPIC", "-shared")
 _LIBRARIES = ("-ldl",)  # dlopen(3), before glibc 2.34

@@ -36,7 +36,7 @@ _NEEDS = {
     "engines": (engines.present, "needs WasmEdge and Wasmer: `make engines` gets them"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
-    "sanitizers": (c_program.has_sanitizers, "needs gcc or clang: on Debian, apt-get install gcc libc6-dev"),
+    "compiler": (c_program.has_compiler, "needs gcc or clang: on Debian, apt-get install gcc libc6-dev"),
     "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),
 }
 

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent / "native"
 COMMON = [HERE / name for name in ("plans.c", "any.c", "rounds.c")]
 DECODER = [HERE / "decoder.c", *COMMON, NATIVE / "process/plan.c"]
 
-pytestmark = [pytest.mark.sanitizers, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.compiler, pytest.mark.timeout(0)]
 
 
 def play(program, rounds, share):

@@ -20,8 +20,8 @@ def compiled(program: Path, sources: Sequence[Path], *flags: str) -> Path:
     return _compiled([name] if name else [sys.executable, "-m", "ziglang", "cc"], program, sources, flags)
 
 
-def has_sanitizers() -> bool:
-    """Whether the machine has a compiler that finds faults of memory: ziglang's has no AddressSanitizer."""
+def has_compiler() -> bool:
+    """Whether the machine has a compiler of its own: ziglang's has no AddressSanitizer."""
     return _compiler() is not None
 
 

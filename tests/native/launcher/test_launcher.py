@@ -33,7 +33,7 @@ PATH_OF_THE_ZYGOTE += "from pelagos_core.shim.zygote_request import socket_path;
 FALLBACK = "print('python', *sys.argv[1:])"  # in place of the shim, where only the way is looked at
 
 
-@pytest.fixture(scope="session", params=["installed", pytest.param("sanitized", marks=pytest.mark.sanitizers)])
+@pytest.fixture(scope="session", params=["installed", pytest.param("sanitized", marks=pytest.mark.compiler)])
 def program(request, tmp_path_factory):
     """The launcher as it is installed, and one that ends at each mistake with memory."""
     path = launcher.compiled()

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from tests.support import wheels
+from tests.support import elf_file, wheels
 
 LIBRARY = "wasmtime_backend/bin/engine.so"
 
@@ -41,6 +41,4 @@ def test_a_release_is_for_every_linux_of_a_processor(tmp_path, machine, number):
     _, said, (wheel,) = build(tmp_path, "--wheel", PELAGOS_MACHINE=machine)
     assert wheel.name == f"pelagos_wasmtime-0.1.0-py3-none-manylinux_2_17_{machine}.whl", said
     with zipfile.ZipFile(wheel) as archive:
-        library = archive.read(LIBRARY)
-    assert library[:4] == b"\x7fELF"
-    assert int.from_bytes(library[18:20], "little") == number  # elf(5), e_machine
+        elf_file.check_product(archive.read(LIBRARY), is_program=False, machine=number)
