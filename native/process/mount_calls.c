@@ -13,6 +13,7 @@
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442 /* numbers above 423 are the same on every architecture */
 #endif
+enum { CLOSE_ON_EXEC = 1, SET_STRING = 1, CREATE = 6 }; /* of fsopen(2), fsmount(2) and fsconfig(2) */
 enum { FROM_EMPTY = 4, TO_EMPTY = 0x40 }; /* MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH */
 
 static int result(long done) {
@@ -36,6 +37,22 @@ int mount_on(int target, const char *type, const char *source, unsigned long fla
     char link[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", target);
     return result(mount(source, link, type, flags, *data ? data : NULL));
+}
+
+static int configure(int context, const char *name, const char *value) {
+    return value ? result(syscall(SYS_fsconfig, context, SET_STRING, name, value, 0)) : 0;
+}
+
+int new_tmpfs(const char *source, const char *mode, const char *size, uint64_t attributes) {
+    int context = result(syscall(SYS_fsopen, "tmpfs", CLOSE_ON_EXEC));
+    if (context < 0) return context;
+    int done = configure(context, "source", source);
+    if (!done) done = configure(context, "mode", mode);
+    if (!done) done = configure(context, "size", size);
+    if (!done) done = result(syscall(SYS_fsconfig, context, CREATE, NULL, NULL, 0));
+    if (!done) done = result(syscall(SYS_fsmount, context, CLOSE_ON_EXEC, (unsigned)attributes));
+    close(context);
+    return done;
 }
 
 int unmount(int mount) {

@@ -21,6 +21,8 @@ int attach_mount(int mount, int target);
 int change_mount(int mount, unsigned flags, struct mount_change change);
 /* Mount a file system on an open directory. While the host's /proc is in reach: mount(2) takes no descriptor. */
 int mount_on(int target, const char *type, const char *source, unsigned long flags, const char *data);
+/* A tmpfs that is mounted nowhere yet; `size`: NULL for the kernel's own limit. Source: fsopen(2), fsmount(2). */
+int new_tmpfs(const char *source, const char *mode, const char *size, uint64_t attributes);
 /* Unmount what is mounted at an open directory, with all below, as soon as nothing uses it. */
 int unmount(int mount);
 /* A number of the mount that an open file is in; -ENOSYS if the kernel does not tell. */

@@ -86,7 +86,27 @@
     X(cut_streams, "")                                                                                       \
     X(read_nothing, "d")                                                                                     \
     X(give_slot, "di")                                                                                       \
-    X(use_slot, "di")
+    X(use_slot, "di")                                                                                        \
+    /* refusal.c */                                                                                          \
+    X(refuse, "i")                                                                                           \
+    /* kernel_views.c: a Wasm guest sees no kernel */                                                        \
+    X(remove_kernel_views, "ssb*")                                                                           \
+    X(check_kernel_views, "ssb")                                                                             \
+    /* relative_links.c */                                                                                   \
+    X(show_relative_links, "*")                                                                              \
+    /* joining.c: a container that runs */                                                                   \
+    X(join_namespaces, "di")                                                                                 \
+    X(find_container_root, "d")                                                                              \
+    X(copy_container, "dsd")                                                                                 \
+    X(enter_container_root, "d")                                                                             \
+    X(check_directory, "s")                                                                                  \
+    /* engine_root.c */                                                                                      \
+    X(make_tmpfs, "dsssi")                                                                                   \
+    X(surround_root, "ds")                                                                                   \
+    X(make_directory_in, "dsi")                                                                              \
+    X(change_mode_in, "dsi")                                                                                 \
+    X(open_file_in, "dsd")                                                                                   \
+    X(copy_file, "dssi")
 
 typedef int operation(struct process *, const struct argument *, uint32_t count);
 #define X(name, kinds) operation op_##name;

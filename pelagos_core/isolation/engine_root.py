@@ -6,7 +6,6 @@ becomes of the program's files.
 
 from __future__ import annotations
 
-import os
 import posixpath
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -16,6 +15,7 @@ from pelagos_core.isolation import engine_files
 from pelagos_core.isolation.filesystem import MakeRootReadonly, RootOperation
 from pelagos_core.isolation.operation import Close, Operation
 from pelagos_core.isolation.state import CODE_DIRECTORY, ENGINE_ROOT, ENTRYPOINT, ROOT, State
+from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.plugin.entrypoint import CODE, Entrypoint
 from pelagos_core.plugin.program import GUEST_ROOT, Program
 
@@ -103,9 +103,8 @@ class OpenCode(Operation):
     def describe(self) -> str:
         return "open the compiled code"
 
-    def execute(self, state: State) -> None:
-        directory = state.get(CODE_DIRECTORY)
-        state.descriptors[_CODE] = os.open(CODE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("open_file_in", Slot(CODE_DIRECTORY), CODE, Slot(_CODE)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +124,9 @@ class CopyModule(RootOperation):
     def describe(self) -> str:
         return f"copy the {self.source} to {self.path}{'' if self.uid < 0 else f' for user {self.uid}'}"
 
-    def execute(self, state: State) -> None:
-        engine_files.copy_module(state.root, state.get(self.source), self.path, self.uid)
+    def instructions(self) -> tuple[Instruction, ...]:
+        directory, name = posixpath.split(self.path)
+        return (instruction("copy_file", Slot(self.source), directory, name, self.uid),)
 
 
 @dataclass(frozen=True, slots=True)

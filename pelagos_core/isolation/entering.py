@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from pelagos_core.cgroups import joining as cgroup_joining
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.errors import InvalidArgument, PelagosError
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
 from pelagos_core.isolation import sysctl
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.state import CONTAINER, ROOT, State
 from pelagos_core.linux import namespaces, syscalls
-from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Namespace, TimeOffset
 from pelagos_core.rootfs import joined_root
@@ -156,8 +156,9 @@ class JoinContainer(Operation):
     def describe(self) -> str:
         return f"join the container's namespaces: {', '.join(self.kinds)}"
 
-    def execute(self, state: State) -> None:
-        namespaces.join_process(state.get(CONTAINER), self.kinds)
+    def instructions(self) -> tuple[Instruction, ...]:
+        flags = sum(namespaces.CLONE_FLAGS[kind] for kind in self.kinds)
+        return (instruction("join_namespaces", Slot(CONTAINER), flags),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,8 @@ class FindContainerRoot(Operation):
     def describe(self) -> str:
         return "find the container's root"
 
-    def execute(self, state: State) -> None:
-        joined_root.find(state.root, state.get(CONTAINER))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("find_container_root", Slot(CONTAINER)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +212,11 @@ class CheckWorkingDirectory(Operation):
     def describe(self) -> str:
         return f"working directory {self.path}"
 
-    def execute(self, state: State) -> None:
-        joined_root.check_directory(state.root, self.path)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("check_directory", self.path),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return NotFound(f"working directory {self.path!r} in the container: {failed.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +229,8 @@ class EnterContainerRoot(Operation):
     def describe(self) -> str:
         return "enter the container's mount namespace"
 
-    def execute(self, state: State) -> None:
-        joined_root.enter(state.root, state.get(CONTAINER))
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("enter_container_root", Slot(CONTAINER)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +243,8 @@ class EnterContainerUser(Operation):
     def describe(self) -> str:
         return "enter the container's user namespace"
 
-    def execute(self, state: State) -> None:
-        syscalls.setns(state.get(CONTAINER), syscalls.CLONE_NEWUSER)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("join_namespaces", Slot(CONTAINER), syscalls.CLONE_NEWUSER),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
+import posixpath
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.policy import Directory
-from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.state import DEVICE_MOUNTS, ROOT, State
-from pelagos_core.linux.syscalls import MS_REC
+from pelagos_core.linux.syscalls import MS_REC, MS_SHARED, MS_SLAVE
 from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Mount
@@ -23,11 +24,11 @@ from pelagos_core.rootfs import (
     mount_points,
     mounts,
     narrowing,
-    relative_links,
 )
-from pelagos_core.rootfs.mount_options import ATTR_RDONLY
+from pelagos_core.rootfs.mount_options import ATTR_RDONLY, parse_options
 from pelagos_core.rootfs.mounts import Mounting
 
+_FROM_HOST = MS_SHARED | MS_SLAVE
 _LOCAL = frozenset("bind tmpfs overlay proc sysfs mqueue devpts cgroup cgroup2 ext4 xfs btrfs".split())
 
 
@@ -212,8 +213,36 @@ class ShieldEngine(RootOperation):
         asked = ", ".join(volume.destination for volume in self.volumes)
         return f"refused if the kernel is seen by it: {asked}" if asked else ""
 
-    def execute(self, state: State) -> None:
-        kernel_views.remove(state.root, self.volumes)
+    def instructions(self) -> tuple[Instruction, ...]:
+        if self._shared():
+            return (instruction("refuse", errno.EPERM),)
+        return (kernel_views.removing(tuple(volume.destination for volume in self.volumes)),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        shared = self._shared()
+        if shared:
+            return PermissionDenied(
+                f"mount on {shared[0].destination!r}: what the host mounts there later cannot be checked, "
+                "so a Wasm guest gets no shared or slave mounts"
+            )
+        return kernel_views.refusal(failed) or RootOperation.failure(self, failed)
+
+    def _shared(self) -> list[Mount]:
+        return [volume for volume in self.volumes if parse_options(volume.options).propagation & _FROM_HOST]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEngineShield(RootOperation):
+    """Look again, once others have had the mounts of a Wasm guest in their hands: hooks may mount anything."""
+
+    def describe(self) -> str:
+        return "see that the guest is kept from its engine"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (kernel_views.checking(),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return kernel_views.refusal(failed) or RootOperation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +254,10 @@ class ShowRelativeLinks(RootOperation):
     def describe(self) -> str:
         return f"relative links to {', '.join(self.paths)}"
 
-    def execute(self, state: State) -> None:
-        relative_links.show(state.root, self.paths)
+    def instructions(self) -> tuple[Instruction, ...]:
+        # Relative to the root, as an engine opens them.
+        inside = (posixpath.normpath(f"/{path.lstrip('/')}")[1:] or "." for path in self.paths)
+        return (instruction("show_relative_links", *inside),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,8 @@ from pelagos_core.linux.syscalls import MS_RDONLY
 from pelagos_core.oci import Capabilities, Device, Mount, Process, Spec
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.rootfs import device_nodes
+from pelagos_core.rootfs.kernel_views import KERNEL_FILE_SYSTEMS
 from pelagos_core.rootfs.mount_options import PROPAGATION, parse_options
-from pelagos_core.rootfs.mount_table import KERNEL_FILE_SYSTEMS
 from pelagos_core.rootfs.mounts import is_bind
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -83,8 +84,11 @@ class Refuse(Operation):
     def describe(self) -> str:
         return f"refuse: {self.what}"
 
-    def execute(self, state: State) -> None:
-        raise Unimplemented(self.what)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("refuse", errno.ENOSYS),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return Unimplemented(self.what)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Selection
 from pelagos_core.errors import PelagosError, Unimplemented, to_fields, with_reason
 from pelagos_core.isolation import engine_root
+from pelagos_core.isolation.filesystem import CheckEngineShield
 from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.second_stage import SecondStageClone
@@ -48,7 +49,6 @@ from pelagos_core.plugin.hookspecs import GuestExit, Trap, UnusableCode, Workloa
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import Program
 from pelagos_core.reasons import because
-from pelagos_core.rootfs import kernel_views
 from pelagos_core.rootfs.root import Root
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
@@ -137,7 +137,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         if program is not None:
             steps = plan.program
             file, code = _enclosed(program, file, code, order, state), None
-        hooks_state = _run_creating_hooks(order, None if file.kind.is_native else root)
+        hooks_state = _run_creating_hooks(order, None if file.kind.is_native else state)
         execute(steps.seal, state)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
             workload = _spawn(backend, order.bundle, file, code)
@@ -194,10 +194,10 @@ def _go_on_as_second_stage(clone: SecondStageClone) -> None:
     os.close(reader)
 
 
-def _run_creating_hooks(order: LaunchRequest, shielded: Root | None) -> bytes:
+def _run_creating_hooks(order: LaunchRequest, shielded: State | None) -> bytes:
     """Have the daemon run its hooks, and run those of the container's namespaces.
 
-    shielded: a Wasm guest's root, which is looked at again: a hook may have mounted anything.
+    shielded: of a Wasm guest, whose root is looked at again: a hook may have mounted anything.
     Returns the state for later ones: once the root is changed, /proc does not tell our pid any more.
     """
     hooks = order.bundle.spec.hooks
@@ -212,8 +212,7 @@ def _run_creating_hooks(order: LaunchRequest, shielded: Root | None) -> bytes:
             os._exit(1)
         oci_hooks.run(hooks.create_container, oci_hooks.state(order.bundle, "creating", pid), order.bundle.path)
         if shielded is not None:
-            with because(reasons.MOUNT):
-                kernel_views.check(shielded)
+            execute((CheckEngineShield(),), shielded)
     return oci_hooks.state(order.bundle, "created", pid)
 
 

@@ -16,12 +16,10 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")  # a space is written as \040
 class MountLine(NamedTuple):
     """One mount.
 
-    number: its own; parent: that of the mount that it is on. root: which part of its file system is
-    shown at `path`. type: the file system's. options: the file system's own, such as a hierarchy's controllers.
+    root: which part of its file system is shown at `path`. type: the file system's. options: the file
+    system's own, such as a hierarchy's controllers.
     """
 
-    number: int
-    parent: int
     root: str
     path: str
     type: str
@@ -37,19 +35,16 @@ def parse(text: bytes, holding: bytes = b"") -> Iterator[MountLine]:
         if not line or holding not in line:
             continue
         fields, _, file_system = line.partition(b" - ")
-        number, parent, _device, root, place = fields.split(b" ", 5)[:5]
+        _number, _parent, _device, root, place = fields.split(b" ", 5)[:5]
         kind, _source, options = file_system.split(b" ", 2)
         yield MountLine(
-            int(number),
-            int(parent),
-            _text(root),
-            _text(place),
+            os.fsdecode(unescaped(root)),
+            os.fsdecode(unescaped(place)),
             kind.decode(),
             frozenset(os.fsdecode(options).split(",")),
         )
 
 
-def _text(field: bytes) -> str:
-    if b"\\" not in field:
-        return os.fsdecode(field)
-    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))
+def unescaped(field: bytes) -> bytes:
+    """A path as it is, of a field of such a line."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field) if b"\\" in field else field

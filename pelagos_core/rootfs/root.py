@@ -19,7 +19,9 @@ from pelagos_core.oci import Mount
 from pelagos_core.rootfs import device_nodes, mounts
 from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from pelagos_core.rootfs.mounts import Mounting
-from pelagos_core.rootfs.path_walk import RESOLVE
+
+RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+"""How a path of a container is resolved: an absolute link or `..` stays inside, a magic link is refused."""
 
 SHOWN = "root"
 """The part of an engine root's file system that is its root: see `enclose`."""

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
+from pelagos_core.isolation.filesystem import ShowRelativeLinks
 from pelagos_core.linux import syscalls
 from pelagos_core.oci import Mount
-from pelagos_core.rootfs import relative_links
 from tests.support.child import in_child
-from tests.support.roots import assembled, enter, mount
+from tests.support.roots import assembled, enter, mount, take
 
 pytestmark = [pytest.mark.root]
 
@@ -27,7 +27,7 @@ def shown(image, paths, use=lambda root: None):
 
     def run():
         root = assembled(image)
-        relative_links.show(root, paths)
+        take(root, ShowRelativeLinks(tuple(paths)))
         return use(root)
 
     return in_child(run)
@@ -107,7 +107,7 @@ def test_a_mount_is_found_by_both_names(image, tmp_path):
     def run():
         root = assembled(image)
         mount(root, Mount("/var/run/v", "bind", str(tmp_path / "volume")))
-        relative_links.show(root, ["/var/run/v"])
+        take(root, ShowRelativeLinks(("/var/run/v",)))
         return read(root, "run/v/new"), read(root, "var/run/v/new")
 
     assert in_child(run) == ("of the volume", "of the volume")

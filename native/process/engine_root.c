@@ -1,0 +1,86 @@
+/* The root of an engine that is a program, with the container's root in it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mount_calls.h"
+#include "operations.h"
+#include "resolve.h"
+
+enum { COPY_BYTES = 1 << 24, NEW_FILE = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC };
+
+/* A file system in memory that is mounted nowhere yet: the slot, its name, its mode, its size, attributes. */
+OPERATION(make_tmpfs) {
+    int made = new_tmpfs(TEXT(1), TEXT(2), a[3].size ? TEXT(3) : NULL, (uint64_t)NUMBER(4));
+    if (made < 0) return made;
+    SLOT(0) = made;
+    return 0;
+}
+
+/* Put a directory of what is in the slot on the root, in whose place it is from now on. All of it is attached first:
+   a copy of a mount that is attached nowhere needs Linux 6.15. The slot keeps the whole, which can be written to
+   when the root is read-only, and by which what is in the root can be moved out. */
+OPERATION(surround_root) {
+    int error = attach_mount(SLOT(0), p->slot[SLOT_root]);
+    if (error) return error;
+    CHECK(mkdirat(SLOT(0), TEXT(1), 0755));
+    int root = clone_mount(SLOT(0), TEXT(1), 0);
+    if (root < 0) return root;
+    error = attach_mount(root, SLOT(0));
+    if (error) close(root);
+    else set_root(p, root);
+    return error;
+}
+
+/* Make a directory in the directory in a slot: its name and mode, whatever the umask. */
+OPERATION(make_directory_in) {
+    CHECK(mkdirat(SLOT(0), TEXT(1), 0700));
+    CHECK(fchmodat(SLOT(0), TEXT(1), (mode_t)NUMBER(2), 0));
+    return 0;
+}
+
+/* Change the mode of what is in the directory in a slot, in which no guest has written anything yet. */
+OPERATION(change_mode_in) {
+    CHECK(fchmodat(SLOT(0), TEXT(1), (mode_t)NUMBER(2), 0));
+    return 0;
+}
+
+/* Open a file for reading that is in the directory in a slot: the slot, its name, the slot for it. */
+OPERATION(open_file_in) {
+    int file = openat(SLOT(0), TEXT(1), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    CHECK(file);
+    SLOT(2) = file;
+    return 0;
+}
+
+static int copy_all(int from, int to) {
+    off_t at = 0;
+    for (;;) {
+        ssize_t copied = sendfile(to, from, &at, COPY_BYTES);
+        if (copied < 0 && errno != EINTR) return -errno;
+        if (!copied) return 0;
+    }
+}
+
+static int fill(int file, int source, uid_t uid) {
+    CHECK(fchmod(file, 0444)); /* whatever the umask */
+    CHECK(fchown(file, uid, (gid_t)-1));
+    return copy_all(source, file);
+}
+
+/* Copy a file to a new one in the root, which every user may read: its slot, the directory, which is made if it is
+   missing, the name, the owner or -1. */
+OPERATION(copy_file) {
+    int directory = make_directory(p, TEXT(1));
+    if (directory < 0) return directory;
+    AT(copy);
+    int file = openat(directory, TEXT(2), NEW_FILE, 0444);
+    int error = file < 0 ? -errno : fill(file, SLOT(0), (uid_t)NUMBER(3));
+    if (file >= 0) close(file);
+    close(directory);
+    return error;
+}
