@@ -14,7 +14,7 @@ SOURCES = [
     *(NATIVE / "process" / name for name in ("mountinfo.c", "resolve.c", "mount_calls.c")),
 ]
 
-pytestmark = [pytest.mark.sanitizers, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.compiler, pytest.mark.timeout(0)]
 
 
 def test_a_damaged_list_of_mounts_is_read_or_refused(tmp_path):

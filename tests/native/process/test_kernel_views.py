@@ -10,7 +10,7 @@ import pytest
 from tests.fuzz.test_mount_list import SOURCES
 from tests.support.c_program import sanitized
 
-pytestmark = pytest.mark.sanitizers
+pytestmark = pytest.mark.compiler
 
 TEXT = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 23 22 0:21 / /proc rw,nosuid,nodev,noexec shared:13 master:1 - proc proc rw
