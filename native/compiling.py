@@ -142,3 +142,21 @@ class Hook(BuildHookInterface):  # type: ignore[type-arg]
                 build_data["force_include"][str(target)] = f"{self.directory}/{product.name}"
         build_data["pure_python"] = False
         build_data["tag"] = tag()
+
+
+def engine_hook(root: Path, package: str, module: str) -> type[Hook]:
+    """The hook of a backend with a native part, whose sources are in `native/` of its project.
+
+    root: of the project. package: the distribution's name. module: the directory of its Python part.
+    """
+    here = Path(__file__).parent
+
+    class EngineHook(Hook):
+        def products(self) -> list[Product]:
+            # What an engine's C API calls its functions are names of pointers here.
+            hidden = ["-fvisibility=hidden"]
+            sources = sorted((root / "native").glob("*.c"))
+            return [Product("engine.so", sources, [here / "include"], library=True, flags=hidden)]
+
+    EngineHook.package, EngineHook.directory = package, f"{module}/bin"
+    return EngineHook

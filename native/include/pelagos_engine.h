@@ -22,7 +22,7 @@ struct pelagos_directory {
 struct pelagos_guest {
     struct pelagos_words arguments;   /* argv */
     struct pelagos_words environment; /* NAME=VALUE */
-    struct pelagos_words calls;       /* a module's functions, called in this order; the way to a component's function */
+    struct pelagos_words calls;       /* a module's functions, called in this order; the way to a component's one */
     const struct pelagos_directory *directories;
     uint32_t directory_count;
     int module; /* a descriptor of the entry point, for an engine that compiles nothing ahead; else -1 */

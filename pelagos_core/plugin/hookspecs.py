@@ -24,6 +24,7 @@ for as `pelagos_contract`; another version than ours is refused by name when it 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -220,6 +221,15 @@ class NativePart:
     engine: str
     settings: str = ""
 
+    @classmethod
+    def of(cls, library: str, engine: str) -> NativePart:
+        """One whose settings are the identity of the engine's file, by which `warm` knows it (pelagos_part.h).
+
+        Call it once the file has been looked at: one that comes in its place is not loaded. Raises OSError.
+        """
+        status = os.stat(engine)
+        return cls(library, engine, f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}")
+
 
 class RunningProcess(Protocol):
     """What `signal` and `wait` may know of a container's process."""
@@ -266,13 +276,12 @@ def pelagos_describe() -> Description | None:
 def pelagos_native() -> NativePart | None:
     """Say where the backend's native part is; optional.
 
-    On the host, after `configure`. It is loaded into a small process that forks a container's, which then
-    needs no Python: it starts in a fraction of the time and memory. It must run any entry point for which
-    `detect` has said yes without a `program`, as `spawn` would. Where there is none, `spawn` does it.
+    On the host, after `configure`. It is loaded into a small process that forks a container's, which needs no
+    Python then. It runs any entry point for which `detect` says yes without a `program`, as `spawn` would.
 
-    :return: where it is, or None if the backend has none.
-    :raises Exception: it has one that cannot be used on this node, such as one that was made for another version
-        of the engine: the text is shown, and `spawn` does it.
+    :return: where it is, or None: `spawn` does it.
+    :raises Exception: it cannot be used on this node, such as one that was made for another version of the
+        engine: the text is shown, and `spawn` does it.
     """
 
 

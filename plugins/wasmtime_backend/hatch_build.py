@@ -1,4 +1,4 @@
-"""Compile the native part while a wheel, or an editable installation, is made."""
+"""Compile the native part while a wheel, or an editable installation, is made: see native/compiling.py of the tree."""
 
 from __future__ import annotations
 
@@ -23,23 +23,6 @@ def _load(path: Path) -> Any:  # noqa: ANN401 (a module)
     return module
 
 
-compiling = _load(_NATIVE / "compiling.py")
-
-
-class Hook(compiling.Hook):  # type: ignore[misc, name-defined]
+def get_build_hook() -> Any:  # noqa: ANN401 (a class of that module)
     """What hatchling calls."""
-
-    package = "pelagos-wasmtime"
-    directory = "wasmtime_backend/bin"
-
-    def products(self) -> list[Any]:
-        """The one library."""
-        sources = sorted((_HERE / "native").glob("*.c"))
-        # Its names are Wasmtime's own, of which it has pointers.
-        hidden = ["-fvisibility=hidden"]
-        return [compiling.Product("engine.so", sources, [_NATIVE / "include"], library=True, flags=hidden)]
-
-
-def get_build_hook() -> type[Hook]:
-    """For hatchling, which finds two of them in here."""
-    return Hook
+    return _load(_NATIVE / "compiling.py").engine_hook(_HERE, "pelagos-wasmtime", "wasmtime_backend")

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import os
+import pickle
 import resource
-import shutil
 import subprocess
 import sys
-import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind, Preopen, sniff
-from pelagos_core.plugin.hookspecs import GuestExit, NativePart, Trap, UnusableCode
+from pelagos_core.plugin.hookspecs import GuestExit, NativePart, Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.linking import exported
 from pelagos_core.plugin.wasi import COMMAND_0_2
+from tests.support import c_program
 
 ROOT = Path(__file__).parent.parent.parent
-FLAGS = "-std=c11 -g -O2 -Wall -Wextra -Werror".split()
-SANITIZED = "-fsanitize=address,undefined -fno-sanitize-recover=all".split()
 _FAILED, _TRAPPED = 125, 134
+_Load = Callable[[Entrypoint], Workload]
 _STACK = 1 << 20  # the soft limit that a process begins with, so that it has to be raised
 
 
-def compiled(directory: Path, sources: list[Path], flags: list[str], *, library: bool = False) -> Path | None:
-    """What a compiler makes of some sources; None if it has not what the flags ask for."""
-    target = directory / f"{sources[0].stem}{'.so' if library else ''}"
-    words = ["cc", *FLAGS, *flags, *(["-fPIC", "-shared", "-fvisibility=hidden"] if library else []), "-o", target]
-    words += [f"-I{ROOT / 'native/include'}", *sources, "-ldl"]
-    if not shutil.which("cc"):
-        return None
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert not done.returncode or "sanitize" in " ".join(flags), done.stderr
-    return None if done.returncode else target
-
-
-def driver(directory: Path, flags: list[str]) -> Path | None:
-    """The driver."""
-    return compiled(directory, [ROOT / "tests/native/engine_driver.c"], flags)
+def compiled(directory: Path, sources: Sequence[Path], *, sanitized: bool) -> tuple[Path, Path]:
+    """The driver, and a native part of these sources."""
+    make = c_program.sanitized if sanitized else c_program.compiled
+    driver = make(directory / "driver", [ROOT / "tests/native/engine_driver.c"], "-ldl")
+    part = make(directory / "engine.so", sources, "-fPIC", "-shared", "-fvisibility=hidden", "-ldl")
+    return driver, part
 
 
 @dataclass(frozen=True)
@@ -138,21 +128,26 @@ def _calls(entrypoint: Entrypoint) -> list[str]:
     return [owner, name] if owner else [name]
 
 
-def run(program: Path, part: NativePart, guest: Guest, code: Path, directory: Path, *options: str) -> Outcome:
-    """By the native part. code: what is compiled; options: more of them for the driver."""
+def run(
+    program: Sequence[str | Path], part: NativePart, guest: Guest, code: Path | None, directory: Path, *options: str
+) -> Outcome:
+    """By the native part.
+
+    program: the words that start the driver; options: more of them. code: what is compiled; None: the module is loaded.
+    """
     report = directory / "report"
     report.unlink(missing_ok=True)
-    words = [program, *guest.options(directory), *options, part.library, part.engine, part.settings, code, report]
+    words = [*program, *guest.options(directory), *options]
+    words += [] if code else ["-w", directory / "module"]
+    words += [part.library, part.engine, part.settings, code or "", report]
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"}, timeout=60
     )
-    said = report.read_text(errors="replace") if report.exists() else f"died {done.returncode} "
-    stage, number, text = said.split(" ", 2)
-    return Outcome(stage, int(number), text, done.returncode, done.stdout, done.stderr)
+    return _outcome(report, done.returncode, done.stdout, done.stderr)
 
 
-def run_in_python(backend: types.ModuleType, guest: Guest, code: Path | None, directory: Path) -> Outcome:
-    """By the backend's `pelagos_spawn`, in a fork. code: None if nothing is compiled ahead."""
+def run_in_python(load: _Load, guest: Guest, code: Path | None, directory: Path) -> Outcome:
+    """By what a backend's `pelagos_spawn` does, in a fork. code: None if nothing is compiled ahead."""
     names = [directory / name for name in ("out", "err", "python-report")]
     sys.stdout.flush()
     pid = os.fork()
@@ -161,22 +156,39 @@ def run_in_python(backend: types.ModuleType, guest: Guest, code: Path | None, di
             for fd, name in enumerate(names[:2], 1):
                 os.dup2(os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), fd)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os._exit(_spawn(backend, guest, code, directory, names[2]))
+            os._exit(spawn(load, guest, code, directory, names[2]))
         finally:
             os._exit(99)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    stage, number, text = (names[2].read_text() if status in range(256) else f"died {status} ").split(" ", 2)
-    return Outcome(stage, int(number), text, status, *(name.read_bytes() for name in names[:2]))
+    return _outcome(names[2], status, *(name.read_bytes() for name in names[:2]))
 
 
-def _spawn(backend: types.ModuleType, guest: Guest, code: Path | None, directory: Path, report: Path) -> int:
+def run_by_interpreter(python: str, load: str, guest: Guest, code: Path | None, directory: Path) -> Outcome:
+    """The same by another interpreter. load: statements that define it."""
+    report = directory / "python-report"
+    report.unlink(missing_ok=True)
+    program = f"import pickle, sys; from tests.support.engine_part import spawn; {load}"
+    program += "; sys.exit(spawn(load, *pickle.loads(bytes.fromhex(sys.argv[1]))))"
+    given = pickle.dumps((guest, code, directory, report)).hex()
+    done = subprocess.run([python, "-c", program, given], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
+    return _outcome(report, done.returncode, done.stdout, done.stderr)
+
+
+def _outcome(report: Path, status: int, stdout: bytes, stderr: bytes) -> Outcome:
+    said = report.read_text(errors="replace") if report.exists() else f"died {status} "
+    stage, number, text = said.split(" ", 2)
+    return Outcome(stage, int(number), text, status, stdout, stderr)
+
+
+def spawn(load: _Load, guest: Guest, code: Path | None, directory: Path, report: Path) -> int:
+    """Load and run a guest in this process, and write a report; the exit code that it is to end with."""
     for number, hard in ((resource.RLIMIT_STACK, guest.stack), (resource.RLIMIT_AS, guest.space)):
         if hard:
             resource.setrlimit(number, (_STACK if number == resource.RLIMIT_STACK else hard, hard))
     entrypoint = guest.entrypoint(directory, str(code or ""))
     stage, number, text, status = "load", 0, "", _FAILED
     try:
-        workload = backend.pelagos_spawn(None, entrypoint)
+        workload = load(entrypoint)
         stage, number, status = "run", *(2 * [workload() & 0xFF])
     except UnusableCode as error:
         number, text = -116, str(error)  # ESTALE

@@ -10,9 +10,9 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import program, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
-from pelagos_core.plugin.hookspecs import Description, Detection, Trap, Workload, hookimpl
+from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, Trap, Workload, hookimpl
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
-from wasmedge_backend import library
+from wasmedge_backend import library, native_part
 from wasmedge_backend.library import Failure, Library, Machine
 
 _PAGE = 64 << 10
@@ -83,6 +83,11 @@ class WasmEdge(ProgramBackend):
         return Description(self.engine, self.library.version, "embedded", features, limits, deviations=lost)
 
     @hookimpl
+    def pelagos_native(self) -> NativePart | None:
+        """It does what `library` does; where the program runs guests, there is none."""
+        return native_part.find(self.library) if self.library else None
+
+    @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Core modules with imports that WasmEdge has."""
         if self.library is None:
@@ -96,7 +101,7 @@ class WasmEdge(ProgramBackend):
         """Load and validate it, or put the command line together."""
         for name, path, _ in entrypoint.preopens():
             if ":" in name + path:  # the image would choose the path here, in a preopen NAME:PATH
-                raise InvalidArgument(f"directory {name!r}: WasmEdge takes none with a colon")
+                raise InvalidArgument(f"{entrypoint.path!r} has a directory {name!r}: WasmEdge takes none with a colon")
         if self.library is None:
             return super().pelagos_spawn(entrypoint)
         limits = entrypoint.limits

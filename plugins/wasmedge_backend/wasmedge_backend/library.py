@@ -62,6 +62,17 @@ class Library:
         """The library's version."""
         return str(self._c.WasmEdge_VersionGet().decode())
 
+    @property
+    def path(self) -> str:
+        """Where the loader has found it, by a line of /proc/self/maps (proc(5)). Raises OSError."""
+        address = ctypes.cast(self._c.WasmEdge_VersionGet, ctypes.c_void_p).value or 0
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                begin, _, end = line.partition(" ")[0].partition("-")
+                if int(begin, 16) <= address < int(end, 16):
+                    return line.rstrip("\n").split(maxsplit=5)[5]
+        raise FileNotFoundError(f"no file is mapped at {address:#x}")
+
     def load(self, data: bytes, memory_pages: int | None, fuel: int | None) -> Machine:
         """Load and validate a module; nothing of it is run.
 

@@ -2,18 +2,13 @@
    `wasmtime`. `warm` makes what most guests need; an engine that counts fuel or has a smaller stack is made in `load`.
    Nothing is given back: a process has one guest and ends with it. */
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "memories.h"
+#include "pelagos_part.h"
 
 static const size_t LARGEST_STACK = 8 << 20; /* as on the command lines of engines, and of a native program */
 static const size_t SMALLEST_STACK = 1 << 19;
@@ -45,14 +40,6 @@ static struct {
     int exit_code;   /* of proc_exit; -1 before it */
     void (*leave)(int code);
 } guest = {.exit_code = -1};
-
-__attribute__((format(printf, 3, 4))) static int say(char *error, size_t size, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, size, format, arguments);
-    va_end(arguments);
-    return -EINVAL;
-}
 
 /* The text of an error as it is, cut at a whole character where it is too long. */
 static void copy(const char *text, size_t length, char *error, size_t size) {
@@ -86,7 +73,7 @@ static void join_lines(char *text) {
 
 static int refuse(int number, const char *what, const wasmtime_error_t *failure, char *error, size_t size) {
     size_t length = strlen(what);
-    say(error, size, "%s", what);
+    part_say(0, error, size, "%s", what);
     if (length < size) tell(failure, NULL, error + length, size - length), join_lines(error + length);
     return number;
 }
@@ -133,34 +120,11 @@ static wasm_engine_t *make_engine(bool fuel, size_t stack) {
     return wasm_engine_new_with_config(config);
 }
 
-/* device:inode:size:time of a file: `settings`, for the library that has been compared with `pelagos_abi`. */
-static int identify(const char *path, char *text, size_t size) {
-    struct stat status;
-    if (stat(path, &status)) return -1;
-    long long nanoseconds = status.st_mtim.tv_sec * 1000000000LL + status.st_mtim.tv_nsec;
-    snprintf(text, size, "%llu:%llu:%lld:%lld", (unsigned long long)status.st_dev, (unsigned long long)status.st_ino,
-             (long long)status.st_size, nanoseconds);
-    return 0;
-}
-
-static int count_threads(void) {
-    DIR *tasks = opendir("/proc/self/task");
-    int count = -2; /* `.` and `..` */
-    if (!tasks) return -1;
-    while (readdir(tasks)) count++;
-    closedir(tasks);
-    return count;
-}
-
 static int load_library(const char *library, const char *identity, char *error, size_t size) {
-    char found[128];
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    if (!handle) return say(error, size, "%s", dlerror()), -ENOENT;
-    /* Looked at after it was loaded: one that was replaced before has another identity by now. */
-    if (identify(library, found, sizeof found) || strcmp(found, identity))
-        return say(error, size, "%s is another file than the one that was compared", library), -ESTALE;
-#define X(result, name, parameters)                                                                     \
-    if (!(*(void **)&name = dlsym(handle, #name))) return say(error, size, "%s", dlerror()), -ENOSYS;
+    void *handle = part_load(library, identity, error, size);
+    if (!handle) return -ENOENT;
+#define X(result, name, parameters) \
+    if (!(*(void **)&name = dlsym(handle, #name))) return part_say(-ENOSYS, error, size, "%s", dlerror());
     WASMTIME_FUNCTIONS(X)
 #undef X
     return 0;
@@ -170,13 +134,11 @@ static int warm(const char *library, const char *settings, char *error, size_t s
     int why = load_library(library, settings, error, size);
     if (why) return why;
     common.engine = make_engine(false, LARGEST_STACK);
-    if (!common.engine) return say(error, size, "Wasmtime makes no engine");
+    if (!common.engine) return part_say(-EINVAL, error, size, "Wasmtime makes no engine");
     wasmtime_error_t *failure = make_linker(&common);
     if (!failure) failure = make_component_linker(&common);
     if (failure) return refuse(-EINVAL, "", failure, error, size);
-    /* A fork has none of the threads, and each lock as it was. */
-    int threads = count_threads();
-    return threads == 1 ? 0 : say(error, size, "Wasmtime has started threads: there are %d", threads);
+    return part_check_threads(error, size);
 }
 
 /* The stack of a guest: that of the process' main thread, whose hard limit counts too. */
@@ -251,9 +213,9 @@ static int check_function(const struct pelagos_words *calls, char *error, size_t
     wasmtime_component_valtype_t result;
     const char *owner = calls->count > 1 ? calls->at[0] : "", *name = calls->count ? calls->at[calls->count - 1] : "";
     const char *slash = calls->count > 1 ? "/" : "";
-    if (!type) return say(error, size, "exports no function '%s%s%s'", owner, slash, name);
+    if (!type) return part_say(-EINVAL, error, size, "exports no function '%s%s%s'", owner, slash, name);
     if (wasmtime_component_func_type_param_count(type))
-        return say(error, size, "has a function '%s%s%s' that takes arguments", owner, slash, name);
+        return part_say(-EINVAL, error, size, "has a function '%s%s%s' that takes arguments", owner, slash, name);
     guest.has_result = wasmtime_component_func_type_result(type, &result);
     return 0;
 }
@@ -269,7 +231,7 @@ static int load(const struct pelagos_guest *of, const char *code, char *error, s
     failure = of->is_component ? wasmtime_component_deserialize_file(guest.setting.engine, code, &guest.component)
                                : wasmtime_module_deserialize_file(guest.setting.engine, code, &module);
     if (failure) return refuse(-ESTALE, "", failure, error, size);
-    if ((why = allow_stack(stack))) return say(error, size, "setrlimit: %s", strerror(-why)), why;
+    if ((why = allow_stack(stack))) return part_say(why, error, size, "setrlimit: %s", strerror(-why));
     guest.store = wasmtime_store_new(guest.setting.engine, NULL, NULL);
     guest.context = wasmtime_store_context(guest.store);
     failure = of->fuel < 0 ? NULL : wasmtime_context_set_fuel(guest.context, (uint64_t)of->fuel);
@@ -302,14 +264,15 @@ static bool set_environment(wasi_config_t *wasi, const struct pelagos_words *wor
 static int give_wasi(const struct pelagos_guest *of, char *error, size_t size) {
     wasi_config_t *wasi = wasi_config_new();
     if (!wasi_config_set_argv(wasi, of->arguments.count, (const char **)of->arguments.at))
-        return say(error, size, "failed to configure argv");
-    if (!set_environment(wasi, &of->environment)) return say(error, size, "failed to configure environment");
+        return part_say(-EINVAL, error, size, "failed to configure argv");
+    if (!set_environment(wasi, &of->environment))
+        return part_say(-EINVAL, error, size, "failed to configure environment");
     wasi_config_inherit_stdin(wasi);
     wasi_config_inherit_stdout(wasi);
     wasi_config_inherit_stderr(wasi);
     for (uint32_t i = 0; i < of->directory_count; i++)
         if (!wasi_config_preopen_dir(wasi, of->directories[i].path, of->directories[i].name, true))
-            return say(error, size, "failed to add preopen dir");
+            return part_say(-EINVAL, error, size, "failed to add preopen dir");
     wasmtime_error_t *failure = wasmtime_context_set_wasi(guest.context, wasi);
     if (failure) tell(failure, NULL, error, size);
     return failure ? -EINVAL : 0;
@@ -334,10 +297,10 @@ static int call(const wasmtime_instance_t *instance, const char *name, char *err
     wasm_trap_t *trap = NULL;
     if (!wasmtime_instance_export_get(guest.context, instance, name, strlen(name), &found) ||
         found.kind != WASMTIME_EXTERN_FUNC)
-        return say(error, size, "no function '%s'", name), -1;
+        return part_say(-1, error, size, "no function '%s'", name);
     const wasm_valtype_vec_t *types = wasm_functype_results(wasmtime_func_type(guest.context, &found.of.func));
     wasmtime_val_t *results = calloc(types->size + 1, sizeof *results);
-    if (!results) return say(error, size, "no memory for %zu results", types->size), -1;
+    if (!results) return part_say(-1, error, size, "no memory for %zu results", types->size);
     wasmtime_error_t *failure =
         wasmtime_func_call(guest.context, &found.of.func, NULL, 0, results, types->size, &trap);
     return failure || trap ? ended(failure, trap, error, size) : 0;
@@ -367,10 +330,10 @@ static int run_component(const struct pelagos_guest *of, char *error, size_t siz
     for (uint32_t i = 0; i < of->calls.count; i++) {
         const char *name = of->calls.at[i];
         index = wasmtime_component_instance_get_export_index(&instance, guest.context, index, name, strlen(name));
-        if (!index) return say(error, size, "no export '%s'", name), -1;
+        if (!index) return part_say(-1, error, size, "no export '%s'", name);
     }
     if (!index || !wasmtime_component_instance_get_func(&instance, guest.context, index, &function))
-        return say(error, size, "no function"), -1;
+        return part_say(-1, error, size, "no function");
     failure = wasmtime_component_func_call(&function, guest.context, NULL, 0, &result, guest.has_result);
     if (failure) return ended(failure, NULL, error, size);
     return guest.has_result && result.kind == WASMTIME_COMPONENT_RESULT && !result.of.result.is_ok ? 1 : 0;

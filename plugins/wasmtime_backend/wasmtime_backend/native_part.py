@@ -7,7 +7,6 @@ made with the very library that it brings. Before a process uses the former, the
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -56,14 +55,7 @@ class _Constant(ctypes.Structure):
 def find() -> NativePart:
     """The native part, if it is there and fits. On the host. Raises FailedPrecondition."""
     check(LIBRARY)
-    return identified(LIBRARY)
-
-
-def identified(library: Path) -> NativePart:
-    """A native part that is loaded with the package's own library only, as that is now."""
-    status = os.stat(_ffi.filename)
-    identity = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
-    return NativePart(str(library), str(_ffi.filename), identity)
+    return NativePart.of(str(LIBRARY), str(_ffi.filename))
 
 
 def check(library: Path) -> None:

@@ -1,0 +1,22 @@
+"""The backend's native part: where it is, and whether it is for the WasmEdge that is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pelagos_core.errors import FailedPrecondition
+from pelagos_core.plugin.hookspecs import NativePart
+from wasmedge_backend.library import Library
+
+LIBRARY = Path(__file__).parent / "bin" / "engine.so"
+# Its functions are declared by hand there, as in `library`; the two structures of them have not changed since 0.9.
+MADE_FOR = "0.14"
+
+
+def find(library: Library) -> NativePart:
+    """The native part for the library that this process has loaded. On the host. Raises FailedPrecondition, OSError."""
+    if not LIBRARY.exists():
+        raise FailedPrecondition("it is not compiled")
+    if library.version.split(".")[:2] != MADE_FOR.split("."):
+        raise FailedPrecondition(f"it was made for WasmEdge {MADE_FOR}, this is {library.version}")
+    return NativePart.of(str(LIBRARY), library.path)
