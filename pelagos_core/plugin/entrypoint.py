@@ -1,8 +1,7 @@
-"""The entry point: the file that a process' args[0] names, and what its bytes say it is."""
+"""The entry point: the file that a process' args[0] names, with all that its engine needs to know."""
 
 from __future__ import annotations
 
-import enum
 import functools
 import os
 import posixpath
@@ -13,56 +12,16 @@ from typing import NamedTuple
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.oci import Process
 from pelagos_core.plugin import digest, linking, wasi, wasm, wat
+from pelagos_core.plugin.kind import Kind, kind_of, sniff, split_func
 from pelagos_core.plugin.limits import Limits, LiveMemory
 from pelagos_core.plugin.wasm import UNKNOWN, Interface
 
+# What is in `kind` is part of an entry point, and of what a backend imports from here.
+__all__ = ["CODE", "Entrypoint", "Kind", "Preopen", "candidates", "kind_of", "not_found", "sniff", "split_func"]
+
 CODE = "code"  # the file with compiled code, in a directory of its own
 
-_HEAD_BYTES = 4096  # what is read to tell the kind
-_LONG_HEAD_BYTES = 1 << 20  # of text that begins with a long comment, such as a licence
-
 _NO_LIMITS = Limits()
-
-
-class Kind(enum.Enum):
-    """What a file is, by its bytes and never by its name."""
-
-    MODULE = "core module"
-    COMPONENT = "component"
-    WAT = "WebAssembly text"
-    ELF = "native program"
-    SCRIPT = "script"
-    UNKNOWN = "file of unknown kind"
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the kernel runs it, by execve(2)."""
-        return self in (Kind.ELF, Kind.SCRIPT)
-
-
-def sniff(head: bytes) -> Kind:
-    """Tell the kind of a file by its first bytes.
-
-    The WebAssembly preamble is `\\0asm`, a 16-bit version and a 16-bit layer, 0 for a
-    core module and 1 for a component (component-model, Binary.md). The ahead-of-time code
-    of an engine is an ELF file, so it is never taken for a module.
-    """
-    if head[:4] == b"\0asm" and len(head) >= 8:
-        layer = int.from_bytes(head[6:8], "little")
-        return {0: Kind.MODULE, 1: Kind.COMPONENT}.get(layer, Kind.UNKNOWN)
-    if head[:4] == b"\x7fELF":
-        return Kind.ELF
-    if head[:2] == b"#!":
-        return Kind.SCRIPT
-    return Kind.WAT if wat.begins(head) else Kind.UNKNOWN
-
-
-def kind_of(file: int) -> Kind:
-    """Tell the kind of the file behind a descriptor, whose offset is neither used nor moved. Raises OSError."""
-    head = os.pread(file, _HEAD_BYTES, 0)
-    if len(head) == _HEAD_BYTES and wat.is_all_comment(head):
-        head = os.pread(file, _LONG_HEAD_BYTES, 0)
-    return sniff(head)
 
 
 class Preopen(NamedTuple):
@@ -231,12 +190,6 @@ class Entrypoint:
         """`env` as (name, value) pairs in the spec's order."""
         pairs = (variable.partition("=") for variable in self.env)
         return [(name, value) for name, _, value in pairs]
-
-
-def split_func(word: str) -> tuple[str, str]:
-    """Split `path#func` into path and func; func is empty where there is none."""
-    path, separator, func = word.rpartition("#")
-    return (path, func) if separator and path else (word, "")
 
 
 def candidates(process: Process | Entrypoint) -> list[str]:
