@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -26,8 +26,17 @@ from pelagos_core.cli.workspace import INSPECTION, DaemonLog, Workspace, clean_u
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
-from pelagos_core.oci import Mount
 from pelagos_core.ttrpc.client import Client
+
+
+class Mount(NamedTuple):
+    """An entry of `mounts` in config.json. `oci.Mount` is what a daemon makes of it, and more to import."""
+
+    destination: str
+    type: str
+    source: str
+    options: tuple[str, ...]
+
 
 _DEV = Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=64k"))
 _CHUNK = 64 << 10
@@ -115,10 +124,7 @@ class Container:
                 "terminal": self.terminal,
             },
             "root": {"path": "rootfs"},
-            "mounts": [
-                {"destination": m.destination, "type": m.type, "source": m.source, "options": m.options}
-                for m in (*self._own_mounts(), *self.mounts)
-            ],
+            "mounts": [mount._asdict() for mount in (*self._own_mounts(), *self.mounts)],
             "annotations": self.annotations,
             "linux": {
                 "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],

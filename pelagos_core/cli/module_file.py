@@ -10,7 +10,7 @@ import stat
 from pelagos_core import reasons
 from pelagos_core.config import size
 from pelagos_core.errors import InvalidArgument, NotFound, ResourceExhausted
-from pelagos_core.plugin.entrypoint import Kind, kind_of
+from pelagos_core.plugin.kind import Kind, kind_of
 
 MAX_BYTES = 1 << 30
 """The largest module that is copied. The largest in use have some 100 MiB."""

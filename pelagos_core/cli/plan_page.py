@@ -10,6 +10,7 @@ from itertools import groupby
 from pelagos_core import oci
 from pelagos_core.backends.annotations import narrowed, opinions
 from pelagos_core.cgroups.group import Cgroup
+from pelagos_core.cli import embedded
 from pelagos_core.config import node_file
 from pelagos_core.config.node_file import Config
 from pelagos_core.isolation import engine_root
@@ -19,7 +20,7 @@ from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.linux import credentials
 from pelagos_core.oci import Mount
 from pelagos_core.plugin.bundle import Bundle
-from pelagos_core.plugin.entrypoint import split_func
+from pelagos_core.plugin.kind import split_func
 from pelagos_core.plugin.program import Program
 
 _BUNDLE = "/run/pelagos/runs/ID/bundle"
@@ -27,14 +28,14 @@ _BUNDLE = "/run/pelagos/runs/ID/bundle"
 _SOME_PROGRAM = Program("the engine's program", "/engine", (), ())
 
 
-def lines(config: dict[str, object], rootfs: tuple[Mount, ...]) -> Iterator[str]:
+def lines(config: dict[str, object], rootfs: tuple[embedded.Mount, ...]) -> Iterator[str]:
     """The plan for a container with this config.json and these layers of its root, as lines of text.
 
     Anywhere, as any user. Raises PelagosError: what Create would refuse, and FailedPrecondition without libseccomp.
     """
     node = node_file.load_node()
     spec = oci.parse(json.dumps(config).encode())
-    bundle = Bundle("ID", "pelagos", _BUNDLE, spec, rootfs)
+    bundle = Bundle("ID", "pelagos", _BUNDLE, spec, tuple(Mount(*each) for each in rootfs))
     bundle = replace(bundle, policy=narrowed(node.policy, opinions(bundle.wasm_annotations, {})))
     made = plan(bundle, Cgroup.of(spec.cgroups_path, bundle.id), Filters.of(spec.seccomp, bundle.policy.seccomp))
     path, _ = split_func(spec.process.args[0])

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pelagos_core.config import node_file
 from pelagos_core.errors import PermissionDenied
-from pelagos_core.linux import syscalls
 from pelagos_core.shim import zygote_request as zygote
 
 
@@ -21,6 +19,9 @@ def enter() -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
+    from pelagos_core.config import node_file  # here: `pelagos run` of root needs neither
+    from pelagos_core.linux import syscalls
+
     os.environ.setdefault(node_file.CACHE_VARIABLE, node_file.user_cache())  # we seem to be root from now on
     os.environ[zygote.VARIABLE] = zygote.OFF  # this namespace is for one command: no other could use one in it
     try:

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import click
 
-from pelagos_core.cli import exit_codes, module_file, plan_page, rootless, terminal
-from pelagos_core.cli.backend_option import in_its_words
-from pelagos_core.cli.embedded import Container
+from pelagos_core.cli import exit_codes, module_file, rootless, terminal
+from pelagos_core.cli.embedded import Container, Mount
 from pelagos_core.config import size
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
-from pelagos_core.oci import Mount
-from pelagos_core.plugin.bundle import RUNTIME_ANNOTATION
-from pelagos_core.plugin.entrypoint import split_func
+from pelagos_core.plugin.kind import split_func
 
 _PERIOD_MICROSECONDS = 100_000
 _LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond
@@ -101,13 +98,15 @@ def run(
             terminal=tty,
         )
         if explain:
+            from pelagos_core.cli import plan_page
+
             click.echo("\n".join(plan_page.lines(container.config(), container.layers)))
             return
         uid = os.geteuid()
         rootless.enter()
         code = asyncio.run(container.run(uid, (target, *args), interactive=interactive))
     except PelagosError as error:
-        click.echo(f"pelagos: {in_its_words(str(error)) if backend else error}", err=True)
+        click.echo(f"pelagos: {_in_words_of_the_option(error) if backend else error}", err=True)
         code = exit_codes.of_error(error)
     except OSError as error:
         click.echo(f"pelagos: {exit_codes.describe(error)}", err=True)
@@ -132,8 +131,18 @@ def _annotations(words: tuple[str, ...], backend: str) -> dict[str, str]:
     for name, equals, _ in pairs:
         if not name or not equals:
             raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--annotation")
-    named = {RUNTIME_ANNOTATION: backend} if backend else {}
-    return {name: value for name, _, value in pairs} | named
+    found = {name: value for name, _, value in pairs}
+    if backend:
+        from pelagos_core.plugin.bundle import RUNTIME_ANNOTATION
+
+        found[RUNTIME_ANNOTATION] = backend
+    return found
+
+
+def _in_words_of_the_option(error: PelagosError) -> str:
+    from pelagos_core.cli.backend_option import in_its_words
+
+    return in_its_words(str(error))
 
 
 def _resources(memory: str, cpus: float | None, cpuset: str, pids: int | None) -> dict[str, object]:

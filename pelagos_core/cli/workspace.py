@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import secrets
 import subprocess
 import sys
 import time
@@ -18,10 +17,9 @@ from pelagos_core.api import inspection_pb2
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.cli import launcher
 from pelagos_core.cli.progress import Progress
-from pelagos_core.config.node_file import CACHE_VARIABLE
 from pelagos_core.daemon import runs
 from pelagos_core.errors import Internal
-from pelagos_core.shim.zygote_request import ENVIRONMENT, VARIABLE
+from pelagos_core.shim import zygote_request
 from pelagos_core.task import INSPECTION as INSPECTION_NAME
 from pelagos_core.task import NAMES
 from pelagos_core.ttrpc.client import Client
@@ -43,7 +41,7 @@ class Workspace:
 
     def __init__(self, place: str, command: tuple[str, ...]) -> None:
         """place: from `runs.usable_place`. command: what is run, for `pelagos ps`."""
-        self.id = f"{runs.PREFIX}{secrets.token_hex(4)}"
+        self.id = f"{runs.PREFIX}{os.urandom(4).hex()}"
         self._run = runs.Run(self.id, os.getpid(), command, time.time())
         self._client: Client | None = None
         self.directory, self._alive = runs.make(place, self.id)
@@ -158,11 +156,12 @@ def _call_shim(action: str, directory: str) -> subprocess.CompletedProcess[bytes
     """Run the shim for one action, as containerd does, for the run of this directory."""
     words = [sys.executable, launcher.FLAGS, "-c", launcher.body(), "-namespace", NAMESPACE]
     words += ["-id", os.path.basename(directory), "-address", os.path.join(directory, "none"), "-owner", directory]
-    passed_on = (*ENVIRONMENT, CACHE_VARIABLE, VARIABLE)
-    environment = {name: os.environ[name] for name in passed_on if name in os.environ}
-    # An own place, so that no containerd is in the way.
-    environment["PELAGOS_SOCKET_DIR"] = directory
+    passed_on = zygote_request.kept_environment()
+    passed_on.pop("TTRPC_ADDRESS", None)  # events are containerd's, and no containerd is in the way:
+    passed_on["PELAGOS_SOCKET_DIR"] = directory  # an own place
+    if zygote_request.VARIABLE in os.environ:
+        passed_on[zygote_request.VARIABLE] = os.environ[zygote_request.VARIABLE]
     bundle = os.path.join(directory, "bundle")
     return subprocess.run(
-        [*words, action], cwd=bundle, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        [*words, action], cwd=bundle, env=passed_on, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )

@@ -11,7 +11,7 @@ import socket
 
 from pelagos_core.backends.installed import Node
 from pelagos_core.cgroups.hierarchies import KnownHierarchies
-from pelagos_core.daemon import runs
+from pelagos_core.daemon import owner, runs
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.launch.nursery import Nursery
 from pelagos_core.shim.flags import Flags
@@ -81,7 +81,7 @@ class Daemon:
 
     async def _end_with_owner(self) -> None:
         """End when the command ends for which this daemon was started, whatever ended it; leave nothing of it."""
-        await runs.wait_for_end(self._flags.owner)
+        await owner.wait_for_end(self._flags.owner)
         log.info("the command has ended")
         await self._service.end()
         self.stop()

@@ -12,14 +12,11 @@ The command is a reader too (it opens the FIFO for both), so that this holds bef
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 
@@ -28,7 +25,7 @@ from pelagos_core.shim.unix_socket import Lock
 
 ROOTS = "/run/pelagos/runs"
 PREFIX = "run-"
-_ALIVE = "alive"
+ALIVE = "alive"
 _RECORD = "run.json"
 _MAX_BYTES = 1 << 20
 
@@ -56,8 +53,15 @@ def places(uid: int) -> list[str]:
     uid: of the user, outside of any user namespace that the command makes. The runtime directory of a
     login session is not used: it ends with the session, and holds a tenth of the memory.
     """
-    own = [f"{parent}/pelagos-{uid}" for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp"))]  # noqa: S108 (checked)
+    own = [f"{parent}/pelagos-{uid}" for parent in _temporary()]
     return [*([ROOTS] if uid == 0 else []), *own]
+
+
+def _temporary() -> list[str]:
+    """The directories for temporary files, as `tempfile` has them; to import that takes 5 ms."""
+    named = filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP")))
+    directories = dict.fromkeys(map(os.path.abspath, (*named, "/tmp", "/var/tmp")))  # noqa: S108 (checked)
+    return [directory for directory in directories if os.path.isdir(directory)]
 
 
 def usable_place(uid: int) -> str:
@@ -84,7 +88,7 @@ def make(place: str, run_id: str) -> tuple[str, int]:
     directory = os.path.join(place, run_id)
     with Lock(directory):  # `abandoned` takes it too: it sees no directory without its FIFO
         os.mkdir(directory, 0o700)
-        alive = os.path.join(directory, _ALIVE)
+        alive = os.path.join(directory, ALIVE)
         os.mkfifo(alive, 0o600)
         # Both ends: opening one alone would wait for the other, or fail (fifo(7)).
         return directory, os.open(alive, os.O_RDWR | os.O_CLOEXEC)
@@ -122,32 +126,10 @@ def abandoned(uid: int) -> list[str]:
     return found
 
 
-async def wait_for_end(directory: str) -> None:
-    """Return once the command of a run has ended. In its daemon, on the event loop.
-
-    Raises nothing: a directory that is gone had a command that is.
-    """
-    try:
-        fd = os.open(os.path.join(directory, _ALIVE), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        # Of a FIFO that had no writer at all since it was opened poll(2) tells no end, but read(2) does.
-        with contextlib.suppress(BlockingIOError):
-            os.read(fd, 1)
-            return
-        ended = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().add_reader(fd, _settle, ended)
-        try:
-            await ended
-        finally:
-            asyncio.get_running_loop().remove_reader(fd)
-    finally:
-        os.close(fd)
-
-
 def remove(directory: str) -> None:
     """Remove the directory of a run. Nothing is mounted below: a container's mounts are in its own namespace."""
+    import shutil  # here: it is the daemon that does this, but after one that was killed
+
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -174,7 +156,7 @@ def _is_own(place: str) -> bool:
 def _is_alive(directory: str) -> bool:
     """Whether its command or its daemon lives: fifo(7), ENXIO where nothing has it open for reading."""
     try:
-        os.close(os.open(os.path.join(directory, _ALIVE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.close(os.open(os.path.join(directory, ALIVE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR)
     return True
@@ -188,8 +170,3 @@ def _read(directory: str) -> Run | None:
         return Run(**{**known, "command": tuple(table["command"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _settle(ended: asyncio.Future[None]) -> None:
-    if not ended.done():
-        ended.set_result(None)

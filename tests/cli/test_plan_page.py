@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from pelagos_core.cli import plan_page
+from pelagos_core.cli.embedded import Mount
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.oci import Mount
 
 CONFIG = {
     "ociVersion": "1.1.0",

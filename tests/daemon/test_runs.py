@@ -1,6 +1,5 @@
 """Where runs are recorded: what is alive, what is abandoned, and whose directories are believed."""
 
-import asyncio
 import os
 
 import pytest
@@ -42,6 +41,13 @@ def test_a_user_has_places_of_his_own():
     assert "/run/pelagos/runs" not in runs.places(1000)
 
 
+def test_temporary_directories_of_the_environment_come_first_if_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setenv("TMP", str(tmp_path))
+    assert runs.places(UID)[:2] == [f"{tmp_path}/pelagos-{UID}", f"/tmp/pelagos-{UID}"]
+
+
 def test_what_a_command_holds_is_listed_oldest_first_and_nothing_is_abandoned(run):
     run("run-00000001", started=2.0)
     run("run-00000002", started=1.0)
@@ -63,23 +69,6 @@ def test_a_directory_whose_maker_died_before_it_was_complete_is_abandoned(place)
     runs.usable_place(UID)
     os.mkdir(f"{place}/run-00000003")
     assert runs.abandoned(UID) == [f"{place}/run-00000003"]
-
-
-def test_a_daemon_sees_the_end_of_its_command_before_or_after_it_looks(run):
-    directory, fd = run()
-
-    async def watch():
-        waiting = asyncio.ensure_future(runs.wait_for_end(directory))
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
-        assert runs.listed(UID)  # a look at it is no end
-        os.close(fd)
-        await asyncio.wait_for(waiting, 5)
-        await asyncio.wait_for(runs.wait_for_end(directory), 5)
-        runs.remove(directory)
-        await asyncio.wait_for(runs.wait_for_end(directory), 5)
-
-    asyncio.run(watch())
 
 
 def test_a_run_is_found_by_its_id_or_how_it_begins(run):

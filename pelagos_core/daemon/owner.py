@@ -1,0 +1,39 @@
+"""The command of `pelagos run` that a daemon was started for: how the daemon sees its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+from pelagos_core.daemon import runs
+
+
+async def wait_for_end(directory: str) -> None:
+    """Return once the command of a run has ended. In its daemon, on the event loop.
+
+    Raises nothing: a directory that is gone had a command that is.
+    """
+    try:
+        fd = os.open(os.path.join(directory, runs.ALIVE), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        # Of a FIFO that had no writer at all since it was opened poll(2) tells no end, but read(2) does.
+        with contextlib.suppress(BlockingIOError):
+            os.read(fd, 1)
+            return
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        loop.add_reader(fd, _settle, ended)
+        try:
+            await ended
+        finally:
+            loop.remove_reader(fd)
+    finally:
+        os.close(fd)
+
+
+def _settle(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
