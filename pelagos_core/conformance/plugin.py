@@ -20,7 +20,7 @@ from pelagos_core.conformance import table
 from pelagos_core.conformance.runner import Runner
 from pelagos_core.conformance.wasi.area import Area, Areas
 from pelagos_core.conformance.wasi.guest import Guest, provided_functions
-from pelagos_core.plugin.hookspecs import FEATURES, LIMITS, WASI_0_1_AREAS
+from pelagos_core.plugin.claims import FEATURES, LIMITS, WASI_0_1_AREAS
 
 _HERE = Path(__file__).parent
 SUITES = (

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pelagos_core.plugin.hookspecs import FEATURES
+from pelagos_core.plugin.claims import FEATURES
 from tests.support import forms, proposals
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]

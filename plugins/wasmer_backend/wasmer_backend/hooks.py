@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import program, wasi
 from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.claims import WASI_0_1_AREAS
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
-from pelagos_core.plugin.hookspecs import WASI_0_1_AREAS, Description, Detection, Workload, hookimpl
+from pelagos_core.plugin.hookspecs import Description, Detection, Workload, hookimpl
 from pelagos_core.plugin.linking import Imports
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
 from wasmer_backend.engine import Engine
