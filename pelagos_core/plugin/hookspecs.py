@@ -125,6 +125,9 @@ class Detection:
         it, and its entry point, so that a yes is one; without it the backend has checked itself.
     worlds: the interfaces of which a component has to export one, for the engine to start it.
     fault: of `reasons`, for a no: whether the file or the backend is at fault.
+    kept: whether the answer holds for every container with the same file, function (`entrypoint.func`),
+        `entrypoint.limits` and `bundle.has_readonly_files`, for as long as the backend's code, `describe` and
+        settings stay: it is not asked for then, see `pelagos_detect`. False if it depends on anything else.
     """
 
     score: int
@@ -133,6 +136,7 @@ class Detection:
     imports: Imports | None = None
     worlds: Collection[str] = (wasi.COMMAND_0_2,)
     fault: str = reasons.ENGINE_UNFIT
+    kept: bool = True
 
     @classmethod
     def can(
@@ -147,9 +151,9 @@ class Detection:
         return cls(max(1, min(score, 100)), reason, program, imports, worlds)
 
     @classmethod
-    def cannot(cls, reason: str) -> Detection:
+    def cannot(cls, reason: str, *, kept: bool = True) -> Detection:
         """I can not, and this is why."""
-        return cls(0, reason)
+        return cls(0, reason, kept=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,11 @@ def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
     been run. Look, and change nothing. A crash, or more than a few seconds, costs only
     this backend its turn.
 
+    The answer is kept, and that of `code_key` with it: a later container may start without either call. What
+    it may depend on is said in `Detection.kept`. If it depends on anything else, such as annotations, words,
+    variables, the file's name or another file, say so by `kept=False`: nothing is kept then of a module of
+    which this backend was asked.
+
     :param bundle: the container's bundle; `bundle.spec` is the checked OCI spec.
     :param entrypoint: what is to run; `entrypoint.kind` was read off its bytes,
         `entrypoint.read()` gives them all.
@@ -249,8 +258,8 @@ def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
 def pelagos_code_key(entrypoint: Entrypoint) -> str | None:
     """Say what the compiled code of an entry point depends on; optional, with `compile`.
 
-    In the forked init process, before isolation, as `detect`. Code that was compiled under
-    the same key is used again. The module's bytes, this backend's name and version, the engine
+    In the forked init process, before isolation, as `detect`, with which its answer is kept. Code that was
+    compiled under the same key is used again. The module's bytes, this backend's name and version, the engine
     and version of `describe`, and the processor are in the key already: say the rest, such
     as a setting, or a limit for which the engine makes other code. Without this hook it is every
     limit, which is always right and compiles more than needed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import program, wasi
@@ -83,9 +84,9 @@ class Wasmer(ProgramBackend):
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Core modules, binary or text."""
+        if self.embedded is None and entrypoint.kind is Kind.WAT:
+            return self._detect_text(bundle, entrypoint)
         if self.embedded is None:
-            if entrypoint.kind is Kind.WAT and not entrypoint.path.endswith(_TEXT_NAMES):
-                return Detection.cannot(f"Wasmer's program takes text only from a file *{' or *'.join(_TEXT_NAMES)}")
             return super().pelagos_detect(bundle, entrypoint)
         if entrypoint.kind not in (Kind.MODULE, Kind.WAT):
             return Detection.cannot(f"Wasmer cannot run a {entrypoint.kind.value}")
@@ -93,6 +94,13 @@ class Wasmer(ProgramBackend):
         if bundle.has_readonly_files:
             return Detection.can(50, f"{what}, but it cannot read read-only files", imports=_WASI_EMBEDDED)
         return Detection.can(self.score, what, imports=_WASI_EMBEDDED)
+
+    def _detect_text(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
+        """The program's answer for text, which depends on the file's name."""
+        if not entrypoint.path.endswith(_TEXT_NAMES):
+            words = " or *".join(_TEXT_NAMES)
+            return Detection.cannot(f"Wasmer's program takes text only from a file *{words}", kept=False)
+        return replace(super().pelagos_detect(bundle, entrypoint), kept=False)
 
     @hookimpl
     def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
