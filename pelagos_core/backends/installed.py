@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, replace
 from importlib import metadata
 
-from pelagos_core.backends.registry import IMPORT_SECONDS, Backends, Failure, Plugin, TooSlow, refused
+from pelagos_core.backends.registry import IMPORT_SECONDS, Backends, Failure, Plugin, refused
+from pelagos_core.backends.time_limit import TooSlow
 from pelagos_core.config import node_file
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Internal, PelagosError

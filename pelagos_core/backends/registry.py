@@ -10,19 +10,16 @@ import asyncio
 import functools
 import logging
 import re
-import signal
-import types
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pluggy
 
 from pelagos_core import __version__, reasons
-from pelagos_core.backends import builtin, native, native_part
+from pelagos_core.backends import builtin, identity, native, native_part
+from pelagos_core.backends.time_limit import TooSlow, in_steps, time_limit
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, ResourceExhausted
 from pelagos_core.exit_status import ExitStatus
@@ -103,24 +100,34 @@ def _objection(name: str, claimants: list[str]) -> str:
     return ""
 
 
-class TooSlow(Exception):
-    """Raised inside a backend's call when its time is over."""
-
-
 class Backend:
-    """One installed backend: its name, where it comes from, and its hooks."""
+    """One installed backend: its name, where it comes from, and its hooks.
 
-    def __init__(self, name: str, version: str, summary: str, hooks: pluggy.HookRelay) -> None:
+    origin: tells apart what no version does, the settings that it was given and the file that its hooks are in.
+    """
+
+    def __init__(self, name: str, version: str, summary: str, hooks: pluggy.HookRelay, origin: str = "") -> None:
         self.name = name
         self.version = version
         self.summary = summary
         self._hooks = hooks
+        self._origin = origin
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """A digest of what its answers depend on, beside what it is asked: its code, its engine and its settings.
+
+        Of what was loaded: an upgrade, or another config, is another identity in the processes that load it.
+        """
+        said = self.description
+        own = (self.name, self.version, said.engine, said.version, said.form, said.limits, said.problem, self._origin)
+        return identity.digest_of(own)
 
     @functools.cached_property
     def description(self) -> Description:
         """What it says that it is and can; an empty one, with the problem, if that fails."""
         try:
-            with _time_limit(DETECT_SECONDS):
+            with time_limit(DETECT_SECONDS):
                 answer: object = self._hooks.pelagos_describe()
         except BaseException as error:  # noqa: BLE001 (a plugin may raise anything, SystemExit too)
             return Description(problem=described(error))
@@ -139,7 +146,7 @@ class Backend:
     @functools.cached_property
     def _native(self) -> tuple[NativePart | None, str]:
         try:
-            with _time_limit(DETECT_SECONDS):
+            with time_limit(DETECT_SECONDS):
                 answer: object = self._hooks.pelagos_native()
             return (None if answer is None else native_part.checked(answer)), ""
         except PelagosError as error:
@@ -152,7 +159,7 @@ class Backend:
 
         In any process; the caller must be in the main thread (the limit is a timer signal).
         """
-        with _time_limit(DETECT_SECONDS):
+        with time_limit(DETECT_SECONDS):
             answers: list[object] = self._hooks.pelagos_detect(bundle=bundle, entrypoint=entrypoint)
         answer = answers[0] if answers else None
         if answer is None or isinstance(answer, Detection):
@@ -204,7 +211,7 @@ class Backend:
     def _answer(self, hook: str, entrypoint: Entrypoint, kind: type[_Answer]) -> _Answer | None:
         """What a hook without side effects answers, which may be None. Raises Internal for any other type."""
         try:
-            with _time_limit(DETECT_SECONDS):
+            with time_limit(DETECT_SECONDS):
                 answer: object = getattr(self._hooks, f"pelagos_{hook}")(entrypoint=entrypoint)
         except BaseException as error:
             raise Internal(f"backend {self.name!r}: {hook}: {described(error)}", reasons.ENGINE_FAILED) from error
@@ -240,7 +247,7 @@ class Backend:
         The built-in way takes over from a hook that does not return.
         """
         try:
-            with _time_limit(HOLD_SECONDS):
+            with time_limit(HOLD_SECONDS):
                 self._hooks.pelagos_signal(process=process, signum=signum)
         except (OSError, PelagosError):
             raise
@@ -254,7 +261,7 @@ class Backend:
     async def wait(self, process: RunningProcess) -> ExitStatus | None:
         """The process' exit status, in the daemon; None if the hook fails, blocks or tells nonsense."""
         try:
-            status = await _in_steps(self._waiting(process))
+            status = await in_steps(self._waiting(process), HOLD_SECONDS)
         except asyncio.CancelledError:
             raise
         except BaseException:  # SystemExit too, as for `signal`
@@ -304,6 +311,11 @@ class Backends:
                 log.warning("%s", failures[-1])
         return cls(tuple(installed), tuple(failures))
 
+    @property
+    def identity(self) -> str:
+        """A digest of what the answers of all of them depend on, see `Backend.identity`."""
+        return identity.digest_of([backend.identity for backend in self.installed])
+
     def named(self, name: str) -> Backend:
         """The backend of this name, also the built-in one. Raises NotFound."""
         for backend in (*self.installed, NATIVE):
@@ -318,7 +330,7 @@ def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
     It gets a plugin manager of its own, with the built-in hooks beside it: in a shared one
     pluggy would ask the last registered plugin first, whichever was chosen.
     """
-    with _time_limit(IMPORT_SECONDS):
+    with time_limit(IMPORT_SECONDS):
         module = plugin.load()
         contract = getattr(module, "pelagos_contract", CONTRACT)
         if contract != CONTRACT:
@@ -329,7 +341,7 @@ def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
         if settings and not manager.hook.pelagos_configure.get_hookimpls():
             raise ValueError("the node's config has settings for it, and it takes none")
         manager.hook.pelagos_configure(settings=settings)
-    return Backend(plugin.name, plugin.version, _summary(module), manager.hook)
+    return Backend(plugin.name, plugin.version, _summary(module), manager.hook, identity.origin(module, settings))
 
 
 def _manager(module: object) -> pluggy.PluginManager:
@@ -354,41 +366,3 @@ def described(error: BaseException) -> str:
     """An exception as a person reads it: its type and text."""
     text = error.message if isinstance(error, PelagosError) else str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the main thread after `seconds`: it ends Python code that hangs.
-
-    A backend that hangs in native code, or swallows the exception, is dealt with by the
-    daemon, which kills the process that asks.
-    """
-
-    def expire(_signum: int, _frame: FrameType | None) -> Any:  # noqa: ANN401 (signal handlers are so typed)
-        raise TooSlow(f"no answer in {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@types.coroutine
-def _in_steps(work: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
-    """Await `work`, and raise TooSlow in any step that blocks the event loop."""
-    step: Callable[[], Any] = functools.partial(work.send, None)
-    while True:
-        try:
-            with _time_limit(HOLD_SECONDS):
-                awaited = step()
-        except StopIteration as end:
-            return end.value
-        try:
-            yield awaited
-        except BaseException as error:  # noqa: BLE001 (a cancellation, which is the work's to see)
-            step = functools.partial(work.throw, error)
-        else:
-            step = functools.partial(work.send, None)
