@@ -57,20 +57,28 @@ def warned(workload: Workload, entrypoint: Entrypoint, say: Callable[[str], obje
 def warning(entrypoint: Entrypoint) -> str:
     """A line for a guest whose relative paths may not start in its working directory; else empty.
 
-    wasi-libc, and what is built on it, drops the slash of an absolute path and starts in `/`: it
-    asks for the same thing by `x` and by `/x`, so that no engine can tell what is meant.
     Looks at the guest's bytes, and so runs with a guest's rights only.
     """
-    if posixpath.normpath(entrypoint.cwd).strip("/") == "" or not _may_be_elsewhere(entrypoint):
+    line = warning_in(entrypoint.cwd)
+    return line if line and may_be_elsewhere(entrypoint) else ""
+
+
+def warning_in(cwd: str) -> str:
+    """The line for a guest that `may_be_elsewhere`, by its working directory; empty if that is `/`.
+
+    wasi-libc, and what is built on it, drops the slash of an absolute path and starts in `/`: it
+    asks for the same thing by `x` and by `/x`, so that no engine can tell what is meant.
+    """
+    if posixpath.normpath(cwd).strip("/") == "":
         return ""
     text = (
         f"pelagos: relative paths of a program with wasi-libc (C, Rust and others) start in '/', "
-        f"not in its working directory {entrypoint.cwd!r}"
+        f"not in its working directory {cwd!r}"
     )
     return with_reason(text, reasons.CWD)
 
 
-def _may_be_elsewhere(entrypoint: Entrypoint) -> bool:
+def may_be_elsewhere(entrypoint: Entrypoint) -> bool:
     """Whether it opens files, and is not known to start in PWD."""
     if entrypoint.kind is Kind.WAT:
         text = entrypoint.read()

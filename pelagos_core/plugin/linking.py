@@ -130,6 +130,18 @@ def calls(interface: Interface, func: str) -> list[str]:
     return [INITIALIZE, name] if is_library else [name]
 
 
+def function_path(interface: Interface, func: str) -> list[str]:
+    """The names that lead to the function of a component to be called: of its interface, if it is in one, and its own.
+
+    func: as in `check`; without one it is that of a command of WASI 0.2. Empty if the component is no command.
+    """
+    if func:
+        owner, _, name = func.rpartition("/")
+        return [owner, name] if owner else [name]
+    command = exported(interface, wasi.COMMAND_0_2)
+    return [command, "run"] if command else []
+
+
 def _instead(interface: Interface) -> str:
     """What a module without such a function is, and what it has instead."""
     what = next((text for section, text in _UNFINISHED.items() if _has_section(interface, section)), "")

@@ -129,6 +129,23 @@ def test_a_library_is_initialized_before_a_function_of_it_is_called(exports, fun
     check(module(exports=exports), func)
 
 
+@pytest.mark.parametrize(
+    ("func", "path"),
+    [
+        ("", ["wasi:cli/run@0.2.3", "run"]),
+        ("mine", ["mine"]),
+        ("my:own/face@1.0.0/go", ["my:own/face@1.0.0", "go"]),
+    ],
+)
+def test_names_lead_to_the_function_of_a_component(func, path):
+    assert linking.function_path(component(), func) == path
+
+
+def test_no_name_leads_to_the_function_of_a_component_that_is_no_command():
+    handler = (Export("wasi:http/incoming-handler@0.2.0", "instance"),)
+    assert linking.function_path(component(exports=handler), "") == []
+
+
 def test_a_function_that_cannot_be_called_is_refused():
     assert (
         fault(module(exports=LIBRARY), "add")

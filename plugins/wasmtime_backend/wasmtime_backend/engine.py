@@ -142,7 +142,7 @@ def _load_component(engine: wasmtime.Engine, program: component.Component, entry
     linker.add_wasip2()
     entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_component(engine, program))
     _linked(functools.partial(_try_to_link, engine, linker), program, entrypoint)
-    path = _path(entrypoint)
+    path = linking.function_path(entrypoint.interface, entrypoint.func)
     kind = _checked_function(interface.function(engine, program, path), entrypoint)
 
     def run() -> int:
@@ -168,14 +168,6 @@ def _try_to_link(engine: wasmtime.Engine, linker: component.Linker, program: com
     except wasmtime.WasmtimeError as error:
         if _NO_INSTANCE not in str(error):
             raise
-
-
-def _path(entrypoint: Entrypoint) -> list[str]:
-    """The names that lead to the function of a component: of its interface, if it is in one, and its own."""
-    if not entrypoint.func:
-        return [linking.exported(entrypoint.interface, COMMAND_0_2), "run"]
-    owner, _, name = entrypoint.func.rpartition("/")
-    return [owner, name] if owner else [name]
 
 
 def _checked_function(kind: component.FuncType | None, entrypoint: Entrypoint) -> component.FuncType:
