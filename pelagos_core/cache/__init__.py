@@ -1,1 +1,1 @@
-"""Compiled code that is kept: its keys, the store, and the processes that compile."""
+"""What is kept: compiled code, with the processes that compile, and what is known of modules."""

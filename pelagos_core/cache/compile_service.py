@@ -22,9 +22,10 @@ from dataclasses import dataclass
 
 from pelagos_core.cache import compiler
 from pelagos_core.cache.compile_request import CompileRequest
-from pelagos_core.cache.entry import About, Broken
+from pelagos_core.cache.entry import About
 from pelagos_core.cache.key import Key
 from pelagos_core.cache.lent_directory import detached
+from pelagos_core.cache.own_file import Broken
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup

@@ -16,11 +16,11 @@ import contextlib
 import functools
 import json
 import os
-import stat
 from dataclasses import asdict, dataclass
 
 from pelagos_core.cache.key import Key
 from pelagos_core.cache.lent_directory import detached
+from pelagos_core.cache.own_file import READ, Broken, OwnFile
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.oci.field import Field
@@ -31,12 +31,7 @@ from pelagos_core.plugin.entrypoint import CODE
 ABOUT, SEEN = "about", "seen"
 _MAX_ABOUT = 64 << 10
 _MAX_SIZE = 2**62
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Broken(Exception):
-    """An entry that must not be used: the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ class Entry:
     def open(cls, directory: int, name: str) -> Entry:
         """Open an entry of a store's directory. Raises FileNotFoundError or Broken."""
         try:
-            fd = os.open(name, _READ | os.O_DIRECTORY, dir_fd=directory)
+            fd = os.open(name, READ | os.O_DIRECTORY, dir_fd=directory)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -179,28 +174,8 @@ class Entry:
             os.write(fd, data)
             os.fchmod(fd, mode)
 
-    def _file(self, name: str) -> _File:
-        return _File(self.fd, name)
-
-
-class _File:
-    """A file of an entry, open for reading. Raises Broken if it is not there or not root's alone."""
-
-    def __init__(self, directory: int, name: str) -> None:
-        try:
-            self.fd = os.open(name, _READ, dir_fd=directory)
-        except OSError as error:
-            raise Broken(f"{name}: {error.strerror}") from None
-        status = os.fstat(self.fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or not is_written_by(status, os.geteuid()):
-            os.close(self.fd)
-            raise Broken(f"{name} is not a file of its own, or can be written by others")
-
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+    def _file(self, name: str) -> OwnFile:
+        return OwnFile(self.fd, name)
 
 
 @functools.cache

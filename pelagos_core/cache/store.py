@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pelagos_core.cache.entry import About, Broken, Entry
+from pelagos_core.cache.entry import About, Entry
+from pelagos_core.cache.own_file import Broken
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.ownership import is_written_by
@@ -27,6 +28,8 @@ from pelagos_core.plugin.entrypoint import CODE
 _NAME = re.compile("[0-9a-f]{64}")
 _NEW, _GONE = ".new-", ".gone-"
 _LOCK = "lock"
+KNOWN = "known"
+"""The directory in a store for what is known of modules, see `known_store`: no entry, with bounds of its own."""
 _WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers, below 2^60
 _TURNS = 1 << 61
 _LOOK_SECONDS = 0.05
@@ -137,7 +140,7 @@ class Store:
         """
         name = about.key.name
         new = _NEW + name
-        self._remove(new)  # left by a process that was killed: the caller holds the lock
+        remove_tree(self.fd, new)  # left by a process that was killed: the caller holds the lock
         os.mkdir(new, 0o711, dir_fd=self.fd)
         try:
             with Entry.open(self.fd, new) as entry:
@@ -149,7 +152,7 @@ class Store:
                 os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
                 return entry.lend()
         except BaseException:
-            self._remove(new)
+            remove_tree(self.fd, new)
             raise
 
     def remove(self, name: str) -> None:
@@ -157,7 +160,7 @@ class Store:
         gone = f"{_GONE}{name}-{os.urandom(4).hex()}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, gone, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-            self._remove(gone)
+            remove_tree(self.fd, gone)
 
     def entries(self) -> Iterator[Listed]:
         """All entries that can be read, in no order."""
@@ -194,14 +197,14 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what killed processes and strangers have left."""
-        for name in set(os.listdir(self.fd)) - {_LOCK}:
+        for name in set(os.listdir(self.fd)) - {_LOCK, KNOWN}:
             try:
                 self._listed(name)
             except FileNotFoundError:
                 continue
             except Broken:
                 if not (name.startswith(_NEW) and self._is_locked(name.removeprefix(_NEW))):
-                    self._remove(name)
+                    remove_tree(self.fd, name)
 
     def _is_locked(self, name: str) -> bool:
         try:
@@ -234,16 +237,17 @@ class Store:
             self._lock = os.open(_LOCK, flags, 0o600, dir_fd=self.fd)
         return self._lock
 
-    def _remove(self, name: str) -> None:
-        """Remove a file, a link, or a directory with all that is in it."""
-        try:
-            if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
-                # Not by its path: the directory may have been moved, or covered, since it was opened.
-                shutil.rmtree(f"/proc/self/fd/{self.fd}/{name}", ignore_errors=True)
-            else:
-                os.unlink(name, dir_fd=self.fd)
-        except FileNotFoundError:
-            pass
+
+def remove_tree(directory: int, name: str) -> None:
+    """Remove a file, a link, or a directory with all that is in it, from an open directory. Raises OSError."""
+    try:
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            # Not by its path: the directory may have been moved, or covered, since it was opened.
+            shutil.rmtree(f"/proc/self/fd/{directory}/{name}", ignore_errors=True)
+        else:
+            os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
 
 
 def _place(name: str) -> int:

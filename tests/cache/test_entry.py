@@ -5,7 +5,8 @@ import os
 import pytest
 
 from pelagos_core.cache import entry as module
-from pelagos_core.cache.entry import About, Broken, Entry
+from pelagos_core.cache.entry import About, Entry
+from pelagos_core.cache.own_file import Broken
 from pelagos_core.cache.store import Store
 from pelagos_core.errors import InvalidArgument
 from tests.support import code

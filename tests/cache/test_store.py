@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from pelagos_core.cache.entry import Broken
+from pelagos_core.cache.own_file import Broken
 from pelagos_core.cache.store import Store
 from pelagos_core.errors import PermissionDenied
 from tests.support import code
