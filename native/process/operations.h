@@ -77,6 +77,8 @@
     X(bring_loopback_up, "")                                                                                 \
     X(set_host_name, "s")                                                                                    \
     X(set_domain_name, "s")                                                                                  \
+    /* second_stage.c */                                                                                     \
+    X(begin_second_stage, "iss")                                                                             \
     /* descriptors.c */                                                                                      \
     X(close_slot, "d")                                                                                       \
     X(lift_slot, "di")                                                                                       \

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "operations.h"
 
 /* In the child: tell the name that /proc has for it, and wait until the other end is closed or it is killed. Its own
@@ -29,10 +30,13 @@ static int write_map(struct process *p, const char *child, const char *name, con
     char path[64];
     snprintf(path, sizeof path, "/proc/%.20s/%s", child, name);
     strcpy(p->detail, name);
-    int file = open(path, O_WRONLY | O_CLOEXEC);
-    CHECK(file);
-    int error = write(file, map, strlen(map)) < 0 ? -errno : 0;
-    close(file);
+    return write_file(path, map, strlen(map));
+}
+
+int write_maps(struct process *p, const char *name, const char *gid_map, const char *uid_map) {
+    int error = write_map(p, name, "gid_map", gid_map);
+    if (!error) error = write_map(p, name, "uid_map", uid_map);
+    if (!error) p->detail[0] = 0;
     return error;
 }
 
@@ -41,10 +45,8 @@ static int map_and_open(struct process *p, int child, const char *gid_map, const
     ssize_t size = recv(child, name, sizeof name - 1, 0);
     if (size <= 0) return size < 0 ? -errno : -ESRCH;
     name[size] = 0;
-    int error = write_map(p, name, "gid_map", gid_map);
-    if (!error) error = write_map(p, name, "uid_map", uid_map);
+    int error = write_maps(p, name, gid_map, uid_map);
     if (error) return error;
-    p->detail[0] = 0;
     snprintf(path, sizeof path, "/proc/%.20s/ns/user", name);
     int namespace = open(path, O_RDONLY | O_CLOEXEC);
     return namespace < 0 ? -errno : namespace;

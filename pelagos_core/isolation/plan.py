@@ -63,7 +63,7 @@ class Phase:
 
     process: str
     name: str
-    operations: tuple[Operation | SecondStageClone, ...]
+    operations: tuple[Operation, ...]
 
 
 @dataclass(frozen=True, slots=True)

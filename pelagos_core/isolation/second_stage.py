@@ -15,13 +15,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pelagos_core.linux import namespaces, syscalls, user_namespaces
+from pelagos_core.errors import PelagosError, PermissionDenied
+from pelagos_core.isolation.entering import joining, not_joined
+from pelagos_core.isolation.operation import Operation
+from pelagos_core.isolation.state import CONTROL, State
+from pelagos_core.linux import namespaces, syscalls
+from pelagos_core.linux.user_namespaces import map_text
+from pelagos_core.native.instruction import Instruction, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.oci import IdMaps, Namespace
 
 
 @dataclass(frozen=True, slots=True)
-class SecondStageClone:
-    """The step that makes the second process, and where it is made.
+class SecondStageClone(Operation):
+    """Make the second process, which takes all further steps; the first one ends here.
 
     user: its user namespace, new or given. id_maps: of a new one.
     pid: its pid namespace, new or given; None for the first process' own.
@@ -31,33 +38,45 @@ class SecondStageClone:
     id_maps: IdMaps
     pid: Namespace | None
 
+    def reads(self) -> tuple[str, ...]:
+        return (CONTROL,)
+
     def describe(self) -> str:
-        """What it does, for the log."""
         pid = "the shim's" if self.pid is None else self.pid.path or "a new"
         return f"second process: {self.user.path or 'a new'} user namespace, {pid} pid namespace"
 
-    def line(self) -> str:
-        """As of an Operation. It is none: the process that goes on after it is another one."""
-        maps = "; ".join(self.id_maps.lines())
-        return f"{self.describe()} ({maps})" if maps else self.describe()
+    def details(self) -> str:
+        return "; ".join(self.id_maps.lines())
 
-    def fork(self) -> int:
-        """Fork the second process; returns its pid, and 0 in it. In the first process.
+    def instructions(self) -> tuple[Instruction, ...]:
+        joined, new = self._namespaces()
+        maps = ("", "") if self.user.path else (map_text(self.id_maps.groups), map_text(self.id_maps.users))
+        flags = sum(namespaces.CLONE_FLAGS[each.type] for each in new)
+        return (*map(joining, joined), instruction("begin_second_stage", flags, *maps))
 
-        Raises OSError or InvalidArgument.
-        """
-        flags = syscalls.CLONE_PARENT
-        if self.pid is not None and self.pid.path:
-            namespaces.join("pid", self.pid.path)  # with the host's privileges, so before the other
-        elif self.pid is not None:
-            flags |= syscalls.CLONE_NEWPID
-        if self.user.path:
-            namespaces.join("user", self.user.path)
-        else:
-            flags |= syscalls.CLONE_NEWUSER
-        return syscalls.fork(flags)
+    def _namespaces(self) -> tuple[list[Namespace], list[Namespace]]:
+        """Those that are given, and those that are new. To join the first one takes the host's privileges."""
+        both = [each for each in (self.pid, self.user) if each is not None]
+        return [each for each in both if each.path], [each for each in both if not each.path]
 
-    def write_maps(self, pid: int) -> None:
-        """Map the ids of the second process. In the first one. Raises PermissionDenied."""
-        if not self.user.path:
-            user_namespaces.write_maps(f"/proc/{pid}", self.id_maps)
+    def failure(self, failed: Failure) -> PelagosError:
+        joined, _ = self._namespaces()
+        if failed.step < len(joined):
+            return not_joined(joined[failed.step], failed)
+        if failed.stage == "map_ids":
+            text = map_text(self.id_maps.groups if failed.detail == "gid_map" else self.id_maps.users)
+            return PermissionDenied(f"{failed.detail} {text.strip()!r}: {failed.strerror}")
+        return Operation.failure(self, failed)
+
+    def execute(self, state: State) -> None:
+        """As of any step, with what the interpreter does about a fork. Returns in the second process only."""
+        failed: Failure | None = None
+
+        def clone() -> int:
+            nonlocal failed
+            failed = state.descriptors.run(self.instructions())
+            return -1 if failed else 0
+
+        syscalls.between_hooks(clone)
+        if failed:
+            raise self.failure(failed)

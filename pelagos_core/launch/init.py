@@ -27,7 +27,6 @@ from pelagos_core.isolation import engine_root
 from pelagos_core.isolation.filesystem import CheckEngineShield
 from pelagos_core.isolation.operation import execute
 from pelagos_core.isolation.plan import Plan
-from pelagos_core.isolation.second_stage import SecondStageClone
 from pelagos_core.isolation.state import CODE_DIRECTORY, CONTAINER, CONTROL, ENTRYPOINT, MASTER, State
 from pelagos_core.isolation.streams import FIRST, STREAMS
 from pelagos_core.launch import home, lookup, memory, messages, oci_hooks, preopens
@@ -37,7 +36,6 @@ from pelagos_core.launch.messages import (
     Created,
     Failed,
     Message,
-    SecondStage,
     Terminal,
     Unusable,
     Wanted,
@@ -119,7 +117,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
     try:
         execute(plan.outside, state)
         if plan.second_stage is not None:
-            _go_on_as_second_stage(plan.second_stage)
+            execute((plan.second_stage,), state)  # goes on as another process
         execute(plan.assemble, state)
         with because(reasons.ENTRYPOINT):
             file = lookup.find(root, order.bundle.spec.process, order.limits)
@@ -176,22 +174,6 @@ def _hand_over_terminal(state: State) -> None:
     with socket.socket(fileno=os.dup(_CONTROL)) as control:
         socket.send_fds(control, [messages.encode(Terminal())], [master])
     os.close(master)
-
-
-def _go_on_as_second_stage(clone: SecondStageClone) -> None:
-    """Go on as another process; only that one returns."""
-    reader, writer = os.pipe()
-    pid = clone.fork()
-    if pid:
-        clone.write_maps(pid)
-        _report(SecondStage(pid))
-        os.write(writer, b"x")
-        os._exit(0)
-    os.close(writer)
-    # If the first one ends too early nobody knows of us. Then the daemon, to be our parent in earnest.
-    if not os.read(reader, 1) or os.read(_CONTROL, len(messages.GO)) != messages.GO:
-        os._exit(1)
-    os.close(reader)
 
 
 def _run_creating_hooks(order: LaunchRequest, shielded: State | None) -> bytes:

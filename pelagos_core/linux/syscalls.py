@@ -128,7 +128,7 @@ def fork(flags: int) -> int:
 
     For a process of one thread. Raises OSError.
     """
-    return _between_hooks(lambda: _bare_clone(flags))
+    return between_hooks(lambda: _bare_clone(flags))
 
 
 def duplicate(flags: int) -> int:
@@ -153,13 +153,13 @@ def duplicate_into(cgroup: int, flags: int) -> int:
     def clone() -> int:
         return _checked(_clone3(_SYS_CLONE3, arguments, ctypes.sizeof(arguments)), f"clone3 {flags:#x}")
 
-    return clone() if is_tried_with_bare_clones() else _between_hooks(clone)
+    return clone() if is_tried_with_bare_clones() else between_hooks(clone)
 
 
-def _between_hooks(clone: Callable[[], int]) -> int:
+def between_hooks(clone: Callable[[], int]) -> int:
     """A clone between the interpreter's own three steps, so that its state in the child is that after os.fork.
 
-    They are of its documented C API ("Operating System Utilities").
+    They are of its documented C API ("Operating System Utilities"). clone: returns 0 in the child only.
     """
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = -1

@@ -524,7 +524,8 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         fs.MountVolume(volume, "source 1"),
     )
     maps = "(user 0 is 100000, 65536 of them; group 0 is 100000, 65536 of them)"
-    assert f"second stage: second process: a new user namespace, a new pid namespace {maps}" in steps.describe()
+    made = f"second process: a new user namespace, a new pid namespace {maps} [from control]"
+    assert f"second stage: {made}" in steps.describe()
 
 
 def test_an_id_map_without_ranges_is_the_containers_own():
