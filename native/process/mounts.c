@@ -31,8 +31,10 @@ OPERATION(open_tree) {
 
 /* The same of a directory in the root. */
 OPERATION(copy_tree) {
-    int directory = open_in_root(p, TEXT(1), O_PATH);
+    AT(source);
+    int directory = open_in_root(p, TEXT(1), O_PATH | O_DIRECTORY);
     if (directory < 0) return directory;
+    AT(call);
     int error = fill(&SLOT(0), clone_mount(directory, "", recursion(NUMBER(2))));
     close(directory);
     return error;

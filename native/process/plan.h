@@ -29,7 +29,7 @@ enum slot {
 /* What an operation is at when it fails, for Python's words; `call` where there is but one thing to do. */
 #define STAGES(X) \
     X(call) X(source) X(kind) X(attributes) X(map_ids) X(target) X(attach) X(options) X(copy) X(limit) \
-    X(find_directory) X(find_file) X(find) X(make_directory) X(make_file) X(host) \
+    X(find_directory) X(find_file) X(find) X(make_directory) X(make_file) X(host) X(open_root) \
     X(kernel_view) X(device) X(block_device) X(look)
 
 enum stage {

@@ -17,12 +17,10 @@ enum { DIRECTORY = O_PATH | O_DIRECTORY | O_CLOEXEC };
 /* Open what is at the root's path on the host. A descriptor from before still shows what a mount there has covered,
    and one from another mount namespace cannot be mounted on. */
 OPERATION(open_root) {
+    AT(open_root);
+    strcpy(p->detail, p->root_path);
     int fd = open(p->root_path, DIRECTORY);
-    if (fd < 0) {
-        int error = -errno;
-        strcpy(p->detail, p->root_path);
-        return error;
-    }
+    CHECK(fd);
     set_root(p, fd);
     return 0;
 }

@@ -18,19 +18,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import posixpath
 import signal
 import struct
 import threading
 from pathlib import PurePosixPath
 
 from pelagos_core.errors import FailedPrecondition
+from pelagos_core.native.instruction import Slot, instruction
 from pelagos_core.oci import Mount
 from pelagos_core.plugin.program import ENGINE_FILES, GUEST_ROOT, SCRATCH, Program
-from pelagos_core.rootfs.root import SHOWN, Root
+from pelagos_core.rootfs import device_nodes, mounts
+from pelagos_core.rootfs.mounts import Mounting
 
-_COPY_BYTES = 1 << 24
-_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+SHOWN = "root"
+"""The part of an engine root's file system that is its root."""
+
 _GONE = "gone"
 _F_SETOWN_EX, _F_OWNER_TID = 15, 0  # <asm-generic/fcntl.h>; not in the fcntl module
 _SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
@@ -38,44 +40,23 @@ _SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nod
 _WRITABLE = 0o777
 
 
-def show(root: Root, surroundings: int, program: Program) -> None:
-    """Mount a program's files in an engine root, where `take_away` can reach them.
+def showing(surroundings: Slot, program: Program) -> tuple[Mounting, ...]:
+    """Mount a program's files in an engine root, where `take_away` can reach them, before the root is made read-only.
 
-    surroundings: what `Root.enclose` has returned. Each file is mounted below ENGINE_FILES, and a link leads
-    there from where the program looks for it.
-    In the init process, as root, before the root is made read-only. Raises OSError or PelagosError.
+    surroundings: of that root, as `EncloseRoot` has left them. Each file is mounted below ENGINE_FILES, and a link
+    leads there from where the program looks for it.
     """
-    os.mkdir(_GONE, dir_fd=surroundings)
-    os.chmod(_GONE, _WRITABLE, dir_fd=surroundings)
-    for file in program.files:
-        root.mount(Mount(f"{ENGINE_FILES}{file.target}", "bind", file.source, ("ro", "nosuid", "nodev")))
-    root.mount(_SCRATCH)
-    for target in _links(program):
-        root.make_directory(posixpath.dirname(target))
-        root.make_link(target, f"{ENGINE_FILES}{target}")
-    for directory in ("/", ENGINE_FILES, *_directories(program)):
-        os.chmod(f"{SHOWN}{directory}", _WRITABLE, dir_fd=surroundings)
-
-
-def copy_module(root: Root, source: int, destination: str, uid: int) -> None:
-    """Copy the module behind a descriptor to where the engine finds it, readable by every user.
-
-    uid: of the copy's owner, the user with which the process is going to ask for the lease; -1 for the process'.
-    In the init process, as root. Raises OSError or PelagosError.
-    """
-    parent, name = posixpath.split(destination)
-    root.make_directory(parent)
-    directory = root.open(parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        target = os.open(name, _NEW, 0o444, dir_fd=directory)
-    finally:
-        os.close(directory)
-    with os.fdopen(target, "wb"):
-        os.fchmod(target, 0o444)  # whatever the umask
-        os.fchown(target, uid, -1)
-        offset = 0
-        while copied := os.sendfile(target, source, offset, _COPY_BYTES):
-            offset += copied
+    place = Mounting(_SCRATCH, (instruction("make_directory_in", surroundings, _GONE, _WRITABLE),))
+    files = (
+        mounts.mounting(Mount(f"{ENGINE_FILES}{file.target}", "bind", file.source, ("ro", "nosuid", "nodev")))
+        for file in program.files
+    )
+    links = tuple(device_nodes.link(target, f"{ENGINE_FILES}{target}") for target in _links(program))
+    writable = tuple(
+        instruction("change_mode_in", surroundings, f"{SHOWN}{directory}", _WRITABLE)
+        for directory in ("/", ENGINE_FILES, *_directories(program))
+    )
+    return (place, *files, mounts.mounting(_SCRATCH), Mounting(_SCRATCH, (*links, *writable)))
 
 
 def take_away(surroundings: int, program: Program) -> None:

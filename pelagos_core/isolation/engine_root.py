@@ -11,13 +11,18 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pelagos_core import reasons
+from pelagos_core.errors import PelagosError
 from pelagos_core.isolation import engine_files
 from pelagos_core.isolation.filesystem import MakeRootReadonly, RootOperation
 from pelagos_core.isolation.operation import Close, Operation
 from pelagos_core.isolation.state import CODE_DIRECTORY, ENGINE_ROOT, ENTRYPOINT, ROOT, State
 from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.plugin.entrypoint import CODE, Entrypoint
 from pelagos_core.plugin.program import GUEST_ROOT, Program
+from pelagos_core.rootfs import mounts
+from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID
+from pelagos_core.rootfs.mounts import Mounting
 
 _CODE = "code"
 
@@ -60,7 +65,11 @@ def entered(entrypoint: Entrypoint, path: str, *, compiled: bool) -> Entrypoint:
 
 @dataclass(frozen=True, slots=True)
 class EncloseRoot(RootOperation):
-    """Put an empty root around the container's, which is at GUEST_ROOT in it from now on."""
+    """Put an empty root around the container's, which is at GUEST_ROOT in it from now on.
+
+    The slot has the file system around it, which can be written to: the new root is its directory
+    `engine_files.SHOWN`, and what is in that can be moved out.
+    """
 
     def writes(self) -> tuple[str, ...]:
         return (ROOT, ENGINE_ROOT)
@@ -68,8 +77,19 @@ class EncloseRoot(RootOperation):
     def describe(self) -> str:
         return f"engine root, with the container's at {GUEST_ROOT}"
 
-    def execute(self, state: State) -> None:
-        state.descriptors[ENGINE_ROOT] = state.root.enclose(GUEST_ROOT)
+    def instructions(self) -> tuple[Instruction, ...]:
+        # What is inside cannot be executed: it is a guest's, and a guest is no native program. Below that form of it
+        # is the root as it was, for native programs that join later.
+        plain, sealed = Slot("plain root"), Slot("sealed root")
+        return (
+            instruction("copy_tree", plain, "/", 1),
+            instruction("copy_tree", sealed, "/", 1),
+            instruction("change_tree", sealed, 1, ATTR_NOEXEC, 0, 0),
+            instruction("make_tmpfs", Slot(ENGINE_ROOT), "engine", "755", "", ATTR_NODEV | ATTR_NOSUID),
+            instruction("surround_root", Slot(ENGINE_ROOT), engine_files.SHOWN),
+            instruction("attach_tree", plain, GUEST_ROOT),
+            instruction("attach_tree", sealed, GUEST_ROOT),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +104,14 @@ class ShowProgram(RootOperation):
     def describe(self) -> str:
         return f"{len(self.program.files)} files of {self.program.source}"
 
-    def execute(self, state: State) -> None:
-        engine_files.show(state.root, state.get(ENGINE_ROOT), self.program)
+    def _mountings(self) -> tuple[Mounting, ...]:
+        return engine_files.showing(Slot(ENGINE_ROOT), self.program)
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(each for mounting in self._mountings() for each in mounting.instructions)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return mounts.failure(self._mountings(), failed) or RootOperation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
 from pelagos_core.isolation import sysctl
 from pelagos_core.isolation.operation import Operation
-from pelagos_core.isolation.state import CONTAINER, ROOT, State
+from pelagos_core.isolation.state import CONTAINER, ROOT
 from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Namespace, TimeOffset
-from pelagos_core.rootfs import joined_root
+from pelagos_core.rootfs import mount_points
+from pelagos_core.rootfs.mounts import TREE
 
 
 def joining(namespace: Namespace, *, foreign: bool = False) -> Instruction:
@@ -196,8 +197,17 @@ class CopyContainer(Operation):
     def describe(self) -> str:
         return f"copy the container's mounts below {self.inside}"
 
-    def execute(self, state: State) -> None:
-        joined_root.copy(state.root, state.get(CONTAINER), self.inside)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (
+            instruction("copy_container", Slot(CONTAINER), self.inside, TREE),
+            unsharing(("mount",)),
+            instruction("set_propagation", syscalls.MS_PRIVATE | syscalls.MS_REC),
+            instruction("open_root"),
+            instruction("cover_root", TREE),
+        )
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return mount_points.root_failure(failed) or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)

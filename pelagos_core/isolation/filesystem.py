@@ -10,9 +10,9 @@ from typing import ClassVar
 from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.policy import Directory
-from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
+from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied
 from pelagos_core.isolation.operation import Operation
-from pelagos_core.isolation.state import DEVICE_MOUNTS, ROOT, State
+from pelagos_core.isolation.state import DEVICE_MOUNTS, ROOT
 from pelagos_core.linux.syscalls import MS_REC, MS_SHARED, MS_SLAVE
 from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
@@ -86,13 +86,8 @@ class AssembleRoot(RootOperation):
         return tuple(each for group in self._groups() for each in group.instructions)
 
     def failure(self, failed: Failure) -> PelagosError:
-        done = self.instructions()[failed.step].operation
-        if done in ("open_root", "uncover_root") and failed.detail:
-            if failed.error == errno.ENOENT:
-                return NotFound(f"root file system {failed.detail!r} does not exist")
-            if failed.error == errno.ENOTDIR:
-                return InvalidArgument(f"root file system {failed.detail!r} is not a directory")
-        return mounts.failure(self._groups(), failed) or Operation.failure(self, failed)
+        found = mount_points.root_failure(failed) or mounts.failure(self._groups(), failed)
+        return found or Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +268,11 @@ class NarrowRoot(RootOperation):
         readonly = [each.path for each in self.directories if each.readonly]
         return f"read-only: {', '.join(readonly)}" if readonly else ""
 
-    def execute(self, state: State) -> None:
-        narrowing.restrict(state.root, self.directories)
+    def instructions(self) -> tuple[Instruction, ...]:
+        return narrowing.restricting(self.directories)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        return narrowing.failure(self.directories, failed) or RootOperation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,14 +96,6 @@ def fork_beside(pidfd: int) -> int:
     return _fork_after(lambda: syscalls.setns(pidfd, syscalls.CLONE_NEWPID))
 
 
-def join_process(pidfd: int, kinds: Iterable[str]) -> None:
-    """Move the calling process into a process' namespaces of these kinds, all at once."""
-    flags = 0
-    for kind in kinds:
-        flags |= CLONE_FLAGS[kind]
-    syscalls.setns(pidfd, flags)
-
-
 def _fork_after(join_namespace: Callable[[], None]) -> int:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     pid = -1

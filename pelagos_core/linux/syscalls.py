@@ -20,10 +20,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 _SYS_CLONE = 56 if platform.machine() == "x86_64" else 220
 _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_OPEN_TREE = 428
-_SYS_MOVE_MOUNT = 429
-_SYS_FSOPEN = 430
-_SYS_FSCONFIG = 431
-_SYS_FSMOUNT = 432
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
@@ -40,11 +36,8 @@ CLONE_NEWNET = 0x40000000
 CLONE_NEWTIME = 0x00000080
 
 RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-MNT_DETACH = 2
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -54,13 +47,8 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 
-AT_FDCWD = -100
-AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
 OPEN_TREE_CLONE = 1
-MOVE_MOUNT_F_EMPTY_PATH = 0x04
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
 IN_MODIFY = 2
 
@@ -89,7 +77,6 @@ libc.syscall.restype = ctypes.c_long
 libc.unshare.argtypes = (ctypes.c_int,)
 libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 libc.inotify_init1.argtypes = (ctypes.c_int,)
 libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
@@ -190,11 +177,6 @@ def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
     _checked(libc.mount(words[0], words[1], words[2], flags, words[3]), target)
 
 
-def umount2(target: str, flags: int) -> None:
-    """umount2(2)."""
-    _checked(libc.umount2(os.fsencode(target), flags), target)
-
-
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
     """openat2(2); return a descriptor that is closed on exec.
 
@@ -214,29 +196,6 @@ def open_tree(directory: int, path: str, flags: int) -> int:
     """open_tree(2); return a descriptor of the mount, closed on exec."""
     args = (ctypes.c_int(directory), path.encode(), ctypes.c_uint(flags | os.O_CLOEXEC))
     return _syscall(_SYS_OPEN_TREE, path, *args)
-
-
-def move_mount(tree: int, target: int, what: str) -> None:
-    """move_mount(2): attach the detached mount `tree` on the object behind `target`."""
-    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
-    _syscall(_SYS_MOVE_MOUNT, what, ctypes.c_int(tree), b"", ctypes.c_int(target), b"", flags)
-
-
-def mount_detached(kind: str, options: dict[str, str], attributes: int) -> int:
-    """fsopen(2), fsconfig(2) and fsmount(2): a file system that is mounted nowhere yet; its descriptor.
-
-    attributes: MOUNT_ATTR_ flags.
-    """
-    context = _syscall(_SYS_FSOPEN, kind, kind.encode(), ctypes.c_uint(1))  # FSOPEN_CLOEXEC
-    try:
-        for name, value in options.items():
-            words = (name.encode(), value.encode())
-            _syscall(_SYS_FSCONFIG, kind, ctypes.c_int(context), ctypes.c_uint(1), *words, ctypes.c_int(0))
-        create = (ctypes.c_int(context), ctypes.c_uint(6), ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int(0))
-        _syscall(_SYS_FSCONFIG, kind, *create)
-        return _syscall(_SYS_FSMOUNT, kind, ctypes.c_int(context), ctypes.c_uint(1), ctypes.c_uint(attributes))
-    finally:
-        os.close(context)
 
 
 def mount_setattr(

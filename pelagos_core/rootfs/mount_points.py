@@ -1,8 +1,10 @@
-"""The words for a path in a root that cannot be found or made: see native/process/resolve.h."""
+"""The words for a root, or a path in one, that cannot be found or made: see native/process/resolve.h."""
 
 from __future__ import annotations
 
-from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied
+import errno
+
+from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
 from pelagos_core.native.process import Failure
 
 _KINDS = {
@@ -20,3 +22,12 @@ def failure(failed: Failure) -> PelagosError | None:
         return None
     what, kind = _KINDS[failed.stage]
     return kind(f"{what}{failed.detail!r} in the container: {failed.strerror}")
+
+
+def root_failure(failed: Failure) -> PelagosError | None:
+    """The error for the directory of the host that should become the root; None if something else has failed."""
+    if failed.stage != "open_root" or failed.error not in (errno.ENOENT, errno.ENOTDIR):
+        return None
+    if failed.error == errno.ENOENT:
+        return NotFound(f"root file system {failed.detail!r} does not exist")
+    return InvalidArgument(f"root file system {failed.detail!r} is not a directory")

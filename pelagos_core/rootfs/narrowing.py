@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
 
 from pelagos_core.config.policy import Directory
-from pelagos_core.errors import NotFound
-from pelagos_core.linux import syscalls
+from pelagos_core.errors import NotFound, PelagosError
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
 from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 from pelagos_core.rootfs.root import Root
 
-_EMPTY = {"source": "empty", "mode": "755", "size": "64k"}
-_WHOLE_TREE = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
+_NOTHING = Slot("nothing")
 
 
-def restrict(root: Root, directories: tuple[Directory, ...]) -> None:
+def restricting(directories: tuple[Directory, ...]) -> tuple[Instruction, ...]:
     """Leave nothing of a root but some directories, in an empty one that is read-only.
 
-    directories: the outer ones first. Raises NotFound for one that is not there.
+    directories: the outer ones first.
     """
-    whole = bool(directories) and directories[0].path == "/"
-    with contextlib.ExitStack() as opened:
-        trees = [opened.enter_context(Fd(_tree(root, directory))) for directory in directories]
-        if not whole:
-            root.cover(syscalls.mount_detached("tmpfs", _EMPTY, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC))
-        for directory, tree in zip(directories, trees, strict=True):
-            _put(root, directory.path, tree)
-        if not whole:
-            root.make_readonly()
+    opened = (each for number, directory in enumerate(directories) for each in _opening(directory, _tree(number)))
+    placed = (_placing(directory, _tree(number)) for number, directory in enumerate(directories))
+    if directories and directories[0].path == "/":
+        return (*opened, *placed)
+    attributes = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
+    empty = instruction("make_tmpfs", _NOTHING, "empty", "755", "64k", attributes)
+    readonly = instruction("change_tree", Slot("root"), 0, ATTR_RDONLY, 0, 0)
+    return (*opened, empty, instruction("cover_root", _NOTHING), *placed, readonly)
+
+
+def failure(directories: tuple[Directory, ...], failed: Failure) -> PelagosError | None:
+    """The error for a directory that is not there; None if something else has failed."""
+    if failed.stage != "source":
+        return None
+    path = restricting(directories)[failed.step].arguments[1]
+    return NotFound(f"directory {path!r} in the container: {failed.strerror}")
 
 
 def directory_path(root: Root, path: str) -> str:
@@ -44,21 +50,15 @@ def directory_path(root: Root, path: str) -> str:
     return posixpath.normpath(f"/{os.path.relpath(found, top)}")
 
 
-def _tree(root: Root, directory: Directory) -> int:
-    try:
-        fd = Fd(root.open(directory.path, os.O_PATH | os.O_DIRECTORY))
-    except OSError as error:
-        raise NotFound(f"directory {directory.path!r} in the container: {error.strerror}") from None
-    with fd, Fd(syscalls.open_tree(fd, "", _WHOLE_TREE)) as tree:
-        if directory.readonly:
-            syscalls.mount_setattr(tree, syscalls.AT_RECURSIVE, ATTR_RDONLY, 0, 0)
-        return tree.release()
+def _tree(number: int) -> Slot:
+    return Slot(f"directory {number}")
 
 
-def _put(root: Root, path: str, tree: int) -> None:
-    if path == "/":
-        root.cover(os.dup(tree))
-        return
-    root.make_directory(path)
-    with Fd(root.open(path, os.O_PATH)) as target:
-        syscalls.move_mount(tree, target, path)
+def _opening(directory: Directory, tree: Slot) -> tuple[Instruction, ...]:
+    readonly = (instruction("change_tree", tree, 1, ATTR_RDONLY, 0, 0),) if directory.readonly else ()
+    return (instruction("copy_tree", tree, directory.path, 1), *readonly)
+
+
+def _placing(directory: Directory, tree: Slot) -> Instruction:
+    whole = directory.path == "/"
+    return instruction("cover_root", tree) if whole else instruction("attach_tree", tree, directory.path)

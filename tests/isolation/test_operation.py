@@ -18,7 +18,7 @@ from tests.support.child import in_child
 def test_a_step_that_fails_is_the_last_and_is_named(tmp_path):
     def run():
         root = Root(str(tmp_path))
-        root.adopt(os.open("/proc/self", os.O_PATH))  # nothing can be made in there
+        root.process["root"] = os.open("/proc/self", os.O_PATH)  # nothing can be made in there
         try:
             execute([SetUmask(0o77), MakeWorkingDirectory("/work/in"), SetUmask(0)], State(root))
         finally:

@@ -25,7 +25,7 @@ bare:x:1005:1005::/six
 def root(tmp_path):
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
     root = Root(str(tmp_path / "rootfs"))
-    root.fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY)
+    root.process["root"] = os.open(root.path, os.O_PATH | os.O_DIRECTORY)
     yield root
     os.close(root.fd)
 

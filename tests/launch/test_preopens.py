@@ -24,7 +24,7 @@ def root(tmp_path):
     (tmp_path / "opt/app").mkdir(parents=True)
     (tmp_path / "srv").symlink_to("/opt")
     root = Root(str(tmp_path))
-    root.fd = os.open(tmp_path, os.O_PATH)
+    root.process["root"] = os.open(tmp_path, os.O_PATH)
     yield root
     os.close(root.fd)
 

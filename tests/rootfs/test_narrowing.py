@@ -6,9 +6,10 @@ import pytest
 
 from pelagos_core.config.policy import Directory
 from pelagos_core.errors import NotFound
-from pelagos_core.rootfs.narrowing import directory_path, restrict
+from pelagos_core.isolation.filesystem import NarrowRoot
+from pelagos_core.rootfs.narrowing import directory_path
 from tests.support.child import in_child
-from tests.support.roots import assembled, enter
+from tests.support.roots import assembled, enter, take
 
 pytestmark = [pytest.mark.root]
 
@@ -36,7 +37,7 @@ def test_a_narrowed_root_has_nothing_else(image):
     (image / "data/out/file").write_text("here")
 
     def use(root):
-        restrict(root, (Directory("/data/in"), Directory("/data/out", readonly=True)))
+        take(root, NarrowRoot((Directory("/data/in"), Directory("/data/out", readonly=True))))
         enter(root)
         found = [sorted(os.listdir(path)) for path in ("/", "/data", "/data/out")]
         os.mkdir("/data/in/new")
@@ -56,9 +57,9 @@ def test_a_narrowed_root_may_be_narrowed_again_and_never_widened(image):
     (image / "data/in").mkdir()
 
     def use(root):
-        restrict(root, (Directory("/data", readonly=True),))
-        restrict(root, (Directory("/", readonly=False),))
-        restrict(root, (Directory("/data/in"),))
+        take(root, NarrowRoot((Directory("/data", readonly=True),)))
+        take(root, NarrowRoot((Directory("/", readonly=False),)))
+        take(root, NarrowRoot((Directory("/data/in"),)))
         try:
             os.mkdir("new", dir_fd=root.open("/data/in", os.O_RDONLY))
         except OSError as error:
@@ -66,8 +67,8 @@ def test_a_narrowed_root_may_be_narrowed_again_and_never_widened(image):
 
     assert inside(image, use) == ("Read-only file system", "/data/in", "")
     with pytest.raises(NotFound, match="directory '/app' in the container"):
-        inside(image, lambda root: restrict(root, (Directory("/app"),)))
+        inside(image, lambda root: take(root, NarrowRoot((Directory("/app"),))))
 
 
 def test_a_root_of_nothing_is_empty(image):
-    assert inside(image, lambda root: (restrict(root, ()), enter(root), os.listdir("/"))) == (None, None, [])
+    assert inside(image, lambda root: (take(root, NarrowRoot(())), enter(root), os.listdir("/"))) == (None, None, [])

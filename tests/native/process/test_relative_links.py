@@ -4,11 +4,14 @@ import os
 
 import pytest
 
-from pelagos_core.isolation.filesystem import ShowRelativeLinks
+from pelagos_core.isolation.engine_root import EncloseRoot
+from pelagos_core.isolation.filesystem import ChangeRoot, ShowRelativeLinks
 from pelagos_core.linux import syscalls
 from pelagos_core.oci import Mount
 from tests.support.child import in_child
-from tests.support.roots import assembled, enter, mount, take
+from tests.support.roots import assembled, mount, take
+
+RESOLVE_BENEATH = 0x08  # as engines do
 
 pytestmark = [pytest.mark.root]
 
@@ -36,7 +39,7 @@ def shown(image, paths, use=lambda root: None):
 def read(root, path):
     """A file's text, or what opening it comes to, for an engine."""
     try:
-        with open(syscalls.openat2(root.fd, path, os.O_RDONLY, syscalls.RESOLVE_BENEATH)) as file:
+        with open(syscalls.openat2(root.fd, path, os.O_RDONLY, RESOLVE_BENEATH)) as file:
             return file.read()
     except OSError as error:
         return error.strerror
@@ -92,8 +95,7 @@ def test_they_stay_where_the_root_is_copied_or_changed(image):
     (image / "var/run").symlink_to("/run")
 
     def use(root):
-        root.enclose("/guest")
-        enter(root)
+        take(root, EncloseRoot(), ChangeRoot())
         return os.readlink("/guest/var/run")
 
     assert shown(image, ["/var/run/s"], use) == "../run"

@@ -29,11 +29,11 @@ def made(image, path):
 
     before = all_of_it()
     root = Root(str(image))
-    root.adopt(os.open(image, os.O_PATH))
+    root.process["root"] = os.open(image, os.O_PATH)
     try:
         take(root, MakeWorkingDirectory(path))
     finally:
-        root.adopt(-1)
+        os.close(root.fd)
     return sorted(all_of_it() - before)
 
 
@@ -132,7 +132,7 @@ def test_what_is_below_a_file_is_an_error(image):
 
 def test_what_cannot_be_made_is_named():
     root = Root("/proc")
-    root.adopt(os.open("/proc/self", os.O_PATH))
+    root.process["root"] = os.open("/proc/self", os.O_PATH)
     with pytest.raises(PermissionDenied, match="directory '/new' in the container"):
         take(root, MakeWorkingDirectory("/new"))
     assert not Path("/proc/self/new").exists()

@@ -2,20 +2,22 @@
 
 import os
 import signal
+import subprocess
 
 import pytest
 
 from pelagos_core.errors import NotFound
-from pelagos_core.linux import syscalls
+from pelagos_core.isolation.engine_root import EncloseRoot
+from pelagos_core.isolation.entering import CheckWorkingDirectory, CopyContainer, EnterContainerRoot, FindContainerRoot
+from pelagos_core.isolation.filesystem import ChangeRoot
+from pelagos_core.isolation.state import CONTAINER
 from pelagos_core.oci import Mount
-from pelagos_core.rootfs import joined_root
+from pelagos_core.plugin.program import GUEST_ROOT
 from pelagos_core.rootfs.root import Root
 from tests.support.child import in_child
-from tests.support.roots import assembled, enter, mount
+from tests.support.roots import assembled, enter, mount, take
 
 pytestmark = [pytest.mark.root]
-
-ENGINE_ROOT = "/guest"
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def image(tmp_path):
     return root
 
 
-@pytest.fixture(params=["/", ENGINE_ROOT])
+@pytest.fixture(params=["/", GUEST_ROOT])
 def container(image, request):
     """A process in a root of its own: (its pidfd, where the container's root is in it)."""
     ready, report = os.pipe()
@@ -39,7 +41,7 @@ def container(image, request):
             mount(root, Mount("/data", "tmpfs", "x y"))
             os.close(os.open(image / "data/covered", os.O_CREAT))
             if request.param != "/":
-                root.enclose(request.param)
+                take(root, EncloseRoot())
             enter(root)
             os.write(report, b".")
             signal.pause()
@@ -61,10 +63,8 @@ def joined(image, container, use):
 
     def run():
         root = Root(str(image))
-        if inside == "/":
-            joined_root.find(root, pidfd)
-        else:
-            joined_root.copy(root, pidfd, inside)
+        root.process[CONTAINER] = pidfd
+        take(root, FindContainerRoot() if inside == "/" else CopyContainer(inside))
         return use(root)
 
     return in_child(run)
@@ -85,19 +85,15 @@ def test_its_files_are_read_with_the_hosts_still_in_reach(image, container):
 
 
 def test_a_working_directory_must_be_there(image, container):
-    joined(image, container, lambda root: joined_root.check_directory(root, "/data"))
+    joined(image, container, lambda root: take(root, CheckWorkingDirectory("/data")))
     for path in ("/none", "/app"):
         with pytest.raises(NotFound, match=f"working directory '{path}' in the container"):
-            joined(image, container, lambda root, path=path: joined_root.check_directory(root, path))
+            joined(image, container, lambda root, path=path: take(root, CheckWorkingDirectory(path)))
 
 
 def entered(root, container):
     """Enter for good: a container that is its own root as it is, another one in the copy."""
-    pidfd, inside = container
-    if inside == "/":
-        joined_root.enter(root, pidfd)
-    else:
-        enter(root)
+    take(root, EnterContainerRoot() if container[1] == "/" else ChangeRoot())
 
 
 def test_entered_it_is_the_root_and_the_host_is_gone(image, container):
@@ -123,15 +119,14 @@ def test_a_container_that_is_its_own_root_is_entered_itself(image, container):
 
 def copied(root, container):
     """Have a copy, also of a container that is its own root."""
-    pidfd, inside = container
-    if inside == "/":
-        joined_root.copy(root, pidfd, inside)
+    if container[1] == "/":
+        take(root, CopyContainer())
 
 
 def test_a_copy_shows_what_is_mounted_and_has_mounts_of_its_own(image, container):
     def use(root):
         copied(root, container)
-        syscalls.umount2(f"{image}/data", 0)
+        subprocess.run(["umount", image / "data"], check=True)
         enter(root)
         return os.listdir("/data")
 
@@ -147,9 +142,9 @@ def test_a_copy_shows_what_is_mounted_and_has_mounts_of_its_own(image, container
 def test_an_engines_root_goes_around_a_copy_and_its_guests_files_cannot_be_executed(image, container):
     def use(root):
         copied(root, container)
-        root.enclose(ENGINE_ROOT)
+        take(root, EncloseRoot())
         enter(root)
-        return os.listdir("/"), sorted(os.listdir(ENGINE_ROOT)), os.access(f"{ENGINE_ROOT}/run", os.X_OK)
+        return os.listdir("/"), sorted(os.listdir(GUEST_ROOT)), os.access(f"{GUEST_ROOT}/run", os.X_OK)
 
     def look(root):
         entered(root, container)
