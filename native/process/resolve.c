@@ -66,7 +66,7 @@ int walk_begin(struct walk *w, int root, const char *path) {
     size_t size = strlen(path) + 1;
     if (size > MAX_PATH) return -ENAMETOOLONG;
     w->root = root;
-    w->links = w->names = 0;
+    w->links = w->names = w->missing = 0;
     w->size = 0;
     w->path[0] = 0;
     w->rest = memcpy(w->way + sizeof w->way - size, path, size);
@@ -78,7 +78,8 @@ static ssize_t read_target(struct walk *w) {
     struct stat found;
     /* The path so far has no link in it: if one is put there meanwhile, it is refused. */
     int fd = open_at(w->root, w->path, O_PATH | O_NOFOLLOW, IN_ROOT | RESOLVE_NO_SYMLINKS);
-    if (fd < 0) return fd == -ENOENT ? 0 : fd;
+    if (fd == -ENOENT) w->missing = 1;
+    if (fd < 0) return w->missing ? 0 : fd;
     ssize_t size = fstat(fd, &found) ? -errno : 0;
     if (!size && S_ISLNK(found.st_mode) && (size = readlinkat(fd, "", w->target, MAX_PATH)) < 0) size = -errno;
     close(fd);
@@ -106,12 +107,17 @@ static int go_down(struct walk *w, const char *name, size_t size) {
     w->path[w->size++] = '/';
     memcpy(w->path + w->size, name, size);
     w->path[w->size += size] = 0;
+    if (w->missing) {
+        w->missing++;
+        return 0;
+    }
     ssize_t target = read_target(w);
     return target > 0 ? follow(w, parent, (size_t)target) : (int)target;
 }
 
 /* The target of a link may leave what is missing by `..` again, where the kernel would give up. */
 static void go_up(struct walk *w) {
+    if (w->missing) w->missing--;
     while (w->size && w->path[--w->size] != '/') continue;
     w->path[w->size] = 0;
 }

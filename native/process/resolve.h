@@ -29,7 +29,7 @@ void set_root(struct process *p, int directory);
 /* A walk along a path inside a directory, link by link, also to what is not there; nothing is changed. openat2(2)
    follows links itself, but gives up at one that dangles, and does not tell which ones it has followed. */
 struct walk {
-    int root, links, names;
+    int root, links, names, missing; /* names at the end of `path` that are not there */
     size_t size;
     char path[MAX_PATH]; /* where it has come to, absolute ("" for the root), without a link or `..` */
     char link[MAX_PATH]; /* the link that was followed last, and what it says */
