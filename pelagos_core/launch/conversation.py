@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
@@ -42,6 +43,8 @@ from pelagos_core.launch.messages import (
 )
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.limits import Limits
+
+log = logging.getLogger(__name__)
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
 _LOOK_SECONDS = DETECT_SECONDS + 2.0
@@ -188,6 +191,7 @@ class Conversation:
         return InitProcess(pid, control, has_second_stage=launch.plan.second_stage is not None)
 
     def _launched(self, process: InitProcess, created: Created) -> Launched:
+        self._compare_oom_score(process)
         backend = self._launch.selection.backends.named(created.backend)
         has_limit = self._limits.memory is not None and backend is not NATIVE
         return Launched(
@@ -200,6 +204,15 @@ class Conversation:
             listens=self._launch.bundle.spec.process.terminal or has_limit,
             termination_signal=self.termination_signal,
         )
+
+    def _compare_oom_score(self, process: InitProcess) -> None:
+        """Warn where a machine, such as a container, does not let it be lowered: that keeps no process from running."""
+        asked = self._launch.bundle.spec.process.oom_score_adj
+        if asked is None:
+            return
+        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/oom_score_adj", "rb") as file:
+            if int(file.read()) != asked:
+                log.warning("%s: process.oomScoreAdj: %d: the shim may not lower it", self._name, asked)
 
     async def _created(self, process: InitProcess) -> Created:
         """Follow the init process' messages up to `Created`."""

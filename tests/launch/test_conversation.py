@@ -149,6 +149,18 @@ async def test_a_process_with_a_terminal_or_a_limited_guest_goes_on_speaking(
     give_up(launched)
 
 
+@pytest.mark.parametrize("less", [0, 1])
+async def test_an_oom_score_that_may_not_be_lowered_is_a_warning(launch, inits, caplog, less):
+    with open("/proc/self/oom_score_adj") as file:
+        asked = int(file.read()) - less
+    spec = replace(launch.bundle.spec, process=replace(launch.bundle.spec.process, oom_score_adj=asked))
+    _, outcome = await begin(replace(launch, bundle=replace(launch.bundle, spec=spec)), inits)
+    inits.say(Created("wasm", "", False))
+    give_up(await outcome)
+    text = f"container 'c1': process.oomScoreAdj: {asked}: the shim may not lower it"
+    assert caplog.messages == [text] * less
+
+
 async def failed(outcome, inits, kind, match=None, reason=""):
     with pytest.raises(kind, match=match) as raised:
         await outcome
