@@ -5,6 +5,7 @@ Nothing is done here. Source: mount(2), open_tree(2), mount_setattr(2), OCI runt
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -138,6 +139,8 @@ def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError |
         return PermissionDenied(f"{failed.detail} {text!r}: {failed.strerror}")
     if failed.stage == "limit":
         return InvalidArgument(f"mount of {mount.source!r} on {mount.destination!r}: too many devices are mounted")
+    if failed.stage == "copy" and failed.error == errno.ELOOP:
+        return InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup of too many directories in one another")
     if done.operation == "mount_file_system" and failed.stage == "attach":
         return of_kernel(mount, failed)
     return mount_points.failure(failed)
