@@ -38,6 +38,9 @@ class Hook(compiling.Hook):  # type: ignore[misc, name-defined]
         process = [*sorted((_HERE / "process").glob("*.c")), digest]
         return [
             compiling.Product("launcher", launcher, includes, static=True),
+            compiling.Product(
+                "pelagos-nursery", [_HERE / "nursery/nursery.c", *process], [*includes, _HERE / "process"]
+            ),
             compiling.Product("libpelagos.so", process, includes, library=True),
         ]
 

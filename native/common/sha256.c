@@ -1,8 +1,11 @@
 #include "sha256.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#if defined __x86_64__ && !defined PELAGOS_GENERIC
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 enum { BLOCK = 64, LENGTH_AT = 56 };
 
@@ -45,17 +48,92 @@ static void add_block(uint32_t state[8], const unsigned char *block) {
     for (int i = 0; i < 8; i++) state[i] += s[i];
 }
 
-void sha256_hex(const unsigned char *data, size_t size, char hex[65]) {
-    uint32_t state[8] = {
+#if defined __x86_64__ && !defined PELAGOS_GENERIC
+/* The same by the processor's own instructions, six times as fast. Source: Intel's SHA Extensions. */
+__attribute__((target("sha,sse4.1,ssse3"))) static void add_blocks_by_processor(uint32_t state[8],
+                                                                                const unsigned char *data, size_t count) {
+    const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+    __m128i dcba = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), 0xb1);
+    __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), 0x1b);
+    __m128i abef = _mm_alignr_epi8(dcba, hgfe, 8), cdgh = _mm_blend_epi16(hgfe, dcba, 0xf0);
+    for (; count; count--, data += BLOCK) {
+        __m128i word[4], first = abef, second = cdgh;
+        for (int i = 0; i < 4; i++)
+            word[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + 16 * i)), big_endian);
+        for (int i = 0; i < 16; i++) {
+            __m128i *now = word + i % 4, *last = word + (i + 3) % 4;
+            __m128i added = _mm_add_epi32(*now, _mm_loadu_si128((const __m128i *)(const void *)(ROUND + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, added);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(added, 0x0e));
+            __m128i next = _mm_sha256msg1_epu32(*now, word[(i + 1) % 4]);
+            next = _mm_add_epi32(next, _mm_alignr_epi8(*last, word[(i + 2) % 4], 4));
+            *now = _mm_sha256msg2_epu32(next, *last);
+        }
+        abef = _mm_add_epi32(abef, first), cdgh = _mm_add_epi32(cdgh, second);
+    }
+    __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+static int has_instructions(void) {
+    static int known;
+    unsigned a, b, c, d;
+    if (!known) {
+        int has = __get_cpuid(1, &a, &b, &c, &d) && c & bit_SSSE3 && c & bit_SSE4_1;
+        known = has && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_SHA ? 1 : -1;
+    }
+    return known > 0;
+}
+#else
+static int has_instructions(void) { return 0; }
+static void add_blocks_by_processor(uint32_t *state, const unsigned char *data, size_t count) {
+    (void)state, (void)data, (void)count;
+}
+#endif
+
+static void add_blocks(uint32_t state[8], const unsigned char *data, size_t count) {
+    if (has_instructions()) add_blocks_by_processor(state, data, count);
+    else
+        for (; count; count--, data += BLOCK) add_block(state, data);
+}
+
+void sha256_begin(struct sha256 *digest) {
+    static const uint32_t FIRST[8] = {
         0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
     };
-    unsigned char tail[2 * BLOCK] = {0};
-    size_t whole = size / BLOCK * BLOCK, rest = size - whole, end = rest < LENGTH_AT ? BLOCK : 2 * BLOCK;
-    uint64_t bits = (uint64_t)size * 8;
-    for (size_t at = 0; at < whole; at += BLOCK) add_block(state, data + at);
-    memcpy(tail, data + whole, rest);
-    tail[rest] = 0x80;
-    for (int i = 0; i < 8; i++) tail[end - 1 - (size_t)i] = (unsigned char)(bits >> (8 * i));
-    for (size_t at = 0; at < end; at += BLOCK) add_block(state, tail + at);
-    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08x", state[i]);
+    memcpy(digest->state, FIRST, sizeof FIRST);
+    digest->length = 0;
+}
+
+void sha256_add(struct sha256 *digest, const void *data, size_t size) {
+    const unsigned char *at = data;
+    size_t held = digest->length % BLOCK;
+    digest->length += size;
+    if (held) {
+        size_t part = size < BLOCK - held ? size : BLOCK - held;
+        memcpy(digest->block + held, at, part);
+        at += part, size -= part;
+        if (held + part < BLOCK) return;
+        add_blocks(digest->state, digest->block, 1);
+    }
+    add_blocks(digest->state, at, size / BLOCK);
+    memcpy(digest->block, at + size / BLOCK * BLOCK, size % BLOCK);
+}
+
+void sha256_end(struct sha256 *digest, char hex[65]) {
+    static const unsigned char PADDING[BLOCK] = {0x80};
+    unsigned char bits[8];
+    size_t held = digest->length % BLOCK;
+    for (int i = 0; i < 8; i++) bits[i] = (unsigned char)(digest->length * 8 >> (56 - 8 * i));
+    sha256_add(digest, PADDING, (held < LENGTH_AT ? LENGTH_AT : BLOCK + LENGTH_AT) - held);
+    sha256_add(digest, bits, sizeof bits);
+    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08x", digest->state[i]);
+}
+
+void sha256_hex(const unsigned char *data, size_t size, char hex[65]) {
+    struct sha256 digest;
+    sha256_begin(&digest);
+    sha256_add(&digest, data, size);
+    sha256_end(&digest, hex);
 }

@@ -6,5 +6,7 @@ _BIN = Path(__file__).parent / "bin"
 
 # The program that containerd executes, without the settings that `pelagos install` puts into it.
 LAUNCHER = _BIN / "launcher"
+# What forks containers' processes.
+NURSERY = _BIN / "pelagos-nursery"
 # What carries out the plan of a process.
 LIBRARY = _BIN / "libpelagos.so"

@@ -37,6 +37,7 @@
     X(new_session_keyring, "")                                                                               \
     X(forbid_new_privileges, "")                                                                             \
     /* root.c: the root as a whole */                                                                       \
+    X(name_root, "s")                                                                                        \
     X(open_root, "")                                                                                         \
     X(make_parent_private, "")                                                                               \
     X(cover_root, "d")                                                                                       \
@@ -108,7 +109,33 @@
     X(make_directory_in, "dsi")                                                                              \
     X(change_mode_in, "dsi")                                                                                 \
     X(open_file_in, "dsd")                                                                                   \
-    X(copy_file, "dssi")
+    X(copy_file, "dssi")                                                                                 \
+    /* entrypoint.c: what the process runs, as the daemon is told of it */                                   \
+    X(find_entrypoint, "dbb*")                                                                               \
+    X(send_contents, "si")                                                                                   \
+    X(open_file, "sd")                                                                                       \
+    /* guest.c: a Wasm guest, and the engine that runs it */                                                 \
+    X(guest_arguments, "*")                                                                                  \
+    X(guest_environment, "*")                                                                                \
+    X(guest_working_directory, "s")                                                                          \
+    X(guest_calls, "*")                                                                                      \
+    X(guest_directory, "ss")                                                                                 \
+    X(guest_is_component, "i")                                                                               \
+    X(guest_memory, "bi")                                                                                    \
+    X(guest_memory_limit, "di")                                                                              \
+    X(guest_fuel, "i")                                                                                       \
+    X(guest_module, "d")                                                                                     \
+    X(load_guest, "ds")                                                                                      \
+    X(run_guest, "isi")                                                                                      \
+    X(say, "s")                                                                                              \
+    /* program.c: a native program */                                                                        \
+    X(choose_program, "*")                                                                                   \
+    X(require_interpreter, "ss")                                                                               \
+    X(execute_program, "sii")                                                                                \
+    /* conversation.c: what is told to the daemon, and the rest of the plan, which comes from it */          \
+    X(go_on, "")                                                                                             \
+    X(wait_for_start, "")                                                                                    \
+    X(hand_over, "ds")
 
 typedef int operation(struct process *, const struct argument *, uint32_t count);
 #define X(name, kinds) operation op_##name;

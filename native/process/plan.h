@@ -7,6 +7,7 @@
 #define PELAGOS_PLAN_H
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pelagos_engine.h"
 
@@ -30,7 +31,7 @@ enum slot {
 #define STAGES(X) \
     X(call) X(source) X(kind) X(attributes) X(map_ids) X(target) X(attach) X(options) X(copy) X(limit) \
     X(find_directory) X(find_file) X(find) X(make_directory) X(make_file) X(host) X(open_root) \
-    X(kernel_view) X(device) X(block_device) X(look)
+    X(kernel_view) X(device) X(block_device) X(look) X(load)
 
 enum stage {
 #define X(name) STAGE_##name,
@@ -46,6 +47,10 @@ struct process {
     int32_t stage;
     char root_path[MAX_PATH]; /* of the root on the host */
     char detail[MAX_DETAIL];  /* what failed, where the step does not tell: a path, an engine's text */
+    uint32_t plan; /* how many plans came before this one */
+    const struct pelagos_engine *engine;
+    struct pelagos_guest guest;
+    int exit_code;
     uint32_t device_count;
     int32_t devices[256]; /* the mounts of single devices, which may be opened after `forbid_devices` */
 };

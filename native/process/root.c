@@ -14,6 +14,13 @@
 
 enum { DIRECTORY = O_PATH | O_DIRECTORY | O_CLOEXEC };
 
+/* Where the root is on the host. */
+OPERATION(name_root) {
+    if (a[0].size >= sizeof p->root_path) return -ENAMETOOLONG;
+    strcpy(p->root_path, TEXT(0));
+    return 0;
+}
+
 /* Open what is at the root's path on the host. A descriptor from before still shows what a mount there has covered,
    and one from another mount namespace cannot be mounted on. */
 OPERATION(open_root) {

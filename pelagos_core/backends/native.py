@@ -23,8 +23,8 @@ from pelagos_core.plugin.hookspecs import Detection, RunningProcess, Workload, h
 NAME = "native"
 
 # What a shell, docker and runc tell of a program that is not there, and of one that cannot run.
-_NOT_FOUND = 127
-_CANNOT_RUN = 126
+NOT_FOUND = 127
+CANNOT_RUN = 126
 _MAX_SHEBANG = 256  # binfmt_script reads no further
 
 
@@ -41,11 +41,10 @@ def pelagos_spawn(entrypoint: Entrypoint) -> Workload:
     Raises PermissionDenied if the user may not execute it, NotFound if its interpreter is not
     there, InvalidArgument for a script that names none or a function to call.
     """
-    if entrypoint.func:
-        raise InvalidArgument(f"exec {entrypoint.path!r}: a native program has no function {entrypoint.func!r} to call")
+    check_function(entrypoint.path, entrypoint.func)
     path = next(filter(_is_executable, (entrypoint.path, *candidates(entrypoint))), "")
     if not path:
-        raise PermissionDenied(f"exec {entrypoint.path!r}: permission denied")
+        raise not_allowed(entrypoint.path)
     if path == entrypoint.path:
         _check_interpreter(entrypoint)
     return functools.partial(_become, replace(entrypoint, path=path))
@@ -63,21 +62,43 @@ def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
 
 
-def _check_interpreter(entrypoint: Entrypoint) -> None:
-    interpreter = _interpreter(entrypoint)
-    if interpreter and not os.path.exists(interpreter):
-        text = f"its interpreter {interpreter!r} is not in the container: no such file or directory"
-        raise NotFound(f"exec {entrypoint.path!r}: {text}")
+def check_function(path: str, func: str) -> None:
+    """Raises InvalidArgument if there is a function to call: a native program has none. path: for the message."""
+    if func:
+        raise InvalidArgument(f"exec {path!r}: a native program has no function {func!r} to call")
 
 
-def _interpreter(entrypoint: Entrypoint) -> str:
-    if entrypoint.kind is Kind.ELF:
-        return elf.interpreter(entrypoint.file) or ""
-    line = os.pread(entrypoint.file, _MAX_SHEBANG, 0)[2:].partition(b"\n")[0]
-    words = line.split()
+def not_allowed(path: str) -> PermissionDenied:
+    """The error for a program that its user may not execute."""
+    return PermissionDenied(f"exec {path!r}: permission denied")
+
+
+def no_interpreter(path: str, interpreter: str) -> NotFound:
+    """The error for a program whose interpreter is missing."""
+    text = f"its interpreter {interpreter!r} is not in the container: no such file or directory"
+    return NotFound(f"exec {path!r}: {text}")
+
+
+def interpreter(path: str, head: bytes) -> str:
+    """What a program asks to be loaded or read by; empty for none, or if that is named behind its first bytes.
+
+    path: for the message. head: its first bytes. Raises InvalidArgument for a script that names none.
+    """
+    if head[:2] != b"#!":
+        return elf.interpreter_in(head) or ""
+    words = head[2:_MAX_SHEBANG].partition(b"\n")[0].split()
     if not words:
-        raise InvalidArgument(f"exec {entrypoint.path!r}: the script names no interpreter")
+        raise InvalidArgument(f"exec {path!r}: the script names no interpreter")
     return words[0].decode(errors="surrogateescape")
+
+
+def _check_interpreter(entrypoint: Entrypoint) -> None:
+    if entrypoint.kind is Kind.ELF:
+        wanted = elf.interpreter(entrypoint.file) or ""
+    else:
+        wanted = interpreter(entrypoint.path, os.pread(entrypoint.file, _MAX_SHEBANG, 0))
+    if wanted and not os.path.exists(wanted):
+        raise no_interpreter(entrypoint.path, wanted)
 
 
 def _become(entrypoint: Entrypoint) -> int:
@@ -92,7 +113,7 @@ def _become(entrypoint: Entrypoint) -> int:
         reason = (error.strerror or "").lower()
         with contextlib.suppress(OSError):
             os.write(2, f"pelagos: exec {entrypoint.path!r}: {reason}\n".encode("utf-8", "replace"))
-        return _NOT_FOUND if error.errno == errno.ENOENT else _CANNOT_RUN
+        return NOT_FOUND if error.errno == errno.ENOENT else CANNOT_RUN
 
 
 def _reset_signals() -> None:

@@ -90,6 +90,16 @@ class Selection:
     first: str = ""
     asking: Callable[[str], None] = _unheard
 
+    @property
+    def likely_with_native_part(self) -> Backend | None:
+        """The backend, of those with a native part, that is chosen most likely; None if none has one.
+
+        That is known once the entry point is. Until then: the one that is asked for, or the first that Auto prefers.
+        """
+        able = [backend for backend in self.backends.installed if backend.native]
+        asked = [backend for backend in able if backend.name == self.preference.name]
+        return min(asked or able, key=lambda each: (self.preference.rank(each.name), each.name), default=None)
+
     def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
         """Ask the backends and take the best, or the one that is asked for.
 

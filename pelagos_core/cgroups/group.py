@@ -86,13 +86,19 @@ class Cgroup:
     def _memory_limit(self) -> str:
         return "memory.max" if self.unified else "memory.limit_in_bytes"
 
+    @property
+    def memory_limit_path(self) -> str | None:
+        """The path of the control file that has the limit of memory; None on a host without one."""
+        directory = self.directory("memory")
+        return os.path.join(directory, self._memory_limit) if directory else None
+
     def open_memory_limit(self) -> int | None:
         """A descriptor of the control file that has the limit of memory; None if there is none."""
-        directory = self.directory("memory")
-        if directory is None:
+        path = self.memory_limit_path
+        if path is None:
             return None
         try:
-            return os.open(os.path.join(directory, self._memory_limit), os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
 

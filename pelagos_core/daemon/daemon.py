@@ -13,7 +13,7 @@ from pelagos_core.backends.installed import Node
 from pelagos_core.cgroups.hierarchies import KnownHierarchies
 from pelagos_core.daemon import owner, runs
 from pelagos_core.launch.launcher import Launcher
-from pelagos_core.launch.nursery import Nursery
+from pelagos_core.launch.nursery import Nurseries
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.unix_socket import Lock, identity
 from pelagos_core.task.container import Facilities
@@ -33,13 +33,13 @@ IDLE_SECONDS = 20.0
 class Daemon:
     """One daemon, from its listening socket to its exit."""
 
-    def __init__(self, flags: Flags, node: Node, nursery: Nursery) -> None:
+    def __init__(self, flags: Flags, node: Node, nurseries: Nurseries) -> None:
         self._flags = flags
-        self._nursery = nursery
+        self._nurseries = nurseries
         self._stopping = asyncio.Event()
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
         self._hierarchies = KnownHierarchies()
-        facilities = Facilities(self._publisher, Launcher(nursery), self._hierarchies)
+        facilities = Facilities(self._publisher, Launcher(nurseries), self._hierarchies)
         self._service = TaskService(flags.namespace, node, facilities, self.stop)
         self._server = Server(self._service.services())
         self._socket = identity(flags.socket)
@@ -55,7 +55,7 @@ class Daemon:
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
         await self._server.close(ANSWER_SECONDS)
-        self._nursery.close()
+        self._nurseries.close()
         self._hierarchies.close()
         for task in background:
             task.cancel()
@@ -98,10 +98,12 @@ class Daemon:
 
 def main(flags: Flags, node: Node, listener: socket.socket) -> None:
     """Be the daemon, to its end. listener: bound, listening, not blocking."""
-    nursery = Nursery()
-    nursery.start(node.backends)
-    asyncio.run(_serve(flags, node, nursery, listener))
+    nurseries = Nurseries()
+    # It warms up while containerd connects.
+    with contextlib.suppress(OSError):
+        nurseries.of(node.backends.first_native_part)
+    asyncio.run(_serve(flags, node, nurseries, listener))
 
 
-async def _serve(flags: Flags, node: Node, nursery: Nursery, listener: socket.socket) -> None:
-    await Daemon(flags, node, nursery).serve(listener)
+async def _serve(flags: Flags, node: Node, nurseries: Nurseries, listener: socket.socket) -> None:
+    await Daemon(flags, node, nurseries).serve(listener)

@@ -46,6 +46,20 @@ class RootOperation(Operation):
 
 
 @dataclass(frozen=True, slots=True)
+class NameRoot(Operation):
+    """Say which directory of the host becomes the root: from the bundle, not from the image."""
+
+    reason: ClassVar[str] = reasons.MOUNT
+    path: str
+
+    def describe(self) -> str:
+        return f"the root is at {self.path}"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("name_root", self.path),)
+
+
+@dataclass(frozen=True, slots=True)
 class AssembleRoot(RootOperation):
     """Mount the root file system's layers in the private mount namespace.
 

@@ -20,6 +20,7 @@ from pelagos_core.isolation.filesystem import (
     AssembleRoot,
     ChangeRoot,
     FollowRoot,
+    NameRoot,
     OpenSource,
     TakeRootAlong,
 )
@@ -146,7 +147,7 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     native = kind_plan.for_native(spec, late, cgroup, filters, enter)
     streams = kind_plan.streams_of(spec, uid, console=kind_plan.makes_devices(spec))
     whole = Plan(
-        begin=_begin(spec, OF_INIT),
+        begin=_begin(bundle, spec, OF_INIT),
         assemble=(),
         wasm=kind_plan.for_wasm(bundle, spec, late, filters, enter),
         program=Steps((), kind_plan.seal_of_guest(spec, enter, filters.program, filters)),
@@ -229,7 +230,7 @@ def joining_plan(
     kinds = JoinContainer().kinds + (("time",) if spec.namespace("time") else ())
     find = CopyContainer(GUEST_ROOT) if enclosed else FindContainerRoot()
     return Plan(
-        begin=_begin(spec, OF_JOINING),
+        begin=_begin(bundle, spec, OF_JOINING),
         assemble=(DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process), JoinContainer(kinds), find),
         wasm=wasm,
         program=Steps(() if native else copy, kind_plan.seal_of_guest(spec, in_copy, filters.program, filters)),
@@ -249,11 +250,18 @@ def _entering_container(spec: Spec, root: Operation) -> tuple[Operation, ...]:
     return (root, *user, Close(CONTAINER))
 
 
-def _begin(spec: Spec, descriptors: tuple[str, ...]) -> tuple[Operation, ...]:
+def _begin(bundle: Bundle, spec: Spec, descriptors: tuple[str, ...]) -> tuple[Operation, ...]:
     words = spec.process.args
     path, _ = split_func(words[0])
     name = os.path.basename(path) or "pelagos-init"
-    return (TakeName(name, words), RestoreSignals(), NewSession(), SetUmask(0), MoveDescriptors(descriptors))
+    return (
+        NameRoot(bundle.root),
+        TakeName(name, words),
+        RestoreSignals(),
+        NewSession(),
+        SetUmask(0),
+        MoveDescriptors(descriptors),
+    )
 
 
 def _ready(spec: Spec) -> tuple[Operation, ...]:

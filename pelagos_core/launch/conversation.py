@@ -12,91 +12,53 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Coroutine
+from dataclasses import replace
 
 from pelagos_core import reasons
 from pelagos_core.backends import builtin
 from pelagos_core.backends.registry import DETECT_SECONDS, NATIVE, Backend, Failure
-from pelagos_core.backends.selection import Selection
-from pelagos_core.config.node_file import CacheSettings
+from pelagos_core.cache.known_module import KnownGuest, KnownKey
+from pelagos_core.cache.known_store import KnownModules
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, PelagosError, from_fields
 from pelagos_core.exit_status import ending
-from pelagos_core.isolation.plan import Plan
-from pelagos_core.launch import runtime_hooks
+from pelagos_core.isolation.state import CODE_DIRECTORY
+from pelagos_core.launch import home, runtime_hooks
+from pelagos_core.launch.bare_init import BareInit
 from pelagos_core.launch.compilation import CompiledCode
-from pelagos_core.launch.forking import Fork
-from pelagos_core.launch.init import JoinTarget, LaunchRequest
+from pelagos_core.launch.forking import Forker
+from pelagos_core.launch.guest_steps import NotBareError, OtherEngineError
+from pelagos_core.launch.init import LaunchRequest
 from pelagos_core.launch.init_process import InitProcess
+from pelagos_core.launch.launch import Launch, Launched
 from pelagos_core.launch.messages import (
     Asking,
     Assembled,
+    Contents,
     Created,
     Failed,
+    Found,
+    Learnt,
     Message,
-    Refused,
+    Ready,
     SecondStage,
+    Stopped,
     Terminal,
     Unusable,
     Wanted,
 )
-from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.linux.descriptor import Fd
+from pelagos_core.plugin.entrypoint import sniff, split_func
+from pelagos_core.plugin.hookspecs import UnusableCode
 from pelagos_core.plugin.limits import Limits
+from pelagos_core.reasons import because
+
+log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
 _LOOK_SECONDS = DETECT_SECONDS + 2.0
-
-
-class Streams(Protocol):
-    """The open streams of the process: what a launch needs of them."""
-
-    @property
-    def child(self) -> tuple[int, int, int]:
-        """The descriptors for the process' 0, 1 and 2."""
-
-    def adopt(self, master: int) -> None:
-        """Use a terminal that the process has made in its container. Takes over the descriptor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What is launched, and what the conversation tells meanwhile.
-
-    name: what errors call the process. bundle: the container's, with this process in `spec.process`.
-    cache: of compiled code. forked: called with the pid of each process that is forked.
-    find_target: tells the container to join, before each fork; None to make one.
-    """
-
-    name: str
-    bundle: Bundle
-    plan: Plan
-    selection: Selection
-    cache: CacheSettings
-    streams: Streams
-    forked: Callable[[int], None]
-    find_target: Callable[[], JoinTarget] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """A child of the daemon that is isolated and loaded, and waits for the go-ahead.
-
-    pidfd, control: the receiver closes them, and reaps the child. backend, reason: what runs it, and why.
-    enclosed: whether the container's root is below an engine root. listens: whether the process goes on
-    sending messages by `control`. termination_signal: a signal that has ended it already, or 0.
-    """
-
-    pid: int
-    pidfd: int
-    control: socket.socket
-    backend: Backend
-    reason: str
-    enclosed: bool = False
-    listens: bool = False
-    termination_signal: int = 0
 
 
 class _BackendCrash(Exception):
@@ -107,20 +69,17 @@ class _BackendCrash(Exception):
         self.failure = failure
 
 
-class _UnusableCode(Exception):
-    """The backend does not take the code that it was given."""
-
-
 class Conversation:
     """One launch. To be run once.
 
     termination_signal: the signal that has ended the process, as backends tell it.
     """
 
-    def __init__(self, launch: Launch, fork: Fork) -> None:
-        """fork: makes the processes, see `forking.Forker`."""
+    def __init__(self, launch: Launch, forker: Forker, known: KnownModules) -> None:
+        """forker: makes the processes. known: what backends have said of modules before."""
         self._launch = launch
-        self._fork = fork
+        self._forker = forker
+        self._known = known
         self._name = launch.name
         self._limits = Limits.of(launch.bundle.spec, launch.bundle.policy)
         confined = launch.bundle.policy.confines_engines
@@ -128,6 +87,10 @@ class Conversation:
         # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
         self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
         self._process: InitProcess | None = None
+        self._bare: BareInit | None = None
+        self._is_bare = False  # whether the next process has no interpreter
+        self._nursed_by: Backend | None = None  # whose nursery forks it
+        self._unknown: KnownKey | None = None  # of a module that a process without an interpreter has found
         self._killed = False
         self.termination_signal = 0
 
@@ -149,17 +112,25 @@ class Conversation:
         Raises the error that the process reports, or OSError; no process is left then.
         """
         excluded: tuple[Failure, ...] = ()
+        self._is_bare = BareInit.serves(self._launch.bundle.spec)
+        self._nursed_by = self._launch.selection.likely_with_native_part
         while True:
             self._process = process = self._forked(excluded)
             try:
                 self._launch.forked(process.pid)
                 return self._launched(process, await self._created(process))
+            except NotBareError:
+                await process.abandon()
+                self._is_bare = False
+            except OtherEngineError as other:
+                await process.abandon()
+                self._nursed_by = other.backend
             except _BackendCrash as crash:
                 await process.abandon()
                 if crash.failure.stage != "detect":
                     raise Internal(f"{self._name}: {crash.failure}", reasons.ENGINE_FAILED) from None
                 excluded = (*excluded, crash.failure)
-            except _UnusableCode as refusal:
+            except UnusableCode as refusal:
                 await process.abandon()
                 self._code.discard(str(refusal))
             except BaseException:
@@ -180,14 +151,33 @@ class Conversation:
         launch = self._launch
         # Asked for each time: the container may have ended meanwhile.
         target = launch.find_target() if launch.find_target else None
+        self._bare = None
+        if self._is_bare:
+            bare = BareInit(launch.bundle, launch.plan, self._limits)
+            part = self._nursed_by.native if self._nursed_by else None
+            try:
+                pid, control = self._forker.fork_bare(part, bare, launch.streams.child, target)
+            except OSError as error:
+                log.warning("%s: %s; the daemon forks", self._name, error)
+                self._is_bare = False
+            else:
+                self._bare = bare
+                return InitProcess(pid, control, has_second_stage=launch.plan.second_stage is not None)
         selection = replace(launch.selection, excluded=excluded)
 
         def request(control: socket.socket) -> LaunchRequest:
             return LaunchRequest(
-                launch.bundle, launch.plan, control, launch.streams.child, selection, self._limits, target
+                launch.bundle,
+                launch.plan,
+                control,
+                launch.streams.child,
+                selection,
+                self._limits,
+                target,
+                learns=self._unknown is not None,
             )
 
-        pid, control = self._fork(request)
+        pid, control = self._forker.fork(request)
         return InitProcess(pid, control, has_second_stage=launch.plan.second_stage is not None)
 
     def _launched(self, process: InitProcess, created: Created) -> Launched:
@@ -215,7 +205,35 @@ class Conversation:
                 log.warning("%s: process.oomScoreAdj: %d: the shim may not lower it", self._name, asked)
 
     async def _created(self, process: InitProcess) -> Created:
-        """Follow the init process' messages up to `Created`."""
+        """Follow the init process' messages up to the one that it waits for the go-ahead."""
+        return await (self._ready(process, self._bare) if self._bare else self._prepared(process))
+
+    async def _ready(self, process: InitProcess, bare: BareInit) -> Created:
+        """Of one without an interpreter. Raises NotBareError, and OtherEngineError."""
+        asking: Asking | None = None
+        found: Found | None = None
+        created: Created | None = None
+        while True:
+            message, file = await self._receive(process, asking)
+            with Fd(file):
+                if isinstance(message, Found) and found is None:
+                    found = message
+                    created = await self._go_on(process, bare, message, file)
+                    asking = Asking(created.backend, "spawn") if created else None
+                elif isinstance(message, Contents) and found and created is None:
+                    users = os.pread(file, home.MAX_BYTES, 0)
+                    created = self._run_program(process, bare, found, users)
+                elif isinstance(message, Ready) and created:
+                    return created
+                elif isinstance(message, SecondStage):
+                    await self._adopt_second_stage(process, message.pid)
+                elif isinstance(message, Terminal):
+                    self._launch.streams.adopt(os.dup(file))
+                else:
+                    raise self._error(message)
+
+    async def _prepared(self, process: InitProcess) -> Created:
+        """Of one with an interpreter."""
         asking: Asking | None = None
         while True:
             message, file = await self._receive(process, asking)
@@ -231,6 +249,8 @@ class Conversation:
                     await self._adopt_second_stage(process, message.pid)
                 elif isinstance(message, Terminal):
                     self._launch.streams.adopt(os.dup(file))
+                elif isinstance(message, Learnt):
+                    self._keep(message)
                 elif isinstance(message, Wanted):
                     await self._give_code(process, message, file, asking)
                 else:
@@ -281,6 +301,57 @@ class Conversation:
         process.send_code(code)
         os.close(code)
 
+    async def _go_on(self, process: InitProcess, bare: BareInit, found: Found, module: int) -> Created | None:
+        """Send the next part of the plan; what it is created with, if that is the last part."""
+        if not found.digest:
+            if not found.mode & 0o111:
+                raise NotBareError  # another file may stand further on in PATH
+            if not bare.needs_users:
+                return self._run_program(process, bare, found, None)
+            process.send_plan(bare.users())
+            return None
+        guest, path = self._recalled(found), bare.path(found)
+        backend = guest.backend
+        if backend.native is None or (backend.compiles and guest.settings is None):
+            raise NotBareError  # its native part has no compiler
+        if backend is not self._nursed_by:
+            raise OtherEngineError(backend)
+        asking, code = Asking(backend.name, "spawn"), -1
+        if guest.settings is not None:
+            wanted = Wanted(backend.name, path, found.digest, guest.settings)
+            code = await self._unless_ended(process, self._code.obtain(backend, wanted, module), asking)
+        with Fd(code):
+            plan = bare.guest(guest, path, compiled=code >= 0)
+            process.send_plan(plan, {bare.number(CODE_DIRECTORY): code} if code >= 0 else {})
+        return Created(backend.name, guest.reason, enclosed=False)
+
+    def _run_program(self, process: InitProcess, bare: BareInit, found: Found, users: bytes | None) -> Created:
+        """Send the last part of a native program's plan. users: the container's list of them, if it is needed."""
+        with because(reasons.ENTRYPOINT, self._name):
+            head = bytes.fromhex(found.head)
+            process.send_plan(bare.program(bare.path(found), head, users))
+        return Created(NATIVE.name, sniff(head).value, enclosed=False)
+
+    def _recalled(self, found: Found) -> KnownGuest:
+        """What is known of a module. Raises NotBareError."""
+        launch = self._launch
+        _, func = split_func(launch.bundle.spec.process.args[0])
+        key = KnownKey.of(found.digest, func, self._limits, launch.bundle, launch.selection.backends)
+        known = self._known.find(launch.cache, key)
+        guest = known.guest(launch.selection) if known else None
+        if guest is None:
+            self._unknown = key
+            raise NotBareError
+        return guest
+
+    def _keep(self, learnt: Learnt) -> None:
+        """Keep what backends have said of a module, if it is the one that a process without them has found.
+
+        A backend's code has run in the sender, so another module's entry is not the sender's to write.
+        """
+        if self._unknown is not None and learnt.digest == self._unknown.module:
+            self._known.keep(self._launch.cache, self._unknown, learnt.known)
+
     async def _unless_ended(self, process: InitProcess, work: Coroutine[None, None, int], asking: Asking) -> int:
         """What `work` returns; if the init process ends before, it is cancelled, and that is told."""
         working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.ended())
@@ -294,12 +365,17 @@ class Conversation:
             raise self._lost(process, asking)
         return working.result()
 
-    def _error(self, message: Failed | Unusable | Refused) -> Exception:
-        """Why it is not created, by what the init process has sent."""
+    def _error(self, message: Message) -> Exception:
+        """Why it is not created, by what the init process has sent. Raises NotBareError."""
+        if isinstance(message, Stopped) and self._bare is not None:
+            error = self._bare.error(message)
+            if isinstance(error, PelagosError):
+                error.message = f"{self._name}: {error.message}"
+            return error
         if isinstance(message, Failed):
             return from_fields(message.code, f"{self._name}: {message.message}", message.reason)
         if isinstance(message, Unusable):
-            return _UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.message}")
+            return UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.message}")
         text = f"{self._name}: the init process told of a guest that does not run"
         return Internal(text, reasons.ENGINE_FAILED)
 

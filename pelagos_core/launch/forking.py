@@ -1,6 +1,7 @@
-"""How an init process is forked: by the nursery, by the daemon itself, or beside the process that it joins.
+"""How an init process is forked: by a nursery, by the daemon itself, or beside the process that it joins.
 
-In the daemon, whose child the new process is in each case. The child executes `init.run` and never returns.
+In the daemon, whose child the new process is in each case. The daemon's own fork executes `init.run` and never
+returns; a nursery's carries out a plan and has no interpreter.
 """
 
 from __future__ import annotations
@@ -11,31 +12,41 @@ from collections.abc import Callable
 from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.launch import init
+from pelagos_core.launch.bare_init import BareInit
 from pelagos_core.launch.init import JoinTarget, LaunchRequest
-from pelagos_core.launch.nursery import Nursery
+from pelagos_core.launch.nursery import Nurseries
 from pelagos_core.linux import namespaces
+from pelagos_core.plugin.hookspecs import NativePart
 
 Request = Callable[[socket.socket], LaunchRequest]
 """Makes the request for a process of its end of the control socket."""
-Fork = Callable[[Request], tuple[int, socket.socket]]
-"""Forks a process for a request. Returns its pid and the daemon's end of its control socket."""
 
 
 class Forker:
     """Forks the processes of one launch."""
 
-    def __init__(self, name: str, nursery: Nursery | None = None) -> None:
-        """name: what errors call the process. nursery: forks it, where it can."""
+    def __init__(self, name: str, nurseries: Nurseries) -> None:
+        """name: what errors call the process."""
         self._name = name
-        self._nursery = nursery
+        self._nurseries = nurseries
 
-    def __call__(self, request: Request) -> tuple[int, socket.socket]:
-        """Fork a process. Raises OSError, or FailedPrecondition if the container to join has ended."""
-        pid, control = paired(lambda theirs: self._by_nursery(request(theirs)))
-        return (pid, control) if pid else paired(lambda theirs: self._by_daemon(request(theirs)))
+    def fork(self, request: Request) -> tuple[int, socket.socket]:
+        """Fork a process with an interpreter. Returns its pid and the daemon's end of its control socket.
 
-    def _by_nursery(self, request: LaunchRequest) -> int:
-        return self._nursery.fork(request) if self._nursery and _is_for_the_nursery(request) else 0
+        Raises OSError, or FailedPrecondition if the container to join has ended.
+        """
+        return paired(lambda theirs: self._by_daemon(request(theirs)))
+
+    def fork_bare(
+        self, part: NativePart | None, init: BareInit, stdio: tuple[int, int, int], target: JoinTarget | None
+    ) -> tuple[int, socket.socket]:
+        """Fork a process without one. Returns as `fork`. Raises OSError.
+
+        part: of the backend whose engine it has. target: of the container that it joins.
+        """
+        plan, nursery = init.first(), self._nurseries.of(part)
+        birth, container = init.birth(target), () if target is None else (target.pidfd,)
+        return paired(lambda theirs: nursery.fork(plan, init.slots((theirs.fileno(), *stdio, *container)), birth))
 
     def _by_daemon(self, request: LaunchRequest) -> int:
         namespace = request.bundle.spec.namespace("pid")
@@ -70,12 +81,4 @@ def paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
         raise
     finally:
         theirs.close()
-    if not pid:
-        ours.close()
     return pid, ours
-
-
-def _is_for_the_nursery(request: LaunchRequest) -> bool:
-    """Whether the process is the first of a new pid namespace, and stays it."""
-    namespace = request.bundle.spec.namespace("pid")
-    return request.join_target is None and request.plan.second_stage is None and bool(namespace and not namespace.path)

@@ -12,9 +12,9 @@ import stat
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.rootfs.root import Root
 
-_USERS = "/etc/passwd"
+USERS = "/etc/passwd"
 _DEFAULT = "/"
-_MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 _MAX_HOME = 4096  # PATH_MAX
 _UID, _HOME = 2, 5
 
@@ -24,10 +24,17 @@ def completed(env: tuple[str, ...], root: Root, uid: int) -> tuple[str, ...]:
 
     env: `NAME=VALUE` strings, each name once. uid: the user's id inside the container.
     """
-    if any(variable.startswith("HOME=") and variable != "HOME=" for variable in env):
-        return env
-    others = tuple(variable for variable in env if variable != "HOME=")
-    return (*others, f"HOME={_home(root, uid)}")
+    return with_home(env, _home(root, uid)) if is_missing(env) else env
+
+
+def is_missing(env: tuple[str, ...]) -> bool:
+    """Whether HOME is not among the variables, or empty."""
+    return not any(variable.startswith("HOME=") and variable != "HOME=" for variable in env)
+
+
+def with_home(env: tuple[str, ...], home: str) -> tuple[str, ...]:
+    """The variables, with this HOME in place of an empty one."""
+    return (*(variable for variable in env if variable != "HOME="), f"HOME={home}")
 
 
 def _home(root: Root, uid: int) -> str:
@@ -53,9 +60,9 @@ def find(passwd: bytes, uid: int) -> str:
 
 
 def _read(root: Root) -> bytes:
-    with Fd(root.open(_USERS, os.O_PATH)) as found:
+    with Fd(root.open(USERS, os.O_PATH)) as found:
         # Looked at before it is opened: a FIFO would have us wait, a device may do anything.
         if not stat.S_ISREG(os.fstat(found).st_mode):
             return b""
         with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:
-            return file.read(_MAX_BYTES) or b""
+            return file.read(MAX_BYTES) or b""

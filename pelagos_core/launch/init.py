@@ -21,7 +21,8 @@ from typing import NoReturn
 
 from pelagos_core import reasons
 from pelagos_core.backends.registry import Backend
-from pelagos_core.backends.selection import Selection
+from pelagos_core.backends.selection import Choice, Selection
+from pelagos_core.cache.known_module import learnt
 from pelagos_core.errors import PelagosError, Unimplemented, to_fields, with_reason
 from pelagos_core.isolation import engine_root
 from pelagos_core.isolation.filesystem import CheckEngineShield
@@ -30,11 +31,13 @@ from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.state import CODE_DIRECTORY, CONTAINER, CONTROL, ENTRYPOINT, MASTER, State
 from pelagos_core.isolation.streams import FIRST, STREAMS
 from pelagos_core.launch import home, lookup, memory, messages, oci_hooks, preopens
+from pelagos_core.launch.guest_steps import TRAP, TRAPPED
 from pelagos_core.launch.messages import (
     Asking,
     Assembled,
     Created,
     Failed,
+    Learnt,
     Message,
     Terminal,
     Unusable,
@@ -48,8 +51,6 @@ from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import Program
 from pelagos_core.reasons import because
 from pelagos_core.rootfs.root import Root
-
-TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 
 _NO_PROGRAMS = "hooks.startContainer: system calls that start programs are kept from a Wasm engine (seccomp)"
 _CONTROL = FIRST
@@ -70,6 +71,7 @@ class LaunchRequest:
     join_target: into the container that it joins; None for the init process, which makes one.
     selection: chooses a backend while the host's files are in reach.
     limits: what the engine should hold the guest to.
+    learns: whether the daemon asks what is to be kept of the entry point.
     """
 
     bundle: Bundle
@@ -79,6 +81,7 @@ class LaunchRequest:
     selection: Selection
     limits: Limits
     join_target: JoinTarget | None = None
+    learns: bool = False
 
     @property
     def terminal(self) -> bool:
@@ -130,8 +133,12 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         else:
             with because(reasons.SPEC):
                 file = _narrowed(file, order, root)
-        backend, program, reason = _choose(order, file)
-        code = _compiled(backend, file)
+        backend, choice = _choose(order, file)
+        program = choice.detections[backend.name].program
+        settings = _code_key(backend, file)
+        if order.learns:
+            _tell_learnt(file, choice, settings)
+        code = None if settings is None else _compiled(backend, file, settings)
         if program is not None:
             steps = plan.program
             file, code = _enclosed(program, file, code, order, state), None
@@ -152,7 +159,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         if not isinstance(error, PelagosError):
             traceback.print_exc()
         os._exit(1)
-    _report(Created(backend.name, reason, program is not None))
+    _report(Created(backend.name, choice.reason, program is not None))
     return workload
 
 
@@ -208,25 +215,34 @@ def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workloa
     return workload()
 
 
-def _choose(order: LaunchRequest, file: Entrypoint) -> tuple[Backend, Program | None, str]:
+def _choose(order: LaunchRequest, file: Entrypoint) -> tuple[Backend, Choice]:
     selection = replace(order.selection, asking=lambda name: _report(Asking(name, "detect")))
     choice = selection.choose(order.bundle, file)
     if choice.backend is None:
         raise selection.refusal(file, choice)
-    return choice.backend, choice.detections[choice.backend.name].program, choice.reason
+    return choice.backend, choice
 
 
-def _compiled(backend: Backend, file: Entrypoint) -> int | None:
-    """A directory with the compiled code, from the daemon; None if the backend wants none.
-
-    While nothing of the guest has been looked at: what is asked for here can be relied on.
-    """
+def _code_key(backend: Backend, file: Entrypoint) -> str | None:
+    """The backend's part of the key of compiled code; None if it wants none."""
     if not backend.compiles:
         return None
     _report(Asking(backend.name, "code_key"))
-    settings = backend.code_key(file)
-    if settings is None:
-        return None
+    return backend.code_key(file)
+
+
+def _tell_learnt(file: Entrypoint, choice: Choice, settings: str | None) -> None:
+    """Tell the daemon what is to be kept of the file, if anything is; before an engine has looked at it."""
+    known = learnt(file, choice, settings, warns=preopens.may_be_elsewhere(file))
+    if known is not None:
+        _report(Learnt(file.digest, known))
+
+
+def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
+    """A directory with the compiled code, from the daemon.
+
+    While nothing of the guest has been looked at: what is asked for here can be relied on.
+    """
     wanted = messages.encode(Wanted(backend.name, file.path, file.digest, settings))
     control = socket.socket(fileno=_CONTROL)
     try:
@@ -287,7 +303,7 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except GuestExit as error:
         code = error.code
     except Trap as error:
-        _say(with_reason(f"{error}\npelagos: the guest has trapped".lstrip("\n"), reasons.TRAP))
+        _say(with_reason(f"{error}\n{TRAPPED}".lstrip("\n"), reasons.TRAP))
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP

@@ -7,10 +7,12 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pelagos_core.errors import Internal
-from pelagos_core.launch import messages
-from pelagos_core.launch.messages import Created, Message
+from pelagos_core.launch import messages, nursery
+from pelagos_core.launch.messages import Created, Message, Ready
 from pelagos_core.linux import pidfd
 
 
@@ -58,7 +60,7 @@ class InitProcess:
             if fd >= 0:
                 os.close(fd)
             raise
-        if isinstance(message, Created):
+        if isinstance(message, Created | Ready):
             self._stop_listening()  # it is the last one of a launch; the socket gets another reader
         return message, fd
 
@@ -118,6 +120,14 @@ class InitProcess:
         """Give it the directory of compiled code, by a descriptor. One that is gone is no error."""
         with contextlib.suppress(OSError):  # the next message is its end
             socket.send_fds(self.control, [messages.CODE], [code])
+
+    def send_plan(self, plan: bytes, descriptors: Mapping[int, int] = MappingProxyType({})) -> None:
+        """Send it the next part of its plan. descriptors: by the numbers of their slots.
+
+        One that is gone is no error. Raises OSError for a plan that is too long.
+        """
+        with contextlib.suppress(ConnectionError):  # the next message is its end
+            socket.send_fds(self.control, [nursery.head(list(descriptors)), plan], list(descriptors.values()))
 
     def signal(self, signum: int) -> None:
         """Send a signal. Raises ProcessLookupError if it has ended and is reaped."""

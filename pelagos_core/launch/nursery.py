@@ -1,233 +1,167 @@
-"""The nursery: a copy of the daemon that stays as it was, and forks init processes in its place.
+"""The nursery: a small program, warm with an engine, that forks init processes for the daemon.
 
-What a fork shares with its parent it loses again when either writes to it, and a daemon at
-work writes everywhere. So init processes are not forked by the daemon but by this process,
-which does nothing else: it unpacks an order, so that its child need not, and forks the one
-who obeys. clone(2) with CLONE_PARENT makes that the daemon's child all the same.
+It is executed for each daemon (native/nursery/nursery.c), so that no pod shares an address layout with another one
+and no page of the daemon's is in a guest's process. What it is sent is a plan and descriptors; what it forks
+carries the plan out and is the daemon's child all the same (clone(2), CLONE_PARENT).
 """
 
 from __future__ import annotations
 
 import contextlib
-import copyreg
-import dataclasses
-import gc
-import io
 import logging
 import os
-import pickle
-import random
-import select
-import signal
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from pelagos_core.backends.registry import Backends
-from pelagos_core.launch import init
-from pelagos_core.launch.immortal import make_everything_immortal
-from pelagos_core.launch.init import LaunchRequest
-from pelagos_core.linux import credentials, forked, syscalls
-from pelagos_core.linux.namespaces import fork_sibling
-from pelagos_core.native.process_name import rename
+import pelagos_native
+from pelagos_core.linux import child
+from pelagos_core.linux.child import Child
+from pelagos_core.linux.descriptor import Fd
+from pelagos_core.plugin.hookspecs import NativePart
 
 log = logging.getLogger(__name__)
 
-_MAX_ORDER = 128 << 10
-_DESCRIPTORS = 4  # the order's control socket and streams
-_TOLD = b"!"  # by who obeys an order, once it is there
+MAX_PLAN = 128 << 10  # native/process/message.h
+_MAX_DESCRIPTORS = 8
+_HEAD = struct.Struct("=QI8i4x")  # struct plan_head
+_ERROR = struct.Struct("=i")
 _PID = struct.Struct("i")
 _CREDENTIALS = 12  # bytes: unix(7), struct ucred, which begins with the pid
-_ORDERS = 3  # the descriptor by which orders come
+_REQUESTS = 3  # the descriptor by which requests come
 _WAIT_SECONDS = 2.0  # for a fork, which takes a millisecond
-_QUIET_SECONDS = 1.0
+# In place of a slot (native/process/message.h).
+_BIRTH_GROUP, _BIRTH_NAMESPACE = -1, -2
+# Room for the command line of a process that it forks, where the kernel lets it have no other (see `TakeName`), and
+# one thread of the engine's for a guest's streams: tokio makes one for each processor otherwise.
+_ENVIRONMENT = {"TOKIO_WORKER_THREADS": "1", "ROOM": " " * 4096}
 
-_own: list[Backends] = []
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """Where a process is born.
+
+    flags: of clone(2), such as CLONE_NEWPID. cgroup: the directory of a control group (v2), if the kernel lets it.
+    beside: the pidfd of a process in whose pid namespace it is to be; -1 for none. namespace: the path of one.
+    """
+
+    flags: int = 0
+    cgroup: str | None = None
+    beside: int = -1
+    namespace: str = ""
+
+    def opened(self) -> Iterator[tuple[int, Fd]]:
+        """What a nursery is given for it. Raises OSError."""
+        if self.cgroup:
+            with contextlib.suppress(OSError):  # joining it gives the better error
+                yield _BIRTH_GROUP, Fd(os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        if self.beside >= 0:
+            yield _BIRTH_NAMESPACE, Fd(os.dup(self.beside))
+        elif self.namespace:
+            yield _BIRTH_NAMESPACE, Fd(os.open(self.namespace, os.O_RDONLY | os.O_CLOEXEC))
+
+
+class _ForkError(OSError):
+    """The nursery has not forked, and can go on."""
 
 
 class Nursery:
-    """The nursery, as the daemon sees it."""
+    """One nursery, as the daemon sees it."""
 
-    def __init__(self) -> None:
-        self._backends: Backends | None = None
-        self._orders: socket.socket | None = None
-        self._pid = 0
+    def __init__(self, part: NativePart | None = None) -> None:
+        """part: of the backend whose engine it has; None for no engine."""
+        self._part = part
+        self._requests: socket.socket | None = None
+        self._child: Child | None = None
 
-    def start(self, backends: Backends) -> None:
-        """Fork the nursery, which has these backends. Without one, the daemon forks itself.
-
-        The earlier the better: it and all containers share what nobody has written to since.
-        """
-        self.close()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        try:
-            pid = os.fork()
-        except OSError:
-            ours.close()
+    def start(self) -> None:
+        """Execute it, unless it runs. It serves once it is warm. Raises OSError."""
+        if self._requests is not None:
             return
-        else:
-            if pid == 0:
-                _be_the_nursery(backends, theirs)
-        finally:
-            theirs.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        words = [str(pelagos_native.NURSERY)]
+        if self._part:
+            words += [self._part.library, self._part.engine, self._part.settings]
+        with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
+            try:
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+                self._child = child.execute(words, _ENVIRONMENT, {0: null, 1: null, _REQUESTS: theirs.fileno()})
+            except BaseException:
+                ours.close()
+                raise
         ours.settimeout(_WAIT_SECONDS)
-        self._orders, self._pid, self._backends = ours, pid, backends
+        self._requests = ours
 
-    def fork(self, order: LaunchRequest) -> int:
-        """Have it fork an init process, the first of a new pid namespace and the daemon's child.
+    def fork(self, plan: bytes, descriptors: Mapping[int, int], birth: Birth) -> int:
+        """Have it fork a process that carries a plan out; a child of the daemon's. Returns its pid.
 
-        Returns its pid; 0 if there is no nursery or the order is too long, and the daemon is to fork itself.
+        descriptors: by the number of the slot that each is for.
+        Raises OSError: there is no nursery, it is lost, or it cannot fork there.
         """
-        if self._orders is None or order.selection.backends is not self._backends:
-            self.start(order.selection.backends)
-        if self._orders is None:
-            return 0
-        data = encode(order)
-        if len(data) > _MAX_ORDER:
-            return 0
-        try:
-            socket.send_fds(self._orders, [data], [order.control.fileno(), *order.stdio])
-            return _next_pid(self._orders) or self._failed("has ended")
-        except OSError as error:
-            return self._failed(str(error))
-
-    def _failed(self, why: str) -> int:
-        log.warning("nursery: %s; the daemon forks itself", why)
-        self.close()
-        return 0
+        self.start()
+        assert self._requests is not None
+        with contextlib.ExitStack() as opened:
+            given = [*descriptors.items(), *((slot, opened.enter_context(fd)) for slot, fd in birth.opened())]
+            try:
+                socket.send_fds(
+                    self._requests, [head([slot for slot, _ in given], birth.flags), plan], [fd for _, fd in given]
+                )
+                return _next_pid(self._requests)
+            except _ForkError:
+                raise
+            except OSError as error:
+                log.warning("nursery: %s", error)
+                self.close()
+                raise
 
     def close(self) -> None:
-        """End it."""
-        if self._orders is None:
+        """End it, with what it has forked and the daemon has not heard of."""
+        if self._requests is None:
             return
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self._pid, signal.SIGKILL)  # our own child, not reaped yet
-            os.waitpid(self._pid, 0)
-        with self._orders, contextlib.suppress(OSError):
-            # What it has forked and we have not heard of is our child too, and tells of itself, or
-            # has. Nobody is at the other end of its control socket any more.
-            while pid := _next_pid(self._orders):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        self._orders = None
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+        with self._requests, contextlib.suppress(OSError):
+            # Their other end is closed already, and such a process has told of itself before it did anything.
+            while True:
+                with Child(_next_pid(self._requests)):
+                    pass
+        self._requests = None
 
 
-def _next_pid(orders: socket.socket) -> int:
-    """The pid of one who obeys an order and tells of it; 0 if nobody is left who could. Raises OSError.
+class Nurseries:
+    """The nurseries of a daemon: one for each engine that containers have used."""
 
-    The kernel says who it is: it cannot know itself, in a pid namespace of its own.
+    def __init__(self) -> None:
+        self._nurseries: dict[NativePart | None, Nursery] = {}
+
+    def of(self, part: NativePart | None) -> Nursery:
+        """The nursery with this engine, which runs from now on. Raises OSError."""
+        found = self._nurseries.setdefault(part, Nursery(part))
+        found.start()
+        return found
+
+    def close(self) -> None:
+        """End all."""
+        for nursery in self._nurseries.values():
+            nursery.close()
+
+
+def head(slots: list[int], flags: int = 0) -> bytes:
+    """What comes before a plan in its datagram. slots: for each descriptor that comes along."""
+    return _HEAD.pack(flags, len(slots), *slots, *[0] * (_MAX_DESCRIPTORS - len(slots)))
+
+
+def _next_pid(requests: socket.socket) -> int:
+    """The pid of a process that tells of itself. Raises OSError, and ChildProcessError if none is left that could.
+
+    The kernel says which it is: it does not know itself, in a pid namespace of its own.
     """
-    told, about, _, _ = orders.recvmsg(len(_TOLD), socket.CMSG_SPACE(_CREDENTIALS))
-    return int(_PID.unpack_from(about[0][2])[0]) if told else 0
-
-
-def encode(order: LaunchRequest) -> bytes:
-    """An order for the nursery. What it has already, or is given otherwise, is left out."""
-    buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = _OMITTED
-    pickler.dump(order)
-    return buffer.getvalue()
-
-
-def _be_the_nursery(backends: Backends, daemon: socket.socket) -> NoReturn:
-    """Right after the fork, in the child. The end of the daemon, or of its interest, is ours."""
-    gc.disable()
-    try:
-        forked.restore_signals()
-        credentials.die_with_parent(signal.SIGKILL)
-        os.dup2(daemon.fileno(), _ORDERS, inheritable=False)
-        daemon.detach()
-        syscalls.close_range(_ORDERS + 1)
-        rename("pelagos-nursery")
-        _own.append(backends)
-        with socket.socket(fileno=_ORDERS) as orders:
-            while _serve_one(orders):
-                # For a daemon that no zygote has forked. It takes a tenth of a second, for which no container waits.
-                if not select.select([orders], [], [], _QUIET_SECONDS)[0]:
-                    make_everything_immortal()
-    finally:
-        os._exit(0)
-
-
-def _serve_one(orders: socket.socket) -> bool:
-    """Take one order and fork who obeys it; False if there are none any more."""
-    data, fds, _, _ = socket.recv_fds(orders, _MAX_ORDER, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-    if not data:
-        return False
-    control, *stdio = fds
-    try:
-        order: LaunchRequest = pickle.loads(data)  # noqa: S301 (from our own daemon, over a pair that nobody else has)
-        if fork_sibling(_parent_cgroup(order)) == 0:
-            # We tell of ourselves, so that nobody is lost with a nursery that is lost in this moment.
-            orders.send(_TOLD)
-            # With a copy of it the daemon would not see the end of the nursery.
-            orders.close()
-            _become_init(replace(order, control=socket.socket(fileno=control), stdio=(stdio[0], stdio[1], stdio[2])))
-    finally:
-        for fd in fds:
-            os.close(fd)
-    return True
-
-
-def _parent_cgroup(order: LaunchRequest) -> str | None:
-    """The directory of the control group that the container's process can be born in: one of v2."""
-    cgroup = order.plan.cgroup
-    return cgroup.paths[0] if cgroup.unified else None
-
-
-def _become_init(order: LaunchRequest) -> NoReturn:
-    try:
-        credentials.die_with_parent(signal.SIGKILL)
-        random.seed()  # else every container would draw the same numbers as its siblings
-        init.run(order)
-    finally:
-        os._exit(1)
-
-
-def _own_backends() -> Backends:
-    """The backends as the unpickling process has them loaded."""
-    return _own[0]
-
-
-def _nothing() -> None:
-    """In place of what the receiver fills in."""
-
-
-def _reduce_backends(_: Backends) -> tuple[Callable[..., Any], tuple[()]]:
-    return _own_backends, ()
-
-
-def _reduce_socket(_: socket.socket) -> tuple[Callable[..., Any], tuple[()]]:
-    return _nothing, ()
-
-
-class _Table(dict[type, Callable[[Any], Any]]):
-    """How each type is pickled; dataclasses by their fields alone, in order."""
-
-    def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        if not dataclasses.is_dataclass(kind):
-            raise KeyError(kind)
-        names = tuple(field.name for field in dataclasses.fields(kind))
-
-        def reduce(value: object) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return _rebuilt, (kind, names, *[getattr(value, name) for name in names])
-
-        self[kind] = reduce
-        return reduce
-
-
-def _rebuilt(kind: type, names: tuple[str, ...], *values: object) -> object:
-    """A dataclass as it was: its __init__ and __setstate__ take three times as long."""
-    made: object = object.__new__(kind)
-    for name, value in zip(names, values, strict=True):
-        object.__setattr__(made, name, value)
-    return made
-
-
-_OMITTED = _Table(copyreg.dispatch_table)
-_OMITTED[Backends] = _reduce_backends
-_OMITTED[socket.socket] = _reduce_socket
+    told, about, _, _ = requests.recvmsg(_ERROR.size, socket.CMSG_SPACE(_CREDENTIALS))
+    if not told:
+        raise ChildProcessError("it has ended")
+    if len(told) == _ERROR.size:
+        number = -_ERROR.unpack(told)[0]
+        raise _ForkError(number, os.strerror(number))
+    return int(_PID.unpack_from(about[0][2])[0])

@@ -29,6 +29,12 @@ def of(bundle: Bundle) -> tuple[Preopen, ...]:
     return () if narrowed and not narrowed[-1] else (Preopen("/", "/"),)
 
 
+def working_directory(cwd: str) -> str:
+    """The container's path of a working directory that a guest is told of; empty for `/`."""
+    path = posixpath.normpath(f"/{cwd.lstrip('/')}")
+    return "" if path == "/" else path
+
+
 def variables(env: tuple[str, ...], cwd: str, root: Root) -> tuple[str, ...]:
     """The variables of a guest, with its working directory as PWD where that is not `/`.
 
@@ -36,8 +42,8 @@ def variables(env: tuple[str, ...], cwd: str, root: Root) -> tuple[str, ...]:
     cwd: the container's path of it. In the init process, when all is mounted: the links on its
     way are followed here, since engines follow no absolute ones.
     """
-    path = posixpath.normpath(f"/{cwd.lstrip('/')}")
-    if path == "/":
+    path = working_directory(cwd)
+    if not path:
         return env
     # If it is not there any more, nothing is found below it: better than to start elsewhere.
     return (*(each for each in env if not each.startswith("PWD=")), f"PWD={directory_path(root, path) or path}")
@@ -69,7 +75,7 @@ def warning_in(cwd: str) -> str:
     wasi-libc, and what is built on it, drops the slash of an absolute path and starts in `/`: it
     asks for the same thing by `x` and by `/x`, so that no engine can tell what is meant.
     """
-    if posixpath.normpath(cwd).strip("/") == "":
+    if not working_directory(cwd):
         return ""
     text = (
         f"pelagos: relative paths of a program with wasi-libc (C, Rust and others) start in '/', "

@@ -8,7 +8,7 @@ import os
 class Fd(int):
     """A file descriptor that is closed once: by the end of its `with` block or `close`, unless it was released.
 
-    It is the number itself, so system calls take it as they take any other.
+    It is the number itself, so system calls take it as they take any other. A negative one stands for none.
     """
 
     _is_owned = True
@@ -20,7 +20,7 @@ class Fd(int):
 
     def close(self) -> None:
         """Close it, unless that was done or it was released."""
-        if self._is_owned:
+        if self._is_owned and self >= 0:
             self._is_owned = False
             os.close(self)
 

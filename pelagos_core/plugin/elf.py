@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 
 _PT_INTERP = 3
 _MAX_PATH = 4096
@@ -18,7 +19,16 @@ def interpreter(file: int) -> str | None:
 
     file: a descriptor opened for reading. Nothing that the file claims is trusted.
     """
-    head = os.pread(file, 64, 0)
+    return _interpreter(lambda size, offset: os.pread(file, size, offset))
+
+
+def interpreter_in(head: bytes) -> str | None:
+    """As `interpreter`, of a program of which these are the first bytes; empty if its loader is named behind them."""
+    return _interpreter(lambda size, offset: head[offset : offset + size])
+
+
+def _interpreter(read: Callable[[int, int], bytes]) -> str | None:
+    head = read(64, 0)
     if head[:4] != b"\x7fELF" or len(head) < 52 or head[4] not in _LAYOUTS or head[5] != 1:
         return None
     header, entry = _LAYOUTS[head[4]]
@@ -26,10 +36,10 @@ def interpreter(file: int) -> str | None:
         return None
     table, size, count = struct.unpack_from(header, head)
     for index in range(min(count, _MAX_HEADERS)):
-        data = os.pread(file, struct.calcsize(entry), min(table + index * size, 2**62))
+        data = read(struct.calcsize(entry), min(table + index * size, 2**62))
         if len(data) < struct.calcsize(entry):
             return ""
         kind, offset, length = struct.unpack(entry, data)
         if kind == _PT_INTERP:
-            return os.pread(file, min(length, _MAX_PATH), min(offset, 2**62)).rstrip(b"\0").decode(errors="replace")
+            return read(min(length, _MAX_PATH), min(offset, 2**62)).rstrip(b"\0").decode(errors="replace")
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import os
 
+NATIVE_MAGIC = (b"\x7fELF", b"#!")  # elf(5), execve(2)
 _HEAD_BYTES = 4096  # what is read to tell the kind
 _LONG_HEAD_BYTES = 1 << 20  # of text that begins with a long comment, such as a licence
 
@@ -38,10 +39,8 @@ def sniff(head: bytes) -> Kind:
     if head[:4] == b"\0asm" and len(head) >= 8:
         layer = int.from_bytes(head[6:8], "little")
         return {0: Kind.MODULE, 1: Kind.COMPONENT}.get(layer, Kind.UNKNOWN)
-    if head[:4] == b"\x7fELF":
-        return Kind.ELF
-    if head[:2] == b"#!":
-        return Kind.SCRIPT
+    if head.startswith(NATIVE_MAGIC):
+        return Kind.SCRIPT if head[:2] == b"#!" else Kind.ELF
     from pelagos_core.plugin import wat  # here, since its patterns take a millisecond to compile
 
     return Kind.WAT if wat.begins(head) else Kind.UNKNOWN

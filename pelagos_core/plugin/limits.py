@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pelagos_core.config.policy import Policy
 from pelagos_core.oci import Spec
 
-_MEMORY_RESERVE = 8  # an eighth of the cgroup's limit is left for the engine itself
+MEMORY_RESERVE = 8  # an eighth of the cgroup's limit is left for the engine itself
 _UNLIMITED = 1 << 62  # cgroup v1 has no word for it, but a number of pages that is never reached
 _MIB = 1 << 20
 
@@ -69,7 +69,7 @@ def refusal(asked: int, limit: int) -> str:
 
 
 def _for_guest(limit: int) -> int:
-    return limit - limit // _MEMORY_RESERVE
+    return limit - limit // MEMORY_RESERVE
 
 
 def _mib(size: int) -> str:

@@ -129,7 +129,7 @@ def failure(mountings: Iterable[Mounting], failed: Failure) -> PelagosError | No
     return None
 
 
-def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError | None:
+def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError | None:  # noqa: PLR0911 (one each)
     if done.operation == "open_tree":
         return InvalidArgument(f"mount source {mount.source!r}: {failed.strerror}")
     if done.operation == "refuse_links":

@@ -29,9 +29,9 @@ def add_exec(bundle: str, pid: int) -> None:
     _write(bundle, os.O_APPEND, f"exec {pid} {start_time(pid)}\n")
 
 
-def remove_exec(bundle: str, pid: int) -> None:
-    """Take a further process out again: a container that is probed each second has many."""
-    lines = [line for line in _lines(bundle) if line.split(" ")[:2] != ["exec", str(pid)]]
+def remove_process(bundle: str, pid: int) -> None:
+    """Take a process out again: a container that is probed each second has many further ones."""
+    lines = [line for line in _lines(bundle) if line.split(" ")[:2] not in (["exec", str(pid)], ["process", str(pid)])]
     _write(bundle, os.O_TRUNC, "".join(f"{line}\n" for line in lines), f"{NAME}.new")
     os.rename(os.path.join(bundle, f"{NAME}.new"), os.path.join(bundle, NAME))
 

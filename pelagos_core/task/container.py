@@ -8,7 +8,9 @@ import logging
 import os
 import signal
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pelagos_core import oci, reasons
 from pelagos_core.backends.builtin import is_deadly
@@ -114,7 +116,7 @@ class Container:
                 steps = plan(self.bundle, self.cgroup, self._filters())
             with because(reasons.CGROUP):
                 await self._make_cgroup()
-            await self.init.create(steps, lambda pid: record.add_process(self.bundle.path, pid))
+            await self.init.create(steps, partial(self._record, record.add_process))
             self._scope.settle()
         except BaseException as error:
             self.init.explain(error)
@@ -262,9 +264,7 @@ class Container:
                 native = self.init.backend == NATIVE.name
                 enclosed = self.init.is_enclosed
                 steps = joining_plan(process.bundle, self.cgroup, self._filters(), native=native, enclosed=enclosed)
-            await process.create(
-                steps, lambda pid: record.add_exec(self.bundle.path, pid), lambda: self.init.join_target
-            )
+            await process.create(steps, partial(self._record, record.add_exec), lambda: self.init.join_target)
             process.start()
         except BaseException as error:
             if isinstance(error, (Internal, Cancelled)) and self.init.is_leaving:
@@ -343,9 +343,15 @@ class Container:
         self.cgroup.create(self.bundle.spec.resources)
         self._oom.start()
 
+    def _record(self, add: Callable[[str, int], None], pid: int, before: int) -> None:
+        """Add a process to the record. before: of an attempt that was given up, or 0."""
+        if before:
+            record.remove_process(self.bundle.path, before)
+        add(self.bundle.path, pid)
+
     def _forget(self, process: Process) -> None:
         try:
-            record.remove_exec(self.bundle.path, process.pid)
+            record.remove_process(self.bundle.path, process.pid)
         except OSError as error:
             log.warning("%s: record: %s", process.name, error)
 

@@ -17,8 +17,9 @@ from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status, with_reason
 from pelagos_core.exit_status import ExitStatus
 from pelagos_core.isolation.plan import Plan
-from pelagos_core.launch.conversation import Conversation, Launch, Launched
+from pelagos_core.launch.conversation import Conversation
 from pelagos_core.launch.init import JoinTarget
+from pelagos_core.launch.launch import Launch, Launched
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.linux import pidfd, process_stat
 from pelagos_core.plugin.bundle import Bundle
@@ -129,11 +130,12 @@ class Process:
             raise FailedPrecondition(f"{self.name}: linux.resources.memory.limit: {text}", reasons.CGROUP)
 
     async def create(
-        self, plan: Plan, forked: Callable[[int], None], find_target: Callable[[], JoinTarget] | None = None
+        self, plan: Plan, forked: Callable[[int, int], None], find_target: Callable[[], JoinTarget] | None = None
     ) -> None:
         """Open the streams, make the process and load the workload, up to CREATED.
 
-        forked, find_target: as in `Launch`.
+        forked: called with the pid of each process that is forked, and that of the one before, 0 for none.
+        find_target: as in `Launch`.
         Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
         """
         if log.isEnabledFor(logging.DEBUG):
@@ -145,8 +147,8 @@ class Process:
             await stdio.ready()
 
         def is_forked(pid: int) -> None:
-            self.pid = pid
-            forked(pid)
+            before, self.pid = self.pid, pid
+            forked(pid, before)
 
         launch = Launch(self.name, self.bundle, plan, self._selection, self._cache, stdio, is_forked, find_target)
         self._conversation = self._launcher.begin(launch)

@@ -332,7 +332,7 @@ class TaskService:
     def _enter_group(self, path: str) -> None:
         """Run in this control group from now on; the first one that is asked for, as under runc's shim.
 
-        The nursery is forked again from here when it is needed next; what else the daemon starts
+        A nursery is executed again from here when it is needed next; what else the daemon starts
         are children of its own.
         """
         if path and not self._group:

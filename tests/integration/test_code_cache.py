@@ -195,7 +195,7 @@ async def test_a_full_disk_is_no_reason_to_fail(tmp_path, guests):
         async with running_shim(tmp_path) as shim:
             for name in ("c1", "c2"):
                 assert await output(shim, name, make_bundle(tmp_path / name, module=guests / "hello.wasm")) == HELLO
-        assert os.listdir(tmp_path / "cache") == ["lock"]
+        assert set(os.listdir(tmp_path / "cache")) <= {"known", "lock"}
     finally:
         assert os.system(f"umount {tmp_path}/cache") == 0
 
@@ -207,7 +207,7 @@ async def test_a_bad_module_is_refused_as_ever_and_nothing_is_kept(tmp_path):
         for _ in range(2):
             with pytest.raises(InvalidArgument, match=r"^container 'c1': '/app\.wasm' is not valid WebAssembly: "):
                 await shim.create("c1", bundle)
-    assert os.listdir(tmp_path / "cache") == ["lock"]
+    assert set(os.listdir(tmp_path / "cache")) <= {"known", "lock"}
 
 
 async def test_checks_of_imports_and_exports_are_the_same_with_kept_code(tmp_path, guests):

@@ -79,6 +79,7 @@ def test_the_least_spec_still_isolates():
     )
     user = identity.BecomeUser(User(), Capabilities())
     assert steps.begin == (
+        fs.NameRoot("/b/rootfs"),
         identity.TakeName("x", ("/x",)),
         identity.RestoreSignals(),
         identity.NewSession(),
@@ -343,6 +344,7 @@ def test_each_step_says_what_it_does():
         process=Process(args=("/x",), cwd="/work"),
     )
     assert steps.describe() == [
+        "begin: the root is at /b/rootfs",
         "begin: be called x (with 1 words)",
         "begin: restore signals",
         "begin: new session",

@@ -1,6 +1,7 @@
 """The daemon's half of a launch, with a fake init process: a child that sleeps, for which the test speaks."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -13,13 +14,15 @@ from pelagos_core import reasons
 from pelagos_core.backends import registry
 from pelagos_core.backends.registry import NATIVE, Backends
 from pelagos_core.backends.selection import Preference, Selection
+from pelagos_core.cache.known_store import KnownModules
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, InvalidArgument, PelagosError
 from pelagos_core.isolation.plan import plan
 from pelagos_core.isolation.second_stage import SecondStageClone
 from pelagos_core.launch import conversation, messages
-from pelagos_core.launch.conversation import Conversation, Launch
+from pelagos_core.launch.conversation import Conversation
+from pelagos_core.launch.launch import Launch
 from pelagos_core.launch.messages import (
     Asking,
     Assembled,
@@ -57,7 +60,10 @@ class FakeInits:
         self.children = []
         self.controls = []
 
-    def __call__(self, request):
+    def fork_bare(self, part, init, stdio, target):
+        raise OSError(errno.EAGAIN, "no nursery")
+
+    def fork(self, request):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         theirs.settimeout(10)
@@ -107,7 +113,7 @@ def launch(tmp_path, pids):
 
 async def begin(launch, inits):
     """A conversation on its way, and its outcome to come."""
-    made = Conversation(launch, inits)
+    made = Conversation(launch, inits, KnownModules())
     outcome = asyncio.ensure_future(made.run())
     await asyncio.sleep(0)
     return made, outcome
@@ -367,5 +373,5 @@ async def test_the_container_to_join_is_looked_for_at_each_fork(launch, inits):
         raise FailedPrecondition("container 'c1': its process is gone")
 
     with pytest.raises(FailedPrecondition, match="its process is gone"):
-        await Conversation(replace(launch, find_target=gone), inits).run()
+        await Conversation(replace(launch, find_target=gone), inits, KnownModules()).run()
     assert not inits.children

@@ -16,22 +16,13 @@ from pelagos_core.isolation.second_stage import SecondStageClone
 from pelagos_core.launch import forking
 from pelagos_core.launch.forking import Forker, paired
 from pelagos_core.launch.init import JoinTarget, LaunchRequest
+from pelagos_core.launch.nursery import Birth
 from pelagos_core.oci import IdMaps, Namespace, Process, Spec
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.limits import Limits
 
 OWN = Namespace("pid")
 GIVEN = Namespace("pid", "/proc/1/ns/pid")
-
-
-class FakeNursery:
-    def __init__(self, pid):
-        self.pid = pid
-        self.requests = []
-
-    def fork(self, request):
-        self.requests.append(request)
-        return self.pid
 
 
 def maker(*namespaces, target=None, two_stages=False):
@@ -62,38 +53,81 @@ def forks(monkeypatch):
 
 
 def forked(forker, request):
-    pid, control = forker(request)
+    pid, control = forker.fork(request)
     control.close()
     return pid
 
 
-def test_the_first_of_a_new_pid_namespace_is_the_nurserys(forks):
-    nursery = FakeNursery(7)
-    assert forked(Forker("c", nursery), maker(OWN)) == 7
-    assert not forks
+class FakeNursery:
+    """Both of the nurseries and the nursery of any engine."""
+
+    def __init__(self, pid=7):
+        self.pid = pid
+        self.asked = []
+
+    def of(self, part):
+        self.part = part
+        return self
+
+    def fork(self, plan, descriptors, birth):
+        self.asked.append((plan, dict(descriptors), birth))
+        if isinstance(self.pid, OSError):
+            raise self.pid
+        return self.pid
+
+
+class FakeInit:
+    @staticmethod
+    def first():
+        return b"plan"
+
+    @staticmethod
+    def slots(descriptors):
+        return dict(enumerate(descriptors))
+
+    @staticmethod
+    def birth(target):
+        return Birth(beside=target.pidfd) if target else Birth(1)
+
+
+def test_a_process_without_an_interpreter_is_a_nurserys():
+    nursery = FakeNursery()
+    pid, control = Forker("c", nursery).fork_bare("part", FakeInit, (0, 1, 2), None)
+    control.close()
+    (plan, descriptors, birth) = nursery.asked[0]
+    assert (pid, plan, birth, nursery.part) == (7, b"plan", Birth(1), "part")
+    assert [descriptors[number] for number in (1, 2, 3)] == [0, 1, 2]
+
+
+def test_one_that_joins_a_container_is_given_the_way_into_it():
+    nursery = FakeNursery()
+    _, control = Forker("c", nursery).fork_bare(None, FakeInit, (0, 1, 2), JoinTarget(9))
+    control.close()
+    assert nursery.asked[0][1][4] == 9
+    assert nursery.asked[0][2] == Birth(beside=9)
+
+
+def test_nothing_is_left_of_a_fork_that_fails():
+    nursery = FakeNursery(OSError(errno.EAGAIN, "busy"))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="busy"):
+        Forker("c", nursery).fork_bare(None, FakeInit, (0, 1, 2), None)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(
     ("request_of", "path"),
     [
         (maker(), None),
+        (maker(OWN), ""),
         (maker(GIVEN), GIVEN.path),
         (maker(OWN, two_stages=True), None),
         (maker(GIVEN, two_stages=True), None),
     ],
 )
-def test_others_are_the_daemons(forks, request_of, path):
-    nursery = FakeNursery(7)
-    assert forked(Forker("c", nursery), request_of) == 42
-    assert not nursery.requests
+def test_one_with_an_interpreter_is_the_daemons(forks, request_of, path):
+    assert forked(Forker("c", FakeNursery()), request_of) == 42
     assert forks == [path]
-
-
-def test_the_daemon_forks_where_the_nursery_does_not(forks):
-    """By another socket: the nursery may have forked all the same."""
-    nursery = FakeNursery(0)
-    assert forked(Forker("c", nursery), maker(OWN)) == 42
-    assert nursery.requests[0].control.fileno() == -1
 
 
 def test_a_container_that_has_ended_cannot_be_joined(monkeypatch):
@@ -102,7 +136,7 @@ def test_a_container_that_has_ended_cannot_be_joined(monkeypatch):
 
     monkeypatch.setattr(forking.namespaces, "fork_beside", fork_beside)
     with pytest.raises(FailedPrecondition, match="exec 'e1': cannot enter the container: No such process") as raised:
-        Forker("exec 'e1'", FakeNursery(7))(maker(OWN, target=JoinTarget(9)))
+        Forker("exec 'e1'", FakeNursery()).fork(maker(OWN, target=JoinTarget(9)))
     assert raised.value.reason == reasons.ISOLATION
 
 
@@ -110,7 +144,7 @@ def test_the_child_becomes_the_init_process(monkeypatch):
     monkeypatch.setattr(forking.namespaces, "fork", lambda path: 0)
     ran = []
     monkeypatch.setattr(forking.init, "run", ran.append)
-    forked(Forker("c"), maker(OWN))
+    forked(Forker("c", FakeNursery()), maker(OWN))
     assert ran[0].bundle.id == "c1"
 
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from pelagos_core.config.node_file import Config
-from pelagos_core.launch.conversation import Launch
+from pelagos_core.launch.launch import Launch
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.oci import Process, Spec
 from pelagos_core.plugin.bundle import Bundle
@@ -16,7 +16,7 @@ def test_a_launch_uses_the_nursery_until_the_group_is_left():
     bundle = Bundle("c1", "ns", "/b", Spec(process=Process(args=("/x",))), ())
     launch = Launch("container 'c1'", bundle, None, None, Config().cache, None, print)
     conversation = launcher.begin(launch)
-    assert conversation._fork._nursery is nursery
+    assert conversation._forker._nurseries is nursery
     assert (conversation.pid, conversation.pidfd) == (0, -1)
     launcher.leave_group()
     assert closed

@@ -1,37 +1,48 @@
-"""A real nursery: it forks who obeys an order, as a child of ours."""
+"""A real nursery with a stub engine: it forks processes that carry plans out, as children of ours."""
 
 import contextlib
 import os
-import pickle
 import select
 import signal
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from pelagos_core.backends.registry import Backends
-from pelagos_core.backends.selection import Preference, Selection
-from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.isolation.plan import plan
+from pelagos_core.isolation.state import CODE_DIRECTORY, CONTROL, ENTRYPOINT, ROOT
 from pelagos_core.launch import messages, nursery
-from pelagos_core.launch.init import LaunchRequest
-from pelagos_core.launch.messages import Failed
-from pelagos_core.launch.nursery import Nursery
-from pelagos_core.linux.namespaces import fork_sibling
-from pelagos_core.oci import Mount, Namespace, Process, Spec
-from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.launch.guest_steps import (
+    DescribeGuest,
+    FindEntrypoint,
+    GoOn,
+    LoadGuest,
+    OpenMemoryLimit,
+    RunGuest,
+    WaitForStart,
+)
+from pelagos_core.launch.messages import Found, Ready, Refused, Stopped
+from pelagos_core.launch.nursery import Birth, Nursery
+from pelagos_core.linux.child import Child
+from pelagos_core.linux.descriptor import Fd
+from pelagos_core.native import library
+from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instruction
+from pelagos_core.plugin import digest
+from pelagos_core.plugin.hookspecs import NativePart
 from pelagos_core.plugin.limits import Limits
-from tests.support.containerd import until
-from tests.support.traces import alive, children, comm, parent
+from tests.support.traces import alive
 
-BACKENDS = Backends(())
+ROOT_OF_TREE = Path(__file__).parent.parent.parent
+MODULE = b"\0asm\1\0\0\0 and more"
 
 
-def order(control=None, backends=BACKENDS, **fields):
-    spec = Spec(process=Process(args=("/x",), **fields), annotations={"a": "b"}, namespaces=(Namespace("pid"),))
-    bundle = Bundle("c1", "ns", "/b", spec, (Mount("/", "bind", "/image", ("ro",)),))
-    selection = Selection(backends, Preference("some", "somebody"))
-    return LaunchRequest(bundle, plan(bundle, Cgroup(())), control, (0, 1, 2), selection, Limits(memory=1 << 20))
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    """The path of the stub engine, compiled."""
+    made = tmp_path_factory.mktemp("engine") / "stub.so"
+    source, include = ROOT_OF_TREE / "tests/native/stub_engine.c", ROOT_OF_TREE / "native/include"
+    subprocess.run(["cc", "-std=c11", "-shared", "-fPIC", f"-I{include}", "-o", made, source], check=True)
+    return str(made)
 
 
 @pytest.fixture(autouse=True)
@@ -40,155 +51,247 @@ def patient(monkeypatch):
     monkeypatch.setattr(nursery, "_WAIT_SECONDS", 20)
 
 
-def test_an_order_arrives_with_the_backends_of_the_receiver(monkeypatch):
-    ours, theirs = socket.socketpair()
-    sent = order(ours)
-    theirs.close()
-    own = Backends(())
-    monkeypatch.setattr(nursery, "_own", [own])
-    got = pickle.loads(nursery.encode(sent))
-    ours.close()
-    assert got.control is None
-    assert got.selection.backends is own
-    assert (got.bundle, got.plan, got.limits) == (sent.bundle, sent.plan, sent.limits)
-    assert got.selection.preference == sent.selection.preference
+@pytest.fixture
+def warm(engine):
+    made = Nursery(NativePart(engine, "/lib/none.so"))
+    yield made
+    made.close()
 
 
-def test_an_order_is_short():
-    assert len(nursery.encode(order())) < 5 << 10
+class Forked:
+    """A process that a nursery has forked: what it says, and how it ends."""
+
+    def __init__(self, made, steps, files=None, flags=0):
+        self.numbers = SlotNumbers()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control = ours
+        ours.settimeout(20)
+        with theirs:
+            slots = {CONTROL: theirs.fileno(), **(files or {})}
+            plan = self.encoded(steps)
+            descriptors = {self.numbers.of(name): fd for name, fd in slots.items()}
+            try:
+                self.child = Child(made.fork(plan, descriptors, Birth(flags)))
+            except BaseException:
+                ours.close()
+                raise
+
+    def encoded(self, steps):
+        return encode([each for step in steps for each in step.instructions()], self.numbers)
+
+    def hear(self):
+        """The next message; what came along with it is closed."""
+        data, fds, _, _ = socket.recv_fds(self.control, messages.MAX_BYTES, 1)
+        for fd in fds:
+            os.close(fd)
+        return messages.decode(data) if data else None
+
+    def send(self, steps, **files):
+        numbers = [self.numbers.of(name) for name in files]
+        socket.send_fds(self.control, [nursery.head(numbers), self.encoded(steps)], list(files.values()))
+
+    def go(self):
+        self.control.send(messages.GO)
+
+    def close(self):
+        self.control.close()
+        self.child.close()
+
+    @property
+    def code(self):
+        return self.child.wait(20).si_status
+
+
+def guest(*arguments, **fields):
+    return DescribeGuest(
+        **{
+            "arguments": arguments,
+            "environment": ("A=b",),
+            "directories": (("/", "/"),),
+            "calls": ("_start",),
+            "is_component": False,
+            "memories": (65536,),
+            "limits": Limits(),
+            "cwd": "/",
+            **fields,
+        }
+    )
 
 
 @contextlib.contextmanager
-def a_nursery():
-    made = Nursery()
-    made.start(BACKENDS)
-    try:
-        yield made
-    finally:
-        made.close()
-        for pid in forked():  # of a test that has failed
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+def launched(made, *arguments, before=(), files=None, **fields):
+    """A guest up to its run."""
+    steps = [guest(*arguments, **fields), *before, LoadGuest("/app.wasm", False), WaitForStart(), RunGuest()]
+    with Fd(os.open(os.devnull, os.O_RDONLY)) as module:
+        forked = Forked(made, steps, {ENTRYPOINT: module, **(files or {})})
+    with contextlib.closing(forked):
+        yield forked
 
 
-def forked():
-    return [pid for pid in children(os.getpid()) if comm(pid).startswith("pelagos-")]
+def test_a_guest_is_described_loaded_and_run(warm, tmp_path):
+    output = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    reading = [
+        FindEntrypoint(("/none", "/app.wasm")),
+        GoOn(),
+    ]
+    (tmp_path / "app.wasm").write_bytes(MODULE)
+    root = os.open(tmp_path, os.O_PATH)
+    with contextlib.closing(Forked(warm, reading, {ROOT: root, "stdout": output})) as forked:
+        found = forked.hear()
+        file = os.open(tmp_path / "app.wasm", os.O_RDONLY)
+        assert found == Found(1, os.fstat(file).st_mode, MODULE[:8].hex(), digest.sha256(file))
+        (tmp_path / "code").write_bytes(b"code")
+        code = os.open(tmp_path, os.O_RDONLY)
+        (tmp_path / "work").mkdir()
+        (tmp_path / "link").symlink_to("/work")
+        limits = Limits(memory=1 << 20, fuel=9)
+        described = guest("app", "word", limits=limits, memories=(1, 2), is_component=True, cwd="/link")
+        forked.send([described, LoadGuest("/app.wasm", True), WaitForStart()], **{CODE_DIRECTORY: code})
+        assert forked.hear() == Ready()
+        forked.go()
+        assert forked.code == 0
+    for fd in (root, output, file, code):
+        os.close(fd)
 
 
-def fork(made, **fields):
-    """Have an order obeyed; the pid, and our end of what the process tells by."""
+def test_what_the_engine_is_told(warm, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("/work")
+    reader, writer = os.pipe()
+    root = os.open(tmp_path, os.O_PATH)
+    limits = Limits(memory=1 << 20, fuel=9)
+    described = guest("app", "word", limits=limits, memories=(1, 2), is_component=True, cwd="/link")
+    steps = [described, LoadGuest("/app.wasm", False), WaitForStart(), ToStdout(), RunGuest()]
+    with contextlib.closing(Forked(warm, steps, {ROOT: root, "stdout": writer, ENTRYPOINT: root})) as forked:
+        os.close(writer)
+        assert forked.hear() == Ready()
+        assert not select.select([reader], [], [], 0)[0]  # nothing runs before Start
+        forked.go()
+        assert forked.code == 7
+    assert os.read(reader, 4096) == b"app word A=b PWD=/work _start /=/ 1 2 1 1048576 9\n"
+    os.close(reader)
+    os.close(root)
+
+
+class ToStdout:
+    """The stream in a slot as descriptor 1."""
+
+    @staticmethod
+    def instructions():
+        return (instruction("use_slot", Slot("stdout"), 1),)
+
+
+@pytest.mark.parametrize(("words", "code"), [(("leave",), 300 & 0xFF), (("trap",), 134), (("grow", "9"), 1)])
+def test_how_a_guest_ends(warm, words, code):
+    with launched(warm, *words) as forked:
+        assert forked.hear() == Ready()
+        forked.go()
+        assert forked.code == code
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "detail"),
+    [("stale", 116, "of another engine"), ("invalid", 22, 'cannot be linked: "x"\n\\')],
+)
+def test_what_the_engine_refuses_is_told(warm, word, error, detail):
+    with launched(warm, word) as forked:
+        stopped = forked.hear()
+        assert (stopped.plan, stopped.error, stopped.detail) == (0, error, detail)
+        assert library.stages()[stopped.stage] == "load"
+        assert forked.code == 1
+
+
+def test_a_growth_is_refused_by_the_limit_of_the_moment_and_told_once(warm, tmp_path):
+    limit = tmp_path / "limit"
+    limit.write_text("1600\n")
+    with launched(warm, "grow", "1401", before=[OpenMemoryLimit(str(limit))]) as forked:
+        assert forked.hear() == Ready()
+        forked.go()
+        assert forked.hear() == Refused(1401, 1600)
+        assert forked.code == 0
+    limit.write_text("max\n")
+    with launched(warm, "grow", str(1 << 60), before=[OpenMemoryLimit(str(limit))]) as forked:
+        assert forked.hear() == Ready()
+        forked.go()
+        assert forked.code == 1
+
+
+def test_without_a_control_file_the_limit_is_the_one_of_create(warm, tmp_path):
+    for size, code in ((1000, 1), (1001, 0)):
+        before = [OpenMemoryLimit(str(tmp_path / "none"))]
+        with launched(warm, "grow", str(size), before=before, limits=Limits(memory=1000)) as forked:
+            assert forked.hear() == Ready()
+            forked.go()
+            assert forked.code == code
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "dangling"])
+def test_only_a_regular_file_is_an_entry_point(warm, tmp_path, kind):
+    path = tmp_path / "app.wasm"
+    {"fifo": os.mkfifo, "directory": os.mkdir, "dangling": lambda p: os.symlink("/none", p)}[kind](path)
+    root = os.open(tmp_path, os.O_PATH)
+    with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), GoOn()], {ROOT: root})) as forked:
+        assert isinstance(forked.hear(), Stopped)
+    os.close(root)
+
+
+def test_a_process_ends_with_the_daemon(warm):
+    """Which closes its end of the socket then."""
+    with launched(warm, "app") as forked:
+        assert forked.hear() == Ready()
+        forked.control.close()
+        assert forked.code == 1
+
+
+def test_a_crash_of_the_engine_ends_its_process_alone(warm):
+    with launched(warm, "crash") as forked:
+        assert forked.hear() is None
+        assert forked.child.wait(20).si_status == signal.SIGABRT
+    with launched(warm, "app") as forked:
+        assert forked.hear() == Ready()
+
+
+def test_a_nursery_whose_engine_fails_forks_nothing(engine):
+    made = Nursery(NativePart(engine, "/lib/none.so", "broken"))
+    with pytest.raises(OSError, match=r"nursery|ended|Broken|reset"):
+        Forked(made, [WaitForStart()])
+    made.close()
+
+
+def test_what_is_no_plan_is_refused(warm):
+    with pytest.raises(OSError, match="Bad message"):
+        warm.fork(b"", {5000: 0}, Birth())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        return made.fork(order(theirs, **fields)), ours
+    with ours, theirs, Child(warm.fork(b"\xff" * 40, {0: theirs.fileno()}, Birth())):
+        theirs.close()
+        assert messages.decode(ours.recv(4096)).error == 74  # EBADMSG
 
 
-def end(pid, control):
-    control.close()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+def test_a_nursery_that_is_lost_is_executed_again(warm):
+    with launched(warm, "app") as forked:
+        assert forked.hear() == Ready()
+    os.kill(warm._child.pid, signal.SIGKILL)
+    with pytest.raises(OSError, match=r"nursery|ended|Broken|reset"):
+        Forked(warm, [WaitForStart()])
+    with launched(warm, "app") as forked:
+        assert forked.hear() == Ready()
 
 
-@pytest.mark.root
-def test_who_obeys_is_our_child_and_the_first_of_a_pid_namespace():
-    with a_nursery() as made:
-        nursery_pid = made._pid
-        pid, control = fork(made)
-        assert parent(pid) == os.getpid()
-        assert os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
-        assert len(os.listdir(f"/proc/{nursery_pid}/task")) == 1
-        # It does what it was told: there is no such bundle on this machine.
-        told = messages.decode(control.recv(messages.MAX_BYTES))
-        assert isinstance(told, Failed)
-        assert "/b/rootfs" in told.message
-        end(pid, control)
-
-
-@pytest.mark.root
-def test_the_nursery_holds_nothing_of_the_daemons_or_of_its_forks():
-    with a_nursery() as made:
-        nursery_pid = made._pid
-        for _ in range(3):
-            end(*fork(made))
-        until(lambda: [fd for fd in os.listdir(f"/proc/{nursery_pid}/fd") if int(fd) > 2] == ["3"])
+def test_it_ends_with_the_daemon_and_holds_nothing_of_it(warm):
+    with launched(warm, "app") as forked:
+        assert forked.hear() == Ready()
+        pid = warm._child.pid
+        held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert len(held) == 4
+        assert [name.partition(":")[0] for name in sorted(held)].count("socket") == 1
+        warm.close()
+        assert not alive(pid)
 
 
 @pytest.mark.root
-def test_an_order_that_is_too_long_is_for_nobody():
-    with a_nursery() as made:
-        pid, control = fork(made, env=("X=" + "y" * (1 << 20),))
-        control.close()
-        assert pid == 0
-        end(*fork(made))
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
-def test_one_that_is_lost_is_replaced(signum, monkeypatch):
-    monkeypatch.setattr(nursery, "_WAIT_SECONDS", 0.1)
-    with a_nursery() as made:
-        lost = made._pid
-        os.kill(lost, signum)
-        until(lambda: signum == signal.SIGSTOP or not alive(lost))
-        pid, control = fork(made)
-        control.close()
-        assert pid == 0  # the daemon forks itself then
-        assert not os.path.exists(f"/proc/{lost}")
-        monkeypatch.setattr(nursery, "_WAIT_SECONDS", 20)
-        pid, control = fork(made)
-        assert pid
-        end(pid, control)
-
-
-@pytest.mark.root
-def test_what_it_has_forked_unheard_is_ended_with_it():
-    with a_nursery() as made:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            socket.send_fds(made._orders, [nursery.encode(order(theirs))], [theirs.fileno(), 0, 1, 2])
-            assert select.select([made._orders], [], [], 10)[0]
-            made.close()
-            assert not forked()
-
-
-@pytest.mark.root
-def test_who_was_forked_is_not_lost_with_a_nursery_that_is_killed_in_the_same_moment(monkeypatch):
-    def fork_and_die(cgroup):
-        pid = fork_sibling(cgroup)
-        if pid:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return pid
-
-    monkeypatch.setattr(nursery, "fork_sibling", fork_and_die)
-    with a_nursery() as made:
-        lost = made._pid
-        pid, control = fork(made)
-        assert parent(pid) == os.getpid()
-        end(pid, control)
-        until(lambda: not alive(lost))
-        pid, control = fork(made)
-        control.close()
-        assert pid == 0
-        assert not forked()
-
-
-@pytest.mark.root
-def test_other_backends_have_another_nursery():
-    with a_nursery() as made:
-        before = made._pid
-        end(*fork(made, backends=Backends(())))
-        assert forked() == [made._pid] != [before]
-
-
-@pytest.mark.root
-def test_the_end_of_the_daemon_is_that_of_the_nursery():
-    pid = os.fork()
-    if pid == 0:
-        Nursery().start(BACKENDS)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        os._exit(0)
-    os.waitid(os.P_PID, pid, os.WSTOPPED)
-    (theirs,) = children(pid)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    until(lambda: not alive(theirs))
+def test_a_process_is_the_first_of_a_new_pid_namespace(warm):
+    with contextlib.closing(Forked(warm, [WaitForStart()], flags=0x20000000)) as forked:
+        assert forked.hear() == Ready()
+        assert os.readlink(f"/proc/{forked.child.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+        with open(f"/proc/{forked.child.pid}/status") as file:
+            assert f"NSpid:\t{forked.child.pid}\t1\n" in file.read()

@@ -26,9 +26,9 @@ def test_an_exec_is_in_it_while_it_lives(tmp_path):
     before = (tmp_path / record.NAME).read_text()
     assert [pid for pid, _ in record.read(str(tmp_path))[1]] == [os.getpid(), os.getppid()]
     assert record.read(str(tmp_path))[2] == os.getpid()  # whose pid `delete` answers with
-    record.remove_exec(str(tmp_path), os.getppid())
+    record.remove_process(str(tmp_path), os.getppid())
     assert f"{before.splitlines()[0]}\n" == (tmp_path / record.NAME).read_text()
-    record.remove_exec(str(tmp_path), os.getpid())  # the init process is none
+    record.remove_process(str(tmp_path), os.getpid() + 1)
     assert record.read(str(tmp_path))[2] == os.getpid()
 
 

@@ -42,5 +42,5 @@ def read(directory: int | None) -> bytes | None:
 
 def entry(path: Path) -> Path:
     """The one entry's directory in a store."""
-    (found,) = (each for each in path.iterdir() if each.name != "lock")
+    (found,) = (each for each in path.iterdir() if each.name not in ("lock", "known"))
     return found

@@ -28,7 +28,7 @@ from pelagos_core.backends.registry import Backend, Backends
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Cancelled, FailedPrecondition
 from pelagos_core.launch import messages
-from pelagos_core.launch.conversation import Launch, Launched
+from pelagos_core.launch.launch import Launch, Launched
 from pelagos_core.linux.pidfd import readable
 from pelagos_core.task import container as container_module
 from pelagos_core.task import events

@@ -36,7 +36,7 @@ class Made:
         self.process = Process(id, self.bundle, selection, cache, paths or StdioPaths(), engine.launcher)
 
     async def create(self):
-        await self.process.create(plan(self.bundle, StubCgroup("c1")), self.pids.append)
+        await self.process.create(plan(self.bundle, StubCgroup("c1")), lambda pid, before: self.pids.append(pid))
         return self.engine.guests[-1]
 
     async def run(self):

@@ -1,0 +1,107 @@
+/* The entry point of a process, and other files that the daemon asks for.
+
+   What is found here is described to the daemon and never looked into: no byte of it means anything in C. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "message.h"
+#include "operations.h"
+#include "resolve.h"
+#include "sha256.h"
+
+enum { FIRST_BYTES = 8, HEAD_BYTES = 4096, CHUNK = 64 << 10 };
+
+/* Looked at before it is opened: opening a FIFO waits for a writer, and a device that an image brings may do anything. */
+static int open_regular(struct process *p, const char *path, struct stat *status) {
+    int place = open_in_root(p, path, O_PATH);
+    if (place < 0) return place;
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", place);
+    int file = fstat(place, status) ? -errno : !S_ISREG(status->st_mode) ? -EINVAL : open(link, O_RDONLY | O_CLOEXEC);
+    if (file == -1) file = -errno;
+    close(place);
+    return file;
+}
+
+static int digest_of(int file, char hex[65]) {
+    static unsigned char chunk[CHUNK];
+    struct sha256 digest;
+    off_t at = 0;
+    ssize_t size;
+    sha256_begin(&digest);
+    while ((size = pread(file, chunk, sizeof chunk, at)) != 0) {
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return -errno;
+        sha256_add(&digest, chunk, (size_t)size);
+        at += size;
+    }
+    sha256_end(&digest, hex);
+    return 0;
+}
+
+static int begins_with(const char *head, ssize_t size, const struct argument *magic) {
+    return (size_t)size >= magic->size && !memcmp(head, magic->at, magic->size);
+}
+
+/* The first of the paths at which there is anything, which is left in a slot and described to the daemon:
+   ["Found", its number, its mode, its first bytes in hex, its digest]. What begins with one of two texts has no digest,
+   but more of its bytes are told: of a native program and a script. */
+OPERATION(find_entrypoint) {
+    static char text[2 * HEAD_BYTES + 256], head[HEAD_BYTES];
+    struct stat status;
+    int file = -ENOENT;
+    uint32_t at = 3;
+    for (; at < count; at++) {
+        file = open_regular(p, TEXT(at), &status);
+        if (file != -ENOENT && file != -ENOTDIR) break;
+    }
+    AT(find);
+    if (file < 0) return file;
+    SLOT(0) = file;
+    char digest[65] = "";
+    ssize_t size = pread(file, head, sizeof head, 0);
+    CHECK(size);
+    int is_native = begins_with(head, size, a + 1) || begins_with(head, size, a + 2);
+    int error = is_native ? 0 : digest_of(file, digest);
+    if (error) return error;
+    if (!is_native && size > FIRST_BYTES) size = FIRST_BYTES;
+    int used = snprintf(text, sizeof text, "[\"Found\",%u,%u,\"", at - 3, (unsigned)status.st_mode);
+    for (ssize_t i = 0; i < size; i++) used += snprintf(text + used, 3, "%02x", (unsigned char)head[i]);
+    used += snprintf(text + used, sizeof text - (size_t)used, "\",\"%s\"]", digest);
+    return message_send(p->slot[SLOT_control], text, (size_t)used, file);
+}
+
+/* The bytes of a regular file of the container, at most so many, to the daemon: ["Contents"] with a file in memory,
+   empty where there is none. The daemon opens no file of a container's: its file system might never answer. */
+OPERATION(send_contents) {
+    static char chunk[CHUNK];
+    struct stat status;
+    int copy = memfd_create("contents", MFD_CLOEXEC);
+    CHECK(copy);
+    int file = open_regular(p, TEXT(0), &status), error = 0;
+    int64_t left = NUMBER(1);
+    while (file >= 0 && left > 0) {
+        ssize_t size = read(file, chunk, left < CHUNK ? (size_t)left : CHUNK);
+        if (size < 0 && errno == EINTR) continue;
+        if (size <= 0 || write(copy, chunk, (size_t)size) != size) break;
+        left -= size;
+    }
+    if (file >= 0) close(file);
+    error = message_send(p->slot[SLOT_control], "[\"Contents\"]", 12, copy);
+    close(copy);
+    return error;
+}
+
+/* A file of the host's, while the host is in reach. One that is not there leaves the slot empty. */
+OPERATION(open_file) {
+    int fd = open(TEXT(0), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno == ENOENT ? 0 : -errno;
+    SLOT(1) = fd;
+    return 0;
+}

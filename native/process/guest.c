@@ -1,0 +1,160 @@
+/* A Wasm guest in this process: what its engine is told, and its run. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "message.h"
+#include "operations.h"
+#include "resolve.h"
+
+enum { MAX_WORDS = 16384, MAX_DIRECTORIES = 64 };
+
+static char *words[MAX_WORDS];
+static uint32_t words_used;
+static struct pelagos_directory directories[MAX_DIRECTORIES];
+static uint64_t memories[256];
+
+/* Words that live as long as the process: their bytes are the plan's own. */
+static int keep_words(struct pelagos_words *to, const struct argument *a, uint32_t count) {
+    if (count + 1 > MAX_WORDS - words_used) return -E2BIG;
+    *to = (struct pelagos_words){words + words_used, count};
+    for (uint32_t i = 0; i < count; i++) words[words_used++] = (char *)(uintptr_t)a[i].at;
+    words[words_used++] = NULL;
+    return 0;
+}
+
+OPERATION(guest_arguments) { return keep_words(&p->guest.arguments, a, count); }
+OPERATION(guest_environment) { return keep_words(&p->guest.environment, a, count); }
+OPERATION(guest_calls) { return keep_words(&p->guest.calls, a, count); }
+
+OPERATION(guest_directory) {
+    if (p->guest.directory_count == MAX_DIRECTORIES) return -E2BIG;
+    p->guest.directories = directories;
+    directories[p->guest.directory_count++] = (struct pelagos_directory){TEXT(0), TEXT(1)};
+    return 0;
+}
+
+/* Where a directory of the container is, as a path from its root without links in it. WASI has no working directory:
+   PWD is where Go's library starts. If it is not there any more nothing is found below it: better than to start
+   elsewhere. Comes right after the environment, of which it becomes a part. */
+OPERATION(guest_working_directory) {
+    static char variable[MAX_PATH + 8];
+    struct pelagos_words *environment = &p->guest.environment;
+    if (environment->at + environment->count + 1 != words + words_used || words_used == MAX_WORDS) return -EINVAL;
+    char inside[MAX_PATH];
+    int fd = open_in_root(p, TEXT(0), O_PATH | O_DIRECTORY);
+    int error = fd < 0 ? fd : path_in_root(p, fd, inside);
+    if (fd >= 0) close(fd);
+    snprintf(variable, sizeof variable, "PWD=%s", error ? TEXT(0) : *inside ? inside : "/");
+    environment->at[environment->count++] = variable;
+    words[words_used++] = NULL;
+    return 0;
+}
+
+OPERATION(guest_fuel) {
+    p->guest.fuel = NUMBER(0);
+    return 0;
+}
+
+OPERATION(guest_is_component) {
+    p->guest.is_component = (int)NUMBER(0);
+    return 0;
+}
+
+/* What its linear memories begin with, each 8 bytes, and the limit of them all when it was created. */
+OPERATION(guest_memory) {
+    if (a[0].size % sizeof *memories || a[0].size > sizeof memories) return -E2BIG;
+    memcpy(memories, TEXT(0), a[0].size);
+    p->guest.memories = memories;
+    p->guest.memory_count = (uint32_t)(a[0].size / sizeof *memories);
+    p->guest.memory = NUMBER(1);
+    return 0;
+}
+
+OPERATION(guest_module) {
+    p->guest.module = SLOT(0);
+    return 0;
+}
+
+/* The limit of the guest's linear memories, as its control group has it at each growth: an open file of a control
+   group is read from wherever the process is. */
+static struct process *owner;
+static int limit_file = -1, is_refused;
+static uint64_t reserve; /* one part in so many is left for the engine */
+
+static uint64_t limit_now(void) {
+    char text[32] = {0}, *end;
+    ssize_t size = pread(limit_file, text, sizeof text - 1, 0);
+    unsigned long long limit = size > 0 ? strtoull(text, &end, 10) : 0;
+    return size <= 0 || end == text ? UINT64_MAX : limit; /* `max` */
+}
+
+static int allows_memory(uint64_t size) {
+    enum { UNLIMITED_BITS = 62 }; /* cgroup v1 has no word for it, but a number of pages that is never reached */
+    uint64_t limit = limit_now();
+    if (limit >> UNLIMITED_BITS || size <= limit - limit / reserve) return 1;
+    if (!is_refused)
+        message_print(owner->slot[SLOT_control], -1, "[\"Refused\",%llu,%llu]", (unsigned long long)size,
+                      (unsigned long long)limit);
+    is_refused = 1;
+    return 0;
+}
+
+static int allows_as_created(uint64_t size) { return owner->guest.memory < 0 || size <= (uint64_t)owner->guest.memory; }
+
+/* The slot of the control file, which is empty where there is none, and the engine's share: one part in so many. */
+OPERATION(guest_memory_limit) {
+    if (NUMBER(1) <= 0) return -EINVAL;
+    limit_file = SLOT(0);
+    reserve = (uint64_t)NUMBER(1);
+    return 0;
+}
+
+/* The slot of the directory with the compiled code, and its name there. No path of the container leads to it. */
+OPERATION(load_guest) {
+    if (!p->engine) return -ENOSYS;
+    int directory = SLOT(0);
+    owner = p;
+    p->guest.allows_memory = limit_file >= 0 ? allows_memory : allows_as_created;
+    if (directory >= 0) CHECK(fchdir(directory));
+    AT(load);
+    int error = p->engine->load(&p->guest, TEXT(1), p->detail, sizeof p->detail);
+    if (directory < 0) return error;
+    AT(call);
+    if (!error) CHECK(chdir("/"));
+    SLOT(0) = -1;
+    close(directory);
+    return error;
+}
+
+static void write_line(const char *text) {
+    size_t size = strlen(text);
+    while (size && text[size - 1] == '\n') size--;
+    /* A full or closed stderr does not change how the guest ends. */
+    if (write(2, text, size) < 0 || write(2, "\n", 1) < 0) return;
+}
+
+OPERATION(say) {
+    write_line(TEXT(0));
+    return 0;
+}
+
+static void leave(int code) { _exit(code & 0xff); }
+
+/* The exit code of a trap, the line that follows its text, and whether steps come after the end of the guest. */
+OPERATION(run_guest) {
+    static char trap[16 << 10];
+    char *text = trap;
+    p->guest.leave = NUMBER(2) ? NULL : leave;
+    int code = p->engine ? p->engine->run(&p->guest, trap, sizeof trap) : -1;
+    p->exit_code = (code < 0 ? (int)NUMBER(0) : code) & 0xff;
+    if (code >= 0) return 0;
+    while (*text == '\n') text++;
+    if (*text) write_line(text);
+    write_line(TEXT(1));
+    return 0;
+}

@@ -1,0 +1,183 @@
+"""The plan of a bare init process: one without an interpreter, which a nursery forks.
+
+It comes in two parts. The first one ends with the entry point, which the process describes to the daemon. That
+knows the module by its digest, and sends the rest; or it does not, and forks an init process with an
+interpreter (`init`), in which backends look at the file. Pure: nothing is touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from pelagos_core.backends import native
+from pelagos_core.cache.known_module import KnownGuest
+from pelagos_core.errors import Internal, PelagosError
+from pelagos_core.isolation.operation import Close, Operation
+from pelagos_core.isolation.plan import Plan
+from pelagos_core.isolation.state import ENTRYPOINT
+from pelagos_core.isolation.streams import OF_JOINING
+from pelagos_core.launch import home, preopens
+from pelagos_core.launch.guest_steps import (
+    DescribeGuest,
+    FindEntrypoint,
+    GoOn,
+    LoadGuest,
+    OpenMemoryLimit,
+    RunGuest,
+    WaitForStart,
+)
+from pelagos_core.launch.init import JoinTarget
+from pelagos_core.launch.messages import Found, Stopped
+from pelagos_core.launch.nursery import Birth
+from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram, HandOverTerminal, SendFile
+from pelagos_core.linux import syscalls
+from pelagos_core.native import library
+from pelagos_core.native.instruction import SlotNumbers, encode
+from pelagos_core.native.process import Failure
+from pelagos_core.oci import Spec
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.entrypoint import candidates, split_func
+from pelagos_core.plugin.limits import Limits
+
+
+class BareInit:
+    """The plan of one process in its parts, as bytes, and what its errors mean."""
+
+    def __init__(self, bundle: Bundle, plan: Plan, limits: Limits) -> None:
+        self._bundle, self._plan, self._limits = bundle, plan, limits
+        self._process = bundle.spec.process
+        self._numbers = SlotNumbers()
+        self._parts: list[tuple[Operation, ...]] = []
+        self._paths = tuple(candidates(self._process))
+        self._func = split_func(self._process.args[0])[1]
+
+    @staticmethod
+    def serves(spec: Spec) -> bool:
+        """Whether a process without an interpreter can do for a container of this spec: not if it runs hooks."""
+        return not (spec.hooks.while_creating or spec.hooks.start_container)
+
+    def birth(self, target: JoinTarget | None) -> Birth:
+        """Where the process is born. target: of the container that it joins."""
+        if target is not None:
+            return Birth(beside=target.pidfd)
+        # One with a second stage enters a pid namespace with that.
+        pid, cgroup = None if self._plan.second_stage else self._bundle.spec.namespace("pid"), self._plan.cgroup
+        return Birth(
+            syscalls.CLONE_NEWPID if pid and not pid.path else 0,
+            cgroup.paths[0] if cgroup.unified else None,
+            namespace=pid.path if pid else "",
+        )
+
+    def slots(self, descriptors: Iterable[int]) -> dict[int, int]:
+        """By the numbers of their slots, descriptors of the process' end of its control socket, of its streams, and
+        of the container that it joins, if it does."""
+        return {self._numbers.of(name): fd for name, fd in zip(OF_JOINING, descriptors, strict=False)}
+
+    def number(self, slot: str) -> int:
+        """The number of a slot."""
+        return self._numbers.of(slot)
+
+    def first(self) -> bytes:
+        """The part up to the entry point."""
+        plan = self._plan
+        second = (plan.second_stage,) if plan.second_stage else ()
+        steps = (*plan.begin, *plan.outside, *second, *plan.assemble)
+        return self._encoded((*steps, FindEntrypoint(self._paths), GoOn()))
+
+    def path(self, found: Found) -> str:
+        """Where the entry point is, in the container. Raises Internal for what cannot have been found."""
+        if not 0 <= found.index < len(self._paths):
+            raise Internal("the init process told of an entry point that it was not asked for")
+        return self._paths[found.index]
+
+    def guest(self, guest: KnownGuest, path: str, *, compiled: bool) -> bytes:
+        """The part of a Wasm guest, from the entry point on. path: of the entry point."""
+        plan = self._plan
+        warning = preopens.warning_in(self._process.cwd) if guest.warns else ""
+        return self._encoded(
+            (
+                *plan.wasm.complete,
+                *self._memory_limit(),
+                self._described(guest),
+                *plan.wasm.seal,
+                LoadGuest(path, compiled),
+                *plan.ready,
+                WaitForStart(),
+                *plan.start,
+                RunGuest(warning, last=not plan.end),
+                *plan.end,
+            )
+        )
+
+    def _memory_limit(self) -> tuple[Operation, ...]:
+        path = self._plan.cgroup.memory_limit_path if self._limits.memory is not None else None
+        return (OpenMemoryLimit(path),) if path else ()
+
+    def _described(self, guest: KnownGuest) -> DescribeGuest:
+        return DescribeGuest(
+            arguments=self._arguments,
+            environment=self._bundle.policy.variables(self._process.env),
+            directories=tuple((each.name, each.path) for each in preopens.of(self._bundle)),
+            calls=guest.calls,
+            is_component=guest.is_component,
+            memories=guest.memories,
+            limits=self._limits,
+            cwd=self._process.cwd,
+        )
+
+    @property
+    def _arguments(self) -> tuple[str, ...]:
+        return (split_func(self._process.args[0])[0], *self._process.args[1:])
+
+    @property
+    def needs_users(self) -> bool:
+        """Whether a native program's HOME is to be looked up in the container's list of users."""
+        return home.is_missing(self._process.env)
+
+    def users(self) -> bytes:
+        """The part of a native program that completes its root, and sends that list."""
+        steps = (*self._plan.native.complete, HandOverTerminal())
+        return self._encoded((*steps, SendFile(home.USERS, home.MAX_BYTES), GoOn()))
+
+    def program(self, path: str, head: bytes, users: bytes | None) -> bytes:
+        """The part of a native program up to its execution.
+
+        path: of the entry point. head: its first bytes. users: the list, if it has been sent.
+        Raises InvalidArgument for what cannot be executed.
+        """
+        native.check_function(path, self._func)
+        environment, plan = self._process.env, self._plan
+        if users is not None:
+            environment = home.with_home(environment, home.find(users, self._process.user.uid))
+        return self._encoded(
+            (
+                *((*plan.native.complete, HandOverTerminal()) if users is None else ()),
+                *plan.native.seal,
+                ChooseProgram(path, self._paths, native.interpreter(path, head)),
+                Close(ENTRYPOINT),
+                *plan.ready,
+                WaitForStart(),
+                *plan.start,
+                ExecuteProgram(self._arguments, environment),
+            )
+        )
+
+    def error(self, stopped: Stopped) -> PelagosError:
+        """Why it is not created. Raises NotBareError and UnusableCode."""
+        try:
+            step, stage = stopped.step, library.stages()[stopped.stage]
+            for operation in self._parts[stopped.plan]:
+                count = len(operation.instructions())
+                if step < count:
+                    error = operation.failure(Failure(step, stopped.error, stage, stopped.detail))
+                    error.reason = error.reason or operation.reason
+                    return error
+                step -= count
+        except IndexError:
+            pass
+        return Internal(f"the init process stopped at an unknown step: {os.strerror(stopped.error)}")
+
+    def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
+        self._parts.append(operations)
+        return encode((each for operation in operations for each in operation.instructions()), self._numbers)

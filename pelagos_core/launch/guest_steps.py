@@ -1,0 +1,199 @@
+"""The steps of a Wasm guest in a process without an interpreter: its entry point, its engine, its run.
+
+What the engine does with them is `struct pelagos_guest` (native/include/pelagos_engine.h).
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pelagos_core import reasons
+from pelagos_core.backends.registry import Backend
+from pelagos_core.errors import Internal, InvalidArgument, PelagosError, with_reason
+from pelagos_core.isolation.operation import Operation
+from pelagos_core.isolation.state import CODE_DIRECTORY, CONTROL, ENTRYPOINT, ROOT
+from pelagos_core.launch import preopens
+from pelagos_core.native.instruction import Instruction, Slot, instruction
+from pelagos_core.native.process import Failure
+from pelagos_core.plugin.entrypoint import CODE
+from pelagos_core.plugin.hookspecs import UnusableCode
+from pelagos_core.plugin.kind import NATIVE_MAGIC
+from pelagos_core.plugin.limits import MEMORY_RESERVE, Limits
+
+TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
+TRAPPED = "pelagos: the guest has trapped"
+_MEMORY_LIMIT = "memory limit"
+"""The slot of the control file with the container's limit of memory."""
+
+
+class OtherEngineError(Exception):
+    """The process has another engine than that of the backend that is chosen."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend.name)
+        self.backend = backend
+
+
+class NotBareError(Exception):
+    """A bare process cannot go on; one with an interpreter can, or has the words for why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindEntrypoint(Operation):
+    """Open the first of these paths at which there is anything, and describe it to the daemon."""
+
+    reason: ClassVar[str] = reasons.ENTRYPOINT
+    paths: tuple[str, ...]
+
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT, CONTROL)
+
+    def writes(self) -> tuple[str, ...]:
+        return (ENTRYPOINT,)
+
+    def describe(self) -> str:
+        return f"find the entry point: {', '.join(self.paths)}"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("find_entrypoint", Slot(ENTRYPOINT), *NATIVE_MAGIC, *self.paths),)
+
+    def failure(self, failed: Failure) -> PelagosError:
+        raise NotBareError
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn(Operation):
+    """Wait for the rest of the plan, and carry it out."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (CONTROL,)
+
+    def describe(self) -> str:
+        return "wait for the rest of the plan"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("go_on"),)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMemoryLimit(Operation):
+    """Open the control file that has the limit of memory, which is read at each growth of the guest's."""
+
+    path: str
+
+    def writes(self) -> tuple[str, ...]:
+        return (_MEMORY_LIMIT,)
+
+    def describe(self) -> str:
+        return f"open {self.path}"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        slot = Slot(_MEMORY_LIMIT)
+        return (instruction("open_file", self.path, slot), instruction("guest_memory_limit", slot, MEMORY_RESERVE))
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeGuest(Operation):
+    """Say what the engine is told of the guest.
+
+    calls: the functions of a module to call, in order; of a component the way to one.
+    memories: bytes that each linear memory begins with. cwd: of the spec; PWD says where it is, unless it is `/`.
+    """
+
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    directories: tuple[tuple[str, str], ...]
+    calls: tuple[str, ...]
+    is_component: bool
+    memories: tuple[int, ...]
+    limits: Limits
+    cwd: str
+
+    def reads(self) -> tuple[str, ...]:
+        return (ROOT, ENTRYPOINT)
+
+    def describe(self) -> str:
+        return f"a {'component' if self.is_component else 'module'}, of which {', '.join(self.calls)} is called"
+
+    def details(self) -> str:
+        return f"with {len(self.arguments)} words and {len(self.environment)} variables"  # which may be secrets
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        limits, cwd = self.limits, preopens.working_directory(self.cwd)
+        none = -1
+        return (
+            instruction("guest_arguments", *self.arguments),
+            instruction("guest_calls", *self.calls),
+            instruction("guest_environment", *self.environment),
+            *([instruction("guest_working_directory", cwd)] if cwd else []),
+            *(instruction("guest_directory", name, path) for name, path in self.directories),
+            instruction("guest_is_component", int(self.is_component)),
+            instruction(
+                "guest_memory",
+                struct.pack(f"={len(self.memories)}Q", *self.memories),
+                none if limits.memory is None else limits.memory,
+            ),
+            instruction("guest_fuel", none if limits.fuel is None else limits.fuel),
+            instruction("guest_module", Slot(ENTRYPOINT)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadGuest(Operation):
+    """Have the engine load and check the guest. path: of the entry point, for messages."""
+
+    reason: ClassVar[str] = reasons.MODULE
+    path: str
+    compiled: bool
+
+    def reads(self) -> tuple[str, ...]:
+        return (ENTRYPOINT, CODE_DIRECTORY) if self.compiled else (ENTRYPOINT,)
+
+    def describe(self) -> str:
+        return f"load {self.path}"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        load = instruction("load_guest", Slot(CODE_DIRECTORY), CODE if self.compiled else "")
+        return (load, instruction("close_slot", Slot(ENTRYPOINT)))
+
+    def failure(self, failed: Failure) -> PelagosError:
+        if failed.error == errno.ESTALE:
+            raise UnusableCode(failed.detail)
+        if failed.stage == "load" and failed.detail:
+            return InvalidArgument(f"{self.path!r} {failed.detail}")
+        return Internal(f"{self.describe()}: {failed.strerror}")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForStart(Operation):
+    """Say that all is ready, and wait for Start."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (CONTROL,)
+
+    def describe(self) -> str:
+        return "wait for Start"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("wait_for_start"),)
+
+
+@dataclass(frozen=True, slots=True)
+class RunGuest(Operation):
+    """Run the guest to its end.
+
+    warning: a line on its stderr before that, if there is one. last: no step comes after it.
+    """
+
+    warning: str = ""
+    last: bool = True
+
+    def describe(self) -> str:
+        return "run the guest"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        run = instruction("run_guest", TRAP, with_reason(TRAPPED, reasons.TRAP), int(not self.last))
+        return (instruction("say", self.warning), run) if self.warning else (run,)
