@@ -129,21 +129,27 @@ def failure(mountings: Iterable[Mounting], failed: Failure) -> PelagosError | No
     return None
 
 
-def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError | None:  # noqa: PLR0911 (one each)
-    if done.operation == "open_tree":
-        return InvalidArgument(f"mount source {mount.source!r}: {failed.strerror}")
-    if done.operation == "refuse_links":
-        return InvalidArgument(f"mount of {mount.type!r} on {mount.destination!r}: the image has a symbolic link there")
+def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError | None:
+    if done.operation == "mount_file_system" and failed.stage == "attach":
+        return of_kernel(mount, failed)
     if failed.stage == "map_ids" and failed.detail:
         text = str(done.arguments[2 if failed.detail == "gid_map" else 3]).strip()
         return PermissionDenied(f"{failed.detail} {text!r}: {failed.strerror}")
+    refused = _refusal(mount, done, failed)
+    return InvalidArgument(refused) if refused else mount_points.failure(failed)
+
+
+def _refusal(mount: Mount, done: Instruction, failed: Failure) -> str:
+    """What is wrong with what was asked for; empty if it is not that."""
+    if done.operation == "open_tree":
+        return f"mount source {mount.source!r}: {failed.strerror}"
+    if done.operation == "refuse_links":
+        return f"mount of {mount.type!r} on {mount.destination!r}: the image has a symbolic link there"
     if failed.stage == "limit":
-        return InvalidArgument(f"mount of {mount.source!r} on {mount.destination!r}: too many devices are mounted")
+        return f"mount of {mount.source!r} on {mount.destination!r}: too many devices are mounted"
     if failed.stage == "copy" and failed.error == errno.ELOOP:
-        return InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup of too many directories in one another")
-    if done.operation == "mount_file_system" and failed.stage == "attach":
-        return of_kernel(mount, failed)
-    return mount_points.failure(failed)
+        return f"mount on {mount.destination!r}: tmpcopyup of too many directories in one another"
+    return ""
 
 
 def of_kernel(mount: Mount, failed: Failure) -> PelagosError:
