@@ -55,8 +55,6 @@ from pelagos_core.reasons import because
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 # Beyond the timer in the child, which ends Python code only: then the child is killed.
 _LOOK_SECONDS = DETECT_SECONDS + 2.0
 
@@ -250,7 +248,7 @@ class Conversation:
                 elif isinstance(message, Terminal):
                     self._launch.streams.adopt(os.dup(file))
                 elif isinstance(message, Learnt):
-                    self._keep(message)
+                    self._keep(message, asking)
                 elif isinstance(message, Wanted):
                     await self._give_code(process, message, file, asking)
                 else:
@@ -344,13 +342,17 @@ class Conversation:
             raise NotBareError
         return guest
 
-    def _keep(self, learnt: Learnt) -> None:
-        """Keep what backends have said of a module, if it is the one that a process without them has found.
+    def _keep(self, learnt: Learnt, asking: Asking | None) -> None:
+        """Keep what backends have said of a module, once, if a process without them has found the same one.
 
-        A backend's code has run in the sender, so another module's entry is not the sender's to write.
+        Their code has run in the sender, so another module's entry is not the sender's to write.
         """
-        if self._unknown is not None and learnt.digest == self._unknown.module:
-            self._known.keep(self._launch.cache, self._unknown, learnt.known)
+        # Later on the engine has seen the guest's bytes, and the process is not to be believed.
+        if asking is None or asking.hook == "spawn":
+            raise Internal(f"{self._name}: the init process told of a module out of turn", reasons.ENGINE_FAILED)
+        unknown, self._unknown = self._unknown, None
+        if unknown is not None and learnt.digest == unknown.module:
+            self._known.keep(self._launch.cache, unknown, learnt.known)
 
     async def _unless_ended(self, process: InitProcess, work: Coroutine[None, None, int], asking: Asking) -> int:
         """What `work` returns; if the init process ends before, it is cancelled, and that is told."""

@@ -14,9 +14,10 @@ from pelagos_core import reasons
 from pelagos_core.backends import registry
 from pelagos_core.backends.registry import NATIVE, Backends
 from pelagos_core.backends.selection import Preference, Selection
+from pelagos_core.cache.known_module import KnownKey, KnownModule
 from pelagos_core.cache.known_store import KnownModules
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.config.node_file import Config
+from pelagos_core.config.node_file import CacheSettings, Config
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, InvalidArgument, PelagosError
 from pelagos_core.isolation.plan import plan
 from pelagos_core.isolation.second_stage import SecondStageClone
@@ -28,6 +29,8 @@ from pelagos_core.launch.messages import (
     Assembled,
     Created,
     Failed,
+    Found,
+    Learnt,
     Refused,
     SecondStage,
     Terminal,
@@ -36,6 +39,8 @@ from pelagos_core.launch.messages import (
 )
 from pelagos_core.oci import IdMaps, Namespace, Process, Spec
 from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.hookspecs import Detection
+from pelagos_core.plugin.limits import Limits
 from tests.support.patience import until
 from tests.support.sleeper import is_reaped, sleeper
 
@@ -64,10 +69,13 @@ class FakeInits:
         raise OSError(errno.EAGAIN, "no nursery")
 
     def fork(self, request):
+        return self.paired(lambda theirs: self.requests.append(request(theirs)))
+
+    def paired(self, tell):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         theirs.settimeout(10)
-        self.requests.append(request(theirs))
+        tell(theirs)
         self.controls.append(theirs)
         self.children.append(sleeper(start_new_session=True))
         return self.children[-1], ours
@@ -164,7 +172,7 @@ async def test_an_oom_score_that_may_not_be_lowered_is_a_warning(launch, inits, 
     inits.say(Created("wasm", "", False))
     give_up(await outcome)
     text = f"container 'c1': process.oomScoreAdj: {asked}: the shim may not lower it"
-    assert caplog.messages == [text] * less
+    assert [message for message in caplog.messages if "oomScoreAdj" in message] == [text] * less
 
 
 async def failed(outcome, inits, kind, match=None, reason=""):
@@ -189,6 +197,7 @@ async def test_an_error_keeps_its_code_and_its_reason(launch, inits):
         (Created("none", "", False), "none"),
         (SecondStage(1), "second stage that it does not have"),
         (Wanted("wasm", "/x", "0", ""), "out of turn"),
+        (Learnt("0", KnownModule(("_start",))), "out of turn"),
     ],
 )
 async def test_nothing_is_believed_that_it_cannot_say(launch, inits, said, match):
@@ -375,3 +384,72 @@ async def test_the_container_to_join_is_looked_for_at_each_fork(launch, inits):
     with pytest.raises(FailedPrecondition, match="its process is gone"):
         await Conversation(replace(launch, find_target=gone), inits, KnownModules()).run()
     assert not inits.children
+
+
+FOUND = Found(0, 0o644, b"\0asm\1\0\0\0".hex(), "d" * 64)
+KNOWN = KnownModule(("_start",), detections={"wasm": Detection.can(9, "yes")}, settings={"wasm": None})
+
+
+class BareInits(FakeInits):
+    """The same, and processes without an interpreter too, which find a module."""
+
+    def fork_bare(self, part, init, stdio, target):
+        return self.paired(lambda theirs: None)
+
+
+@pytest.fixture
+def bare_inits(inits, monkeypatch):
+    monkeypatch.setattr(inits, "__class__", BareInits)
+    return inits
+
+
+@pytest.fixture
+def looked_up(launch, tmp_path, bare_inits):
+    """Launches a process, up to one with an interpreter that is asked what it learns."""
+    known, cache = KnownModules(), CacheSettings(str(tmp_path / "cache"))
+
+    async def begun():
+        outcome = asyncio.ensure_future(Conversation(replace(launch, cache=cache), bare_inits, known).run())
+        await asyncio.sleep(0)
+        bare_inits.say(FOUND)
+        await until(lambda: len(bare_inits.requests) == 1)
+        return outcome
+
+    key = KnownKey.of(FOUND.digest, "", Limits(), launch.bundle, launch.selection.backends)
+    return begun, lambda: known.find(cache, key), lambda: known.keep(cache, key, KNOWN)
+
+
+async def test_of_a_module_that_is_not_known_it_is_learnt_what_is_to_be_kept(looked_up, bare_inits):
+    begun, find, _ = looked_up
+    outcome = await begun()
+    assert bare_inits.requests[0].learns
+    bare_inits.say(Asking("wasm", "detect"), Learnt(FOUND.digest, KNOWN), Asking("wasm", "spawn"))
+    bare_inits.say(Created("wasm", "", False))
+    give_up(await outcome)
+    assert find() == KNOWN
+
+
+async def test_of_a_module_that_is_known_nothing_is_learnt(looked_up, bare_inits):
+    begun, _, keep = looked_up
+    keep()
+    outcome = await begun()  # its backend has no native part
+    assert not bare_inits.requests[0].learns
+    bare_inits.say(Created("wasm", "", False))
+    give_up(await outcome)
+
+
+async def test_nothing_is_kept_of_another_module_than_was_found(looked_up, bare_inits):
+    begun, find, _ = looked_up
+    outcome = await begun()
+    bare_inits.say(Asking("wasm", "detect"), Learnt("e" * 64, KNOWN), Learnt(FOUND.digest, KNOWN))
+    bare_inits.say(Created("wasm", "", False))
+    give_up(await outcome)
+    assert find() is None  # it is told once
+
+
+async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_module(looked_up, bare_inits):
+    begun, find, _ = looked_up
+    outcome = await begun()
+    bare_inits.say(Asking("wasm", "spawn"), Learnt(FOUND.digest, KNOWN))
+    await failed(outcome, bare_inits, Internal, "told of a module out of turn", reasons.ENGINE_FAILED)
+    assert find() is None

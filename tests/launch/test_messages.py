@@ -1,9 +1,13 @@
 """What an init process tells the daemon, and what a plugin might send in its name."""
 
+import json
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pelagos_core.cache.known_module import MAX_BYTES as MAX_KNOWN
 from pelagos_core.errors import Internal
 from pelagos_core.launch.messages import (
     MAX_BYTES,
@@ -11,17 +15,21 @@ from pelagos_core.launch.messages import (
     Asking,
     Created,
     Failed,
+    Learnt,
     Terminal,
     Unusable,
     Wanted,
     decode,
     encode,
 )
+from pelagos_core.plugin.hookspecs import Detection
+from tests.cache.test_known_module import KNOWN
 
 MESSAGES = [
     Asking("wasm", "detect"),
     Terminal(),
     Wanted("wasm", "/app.wasm", "0" * 64, "fuel"),
+    Learnt("0" * 64, KNOWN),
     Unusable("wasm", "of another version"),
     Created("wasm", "core module", True),
     Failed(3, "no\nsuch \0 ä"),
@@ -62,6 +70,10 @@ def test_what_cannot_be_encoded_is_replaced():
         b'["Created", "x", "y", 1]',
         b'["Odd", 1]',
         b'["Refused", 1' + b"0" * 400 + b", 1]",
+        b'["Learnt", "0", {}]',
+        b'["Learnt", "0", null]',
+        b'["Learnt", {}, {}]',
+        b'["Learnt", "0", {"calls": "_start"}]',
         b"[" * 9999,
     ],
 )
@@ -76,3 +88,12 @@ def test_any_bytes_are_a_message_or_malformed(data):
         assert isinstance(decode(data), Asking | Created | Failed)
     except Internal:
         pass
+
+
+def test_the_most_that_is_learnt_fits():
+    text = "\N{CRAB}" * (MAX_KNOWN // 12 - 60)  # in JSON each is 12 bytes
+    known = replace(KNOWN, detections={"b": Detection.can(1, text)})
+    assert MAX_KNOWN - 1000 < len(json.dumps(known.fields())) <= MAX_KNOWN
+    data = encode(Learnt("0" * 64, known))
+    assert len(data) < MAX_BYTES
+    assert decode(data).known == known
