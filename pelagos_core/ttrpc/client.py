@@ -7,10 +7,10 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from pelagos_core.api import ttrpc_pb2
-from pelagos_core.errors import Code, InvalidArgument, Unavailable, from_fields, from_status
+from pelagos_core.errors import Unavailable, from_fields
+from pelagos_core.ttrpc import envelope
 from pelagos_core.ttrpc.connection import ClientConnection, ResponseReceived
 from pelagos_core.ttrpc.service import Service
 
@@ -49,24 +49,9 @@ class Client:
         timeout: seconds until asyncio.TimeoutError is raised; it is told to the server too.
         Raises the PelagosError of the server's status; Unavailable if the connection ends.
         """
-        shape = self._service.method(method)
-        envelope = ttrpc_pb2.Request(
-            service=self._service.name,
-            method=method,
-            payload=(request or shape.request()).SerializeToString(),
-            timeout_nano=int(timeout * 1e9) if timeout else 0,
-        )
-        data = await asyncio.wait_for(self._protocol.request(envelope.SerializeToString()), timeout)
-        answer = ttrpc_pb2.Response()
-        message = shape.response()
-        try:
-            answer.ParseFromString(data)
-            message.ParseFromString(answer.payload)
-        except DecodeError:
-            raise InvalidArgument(f"method {method}: the server's answer is not a {shape.response.__name__}") from None
-        if answer.status.code != Code.OK:
-            raise from_status(answer.status.code, answer.status.message)
-        return message
+        data = envelope.request(self._service, method, request, timeout)
+        answer = await asyncio.wait_for(self._protocol.request(data), timeout)
+        return envelope.response(self._service, method, answer)
 
     async def wait_closed(self, seconds: float) -> None:
         """Return once the server has ended the connection, or `seconds` have passed."""
