@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pelagos_core
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.shim import zygote_request
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MARK = "# Written by `pelagos install`; `pelagos uninstall` removes it."
 NAMES = ("containerd-shim-wasm-v1", "containerd-shim-pelagos-wasm-v1")

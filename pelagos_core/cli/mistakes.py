@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import click
@@ -21,6 +20,8 @@ def describe(error: click.ClickException) -> str:
 
 def near(word: str, known: Iterable[str]) -> str:
     """A sentence that names the one that may have been meant; empty if none is written much like it."""
+    import difflib  # here: most command lines are right
+
     found = difflib.get_close_matches(word.lstrip("-"), [each.lstrip("-") for each in known], 1, _NEAR)
     dashes = word[: len(word) - len(word.lstrip("-"))]
     return f" Did you mean '{dashes}{found[0]}'?" if found else ""

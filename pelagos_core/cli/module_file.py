@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.config import size
@@ -72,10 +72,11 @@ def _too_large(what: str, length: int) -> InvalidArgument:
     return InvalidArgument(text, reasons.ENTRYPOINT)
 
 
-async def copy(source: int, target: str, what: str) -> None:
-    """Copy a module, so that it cannot change under its engine. What waits is the event loop's turn.
+def copy(source: int, target: str, what: str, look: Callable[[], None]) -> None:
+    """Copy a module, so that it cannot change under its engine.
 
     source: from `open_module`. target: a path that does not exist yet. what: the module, for errors.
+    look: called now and then, for what may have come meanwhile. What it raises ends the copy.
     Raises InvalidArgument if it has grown beyond the limit, ResourceExhausted if there is no room.
     """
     made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -85,7 +86,7 @@ async def copy(source: int, target: str, what: str) -> None:
             copied += chunk
             if copied > MAX_BYTES:
                 raise _too_large(what, copied)
-            await asyncio.sleep(0)  # signals are handled here
+            look()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise

@@ -10,7 +10,7 @@ from itertools import groupby
 from pelagos_core import oci
 from pelagos_core.backends.annotations import narrowed, opinions
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.cli import embedded
+from pelagos_core.cli import mount_option
 from pelagos_core.config import node_file
 from pelagos_core.config.node_file import Config
 from pelagos_core.isolation import engine_root
@@ -28,7 +28,7 @@ _BUNDLE = "/run/pelagos/runs/ID/bundle"
 _SOME_PROGRAM = Program("the engine's program", "/engine", (), ())
 
 
-def lines(config: dict[str, object], rootfs: tuple[embedded.Mount, ...]) -> Iterator[str]:
+def lines(config: dict[str, object], rootfs: tuple[mount_option.Mount, ...]) -> Iterator[str]:
     """The plan for a container with this config.json and these layers of its root, as lines of text.
 
     Anywhere, as any user. Raises PelagosError: what Create would refuse, and FailedPrecondition without libseccomp.

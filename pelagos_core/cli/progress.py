@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import time
+
+from pelagos_core.cli.waiting import Waiting
 
 _TERMINAL_SECONDS = 0.4  # before the first step
 _LOG_SECONDS = 5.0  # a line in a log is for what is long: a busy machine needs seconds for anything
@@ -22,12 +23,17 @@ class Progress:
     def __init__(self, doing: str) -> None:
         self.doing = doing
         self._began = time.monotonic()
-        self._drawn = self._told = False
-        self._task: asyncio.Task[None] | None = None
+        self._drawn = self._told = self._closed = False
 
-    def keep_up(self) -> Progress:
-        """Bring it up to date by itself, on the event loop that runs."""
-        self._task = asyncio.ensure_future(self._keep_up())
+    def keep_up(self, waiting: Waiting) -> Progress:
+        """Bring it up to date by itself, while this is waited in."""
+
+        def keep_up() -> None:
+            if not self._closed:
+                self.tick()
+                waiting.after(STEP_SECONDS, keep_up)
+
+        waiting.after(STEP_SECONDS, keep_up)
         return self
 
     def tick(self) -> None:
@@ -45,16 +51,10 @@ class Progress:
 
     def close(self) -> None:
         """Take the line away, and say no more. To be called before anything else is printed."""
-        if self._task:
-            self._task.cancel()
+        self._closed = True
         if self._drawn:
             self._write(_CLEAR)
             self._drawn = False
-
-    async def _keep_up(self) -> None:
-        while True:
-            await asyncio.sleep(STEP_SECONDS)
-            self.tick()
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import os
 import shlex
@@ -14,13 +14,13 @@ import click
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
 from pelagos_core.cli import exit_codes
+from pelagos_core.cli.connection import TASK, Answer, Connection
 from pelagos_core.cli.table import print_table
-from pelagos_core.cli.workspace import TASK
+from pelagos_core.cli.waiting import Waiting
 from pelagos_core.config import duration
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import FailedPrecondition, PelagosError
-from pelagos_core.ttrpc.client import Client
 
 _SECONDS = 2.0  # for a daemon to answer; one that is stopped does not
 _STATUS = {
@@ -48,7 +48,7 @@ def ps(quiet: bool, as_json: bool) -> None:
         for run in found:
             click.echo(run.id)
         return
-    rows = asyncio.run(_all(found))
+    rows = _described(found)
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -70,7 +70,7 @@ def kill(name: str, ids: tuple[str, ...]) -> None:
     for word in ids:
         try:
             run = runs.find(os.geteuid(), word)
-            asyncio.run(_killed(run, signum))
+            _kill(run, signum)
             click.echo(run.id)
         except PelagosError as error:
             click.echo(f"pelagos: {error}", err=True)
@@ -78,12 +78,39 @@ def kill(name: str, ids: tuple[str, ...]) -> None:
     raise SystemExit(code)
 
 
-async def _all(found: list[Run]) -> list[dict[str, object]]:
-    return list(await asyncio.gather(*map(_described, found)))
+def _described(found: list[Run]) -> list[dict[str, object]]:
+    """What the daemons say, of all of which the answers are waited for at the same time."""
+    with Waiting() as waiting, contextlib.ExitStack() as stack:
+        asked = [_ask(run, waiting, stack) for run in found]
+        waiting.until(lambda: all(isinstance(each, str) or each.has_come for each in asked), _SECONDS)
+    return [_row_of(run, *_state(answer)) for run, answer in zip(found, asked, strict=True)]
 
 
-async def _described(run: Run) -> dict[str, object]:
-    pid, status = await _state(run)
+def _ask(run: Run, waiting: Waiting, stack: contextlib.ExitStack) -> Answer | str:
+    """Ask its daemon for its state; the answer to come, or what is known without."""
+    if not run.address or not run.backend:
+        return _STARTING
+    try:
+        connection = stack.enter_context(Connection(run.address, waiting))
+    except PelagosError:  # it has ended in this moment
+        return _STATUS[types_pb2.STOPPED]
+    return connection.send(TASK, "State", api.StateRequest(id=run.id), _SECONDS)
+
+
+def _state(answer: Answer | str) -> tuple[int, str]:
+    """The program's pid, 0 before there is one, and its status."""
+    if isinstance(answer, str):
+        return 0, answer
+    if not answer.has_come:
+        return 0, _SILENT
+    try:
+        said = answer.message()
+    except PelagosError:  # as above
+        return 0, _STATUS[types_pb2.STOPPED]
+    return said.pid, _STATUS.get(said.status, "unknown")
+
+
+def _row_of(run: Run, pid: int, status: str) -> dict[str, object]:
     return {
         "id": run.id,
         "pid": pid,
@@ -94,28 +121,14 @@ async def _described(run: Run) -> dict[str, object]:
     }
 
 
-async def _state(run: Run) -> tuple[int, str]:
-    """The program's pid, 0 before there is one, and its status."""
-    if not run.address or not run.backend:
-        return 0, _STARTING
-    try:
-        async with await Client.connect(run.address, TASK) as client:
-            said = await client.call("State", api.StateRequest(id=run.id), timeout=_SECONDS)
-    except asyncio.TimeoutError:
-        return 0, _SILENT
-    except PelagosError:  # it has ended in this moment
-        return 0, _STATUS[types_pb2.STOPPED]
-    return said.pid, _STATUS.get(said.status, "unknown")
-
-
-async def _killed(run: Run, signum: int) -> None:
+def _kill(run: Run, signum: int) -> None:
     if not run.address:
         raise FailedPrecondition(f"container {run.id!r} is starting: it has no process yet")
-    try:
-        async with await Client.connect(run.address, TASK) as client:
-            await client.call("Kill", api.KillRequest(id=run.id, signal=signum), timeout=_SECONDS)
-    except asyncio.TimeoutError:
-        raise FailedPrecondition(f"container {run.id!r}: its shim does not answer") from None
+    with Waiting() as waiting, Connection(run.address, waiting) as connection:
+        answer = connection.send(TASK, "Kill", api.KillRequest(id=run.id, signal=signum), _SECONDS)
+        if not waiting.until(lambda: answer.has_come, _SECONDS):
+            raise FailedPrecondition(f"container {run.id!r}: its shim does not answer")
+        answer.message()
 
 
 def _number(name: str) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from pathlib import Path
 
 import click
 
-from pelagos_core.cli import exit_codes, module_file, rootless, terminal
-from pelagos_core.cli.embedded import Container, Mount
+from pelagos_core.cli import exit_codes, module_file, mount_option, rootless, terminal
+from pelagos_core.cli.embedded import Container
 from pelagos_core.config import size
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
 from pelagos_core.plugin.kind import split_func
@@ -90,8 +88,8 @@ def run(
         container = Container(
             *_program(target, args),
             env=tuple(variable for word in env if (variable := _variable(word))),
-            cwd=_absolute(workdir, "--workdir"),
-            mounts=tuple([_mount(word) for word in mounts] + [_volume(word) for word in volumes]),
+            cwd=mount_option.absolute(workdir, "--workdir"),
+            mounts=(*map(mount_option.mount, mounts), *map(mount_option.volume, volumes)),
             annotations=_annotations(annotations, backend),
             resources=_resources(memory, cpus, cpuset, pids),
             memory=_bytes(memory),
@@ -104,7 +102,7 @@ def run(
             return
         uid = os.geteuid()
         rootless.enter()
-        code = asyncio.run(container.run(uid, (target, *args), interactive=interactive))
+        code = container.run(uid, (target, *args), interactive=interactive)
     except PelagosError as error:
         click.echo(f"pelagos: {_in_words_of_the_option(error) if backend else error}", err=True)
         code = exit_codes.of_error(error)
@@ -114,15 +112,15 @@ def run(
     sys.exit(code)
 
 
-def _program(target: str, args: tuple[str, ...]) -> tuple[Path | None, tuple[int, str] | None, tuple[str, ...]]:
+def _program(target: str, args: tuple[str, ...]) -> tuple[str | None, tuple[int, str] | None, tuple[str, ...]]:
     """What to run: a rootfs or a module, and argv."""
-    if target and Path(target).is_dir():
+    if os.path.isdir(target):
         if not args:
             raise click.UsageError(f"{target} is a directory: name the module in it, e.g. /app.wasm")
-        return Path(target).resolve(), None, args
+        return os.path.realpath(target), None, args
     path, func = split_func(target)
     file = module_file.open_module(path)
-    name = Path(path).name
+    name = os.path.basename(path)
     return None, (file, name), (f"/{name}#{func}" if func else f"/{name}", *args)
 
 
@@ -179,39 +177,3 @@ def _variable(word: str) -> str:
     if equals:
         return word
     return f"{name}={os.environ[name]}" if name in os.environ else ""
-
-
-def _absolute(path: str, option: str) -> str:
-    if not path.startswith("/"):
-        raise click.BadParameter(f"{path!r} is not absolute", param_hint=option)
-    return path
-
-
-def _mount(word: str) -> Mount:
-    """docker's `--mount` syntax."""
-    fields = dict(part.partition("=")[::2] for part in word.split(","))
-    kind = fields.pop("type", "bind")
-    source = fields.pop("source", "") or fields.pop("src", "")
-    target = fields.pop("target", "") or fields.pop("destination", "") or fields.pop("dst", "")
-    readonly = [name for name in ("readonly", "ro") if fields.pop(name, "false") in ("", "true", "1")]
-    if fields or kind not in ("bind", "tmpfs") or not target or (kind == "bind" and not source):
-        raise click.BadParameter(f"{word!r} is not type=bind,source=DIR,target=DIR[,readonly]", param_hint="--mount")
-    options = ("ro",) if readonly else ()
-    if kind == "tmpfs":
-        return Mount(_absolute(target, "--mount"), "tmpfs", "tmpfs", ("nosuid", "nodev", *options))
-    return _bind(source, target, options, "--mount")
-
-
-def _volume(word: str) -> Mount:
-    """docker's `-v` syntax."""
-    source, _, rest = word.partition(":")
-    target, _, mode = rest.partition(":")
-    if not source or not target or mode not in ("", "rw", "ro"):
-        raise click.BadParameter(f"{word!r} is not SOURCE:TARGET[:ro]", param_hint="--volume")
-    return _bind(source, target, ("ro",) if mode == "ro" else (), "--volume")
-
-
-def _bind(source: str, target: str, options: tuple[str, ...], option: str) -> Mount:
-    if not Path(source).exists():
-        raise InvalidArgument(f"{option}: source {source!r} does not exist")
-    return Mount(_absolute(target, option), "bind", str(Path(source).resolve()), ("rbind", *options))

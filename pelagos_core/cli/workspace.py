@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
-import subprocess
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from pelagos_core.api import inspection_pb2
-from pelagos_core.api import task_pb2 as api
 from pelagos_core.cli import launcher
 from pelagos_core.cli.progress import Progress
+from pelagos_core.cli.waiting import Waiting
 from pelagos_core.daemon import runs
 from pelagos_core.errors import Internal
 from pelagos_core.shim import zygote_request
-from pelagos_core.task import INSPECTION as INSPECTION_NAME
-from pelagos_core.task import NAMES
-from pelagos_core.ttrpc.client import Client
-from pelagos_core.ttrpc.service import Service
+from pelagos_core.shim.zygote_client import ABSENT, STARTED, Question
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from pelagos_core.cli.connection import Connection
 
 NAMESPACE = "pelagos"
-TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
-INSPECTION = Service(INSPECTION_NAME, inspection_pb2.DESCRIPTOR.services_by_name["Inspection"])
 _END_SECONDS = 10.0  # for a daemon to end; it goes on ending if it is not waited for
 _LOG_BYTES = 64 << 10
 
@@ -39,23 +35,25 @@ class Workspace:
     has, and is removed.
     """
 
-    def __init__(self, place: str, command: tuple[str, ...]) -> None:
+    def __init__(self, place: str, command: tuple[str, ...], waiting: Waiting) -> None:
         """place: from `runs.usable_place`. command: what is run, for `pelagos ps`."""
         self.id = f"{runs.PREFIX}{os.urandom(4).hex()}"
         self._run = runs.Run(self.id, os.getpid(), command, time.time())
-        self._client: Client | None = None
+        self._waiting = waiting
+        self._asked: Question | None = None
+        self._connection: Connection | None = None
         self.directory, self._alive = runs.make(place, self.id)
-        self.bundle = Path(self.directory, "bundle")
+        self.bundle = os.path.join(self.directory, "bundle")
 
     def prepare(self) -> None:
         """Make what is in it. Apart from __init__, so that a full disk leaves nothing."""
-        self.bundle.mkdir()
+        os.mkdir(self.bundle)
         runs.record(self.directory, self._run)
 
     def note(self, *, address: str = "", backend: str = "") -> None:
         """Record more of the run; empty for what is not known yet."""
         run = self._run
-        self._run = replace(run, address=address or run.address, backend=backend or run.backend)
+        self._run = run._replace(address=address or run.address, backend=backend or run.backend)
         with contextlib.suppress(OSError):  # the program runs all the same
             runs.record(self.directory, self._run)
 
@@ -65,29 +63,59 @@ class Workspace:
         os.mkfifo(path, 0o600)
         return path
 
-    async def connect(self) -> Client:
-        """Start the shim and connect to it."""
-        # Its directory must not go while the shim looks for a place in it, so this is not given up.
-        starting = asyncio.ensure_future(asyncio.to_thread(_start_shim, self))
-        try:
-            address = await asyncio.shield(starting)
-        finally:
-            await asyncio.wait([starting])
-        self._client = await Client.connect(address, TASK)
-        self.note(address=address)
-        return self._client
+    def start_shim(self) -> None:
+        """Have the shim started, and return at once: it takes some time, in which something else can be done."""
+        path = zygote_request.socket_path()
+        if path:
+            request = zygote_request.own_request(_words("start", self.directory), _environment(self.directory))
+            self._asked = Question(path, request, self.bundle)
 
-    async def __aenter__(self) -> Workspace:
+    def connect(self) -> Connection:
+        """Connect to the shim that was started. Raises Internal or OSError if it could not be, and Unavailable."""
+        from pelagos_core.cli.connection import Connection  # takes 20 ms, in which the shim starts
+
+        address = self._started_by_the_zygote() or self._executed()
+        self._connection = Connection(address, self._waiting)
+        self.note(address=address)
+        return self._connection
+
+    def _started_by_the_zygote(self) -> str:
+        """The path of the daemon's socket; empty if there is no zygote, or it does not answer."""
+        asked, self._asked = self._asked, None
+        outcome, address = asked.answer() if asked else (ABSENT, b"")
+        return _path(address) if outcome == STARTED else ""
+
+    def _executed(self) -> str:
+        """The path of the daemon's socket, from the program that does it without a zygote, and leaves one."""
+        process = _shim("start", self.directory)
+        ended = os.pidfd_open(process.pid)
+        self._waiting.on_readable(ended, process.poll)
+        try:
+            self._waiting.until(lambda: process.returncode is not None)
+        finally:
+            self._waiting.forget(ended)
+            os.close(ended)
+            # Before the directory is removed, in which it looks for a place.
+            output, error = process.communicate()
+        if process.returncode:
+            raise Internal(f"the shim did not start: {error.decode(errors='replace').strip()}")
+        return _path(output)
+
+    def __enter__(self) -> Workspace:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._asked:
+            self._asked.answer()  # the directory must not go while the zygote looks for a place in it
         os.close(self._alive)
-        if self._client:
-            await self._client.wait_closed(_END_SECONDS)
-            self._client.close()
-        self._clean_up()
+        try:
+            if self._connection:
+                self._connection.wait_closed(_END_SECONDS)
+                self._connection.close()
+        finally:
+            self._clean_up()
 
     def _clean_up(self) -> None:
         """What the daemon could not do: there was none, or something has killed it."""
@@ -98,30 +126,30 @@ class Workspace:
 def clean_up(directory: str) -> None:
     """Remove what a daemon that was killed has left of a run: processes, control groups, the directory."""
     with contextlib.suppress(FileNotFoundError):  # no bundle was made yet, or another command is removing it too
-        _call_shim("delete", directory)
+        _shim("delete", directory).communicate()
     runs.remove(directory)
 
 
 class DaemonLog:
     """The daemon's log, for what no call of the task API tells."""
 
-    def __init__(self, workspace: Workspace, name: str, progress: Progress) -> None:
+    def __init__(self, bundle: str, name: str, progress: Progress, waiting: Waiting) -> None:
+        """bundle: its path. name: of what is run, for `progress`."""
         self._name = name
         self._progress = progress
-        self._loop = asyncio.get_running_loop()
+        self._waiting = waiting
         self._rest = b""
-        path = str(workspace.bundle / "log")  # where a shim looks for it
+        path = os.path.join(bundle, "log")  # where a shim looks for it
         os.mkfifo(path, 0o600)
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._loop.add_reader(self._fd, self._read)
+        waiting.on_readable(self._fd, self._read)
         self.is_out_of_memory = False
 
     def close(self) -> None:
         """Read what is there, and no more."""
         if self._fd >= 0:
             self._read()
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
+            self._waiting.forget(self._fd)
             os.close(self._fd)
             self._fd = -1
 
@@ -131,7 +159,7 @@ class DaemonLog:
         except BlockingIOError:
             return
         if not data:  # the daemon has ended
-            self._loop.remove_reader(self._fd)
+            self._waiting.forget(self._fd)
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
@@ -144,24 +172,37 @@ class DaemonLog:
             self.is_out_of_memory = True
 
 
-def _start_shim(workspace: Workspace) -> str:
-    """Run the shim's `start` as containerd does; return the socket's path."""
-    done = _call_shim("start", workspace.directory)
-    if done.returncode:
-        raise Internal(f"the shim did not start: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode().strip().removeprefix("unix://")
+def _path(address: bytes) -> str:
+    """The path in what `start` prints."""
+    return os.fsdecode(address).strip().removeprefix("unix://")
 
 
-def _call_shim(action: str, directory: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the shim for one action, as containerd does, for the run of this directory."""
-    words = [sys.executable, launcher.FLAGS, "-c", launcher.body(), "-namespace", NAMESPACE]
-    words += ["-id", os.path.basename(directory), "-address", os.path.join(directory, "none"), "-owner", directory]
-    passed_on = zygote_request.kept_environment()
-    passed_on.pop("TTRPC_ADDRESS", None)  # events are containerd's, and no containerd is in the way:
-    passed_on["PELAGOS_SOCKET_DIR"] = directory  # an own place
-    if zygote_request.VARIABLE in os.environ:
-        passed_on[zygote_request.VARIABLE] = os.environ[zygote_request.VARIABLE]
-    bundle = os.path.join(directory, "bundle")
-    return subprocess.run(
-        [*words, action], cwd=bundle, env=passed_on, stdin=subprocess.DEVNULL, capture_output=True, check=False
+def _shim(action: str, directory: str) -> Popen[bytes]:
+    """Execute the shim for one action, as containerd does, for the run of this directory."""
+    import subprocess  # here: where there is a zygote, no run needs it
+
+    return subprocess.Popen(
+        [sys.executable, launcher.FLAGS, "-c", launcher.body(), *_words(action, directory)],
+        cwd=os.path.join(directory, "bundle"),
+        env=_environment(directory),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+
+
+def _words(action: str, directory: str) -> list[str]:
+    """The shim's command line, without the program's name."""
+    flags = {"namespace": NAMESPACE, "id": os.path.basename(directory), "address": os.path.join(directory, "none")}
+    flags["owner"] = directory
+    return [*(word for name, value in flags.items() for word in (f"-{name}", value)), action]
+
+
+def _environment(directory: str) -> dict[str, str]:
+    """The shim's environment: of this command's what a daemon has."""
+    found = zygote_request.kept_environment()
+    found.pop("TTRPC_ADDRESS", None)  # of a containerd, which gets no events of this
+    found["PELAGOS_SOCKET_DIR"] = directory  # an own place, so that no containerd is in the way
+    if zygote_request.VARIABLE in os.environ:
+        found[zygote_request.VARIABLE] = os.environ[zygote_request.VARIABLE]
+    return found

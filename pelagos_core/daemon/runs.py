@@ -18,7 +18,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
 from pelagos_core.errors import NotFound, PermissionDenied
 from pelagos_core.shim.unix_socket import Lock
@@ -30,8 +30,7 @@ _RECORD = "run.json"
 _MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One container of `pelagos run`, as its command has recorded it.
 
     id: of the container and its directory. pid: of the command. command: MODULE or ROOTFS and ARGS.
@@ -98,7 +97,7 @@ def record(directory: str, run: Run) -> None:
     """Write what is known of a run; another process sees the old text or the new one."""
     path = os.path.join(directory, _RECORD)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(asdict(run), file)
+        json.dump(run._asdict(), file)
     os.rename(f"{path}.new", path)
 
 
@@ -166,7 +165,7 @@ def _read(directory: str) -> Run | None:
     try:
         with open(os.path.join(directory, _RECORD), encoding="utf-8") as file:
             table = json.loads(file.read(_MAX_BYTES))
-        known = {each.name: table[each.name] for each in fields(Run) if each.name in table}
+        known = {name: table[name] for name in Run._fields if name in table}
         return Run(**{**known, "command": tuple(table["command"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -16,31 +16,49 @@ FAILED = "failed"  # it is there, and does not answer, or is stale
 DECLINED = "declined"  # it is well, and this must be done without it
 
 
-def ask(path: str, request: Request, directory: str = ".") -> "tuple[str, bytes]":
-    """Have the zygote at `path` do the `start` of a request, in a directory.
+class Question:
+    """The `start` of a request, in a directory, which the zygote at `path` has been sent.
 
-    Returns STARTED and what is to be printed, or another outcome and nothing. An answer that comes too late
-    does no harm: whatever is made then has its place under the lock that we take.
+    An answer that comes too late does no harm: whatever is made then has its place under the lock that we take.
     """
-    zygote = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    zygote.settimeout(SECONDS)
-    bundle = -1
-    try:
+
+    __slots__ = ("_failed", "_zygote")
+
+    def __init__(self, path: str, request: Request, directory: str = ".") -> None:
+        self._failed = ""
+        self._zygote = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        self._zygote.settimeout(SECONDS)
+        try:
+            self._send(path, request, directory)
+        except (FileNotFoundError, ConnectionRefusedError):
+            self._failed = ABSENT
+        except OSError:
+            self._failed = FAILED
+
+    def _send(self, path: str, request: Request, directory: str) -> None:
         bundle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        zygote.connect(path)
-        if peer_uid(zygote) != os.geteuid():
-            return FAILED, b""
-        packed = bundle.to_bytes(4, sys.byteorder)
-        zygote.sendmsg([request.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
-        return _outcome(zygote.recv(_MAX_ANSWER))
-    except (FileNotFoundError, ConnectionRefusedError):
-        return ABSENT, b""
-    except OSError:
-        return FAILED, b""
-    finally:
-        zygote.close()
-        if bundle >= 0:
+        try:
+            self._zygote.connect(path)
+            if peer_uid(self._zygote) != os.geteuid():
+                raise PermissionError
+            packed = bundle.to_bytes(4, sys.byteorder)
+            self._zygote.sendmsg([request.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
+        finally:
             os.close(bundle)
+
+    def answer(self) -> "tuple[str, bytes]":
+        """Wait for the answer, once: STARTED and what is to be printed, or another outcome and nothing."""
+        try:
+            return (self._failed, b"") if self._failed else _outcome(self._zygote.recv(_MAX_ANSWER))
+        except OSError:
+            return FAILED, b""
+        finally:
+            self._zygote.close()
+
+
+def ask(path: str, request: Request, directory: str = ".") -> "tuple[str, bytes]":
+    """Ask and wait for the answer: what came of it."""
+    return Question(path, request, directory).answer()
 
 
 def _outcome(answer: bytes) -> "tuple[str, bytes]":

@@ -69,9 +69,10 @@ def decode(datagram: bytes) -> Request:
     return request
 
 
-def own_request(words: "list[str]") -> Request:
-    """The request of this process for a command line."""
-    request = Request(words, kept_environment())
+def own_request(words: "list[str]", environment: "dict[str, str] | None" = None) -> Request:
+    """The request of this process for a command line. environment: for what a daemon has of it, if not its own."""
+    given = os.environ if environment is None else environment
+    request = Request(words, {name: given[name] for name in _KEPT if name in given})
     umask = os.umask(0o077)
     os.umask(umask)
     request.umask = umask

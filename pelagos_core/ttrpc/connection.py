@@ -5,22 +5,20 @@ No socket, no event loop and no protobuf: the data of frames is passed on as it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pelagos_core.errors import Code
 from pelagos_core.ttrpc.frames import REQUEST, RESPONSE, Frame, FrameReader, Oversized
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
+class RequestReceived(NamedTuple):
     """A request's data on a stream that the client has just opened."""
 
     stream_id: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRefused:
+class StreamRefused(NamedTuple):
     """A frame that opens no stream; it is to be answered with this status."""
 
     stream_id: int
@@ -28,8 +26,7 @@ class StreamRefused:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseReceived:
+class ResponseReceived(NamedTuple):
     """A response's data for a stream of ours."""
 
     stream_id: int

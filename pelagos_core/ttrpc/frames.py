@@ -6,7 +6,7 @@ Header, big endian: u32 data length, u32 stream id, u8 type, u8 flags (ttrpc PRO
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HEADER = struct.Struct(">IIBB")
 MAX_DATA = 4 << 20
@@ -16,8 +16,7 @@ RESPONSE = 2
 DATA = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame. `data` is at most MAX_DATA bytes long."""
 
     stream_id: int
@@ -32,8 +31,7 @@ class Frame:
         return HEADER.pack(len(self.data), self.stream_id, self.type, self.flags) + self.data
 
 
-@dataclass(frozen=True, slots=True)
-class Oversized:
+class Oversized(NamedTuple):
     """A frame whose header promises more than MAX_DATA bytes; its data is thrown away."""
 
     stream_id: int

@@ -1,6 +1,5 @@
 """Which files `pelagos run` takes as a module, and that it neither waits for nor keeps any other."""
 
-import asyncio
 import os
 import socket
 
@@ -58,7 +57,7 @@ def test_what_wasmtime_compiles_is_known_as_such(tmp_path):
 def copied(source, target):
     file = module_file.open_module(str(source))
     try:
-        asyncio.run(module_file.copy(file, str(target), "module 'x'"))
+        module_file.copy(file, str(target), "module 'x'", lambda: None)
     finally:
         os.close(file)
 
@@ -69,12 +68,24 @@ def test_a_module_is_copied_whole(tmp_path):
     assert (tmp_path / "y").read_bytes() == (tmp_path / "x").read_bytes()
 
 
+def test_what_comes_meanwhile_may_end_the_copy(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(100))
+    file = module_file.open_module(str(tmp_path / "x"))
+
+    def look():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        module_file.copy(file, str(tmp_path / "y"), "module 'x'", look)
+    os.close(file)
+
+
 def test_one_that_grows_beyond_the_limit_meanwhile_is_refused(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"\0" * 100)
     file = module_file.open_module(str(tmp_path / "x"))
     monkeypatch.setattr(module_file, "MAX_BYTES", 99)
     with pytest.raises(InvalidArgument, match="more than"):
-        asyncio.run(module_file.copy(file, str(tmp_path / "y"), "module 'x'"))
+        module_file.copy(file, str(tmp_path / "y"), "module 'x'", lambda: None)
     os.close(file)
 
 

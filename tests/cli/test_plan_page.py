@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pelagos_core.cli import plan_page
-from pelagos_core.cli.embedded import Mount
+from pelagos_core.cli.mount_option import Mount
 from pelagos_core.errors import InvalidArgument
 
 CONFIG = {

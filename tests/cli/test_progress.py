@@ -6,17 +6,16 @@ import sys
 from tests.support.screen import at_terminal
 
 SLOW = """
-import asyncio, sys
+import sys
 from pelagos_core.cli import progress
+from pelagos_core.cli.waiting import Waiting
 progress._LOG_SECONDS = 0.2
 
-async def main(seconds):
-    line = progress.Progress("compiling x.wasm").keep_up()
-    await asyncio.sleep(seconds)
+with Waiting() as waiting:
+    line = progress.Progress("compiling x.wasm").keep_up(waiting)
+    waiting.until(lambda: False, float(sys.argv[1]))
     line.close()
     print("done")
-
-asyncio.run(main(float(sys.argv[1])))
 """
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pelagos_core.api.inspection_pb2 import BackendRequest
-from pelagos_core.cli.workspace import INSPECTION
+from pelagos_core.cli.connection import INSPECTION
 from pelagos_core.ttrpc.client import Client
 from scripts import engines
 from tests.support.containerd import Containerd
