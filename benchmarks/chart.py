@@ -9,7 +9,8 @@ from html import escape
 
 from benchmarks import breakdown
 from benchmarks.report import Report
-from benchmarks.scenarios import new_pods, throughput
+from benchmarks.scenarios import density, new_pods, throughput
+from benchmarks.stage import FULL
 from benchmarks.tables import number
 
 WIDTH = 860
@@ -67,7 +68,7 @@ def draw(report: Report) -> str:
 
 def _panels(report: Report) -> list[Panel]:
     cases = [throughput.case(count) for count in throughput.AT_A_TIME]
-    further = ["each further container", "each further pod"]
+    further = [*map(density.of, FULL.idle_containers), "each further pod"]
     return [
         _simple(report, "Tasks per second through one shim (longer is better)", "throughput", cases, "rate"),
         _phases(report),

@@ -104,11 +104,24 @@ class Task:
 class Pod:
     """One shim process. Its first task is created with it; a Shutdown ends it."""
 
-    def __init__(self, stage: Stage, contender: Contender, program: Program) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        contender: Contender,
+        program: Program,
+        *,
+        annotated: bool = True,
+        group: Path | None = None,
+    ) -> None:
+        """annotated: its containers have CRI's annotations, as a kubelet's have.
+        group: the `cgroup.procs` of a control group in which the shim is executed.
+        """
         self.stage = stage
         self.contender = contender
         self.id = stage.fresh("pod")
         self.program = program
+        self.annotated = annotated
+        self._group = group
         self.first = Task(self, program, self.id)
         log = stage.directory / "shims.log"
         log.touch()
@@ -149,12 +162,22 @@ class Pod:
         environment = {**self.stage.environment(), **self.contender.environment}
         before = time.perf_counter()
         done = subprocess.run(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            preexec_fn=self._join if self._group else None,
         )
         seconds = time.perf_counter() - before
         if done.returncode:
             raise CallFailed(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}")
         return seconds, done.stdout.decode(errors="replace").strip()
+
+    def _join(self) -> None:
+        assert self._group
+        self._group.write_text("0")
 
 
 def make_bundle(pod: Pod, program: Program, task_id: str) -> Path:
@@ -187,6 +210,8 @@ def make_bundle(pod: Pod, program: Program, task_id: str) -> Path:
 
 def _annotations_of_cri(pod: Pod, task_id: str) -> dict[str, str]:
     """What containerd puts on each container of a kubelet's pod; by the sandbox's id a shim finds its pod."""
+    if not pod.annotated:
+        return {}
     kind = "sandbox" if task_id == pod.id else "container"
     of_container = {} if task_id == pod.id else {"container-name": task_id, "image-name": "registry.example/app:1"}
     of_pod = {"sandbox-id": pod.id, "sandbox-name": pod.id, "sandbox-namespace": "default", "sandbox-uid": pod.id}

@@ -102,5 +102,5 @@ class Run:
         return error
 
 
-def _as_dict(settings: Settings) -> dict[str, float]:
+def _as_dict(settings: Settings) -> dict[str, object]:
     return {name: getattr(settings, name) for name in Settings.__slots__}

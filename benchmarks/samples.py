@@ -70,11 +70,6 @@ def latencies(case: str, name: str, seconds: Sequence[float]) -> Iterable[Measur
     yield Measured(case, f"{name} p99", "ms", percentile(seconds, 99) * 1e3)
 
 
-def slope(first: tuple[float, float], last: tuple[float, float]) -> float:
-    """How much the second number grows for each 1 of the first."""
-    return (last[1] - first[1]) / (last[0] - first[0])
-
-
 class Figures:
     """Collects rounds into figures, in the order in which they first came."""
 

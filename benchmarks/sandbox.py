@@ -12,19 +12,17 @@ import resource
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks import cgroups
 from pelagos_core.linux import syscalls
 
 T = TypeVar("T")
 
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
 _MS_REC_PRIVATE = 0x4000 | 0x40000  # MS_REC | MS_PRIVATE, mount(2)
 _OPEN_FILES = 8192
-_END_SECONDS = 5.0
 # What shims and their caches write to.
 _PRIVATE = ("/run", "/var/cache")
 
@@ -47,7 +45,7 @@ def inside(body: Callable[[], T], directory: Path, cgroup: str) -> T:
     finally:
         os.kill(child, signal.SIGKILL)  # for an interrupted run: it has ended by itself otherwise
         os.waitpid(child, 0)
-        remove_cgroups(cgroup)
+        cgroups.remove(cgroup)
         shutil.rmtree(directory, ignore_errors=True)
     if not said:
         raise OSError("the measurement's process was lost")
@@ -103,21 +101,3 @@ def _leave(body: Callable[[], None]) -> None:
     finally:
         sys.stderr.flush()
         os._exit(0)
-
-
-def remove_cgroups(name: str) -> None:
-    """Remove the cgroups whose names begin like this and all below, of every hierarchy.
-
-    Raises OSError if one is still in use after some seconds.
-    """
-    deadline = time.monotonic() + _END_SECONDS
-    tops = (*_CGROUP_ROOT.glob(f"{name}*"), *_CGROUP_ROOT.glob(f"*/{name}*"))
-    paths = [path for top in tops for path in (top, *top.rglob("*")) if path.is_dir()]
-    for path in sorted(paths, key=lambda path: -len(path.parts)):
-        while path.exists():
-            try:
-                path.rmdir()
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)

@@ -16,6 +16,7 @@ NAMESPACE = "bench"
 class Settings:
     """How much of everything is measured; see `FULL` and `QUICK`.
 
+    idle_containers: how many run in one pod when memory is taken, ascending.
     settle_seconds: how long after the last container memory is taken; what a shim keeps ready
     for the next one is gone after five.
     """
@@ -25,7 +26,7 @@ class Settings:
     pods: int
     commands: int
     starts: int
-    idle_containers: int
+    idle_containers: tuple[int, ...]
     idle_pods: int
     scale_pods: int
     scale_containers: int
@@ -40,7 +41,7 @@ FULL = Settings(
     pods=15,
     commands=15,
     starts=20,
-    idle_containers=20,
+    idle_containers=(10, 50),
     idle_pods=10,
     scale_pods=50,
     scale_containers=500,
@@ -54,7 +55,7 @@ QUICK = Settings(
     pods=3,
     commands=3,
     starts=5,
-    idle_containers=5,
+    idle_containers=(10, 50),
     idle_pods=3,
     scale_pods=5,
     scale_containers=20,

@@ -10,30 +10,47 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from benchmarks import processes, programs
+from benchmarks import cgroups, processes, programs
 from benchmarks.contender import Contender
-from benchmarks.pod import Pod
-from benchmarks.samples import Measured, slope
+from benchmarks.pod import Pod, Task
+from benchmarks.samples import Measured
 from benchmarks.scenarios.throughput import finished
 from benchmarks.stage import Stage
 
 _TRIED = 20  # containers whose latency is taken, at the first and at the last
 
 
+def of(count: int) -> str:
+    """How the case of so many running containers in a pod is called."""
+    return f"each container, of {count}"
+
+
 def measure_memory(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """What one more container costs, and one more pod with one container."""
+    """What a running container takes, of few and of many in a pod; and one more pod with one container."""
     settings = stage.settings
+    _warm(stage, contender)
     first = _pod(stage, contender)
-    _begin(first, 1)
-    one = _pss(stage)
-    yield Measured("1 pod, 1 container", "memory (PSS)", "MiB", one)
-    yield Measured("1 pod, 1 container", "processes", "", len(processes.others()))
-    _begin(first, settings.idle_containers - 1)
-    more = _pss(stage)
-    yield Measured("each further container", "memory (PSS)", "MiB", slope((1, one), (settings.idle_containers, more)))
+    # It is only created, as a pod's first container is there without doing anything. What all containers need, such
+    # as an engine, is loaded with it, and what one has left behind is there.
+    first.client.run([first.first.create()])
+    first.client.run(task.end() for task in _begin(first, 1))
+    rest = _pss(stage)
+    yield Measured("a pod at rest", "memory (PSS)", "MiB", rest)
+    yield Measured("a pod at rest", "processes", "", len(processes.others()))
+    running: list[Task] = []
+    all_of_it = rest
+    for count in settings.idle_containers:
+        running += _begin(first, count - len(running))
+        all_of_it = _pss(stage)
+        yield Measured(of(count), "memory (PSS)", "MiB", (all_of_it - rest) / count)
+        yield Measured(
+            of(count), "of its process alone", "MiB", processes.pss_mib({task.pid for task in running}) / count
+        )
+    charged = statistics.median(cgroups.charged_mib(task.pid) for task in running)
+    yield Measured(of(len(running)), "charged to its own group", "MiB", charged)
     for _ in range(settings.idle_pods):
         _begin(_pod(stage, contender), 1)
-    yield Measured("each further pod", "memory (PSS)", "MiB", (_pss(stage) - more) / settings.idle_pods)
+    yield Measured("each further pod", "memory (PSS)", "MiB", (_pss(stage) - all_of_it) / settings.idle_pods)
 
 
 def measure_scale(stage: Stage, contender: Contender) -> Iterator[Measured]:
@@ -60,8 +77,18 @@ def _pod(stage: Stage, contender: Contender) -> Pod:
     return Pod(stage, contender, programs.sleeper(native=contender.native))
 
 
-def _begin(pod: Pod, count: int) -> None:
-    pod.client.run(pod.task().begin() for _ in range(count))
+def _warm(stage: Stage, contender: Contender) -> None:
+    """Have the program run once on this node, in a pod that ends: from then on it is known, and compiled."""
+    pod = _pod(stage, contender)
+    pod.client.run([pod.first.begin()])
+    pod.client.run([pod.first.end()])
+    pod.shut_down()
+
+
+def _begin(pod: Pod, count: int) -> list[Task]:
+    tasks = [pod.task() for _ in range(count)]
+    pod.client.run(task.begin() for task in tasks)
+    return tasks
 
 
 def _starts(pod: Pod, case: str) -> Iterator[Measured]:

@@ -12,7 +12,7 @@ from benchmarks.stage import QUICK
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.containerd]
 
-TINY = replace(QUICK, tasks=4, idle_containers=2, idle_pods=1, scale_pods=2, scale_containers=4)
+TINY = replace(QUICK, tasks=4, idle_containers=(1, 2), idle_pods=1, scale_pods=2, scale_containers=4)
 TINY = replace(TINY, idle_seconds=0.1, settle_seconds=0.1)
 
 
@@ -33,9 +33,11 @@ def test_a_run_measures_both_sides_in_turns(run):
     report = run.measure(["throughput", "reboot", "memory", "scale", "isolation"], run.contenders([]))
     assert run.failures == []
     for contender in ("pelagos", "runc"):
+        assert report.value("throughput", "1 at a time", contender, "CPU per task") > 0
+        assert report.value("memory", "each container, of 2", contender, "charged to its own group") > 0
         assert report.value("throughput", "4 at a time", contender, "rate") > 0
         assert report.value("reboot", "1 pods at once", contender, "until all run") > 0
-        assert report.value("memory", "each further container", contender, "memory (PSS)") > 0
+        assert report.value("memory", "each container, of 2", contender, "memory (PSS)") > 0
         assert report.value("scale", "at the last", contender, "create and start p50") > 0
     assert report.value("isolation", "all", "this machine", "processor time p50") > 0
     assert report.made["failures"] == []

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.samples import Figure, Figures, Key, Measured, latencies, percentile, slope
+from benchmarks.samples import Figure, Figures, Key, Measured, latencies, percentile
 
 KEY = Key("throughput", "1 at a time", "pelagos", "rate")
 
@@ -40,7 +40,3 @@ def test_rounds_are_collected_by_what_they_are_about():
         Figure(KEY, "tasks/s", (1.0, 3.0)),
         Figure(KEY._replace(contender="runc"), "tasks/s", (2.0, 6.0)),
     ]
-
-
-def test_what_one_more_costs_is_a_slope():
-    assert slope((1, 10.0), (21, 34.0)) == pytest.approx(1.2)

@@ -29,16 +29,33 @@ def test_what_was_not_measured_is_neither_kept_nor_broken():
 class Asked:
     """Takes down what a promise asks a report for."""
 
-    def __init__(self):
+    def __init__(self, python):
         self.scenarios = set()
+        self.made = {"python": python}
 
     def value(self, scenario, case, contender, metric):
         self.scenarios.add(scenario)
-        return 1.0
+        return 500.0
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.text)
-def test_every_promise_is_of_a_scenario(target):
-    asked = Asked()
-    assert target.value(asked) == 1.0
-    assert asked.scenarios <= set(SCENARIOS)
+def test_every_promise_is_of_a_scenario_on_some_interpreter(target):
+    asked = [Asked("3.11.7"), Asked("3.13.1")]
+    assert {target.value(each) for each in asked} - {None} in ({1.0}, {500.0})
+    assert set().union(*(each.scenarios for each in asked)) <= set(SCENARIOS)
+
+
+def of_scale(python, containers):
+    values = {"containers": containers, "memory (PSS)": 400.0}
+    rows = [Figure(Key("scale", "all", "pelagos", name), "", (value,)) for name, value in values.items()]
+    return Report({"python": python}, rows)
+
+
+@pytest.mark.parametrize(
+    ("measured", "kept"),
+    [(of_scale("3.13.1", 500.0), True), (of_scale("3.11.7", 500.0), None), (of_scale("3.13.1", 20.0), None)],
+    ids=["all", "another interpreter", "fewer containers"],
+)
+def test_what_many_containers_take_is_promised_of_many_and_for_interpreters_that_share_objects(measured, kept):
+    (target,) = (target for target in TARGETS if target.text.startswith("500 containers"))
+    assert target.reached(measured) is kept
