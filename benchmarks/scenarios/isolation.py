@@ -1,15 +1,17 @@
-"""What isolation takes of a container's start: each step of a Docker-like spec, in a fork of a warm process.
+"""What isolation takes of a container's start: each part of a Docker-like spec, in processes that a nursery forks.
 
-Processor time, not the time that passes: the steps wait for nobody.
+Each case does all that the one before does, from clone(2) to the end of the process, as the product's daemon has it
+done: by the same nursery, warm with the same engine, which carries the same steps out. Processor time, not the time
+that passes: nothing that is done in Python is in it.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import os
+import socket
 import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +21,22 @@ from benchmarks.contender import Contender
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.isolation.operation import execute
+from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.plan import Plan, plan
-from pelagos_core.isolation.state import State
+from pelagos_core.isolation.state import CODE_DIRECTORY, CONTROL
+from pelagos_core.isolation.streams import OF_INIT, MoveDescriptors
 from pelagos_core.isolation.system_calls import Filters
+from pelagos_core.launch.guest_steps import DescribeGuest, FindEntrypoint, LoadGuest, RunGuest
+from pelagos_core.launch.nursery import Birth, Nursery
 from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
+from pelagos_core.native.instruction import SlotNumbers, encode
 from pelagos_core.oci import Mount
 from pelagos_core.oci.resources import Resources
 from pelagos_core.plugin.bundle import Bundle
-from pelagos_core.rootfs.root import Root
+from pelagos_core.plugin.entrypoint import CODE, Entrypoint
+from pelagos_core.plugin.limits import Limits
+from wasmtime_backend import hooks as wasmtime
 
 _MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
@@ -40,20 +49,73 @@ _MOUNTS = (
 )
 
 
+# The directory is with the process from the beginning, where a daemon sends it later.
+_KEEPING = MoveDescriptors((*OF_INIT, CODE_DIRECTORY))
+_Cases = dict[str, tuple[Operation, ...]]
+_Pair = tuple[Operation, Operation]
+
+
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """The processor time of each part, and of all; `contender` is the machine itself."""
+    """The processor time of a process that does ever more of it; `contender` is the machine itself."""
     bundle = _bundle(stage)
     cgroup = Cgroup.of(bundle.spec.cgroups_path, bundle.id)
-    steps = plan(bundle, cgroup, Filters.of(None, bundle.policy.seccomp))
-    runs = []
-    for _ in range(stage.settings.tasks):
-        cgroup.create(Resources())
-        try:
-            runs.append(_once(steps, bundle))
-        finally:
-            cgroup.try_remove()
-    for name in runs[0]:
-        yield Measured(name, "processor time p50", "ms", statistics.median(run[name] for run in runs) * 1e3)
+    cases = _cases(plan(bundle, cgroup, Filters.of(None, bundle.policy.seccomp)), _hello(bundle))
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    with contextlib.closing(Nursery(wasmtime.pelagos_native())) as nursery, _compiled(stage, bundle) as code:
+        for _ in range(stage.settings.tasks):
+            for name, steps in cases.items():
+                cgroup.create(Resources())
+                try:
+                    times[name].append(_once(nursery, steps, code))
+                finally:
+                    cgroup.try_remove()
+    for name, seconds in times.items():
+        yield Measured(name, "processor time p50", "ms", statistics.median(seconds) * 1e3)
+
+
+def _cases(steps: Plan, guest: tuple[_Pair, _Pair]) -> _Cases:
+    """The steps of each case, by its name. guest: what a guest has done before the change of root, and after it."""
+    found, (load, run) = guest
+    begun = tuple(_KEEPING if isinstance(step, MoveDescriptors) else step for step in steps.begin)
+    assembled = (*begun, *steps.assemble)
+    completed = (*assembled, *steps.wasm.complete)
+    return {
+        "clone, descriptors, exit": begun,
+        "+ namespaces, control groups, root file system": assembled,
+        "+ devices, shield, masks": completed,
+        "all": (*completed, *steps.wasm.seal),
+        "all, and hello from compiled code": (
+            *(*assembled, *found, *steps.wasm.complete, *steps.wasm.seal),
+            *(load, *steps.start, run),
+        ),
+    }
+
+
+def _hello(bundle: Bundle) -> tuple[_Pair, _Pair]:
+    """The steps of the smallest guest: those in the sight of the host's files, and those after the seal."""
+    words = bundle.spec.process.args
+    with _entrypoint(bundle) as entrypoint:
+        memories = tuple(entrypoint.interface.memories)
+    described = DescribeGuest(words, (), (("/", "/"),), ("_start",), False, memories, Limits(), "/")
+    return (FindEntrypoint(words), described), (LoadGuest(words[0], compiled=True), RunGuest())
+
+
+@contextlib.contextmanager
+def _entrypoint(bundle: Bundle) -> Iterator[Entrypoint]:
+    path = programs.hello(native=False).module
+    with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
+        yield Entrypoint.of(bundle.spec.process, bundle.spec.process.args[0], "", file)
+
+
+@contextlib.contextmanager
+def _compiled(stage: Stage, bundle: Bundle) -> Iterator[int]:
+    """A directory with the guest's compiled code, as the cache has one."""
+    directory = stage.directory / stage.fresh("code")
+    directory.mkdir()
+    with _entrypoint(bundle) as entrypoint:
+        (directory / CODE).write_bytes(wasmtime.pelagos_compile(entrypoint))
+    with Fd(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
+        yield opened
 
 
 def _bundle(stage: Stage) -> Bundle:
@@ -84,33 +146,16 @@ def _bundle(stage: Stage) -> Bundle:
     return Bundle.load(str(path), path.name, "bench", [Mount("/", "bind", str(program.rootfs), ("rbind", "ro"))])
 
 
-def _once(steps: Plan, bundle: Bundle) -> dict[str, float]:
-    """One process that isolates itself, and what it tells of the time that took."""
-    reader, writer = os.pipe()
-    pid = syscalls.fork(syscalls.CLONE_NEWPID)
-    if pid == 0:
-        try:
-            os.write(writer, json.dumps(_isolated(steps, State(Root(bundle.root)))).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as told:
-        data = told.read()
-    os.waitpid(pid, 0)
-    if not data:
-        raise CallFailed("a process could not isolate itself")
-    return {str(name): float(seconds) for name, seconds in json.loads(data).items()}
-
-
-def _isolated(steps: Plan, state: State) -> dict[str, float]:
-    parts = {
-        "namespaces, control groups, root file system": steps.assemble,
-        "devices, shield, masks": steps.wasm.complete,
-        "change of root, credentials, system calls": steps.wasm.seal,
-    }
-    times = [time.process_time()]
-    for operations in parts.values():
-        execute(operations, state)
-        times.append(time.process_time())
-    spent = {name: after - before for name, (before, after) in zip(parts, itertools.pairwise(times), strict=True)}
-    return {**spent, "all": times[-1] - times[0]}
+def _once(nursery: Nursery, steps: tuple[Operation, ...], code: int) -> float:
+    """The processor time of one process, in seconds. Raises CallFailed if it has not done all of it."""
+    numbers = SlotNumbers()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
+        slots = {**dict.fromkeys(OF_INIT, null), CONTROL: theirs.fileno(), CODE_DIRECTORY: code}
+        instructions = encode((each for step in steps for each in step.instructions()), numbers)
+        given = {numbers.of(name): int(fd) for name, fd in slots.items()}
+        pid = nursery.fork(instructions, given, Birth(syscalls.CLONE_NEWPID))
+        _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise CallFailed(f"a process has not come to the end of its steps: status {status}")
+    return usage.ru_utime + usage.ru_stime
