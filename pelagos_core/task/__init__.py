@@ -4,4 +4,4 @@ NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 """The full names of the service; the messages are the same."""
 
 INSPECTION = "pelagos.v1.Inspection"
-"""The full name of our own service, for what that API has no field for."""
+"""The full name of pelagos' own service, for data that containerd's API has no field for."""

@@ -56,7 +56,7 @@ _CGROUP_RETRY_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Facilities:
-    """What a daemon has for all of its containers."""
+    """The objects that all containers of one daemon share."""
 
     sink: Sink
     launcher: Launcher
@@ -64,7 +64,7 @@ class Facilities:
 
 
 class Container:
-    """One container in this daemon. Made by `create`, ended by `delete`."""
+    """One container in this daemon. Created by `create`, removed by `delete`."""
 
     def __init__(
         self, bundle: Bundle, selection: Selection, cache: CacheSettings, paths: StdioPaths, facilities: Facilities
@@ -88,7 +88,7 @@ class Container:
 
     @property
     def status(self) -> Status:
-        """Where its init process is in its life."""
+        """The status of its init process."""
         return self.init.status
 
     @property
@@ -101,15 +101,15 @@ class Container:
         if not exec_id:
             return self.init
         found = self._execs.get(exec_id)
-        # One that is being cleaned up is there for Exec only: its id is not free yet.
+        # A process that is being cleaned up is listed for Exec only: its id is not free yet.
         if found is None or found.status is Status.DELETED:
             raise NotFound(f"container {self.id!r} has no process {exec_id!r}")
         return found
 
     async def create(self) -> None:
-        """Make the init process and load the workload, up to CREATED.
+        """Create the init process and load the workload, up to CREATED.
 
-        On any error nothing is left: no process, cgroup, descriptor or record.
+        After an error no process, cgroup, descriptor or record is left.
         """
         try:
             with because(reasons.SPEC, self.init.name):
@@ -128,7 +128,7 @@ class Container:
         log.debug("container %r: created by backend %r: %s", self.id, self.init.backend, self.init.reason)
 
     def add(self, exec_id: str, process: oci.Process, paths: StdioPaths) -> None:
-        """Exec: note a further process, to be started by `start`.
+        """Exec: add a further process, which `start` creates.
 
         Raises AlreadyExists, or FailedPrecondition if the container has ended.
         """
@@ -141,17 +141,17 @@ class Container:
         self._sink.publish(events.exec_added(self.id, exec_id))
 
     async def start(self, exec_id: str = "") -> None:
-        """Let the guest run, or make and run a further process.
+        """Start the guest, or create and start a further process.
 
-        Raises FailedPrecondition in any other state than CREATED, or ADDED for an exec; for
-        an exec also what making it failed of, and it is STOPPED then.
+        Raises FailedPrecondition in any other state than CREATED, or ADDED for an exec. If an exec
+        cannot be created, raises that error; the exec is STOPPED then.
         """
         process = self.process(exec_id)
         if exec_id:
             await self._start_exec(process)
             return
         process.start()
-        # Queued here, with no await in between, so that no exit can come before it.
+        # Queued with no await in between, so that no exit event precedes it.
         self._sink.publish(events.task_start(self.id, process.pid))
         try:
             await runtime_hooks.run(self.bundle.spec.hooks.poststart, self.bundle, "running", process.pid)
@@ -166,7 +166,7 @@ class Container:
         Raises InvalidArgument, or NotFound if the init process has ended.
         """
         self.init.kill(signum)
-        # What ends a guest is SIGKILL in the end, and a frozen process does not even die of that.
+        # A guest's end comes down to SIGKILL, and on cgroup v1 a frozen process does not act on it.
         if signum == signal.SIGKILL or (is_deadly(signum) and self.init.backend != NATIVE.name):
             self._leave_pause()
         if everything and signum:
@@ -176,10 +176,10 @@ class Container:
             self._kill_others(signum)
 
     async def pause(self) -> None:
-        """Stop every process of the container.
+        """Freeze every process of the container.
 
-        Raises FailedPrecondition in any other state than RUNNING, also if it ends meanwhile, and
-        DeadlineExceeded if its processes do not stop; they go on then.
+        Raises FailedPrecondition in any other state than RUNNING, also if the container ends meanwhile;
+        DeadlineExceeded if its processes do not freeze: they are thawed then.
         """
         self.init.take(Action.PAUSE)
         try:
@@ -191,34 +191,34 @@ class Container:
         self._sink.publish(events.task_paused(self.id))
 
     def resume(self) -> None:
-        """Let them go on. Raises FailedPrecondition in any other state than PAUSED."""
+        """Thaw the processes. Raises FailedPrecondition in any other state than PAUSED."""
         self.init.take(Action.RESUME)
         self.cgroup.thaw()
         self._sink.publish(events.task_resumed(self.id))
 
     async def update(self, resources: Resources) -> None:
-        """Change the limits of the live container; what is not given stays.
+        """Change the limits of a container that has not ended; limits that are not given stay.
 
-        Raises a PelagosError, and then every limit is what it was.
+        Raises a PelagosError; all limits are unchanged then.
         """
-        async with self._updating:  # one after the other: what one takes back must not be another's
+        async with self._updating:  # one at a time: an Update that fails restores the values that it has read
             self.init.take(Action.UPDATE)
             if self.cgroup.changes_memory(resources):
                 for process in (self.init, *self._execs.values()):
                     process.check_memory_can_change()
-            with self.cgroup.updated(resources):  # else a `daemon-reload` of systemd brings the former limits back
+            with self.cgroup.updated(resources):  # else a `daemon-reload` of systemd restores the former limits
                 await self._scope.update(resources)
 
     def pids(self) -> list[int]:
         """The container's processes. The init process is listed until the container is deleted.
 
-        containerd 1.7 and later take an empty list after a restart for a leaked shim, and
-        would lose the exit code of a task that ended meanwhile.
+        After a restart, containerd 1.7 and later treat a shim with an empty list as leaked, and
+        lose the exit code of a task that has ended meanwhile.
         """
         return sorted({self.init.pid, *self.cgroup.processes()} - {0})
 
     async def delete(self) -> ExitStatus:
-        """Remove what is left of an ended container; one that is only created is killed first."""
+        """Remove an ended container; one in the state CREATED is killed first."""
         if self.status is Status.CREATED:
             self.kill(signal.SIGKILL, everything=True)
             await self.init.wait()
@@ -230,15 +230,15 @@ class Container:
         return status
 
     async def delete_exec(self, exec_id: str) -> ExitStatus | None:
-        """Forget a further process that has ended or was never started; how it ended."""
+        """Remove a further process that has ended or was never started; return its exit status."""
         status = await self.process(exec_id).delete()
         del self._execs[exec_id]
         return status
 
     async def end(self) -> None:
-        """Kill and remove, whatever the state: the daemon itself is ending."""
+        """Kill and remove the container in any state: the daemon is ending."""
         while self.status is Status.CREATING:
-            # Its Create fails of this and cleans up. In some moments there is no process, or another one soon.
+            # Its Create fails and cleans up. At times there is no process yet, or another one replaces it.
             with contextlib.suppress(PelagosError):
                 self.kill(signal.SIGKILL, everything=True)
             await asyncio.sleep(_END_RETRY_SECONDS)
@@ -249,7 +249,7 @@ class Container:
             await self.delete()
 
     async def _run_poststop_hooks(self) -> None:
-        """The container is gone: what fails now is logged, and the others are run all the same."""
+        """Run the poststop hooks. A hook that fails is logged, and the remaining hooks run."""
         for hook in self.bundle.spec.hooks.poststop:
             try:
                 await runtime_hooks.run([hook], self.bundle, "stopped", 0)
@@ -283,7 +283,7 @@ class Container:
         watcher.add_done_callback(self._watchers.discard)
 
     async def _see_to_its_end(self, process: Process) -> None:
-        """See a process to its end, and tell everybody in the promised order."""
+        """Wait for the end of a process; publish its exit and answer Wait in the promised order."""
         status = await process.ended()
         self._oom.look()
         if process is self.init:
@@ -297,36 +297,36 @@ class Container:
         process.tell(status)
 
     async def _frozen(self) -> None:
-        """Return once every process is stopped."""
+        """Return once every process is frozen."""
         self.cgroup.freeze()
         for seconds in _FREEZE_RETRY_SECONDS:
             if self.cgroup.is_frozen():
                 return
             await asyncio.sleep(seconds)
             self.init.check(Action.PAUSED)  # it may have ended
-            self.cgroup.freeze()  # freezer-subsystem.rst: what was forked meanwhile may need it again
+            self.cgroup.freeze()  # freezer-subsystem.rst: a process forked meanwhile may need another write
         raise DeadlineExceeded(f"container {self.id!r}: cannot pause, its processes do not stop")
 
     def _leave_pause(self) -> None:
-        """Let a paused container, or one that is being paused, go on: what is frozen does not die."""
+        """Thaw a container that is paused or being paused: a frozen process does not act on SIGKILL (cgroup v1)."""
         if self.status in (Status.PAUSING, Status.PAUSED):
             self.init.take(Action.RESUME if self.status is Status.PAUSED else Action.GIVE_UP)
             self.cgroup.thaw()
 
     def _end_the_rest(self) -> None:
-        """End what the guest has left running, unless a pid namespace of its own has done so."""
+        """Kill the remaining processes of the container, unless the end of its pid namespace has killed them."""
         namespace = self.bundle.spec.namespace("pid")
         if namespace is None or namespace.path:
             try:
                 self.cgroup.kill(signal.SIGKILL)
             except OSError as error:
                 log.error("container %r: cgroup: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
-        for process in self._execs.values():  # one on its way into the cgroup too
+        for process in self._execs.values():  # includes a process that has not joined the cgroup yet
             if process.pid and process.status in (Status.CREATING, Status.CREATED, Status.RUNNING):
                 process.kill(signal.SIGKILL)
 
     def _kill_others(self, signum: int) -> None:
-        """Signal what the container's processes have started themselves."""
+        """Signal the processes that the container's processes have started."""
         for pid in set(self.cgroup.processes()) - {self.init.pid, *self.exec_ids}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
@@ -336,7 +336,7 @@ class Container:
 
     async def _make_cgroup(self) -> None:
         self.cgroup.check_unused()
-        # The record first: if we die in between, `delete` knows what to look for.
+        # The record first: if the daemon is killed in between, `delete` finds the group by it.
         record.write_cgroups(self.bundle.path, self.cgroup.paths)
         self._owns_cgroup = True
         await self._scope.start(self.bundle.spec.resources)
@@ -344,7 +344,7 @@ class Container:
         self._oom.start()
 
     def _record(self, add: Callable[[str, int], None], pid: int, before: int) -> None:
-        """Add a process to the record. before: of an attempt that was given up, or 0."""
+        """Add a process to the record. before: pid of an attempt that was given up, or 0."""
         if before:
             record.remove_process(self.bundle.path, before)
         add(self.bundle.path, pid)
@@ -356,10 +356,10 @@ class Container:
             log.warning("%s: record: %s", process.name, error)
 
     async def _clean_up(self) -> None:
-        """Leave nothing behind. What fails is logged, and left to the `delete` command.
+        """Remove all of the container. An error is logged; the `delete` command tries again.
 
-        The container is gone all the same: an error here would leave one that nobody can
-        delete, and a daemon that never ends.
+        The container is removed from the daemon in any case: after an error here no client could
+        delete it, and the daemon would never end.
         """
         self._oom.stop()
         self.init.close()
@@ -385,5 +385,5 @@ class Container:
 
 
 def _group_name(bundle: Bundle) -> str:
-    """A group's name where the spec asks for none: ids are unique in one namespace only."""
+    """The default name of a control group. A container id is unique in its containerd namespace only."""
     return f"{bundle.id}-{zlib.crc32(bundle.path.encode()):08x}"

@@ -1,4 +1,4 @@
-"""The daemon's end of the socket to a process that waits for Start or runs: the go-ahead, keys and refusals."""
+"""The daemon's end of the control socket of a process: the start message, terminal keys, memory refusals."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LAST_WORDS = 16  # datagrams
 class Control:
     """The control socket of one process, after its launch. In the daemon, on its event loop.
 
-    What is read is not trusted: an engine that a guest has taken over may send anything, at any rate.
+    Received data is not trusted: a guest that has taken over its engine can send any bytes at any rate.
     """
 
     def __init__(self, name: str, sock: socket.socket, key: Callable[[int], None]) -> None:
-        """Take over the socket. name: what the log calls the process.
+        """Take over the socket. name: of the process, for the log.
 
-        key: called with the number of a signal that was pressed on the process' terminal.
+        key: called with the number of a signal whose key was pressed on the process' terminal.
         """
         self._name = name
         self._socket: socket.socket | None = sock
@@ -37,9 +37,9 @@ class Control:
         self._is_told = False
 
     def go(self, *, listens: bool) -> None:
-        """Let the workload run. listens: whether it sends messages; else the socket is closed.
+        """Start the workload. listens: whether to read messages of the process; else the socket is closed.
 
-        Raises OSError if the process is gone.
+        Raises OSError if the process has ended.
         """
         assert self._socket is not None
         self._socket.send(messages.GO)
@@ -49,8 +49,8 @@ class Control:
             self.close()
 
     def drain(self) -> None:
-        """Take what the process has sent in its last moment, and close the socket. For a process that is reaped."""
-        for _ in range(_LAST_WORDS):  # a fork of its engine might never stop
+        """Read the remaining datagrams of a process that is reaped, and close the socket."""
+        for _ in range(_LAST_WORDS):  # bounded: a process that the engine has forked could go on sending
             if not self._hear():
                 break
         self.close()
@@ -63,7 +63,7 @@ class Control:
             self._socket = None
 
     def _hear(self) -> bool:
-        """Take one datagram: a key of the terminal, or a refusal of memory. Returns whether there was one."""
+        """Read one datagram: a key of the terminal, or a refusal of memory. Returns whether there was one."""
         if self._socket is None:
             return False
         try:

@@ -1,9 +1,9 @@
 """The events of a task, as containerd's topics and messages.
 
 Promised order for each container: create < start < exit < delete; for each exec in it:
-exec-added < exec-started < exit, and all of those, as an oom, before the container's exit. They go through one
-queue with one sender; an event is queued before the call it belongs to is answered, and
-an exit before those who wait for it are told.
+exec-added < exec-started < exit. All events of execs, and an oom, precede the container's exit. Events go
+through one queue with one sender. An event is queued before its call is answered, and an exit
+before Wait is answered.
 """
 
 from __future__ import annotations
@@ -72,27 +72,27 @@ def task_start(container_id: str, pid: int) -> Message:
 
 
 def task_paused(container_id: str) -> Message:
-    """All processes of the container are stopped."""
+    """All processes of the container are frozen."""
     return api.TaskPaused(container_id=container_id)
 
 
 def task_resumed(container_id: str) -> Message:
-    """They go on."""
+    """All processes of the container run again."""
     return api.TaskResumed(container_id=container_id)
 
 
 def task_oom(container_id: str) -> Message:
-    """The kernel has run out of the container's memory, and killed in it."""
+    """The kernel has killed a process of the container for lack of memory."""
     return api.TaskOOM(container_id=container_id)
 
 
 def exec_added(container_id: str, exec_id: str) -> Message:
-    """A further process was asked for."""
+    """A further process was added by Exec."""
     return api.TaskExecAdded(container_id=container_id, exec_id=exec_id)
 
 
 def exec_started(container_id: str, exec_id: str, pid: int) -> Message:
-    """It runs."""
+    """A further process runs."""
     return api.TaskExecStarted(container_id=container_id, exec_id=exec_id, pid=pid)
 
 
@@ -108,7 +108,7 @@ def task_exit(container_id: str, exec_id: str, pid: int, status: ExitStatus) -> 
 
 
 def task_delete(container_id: str, pid: int, status: ExitStatus) -> Message:
-    """The container is gone."""
+    """The container was deleted."""
     return api.TaskDelete(
         container_id=container_id,
         id=container_id,

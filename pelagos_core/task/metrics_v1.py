@@ -1,4 +1,4 @@
-"""What a container uses, from the control files of cgroup v1, as containerd decodes it."""
+"""Resource usage of a container, from the control files of cgroup v1, in containerd's message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pelagos_core.cgroups.control_file import UNLIMITED, assignments, number, ta
 from pelagos_core.cgroups.group import Cgroup
 
 _TICK_NANOSECONDS = 10**9 // os.sysconf("SC_CLK_TCK")
-# memory.stat's names that the message spells in another way.
+# Names of memory.stat whose fields in the message are spelt differently.
 _SPELLING = {
     "pgpgin": "pg_pg_in",
     "pgpgout": "pg_pg_out",
@@ -18,12 +18,12 @@ _SPELLING = {
     "pgmajfault": "pg_maj_fault",
     "hierarchical_memsw_limit": "hierarchical_swap_limit",
 }
-# Of memory.stat's `swap`, a number, the message has nothing: its own is an entry.
+# The message has no field for memory.stat's `swap`, a number: its own field of that name is a message.
 _MEMORY_FIELDS = {field.name for field in api.MemoryStat.DESCRIPTOR.fields if field.message_type is None}
 
 
 def metrics(cgroup: Cgroup) -> api.Metrics:
-    """Everything that containerd asks of a group. What the host does not count is left out."""
+    """Read all metrics of a group that containerd's message has. Counters that the host lacks are left out."""
     return api.Metrics(
         hugetlb=_hugetlb(cgroup),
         pids=_pids(cgroup),
@@ -99,7 +99,7 @@ def _entry(cgroup: Cgroup, prefix: str) -> api.MemoryEntry:
 
 
 def _block_io(text: str) -> Iterator[api.BlkIOEntry]:
-    """Lines of `8:0 Read 4096`, and one of `Total 4096` that belongs to no device."""
+    """Parse lines such as `8:0 Read 4096`. The last line, `Total 4096`, belongs to no device."""
     for line in text.splitlines():
         words = line.split()
         if len(words) == 3:

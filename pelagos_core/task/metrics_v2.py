@@ -1,4 +1,4 @@
-"""What a container uses, from the control files of cgroup v2, as containerd decodes it."""
+"""Resource usage of a container, from the control files of cgroup v2, in containerd's message."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pelagos_core.cgroups.group import Cgroup
 _MEMORY_FIELDS = set(api.MemoryStat.DESCRIPTOR.fields_by_name)
 _CPU_FIELDS = set(api.CPUStat.DESCRIPTOR.fields_by_name)
 _EVENT_FIELDS = set(api.MemoryEvents.DESCRIPTOR.fields_by_name)
-# Since Linux 5.9 these are counted for each kind of page.
+# Since Linux 5.9 these are counted for anonymous and file pages apart.
 _SUMS = ("workingset_refault", "workingset_activate")
 
 
 def metrics(cgroup: Cgroup) -> api.Metrics:
-    """Everything that containerd asks of a group. What the host does not count is left out."""
+    """Read all metrics of a group that containerd's message has. Counters that the host lacks are left out."""
     return api.Metrics(
         pids=api.PidsStat(current=number(cgroup.read("pids.current")), limit=number(cgroup.read("pids.max"))),
         cpu=api.CPUStat(**_known(table(cgroup.read("cpu.stat")), _CPU_FIELDS)),
@@ -50,7 +50,7 @@ def _memory(cgroup: Cgroup) -> api.MemoryStat:
 def _io(text: str) -> Iterator[api.IOEntry]:
     for device, counts in assignments(text):
         major, _, minor = device.partition(":")
-        # A device that is gone is named by a word; nobody could tell which it was.
+        # The kernel shows a removed device as a word instead of its numbers: it cannot be identified.
         if major.isdecimal() and minor.isdecimal():
             known = _known(counts, {"rbytes", "wbytes", "rios", "wios"})
             yield api.IOEntry(major=int(major), minor=int(minor), **known)

@@ -1,4 +1,4 @@
-"""Telling containerd that a container has run out of memory, before it is told of the end."""
+"""OOM events of a container. containerd gets them before the exit event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class OomWatch:
-    """One container's watch on its control group, from `start` to `stop`, in the daemon."""
+    """Watches one container's control group from `start` to `stop`. In the daemon."""
 
     def __init__(self, container_id: str, cgroup: Cgroup, sink: Sink) -> None:
         self._id = container_id
@@ -23,7 +23,7 @@ class OomWatch:
         self._notice: OomNotice | None = None
 
     def start(self) -> None:
-        """Begin to listen. A host that cannot tell is no error: its limits hold all the same."""
+        """Begin to watch. A host without OOM notifications is no error: its limits are enforced anyway."""
         try:
             self._notice = OomNotice(self._cgroup)
         except OSError as error:
@@ -32,13 +32,13 @@ class OomWatch:
         asyncio.get_running_loop().add_reader(self._notice.fd, self.look)
 
     def look(self) -> None:
-        """Publish what has happened. The kernel tells before it kills, so at an exit all is known."""
+        """Publish an event for each new OOM kill. The kernel notifies before it kills: none is missed at an exit."""
         if self._notice is not None and self._notice.happened():
             log.warning("container %r: out of memory", self._id)
             self._sink.publish(events.task_oom(self._id))
 
     def stop(self) -> None:
-        """Listen no longer; the group may be removed then."""
+        """Stop watching, so that the group can be removed."""
         if self._notice is not None:
             asyncio.get_running_loop().remove_reader(self._notice.fd)
             self._notice.close()

@@ -1,4 +1,4 @@
-"""A process of a container, be it the init process or an exec: its streams, its status, its signals, its end."""
+"""A process of a container, the init process or an exec: its streams, status, signals and exit."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ log = logging.getLogger(__name__)
 DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
 
 _MAX_SIGNAL = 64
-_READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, and for ever
-_SETTLE_SECONDS = 2.0  # what containerd's own shim waits in Delete for its copying
+_READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, without a limit
+_SETTLE_SECONDS = 2.0  # as containerd's own shim waits in Delete for its copies to end
 _SETTLE_TRIES = 4
-_TELL_SECONDS = 2.0  # for a backend to tell how its process ended, once it has
+_TELL_SECONDS = 2.0  # for a backend's answer to `wait`, after the process has ended
 
 
 class Process:
     """One process, from the request for it to its Delete. In the daemon.
 
-    id: its exec id; empty for the init process. name: what errors call it.
-    pid: kept after its end, 0 before there is one. pidfd: -1 unless it waits for Start or runs.
-    termination_signal: the signal that a SIGKILL stands for, see `hookspecs.RunningProcess`.
-    exit: how it ended, once it has.
+    id: its exec id; empty for the init process. name: for error messages.
+    pid: 0 before the fork, kept after the exit. pidfd: -1 unless the process waits for Start or runs.
+    termination_signal: the signal to report for an exit by SIGKILL, see `hookspecs.RunningProcess`.
+    exit: the exit status; None until the process has ended.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class Process:
 
     @property
     def status(self) -> Status:
-        """Where it is in its life."""
+        """The status by the table of `state`."""
         return self._lifecycle.status
 
     @property
     def backend(self) -> str:
-        """The name of the backend that runs it; empty before it was chosen."""
+        """The name of its backend; empty before one is chosen."""
         return self._launched.backend.name if self._launched else ""
 
     @property
     def reason(self) -> str:
-        """Why this backend."""
+        """Why this backend was chosen."""
         return self._launched.reason if self._launched else ""
 
     @property
@@ -102,7 +102,7 @@ class Process:
 
     @property
     def join_target(self) -> JoinTarget:
-        """The way into its container. Raises FailedPrecondition unless it waits for Start or runs."""
+        """The container to join, by this process. Raises FailedPrecondition unless it waits for Start or runs."""
         if self.pidfd < 0 or self._launched is None:
             raise FailedPrecondition(f"{self.name}: its process is gone")
         return JoinTarget(self.pidfd)
@@ -113,15 +113,15 @@ class Process:
         return self._launched is not None and self._launched.enclosed
 
     def check(self, action: Action) -> None:
-        """Raises FailedPrecondition or NotFound if this cannot be asked of it now."""
+        """Raise FailedPrecondition or NotFound if `action` is not possible in this state."""
         self._lifecycle.check(action)
 
     def take(self, action: Action) -> None:
-        """Record that `action` has happened. Raises as `check` does, and then nothing has changed."""
+        """Record that `action` has happened. Raises as `check` does; the status is unchanged then."""
         self._lifecycle.apply(action)
 
     def check_memory_can_change(self) -> None:
-        """Raises FailedPrecondition if its engine holds it to the limit of memory that it was started with."""
+        """Raise FailedPrecondition if its engine cannot change the memory limit of a running guest."""
         if self.status is Status.STOPPED:
             return
         limits = self._launched.backend.description.limits if self._launched else frozenset[str]()
@@ -132,11 +132,11 @@ class Process:
     async def create(
         self, plan: Plan, forked: Callable[[int, int], None], find_target: Callable[[], JoinTarget] | None = None
     ) -> None:
-        """Open the streams, make the process and load the workload, up to CREATED.
+        """Open the streams, fork the process and load the workload, up to CREATED.
 
-        forked: called with the pid of each process that is forked, and that of the one before, 0 for none.
+        forked: called with the pid of each forked process and the pid of the one that it replaces, or 0.
         find_target: as in `Launch`.
-        Raises what went wrong; no process is left then, and `fail` or `vanish` is to be called.
+        Raises the error of the launch. No process is left then; the caller must call `fail` or `vanish`.
         """
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
@@ -162,7 +162,7 @@ class Process:
         self._lifecycle.apply(Action.CREATED)
 
     def start(self) -> None:
-        """Let the workload run. Raises FailedPrecondition in any other state than CREATED."""
+        """Start the workload. Raises FailedPrecondition in any other state than CREATED."""
         self._lifecycle.check(Action.START)
         assert self._stdio is not None
         assert self._control is not None
@@ -188,9 +188,9 @@ class Process:
             (self._conversation.signal if self._conversation else self._signal)(signum)
 
     async def ended(self) -> ExitStatus:
-        """See the process to its end and reap it; it is STOPPED then, and its waiters are not told yet.
+        """Wait for the process to exit and reap it. It is STOPPED then; `tell` answers its waiters.
 
-        To be called once, after `create`.
+        Call it once, after `create`.
         """
         status = await self._reaped()
         if self._timer:
@@ -204,7 +204,7 @@ class Process:
         return status
 
     async def taken(self) -> None:
-        """Wait a moment for a reader of the output, before clients are told of the end."""
+        """Wait up to a second for a reader of the output, before the exit is published."""
         if self._stdio:
             await self._stdio.taken(_READER_SECONDS)
 
@@ -214,14 +214,14 @@ class Process:
             self._told.set_result(status)
 
     async def wait(self) -> ExitStatus:
-        """Wait for the end to be told; any number of callers, at any time.
+        """Wait until `tell` is called; any number of callers, at any time.
 
-        Raises NotFound if it never had a process and has none to come.
+        Raises NotFound if no process was started and none will be.
         """
         return await asyncio.shield(self._told)
 
     async def fail(self) -> None:
-        """It could not be started: it is STOPPED, with nothing left of it, and its waiters are told."""
+        """Record that the start has failed: kill and reap the process, close all, set STOPPED, answer the waiters."""
         if self.status is Status.CREATED:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -234,7 +234,7 @@ class Process:
         self.tell(self.exit)
 
     def explain(self, error: BaseException) -> None:
-        """Say on the process' own stderr why it will not run, if a client has that open."""
+        """Write the error to the process' stderr, if a client has that open."""
         if not isinstance(error, Exception):
             return  # the daemon is ending
         if self._stdio is None:
@@ -244,14 +244,14 @@ class Process:
             self._stdio.say(f"pelagos: {to_status(error)[1]}\n")
 
     def vanish(self, action: Action) -> None:
-        """It ends without ever having been a process; `action` is what happened."""
+        """Record the end of an entry that never had a process; `action` is the reason."""
         self._lifecycle.apply(action)
         if not self._told.done():
             self._told.set_exception(NotFound(f"{self.name} was never {'started' if self.id else 'created'}"))
-            self._told.exception()  # there may be no caller of `wait`: asyncio is not to complain about that
+            self._told.exception()  # marks it as retrieved: asyncio logs an exception that no `wait` has read
 
     async def delete(self) -> ExitStatus | None:
-        """Forget it; how it ended, None if it never ran.
+        """Remove the process; return its exit status, None if it was never started.
 
         Raises FailedPrecondition while it runs.
         """
@@ -266,25 +266,25 @@ class Process:
         return status
 
     def resize(self, width: int, height: int) -> None:
-        """Set the terminal's size in characters, also of one to come; without a terminal nothing happens."""
+        """Set the terminal's size in characters, also before the terminal is open. No effect without a terminal."""
         self._size = (width, height)
         if self._stdio:
             self._stdio.resize(width, height)
 
     def close_stdin(self) -> None:
-        """Close the daemon's hold on the process' input."""
+        """Close the daemon's writing end of the process' input."""
         if self._stdio:
             self._stdio.close_stdin()
 
     def close(self) -> None:
-        """Close the streams now; bytes without a reader are lost."""
+        """Close the streams now; unread bytes are lost."""
         if self._stdio:
             self._stdio.close()
 
     def _signal(self, signum: int) -> None:
-        """Deliver a signal by way of the backend. A process that is gone is no error.
+        """Deliver a signal through the backend. A process that has ended is no error.
 
-        SIGKILL goes straight to the process: no backend can keep a container alive.
+        SIGKILL goes to the process directly: a backend must not be able to suppress it.
         """
         assert self._launched is not None
         with contextlib.suppress(ProcessLookupError):
@@ -294,17 +294,18 @@ class Process:
                 self._launched.backend.signal(self, signum)
 
     async def _reaped(self) -> ExitStatus:
-        """Wait for the end and reap.
+        """Wait for the exit and reap the process.
 
-        The backend tells how it ended; that it ended is the kernel's to say, so a backend
-        that fails, tells nonsense or never answers costs no more than its own answer.
+        The kernel reports that the process has ended, the backend with which status. A backend that
+        fails, returns an invalid status or never returns does not delay the exit for longer than
+        _TELL_SECONDS; the kernel's status is used then.
         """
         assert self._launched is not None
         assert self._control is not None
         told = asyncio.ensure_future(self._launched.backend.wait(self))
         await pidfd.ended(self.pidfd)
         await asyncio.wait({told}, timeout=_TELL_SECONDS)
-        seen = self._reap()  # first: a key that was pressed too late has not ended it
+        seen = self._reap()  # before `drain`: a key that is read now has not caused the exit
         self._control.drain()
         told.cancel()
         answer = None if not told.done() or told.cancelled() else told.result()
@@ -324,7 +325,7 @@ class Process:
         self.pidfd = -1
 
     def _expire(self, seconds: float) -> None:
-        """End a guest that has had its time, whatever its engine does."""
+        """Kill a guest whose deadline has passed."""
         log.info("%s: its deadline of %g s has passed", self.name, seconds)
         self._late = True
         if self._stdio:
@@ -336,6 +337,6 @@ class Process:
         assert self._stdio is not None
         try:
             self._stdio.finish()
-        except OSError as error:  # no descriptor is left: the exit is told all the same
+        except OSError as error:  # out of descriptors: the exit is published anyway
             log.error("%s: streams: %s", self.name, error)  # noqa: TRY400 (no trace wanted)
             self._stdio.close()

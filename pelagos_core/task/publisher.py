@@ -1,4 +1,4 @@
-"""Events to containerd: one bounded queue, one sender, in order; nobody ever waits for it."""
+"""Sends events to containerd in order: one bounded queue, one sender. Callers never wait."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pelagos_core.ttrpc.service import Service
 log = logging.getLogger(__name__)
 
 MAX_QUEUE = 2048
-RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
-# containerd, or the way to it, is not there now and will be again.
+RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one repeats
+# containerd cannot be reached now: try again without a limit.
 _AWAY = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED})
-# It has failed, or has a code without a meaning for us: it may do better, but not for ever. Every
-# other answer is final.
+# containerd has failed, or sent a code without a defined meaning: try again, a limited number of times.
+# Every other error is final.
 _UNCLEAR = frozenset({Code.INTERNAL, Code.UNKNOWN})
 _UNCLEAR_TRIES = 10
 EVENTS = Service(
@@ -40,15 +40,15 @@ class Sink(Protocol):
 
 
 class Publisher:
-    """Forwards events to containerd's ttrpc socket, over and over until they are taken or refused.
+    """Forwards events to containerd's ttrpc socket. Each is repeated until containerd accepts or refuses it.
 
-    An event stays at the head of the queue until containerd has answered for it, so that
-    none is lost or overtaken while containerd is away. One that containerd refuses is dropped, so
-    that those behind it get through. A full queue drops its oldest.
+    An event stays at the head of the queue until containerd has answered, so that no event is
+    lost or overtaken while containerd is down. A refused event is dropped, so that it does not
+    block the events behind it. A full queue drops its oldest event.
     """
 
     def __init__(self, address: str, namespace: str) -> None:
-        """address: path of containerd's ttrpc socket; empty: events go nowhere."""
+        """address: path of containerd's ttrpc socket; empty: events are discarded."""
         self._address = address
         self._namespace = namespace
         self._queue: deque[Event] = deque()
@@ -68,7 +68,7 @@ class Publisher:
         self._added.set()
 
     async def run(self) -> None:
-        """Send what is queued, for ever."""
+        """Send queued events, until cancelled."""
         while True:
             if not self._queue:
                 self._empty.set()
@@ -77,7 +77,7 @@ class Publisher:
             await self._settle(self._queue[0])
 
     async def _settle(self, event: Event) -> None:
-        """Send the event at the head until it is taken, refused, or dropped for newer ones."""
+        """Send the event at the head until it is accepted, refused, or dropped because the queue is full."""
         failures = unclear = 0
         while self._queue and self._queue[0] is event:
             error = await self._failure(event)
@@ -93,25 +93,25 @@ class Publisher:
                 failures += 1
 
     async def flush(self, seconds: float) -> None:
-        """Wait until the queue is empty, but no longer than `seconds`."""
+        """Wait until the queue is empty, at most `seconds`."""
         try:
             await asyncio.wait_for(self._empty.wait(), seconds)
         except asyncio.TimeoutError:
-            log.warning("%d events were not taken by containerd", len(self._queue))
+            log.warning("%d events were not accepted by containerd", len(self._queue))
 
     async def _failure(self, event: Event) -> PelagosError | None:
-        """Send it; the error if containerd has not taken it."""
+        """Send the event once; return the error if containerd has not accepted it."""
         try:
             if self._client is None or self._client.closed:
-                # By path each time: a restarted containerd has made a new socket there.
+                # By path each time: a restarted containerd binds a new socket.
                 self._client = await Client.connect(self._address, EVENTS)
-            # No time limit: a slow containerd would be sent the event once more on the same
-            # connection. One that is gone ends the connection.
+            # No time limit: a slow containerd would get the event twice on the same connection.
+            # When containerd exits, the connection ends.
             await self._client.call("Forward", self._request(event))
         except PelagosError as error:
             return error
         except Exception:
-            log.exception("event %s dropped", event.topic)  # the next ones must still get through
+            log.exception("event %s dropped", event.topic)  # must not stop the events behind it
         return None
 
     def _request(self, event: Event) -> events_pb2.ForwardRequest:
@@ -126,5 +126,5 @@ class Publisher:
 
 
 def _is_final(error: PelagosError, unclear: int) -> bool:
-    """Whether it would be answered like this each time; `unclear`: so often it was no clear answer."""
+    """Whether to give the event up. unclear: the number of INTERNAL or UNKNOWN answers so far."""
     return error.code not in _AWAY and (error.code not in _UNCLEAR or unclear >= _UNCLEAR_TRIES)

@@ -9,13 +9,14 @@ from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.oci import IdMaps, Mount
 from pelagos_core.oci.id_maps import parse_option
 
-_ID_MAPS = ("uidmap=", "gidmap=")  # options that containerd has put there, for mounts with mapped ids
+_ID_MAPS = ("uidmap=", "gidmap=")  # options that containerd adds for id-mapped mounts
 
 
 def rootfs_mounts(messages: list[MountMessage]) -> tuple[Mount, ...]:
     """The rootfs list of a Create request, as mounts with a destination inside the root.
 
-    Raises InvalidArgument for a word that holds a NUL or a target that climbs.
+    Raises InvalidArgument for a string that holds a NUL byte and for a mount without a type,
+    NotFound for a bind whose source does not exist.
     """
     return tuple(_rootfs_mount(message) for message in messages)
 

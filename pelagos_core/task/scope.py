@@ -1,6 +1,6 @@
-"""A container's scope: its control group, as the systemd of the host knows it. In the daemon.
+"""A container's scope unit: its control group under the host's systemd. In the daemon.
 
-systemd makes the group and removes it; in between the group is the shim's (`Delegate=yes`).
+systemd creates and removes the group; in between the shim manages it (`Delegate=yes`).
 Source: systemd's "Control Group APIs and Delegation".
 """
 
@@ -33,10 +33,10 @@ _START = ("StartTransientUnit", "ssa(sv)a(sa(sv))")
 
 
 class ContainerScope:
-    """The scope of one container, from `start` to `stop`; where it has none, nothing is done.
+    """The scope of one container, from `start` to `stop`. Without a scope all methods do nothing.
 
-    systemd makes no scope without a process, and removes one whose last process has ended. The
-    container has none yet when its limits are set, so a process that only waits is in it until `settle`.
+    systemd creates no scope without a process, and removes a scope whose last process has ended. The
+    limits are set before the container has a process, so a placeholder process is in the scope until `settle`.
     """
 
     def __init__(self, container_id: str, scope: Scope | None, cgroup: Cgroup) -> None:
@@ -44,10 +44,10 @@ class ContainerScope:
         self._scope = scope
         self._cgroup = cgroup
         self._placeholder: Child | None = None
-        self._may_be_there = False  # a scope of this name that is another container's is not ours to stop
+        self._may_be_there = False  # else a scope of this name is another container's, and `stop` must not stop it
 
     async def start(self, resources: Resources) -> None:
-        """Make systemd create the group, with the limits that it knows.
+        """Make systemd create the group, with the limits that it has properties for.
 
         Raises FailedPrecondition or DeadlineExceeded that names the scope.
         """
@@ -65,7 +65,7 @@ class ContainerScope:
             except Refused as error:
                 if error.name != UNIT_EXISTS:
                     raise
-                # A failed scope of this name that systemd still keeps. A live one is refused again.
+                # systemd still keeps a failed scope of this name. For a running one the second call fails again.
                 await manager.call("ResetFailedUnit", "s", (unit,))
                 await self._make(manager, words)
 
@@ -80,13 +80,13 @@ class ContainerScope:
             raise
 
     def settle(self) -> None:
-        """End the process that only waits: the container's own is in the group, or none will be."""
+        """End the placeholder process: the container's process is in the group, or there will be none."""
         if self._placeholder:
             self._placeholder.close()
             self._placeholder = None
 
     async def update(self, resources: Resources) -> None:
-        """Change the limits that systemd knows, until the scope ends. Raises as `start`."""
+        """Change the limits that systemd has properties for, until the scope ends. Raises as `start`."""
         if self._scope is None:
             return
         unit = self._scope.unit
@@ -98,9 +98,9 @@ class ContainerScope:
         await self._ask(unit, update)
 
     async def stop(self) -> None:
-        """Kill what is left in it, and end the scope. One that has ended with its last process is no error.
+        """Kill the processes in the scope and stop it. A scope that has ended with its last process is no error.
 
-        What else fails is logged: the group is removed all the same, and with it the scope ends.
+        Any other error is logged: the group is removed anyway, and with it the scope ends.
         """
         self.settle()
         if self._scope is None or not self._may_be_there:
@@ -124,7 +124,7 @@ class ContainerScope:
         return systemd_units.limits(self._cgroup.writes(resources), version)
 
     async def _ask(self, unit: str, conversation: Callable[[Manager], Awaitable[None]]) -> None:
-        """Hold a conversation with systemd; what goes wrong names the scope."""
+        """Run `conversation` with systemd's manager. Errors name the scope."""
         from pelagos_core.task import systemd_manager
 
         what = f"systemd: scope {unit!r}"
@@ -139,16 +139,16 @@ class ContainerScope:
 
 
 def _fork_placeholder() -> Child:
-    """Fork a process that does nothing until it is killed or the daemon ends."""
+    """Fork a process that does nothing; it ends with the daemon."""
     with Fd(os.pidfd_open(os.getpid())) as daemon:
         return child.fork(lambda: _wait_for(daemon))
 
 
 def _wait_for(parent: int) -> None:
-    """In the child: none of the daemon's descriptors, and no work.
+    """Close the daemon's descriptors and wait for its end. In the child.
 
-    parent: a pidfd. The kernel's own signal at the parent's end (prctl(2), PR_SET_PDEATHSIG) misses an end
-    before the call.
+    parent: a pidfd of the daemon. The signal of PR_SET_PDEATHSIG (prctl(2)) is not sent if the parent has
+    ended before the call.
     """
     forked.restore_signals()
     credentials.die_with_parent(signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The task service: one method for each rpc of containerd's task API.
 
-Each finds the container, acts, and answers. No method holds anything while it waits, so
-that a Wait of hours keeps no Kill or State from being answered.
+Each method finds the container, acts, and answers. No method holds a lock while it waits, so
+a pending Wait does not block Kill or State.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ from pelagos_core.ttrpc.service import Service
 
 log = logging.getLogger(__name__)
 
-# The API has no status for a task that is still being created; UNKNOWN would let a client
-# delete it.
+# The API has no status for a task that is being created; a client may delete one whose
+# status is UNKNOWN.
 _STATUS = {
     Status.ADDED: types_pb2.CREATED,
     Status.CREATING: types_pb2.CREATED,
@@ -65,17 +65,17 @@ _STATUS = {
 }
 
 
-# As typeurl in containerd has it; the value is JSON.
+# The type URL of containerd's typeurl package; the value is JSON.
 RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
 
 def _shown(own: Status, containers: Status) -> Status:
-    """A process' status for a client: while its container is paused, so is every process that runs."""
+    """The status to report: a running process of a paused container is paused."""
     return containers if own is Status.RUNNING and containers in (Status.PAUSING, Status.PAUSED) else own
 
 
 def _has_network(bundle: Bundle) -> bool:
-    """Whether a guest has the network of its container or pod: the host's, where the daemon is, is not its own."""
+    """Whether the container has a network namespace other than the daemon's, which is the host's."""
     network = bundle.spec.namespace("network")
     return network is not None and not (network.path and is_own(network.path))
 
@@ -106,26 +106,26 @@ class TaskService:
 
     @property
     def idle(self) -> bool:
-        """Whether there is no container, and none to come."""
+        """Whether there is no container, and no Create in progress."""
         return not self._containers and not self._coming
 
     @property
     def idle_seconds(self) -> float:
-        """For how long there has been no container."""
+        """Seconds without a container; 0 while there is one."""
         return time.monotonic() - self._emptied if self.idle else 0.0
 
     def services(self) -> list[Service]:
-        """The method tables: under both names of the API, whose messages are the same, and our own."""
+        """The method tables of both versions of the API, whose messages are the same, and of Inspection."""
         descriptor = api.DESCRIPTOR.services_by_name["Task"]
         own = inspection_pb2.DESCRIPTOR.services_by_name["Inspection"]
         return [*(Service(name, descriptor, self) for name in NAMES), Service(INSPECTION, own, self)]
 
     def refuse(self) -> None:
-        """Take no new container: the daemon is about to leave."""
+        """Refuse every further Create: the daemon is about to end."""
         self._ending = True
 
     async def end(self) -> None:
-        """Kill and remove every container: the daemon is told to stop."""
+        """Kill and remove every container: the daemon is ending."""
         self.refuse()
         for container in list(self._containers.values()):
             try:
@@ -134,11 +134,11 @@ class TaskService:
                 log.exception("container %r", container.id)
 
     async def forget_abandoned(self) -> None:
-        """Remove containers that have ended and that nobody will ever delete.
+        """Remove ended containers that containerd will never delete.
 
-        containerd removes a bundle only after our Delete, or when we did not answer it in
-        time: then its `delete` has killed the container, and it knows it no more. After the
-        last one there will be no Shutdown either.
+        containerd removes a bundle after Delete, or after a Delete that was not answered in time. In
+        the second case its `delete` command has killed the container, and containerd has no record of it.
+        After the last container it sends no Shutdown either.
         """
         for container in list(self._containers.values()):
             if container.status is Status.STOPPED and not os.path.exists(container.bundle.path):
@@ -147,7 +147,7 @@ class TaskService:
                 await self.shutdown(api.ShutdownRequest())
 
     async def create(self, request: api.CreateTaskRequest) -> api.CreateTaskResponse:
-        """Create: up to a loaded workload that waits for Start."""
+        """Create: create the init process and load the workload, which waits for Start."""
         await self._refresh()
         with because(reasons.SPEC):
             container = self._new_container(request)
@@ -163,7 +163,7 @@ class TaskService:
         return api.CreateTaskResponse(pid=init.pid)
 
     async def exec(self, request: api.ExecProcessRequest) -> Empty:
-        """Exec: note a further process; it is made by Start."""
+        """Exec: add a further process; Start creates it."""
         container = self._find(request.id)
         check_id(request.exec_id)
         try:
@@ -176,13 +176,13 @@ class TaskService:
         return Empty()
 
     async def start(self, request: api.StartRequest) -> api.StartResponse:
-        """Start: run the workload; for an exec, make its process first."""
+        """Start: start the workload; for an exec, create its process first."""
         container = self._find(request.id)
         await container.start(request.exec_id)
         return api.StartResponse(pid=container.process(request.exec_id).pid)
 
     async def state(self, request: api.StateRequest) -> api.StateResponse:
-        """State: what the table says, and the streams exactly as given."""
+        """State: the status by the table, and the paths of the streams as the request gave them."""
         container = self._find(request.id)
         process = container.process(request.exec_id)
         response = api.StateResponse(
@@ -202,12 +202,12 @@ class TaskService:
         return response
 
     async def wait(self, request: api.WaitRequest) -> api.WaitResponse:
-        """Wait: any number of callers, before Start too."""
+        """Wait: any number of callers, also before Start."""
         status = await self._process(request).wait()
         return api.WaitResponse(exit_status=status.code, exited_at=events.timestamp(status.exited_at))
 
     async def kill(self, request: api.KillRequest) -> Empty:
-        """Kill: one signal to one process, or to all of the container."""
+        """Kill: one signal to one process, or to all processes of the container."""
         if request.exec_id:
             self._process(request).kill(request.signal)
         else:
@@ -215,7 +215,7 @@ class TaskService:
         return Empty()
 
     async def delete(self, request: api.DeleteRequest) -> api.DeleteResponse:
-        """Delete: an ended container or exec, or one that was never started."""
+        """Delete: remove a container or exec that has ended or was never started."""
         container = self._find(request.id)
         pid = container.process(request.exec_id).pid
         if request.exec_id:
@@ -227,7 +227,7 @@ class TaskService:
         return api.DeleteResponse(pid=pid, exit_status=status.code, exited_at=events.timestamp(status.exited_at))
 
     async def pids(self, request: api.PidsRequest) -> api.PidsResponse:
-        """Pids: every process of the container, with the exec id of those that have one."""
+        """Pids: every process of the container, with its exec id if it has one."""
         container = self._find(request.id)
         ids = container.exec_ids
         details = {pid: events.pack(ProcessDetails(exec_id=exec_id)) for pid, exec_id in ids.items()}
@@ -235,17 +235,17 @@ class TaskService:
         return api.PidsResponse(processes=processes)
 
     async def pause(self, request: api.PauseRequest) -> Empty:
-        """Pause: answered once every process is stopped."""
+        """Pause: answered once every process is frozen."""
         await self._find(request.id).pause()
         return Empty()
 
     async def resume(self, request: api.ResumeRequest) -> Empty:
-        """Resume: let them go on."""
+        """Resume: thaw every process."""
         self._find(request.id).resume()
         return Empty()
 
     async def update(self, request: api.UpdateTaskRequest) -> Empty:
-        """Update: change the limits of a live container."""
+        """Update: change the limits of a container that has not ended."""
         container = self._find(request.id)
         if request.resources.type_url != RESOURCES_TYPE:
             raise InvalidArgument(f"container {request.id!r}: resources of type {request.resources.type_url!r}")
@@ -254,7 +254,7 @@ class TaskService:
         return Empty()
 
     async def stats(self, request: api.StatsRequest) -> api.StatsResponse:
-        """Stats: never an empty answer, which would end containerd 1.6."""
+        """Stats: never an empty answer, on which containerd 1.6 crashes."""
         cgroup = self._find(request.id).cgroup
         if not cgroup.exists():
             raise NotFound(f"container {request.id!r}: cgroup does not exist")
@@ -269,19 +269,19 @@ class TaskService:
         return Empty()
 
     async def resize_pty(self, request: api.ResizePtyRequest) -> Empty:
-        """ResizePty: the size of the client's window; without a terminal nothing happens."""
+        """ResizePty: set the size of the terminal; no effect without a terminal."""
         self._process(request).resize(request.width, request.height)
         return Empty()
 
     async def connect(self, request: api.ConnectRequest) -> api.ConnectResponse:
-        """Connect: never fails; containerd 1.7 asks before Create."""
+        """Connect: never fails; containerd 1.7 calls it before Create."""
         container = self._containers.get(request.id)
         return api.ConnectResponse(
             shim_pid=os.getpid(), task_pid=container.init.pid if container else 0, version=__version__
         )
 
     async def backend(self, request: inspection_pb2.BackendRequest) -> inspection_pb2.BackendResponse:
-        """Backend, of our own service: which one runs a process, and why it was chosen."""
+        """Backend, of the Inspection service: the backend of a process, and why it was chosen."""
         process = self._process(request)
         return inspection_pb2.BackendResponse(backend=process.backend, reason=process.reason)
 
@@ -292,7 +292,7 @@ class TaskService:
         return Empty()
 
     async def _refresh(self) -> None:
-        """Take in what was installed meanwhile; a backend that hangs at its import costs its time."""
+        """Load backends that were installed meanwhile, within a time limit."""
         self._coming += 1
         try:
             await self._node.refresh()
@@ -323,17 +323,17 @@ class TaskService:
         bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, node.cache, paths, self._facilities)
-        # In the first moments of a container its group looks as empty as a free one.
+        # The group of a container that is being created is still empty, so it cannot be told from a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
         return container
 
     def _enter_group(self, path: str) -> None:
-        """Run in this control group from now on; the first one that is asked for, as under runc's shim.
+        """Move the daemon to this control group. As in runc's shim only the first request counts.
 
-        A nursery is executed again from here when it is needed next; what else the daemon starts
-        are children of its own.
+        The nursery is executed again, in this group, when it is needed next. All other children of the
+        daemon start in its group.
         """
         if path and not self._group:
             with because(reasons.CGROUP, "runtime options: ShimCgroup"):
@@ -342,7 +342,7 @@ class TaskService:
             self._facilities.launcher.leave_group()
 
     def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
-        """The backend that is asked for, and what of a policy is left: by its annotations and its pod's."""
+        """The preferred backend and the narrowed policy, by the annotations of the container and its pod."""
         own, name = bundle.wasm_annotations, bundle.name_in_pod
         policy = narrowed(policy, opinions(own, self._pod, name))
         if not _has_network(bundle):
@@ -365,7 +365,7 @@ class TaskService:
 
     def _find(self, container_id: str) -> Container:
         container = self._containers.get(container_id)
-        # One that is being cleaned up is there for Create only: its id is not free yet.
+        # A container that is being cleaned up is listed for Create only: its id is not free yet.
         if container is None or container.status is Status.DELETED:
             raise NotFound(f"container {container_id!r} does not exist")
         return container

@@ -1,4 +1,4 @@
-"""The life of a process, as one table. Nothing else decides or writes a status."""
+"""The life cycle of a process as one table. No other module decides or writes a status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pelagos_core.errors import FailedPrecondition, NotFound, PelagosError
 
 
 class Status(enum.Enum):
-    """Where a process is in its life. DELETED is the end: its id means nothing any more."""
+    """The status of a process. After DELETED its id is free."""
 
     ADDED = "added"
     CREATING = "being created"
@@ -21,7 +21,7 @@ class Status(enum.Enum):
 
 
 class Action(enum.Enum):
-    """What happens to a process, or is asked of it."""
+    """An event of a process, or a request on it."""
 
     BEGIN = "be started"
     CREATED = "finish creating"
@@ -38,9 +38,9 @@ class Action(enum.Enum):
     DELETE = "delete"
 
 
-# ADDED, BEGIN and FAIL are an exec's: it is there before it has a process, and stays to be
-# deleted when it could not be started. EXEC, UPDATE and those of pausing are asked of a container
-# by way of its init process; a signal that ends a paused one takes it out of its pause too.
+# ADDED, BEGIN and FAIL are for an exec: it exists before it has a process, and after a failed start
+# until Delete. EXEC, UPDATE and the actions of pausing are requests on a container, recorded for its
+# init process. A SIGKILL to a paused container also thaws it.
 TABLE: dict[tuple[Status, Action], Status] = {
     (Status.ADDED, Action.BEGIN): Status.CREATING,
     (Status.ADDED, Action.DELETE): Status.DELETED,
@@ -71,7 +71,7 @@ TABLE: dict[tuple[Status, Action], Status] = {
     (Status.STOPPED, Action.DELETE): Status.DELETED,
 }
 
-# Clients tell "it is over already" from "not now" by the code (containerd's runc shim does so).
+# Clients distinguish "already ended" from "not in this state" by the code, as with containerd's runc shim.
 REFUSALS: dict[tuple[Status, Action], type[PelagosError]] = {
     (Status.STOPPED, Action.KILL): NotFound,
     (Status.DELETED, Action.KILL): NotFound,
@@ -85,7 +85,7 @@ class Lifecycle:
     __slots__ = ("_name", "_status")
 
     def __init__(self, name: str, status: Status = Status.CREATING) -> None:
-        """name: what errors call the process, such as `container 'c1'`. status: the first one."""
+        """name: of the process for errors, such as `container 'c1'`. status: the initial one."""
         self._name = name
         self._status = status
 
@@ -97,7 +97,7 @@ class Lifecycle:
     def check(self, action: Action) -> Status:
         """The status that `action` would lead to.
 
-        Raises FailedPrecondition, or NotFound where the process is gone for good.
+        Raises FailedPrecondition, or NotFound if the process has ended.
         """
         after = TABLE.get((self._status, action))
         if after is None:
@@ -106,5 +106,5 @@ class Lifecycle:
         return after
 
     def apply(self, action: Action) -> None:
-        """Take the step. Raises as `check` does, and then nothing has changed."""
+        """Change the status by `action`. Raises as `check` does; the status is unchanged then."""
         self._status = self.check(action)

@@ -1,4 +1,4 @@
-"""systemd's manager, over the system's D-Bus. Imported where a scope is asked for: it takes 20 ms.
+"""systemd's manager, over the system's D-Bus. Imported when a scope is needed only: the import takes 20 ms.
 
 Source: org.freedesktop.systemd1(5), "The Manager Object"; D-Bus by jeepney.
 """
@@ -38,7 +38,7 @@ class Manager:
         return int(number[0]) if number else 0
 
     async def call(self, method: str, signature: str, words: tuple[object, ...]) -> tuple[Any, ...]:
-        """Call a method; its answer."""
+        """Call a method; return its answer."""
         return await self._answer(new_method_call(_MANAGER, method, signature, words))
 
     async def run(self, method: str, signature: str, words: tuple[object, ...]) -> None:
@@ -46,12 +46,12 @@ class Manager:
 
         words: the unit's name first.
         """
-        # Any program may send such a signal; systemd's has the sender that the bus knows as the owner of its name.
+        # Any program may send such a signal. Only the owner of systemd's name on the bus is accepted as its sender.
         (owner,) = await self._answer(message_bus.GetNameOwner(_NAME))
         rule = MatchRule(type="signal", sender=owner, interface=_MANAGER.interface, member="JobRemoved")
         rule.add_arg_condition(2, str(words[0]))  # a busy host ends hundreds of jobs meanwhile: this unit's only
-        # The bus passes a signal on to a connection that has a match for it. Match and filter are there before
-        # the call: the signal may come with the answer.
+        # The bus forwards a signal to a connection that has a match rule for it. Rule and filter are set before
+        # the call: the signal may arrive with the answer.
         await self._answer(message_bus.AddMatch(rule))
         with self._router.filter(rule, bufsize=_SIGNALS_HELD) as removed:
             (job,) = await self.call(method, signature, words)
@@ -71,9 +71,10 @@ class Manager:
 
 
 async def ask(conversation: Callable[[Manager], Awaitable[None]], seconds: float = SECONDS) -> None:
-    """Connect, hold a conversation, disconnect. In the daemon.
+    """Connect to the bus, run `conversation`, disconnect. In the daemon.
 
-    Raises Refused; TimeoutError of asyncio after so many seconds; OSError where the bus cannot be reached.
+    seconds: limit for the whole conversation.
+    Raises Refused; asyncio.TimeoutError after `seconds`; OSError if the bus cannot be reached.
     """
 
     async def hold() -> None:

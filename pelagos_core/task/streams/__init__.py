@@ -1,1 +1,1 @@
-"""Standard streams of a process: where they lead, what holds them open, and how they end."""
+"""Standard streams of a process: targets, the descriptors that keep them open, and their end."""

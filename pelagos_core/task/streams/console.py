@@ -1,4 +1,4 @@
-"""A pseudo-terminal, and the copying between it and a process' streams.
+"""A pseudo-terminal, and the copying between it and a client's FIFOs.
 
 The process has the slave as its controlling terminal. Source: pty(7), ioctl_tty(2).
 """
@@ -14,22 +14,22 @@ import termios
 from pelagos_core.task.streams.relay import Relay
 
 _MAX_SIZE = 0xFFFF
-# A session without input is hung up once it has been silent for so long: what it writes after that
-# is lost, and the kernel does not tell whether it is about to write or waits for input.
+# Seconds without output after which a session without input is hung up. Output after that is lost;
+# the kernel does not report whether a program is about to write or waits for input.
 _SILENT_SECONDS = 1.0
 
 
 class Console:
-    """One pseudo-terminal: of the host, or one that is adopted.
+    """One pseudo-terminal: one of the host, or an adopted one.
 
-    slave: the process' end; -1 once it was handed over.
+    slave: the process' end; -1 after `handed_over`.
     """
 
     def __init__(self, source: int, target: int, uid: int | None) -> None:
-        """source: the client's input, -1 for none; target: where the output goes.
+        """source: descriptor of the client's input, -1 for none. target: descriptor for the output.
 
-        Both stay their owner's, and are made non-blocking. uid: the host's id of the user who
-        runs in the terminal, and may open it; None leaves it to the daemon's.
+        The caller keeps and closes both; they are set to O_NONBLOCK. uid: the host's id of the process' user,
+        which becomes the owner of the terminal; None: the daemon's user stays the owner.
         """
         self._source = source
         self._target = target
@@ -44,16 +44,16 @@ class Console:
         self._silence: asyncio.TimerHandle | None = None
 
     def adopt(self, master: int) -> None:
-        """Use another terminal, by its master; the process has its slave already.
+        """Use another terminal, by its master. The process has opened its slave already.
 
-        Before `handed_over`. The first one stays open for the process: it may be asked for again.
+        Call it before `handed_over`. The first terminal stays open for the process: a repeated launch needs it.
         """
         os.close(self._master)
         self._master = master
         self.resize(*self._size)
 
     def handed_over(self) -> None:
-        """The process has its copies of the slave: start copying."""
+        """Close the slave, of which the process has copies, and start copying."""
         if self.slave < 0:
             return
         os.close(self.slave)
@@ -68,16 +68,16 @@ class Console:
             relay.start()
 
     def started(self) -> None:
-        """The session runs from now on: what it has to say can be waited for."""
+        """Record that the process was started: from now on output can be expected."""
         self._runs = True
         self._wait_for_silence()
 
     def _end_of_input(self) -> None:
-        """The client has left for good: the session is to be hung up, as by a modem.
+        """Prepare the hang-up of the session after the client has closed its input for good.
 
-        But a program that only prints goes on for as long as it does, and every byte of it is
-        the client's, which may be slow to read. Hanging up at once would drop what the terminal
-        and the relay hold, also after the program's end.
+        A program that only prints goes on, and the client, which may read slowly, gets all of its output.
+        An immediate hang-up would drop the bytes in the terminal and the relay, even after the
+        program's end.
         """
         self._input_is_over = True
         self._wait_for_silence()
@@ -88,7 +88,7 @@ class Console:
             self._silence = loop.call_later(_SILENT_SECONDS, self._look, self.taken)
 
     def _look(self, taken: int) -> None:
-        """Hang up, unless the session has written since so many bytes, or its client has not taken all."""
+        """Hang up, unless the client has read more than `taken` bytes by now, or output is pending."""
         self.pump()
         if self._relays[0].is_held_up or self.taken != taken:
             self._wait_for_silence()
@@ -96,23 +96,23 @@ class Console:
             self.hang_up()
 
     def resize(self, width: int, height: int) -> None:
-        """Set the size in characters; the kernel tells the foreground processes by SIGWINCH."""
+        """Set the size in characters; the kernel sends SIGWINCH to the foreground processes."""
         self._size = (min(width, _MAX_SIZE), min(height, _MAX_SIZE))
         if self._master >= 0:
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", *reversed(self._size), 0, 0))
 
     @property
     def taken(self) -> int:
-        """How many bytes of the session's output its client has taken."""
+        """The number of bytes of output that were passed to the client."""
         return self._relays[0].taken if self._relays else 0
 
     def pump(self) -> None:
-        """Copy what the session has written and can be taken now."""
+        """Copy pending output without waiting."""
         if self._relays:
             self._relays[0].pump()
 
     def hang_up(self) -> None:
-        """Close the master: the session gets SIGHUP, and what it has written and was not taken is lost."""
+        """Close the master: the session gets SIGHUP, and output that was not copied is lost."""
         if self._silence:
             self._silence.cancel()
         for relay in self._relays:
@@ -123,11 +123,11 @@ class Console:
         self._drained.set()
 
     async def drained(self) -> None:
-        """Return once the session has ended and all that it wrote was taken."""
+        """Return once the session has ended and all of its output was copied."""
         await self._drained.wait()
 
     def close(self) -> None:
-        """Close everything now; what was not taken is lost."""
+        """Close everything now; output that was not copied is lost."""
         if self.slave >= 0:
             os.close(self.slave)
             self.slave = -1

@@ -1,11 +1,11 @@
-"""A program that takes a process' output: `binary:///path?key=value` as its stdout.
+"""A logging program for a process' output: `binary:///path?key=value` as its stdout.
 
 containerd's protocol (its runtime v2 documentation, "Logging"): the program reads stdout from its
-descriptor 3 and stderr from 4, and says that it is ready by a byte on 5, or by closing it. Its
-arguments are the query's keys and values; its environment names the container.
+descriptor 3 and stderr from 4, and reports that it is ready by a byte on 5, or by closing 5. Its
+arguments are the query's keys and values; its environment holds the container's id and namespace.
 
-The output passes through the daemon, which so knows a logger that takes nothing any more: neither
-a hung nor a dead one holds the process up for ever.
+The output passes through the daemon, so that the daemon detects a logger that has stopped reading:
+neither a hung nor an ended logger blocks the process for ever.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ log = logging.getLogger(__name__)
 
 READY_SECONDS = 10.0
 STALL_SECONDS = 30.0
-EOF_SECONDS = 2.0  # to end by itself once there is nothing more to read
-TERM_SECONDS = 12.0  # as containerd's own shim gives it, between SIGTERM and SIGKILL
-_DYING_SECONDS = 0.01  # from closing its descriptors to being gone
-_FIRST_FREE = 10  # above the numbers that the program expects its descriptors at
+EOF_SECONDS = 2.0  # for the logger to exit after the end of its input
+TERM_SECONDS = 12.0  # between SIGTERM and SIGKILL, as in containerd's own shim
+_DYING_SECONDS = 0.01  # between the close of its descriptors and its exit
+_FIRST_FREE = 10  # above the numbers of the descriptors that the program expects
 
 
 class LoggerOutput(Output):
-    """One of a logger's two streams: what the process writes is passed on to the program.
+    """One of a logger's two streams: a pipe from the process, relayed to a pipe of the program.
 
-    end: what the program reads from, until `spawned`.
+    end: the program's reading end, until `spawned`.
     """
 
     def __init__(self) -> None:
@@ -50,19 +50,19 @@ class LoggerOutput(Output):
         self.relay = Relay(self._source, self._target, self._ended)
 
     def handed_over(self) -> None:
-        """Close the writing end, and begin to pass on."""
+        """Close the writing end, and begin to relay."""
         if self.fd >= 0:
             super().handed_over()
             self.relay.start()
 
     def finish(self) -> bool:
-        """The program sees the end after the last byte."""
+        """Close the writing end: the program reads end of file after the last byte."""
         self.handed_over()
         self.relay.pump()
         return True
 
     def spawned(self) -> None:
-        """The program has its copy of `end`."""
+        """Close `end`, of which the program has a copy."""
         if self.end >= 0:
             os.close(self.end)
             self.end = -1
@@ -104,11 +104,11 @@ class Logger:
         self._watcher = asyncio.ensure_future(self._watch())
 
     async def ready(self) -> None:
-        """Return once the program says that it is ready.
+        """Return once the program has reported that it is ready.
 
-        Raises DeadlineExceeded if it takes too long, InvalidArgument if it ends instead.
+        Raises DeadlineExceeded after READY_SECONDS, InvalidArgument if it has ended before.
         """
-        # One of its own: `close` may come meanwhile, and a descriptor that is watched is not to be closed.
+        # A duplicate: `close` may run meanwhile, and a descriptor must not be closed while the loop watches it.
         reader = os.dup(self._ready)
         try:
             await asyncio.wait_for(readable(reader), READY_SECONDS)
@@ -118,24 +118,24 @@ class Logger:
         finally:
             os.close(reader)
         self._close_ready()
-        if not said:  # what has ended has closed it too
+        if not said:  # end of file: the program is ready, or has ended
             await asyncio.wait({self._gone}, timeout=_DYING_SECONDS)
         if self._gone.done():
             raise InvalidArgument(f"logger {self.path!r}: ended with code {self._gone.result()} before it was ready")
 
     async def end(self) -> None:
-        """See the program to its end: it has all the output, or is told to end, or is killed."""
+        """Wait until the program has read all and exited; after a time send SIGTERM, then SIGKILL."""
         for seconds, signum in ((EOF_SECONDS, signal.SIGTERM), (TERM_SECONDS, signal.SIGKILL)):
             await asyncio.wait({self._gone}, timeout=seconds)
             if not self._gone.done():
-                log.warning("logger %r: does not end: %s", self.path, signal.Signals(signum).name)
+                log.warning("logger %r: does not exit: %s", self.path, signal.Signals(signum).name)
                 self._signal(signum)
         await asyncio.wait({self._gone})
         self._watcher.cancel()
         self._close()
 
     def close(self) -> None:
-        """End the program now, whatever it is doing; it is reaped in the background."""
+        """Kill the program now; it is reaped in the background."""
         self._signal(signal.SIGKILL)
         self._watcher.cancel()
         self._close()
@@ -145,18 +145,18 @@ class Logger:
             return (await self._child.ended()).si_status
 
     async def _watch(self) -> None:
-        """Give a logger up that has had output waiting for it, and taken none, for too long."""
+        """Kill a logger that has not read pending output for STALL_SECONDS."""
         while True:
             before = [output.relay.taken for output in self.outputs]
             await asyncio.sleep(STALL_SECONDS)
             for output, taken in zip(self.outputs, before, strict=True):
                 if output.relay.is_held_up and output.relay.taken == taken:
-                    log.error("logger %r: has taken nothing for %g s, it is given up", self.path, STALL_SECONDS)
+                    log.error("logger %r: has read nothing for %g s, it is killed", self.path, STALL_SECONDS)
                     self._signal(signal.SIGKILL)
-                    output.relay.discard()  # a child of its own may hold the pipe for ever
+                    output.relay.discard()  # a child of the logger may keep the pipe open for ever
 
     def _signal(self, signum: int) -> None:
-        """Signal the program and its own children, which are of its process group."""
+        """Send a signal to the program's process group, which includes its children."""
         self._child.signal(signum, group=True)
 
     def _close_ready(self) -> None:
@@ -171,7 +171,7 @@ class Logger:
 
 
 def _command(uri: str) -> tuple[str, list[str]]:
-    """The program's path and arguments: a key without a value is an argument alone."""
+    """The program's path and arguments: a key without a value gives one argument."""
     parts = urlsplit(uri)
     path = unquote(parts.path)
     pairs: dict[str, str] = {}
@@ -184,16 +184,16 @@ def _command(uri: str) -> tuple[str, list[str]]:
 
 
 def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...]) -> Child:
-    # First above the numbers that they are to have: none is overwritten before it is copied.
+    # First duplicated above their final numbers, so that none is overwritten before it is copied.
     copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in ends]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     moved = [(os.POSIX_SPAWN_DUP2, copy, 3 + place) for place, copy in enumerate(copies)]
-    # Whoever started us may have left us descriptors that are not close-on-exec.
+    # The daemon may have inherited descriptors without FD_CLOEXEC.
     closed = [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() if fd >= 3 + len(ends)]
     defaults = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT]
     actions = [*null, *moved, *closed]
     try:
-        # Not child.execute: the daemon would lose, by a fork, what it shares with the zygote.
+        # posix_spawn, not child.execute: a fork would copy pages that the daemon shares with the zygote.
         pid = os.posix_spawn(
             words[0], words, environment, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=[]
         )
@@ -206,7 +206,7 @@ def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...])
 def _inheritable() -> list[int]:
     found = []
     for fd in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):  # the one that lists them is closed again
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed already
             if os.get_inheritable(fd):
                 found.append(fd)
     return found

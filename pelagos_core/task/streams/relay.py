@@ -1,6 +1,6 @@
 """Copying from one descriptor to another, on the daemon's event loop.
 
-It never waits, and holds one chunk at the most: it reads on when that was taken.
+It never blocks, and holds at most one chunk: it reads on after the chunk is written.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _PUMPED = 64  # reads; one of a terminal gives up to 4 KiB, and its buffers hold
 
 
 class Relay:
-    """One direction, between two descriptors that are their owner's. Both must be non-blocking.
+    """Copies in one direction. The caller owns both descriptors, which must be O_NONBLOCK.
 
-    taken: how many bytes the target has taken.
+    taken: the number of bytes written to the target.
     """
 
     def __init__(self, source: int, target: int, ended: Callable[[], None]) -> None:
-        """ended: called once there is nothing left to read, and all was written."""
+        """ended: called once at the end of the source, after the last byte was written."""
         self._source = source
         self._target = target
         self._ended = ended
@@ -31,22 +31,22 @@ class Relay:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether it waits for its target."""
+        """Whether it waits until the target is writable."""
         return bool(self._pending)
 
     def start(self) -> None:
-        """Begin to copy."""
+        """Begin copying."""
         self._running = True
         self._wait_for_source()
 
     def discard(self) -> None:
-        """Read on, and give it to nobody: the target takes nothing any more."""
+        """Drop all that is read from now on: the target is dead."""
         self._discarding = True
         if self._pending:
             self._write()
 
     def stop(self) -> None:
-        """Copy no more."""
+        """Stop copying."""
         if self._running:
             self._running = False
             loop = asyncio.get_running_loop()
@@ -61,9 +61,9 @@ class Relay:
             loop.call_soon(self._read)
 
     def pump(self) -> None:
-        """Copy without waiting what there is, as far as it is taken.
+        """Copy pending bytes without waiting, as far as the target accepts them.
 
-        No more than a terminal holds: a program that writes on and on must not hold the event loop.
+        At most the size of a terminal's buffers: a program that writes on must not block the event loop.
         """
         for _ in range(_PUMPED):
             if not self._running or self._pending or not self._read():
@@ -78,7 +78,7 @@ class Relay:
         except BlockingIOError:
             return False
         except OSError:
-            self._pending = b""  # EIO: nobody has the slave open any more
+            self._pending = b""  # EIO: no process has the slave open (pty(7))
         if self._pending:
             self._write()
             return True
@@ -94,7 +94,7 @@ class Relay:
         except BlockingIOError:
             pass
         except OSError:
-            self._pending = b""  # nobody will ever take it: a full disk, a terminal or reader that is gone
+            self._pending = b""  # a permanent error: a full disk, a terminal or reader that is closed
         loop = asyncio.get_running_loop()
         if self._pending:
             loop.remove_reader(self._source)

@@ -1,6 +1,6 @@
 """A process' standard streams: from the paths in a request to the descriptors of its process.
 
-The process gets the client's FIFOs themselves, with no copy in between, or a terminal.
+The process gets the client's FIFOs directly, without copying, or a terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pelagos_core.task.streams.stream import Input, Output, open_output
 
 @dataclass(frozen=True, slots=True)
 class StdioPaths:
-    """What the Create or Exec request says, returned by State exactly as given."""
+    """The paths and the terminal flag of a Create or Exec request; State returns them unchanged."""
 
     stdin: str = ""
     stdout: str = ""
@@ -30,9 +30,9 @@ class Stdio:
     """The open streams of one process. In the daemon."""
 
     def __init__(self, paths: StdioPaths, uid: int | None = 0, container_id: str = "", namespace: str = "") -> None:
-        """Open everything; never waits for a peer.
+        """Open all streams without waiting for a peer.
 
-        uid: the host's id of the process' user, who gets the terminal; None if it is not known.
+        uid: the host's id of the process' user, which becomes the terminal's owner; None if it is not known.
         container_id, namespace: for a logger.
         Raises NotFound, InvalidArgument or Unimplemented that names the stream.
         """
@@ -64,20 +64,20 @@ class Stdio:
 
     @property
     def child(self) -> tuple[int, int, int]:
-        """The descriptors for the process' 0, 1 and 2, until `forked`."""
+        """The descriptors for 0, 1 and 2 of the process, until `forked`."""
         if self._console:
             return (self._console.slave,) * 3
         return (self._input.fd, self._outputs[0].fd, self._outputs[1].fd)
 
     def adopt(self, master: int) -> None:
-        """Use a terminal that the process has found in its container instead of ours."""
+        """Replace the host's terminal by one that the process has opened in its container."""
         if self._console and os.isatty(master):
             self._console.adopt(master)
         else:
             os.close(master)
 
     def forked(self) -> None:
-        """The process has its copies: close them here, or its readers would never see the end."""
+        """Close the daemon's copies of the process' descriptors: else readers would never get end of file."""
         if self._console:
             self._console.handed_over()
         else:
@@ -86,22 +86,22 @@ class Stdio:
             output.handed_over()
 
     def started(self) -> None:
-        """The process runs from now on."""
+        """Record that the process was started."""
         if self._console:
             self._console.started()
 
     def say(self, text: str) -> None:
-        """Write to stderr, or the terminal's client, as far as that takes it at once."""
+        """Write to stderr or to the terminal's client without waiting; the rest is dropped."""
         if self._outputs:
             self._outputs[-1 if not self._console else 0].say(text.encode("utf-8", "replace"))
 
     def resize(self, width: int, height: int) -> None:
-        """Set the terminal's size in characters; without one nothing happens."""
+        """Set the terminal's size in characters; no effect without a terminal."""
         if self._console:
             self._console.resize(width, height)
 
     def complain(self, text: str) -> None:
-        """Write a line of ours to the process' standard error or terminal, if it takes one now."""
+        """Write a line of the daemon to the process' stderr or terminal without waiting; an error is ignored."""
         name, uri = _output_uris(self._paths)[-1]
         with contextlib.suppress(OSError, PelagosError):
             output = open_output(name, uri)
@@ -112,13 +112,13 @@ class Stdio:
                 output.close()
 
     def close_stdin(self) -> None:
-        """CloseIO: let the process see the end of its input once the client has closed too."""
+        """CloseIO: close the daemon's writing end; the process reads end of file once the client has closed too."""
         self._input.release()
 
     def finish(self) -> None:
-        """The process is gone: let readers see the end, after the last byte.
+        """Close the streams of a process that has ended: readers get end of file after the last byte.
 
-        What nobody reads yet is held, in the background, until somebody does or `close`.
+        Bytes without a reader are held in the background until there is a reader or `close` is called.
         """
         self.close_stdin()
         if self._console:
@@ -128,20 +128,20 @@ class Stdio:
             self._finish_outputs()
 
     async def taken(self, seconds: float) -> None:
-        """Return once somebody reads what `finish` holds, or when this time is over.
+        """Return once the bytes that `finish` holds have readers, or after `seconds`.
 
-        A client opens its ends beside its calls, and may get to it after a short guest has ended.
-        Once told of that it does not open them any more.
+        A client opens its ends in parallel to its calls, possibly after a short guest has ended.
+        After the exit event it no longer opens them.
         """
         held = [task for output, task in zip(self._outputs, self._lingering, strict=False) if output.holds_bytes]
         if held:
             await asyncio.wait(held, timeout=seconds)
 
     async def settle(self, seconds: float, tries: int = 1) -> None:
-        """Give readers of a terminal that has ended some more time for what is left of it.
+        """Wait for the readers of a terminal whose process has ended, and for the logger's exit.
 
-        So many tries of so many seconds, each for a reader that has taken something in the last one.
-        A logger is seen to its end, by force at last.
+        Waits `tries` times `seconds`, as long as the reader has read something in the last interval.
+        A logger that does not exit is killed.
         """
         if self._console and self._finishing:
             taken = -1
@@ -152,7 +152,7 @@ class Stdio:
             await self._logger.end()
 
     def close(self) -> None:
-        """Close everything now; bytes that nobody has read are lost."""
+        """Close everything now; unread bytes are lost."""
         for task in self._lingering + ([self._finishing] if self._finishing else []):
             task.cancel()
         if self._console:
@@ -174,7 +174,7 @@ class Stdio:
 
 def _output_uris(paths: StdioPaths) -> list[tuple[str, str]]:
     if paths.terminal:
-        return [("stdout", paths.stdout)]  # a terminal has one output; clients set a stderr all the same
-    # containerd's convention: with a file URI both streams go to stdout's path.
+        return [("stdout", paths.stdout)]  # a terminal has one output; clients may set stderr anyway
+    # containerd's convention: with a file URI both streams are written to stdout's path.
     shared = paths.stdout if paths.stdout.startswith("file:") and paths.stderr else paths.stderr
     return [("stdout", paths.stdout), ("stderr", shared)]

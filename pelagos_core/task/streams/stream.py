@@ -1,7 +1,7 @@
-"""One standard stream: from a path or URI to a descriptor, and what the daemon holds of it.
+"""One standard stream: from a path or URI to a descriptor, and the ends that the daemon keeps open.
 
-For each output FIFO the daemon keeps a reading end, so that the writer sees neither EPIPE nor an
-end when containerd is away; fifo(7): a FIFO keeps its bytes as long as any end is open.
+For each output FIFO the daemon keeps a reading end, so that the writer gets no EPIPE while containerd
+is down; fifo(7): a FIFO keeps its bytes as long as any end is open.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented, code_of, from_fields
 
-_LINGER_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one again and again
+_LINGER_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one repeats
 
 
 class Input:
     """A process' standard input.
 
-    fd: what it reads from, blocking; -1 once it was closed.
+    fd: the process' reading end, blocking; -1 after it was closed.
     """
 
     def __init__(self, path: str) -> None:
@@ -39,8 +39,8 @@ class Input:
         self.fd = _open("stdin", _checked("stdin", path, path), os.O_RDONLY)
         try:
             if stat.S_ISFIFO(os.fstat(self.fd).st_mode):
-                # Until CloseIO the daemon is a writer too. Else a client that detaches, or
-                # has not come yet, would be an end of file.
+                # Until CloseIO the daemon is a writer too. Else the process would read end of file
+                # whenever no client is attached.
                 self._writer = _reopen(self.fd, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             self.handed_over()
@@ -48,11 +48,11 @@ class Input:
         os.set_blocking(self.fd, True)
 
     def handed_over(self) -> None:
-        """Close `fd`: whoever was to have it has a copy."""
+        """Close `fd`, of which the process has a copy."""
         self.fd = _closed(self.fd)
 
     def release(self) -> None:
-        """Let the reader see the end once the client has closed too."""
+        """Close the daemon's writing end; the process reads end of file once the client has closed too."""
         self._writer = _closed(self._writer)
 
     def close(self) -> None:
@@ -62,43 +62,43 @@ class Input:
 
 
 class Output:
-    """Where one standard output goes: a file, or /dev/null.
+    """The target of one standard output: a file, or /dev/null.
 
-    fd: what is written to, blocking; -1 once it was closed.
+    fd: the process' writing end, blocking; -1 after it was closed.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def handed_over(self) -> None:
-        """Close `fd`: whoever was to have it has a copy. An end left here would be open for ever."""
+        """Close `fd`, of which the process has a copy. Else readers would never get end of file."""
         self.fd = _closed(self.fd)
 
     def say(self, text: bytes) -> None:
-        """Write as much as is taken at once. Before the process is there, or after its end."""
+        """Write without waiting; the rest is dropped. Only before the process exists, or after its end."""
         if self.fd >= 0:
             os.set_blocking(self.fd, False)
             with contextlib.suppress(OSError):
                 os.write(self.fd, text)
 
     def finish(self) -> bool:
-        """Nothing more will be written: let readers see the end, after the last byte.
+        """Close the writing end: readers get end of file after the last byte.
 
-        Returns False if bytes have to be held for a reader that is not there: see `linger`.
+        Returns False if bytes must be held because there is no reader yet, see `linger`.
         """
         self.handed_over()
         return True
 
     @property
     def holds_bytes(self) -> bool:
-        """Whether there are bytes that would be lost with this."""
+        """Whether `close` would lose bytes."""
         return False
 
     async def linger(self) -> None:
-        """Wait until somebody reads what `finish` has held; then let go."""
+        """Wait until there is a reader for the bytes that `finish` has kept; then close."""
 
     def close(self) -> None:
-        """Close everything now; bytes that nobody has read are lost."""
+        """Close everything now; unread bytes are lost."""
         self.handed_over()
 
 
@@ -113,8 +113,8 @@ class FifoOutput(Output):
         super().__init__(fd)
 
     def finish(self) -> bool:
-        """Let go of the FIFO if somebody has it open for reading."""
-        # Our writing end keeps the bytes while we look: with no end open they were gone.
+        """Close the FIFO if a process has it open for reading; else keep its bytes."""
+        # This writing end keeps the bytes during the check: the kernel drops them when no end is open.
         self._keeper = _reopen(self._reader, os.O_WRONLY | os.O_NONBLOCK)
         self.handed_over()
         self._reader = _closed(self._reader)
@@ -122,7 +122,7 @@ class FifoOutput(Output):
 
     @property
     def holds_bytes(self) -> bool:
-        """Whether the FIFO has bytes, and its end is held."""
+        """Whether the FIFO holds bytes and the daemon keeps them by an end."""
         if self._keeper < 0:
             return False
         count = array.array("i", [0])
@@ -130,7 +130,7 @@ class FifoOutput(Output):
         return count[0] > 0
 
     async def linger(self) -> None:
-        """Look again and again until a reader has come; then let go."""
+        """Poll until there is a reader; then close."""
         tries = 0
         try:
             while not self._is_read():
@@ -210,12 +210,12 @@ def _is_fifo(path: str) -> bool:
     try:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except OSError:
-        return False  # opening it tells the reason
+        return False  # open(2) reports the reason
 
 
 def _open(name: str, path: str, flags: int) -> int:
     try:
-        # O_NONBLOCK: opening a FIFO would wait for the other end, and with it all containers.
+        # O_NONBLOCK: opening a FIFO waits for its other end, and would block the daemon.
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise _named(name, path, error) from None
@@ -234,7 +234,7 @@ def _named(name: str, path: str, error: OSError) -> PelagosError:
 
 
 def _reopen(fd: int, flags: int) -> int:
-    """Open the same FIFO again, though its path may be gone by now."""
+    """Open the same FIFO again by its descriptor, since its path may have been removed."""
     return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
 
 
