@@ -1,4 +1,4 @@
-"""The long-lived process of a group: serves the task API and is its containers' parent."""
+"""The long-lived process of a group: serves the task API and is the parent of the containers' processes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pelagos_core.ttrpc.server import Server
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
-ANSWER_SECONDS = 1.0  # the Shutdown that ends us is answered like any other request
-# No Create came after `start`: containerd was killed. When it comes back it may
-# connect again and know of no container to create, so that a client is no reason to stay.
+ANSWER_SECONDS = 1.0  # for the answer to the Shutdown request that ends the daemon
+# Seconds without a container after which the daemon ends: containerd was killed after `start`. A restarted
+# containerd may connect without a container to create, so an open connection does not keep the daemon.
 IDLE_SECONDS = 20.0
 
 
@@ -45,7 +45,7 @@ class Daemon:
         self._socket = identity(flags.socket)
 
     async def serve(self, listener: socket.socket) -> None:
-        """Serve until `stop`; then send the last events and leave."""
+        """Serve until `stop`; then send the last events and return."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, lambda: asyncio.ensure_future(self._terminate()))
@@ -61,9 +61,9 @@ class Daemon:
             task.cancel()
 
     def stop(self) -> None:
-        """Stop accepting, and give the socket's path up, before the answer is sent.
+        """Stop accepting and unlink the socket, before the answer is sent.
 
-        A `start` that runs now finds either us, still serving, or no socket at all.
+        A concurrent `start` finds either a daemon that still serves, or no socket.
         """
         if self._stopping.is_set():
             return
@@ -75,17 +75,17 @@ class Daemon:
         self._stopping.set()
 
     async def _terminate(self) -> None:
-        log.info("told to end by a signal")
+        log.info("ended by a signal")
         await self._service.end()
         self.stop()
 
     async def _end_with_owner(self) -> None:
-        """End when the command ends for which this daemon was started, whatever ended it; leave nothing of it."""
+        """End, with all containers, when the `pelagos run` command that started this daemon has ended."""
         await owner.wait_for_end(self._flags.owner)
         log.info("the command has ended")
         await self._service.end()
         self.stop()
-        # Before the connection ends: a command that waits for that finds nothing left to do.
+        # Before the connection ends: a command that waits for its end must find all removed.
         runs.remove(self._flags.owner)
 
     async def _stop_when_idle(self) -> None:
@@ -97,9 +97,9 @@ class Daemon:
 
 
 def main(flags: Flags, node: Node, listener: socket.socket) -> None:
-    """Be the daemon, to its end. listener: bound, listening, not blocking."""
+    """Run the daemon. listener: bound, listening, non-blocking."""
     nurseries = Nurseries()
-    # It warms up while containerd connects.
+    # Started now, so that it loads while containerd connects.
     with contextlib.suppress(OSError):
         nurseries.of(node.backends.first_native_part)
     asyncio.run(_serve(flags, node, nurseries, listener))

@@ -1,4 +1,4 @@
-"""`-info`: what this runtime is and can do, as a containerd.types.RuntimeInfo."""
+"""`-info`: name, version and features of this runtime, as a containerd.types.RuntimeInfo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features
 
 
 def runtime_info(backends: Backends) -> RuntimeInfo:
-    """Put the answer together. `annotations` names each backend with its version."""
+    """Build the answer. `annotations` holds each backend with its version."""
     info = RuntimeInfo(name=NAME)
     info.version.version = __version__
     info.features.type_url = _FEATURES
@@ -49,7 +49,7 @@ def _features() -> dict[str, object]:
 
 
 def main() -> None:
-    """Print it on stdout, whatever a backend prints while it is imported."""
+    """Print the answer on stdout. Output of backends during their import does not mix with it."""
     out = os.dup(1)
     os.dup2(2, 1)
     os.write(out, runtime_info(load_waiting().backends).SerializeToString())

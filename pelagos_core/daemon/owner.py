@@ -1,4 +1,4 @@
-"""The command of `pelagos run` that a daemon was started for: how the daemon sees its end."""
+"""How a daemon detects the end of the `pelagos run` command that started it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pelagos_core.daemon import runs
 
 
 async def wait_for_end(directory: str) -> None:
-    """Return once the command of a run has ended. In its daemon, on the event loop.
+    """Return once the command of a run has ended. In the daemon, on the event loop.
 
-    Raises nothing: a directory that is gone had a command that is.
+    Raises nothing: if the directory is missing, the command has ended.
     """
     try:
         fd = os.open(os.path.join(directory, runs.ALIVE), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        # Of a FIFO that had no writer at all since it was opened poll(2) tells no end, but read(2) does.
+        # poll(2) reports no end for a FIFO that had no writer since it was opened; read(2) does.
         with contextlib.suppress(BlockingIOError):
             os.read(fd, 1)
             return

@@ -1,9 +1,9 @@
-"""How a daemon comes to be: started anew, or forked by the zygote that such a start leaves behind."""
+"""The program that becomes a daemon, and then the zygote that forks later daemons."""
 
 from __future__ import annotations
 
 import contextlib
-import encodings.ascii  # noqa: F401 (else each fork imports it for itself, for its first file in ASCII)
+import encodings.ascii  # noqa: F401 (else each fork imports it again, for its first file in ASCII)
 import faulthandler
 import gc
 import logging
@@ -32,10 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class LogHandler(logging.Handler):
-    """Lines in containerd's own format, to descriptor 2: the bundle's `log` FIFO.
+    """Writes lines in containerd's format to descriptor 2, the bundle's `log` FIFO.
 
-    A line that the FIFO does not take (it has no reader, or is full) is dropped: logging
-    never waits.
+    A line is dropped if the FIFO is full or has no reader: logging never blocks.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -47,18 +46,18 @@ class LogHandler(logging.Handler):
 
 
 def main() -> None:
-    """What `start` executes where no zygote has answered.
+    """The program that `start` executes if no zygote has answered.
 
-    Its words are the zygote's path (empty: there is to be none), `replace` if the one that
-    is there did not answer, and the daemon's command line; its descriptors the listener, the log,
-    and the turn to load a zygote, if it is ours.
+    Its arguments are the zygote's path (empty: no zygote is wanted), `replace` if the present zygote
+    did not answer, and the daemon's command line. Its descriptors are the listener, the log, and the
+    load lock if `start` holds it.
     """
     path, replace, *words = sys.argv[1:]
     listener = socket.socket(fileno=LISTENER_FD)
     listener.set_inheritable(False)
     os.set_inheritable(TURN_FD, False)
     _log_to_stderr()
-    # The parent of the one that goes on has nothing left to do.
+    # The parent of the process that continues exits.
     node = Node.load(leave=lambda pid: os._exit(0))
     _settle()
     configured = node.settings.zygote_idle_seconds
@@ -69,26 +68,26 @@ def main() -> None:
     else:
         listener.close()
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 2)  # the log is the pod's: containerd reads it up to its end
+        os.dup2(null, 2)  # the log is the pod's: containerd reads it until every writer has closed it
         os.close(null)
-        # Here and not for our first daemon, whose pod would wait for it.
+        # In the zygote and not before the first fork, whose pod would wait for it.
         gc.unfreeze()
         make_everything_immortal()
         gc.freeze()
-        with contextlib.suppress(OSError):  # no place for its socket: then there is none
+        with contextlib.suppress(OSError):  # its socket cannot be bound: no zygote then
             _be_zygote(node, path, idle_seconds, TURN_FD, replace=bool(replace))
     os._exit(0)
 
 
 def stay() -> None:
-    """Be the zygote for as long as it is up to date. What `pelagos zygote` executes."""
+    """Run the zygote until what it has loaded is stale. For `pelagos zygote`."""
     _log_to_stderr()
     path = zygote_request.socket_path()
     if not path:
-        log.error("%s says that there is to be no zygote, or names too long a path", zygote_request.VARIABLE)
+        log.error("%s turns the zygote off, or names too long a path", zygote_request.VARIABLE)
         os._exit(1)
     node = load_waiting()
-    credentials.die_with_parent(signal.SIGTERM)  # which is the one that a service manager knows
+    credentials.die_with_parent(signal.SIGTERM)  # the parent is the process that a service manager supervises
     make_everything_immortal()
     _settle()
     try:
@@ -100,13 +99,13 @@ def stay() -> None:
 
 
 def _be_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, replace: bool) -> None:
-    """held: the turn to load it, which ends once it listens."""
+    """Run the zygote. held: the load lock, released once the zygote listens."""
 
     def forked(words: list[str], listener: socket.socket) -> None:
         _be_daemon(node, words, listener)
 
     zygote = Zygote(path, Freshness(node.backends), forked)
-    set_name("pelagos-zygote", ["pelagos-zygote", path])  # before a client can find it
+    set_name("pelagos-zygote", ["pelagos-zygote", path])  # before a client can connect
     ours = zygote.listen(replace=replace)
     load_lock.end(path, held)
     if ours:
@@ -114,7 +113,7 @@ def _be_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, 
 
 
 def _be_daemon(node: Node, words: list[str], listener: socket.socket) -> None:
-    """The daemon of a command line, to its end; the first word is the program's name."""
+    """Run the daemon of a command line; the first word is the program's name."""
     flags = parse(words[1:])
     logging.getLogger().setLevel(logging.DEBUG if flags.debug else logging.INFO)
     set_name(SHIM, words)
@@ -131,7 +130,7 @@ def _log_to_stderr() -> None:
 def _settle() -> None:
     """Freeze the garbage collector, so that forks keep sharing the pages of what is loaded.
 
-    An engine's filters are the same for all containers, so they are made now.
+    The system call filters of engines are the same for all containers, so they are compiled now.
     """
     with contextlib.suppress(PelagosError):  # reported when a container needs them
         Filters.of(None, EVERYTHING.seccomp)
@@ -142,5 +141,5 @@ def _settle() -> None:
 def _fork() -> int:
     try:
         return os.fork()
-    except OSError:  # no process or memory is left for a zygote
+    except OSError:  # no process or memory for a zygote
         return 0

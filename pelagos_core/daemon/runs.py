@@ -1,13 +1,13 @@
-"""Where the containers of `pelagos run` are recorded: one directory each, in a place of their user's own.
+"""The records of `pelagos run`: one directory for each container, below a directory of its user.
 
     PLACE/run-0123abcd/     mode 0700
         alive               a FIFO: the command holds it open for writing, its daemon for reading
-        run.json            what runs, see `Run`; replaced as a whole, never written in place
-        bundle/ …           the rest is between the command and its daemon
+        run.json            the record, see `Run`; replaced as a whole, never written in place
+        bundle/ …           the bundle and sockets of the command and its daemon
 
-The kernel closes the FIFO however a process ends, SIGKILL included. So the daemon sees the end of its
-command as the end of that file, and a directory whose FIFO has no reader belongs to no process any more.
-The command is a reader too (it opens the FIFO for both), so that this holds before there is a daemon.
+The kernel closes the FIFO whenever a process ends, also by SIGKILL. So the daemon reads end of file when
+its command has ended, and a directory whose FIFO has no reader is abandoned. The command opens the
+FIFO for reading too, so that this holds before there is a daemon.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _MAX_BYTES = 1 << 20
 
 
 class Run(NamedTuple):
-    """One container of `pelagos run`, as its command has recorded it.
+    """One container of `pelagos run`, as recorded by its command.
 
     id: of the container and its directory. pid: of the command. command: MODULE or ROOTFS and ARGS.
     started: seconds since the epoch, UTC. address: the daemon's socket, empty before there is one.
-    backend: which runs it, empty before it is chosen.
+    backend: its name, empty before one is chosen.
     """
 
     id: str
@@ -47,24 +47,24 @@ class Run(NamedTuple):
 
 
 def places(uid: int) -> list[str]:
-    """The directories in which runs of a user may be recorded, the preferred one first.
+    """The directories that may hold the runs of a user, the preferred one first.
 
-    uid: of the user, outside of any user namespace that the command makes. The runtime directory of a
-    login session is not used: it ends with the session, and holds a tenth of the memory.
+    uid: of the user, outside of any user namespace that the command creates. The runtime directory of a
+    login session is not used: it is removed at logout, and its size is a tenth of the memory.
     """
     own = [f"{parent}/pelagos-{uid}" for parent in _temporary()]
     return [*([ROOTS] if uid == 0 else []), *own]
 
 
 def _temporary() -> list[str]:
-    """The directories for temporary files, as `tempfile` has them; to import that takes 5 ms."""
+    """The directories for temporary files, as in `tempfile`, whose import takes 5 ms."""
     named = filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP")))
     directories = dict.fromkeys(map(os.path.abspath, (*named, "/tmp", "/var/tmp")))  # noqa: S108 (checked)
     return [directory for directory in directories if os.path.isdir(directory)]
 
 
 def usable_place(uid: int) -> str:
-    """The first place that can be used; it is made if it is missing. In the command.
+    """The first usable place; created if it is missing. In the command.
 
     Raises PermissionDenied that names the last one that was tried.
     """
@@ -76,25 +76,25 @@ def usable_place(uid: int) -> str:
                 os.mkdir(place, 0o700)
             if _is_own(place) and os.access(place, os.W_OK | os.X_OK):
                 return place
-            refused = f"directory {place!r} is not this user's alone"
+            refused = f"directory {place!r} belongs to another user or can be written by others"
         except OSError as error:
-            refused = f"directory {place!r} cannot be made: {error.strerror}"
+            refused = f"directory {place!r} cannot be created: {error.strerror}"
     raise PermissionDenied(refused)
 
 
 def make(place: str, run_id: str) -> tuple[str, int]:
-    """Make the directory of a run in `place`; return its path, and the descriptor that keeps it alive."""
+    """Create the directory of a run in `place`; return its path, and the descriptor of its FIFO to keep open."""
     directory = os.path.join(place, run_id)
-    with Lock(directory):  # `abandoned` takes it too: it sees no directory without its FIFO
+    with Lock(directory):  # `abandoned` takes it too, so it finds no directory whose FIFO is not created yet
         os.mkdir(directory, 0o700)
         alive = os.path.join(directory, ALIVE)
         os.mkfifo(alive, 0o600)
-        # Both ends: opening one alone would wait for the other, or fail (fifo(7)).
+        # O_RDWR: opening one end alone would wait for the other, or fail (fifo(7)).
         return directory, os.open(alive, os.O_RDWR | os.O_CLOEXEC)
 
 
 def record(directory: str, run: Run) -> None:
-    """Write what is known of a run; another process sees the old text or the new one."""
+    """Write the record of a run by a rename: another process reads the old text or the new one."""
     path = os.path.join(directory, _RECORD)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(run._asdict(), file)
@@ -102,13 +102,13 @@ def record(directory: str, run: Run) -> None:
 
 
 def listed(uid: int) -> list[Run]:
-    """The runs of a user that are alive, the oldest first. One that has not been recorded yet is left out."""
+    """The present runs of a user, the oldest first. A run that is not recorded yet is left out."""
     found = [_read(directory) for directory in _directories(uid) if _is_alive(directory)]
     return sorted((run for run in found if run), key=lambda run: run.started)
 
 
 def find(uid: int, name: str) -> Run:
-    """The live run of this id, or of the only id that begins so. Raises NotFound."""
+    """The present run of this id, or of the only id with this prefix. Raises NotFound."""
     runs = [run for run in listed(uid) if run.id.startswith((name, f"{PREFIX}{name}"))] if name else []
     exact = [run for run in runs if run.id == name]
     if len(exact or runs) != 1:
@@ -117,7 +117,7 @@ def find(uid: int, name: str) -> Run:
 
 
 def abandoned(uid: int) -> list[str]:
-    """The directories of runs whose command and daemon are both gone."""
+    """The directories of runs whose command and daemon have both ended."""
     found = []
     for place in filter(_is_own, places(uid)):
         with Lock(f"{place}/any"), contextlib.suppress(OSError):
@@ -126,8 +126,8 @@ def abandoned(uid: int) -> list[str]:
 
 
 def remove(directory: str) -> None:
-    """Remove the directory of a run. Nothing is mounted below: a container's mounts are in its own namespace."""
-    import shutil  # here: it is the daemon that does this, but after one that was killed
+    """Remove the directory of a run. It holds no mounts: a container's mounts are in its own namespace."""
+    import shutil  # not at the top: a command needs it only after a daemon that was killed
 
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -144,7 +144,7 @@ def _in(place: str) -> list[str]:
 
 
 def _is_own(place: str) -> bool:
-    """Whether it is a directory that this user alone can write to: /tmp is everybody's."""
+    """Whether it is a directory that only this user can write to: every user can create one in /tmp."""
     try:
         status = os.lstat(place)
     except OSError:
@@ -153,7 +153,7 @@ def _is_own(place: str) -> bool:
 
 
 def _is_alive(directory: str) -> bool:
-    """Whether its command or its daemon lives: fifo(7), ENXIO where nothing has it open for reading."""
+    """Whether its command or its daemon runs: open(2) fails with ENXIO if no process has the FIFO open for reading."""
     try:
         os.close(os.open(os.path.join(directory, ALIVE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:

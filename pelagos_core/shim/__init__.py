@@ -1,1 +1,1 @@
-"""What containerd executes: `start`, `delete`, `-v`. Lean: it imports itself and errors alone."""
+"""The program that containerd executes: `start`, `delete`, `-v`. Lean: imports this package and `errors` only."""

@@ -5,15 +5,15 @@ import os
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.shim.unix_socket import MAX_PATH, name_of
 
-# containerd's convention; a build constant there too, whatever its own root is.
+# containerd's convention; a build constant there too, independent of its root directory.
 DIRECTORY = "/run/containerd/s"
 
 
 def socket_path(address: str, namespace: str, group: str, environment: "dict[str, str] | None" = None) -> str:
-    """The path of a group's socket: a hash, so that ids of any length fit.
+    """The path of a group's socket: the name is a hash, so that ids of any length fit.
 
-    It is in containerd's directory, or the one that PELAGOS_SOCKET_DIR names. environment: where that is
-    looked for, if not in that of this process. Raises InvalidArgument if it is too long for a socket in it.
+    It is in containerd's directory, or in that of PELAGOS_SOCKET_DIR. environment: to read that variable
+    from; None: of this process. Raises InvalidArgument if the path is too long for a socket.
     """
     directory = (os.environ if environment is None else environment).get("PELAGOS_SOCKET_DIR") or DIRECTORY
     key = f"{address.removeprefix('unix://')}/{namespace}/{group}"

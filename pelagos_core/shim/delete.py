@@ -1,8 +1,8 @@
-"""`delete`: clean up what a dead daemon has left of one container. Lean, idempotent.
+"""`delete`: remove what a dead daemon has left of one container. Lean, idempotent.
 
-containerd runs it on every normal teardown too, when there is nothing left to do, and for
-one container while the daemon and its siblings live: only what the bundle's own record
-names is touched, and a process only if its start time is the recorded one.
+containerd also runs it at every normal teardown, when nothing is left, and for one container while the
+daemon still runs with others. So it touches only what the bundle's record names, and a process only
+if its start time equals the recorded one.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; private, so not in typeshed
@@ -17,13 +17,13 @@ from pelagos_core.shim.identifier import check_id
 from pelagos_core.shim.unix_socket import Lock, is_served
 
 KILLED = 137
-_SECONDS = 3.0  # containerd gives the whole program five
+_SECONDS = 3.0  # containerd's limit for the whole program is five seconds
 
 
 def delete(flags: Flags) -> bytes:
-    """Clean up; return the DeleteResponse to print. In the `delete` process.
+    """Clean up; return the bytes of the DeleteResponse to print. In the `delete` process.
 
-    Raises PelagosError for a bad id; what is missing is no error.
+    Raises PelagosError for an invalid id. Missing files and processes are no error.
     """
     check_id(flags.id)
     bundle = flags.bundle or os.getcwd()
@@ -37,12 +37,12 @@ def delete(flags: Flags) -> bytes:
 
 
 def _remove_dead_socket(flags: Flags, bundle: str) -> None:
-    """Remove the socket of the container's group if no daemon listens there any more."""
+    """Remove the socket of the container's group if no daemon listens on it."""
     path = socket_path(flags.address, flags.namespace, group_in(bundle, flags.id))
     if not os.path.exists(path):
         return
     with Lock(path):
-        # One of the `delete`s of its other containers may have been quicker.
+        # A concurrent `delete` for another container of the group may have removed it.
         if os.path.exists(path) and not is_served(path):
             os.unlink(path)
 
@@ -53,7 +53,7 @@ def _kill(pid: int, start_time: int) -> None:
     except ProcessLookupError:
         return
     try:
-        # Looked at after the pidfd was opened: now it cannot become another process.
+        # Compared after the pidfd is open: from then on the pid cannot be reused.
         if start_time and record.start_time(pid) == start_time:
             _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
@@ -75,12 +75,12 @@ def _removed(cgroups: "list[str]") -> bool:
 
 
 def _removed_one(path: str) -> bool:
-    """Kill what is in a group and remove it, with the groups that its processes have made in it."""
+    """Kill the processes of a group and remove it, with all groups below."""
     tree = [path]
     for each in tree:
         _kill_group(each)
         try:
-            # The links to a directory are its own two and one for each directory in it.
+            # The link count of a directory is 2 plus the number of its subdirectories.
             if os.stat(each).st_nlink > 2:
                 tree += [entry.path for entry in os.scandir(each) if entry.is_dir(follow_symlinks=False)]
         except OSError:
@@ -103,7 +103,7 @@ def _kill_group(path: str) -> None:
         except OSError:
             continue
         try:
-            # Looked at again, now that the number cannot become a stranger's any more.
+            # Read again, now that the pidfd keeps the pid from being reused.
             if pid in _members(path):
                 _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
         except ProcessLookupError:
@@ -112,11 +112,11 @@ def _kill_group(path: str) -> None:
             os.close(pidfd)
     if members:
         for name, thawed in (("freezer.state", b"THAWED"), ("cgroup.freeze", b"0")):
-            _write(f"{path}/{name}", thawed)  # a frozen process does not die on v1
+            _write(f"{path}/{name}", thawed)  # on v1 a frozen process does not act on SIGKILL
 
 
 def _members(path: str) -> "list[int]":
-    """The processes of a group. cgroups(7) lists one of another pid namespace as 0: kill(2)'s own group."""
+    """The pids of a group. A process of another pid namespace is listed as 0 (cgroups(7)) and left out."""
     try:
         with open(f"{path}/cgroup.procs", "rb") as file:
             return [pid for pid in map(int, file) if pid > 0]
@@ -128,7 +128,7 @@ def _write(path: str, value: bytes) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
-        return  # the other version's file
+        return  # a file of the other version of control groups
     try:
         os.write(fd, value)
     except OSError:
@@ -138,7 +138,7 @@ def _write(path: str, value: bytes) -> None:
 
 
 def encode_response(pid: int, status: int, nanoseconds: int) -> bytes:
-    """A containerd.task.v2.DeleteResponse by hand: protobuf costs more than the whole path.
+    """Encode a containerd.task.v2.DeleteResponse without protobuf, whose import takes longer than `delete`.
 
     Fields: 1 pid, 2 exit_status, 3 exited_at (a message: 1 seconds, 2 nanos).
     """
@@ -147,7 +147,7 @@ def encode_response(pid: int, status: int, nanoseconds: int) -> bytes:
 
 
 def _number(field: int, value: int) -> bytes:
-    """A varint field; proto3 leaves zeros out."""
+    """Encode a varint field; proto3 omits zeros."""
     return bytes([field << 3]) + _varint(value) if value else b""
 
 

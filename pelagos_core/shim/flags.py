@@ -11,7 +11,7 @@ _FLAGS = {
     "bundle": ("bundle", True),
     "socket": ("socket", True),
     "debug-socket": ("debug_socket", True),
-    "owner": ("owner", True),  # the directory of a run: see `runs`. containerd never gives it
+    "owner": ("owner", True),  # the directory of a run, see `runs`; containerd never passes it
     "debug": ("debug", False),
     "v": ("version", False),
     "info": ("info", False),
@@ -24,12 +24,12 @@ usage: {program} [-namespace NS] [-address SOCKET] [-publish-binary PATH] [-id I
                  [-bundle DIR] [-debug] start|delete
        {program} -v | -info
 
-containerd runs this program; a person has little use for it. See `pelagos --help`.
+containerd executes this program; for other uses see `pelagos --help`.
 
   start    start or find the daemon of the bundle in the current directory, print its address
-  delete   clean up what a dead daemon has left of container ID, print how it ended
+  delete   remove what a dead daemon has left of container ID, print its exit status
   -v       print the version
-  -info    print what this runtime can do, as a containerd.types.RuntimeInfo
+  -info    print the features of this runtime, as a containerd.types.RuntimeInfo
 """
 
 
@@ -60,10 +60,10 @@ class Flags:
 
 
 def parse(words: "list[str]") -> Flags:
-    """Parse the words after the program's name.
+    """Parse the arguments after the program's name.
 
-    `-x v`, `-x=v` and the same with two dashes mean the same, as in Go's flag package; the
-    first word that is no flag is the action. Raises InvalidArgument.
+    `-x v`, `-x=v` and both with two dashes are equivalent, as in Go's flag package. The first
+    argument that is no flag is the action. Raises InvalidArgument.
     """
     flags = Flags()
     rest = list(words)

@@ -1,26 +1,26 @@
-"""Which daemon serves a container: one for each pod, or one for a container alone. Lean."""
+"""The group of a container: containers of one pod share a daemon; any other has its own. Lean."""
 
 import os
 
-# The first that is there wins (containerd's runc shim, manager_linux.go).
+# The first one that is present counts (containerd's runc shim, manager_linux.go).
 ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
 
 MAX_CONFIG_BYTES = 16 << 20
-_TYPE, _REGULAR = 0o170000, 0o100000  # inode(7), st_mode; `stat` costs an import
+_TYPE, _REGULAR = 0o170000, 0o100000  # inode(7), st_mode; saves the import of `stat`
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 _SPACE = b" \t\n\r"
-# What Go's encoder writes as \u00.. : characters that mean something in HTML, and control characters.
+# Characters that Go's JSON encoder writes as \u00.. : those with a meaning in HTML, and control characters.
 _HARMLESS_ESCAPES = (b"\\u003c", b"\\u003e", b"\\u0026", b"\\u000", b"\\u001")
 
 
 def group_in(bundle: str, container_id: str, directory_fd: "int | None" = None) -> str:
-    """The group of the container whose bundle directory this is.
+    """The group of the container of a bundle directory.
 
-    directory_fd: what a relative path is relative to, if not to the working directory.
-    A config.json that cannot be read, or is no regular file, counts as one without annotations.
+    directory_fd: the base of a relative path; None: the working directory.
+    A config.json that cannot be read or is no regular file is treated as one without annotations.
     """
     try:
-        # O_NONBLOCK: opening a FIFO would wait, and the zygote does this for all pods.
+        # O_NONBLOCK: opening a FIFO would wait, and the zygote runs this for all pods.
         fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
         try:
             if os.fstat(fd).st_mode & _TYPE != _REGULAR:
@@ -34,10 +34,10 @@ def group_in(bundle: str, container_id: str, directory_fd: "int | None" = None) 
 
 
 def group_of(config: bytes, container_id: str) -> str:
-    """The group of a container: an annotation's value, else the container's own id.
+    """The group of a container: the value of an annotation, else the container's id.
 
-    config: the bytes of its config.json. Anything malformed counts as no annotation:
-    Create reads the file again and reports the fault.
+    config: the bytes of its config.json. A malformed file is treated as one without annotations:
+    Create reads it again and reports the error.
     """
     if len(config) > MAX_CONFIG_BYTES:
         return container_id
@@ -47,17 +47,17 @@ def group_of(config: bytes, container_id: str) -> str:
 
 
 def _quickly(config: bytes) -> "list[object] | None":
-    """The values of the annotations, empty where there are none; None where only a parser can say.
+    """The values of the annotations, empty if there are none; None if the text needs a parser.
 
-    `json` costs 7 ms to import, in `start` and `delete` of every container of a pod. Most of the text is
-    from users (words, variables, other annotations), so this must find what a parser finds in any text:
-    it takes apart what containerd writes, and leaves all else to the parser.
+    The import of `json` takes 7 ms, in `start` and `delete` of every container of a pod. Most of the text comes
+    from users (arguments, variables, other annotations), so the result must equal the parser's for any text:
+    this handles the form that containerd writes, and leaves everything else to the parser.
     """
-    # Backslashes pair up from the left, and so do the ones of an escaped quote: what is left of
-    # both are the quotes at which strings begin and end. No name that is looked for has a space.
+    # Escaped backslashes are removed from the left, then escaped quotes: each remaining quote begins or
+    # ends a string. None of the names contains a space.
     text = config.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
     if b"\0" in text or _may_hide_a_name(text):
-        return None  # another encoding than UTF-8, or a name that is spelt with escapes
+        return None  # an encoding other than UTF-8, or a name written with escapes
     if not any(name.encode() in text for name in ANNOTATIONS):
         return []
     parts = text.split(b'"')
@@ -75,12 +75,12 @@ def _quickly(config: bytes) -> "list[object] | None":
 
 
 def _may_hide_a_name(text: bytes) -> bool:
-    """Whether a letter, digit, dot or hyphen may be spelt as \\u00.. somewhere."""
+    """Whether the text may hold a letter, digit, dot or hyphen as \\u00.. ."""
     return text.count(b"\\u00") != sum(text.count(escape) for escape in _HARMLESS_ESCAPES)
 
 
 def _is_whole_object(structure: bytes, parts: int) -> bool:
-    """Whether what is between the strings begins and ends as an object, and nothing is cut off."""
+    """Whether the text between the strings begins and ends as an object and is not truncated."""
     pairs = (structure.count(b"{") == structure.count(b"}"), structure.count(b"[") == structure.count(b"]"))
     bare = structure.strip(_SPACE)
     return all(pairs) and parts % 2 == 1 and bare.startswith(b"{") and bare.endswith(b"}")
@@ -95,10 +95,10 @@ def _is_utf8(config: bytes) -> bool:
 
 
 def _keys_of_the_object(between: "list[bytes]", strings: "list[bytes]", name: bytes) -> "list[int]":
-    """The places of a name among the strings where it is a key of the outermost object."""
+    """The indexes of `name` among the strings where it is a key of the outermost object."""
     found, depth, counted = [], 0, 0
     try:
-        while True:  # `index` is quicker than any loop of ours; it says by an error that there is no more
+        while True:  # `index` is faster than a loop in Python; it raises ValueError after the last one
             place = strings.index(name, counted)
             passed = b"".join(between[counted : place + 1])
             depth += passed.count(b"{") + passed.count(b"[") - passed.count(b"}") - passed.count(b"]")
@@ -110,7 +110,7 @@ def _keys_of_the_object(between: "list[bytes]", strings: "list[bytes]", name: by
 
 
 def _flat_object(between: "list[bytes]", strings: "list[bytes]", place: int) -> "dict[bytes, bytes] | None":
-    """The object that is a key's value, if all in it are strings; None if not."""
+    """The object that is the value of a key, if it holds strings only; else None."""
     opening = b"".join(between[place + 1].split())
     if opening != b":{":
         return {} if opening.startswith(b":{}") else None

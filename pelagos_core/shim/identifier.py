@@ -1,4 +1,4 @@
-"""Identifiers of containers and namespaces, as containerd defines them. Lean: no re."""
+"""Identifiers of containers and namespaces by containerd's definition. Lean: no re."""
 
 from pelagos_core.errors import InvalidArgument
 

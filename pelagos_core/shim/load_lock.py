@@ -1,7 +1,7 @@
-"""Whose turn it is to load a zygote: one `start` at a time does, and the others wait for it a while. Lean.
+"""A lock: one `start` at a time loads the zygote; the others wait up to three seconds. Lean.
 
-After a reboot all pods of a node start at once. Each would load everything by itself, which takes
-the longer the more of them do.
+After a reboot all pods of a node start at once. Without the lock each `start` would load everything,
+and slow the others down.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import time
 
 from pelagos_core.shim.unix_socket import Lock
 
-SECONDS = 3.0  # of a turn; loading takes half of one where nothing else happens
+SECONDS = 3.0  # that a holder may take; loading takes half a second on an idle host
 NOBODYS = -1
 
 _RETRY_SECONDS = 0.005
@@ -18,11 +18,11 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def take(path: str, seconds: float) -> int:
-    """Take the turn for the zygote at `path`, after whoever has it.
+    """Take the lock for the zygote at `path`; wait for its holder.
 
-    seconds: from the beginning of another's turn; after that nobody waits for it.
-    Returns a descriptor that holds the turn, for whoever inherits it too, until all of them have
-    closed it; NOBODYS if it could not be had. Whoever had it before may have left a zygote.
+    seconds: how long a holder may keep the lock before others stop waiting.
+    Returns a descriptor that holds the lock until every process that has inherited it has closed it;
+    NOBODYS if the lock was not available. After waiting there may be a zygote.
     """
     while True:
         try:
@@ -35,11 +35,11 @@ def take(path: str, seconds: float) -> int:
             return NOBODYS
         if os.fstat(turn).st_nlink:
             return turn
-        os.close(turn)  # the one before us has ended and removed it: another one counts now
+        os.close(turn)  # the previous holder has removed this file: lock the new one
 
 
 def end(path: str, turn: int) -> None:
-    """There is a zygote, or there will be none. Whoever waits goes on."""
+    """Release the lock: there is a zygote, or there will be none. Waiting processes go on."""
     if turn == NOBODYS:
         return
     try:

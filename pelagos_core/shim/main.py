@@ -1,4 +1,4 @@
-"""What containerd executes: look at the command line and do one thing. Lean.
+"""The program that containerd executes: parse the command line and run one action. Lean.
 
 Imports stay inside the branches: `start` and `delete` are on containerd's critical path.
 """
@@ -56,4 +56,4 @@ def _leave(fd: int, text: "str | bytes", code: int) -> None:
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
     while data:
         data = data[os.write(fd, data) :]
-    os._exit(code)  # no finalisation: nothing is buffered, and it takes milliseconds
+    os._exit(code)  # without finalisation, which takes milliseconds; nothing is buffered

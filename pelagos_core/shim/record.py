@@ -1,8 +1,8 @@
-"""What a daemon leaves in a bundle, so that `delete` can clean up after a dead daemon.
+"""The record of a container in its bundle, so that `delete` can clean up after a dead daemon.
 
-A text file of `key value` lines, started before the container's cgroup is made and
-completed after the fork. Lean on purpose: the `delete` path reads it. The bundle is root's
-own directory (mode 0700); no guest and no image can write there.
+A text file of `key value` lines. The daemon writes it before it creates the container's cgroup, and
+adds to it after each fork. Lean, since `delete` reads it. The bundle is a directory of root
+(mode 0700); no guest and no image can write to it.
 """
 
 import os
@@ -15,12 +15,12 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def write_cgroups(bundle: str, paths: "tuple[str, ...]") -> None:
-    """Start the record with the directories that are about to be made."""
+    """Create the record with the directories of the cgroup, before they are created."""
     _write(bundle, os.O_TRUNC, "".join(f"cgroup {path}\n" for path in paths))
 
 
 def add_process(bundle: str, pid: int) -> None:
-    """Add the init process, with its start time: a pid alone could be a stranger's later."""
+    """Add the init process, with its start time, since the pid can be reused."""
     _write(bundle, os.O_APPEND, f"process {pid} {start_time(pid)}\n")
 
 
@@ -30,14 +30,14 @@ def add_exec(bundle: str, pid: int) -> None:
 
 
 def remove_process(bundle: str, pid: int) -> None:
-    """Take a process out again: a container that is probed each second has many further ones."""
+    """Remove a process from the record: a container with exec probes has many."""
     lines = [line for line in _lines(bundle) if line.split(" ")[:2] not in (["exec", str(pid)], ["process", str(pid)])]
     _write(bundle, os.O_TRUNC, "".join(f"{line}\n" for line in lines), f"{NAME}.new")
     os.rename(os.path.join(bundle, f"{NAME}.new"), os.path.join(bundle, NAME))
 
 
 def remove(bundle: str) -> None:
-    """Nothing is left to clean up. A record that is gone already is no error."""
+    """Remove the record: nothing is left to clean up. A missing record is no error."""
     try:
         os.unlink(os.path.join(bundle, NAME))
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def remove(bundle: str) -> None:
 def read(bundle: str) -> "tuple[list[str], list[tuple[int, int]], int]":
     """The cgroup directories, the (pid, start time) pairs and the init process' pid of a record.
 
-    A missing record, or lines that a crash has cut short, give empty or shorter lists.
+    A missing record, or lines truncated by a crash, give empty or shorter lists.
     """
     cgroups, processes, init = [], [], 0
     for line in _lines(bundle):
@@ -62,11 +62,11 @@ def read(bundle: str) -> "tuple[list[str], list[tuple[int, int]], int]":
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot (proc(5), stat field 22); 0 if it is gone."""
+    """The start time of a process, in clock ticks since boot (proc(5), stat field 22); 0 if it has ended."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # The second field is the name in brackets, and may hold spaces and brackets.
+            # The second field is the name in parentheses, which may hold spaces and parentheses.
             return int(os.read(fd, 4096).rpartition(b")")[2].split()[19])
         finally:
             os.close(fd)
@@ -81,7 +81,7 @@ def _lines(bundle: str) -> "list[str]":
         return []
     try:
         status = os.fstat(fd)
-        # What it names is killed and removed: whoever else could write it would choose that.
+        # `delete` kills and removes what the record names, so only its owner may write it.
         if status.st_uid != os.geteuid() or status.st_mode & 0o170022 != 0o100000:
             return []
         return os.read(fd, 1 << 20).decode("utf-8", "replace").splitlines()

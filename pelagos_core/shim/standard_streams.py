@@ -1,13 +1,13 @@
-"""The process' own descriptors 0, 1 and 2. Lean."""
+"""Descriptors 0, 1 and 2 of the calling process. Lean."""
 
 import os
 
 
 def open_closed() -> None:
-    """Put /dev/null where a standard stream was closed (`pelagos run x.wasm >&-`).
+    """Open /dev/null for each standard stream that is closed (`pelagos run x.wasm >&-`).
 
-    Else the next file or socket that is opened would get its number, and with it what is
-    meant for the stream. To be called before anything is opened.
+    Else the next file or socket to be opened would get its number, and with it the data
+    for the stream. Call it before any other file is opened.
     """
     for fd in (0, 1, 2):
         try:

@@ -1,8 +1,8 @@
-"""`start`: find or make the daemon of a container's group and print its address. Lean.
+"""`start`: find or create the daemon of a container's group and print its address. Lean.
 
-The zygote does it, if there is one. Else everything is executed anew, which takes a hundred times as
-long and leaves a zygote. The socket is bound and listening before the address is printed, so that
-containerd's only attempt to connect succeeds while the daemon is still being made.
+The zygote forks the daemon, if there is one. Else `start` executes a program that loads everything, which takes
+a hundred times as long and leaves a zygote. The socket is bound and listening before the address is printed, so
+that containerd's only attempt to connect succeeds while the daemon is still loading.
 """
 
 import fcntl
@@ -17,13 +17,13 @@ from pelagos_core.shim.identifier import check_id
 from pelagos_core.shim.unix_socket import Lock, is_served, listen
 
 LISTENER_FD, TURN_FD = 3, 4
-PROGRAM = "containerd-shim-wasm-v1"  # what `ps` shows of a daemon
+PROGRAM = "containerd-shim-wasm-v1"  # argv[0] of a daemon
 _FIRST_FREE = TURN_FD + 1
 _BIRTH = "from pelagos_core.daemon.program import main; main()"
 
 
 def start(flags: Flags, words: "list[str]") -> bytes:
-    """Return the address to print. In the `start` process, whose cwd is the bundle.
+    """Return the address to print. In the `start` process, whose working directory is the bundle.
 
     words: the command line that the flags were read from.
     Raises PelagosError or OSError.
@@ -36,7 +36,7 @@ def start(flags: Flags, words: "list[str]") -> bytes:
         outcome, address, turn = _ask(zygote, words)
         if outcome == zygote_client.STARTED:
             return address
-        # Not locked before: whoever makes a daemon for us, the zygote's fork, takes the lock.
+        # Locked here only: the zygote's fork takes the same lock when it creates the daemon.
         with Lock(path):
             if not is_served(path):
                 _make_daemon(daemon_words(flags, path), path, (zygote, outcome, turn))
@@ -48,14 +48,14 @@ def start(flags: Flags, words: "list[str]") -> bytes:
 
 
 def write_address(address: bytes, bundle_fd: "int | None" = None) -> None:
-    """Leave the address for containerd 1.6 and 1.7, which read it when they restart.
+    """Write the address to the bundle for containerd 1.6 and 1.7, which read it after a restart.
 
-    bundle_fd: the bundle, if it is not the working directory.
+    bundle_fd: of the bundle's directory; None: the working directory.
     """
-    name = f".address.{os.getpid()}"  # two may do it at once for one bundle, or for one that was left
+    name = f".address.{os.getpid()}"  # two processes may write it at once, also for a bundle that was left over
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=bundle_fd)
     try:
-        os.fchmod(fd, 0o644)  # whatever the umask of the process that does it
+        os.fchmod(fd, 0o644)  # independent of the umask
         os.write(fd, address)
     finally:
         os.close(fd)
@@ -70,7 +70,7 @@ def daemon_words(flags: Flags, path: str) -> "list[str]":
 
 
 def open_log(bundle_fd: "int | None" = None) -> int:
-    """A descriptor of the bundle's log, or of /dev/null. bundle_fd: as of `write_address`."""
+    """Open the bundle's log, or /dev/null. bundle_fd: as in `write_address`."""
     try:
         # O_NONBLOCK: without containerd the FIFO has no reader, and opening would wait.
         return os.open("log", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=bundle_fd)
@@ -79,9 +79,9 @@ def open_log(bundle_fd: "int | None" = None) -> int:
 
 
 def _ask(zygote: str, words: "list[str]") -> "tuple[str, bytes, int]":
-    """What came of asking the zygote, the address, and our turn to load one if that is to be done.
+    """Send the request to the zygote. Return the outcome, the address, and the load lock if one must be loaded.
 
-    One that is being loaded is waited for: we would have to load the same.
+    Waits for a zygote that another `start` is loading.
     """
     if not zygote:
         return zygote_client.DECLINED, b"", load_lock.NOBODYS
@@ -102,13 +102,13 @@ def _ask(zygote: str, words: "list[str]") -> "tuple[str, bytes, int]":
 def _make_daemon(words: "list[str]", path: str, asked: "tuple[str, str, int]") -> None:
     """Execute a daemon that listens at `path`. Hold its Lock.
 
-    asked: the zygote's path, what came of asking it, and our turn to load one.
+    asked: the zygote's path, the outcome of `_ask`, and the load lock.
     """
     zygote, outcome, turn = asked
     listener = listen(path)
     try:
         if outcome == zygote_client.DECLINED:
-            zygote = ""  # there is one, or is to be none
+            zygote = ""  # there is a zygote, or none is wanted
         replace = "replace" if outcome == zygote_client.FAILED else ""
         _spawn([zygote, replace, *words], (listener.fileno(), turn, open_log()))
     except BaseException:
@@ -117,11 +117,11 @@ def _make_daemon(words: "list[str]", path: str, asked: "tuple[str, str, int]") -
 
 
 def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
-    """Execute everything anew and return at once.
+    """Execute the program of a daemon and return at once.
 
-    It is a grandchild, so that nobody has to reap it; its streams are not ours, since
-    containerd waits for the end of both of them.
-    fds: the listener, the turn to load a zygote, and the log.
+    It is a grandchild, so that init reaps it. It does not inherit stdout and stderr, since containerd
+    waits for the end of both.
+    fds: the listener, the load lock, and the log.
     """
     pid = os.fork()
     if pid == 0:
@@ -136,11 +136,11 @@ def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
 
 def _exec(words: "list[str]", fds: "tuple[int, int, int]") -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    # Duplicated above the targets first, so that none is overwritten before it is copied.
+    # First duplicated above their targets, so that none is overwritten before it is copied.
     listener, ours, log = (fcntl.fcntl(null if fd < 0 else fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in fds)
     for target, source in ((0, null), (1, null), (2, log), (LISTENER_FD, listener), (TURN_FD, ours)):
         os.dup2(source, target, inheritable=True)
-    os.chdir("/")  # the bundle is removed while the daemon lives
+    os.chdir("/")  # not the bundle, which is removed while the daemon runs
     own = zygote_request.read("/proc/self/oom_score_adj")
     zygote_client.set_oom_score_adj(zygote_client.shim_oom_score_adj(own))
     os.execve(sys.executable, [sys.executable, "-I", "-c", _BIRTH, *words], zygote_request.kept_environment())

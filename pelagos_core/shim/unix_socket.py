@@ -1,4 +1,4 @@
-"""Unix sockets at a path: taking turns, whether anybody listens, listening. Lean."""
+"""Unix sockets at a path: the lock, the check for a listener, binding. Lean."""
 
 import _socket
 import errno
@@ -15,24 +15,24 @@ MAX_PATH = 107  # unix(7): sun_path, without its NUL
 
 
 def name_of(key: str) -> str:
-    """A socket's file name for a key of any length: 64 characters."""
+    """The file name of a socket for a key of any length: 64 characters."""
     return str(sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
 
 
 class Lock:
-    """Held while a socket is looked for, made or removed: racing processes take turns.
+    """The lock to hold while a socket is looked up, bound or removed.
 
-    A lock on the directory itself, so that no file is left behind and a dead holder's lock
-    is gone with it.
+    It locks the directory itself (flock(2)), so that no file is left behind, and the kernel releases it
+    when the holder ends.
     """
 
     def __init__(self, path: str) -> None:
-        """path: a socket's path; its directory is made if it is missing."""
+        """Wait for the lock. path: of a socket; its directory is created if it is missing."""
         parent = os.path.dirname(path)
         try:
             self._fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            umask = os.umask(0o077)  # for the directories in between too
+            umask = os.umask(0o077)  # holds for intermediate directories too
             try:
                 os.makedirs(parent, 0o700, exist_ok=True)
             finally:
@@ -48,12 +48,12 @@ class Lock:
 
 
 def is_served(path: str) -> bool:
-    """Whether somebody listens on the socket at `path`."""
+    """Whether a process listens on the socket at `path`."""
     probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
     try:
         probe.connect(path)
     except OSError as error:
-        # unix(7): a full backlog, or a listener of another type; either way somebody is there
+        # unix(7): a full backlog, or a listener of another type: there is a listener in both cases
         return error.errno in (errno.EAGAIN, errno.EPROTOTYPE)
     finally:
         probe.close()
@@ -61,7 +61,7 @@ def is_served(path: str) -> bool:
 
 
 def identity(path: str) -> "tuple[int, int]":
-    """Which socket is at `path`: its device and inode; zeros if there is none."""
+    """The device and inode of the socket at `path`; zeros if there is none."""
     try:
         status = os.stat(path)
     except OSError:
@@ -70,9 +70,9 @@ def identity(path: str) -> "tuple[int, int]":
 
 
 def listen(path: str, kind: int = _socket.SOCK_STREAM) -> "_socket.socket":
-    """Bind and listen at `path`, replacing the socket of a dead process. Hold the Lock.
+    """Bind and listen at `path`; replace the socket of a dead process. The caller holds the Lock.
 
-    The socket is made with mode 0600, not given it later.
+    The socket is created with mode 0600 by the umask, so it never has another mode.
     """
     try:
         os.unlink(path)

@@ -1,4 +1,4 @@
-"""Asking the zygote to do what `start` does, in the `start` process. Lean."""
+"""The client of the zygote, in the `start` process. Lean."""
 
 import _socket
 import os
@@ -6,20 +6,20 @@ import sys
 
 from pelagos_core.shim.zygote_request import DONE, REFUSED, Request
 
-SECONDS = 1.0  # for an answer; a fork takes milliseconds, and all starts of a node wait for ours
+SECONDS = 1.0  # for an answer; a fork takes milliseconds, and the zygote serves one `start` at a time
 _MAX_ANSWER = 4096
 
-# What came of it.
+# Outcomes.
 STARTED = "started"
 ABSENT = "absent"
-FAILED = "failed"  # it is there, and does not answer, or is stale
-DECLINED = "declined"  # it is well, and this must be done without it
+FAILED = "failed"  # there is a zygote that does not answer or is stale
+DECLINED = "declined"  # the zygote works, but leaves this request to the caller
 
 
 class Question:
-    """The `start` of a request, in a directory, which the zygote at `path` has been sent.
+    """A `start` request that was sent to the zygote at `path`, for a bundle directory.
 
-    An answer that comes too late does no harm: whatever is made then has its place under the lock that we take.
+    A late answer does no harm: the zygote's fork binds its socket under the same lock as the caller.
     """
 
     __slots__ = ("_failed", "_zygote")
@@ -47,7 +47,7 @@ class Question:
             os.close(bundle)
 
     def answer(self) -> "tuple[str, bytes]":
-        """Wait for the answer, once: STARTED and what is to be printed, or another outcome and nothing."""
+        """Wait for the answer. Returns STARTED and the bytes to print, or another outcome and none. Call it once."""
         try:
             return (self._failed, b"") if self._failed else _outcome(self._zygote.recv(_MAX_ANSWER))
         except OSError:
@@ -57,7 +57,7 @@ class Question:
 
 
 def ask(path: str, request: Request, directory: str = ".") -> "tuple[str, bytes]":
-    """Ask and wait for the answer: what came of it."""
+    """Send a `start` request and wait for the answer. Returns as `Question.answer`."""
     return Question(path, request, directory).answer()
 
 
@@ -68,20 +68,20 @@ def _outcome(answer: bytes) -> "tuple[str, bytes]":
 
 
 def peer_uid(sock: "_socket.socket") -> int:
-    """The user at the other end of a Unix socket (unix(7), SO_PEERCRED: pid, uid, gid)."""
+    """The uid of the peer of a Unix socket (unix(7), SO_PEERCRED: pid, uid, gid)."""
     return int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder)
 
 
 def shim_oom_score_adj(own: str) -> int:
-    """containerd's convention: a shim dies one step before containerd, whose score `start` has.
+    """The OOM score of a daemon. containerd's convention: the OOM killer prefers a shim to containerd, by one.
 
-    own: the text of /proc/PID/oom_score_adj of that `start`.
+    own: the text of /proc/PID/oom_score_adj of `start`, which inherits containerd's score.
     """
     return min(int(own or 0) + 1, 1000)
 
 
 def set_oom_score_adj(score: int) -> None:
-    """Set our own, if the kernel lets us: lowering it needs CAP_SYS_RESOURCE, which containers lack."""
+    """Set the OOM score of this process, if permitted: lowering it needs CAP_SYS_RESOURCE."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(score))

@@ -1,10 +1,10 @@
-"""Where the zygote is, and what is asked of it: one datagram with one descriptor, the working directory. Lean.
+"""The zygote's socket path and protocol: one datagram with one descriptor, the working directory. Lean.
 
-request   a command line of the shim's, and what a program started by that process would inherit
-answer    DONE and what is to be printed; REFUSED: it must be done without the zygote, which is well;
-          STALE: without, and another zygote takes its place. No answer means the same as STALE
+request   a command line of the shim, and the attributes that a child of that process would inherit
+answer    DONE and the bytes to print; REFUSED: the caller continues without the zygote, which works;
+          STALE: the caller continues without, and replaces the zygote. No answer means STALE
 
-The compiled launcher (native/launcher/launcher.c) finds the same place and sends the same bytes.
+The compiled launcher (native/launcher/launcher.c) computes the same path and sends the same bytes.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; private, so not in typeshed
@@ -24,24 +24,25 @@ REFUSED = b"r"
 STALE = b"s"
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-# What a fork inherits and cannot be given: proc(5), /proc/PID/status.
+# Attributes that a fork inherits and that cannot be set afterwards: proc(5), /proc/PID/status.
 _INHERITED = frozenset(
     "Uid Gid SigBlk CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
 )
-# Python ignores these in every process of its own, so a status line tells what was inherited without them. The
-# last two are 32 and 33, the C library's own (signal(7)): CPython 3.13 ignores them.
+# Signals that Python ignores in every process; the inherited ones are the status line without these. The
+# last two, 32 and 33, belong to the C library (signal(7)): CPython 3.13 ignores them.
 _IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1) | 3 << 31
-# Of the environment: what backends see while they are loaded.
+# Variables of the environment that backends may read while they are loaded.
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
-# containerd's environment may hold credentials, and the init processes are copies of the daemon.
+# Variables that a daemon keeps. containerd's environment may hold credentials, and a forked init process is a
+# copy of the daemon.
 _KEPT = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR")
 
 
 class Request:
-    """A command line of the shim's, and what a program that its process starts would inherit.
+    """A command line of the shim, and the attributes that a child of its process would inherit.
 
-    words: the command line without the program's name. environment: what of it a daemon has.
-    umask: a number. oom_score_adj, cgroups, limits: the texts of these files of /proc/PID, `cgroup` and `limits`.
+    words: the command line without the program's name. environment: the variables that a daemon keeps.
+    umask: a number. oom_score_adj, cgroups, limits: the texts of /proc/PID/oom_score_adj, `cgroup` and `limits`.
     """
 
     __slots__ = ("cgroups", "environment", "limits", "oom_score_adj", "umask", "words")
@@ -53,14 +54,14 @@ class Request:
         self.oom_score_adj = self.cgroups = self.limits = ""
 
     def encode(self) -> bytes:
-        """The request as one datagram: no field can hold a NUL."""
+        """Encode the request as one datagram. NUL separates the fields, which cannot hold a NUL."""
         fields = [str(self.umask), self.oom_score_adj, self.cgroups, self.limits, str(len(self.words))]
         fields += [*self.words, *(f"{name}={value}" for name, value in self.environment.items())]
         return os.fsencode("\0".join(fields))
 
 
 def decode(datagram: bytes) -> Request:
-    """The inverse. Raises ValueError."""
+    """Decode a datagram of `encode`. Raises ValueError."""
     umask, score, cgroups, limits, count, *rest = os.fsdecode(datagram).split("\0")
     words, pairs = rest[: int(count)], [pair.partition("=") for pair in rest[int(count) :]]
     request = Request(words, {name: value for name, _, value in pairs})
@@ -83,15 +84,15 @@ def own_request(words: "list[str]", environment: "dict[str, str] | None" = None)
 
 
 def kept_environment() -> "dict[str, str]":
-    """What a daemon has of this process' environment."""
+    """The variables of this process' environment that a daemon keeps."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def socket_path() -> str:
-    """The path of the zygote whose forks are as good as programs that this process starts.
+    """The path of the zygote whose forks are equivalent to children of this process.
 
-    There is one for each Python environment, and for all else that is inherited and not
-    part of a request: namespaces, the root directory, privileges, signals. Empty if there is to be none.
+    It is a hash of the Python environment and of all inherited attributes that are not part
+    of a request: namespaces, the root directory, privileges, signals. Empty if no zygote is wanted.
     """
     directory = os.environ.get(VARIABLE) or DIRECTORY
     if directory == OFF:
@@ -101,7 +102,7 @@ def socket_path() -> str:
 
 
 def installation() -> "list[str]":
-    """What tells this Python environment, and this version of pelagos in it, from others."""
+    """The identity of this Python environment and of the version of pelagos in it."""
     return [__version__, sys.executable, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 
@@ -122,14 +123,14 @@ def _key() -> str:
 
 
 def read(path: str) -> str:
-    """The text of a small file of /proc; empty if it cannot be read."""
+    """The text of a small file in /proc; empty if it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
         text = b""
-        while chunk := os.read(fd, 1 << 16):  # of a long one each read gives a page
+        while chunk := os.read(fd, 1 << 16):  # one read of a long file returns a page
             text += chunk
         return os.fsdecode(text)
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether what a process has loaded is still what is installed."""
+"""Whether the loaded modules of a process are still the installed ones."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pelagos_core.backends.installed import stamp
 from pelagos_core.backends.registry import Backends
 from pelagos_core.config import node_file
 
-# A backend that cannot be used waits for something that we do not know.
+# Seconds after which a zygote with an unusable backend is stale: a missing dependency may be installed by then.
 _DOUBTFUL_SECONDS = 10.0
 _LINKER_CACHE = "/etc/ld.so.cache"
 
 
 class Freshness:
-    """The stamps of all that was looked at when this process loaded its modules."""
+    """The stat(2) stamps of all paths that decided which modules this process has loaded."""
 
     def __init__(self, backends: Backends) -> None:
-        """Take the stamps. To be called when everything is loaded."""
+        """Take the stamps. Call it when everything is loaded."""
         usable = not backends.failures and not any(each.description.problem for each in backends.installed)
         self._until = float("inf") if usable else time.monotonic() + _DOUBTFUL_SECONDS
         self._stamps = {path: stamp(path) for path in self._paths()}
 
     def is_stale(self) -> bool:
-        """Whether a newly started process could find something else. A tenth of a second's stats at the most."""
+        """Whether a new process could load something else. At most a tenth of a second, for stat(2)."""
         if time.monotonic() > self._until:
             return True
         return any(stamp(path) != seen for path, seen in self._stamps.items())
 
     @staticmethod
     def _paths() -> set[str]:
-        """Directories of distributions and programs, the config, and each file that was imported.
+        """Directories of distributions and programs, the config, and each imported file.
 
-        The standard library's files are upgraded as a whole, with its directory and the interpreter.
+        The standard library is upgraded as a whole, so its directory and the interpreter stand for its files.
         """
         library = sysconfig.get_path("stdlib") + os.sep
         modules = list(sys.modules.values())

@@ -1,7 +1,7 @@
-"""What a forked daemon takes over of the `start` that asked for it, as if it were its child.
+"""Sets the attributes of a forked daemon that a child of the requesting `start` would inherit.
 
-In the daemon, before it answers. Nothing is done about what is equal already, which is
-everything if one containerd starts them all.
+In the daemon, before it answers. Attributes that are equal already are left alone: these are
+all, if one containerd has started the zygote too.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LIMITS = {
 
 
 def adopt(request: Request) -> None:
-    """Take over environment, umask, OOM score, limits and cgroups.
+    """Set environment, umask, OOM score, limits and cgroups as in the request.
 
-    Raises OSError or ValueError if that cannot be done; a refused OOM score is let pass.
+    Raises OSError or ValueError if one cannot be set. An OOM score that the kernel refuses is ignored.
     """
     os.environ.clear()
     os.environ.update(request.environment)
@@ -49,7 +49,7 @@ def adopt(request: Request) -> None:
 
 
 def _set_limits(text: str) -> None:
-    """Set the limits that a /proc/PID/limits tells: name, soft, hard and unit, in columns."""
+    """Set the limits of a /proc/PID/limits text: name, soft, hard and unit, in columns."""
     for line in text.splitlines():
         for name, kind in _LIMITS.items():
             if line.startswith(f"{name} "):

@@ -1,7 +1,7 @@
-"""The warm parent: everything is loaded, and what it does for a request is an answer, or one fork.
+"""The zygote's server: everything is loaded; each request gets an answer, or one fork.
 
-A plain loop of one thread without state. Whatever happens to a daemon, or its `start`, the next
-request finds the zygote as it was.
+A loop in one thread, without state. A failure of a daemon or of a `start` does not affect
+the next request.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from pelagos_core.zygote.freshness import Freshness
 
 log = logging.getLogger(__name__)
 
-_PEER_SECONDS = 5.0  # for a client to send
+_PEER_SECONDS = 5.0  # for the client to send its request
 _FDS = 1  # of a request: the working directory
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-# Be the daemon: of this command line, on this listener. Called in a fork of the zygote.
+# Runs the daemon of a command line on a listener. Called in a fork of the zygote.
 Daemon = Callable[[list[str], socket.socket], object]
 
 
 class _Told(BaseException):
-    """A signal told the zygote to end."""
+    """A signal that ends the zygote has arrived."""
 
 
 class Zygote:
     """One zygote, from its listening socket to its end."""
 
     def __init__(self, path: str, freshness: Freshness, daemon: Daemon) -> None:
-        """path: where it is found, once `listen` was called."""
+        """path: of the socket, bound by `listen`."""
         self._path = path
         self._freshness = freshness
         self._daemon = daemon
@@ -52,30 +52,31 @@ class Zygote:
         self._socket = (0, 0)
 
     def listen(self, *, replace: bool) -> bool:
-        """Take the zygote's place. False if there is one; `replace`: it does not answer.
+        """Bind the socket. Returns False if there is a zygote already; replace: take its place, it does not answer.
 
-        The socket has its name only when it listens: nobody finds one that is not warm.
+        The socket is renamed to its path after listen(2), so no client can connect to a zygote that is still loading.
         Raises OSError if the directory cannot be written to, or could be by others.
         """
         with Lock(self._path):
             _check_owner(os.path.dirname(self._path))
             if not replace and is_served(self._path):
                 return False
-            born = f"{self._path[:-8]}.{os.getpid():07}"  # no longer than the path, and nobody else's
+            born = f"{self._path[:-8]}.{os.getpid():07}"  # a unique name, not longer than the path
             self._listener = socket.socket(fileno=listen(born, socket.SOCK_SEQPACKET).detach())
             self._socket = identity(born)
             os.rename(born, self._path)
         return True
 
     def serve(self, idle_seconds: float | None) -> None:
-        """Serve until nobody has asked for `idle_seconds` and no daemon is left, or we are stale.
+        """Serve until stale, or idle: without a request for `idle_seconds` and without a daemon.
 
-        idle_seconds: None for ever. While daemons live our pages are theirs too, so staying costs nothing.
+        idle_seconds: None for no limit. While a daemon runs it shares the zygote's pages, so the zygote costs
+        no further memory.
         """
         assert self._listener is not None
-        # Ignored, ended daemons need no reaping. Each fork takes the default on again.
+        # With SIGCHLD ignored, the kernel reaps ended daemons. Each fork restores the default.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        _has_daemons()  # our first may have ended before
+        _has_daemons()  # the first daemon may have ended before SIGCHLD was ignored
         for signum in _SIGNALS:
             signal.signal(signum, _end)
         self._listener.settimeout(idle_seconds)
@@ -88,9 +89,9 @@ class Zygote:
             self._leave()
 
     def _serve_next(self) -> bool:
-        """Wait for a request and serve it. False if the next one is another zygote's, or there is none to come.
+        """Wait for a request and serve it. Returns False if another zygote has taken the path, or when idle.
 
-        Whether another zygote has taken the place is looked at afterwards: a client that came before gets an answer.
+        The path is checked after the request, so that a client that had connected before gets an answer.
         """
         assert self._listener is not None
         try:
@@ -110,7 +111,7 @@ class Zygote:
         self._listener.close()
 
     def _answer(self, client: socket.socket) -> bool:
-        """Serve one request. False if it finds us stale: then the next one would too."""
+        """Serve one request. Returns False if this zygote is stale."""
         fds: list[int] = []
         try:
             client.settimeout(_PEER_SECONDS)
@@ -128,7 +129,7 @@ class Zygote:
         return True
 
     def _do(self, request: Request, client: socket.socket, directory_fd: int) -> bool:
-        """Answer what needs no fork; else fork a daemon, which answers for itself. False if we are stale."""
+        """Answer if no fork is needed; else fork a daemon, which answers. Returns False if this zygote is stale."""
         try:
             answer = shim_command.answer(request, directory_fd)
         except (shim_command.DeclinedError, PelagosError, OSError):
@@ -137,11 +138,11 @@ class Zygote:
         if isinstance(answer, bytes):
             client.send(DONE + answer)
             return True
-        # What is loaded matters for those who get it; the look takes as long as all of the above.
+        # Only a forked daemon uses what is loaded, so it is checked here: the check takes as long as all of the above.
         if self._freshness.is_stale():
             client.send(STALE)
             return False
-        # A signal that ends us must not end what has been forked but is not yet a process of its own.
+        # Blocked: a signal for the zygote must not end the fork before it has its own handlers and group.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             if os.fork() == 0:
@@ -153,7 +154,7 @@ class Zygote:
     def _be_daemon(
         self, request: Request, missing: shim_command.MissingDaemon, client: socket.socket, directory_fd: int
     ) -> NoReturn:
-        """In the fork: do the rest of `start`, answer, and go on as the daemon."""
+        """Do the rest of `start`, answer, and run the daemon. In the fork."""
         code = 1
         try:
             assert self._listener is not None
@@ -161,7 +162,7 @@ class Zygote:
             for signum in (*_SIGNALS, signal.SIGCHLD):
                 signal.signal(signum, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            os.setpgid(0, 0)  # not a session of its own: whoever leads one may be given a terminal
+            os.setpgid(0, 0)  # not setsid(2): a session leader can acquire a controlling terminal
             fd = open_log(directory_fd)
             os.dup2(fd, 2)
             os.close(fd)
@@ -173,18 +174,18 @@ class Zygote:
                 set_name(SHIM, missing.words)
                 self._daemon(missing.words, listener)
             code = 0
-        except BaseException:  # noqa: BLE001 (nothing of the zygote's may run on in its fork)
+        except BaseException:  # noqa: BLE001 (the fork must not return to the zygote's loop)
             traceback.print_exc()
         finally:
             os._exit(code)
 
 
 def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.socket | None:
-    """Listen at `path` and tell the client so. None if another daemon has been quicker, which is told as well.
+    """Listen at `path` and answer the client. Returns None, after an answer too, if another daemon listens already.
 
-    Under the lock until the client has the answer: whoever comes later finds us serving. The lock is
-    closed before anything is forked, which would inherit it. A client that has given up makes no difference:
-    a daemon without a Create ends by itself. The place is as it was when OSError is raised.
+    The lock is held until the answer is sent: a later `start` finds a served socket. The lock is closed before
+    any fork, which would inherit it. A client that has given up needs no handling: a daemon without a
+    Create ends by itself. If OSError is raised, no socket is left at `path`.
     """
     address = f"unix://{path}".encode()
     with Lock(path):
@@ -193,7 +194,7 @@ def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.s
             write_address(address, directory_fd)
             client.send(DONE + address)
         except ConnectionError:
-            pass  # the program in Python goes on in its place, and may have seen the socket already
+            pass  # the launcher in Python continues in the client's place, and may have found the socket already
         except BaseException:
             if listener:
                 os.unlink(path)
@@ -209,7 +210,7 @@ def _check_owner(directory: str) -> None:
 
 
 def _has_daemons() -> bool:
-    """Whether one of them lives. Reaps those that ended before that was the kernel's work."""
+    """Whether a daemon of this zygote runs. Reaps those that ended before SIGCHLD was ignored."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

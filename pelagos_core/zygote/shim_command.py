@@ -1,7 +1,7 @@
-"""What `start` and `delete` do, as far as the zygote does it in its loop: look, and answer what needs no fork.
+"""The part of `start` and `delete` that the zygote does in its loop: lookups and answers that need no fork.
 
-All of it is bounded, since every pod waits: small files of a bundle, which is root's own, and sockets that
-are connected to without waiting. Whatever is out of the ordinary is left to the program in Python.
+All of it is bounded, since every pod waits: small files of a bundle, which belongs to root, and non-blocking
+connects. Every unusual case is left to the launcher in Python.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from pelagos_core.shim.start import daemon_words, write_address
 from pelagos_core.shim.unix_socket import is_served
 from pelagos_core.shim.zygote_request import Request
 
-MAX_CONFIG_BYTES = 1 << 20  # of a config.json that is read here: milliseconds
+MAX_CONFIG_BYTES = 1 << 20  # the largest config.json that is read here, in milliseconds
 
 
 class DeclinedError(Exception):
-    """The program in Python is to do it."""
+    """The launcher in Python must serve this request."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissingDaemon:
-    """A group has no daemon yet: where it is to listen, and its command line."""
+    """The group has no daemon yet: the path of its socket, and its command line."""
 
     path: str
     words: list[str]
 
 
 def answer(request: Request, directory_fd: int) -> bytes | MissingDaemon:
-    """What is to be printed for a command line; or the daemon that is to be made for it.
+    """The bytes to print for a command line, or the daemon that must be created for it.
 
-    directory_fd: the working directory of the process that asks.
-    Raises DeclinedError, PelagosError or OSError: each means that the program in Python is to do it.
+    directory_fd: the working directory of the client.
+    Raises DeclinedError, PelagosError or OSError: each means that the launcher in Python must serve the request.
     """
     flags = parse(request.words)
-    # A working directory that has been removed is an error that the program words.
+    # A removed working directory is an error; the launcher in Python has the text for it.
     if flags.version or flags.info or not os.fstat(directory_fd).st_nlink:
         raise DeclinedError
     check_id(flags.id)
@@ -65,7 +65,7 @@ def _started(flags: Flags, environment: dict[str, str], directory_fd: int) -> by
 
 
 def _deleted(flags: Flags, environment: dict[str, str], directory_fd: int) -> bytes:
-    """The answer where nothing is left to clean up: no record, and no socket of a dead daemon."""
+    """The answer if nothing is left to clean up: no record, and no socket of a dead daemon."""
     bundle = flags.bundle or "."
     try:
         os.stat(f"{bundle}/{record.NAME}", dir_fd=directory_fd, follow_symlinks=False)
@@ -83,7 +83,7 @@ def _socket_path(flags: Flags, bundle: str, environment: dict[str, str], directo
         if os.stat(f"{bundle}/config.json", dir_fd=directory_fd).st_size > MAX_CONFIG_BYTES:
             raise DeclinedError
     except OSError:
-        pass  # `group_in` has a rule for that
+        pass  # `group_in` handles this case
     group = group_in(bundle, flags.id, directory_fd)
     path = socket_path(flags.address, flags.namespace, group, environment)
     if not os.path.isabs(path):

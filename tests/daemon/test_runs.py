@@ -97,7 +97,7 @@ def test_a_record_of_another_version_is_read_as_far_as_it_is_known(run):
 def test_a_place_that_others_can_write_to_is_not_used(place):
     os.mkdir(place)
     os.chmod(place, 0o777)
-    with pytest.raises(PermissionDenied, match="is not this user's alone"):
+    with pytest.raises(PermissionDenied, match="can be written by others"):
         runs.usable_place(UID)
     os.mkdir(f"{place}/run-00000001")
     assert runs.abandoned(UID) == []
