@@ -1,4 +1,4 @@
-"""Control files: a limit is a value in one of them, and what is used is read from others."""
+"""Control files of control groups: limits are written to them, usage is read from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pelagos_core.linux.descriptor import Fd
 
-Read = Callable[[str], str]  # a control file's present text, by its name; empty if it is not there
+Read = Callable[[str], str]  # file name -> current text of the control file; empty if it is missing
 
 UNLIMITED = 2**64 - 1
 _CHUNK_BYTES = 8 << 10
@@ -16,11 +16,11 @@ _CHUNK_BYTES = 8 << 10
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One value for one file.
+    """One value for one control file.
 
-    field: the part of `linux.resources` that asks for it. file: such as `memory.max`; the
-    controller is what stands before the first full stop. keyed: the file holds a value for each
-    device, and the first word of `value` names it; `reset` is what a device has at first.
+    field: the part of `linux.resources` that it comes from. file: such as `memory.max`; the part before
+    the first full stop is the controller. keyed: the file holds one value for each
+    device, named by the first word of `value`; `reset` is the initial value of a device.
     optional: if the file is missing, the limit is enforced anyway.
     """
 
@@ -37,7 +37,7 @@ class Write:
         return self.file.partition(".")[0]
 
     def undo(self, before: str) -> Write:
-        """What brings back the text that the file had."""
+        """The write that restores `before`, the file's earlier text."""
         value = before
         if self.keyed:
             key = self.value.split()[0]
@@ -47,8 +47,8 @@ class Write:
 
 
 def read(path: str) -> str:
-    """The text of a control file, without the white space around it. Raises OSError."""
-    # Not by `open`, whose layers ask the kernel five things that are known of a control file.
+    """The text of a control file, stripped of white space. Raises OSError."""
+    # Not by `open`, which makes five more system calls.
     text = b""
     with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
         while chunk := os.read(file, _CHUNK_BYTES):
@@ -63,20 +63,20 @@ def write(path: str, value: str) -> None:
 
 
 def number(text: str) -> int:
-    """A file that holds one number; `max`, which is no limit, is 2^64 - 1, and no file is 0."""
+    """Parse one number. `max`, which means no limit, gives 2^64 - 1; an empty text gives 0."""
     if text == "max":
         return UNLIMITED
     return int(text) if text.isdecimal() else 0
 
 
 def table(text: str) -> dict[str, int]:
-    """A file of `name number` lines. What is no such line is left out."""
+    """Parse `name number` lines. Other lines are left out."""
     pairs = (line.split() for line in text.splitlines())
     return {words[0]: int(words[1]) for words in pairs if len(words) == 2 and words[1].isdecimal()}
 
 
 def assignments(text: str) -> Iterator[tuple[str, dict[str, int]]]:
-    """A file of `device name=number name=number` lines."""
+    """Parse `device name=number name=number` lines."""
     for line in text.splitlines():
         device, *words = line.split()
         pairs = (word.partition("=") for word in words)

@@ -1,4 +1,4 @@
-"""Resources as the controllers of cgroup v1 take them. Source: Documentation/admin-guide/cgroup-v1."""
+"""Resources as values for the control files of cgroup v1. Source: Documentation/admin-guide/cgroup-v1."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MEMORY, _SWAP = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 
 
 def writes(resources: Resources, read: Read) -> tuple[Write, ...]:
-    """What to write, in order. `read` tells what the group has now.
+    """The values to write, in order. read: returns the current text of a control file.
 
-    Raises Unimplemented for what only cgroup v2 has.
+    Raises Unimplemented for a resource that only cgroup v2 has.
     """
     if resources.unified:
         raise Unimplemented("linux.resources.unified: this host has cgroup v1")
@@ -31,7 +31,7 @@ def writes(resources: Resources, read: Read) -> tuple[Write, ...]:
 
 
 def device_writes(policy: DevicePolicy) -> tuple[Write, ...]:
-    """A device policy: what holds by default, then its exceptions."""
+    """The writes for a device policy: the default, then the exceptions."""
     names = {True: "devices.allow", False: "devices.deny"}
     lines = [Write("devices", names[policy.allow], "a")]
     lines += [Write("devices", names[not policy.allow], _device(rule)) for rule in policy.exceptions]
@@ -51,9 +51,9 @@ def _number(field: str, file: str, value: int, unlimited: str = "-1") -> Iterato
 def _memory(memory: Memory, read: Read) -> Iterator[Write]:
     swap = memory.swap
     if memory.limit < 0 and not swap and read(_SWAP):
-        swap = -1  # no limit on memory means none on both together, which cannot be lower
+        swap = -1  # no limit: that of memory and swap together cannot be lower than that of memory
     both = [*_number("memory.limit", _MEMORY, memory.limit), *_number("memory.swap", _SWAP, swap)]
-    # Memory may never be more than memory and swap together, also in between.
+    # The limit of memory may never be above that of memory and swap together, also between the two writes.
     if len(both) > 1 and (swap < 0 or swap > int(read(_MEMORY) or 0)):
         both.reverse()
     yield from both
@@ -75,8 +75,8 @@ def _cpu(cpu: Cpu, read: Read) -> Iterator[Write]:
 
 
 def with_burst(cpu: Cpu, file: str, read: Read, bandwidth: Iterable[Write]) -> Iterator[Write]:
-    """What to write for `cpu.burst`, to this file, and for quota and period. Of both versions."""
-    # Burst may never be more than the quota, so a smaller one comes first, a larger one last.
+    """The writes for `cpu.burst`, to `file`, and for quota and period. For both versions."""
+    # Burst may never be above the quota, so a smaller burst is written first, a larger one last.
     burst = [] if cpu.burst is None else [Write("cpu.burst", file, str(cpu.burst))]
     shrinks = cpu.burst is not None and cpu.burst < int(read(file) or 0)
     yield from burst if shrinks else ()
@@ -85,7 +85,7 @@ def with_burst(cpu: Cpu, file: str, read: Read, bandwidth: Iterable[Write]) -> I
 
 
 def idle_and_sets(cpu: Cpu) -> Iterator[Write]:
-    """What to write for `cpu.idle`, `cpus` and `mems`. Of both versions."""
+    """The writes for `cpu.idle`, `cpus` and `mems`. For both versions."""
     if cpu.idle is not None:
         yield Write("cpu.idle", "cpu.idle", str(cpu.idle))
     if cpu.cpus:
@@ -99,14 +99,14 @@ def _bandwidth(cpu: Cpu, read: Read) -> list[Write]:
         *_number("cpu.period", "cpu.cfs_period_us", cpu.period),
         *_number("cpu.quota", "cpu.cfs_quota_us", cpu.quota),
     ]
-    # In between, the ratio must not be above a parent's: what makes it smaller comes first.
+    # Between the writes the ratio must not exceed the parent's: the value that lowers it is written first.
     if len(both) > 1 and cpu.period < int(read("cpu.cfs_period_us") or 0):
         both.reverse()
     return both
 
 
 def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
-    # Each I/O scheduler has its own weights; the one that is left in Linux is BFQ.
+    # Each I/O scheduler has its own weights; the only one in Linux now is BFQ.
     weighs = block_io.weight or block_io.weights
     prefix = "blkio.bfq" if weighs and read("blkio.bfq.weight") else "blkio"
     yield from _number("blockIO.weight", f"{prefix}.weight", block_io.weight)
@@ -125,16 +125,16 @@ def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
 
 
 def hugepages(resources: Resources, limit: str) -> Iterator[Write]:
-    """What to write for `hugepageLimits`; `limit`: what a file's name ends with. Of both versions."""
+    """The writes for `hugepageLimits`. limit: the end of a file's name. For both versions."""
     for entry in resources.hugepages:
         name = f"hugetlb.{entry.page_size}"
         yield Write("hugepageLimits", f"{name}.{limit}", str(entry.limit))
-        # Reservations are counted since Linux 5.7; without them only faults are held.
+        # Reservations are limited since Linux 5.7; before that only page faults are.
         yield Write("hugepageLimits", f"{name}.rsvd.{limit}", str(entry.limit), optional=True)
 
 
 def rdma(resources: Resources) -> Iterator[Write]:
-    """What to write for `rdma`. Of both versions."""
+    """The writes for `rdma`. For both versions."""
     for entry in resources.rdma:
         words = [entry.device]
         words += [] if entry.handles is None else [f"hca_handle={entry.handles}"]

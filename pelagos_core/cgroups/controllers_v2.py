@@ -1,6 +1,6 @@
-"""Resources as the controllers of cgroup v2 take them. Source: Documentation/admin-guide/cgroup-v2.rst.
+"""Resources as values for the control files of cgroup v2. Source: Documentation/admin-guide/cgroup-v2.rst.
 
-The spec counts as v1 does, so shares, weights and swap are turned into v2's, as runc and crun do.
+The spec uses the units of v1, so shares, weights and swap are converted to v2's, as in runc and crun.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NO_THROTTLE = "rbps=max wbps=max riops=max wiops=max"
 
 
 def writes(resources: Resources, read: Read) -> tuple[Write, ...]:
-    """What to write, in order. `read` tells what the group has now.
+    """The values to write, in order. read: returns the current text of a control file.
 
-    Raises Unimplemented for what only cgroup v1 has, FailedPrecondition for a limit that is
-    below what is in use, where the spec asks for that check.
+    Raises Unimplemented for a resource that only cgroup v1 has, FailedPrecondition for a memory limit below
+    the current usage if the spec sets checkBeforeUpdate.
     """
     _refuse_v1(resources)
     return (
@@ -63,7 +63,7 @@ def _memory(memory: Memory, read: Read) -> Iterator[Write]:
         raise FailedPrecondition(f"linux.resources.memory.limit: {memory.limit} is below what is in use")
     swap = memory.swap
     if memory.limit < 0 and not swap:
-        swap = -1  # as on v1, where they are counted together
+        swap = -1  # as on v1, where memory and swap are counted together
     if swap > 0:
         yield _swap_write(swap - _limit_with_swap(memory, read))
     elif swap < 0:
@@ -73,7 +73,7 @@ def _memory(memory: Memory, read: Read) -> Iterator[Write]:
 
 
 def _limit_with_swap(memory: Memory, read: Read) -> int:
-    """The memory limit that v1 would count together with swap."""
+    """The memory limit to subtract from the spec's swap limit, which is that of both together as on v1."""
     if memory.limit > 0:
         return memory.limit
     present = read("memory.max")
@@ -85,14 +85,14 @@ def _limit_with_swap(memory: Memory, read: Read) -> int:
 def _swap_write(swap: int) -> Write:
     if swap < 0:
         raise InvalidArgument("linux.resources.memory.swap: less than the limit: it is memory and swap together")
-    # A host that counts no swap has none to give.
+    # A host without swap accounting has no file for swap.
     return Write("memory.swap", "memory.swap.max", str(swap), optional=swap == 0)
 
 
 def weight_of_shares(shares: int) -> int:
-    """cpu.weight for v1's cpu.shares: both ends and the default (1024, 100) meet.
+    """Convert v1's cpu.shares to cpu.weight: both ends of the ranges and the defaults (1024, 100) correspond.
 
-    The curve is crun's and runc's since 2025, and with them Kubernetes'.
+    The curve of runc, crun and Kubernetes since 2025.
     """
     exponent = math.log2(min(max(shares, _LEAST_SHARES), _MOST_SHARES))
     return math.ceil(round(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34), 9))
@@ -106,7 +106,7 @@ def _cpu(cpu: Cpu, read: Read) -> Iterator[Write]:
 
 
 def _bandwidth(cpu: Cpu, read: Read) -> Iterator[Write]:
-    """Quota and period; the one that is not asked for stays as it is."""
+    """The writes for quota and period; one that is not given stays unchanged."""
     if not cpu.quota and not cpu.period:
         return
     present = read("cpu.max").split()
@@ -117,7 +117,7 @@ def _bandwidth(cpu: Cpu, read: Read) -> Iterator[Write]:
 
 
 def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
-    # BFQ has the range of v1, and wins where a device uses it.
+    # BFQ uses the range of v1, and takes precedence on a device that uses it.
     bfq = bool((block_io.weight or block_io.weights) and read("io.bfq.weight"))
     file = "io.bfq.weight" if bfq else "io.weight"
     if block_io.weight:
@@ -133,10 +133,10 @@ def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
     )
     for field, key, values in throttles:
         for entry in values:
-            limit = entry.value or "max"  # on v1, 0 takes a throttle away
+            limit = entry.value or "max"  # as on v1, 0 removes a throttle
             yield Write(f"blockIO.{field}", "io.max", f"{entry.device} {key}={limit}", keyed=True, reset=_NO_THROTTLE)
 
 
 def _io_weight(weight: int, *, bfq: bool) -> str:
-    """10 to 1000 becomes 1 to 10000, as in runc and crun."""
+    """Convert 10..1000 to 1..10000, as in runc and crun."""
     return str(weight if bfq else 1 + (weight - 10) * 9999 // 990)

@@ -1,7 +1,7 @@
-"""A device policy as a BPF program, for cgroup v2, which has no files for it.
+"""A device policy as a BPF program, for cgroup v2, which has no control files for devices.
 
 The kernel runs the program for each open(2) and mknod(2) of a device, with a pointer to three
-32-bit words: access << 16 | type, major, minor. It answers 1 (go on) or 0 (EPERM). Source:
+32-bit words: access << 16 | type, major, minor. It returns 1 (allowed) or 0 (EPERM). Source:
 linux/bpf.h (`struct bpf_cgroup_dev_ctx`), bpf-docs "Instruction set".
 """
 
@@ -27,7 +27,7 @@ _EXIT = 0x95
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: jumps count the instructions to pass over."""
+    """One instruction. A jump's offset is the number of instructions to skip."""
 
     opcode: int
     target: int = 0
@@ -37,7 +37,7 @@ class Instruction:
 
     def encode(self) -> bytes:
         """Its eight bytes."""
-        # A 32-bit immediate is signed on the wire; device numbers are not.
+        # The 32-bit immediate is signed; device numbers are unsigned.
         value = self.value - 2**32 if self.value >= 2**31 else self.value
         return struct.pack("<BBhi", self.opcode, self.source << 4 | self.target, self.offset, value)
 
@@ -59,9 +59,9 @@ def program(policy: DevicePolicy) -> bytes:
 
 
 def _rule(rule: DeviceRule) -> list[Instruction]:
-    """Answer if the rule is for this device and access, else fall through to the next.
+    """Return a result if the rule matches the device and access, else fall through to the next rule.
 
-    A rule that allows must cover all that is wanted, one that denies any of it.
+    An allow rule must cover all requested access, a deny rule any part of it.
     """
     test: list[Instruction] = [Instruction(_JUMP_IF_NOT, _TYPE, value=_TYPES[rule.type])]
     access = sum(_ACCESS[letter] for letter in rule.access)
@@ -79,7 +79,7 @@ def _rule(rule: DeviceRule) -> list[Instruction]:
 
 
 def _over(instruction: Instruction, rest: int) -> Instruction:
-    """A jump past the rest of its rule; any other instruction as it is."""
+    """Turn a jump into one past the rest of its rule; return any other instruction unchanged."""
     if instruction.opcode not in (_JUMP_IF_NOT, _JUMP_IF_NOT_REGISTER, _JUMP_IF):
         return instruction
     return Instruction(instruction.opcode, instruction.target, instruction.source, rest, instruction.value)

@@ -1,7 +1,7 @@
-"""Which devices a control group may use: the spec's rules, put together.
+"""The devices that a control group may use: the spec's rules, merged.
 
-Source: the kernel's cgroup-v1/devices.rst, whose rules the spec's are: a rule for every device
-sets what holds by default and forgets all before it, any other makes or unmakes an exception.
+Source: the kernel's cgroup-v1/devices.rst, whose rules the spec uses: a rule for all devices
+sets the default and drops all earlier rules; any other rule adds or removes an exception.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pelagos_core.oci.resources import DeviceRule
 
 ACCESS = "rwm"  # read, write, mknod(2)
 
-# What runc allows every container, whatever its spec says: making any device node (opening it is
-# another matter), null, zero, full, random, urandom, tty, ptmx and the pseudo terminals.
+# The devices that runc allows in every container: mknod(2) of any device (not opening it), null, zero,
+# full, random, urandom, tty, ptmx and the pseudo-terminals.
 DEFAULT_RULES = (
     DeviceRule(True, "c", None, None, "m"),
     DeviceRule(True, "b", None, None, "m"),
@@ -27,14 +27,14 @@ DEFAULT_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class DevicePolicy:
-    """What holds by default, and its exceptions, each with `allow` as the opposite of that."""
+    """The default, and the exceptions, each with `allow` as the opposite of the default."""
 
     allow: bool
     exceptions: tuple[DeviceRule, ...] = ()
 
     @classmethod
     def of(cls, rules: Iterable[DeviceRule]) -> DevicePolicy:
-        """The policy of a spec's rules, in their order, and then the default ones."""
+        """The policy of a spec's rules, in their order, followed by runc's default rules."""
         allow = False
         exceptions: dict[tuple[str, int | None, int | None], str] = {}
         for rule in (*rules, *DEFAULT_RULES):
@@ -51,7 +51,7 @@ class DevicePolicy:
 
     @property
     def is_open(self) -> bool:
-        """Whether every device may be used."""
+        """Whether all devices are allowed."""
         return self.allow and not self.exceptions
 
 

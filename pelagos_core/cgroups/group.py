@@ -1,4 +1,4 @@
-"""One container's control group: made, limited, emptied and removed.
+"""One container's control group: creation, limits, signals, freezing, removal.
 
 Source: cgroups(7), Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
@@ -33,12 +33,12 @@ _REFUSALS: dict[int, type[PelagosError]] = {
     errno.EACCES: PermissionDenied,
 }
 
-_UNLIMITED_PAGES = (1 << 62) // mmap.PAGESIZE  # v1 has a number for it that is never reached
+_UNLIMITED_PAGES = (1 << 62) // mmap.PAGESIZE  # on v1 "no limit" is a large number
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The directory of a container's group in one hierarchy; v2's has no controllers here."""
+    """The directory of a container's group in one hierarchy. controllers: empty for v2."""
 
     path: str
     controllers: frozenset[str] = frozenset()
@@ -58,10 +58,10 @@ class Cgroup:
 
     @classmethod
     def of(cls, cgroups_path: str, name: str, mounted: Iterable[Hierarchy] | None = None) -> Cgroup:
-        """Where the container's group is on this host; nothing is made yet.
+        """The container's group on this host; it is not created yet.
 
-        A spec that asks for no group gets none where we may not make one (without root).
-        mounted: the host's hierarchies; None to look at its mounts.
+        A spec without a group gets none if this process may not create one (without root).
+        mounted: the host's hierarchies; None: read its mounts.
         """
         relative = relative_path(cgroups_path, name)
         found = [item for item in mounted or hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
@@ -78,7 +78,7 @@ class Cgroup:
         return bool(self.groups) and self.groups[0].unified
 
     def directory(self, controller: str) -> str | None:
-        """The directory that holds a controller's files; None if the host has no such controller."""
+        """The directory of a controller's files; None if the host has no such controller."""
         found = (group.path for group in self.groups if group.unified or controller in group.controllers)
         return next(found, None)
 
@@ -88,12 +88,12 @@ class Cgroup:
 
     @property
     def memory_limit_path(self) -> str | None:
-        """The path of the control file that has the limit of memory; None on a host without one."""
+        """The path of the control file of the memory limit; None on a host without a memory controller."""
         directory = self.directory("memory")
         return os.path.join(directory, self._memory_limit) if directory else None
 
     def open_memory_limit(self) -> int | None:
-        """A descriptor of the control file that has the limit of memory; None if there is none."""
+        """Open the control file of the memory limit; None if there is none."""
         path = self.memory_limit_path
         if path is None:
             return None
@@ -103,7 +103,7 @@ class Cgroup:
             return None
 
     def changes_memory(self, resources: Resources) -> bool:
-        """Whether these would change the limit of memory; it is kept in whole pages."""
+        """Whether `resources` would change the memory limit, which the kernel rounds to whole pages."""
         asked = resources.unified.get("memory.max") or str(resources.memory.limit or "")
         if not asked:
             return False
@@ -111,7 +111,7 @@ class Cgroup:
         return present != wanted
 
     def read(self, file: str) -> str:
-        """A control file's text; empty if there is none."""
+        """The text of a control file; empty if it is missing."""
         directory = self.directory(file.partition(".")[0])
         try:
             return control_file.read(os.path.join(directory, file)) if directory else ""
@@ -121,25 +121,25 @@ class Cgroup:
             raise
 
     def exists(self) -> bool:
-        """Whether it is there, in the first of its hierarchies at least."""
+        """Whether its directory exists in the first of its hierarchies."""
         return bool(self.groups) and os.path.isdir(self.groups[0].path)
 
     def hugepage_sizes(self) -> list[str]:
-        """The sizes of huge pages that are counted for it, such as 2MB."""
+        """The sizes of huge pages that have control files, such as 2MB."""
         directory = self.directory("hugetlb")
         names = [name.split(".") for name in os.listdir(directory)] if directory else []
         return sorted({words[1] for words in names if words[0] == "hugetlb" and len(words) > 2})
 
     def check_unused(self) -> None:
-        """Raises FailedPrecondition if processes live in it: they are not ours to kill."""
-        # Of most containers no directory is there yet.
+        """Raise FailedPrecondition if it holds processes: they belong to another owner and must not be killed."""
+        # The group of most containers has no directory yet.
         if any(os.access(path, os.F_OK) for path in self.paths) and self.processes():
             raise FailedPrecondition(f"cgroup {self.paths[0]!r} is in use by other processes")
 
     def create(self, resources: Resources) -> None:
-        """Make the directories and set the limits. In the daemon, which also removes them.
+        """Create the directories and set the limits. In the daemon, which also removes them.
 
-        Raises a PelagosError that names the part of the resources which cannot be had.
+        Raises a PelagosError that names the resource that cannot be set.
         """
         for group in self.groups:
             try:
@@ -153,10 +153,10 @@ class Cgroup:
 
     @contextlib.contextmanager
     def updated(self, resources: Resources) -> Iterator[None]:
-        """Change the limits of a live group; what the block raises takes the change back.
+        """Change the limits of a group in use; an exception in the block restores the former limits.
 
-        What is not given stays, and so do the devices. Raises a PelagosError, and then every limit is what
-        it was.
+        Limits that are not given and device rules stay. Raises a PelagosError; all limits are unchanged
+        then.
         """
         undos: list[Write] = []
         try:
@@ -167,19 +167,19 @@ class Cgroup:
             yield
         except PelagosError:
             for undo in reversed(undos):
-                with contextlib.suppress(PelagosError):  # the first error is the one to tell
+                with contextlib.suppress(PelagosError):  # the first error is the one to report
                     self._write(undo)
             raise
 
     def processes(self) -> list[int]:
-        """The ids of all processes in the group, and in those that its processes have made in it."""
+        """The pids of all processes in the group and in all groups below it."""
         for path in self.paths:
             if os.path.isdir(path):
                 return [pid for each in _tree(path) for pid in _processes(each)]
         return []
 
     def kill(self, signum: int) -> None:
-        """Send a signal to every process of the group; SIGKILL ends frozen ones too."""
+        """Send a signal to every process of the group; SIGKILL also ends frozen processes."""
         if signum == signal.SIGKILL and self._killed_by_kernel():
             return
         processes = self.processes()
@@ -190,7 +190,7 @@ class Cgroup:
             self.thaw()
 
     def freeze(self) -> None:
-        """Ask the kernel to stop every process of the group; `is_frozen` tells when it has.
+        """Begin to freeze every process of the group; `is_frozen` returns whether that is complete.
 
         Raises FailedPrecondition if this host cannot.
         """
@@ -202,35 +202,35 @@ class Cgroup:
             raise FailedPrecondition(f"cannot pause: {error.filename}: {error.strerror}") from None
 
     def thaw(self) -> None:
-        """Let every process go on. A group that is gone, or was never frozen, is no error."""
+        """Thaw every process. A group that is removed or was never frozen is no error."""
         with contextlib.suppress(OSError):
             control_file.write(self._freezer(), "0" if self.unified else "THAWED")
 
     def is_frozen(self) -> bool:
-        """Whether every process of the group is stopped."""
+        """Whether every process of the group is frozen."""
         if self.unified:
             return "frozen 1" in self.read("cgroup.events").splitlines()
         return self.read("freezer.state") == "FROZEN"
 
     def try_remove(self) -> bool:
-        """Kill what is left in it and remove the directories; missing ones are no error.
+        """Kill the remaining processes and remove the directories; missing ones are no error.
 
-        Returns False if one is still busy, as a group is for a moment after its last
-        process was reaped: try again a little later.
+        Returns False if a directory is still busy, as it is for a moment after its last
+        process was reaped: call it again a little later.
         """
         if _are_removed(self.paths):
             return True
         if self.processes():
             self.kill(signal.SIGKILL)
         trees = [_tree(path) for path in self.paths]
-        # The innermost first; each is tried, for what can go is gone then.
+        # The innermost first. Each is tried, so that as many as possible are removed.
         gone = [_removed(path) for tree in trees for path in reversed(tree)]
         return all(gone)
 
     def writes(self, resources: Resources) -> Iterable[Write]:
-        """What these resources come to: a value for each control file, in order.
+        """The values for the control files that set `resources`, in order.
 
-        Raises a PelagosError that names what this host's version of control groups does not have.
+        Raises a PelagosError that names a resource that this host's version of control groups lacks.
         """
         if self.unified:
             return controllers_v2.writes(resources, self.read)
@@ -257,7 +257,7 @@ class Cgroup:
         return os.path.join(self.directory("freezer") or "", name)
 
     def _killed_by_kernel(self) -> bool:
-        """Kill all at once, which no fork can escape: v2 only, Linux 5.14."""
+        """Kill all processes by cgroup.kill, which a concurrent fork cannot escape: v2 only, Linux 5.14."""
         if not self.unified:
             return False
         try:
@@ -269,7 +269,7 @@ class Cgroup:
     def _limit_devices(self, rules: Iterable[DeviceRule]) -> None:
         policy = DevicePolicy.of(rules)
         if in_user_namespace():
-            return  # there, no device node can be made, nor opened on what is mounted
+            return  # in a user namespace mknod(2) fails, and its mounts are nodev
         if not self.unified:
             for write in controllers_v1.device_writes(policy):
                 self._write(write)
@@ -286,7 +286,7 @@ class Cgroup:
 
 
 def _pages(limit: str) -> int | None:
-    """A limit of memory in whole pages; None for no limit."""
+    """Convert a memory limit to whole pages; None for no limit."""
     pages = int(limit) // mmap.PAGESIZE if limit.isdecimal() else None
     return pages if pages is not None and pages < _UNLIMITED_PAGES else None
 
@@ -301,7 +301,7 @@ def _make(group: Group) -> None:
 
 
 def _make_directory(path: str, *, is_cpuset: bool) -> None:
-    """Make a directory and its missing parents. Raises FileExistsError."""
+    """Create a directory and its missing parents. Raises FileExistsError."""
     try:
         os.mkdir(path, 0o755)
     except FileNotFoundError:
@@ -313,9 +313,9 @@ def _make_directory(path: str, *, is_cpuset: bool) -> None:
 
 
 def _inherit_cpuset(path: str) -> None:
-    """cpusets.rst: a new v1 cpuset is empty, and no process can join an empty one.
+    """Copy the parent's values to a new v1 cpuset. cpusets.rst: it is empty, and no process can join an empty one.
 
-    Under a parent with `cgroup.clone_children` it has its parent's values already, and gets the same again.
+    With `cgroup.clone_children` in the parent the kernel has copied them already; the same values are written again.
     """
     parent = os.path.dirname(path)
     for name in ("cpuset.cpus", "cpuset.mems"):
@@ -323,7 +323,7 @@ def _inherit_cpuset(path: str) -> None:
 
 
 def _delegate(group: Group) -> None:
-    """cgroup-v2.rst: a group has the controllers that its parent gives to its children."""
+    """Enable the parent's controllers for its children. cgroup-v2.rst: a group has those that its parent enables."""
     available = set(control_file.read(os.path.join(group.mount_point, "cgroup.controllers")).split())
     if available <= set(control_file.read(os.path.join(group.path, "cgroup.controllers")).split()):
         return
@@ -334,8 +334,8 @@ def _delegate(group: Group) -> None:
         try:
             control_file.write(file, " ".join(f"+{controller}" for controller in sorted(missing)))
         except OSError:
-            # One that a parent cannot give must not keep the others away; a limit that needs
-            # it is refused by name.
+            # One by one: a controller that cannot be enabled must not prevent the others. A limit that needs
+            # a missing controller is refused by name.
             for controller in missing:
                 with contextlib.suppress(OSError):
                     control_file.write(file, f"+{controller}")
@@ -343,10 +343,10 @@ def _delegate(group: Group) -> None:
 
 
 def _tree(path: str) -> list[str]:
-    """A group and all below it, each after its parent. Not by recursion: a guest may nest deeply."""
+    """A group and all groups below it, each after its parent. Not by recursion: a guest may nest them deeply."""
     found = [path]
     for each in found:
-        # The links to a directory are its own two and one for each directory in it.
+        # The link count of a directory is 2 plus the number of its subdirectories.
         with contextlib.suppress(FileNotFoundError):
             if os.stat(each).st_nlink > 2:
                 with os.scandir(each) as entries:
@@ -356,23 +356,23 @@ def _tree(path: str) -> list[str]:
 
 def _processes(path: str) -> list[int]:
     try:
-        # One of another pid namespace is listed as 0, which kill(2) takes for the caller's own group.
+        # A process of another pid namespace is listed as 0, which kill(2) takes for the caller's process group.
         return [pid for pid in map(int, control_file.read(os.path.join(path, "cgroup.procs")).split()) if pid]
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-            return []  # it is gone, or threaded: its processes are the parent's then
+            return []  # it is removed, or threaded: the parent lists its processes then
         raise
 
 
 def _are_removed(paths: Iterable[str]) -> bool:
-    """Remove groups as most are after their last process: nothing is left in them.
+    """Remove groups that are empty, as most are after the end of their last process.
 
-    The kernel removes no group with a process or another group in it, so neither is looked for here.
+    rmdir(2) fails for a group with a process or another group in it, so neither is checked here.
     """
     try:
         return all(_removed(path) for path in paths)
     except OSError:
-        return False  # what that was is found out once its processes are killed
+        return False  # the caller kills its processes and tries again
 
 
 def _removed(path: str) -> bool:

@@ -1,8 +1,8 @@
-"""Where control groups are on this host, and where in them a container's group belongs.
+"""The mount points of control groups on this host, and the path of a container's group below them.
 
-Source: cgroups(7), proc(5) "mountinfo", OCI runtime spec "Cgroups Path". The path's shape tells
-cgroupfs (`/a/b`) from systemd (`slice:prefix:name`), so that no setting can drift from what
-containerd does.
+Source: cgroups(7), proc(5) "mountinfo", OCI runtime spec "Cgroups Path". The path's form distinguishes the
+driver cgroupfs (`/a/b`) from systemd (`slice:prefix:name`), so no setting can contradict that of
+containerd.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOUNTINFO = "/proc/self/mountinfo"
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """A mounted cgroup hierarchy: where, and which v1 controllers (none for v2)."""
+    """A mounted cgroup hierarchy: its mount point, and its v1 controllers (none for v2)."""
 
     mount_point: str
     controllers: frozenset[str] = frozenset()
@@ -34,9 +34,9 @@ class Hierarchy:
 
 
 def parse_mountinfo(text: bytes) -> tuple[Hierarchy, ...]:
-    """The hierarchies in a /proc/PID/mountinfo: the v1 ones if there are any, else v2.
+    """The hierarchies in the text of a /proc/PID/mountinfo: those of v1 if there are any, else v2's.
 
-    In hybrid mode limits are v1's; the v2 mount beside them has no controllers.
+    In hybrid mode v1 has the controllers; the v2 mount has none.
     """
     v1, v2 = [], []
     for mount in mountinfo.parse(text, b"cgroup"):
@@ -48,35 +48,35 @@ def parse_mountinfo(text: bytes) -> tuple[Hierarchy, ...]:
 
 
 def hierarchies() -> tuple[Hierarchy, ...]:
-    """The hierarchies of this host, as the calling process' mount namespace has them."""
+    """The hierarchies that are mounted in the calling process' mount namespace."""
     with Fd(os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)) as file:
         return parse_mountinfo(_text(file))
 
 
 class KnownHierarchies:
-    """The hierarchies of this host, read again only after a mount has changed. For a process that stays.
+    """The hierarchies of this host, read again only after a mount has changed. For long-lived processes.
 
-    A node may have hundreds of mounts, and a daemon asks for each container. proc(5), "/proc/pid/mounts": poll(2)
-    reports an open file once after each mount or unmount in the namespace that it was opened in.
+    A node may have hundreds of mounts, and a daemon needs the hierarchies for each container. proc(5),
+    "/proc/pid/mounts": poll(2) reports an open file once after each mount or unmount in its namespace.
     """
 
     def __init__(self) -> None:
-        """In the mount namespace of this moment. `close` is for the owner to call."""
+        """Open the file of the current mount namespace. The owner must call `close`."""
         self._file = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
         self._changes = select.poll()
         self._changes.register(self._file, select.POLLPRI)
         self._found: tuple[Hierarchy, ...] | None = None
 
     def now(self) -> tuple[Hierarchy, ...]:
-        """The hierarchies at this moment."""
-        # Asked before the file is read: what changes in between is reported the next time.
+        """The current hierarchies."""
+        # poll(2) before the read: a change in between is reported at the next call.
         if self._changes.poll(0) or self._found is None:
             os.lseek(self._file, 0, os.SEEK_SET)
             self._found = parse_mountinfo(_text(self._file))
         return self._found
 
     def close(self) -> None:
-        """Close the file; no further call can be made."""
+        """Close the file; `now` must not be called any more."""
         os.close(self._file)
 
 
@@ -90,7 +90,7 @@ def _text(file: int) -> bytes:
 def relative_path(cgroups_path: str, name: str) -> str:
     """The group's path below each hierarchy's mount point, starting with a slash.
 
-    cgroups_path: `linux.cgroupsPath`. name: the group's name in `/pelagos` if it is empty.
+    cgroups_path: `linux.cgroupsPath`. name: the group's name below `/pelagos` if that is empty.
     """
     if not cgroups_path:
         return f"{DEFAULT_PARENT}/{name}"
@@ -104,16 +104,16 @@ def relative_path(cgroups_path: str, name: str) -> str:
 
 
 def scope_of(cgroups_path: str) -> tuple[str, str] | None:
-    """The slice and the scope that a path of systemd's form names; None for any other path."""
+    """The slice and the scope of a path in systemd's form; None for any other path."""
     named = _unit(cgroups_path)
     if named is None or not named[1].endswith(".scope"):
         return None
-    _slice_path(named[0])  # refuses what is no slice
+    _slice_path(named[0])  # raises InvalidArgument for a name that is no slice
     return named
 
 
 def _unit(cgroups_path: str) -> tuple[str, str] | None:
-    """`slice:prefix:name` as a slice and a unit in it, which is a scope unless the name is a slice's."""
+    """Split `slice:prefix:name` into a slice and a unit in it: a scope, unless `name` is that of a slice."""
     if cgroups_path.count(":") != 2 or "/" in cgroups_path:
         return None
     slice_name, prefix, unit = cgroups_path.split(":")
@@ -123,7 +123,7 @@ def _unit(cgroups_path: str) -> tuple[str, str] | None:
 
 
 def _slice_path(name: str) -> str:
-    """systemd.slice(5): `a-b.slice` lies in `a.slice`; `-.slice` is the root."""
+    """The path of a slice. systemd.slice(5): `a-b.slice` is in `a.slice`; `-.slice` is the root."""
     if name == "-.slice":
         return ""
     stem = name.removesuffix(".slice")

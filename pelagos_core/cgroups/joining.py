@@ -12,13 +12,13 @@ from pelagos_core.native.process import Failure, NativeProcess
 
 
 def join(cgroup: Cgroup) -> None:
-    """Move the calling process, which has one thread, into the group of each hierarchy. Raises PermissionDenied."""
+    """Move the calling process, which must have one thread, into the group. Raises PermissionDenied."""
     if failed := NativeProcess().run(joining(cgroup)):
         raise not_joined(cgroup, failed)
 
 
 def joining(cgroup: Cgroup) -> tuple[Instruction, ...]:
-    """The instructions for that, one for each hierarchy."""
+    """The instructions of `join`, one for each hierarchy."""
     return tuple(map(_joining, cgroup.groups))
 
 
@@ -30,6 +30,6 @@ def not_joined(cgroup: Cgroup, failed: Failure) -> PermissionDenied:
 def _joining(group: Group) -> Instruction:
     if group.unified:
         return instruction("join_cgroup", f"{group.path}/cgroup.procs")
-    # A move of one thread (0 is the writer itself) takes no lock of all the system's forks; for a whole process
-    # that is a wait for RCU, most of a millisecond each. v2 has no such way.
+    # v1: a move of one thread (0 is the writer) does not take the lock against all forks of the system. A move of a
+    # process does, and waits for RCU, nearly a millisecond each. v2 can only move processes.
     return instruction("write_file", f"{group.path}/tasks", b"0")

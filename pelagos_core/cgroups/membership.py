@@ -1,6 +1,6 @@
-"""Which groups a process is in, one for each hierarchy, and moving to those of another.
+"""Moves the calling process to the control groups of another process, or to an existing group.
 
-Source: cgroups(7), /proc/PID/cgroup: lines of `id:controllers:path`; no controllers mean v2.
+Source: cgroups(7), /proc/PID/cgroup: lines `id:controllers:path`; v2's has no controllers.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from pelagos_core.linux.descriptor import Fd
 
 
 def move_to(wanted: str, own: str, mounts: str) -> None:
-    """Move the calling process, which has one thread, as far as it is not there already.
+    """Move the calling process, which must have one thread, to the groups of another one. Equal groups are skipped.
 
-    wanted, own: the /proc/PID/cgroup of the one to follow, and of the caller.
-    mounts: the caller's /proc/self/mountinfo.
-    Raises OSError, also for a hierarchy that is mounted nowhere.
+    wanted, own: the texts of /proc/PID/cgroup of the other process and of the caller.
+    mounts: the text of the caller's /proc/self/mountinfo.
+    Raises OSError, also for a hierarchy that is not mounted.
     """
     for line in sorted(set(wanted.splitlines()) - set(own.splitlines())):
         _, controllers, path = line.split(":", 2)
         directory = f"{_mount_point(controllers, mounts)}{path.rstrip('/')}"
-        # As in `joining`: the move of one thread is ten times as quick, on v1 alone.
+        # As in `joining`: on v1 the move of one thread is ten times as fast.
         file = "tasks" if controllers else "cgroup.procs"
         with Fd(os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)) as fd:
-            os.write(fd, b"0")  # 0 is the writer itself
+            os.write(fd, b"0")  # 0 is the writer
 
 
 def enter(path: str, hierarchies: Iterable[Hierarchy]) -> None:
-    """Move the calling process into an existing group, in each hierarchy that has it.
+    """Move the calling process to an existing group, in each hierarchy that has it.
 
-    path: below each hierarchy's mount point, absolute.
-    Raises NotFound if no hierarchy has it, PermissionDenied if it may not be entered.
+    path: of the group below a hierarchy's mount point, absolute.
+    Raises NotFound if no hierarchy has the group, PermissionDenied if the kernel refuses the move.
     """
     there = [found for each in hierarchies if os.path.isdir(found := each.mount_point + path)]
     if not there:

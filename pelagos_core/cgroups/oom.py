@@ -1,4 +1,4 @@
-"""Being told when the kernel runs out of a group's memory.
+"""Out-of-memory notifications of a control group.
 
 Source: cgroup-v1/memory.rst "OOM Control" (an eventfd), cgroup-v2.rst "memory.events" (inotify).
 """
@@ -16,13 +16,13 @@ _EVENT_BYTES = 4096
 
 
 class OomNotice:
-    """A descriptor that becomes readable, for one group; `close` it before the group is removed.
+    """A descriptor that becomes readable when a group is out of memory. Call `close` before the group is removed.
 
-    cgroup v1 reports the removal itself as one more event.
+    cgroup v1 reports the removal of the group as one more event.
     """
 
     def __init__(self, cgroup: Cgroup) -> None:
-        """Raises OSError where the host has no memory controller."""
+        """Raises OSError if the host has no memory controller."""
         self._cgroup = cgroup
         self._killed = 0
         directory = cgroup.directory("memory")
@@ -35,18 +35,18 @@ class OomNotice:
             self.fd = _registered(directory)
 
     def happened(self) -> bool:
-        """Whether memory has run out since the last call. Does not wait."""
+        """Whether the group was out of memory since the last call. Does not wait."""
         told = False
         with contextlib.suppress(BlockingIOError):
             told = bool(os.read(self.fd, _EVENT_BYTES))
         if not self._cgroup.unified:
             return told
-        # The file changes for more than the killing of processes.
+        # inotify reports changes of other counters in the file too.
         before, self._killed = self._killed, self._count()
         return self._killed > before
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Close the descriptor."""
         os.close(self.fd)
 
     def _count(self) -> int:

@@ -1,8 +1,8 @@
-"""What systemd is told about a container's control group: a transient scope and its properties.
+"""The transient scope of a container's control group and its properties, for systemd.
 
-systemd writes the limits that it knows of a unit into the unit's control group again, at
-`systemctl daemon-reload` for example. A limit that only the control file has is lost then. So each
-limit that systemd has a property for is a property of the scope as well.
+systemd writes the limits among a unit's properties to the unit's control group again, for example at
+`systemctl daemon-reload`. A limit that was written to the control file only is lost then. So each
+limit that systemd has a property for is also a property of the scope.
 
 Source: systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5); the form of
 `linux.cgroupsPath` is that of runc's and crun's systemd drivers.
@@ -22,7 +22,7 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.oci.resources import DeviceRule
 
 Property = tuple[str, tuple[str, object]]
-"""A unit's property: its name, and its value as a D-Bus variant (signature, value)."""
+"""A property of a unit: its name, and its value as a D-Bus variant (signature, value)."""
 
 NO_SUCH_UNIT, UNIT_EXISTS = (f"org.freedesktop.systemd1.{name}" for name in ("NoSuchUnit", "UnitExists"))
 
@@ -30,15 +30,15 @@ _BOOTED = "/run/systemd/system"  # sd_booted(3)
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,249}\.scope")  # unit names, systemd.unit(5): 255 bytes at most
 _UNLIMITED = 2**64 - 1
 _WORDS_OF_NO_LIMIT = ("max", "-1")
-_MOST_IN_SET = 8191  # a kernel has no more processors or memory nodes (CONFIG_NR_CPUS)
-_DEFAULT_PERIOD = 100_000  # microseconds, of the kernel's and systemd's
-# systemd keeps the quota as a whole percentage of a processor: 10 ms of a second.
+_MOST_IN_SET = 8191  # the kernel's maximum of processors and memory nodes (CONFIG_NR_CPUS)
+_DEFAULT_PERIOD = 100_000  # microseconds; the default of the kernel and of systemd
+# systemd rounds the quota to whole percents of a processor: 10 ms of a second.
 _QUOTA_STEP = 10_000
 _KERNEL_DEVICES = "/proc/devices"
 
 
 class Refused(Exception):
-    """systemd answered with an error. name: the D-Bus error's, such as NO_SUCH_UNIT."""
+    """systemd has answered with an error. name: of the D-Bus error, such as NO_SUCH_UNIT."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(text)
@@ -47,17 +47,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The unit of a container: its name, and the slice that it is in."""
+    """The scope of a container: its unit name and its slice."""
 
     unit: str
     slice: str
 
     @classmethod
     def of(cls, cgroups_path: str) -> Scope | None:
-        """The scope that a `linux.cgroupsPath` asks for on this host; None for a plain group.
+        """The scope for a `linux.cgroupsPath` on this host; None for a plain group.
 
-        That is where systemd runs as the system's manager, and for root: another user's manager is
-        not asked. Raises InvalidArgument for what is no name of a unit.
+        There is one only if systemd is the system's manager and this process is root: user managers are
+        not used. Raises InvalidArgument for an invalid unit name.
         """
         named = scope_of(cgroups_path)
         if named is None or not os.path.isdir(_BOOTED) or os.geteuid() != 0:
@@ -68,30 +68,30 @@ class Scope:
         return cls(unit, slice_name)
 
     def properties(self, container_id: str, pid: int, *, unified: bool) -> list[Property]:
-        """What makes the scope: where it is, its first process, and that what is in it is the shim's.
+        """The properties to create the scope: slice, first process, delegation to the shim.
 
-        pid: of the process that is put into it; a scope without one is refused. unified: cgroup v2.
+        pid: of the first process; systemd refuses a scope without one. unified: whether the host has cgroup v2.
         """
         block_io = "IOAccounting" if unified else "BlockIOAccounting"
         accounted = ("CPUAccounting", "MemoryAccounting", block_io, "TasksAccounting")
         return [
             ("Description", ("s", f"pelagos container {container_id}")),
             ("Slice", ("s", self.slice)),
-            ("Delegate", ("b", True)),  # systemd makes and removes no group below it
-            ("DefaultDependencies", ("b", False)),  # it is not stopped before containerd at shutdown
-            ("CollectMode", ("s", "inactive-or-failed")),  # no failed unit stays
+            ("Delegate", ("b", True)),  # systemd does not touch the groups below it
+            ("DefaultDependencies", ("b", False)),  # else it is stopped before containerd at shutdown
+            ("CollectMode", ("s", "inactive-or-failed")),  # a failed unit is unloaded too
             ("PIDs", ("au", [pid])),
             *((name, ("b", True)) for name in accounted),
         ]
 
 
 def limits(writes: Iterable[Write], version: int) -> list[Property]:
-    """The properties for what is written into a group's control files; what systemd does not know is left out.
+    """The properties for writes to control files. A write without a property in systemd is left out.
 
-    version: of systemd, such as 252. Files of both versions of control groups are known.
-    Raises InvalidArgument that names a file whose value systemd has no form for: `unified` may hold any text.
+    version: of systemd, such as 252. The files of both versions of control groups are supported.
+    Raises InvalidArgument that names a file whose value has no form in systemd: `unified` may hold any text.
     """
-    # What a file holds for one device is not the group's.
+    # Values for a single device have no property here.
     written = {write.file: write.value for write in writes if not write.keyed}
     found: list[Property] = []
     for file, value in written.items():
@@ -105,7 +105,7 @@ def _converted(file: str, value: str, convert: Callable[[str], tuple[str, object
     try:
         return convert(value)
     except (ValueError, ZeroDivisionError):
-        raise InvalidArgument(f"control file {file!r}: {value!r} is nothing that systemd can be given") from None
+        raise InvalidArgument(f"control file {file!r}: {value!r} has no form in systemd's properties") from None
 
 
 def _number(text: str, most: int = _UNLIMITED) -> int:
@@ -124,7 +124,7 @@ def _weight(value: str) -> tuple[str, object]:
 
 
 def _set(value: str) -> tuple[str, object]:
-    """A list of processors or memory nodes, as bits from the lowest on."""
+    """A list of processors or memory nodes as a bit mask, the lowest byte first."""
     bits = 0
     for part in value.split(","):
         first, _, last = part.partition("-")
@@ -133,7 +133,7 @@ def _set(value: str) -> tuple[str, object]:
     return "ay", list(bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
 
 
-# A control file: the property, how its value is written, and the first systemd that has it.
+# Control file -> the property, the conversion of its value, and the first version of systemd with it.
 _PROPERTIES: dict[str, tuple[str, Callable[[str], tuple[str, object]], int]] = {
     "memory.max": ("MemoryMax", _bytes, 0),
     "memory.high": ("MemoryHigh", _bytes, 0),
@@ -152,7 +152,7 @@ _PROPERTIES: dict[str, tuple[str, Callable[[str], tuple[str, object]], int]] = {
 
 
 def _quota(written: dict[str, str], version: int) -> Iterator[Property]:
-    """`cpu.max` of v2, or quota and period of v1: microseconds in a period."""
+    """The properties for `cpu.max` of v2, or quota and period of v1, in microseconds."""
     if "cpu.max" in written:
         file, value = "cpu.max", written["cpu.max"]
     elif "cpu.cfs_quota_us" in written:
@@ -174,7 +174,7 @@ def _quota_per_second(value: str) -> tuple[str, object]:
 
 
 def _quota_and_period(value: str) -> tuple[int | None, int]:
-    """`50000 100000`, `max 100000`, or a quota alone; None for no quota."""
+    """Parse `50000 100000`, `max 100000`, or a quota alone; None for no quota."""
     quota, *rest = value.split() or [""]
     (period,) = rest or [str(_DEFAULT_PERIOD)]
     return None if quota in _WORDS_OF_NO_LIMIT else _number(quota), _number(period)
@@ -183,8 +183,8 @@ def _quota_and_period(value: str) -> tuple[int | None, int]:
 def devices(policy: DevicePolicy) -> list[Property]:
     """The properties for a device policy.
 
-    systemd can name what is allowed, not what is not: a policy that allows all but some devices is left
-    to the group's own rules, which systemd does not reset on v2.
+    systemd has a list of allowed devices only: a policy that allows all but some devices gives none. The
+    group's own rules enforce it, which systemd does not reset on v2.
     """
     if policy.allow:
         return [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]
@@ -207,7 +207,7 @@ def _device_paths(rule: DeviceRule, names: dict[tuple[str, int], list[str]]) -> 
 
 
 def _names_of_majors() -> dict[tuple[str, int], list[str]]:
-    """The drivers of each major number: systemd takes a driver's name, not its number. proc(5), "devices"."""
+    """The drivers of each major number: systemd expects a driver's name. proc(5), "devices"."""
     kinds = {"Character devices:": "char", "Block devices:": "block"}
     found: dict[tuple[str, int], list[str]] = {}
     kind = ""

@@ -1,7 +1,7 @@
-"""Takes in the connections of a listening socket on asyncio, no more at a time than are good for us.
+"""Accepts the connections of a listening socket on asyncio, up to a limit at a time.
 
-asyncio's own servers take in whatever comes; once the descriptors are used up they try, log and set
-a timer for each place in the backlog, and each timer does it all over again.
+asyncio's own servers have no limit: when the descriptors are used up, they log an error and set
+a timer for each connection in the backlog, and each timer repeats that.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-_MOST = 4096  # containerd has one for each container; idle ones cost about 5 KiB each
-_AT_ONCE = 64  # before others have their turn
+_MOST = 4096  # containerd has one connection for each container; an idle one takes about 5 KiB
+_AT_ONCE = 64  # accepted in one step of the event loop
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def most() -> int:
-    """How many connections this process may well have: half of its descriptors are for other things."""
+    """The maximum of connections of this process: half of its descriptors, at most _MOST."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST if descriptors == resource.RLIM_INFINITY else min(_MOST, descriptors // 2)
 
 
 class Acceptor:
-    """Accepts on a listener, in the event loop that it is made in, until it is closed.
+    """Accepts on a listener, in the running event loop, until it is closed.
 
     At the limit no client is refused: a new one waits in the listener's backlog until a
     connection has ended.
     """
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], limit: int) -> None:
-        """listener: listening; ours from now on. protocol: makes one for each connection.
+        """listener: listening; closed by `close`. protocol: called for each connection, returns its protocol.
 
-        limit: of connections at a time. The caller, which makes the protocols, calls `left` at the end of each.
+        limit: maximum of connections at a time. The caller must call `left` at the end of each connection.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -51,7 +51,7 @@ class Acceptor:
         self._resume()
 
     def left(self) -> None:
-        """One of the connections has ended."""
+        """Record that a connection has ended."""
         self._open -= 1
         if self._open < self._limit // 2:
             self._told = False
@@ -59,7 +59,7 @@ class Acceptor:
             self._resume()
 
     def close(self) -> None:
-        """Close the listener; connections that are open go on."""
+        """Close the listener; open connections go on."""
         self._pause()
         if self._retry:
             self._retry.cancel()
@@ -82,7 +82,7 @@ class Acceptor:
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # a client that aborted has left the backlog; for others epoll reports the listener again
+                return  # an aborted connection has left the backlog; for others epoll reports the listener again
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
@@ -95,14 +95,14 @@ class Acceptor:
 
     def _wait_for_room(self) -> None:
         self._pause()
-        if not self._told:  # not again for each that comes and goes
+        if not self._told:  # logged once, not for each connection at the limit
             self._told = True
             log.warning("%d connections: new ones wait until one of them ends", self._open)
 
     def _wait_for_descriptors(self, error: OSError) -> None:
         self._pause()
         self._retry = self._loop.call_later(RETRY_SECONDS, self._resume)
-        log.warning("no connection can be taken in for %g s: %s", RETRY_SECONDS, error.strerror)
+        log.warning("no connection can be accepted for %g s: %s", RETRY_SECONDS, error.strerror)
 
     async def _join(self, connection: socket.socket) -> None:
         await self._loop.connect_accepted_socket(self._protocol, connection)

@@ -1,4 +1,4 @@
-"""An asyncio ttrpc client: many calls at a time over one connection."""
+"""An asyncio ttrpc client: concurrent calls over one connection."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Client:
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone."""
+        """Whether the connection has ended."""
         return self._protocol.closed
 
     async def call(self, method: str, request: Message | None = None, timeout: float | None = None) -> Any:  # noqa: ANN401 (the method decides the message)
         """Call a method of the service and return its response message.
 
-        timeout: seconds until asyncio.TimeoutError is raised; it is told to the server too.
+        timeout: seconds until asyncio.TimeoutError is raised; also sent to the server.
         Raises the PelagosError of the server's status; Unavailable if the connection ends.
         """
         data = envelope.request(self._service, method, request, timeout)
@@ -101,7 +101,7 @@ class _ClientProtocol(asyncio.Protocol):
         for event in self._connection.receive_data(data):
             answer = self._pending.get(event.stream_id)
             if answer is None or answer.done():
-                continue  # its caller gave up: there is no cancel frame in ttrpc
+                continue  # its caller has given up: ttrpc has no cancel frame
             if isinstance(event, ResponseReceived):
                 answer.set_result(event.data)
             else:

@@ -1,6 +1,6 @@
 """The two ends of a ttrpc connection as state machines: bytes in, events and bytes out.
 
-No socket, no event loop and no protobuf: the data of frames is passed on as it is.
+No socket, no event loop and no protobuf: the data of frames is passed on unchanged.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pelagos_core.ttrpc.frames import REQUEST, RESPONSE, Frame, FrameReader, Ove
 
 
 class RequestReceived(NamedTuple):
-    """A request's data on a stream that the client has just opened."""
+    """The data of a request, on a stream that the client has opened with it."""
 
     stream_id: int
     data: bytes
 
 
 class StreamRefused(NamedTuple):
-    """A frame that opens no stream; it is to be answered with this status."""
+    """A frame that opens no stream; the answer is this status."""
 
     stream_id: int
     code: int
@@ -27,7 +27,7 @@ class StreamRefused(NamedTuple):
 
 
 class ResponseReceived(NamedTuple):
-    """A response's data for a stream of ours."""
+    """The data of a response, for a stream of this client."""
 
     stream_id: int
     data: bytes
@@ -36,8 +36,8 @@ class ResponseReceived(NamedTuple):
 class ServerConnection:
     """The server's end of one connection.
 
-    A client's stream ids are odd and rise; a stream ends with its response. Frames of an
-    unknown type and streaming data are not for a unary server: they are passed over.
+    A client's stream ids are odd and increase; a stream ends with its response. A unary server ignores
+    frames of unknown types and streaming data.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class ServerConnection:
         self._last_stream_id = 0
 
     def receive_data(self, data: bytes) -> list[RequestReceived | StreamRefused]:
-        """Take in bytes from the client; return what they mean."""
+        """Process bytes from the client; return the events."""
         events = (self._event(frame) for frame in self._reader.feed(data) if frame.type == REQUEST)
         return list(events)
 
@@ -63,7 +63,7 @@ class ServerConnection:
         return RequestReceived(stream_id, frame.data)
 
     def send_response(self, stream_id: int, data: bytes) -> bytes:
-        """The bytes that answer a stream. Raises ValueError if the data is too long."""
+        """The bytes of the response on a stream. Raises ValueError if the data is too long."""
         return Frame(stream_id, RESPONSE, 0, data).serialize()
 
 
@@ -82,7 +82,7 @@ class ClientConnection:
         return stream_id, frame
 
     def receive_data(self, data: bytes) -> list[ResponseReceived | StreamRefused]:
-        """Take in bytes from the server; return what they mean."""
+        """Process bytes from the server; return the events."""
         return [self._event(frame) for frame in self._reader.feed(data) if frame.type == RESPONSE]
 
     def _event(self, frame: Frame | Oversized) -> ResponseReceived | StreamRefused:

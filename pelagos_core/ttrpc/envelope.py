@@ -1,6 +1,6 @@
-"""What is in the frames of a call: the request's and the response's envelopes, for both kinds of client.
+"""The envelopes of a call, Request and Response, as the data of frames; for both kinds of client.
 
-Source: ttrpc's request.proto; no I/O in here.
+Source: ttrpc's request.proto. No I/O.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pelagos_core.ttrpc.service import Service
 def request(service: Service, method: str, message: Message | None = None, timeout: float | None = None) -> bytes:
     """The data of a request's frame.
 
-    message: None for one without fields that are set. timeout: seconds, which are told to the server.
-    Raises Unimplemented for a method that the service does not have.
+    message: None for an empty one. timeout: seconds, sent to the server.
+    Raises Unimplemented for a method that the service lacks.
     """
     shape = service.method(method)
     envelope = ttrpc_pb2.Request(
@@ -31,9 +31,9 @@ def request(service: Service, method: str, message: Message | None = None, timeo
 
 
 def response(service: Service, method: str, data: bytes) -> Any:  # noqa: ANN401 (the method decides the message)
-    """The message in the data of a response's frame.
+    """The response message in the data of a frame.
 
-    Raises the PelagosError of the server's status; InvalidArgument if it is no answer to this method.
+    Raises the PelagosError of the server's status; InvalidArgument if the data is no response of this method.
     """
     shape = service.method(method)
     answer = ttrpc_pb2.Response()

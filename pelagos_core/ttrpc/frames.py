@@ -1,4 +1,4 @@
-"""ttrpc frames: a 10-byte header and its data, to and from bytes. No I/O in here.
+"""ttrpc frames: a 10-byte header and data, to and from bytes. No I/O.
 
 Header, big endian: u32 data length, u32 stream id, u8 type, u8 flags (ttrpc PROTOCOL.md).
 """
@@ -32,7 +32,7 @@ class Frame(NamedTuple):
 
 
 class Oversized(NamedTuple):
-    """A frame whose header promises more than MAX_DATA bytes; its data is thrown away."""
+    """A frame whose header announces more than MAX_DATA bytes; its data is discarded."""
 
     stream_id: int
     type: int
@@ -40,17 +40,17 @@ class Oversized(NamedTuple):
 
 
 class FrameReader:
-    """Bytes in, frames out. Holds at most one frame's worth of bytes.
+    """Splits a byte stream into frames. Holds the bytes of at most one frame.
 
-    Any bytes at all are frames of some kind, so nothing is ever refused here.
+    Every byte sequence is a sequence of frames, so it raises no error.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._skip = 0  # bytes of an oversized frame's data that are still to come
+        self._skip = 0  # remaining bytes of an oversized frame's data
 
     def feed(self, data: bytes) -> list[Frame | Oversized]:
-        """Take in `data`; return the frames that it completes, in order."""
+        """Add `data`; return the frames that are complete, in order."""
         if self._skip:
             dropped = min(self._skip, len(data))
             self._skip -= dropped

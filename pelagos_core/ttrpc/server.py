@@ -1,7 +1,7 @@
 """An asyncio ttrpc server over a listening Unix socket.
 
-Requests of all connections run concurrently, each as its own task. No bytes from a peer
-end the server; at the worst they end the peer's own connection.
+Requests of all connections run concurrently, each as a task. Invalid bytes from a peer
+end its connection at most, never the server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pelagos_core.ttrpc.service import Service
 
 log = logging.getLogger(__name__)
 
-MAX_REQUESTS = 1024  # at a time on one connection; containerd has one Wait and a few more
+MAX_REQUESTS = 1024  # at a time on one connection; containerd has one Wait and a few others
 _UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
 
@@ -47,20 +47,20 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected now."""
+        """The number of open connections."""
         return len(self._connections)
 
     def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener`, which is bound and listening already. In a running event loop."""
+        """Begin to accept on `listener`, which is bound and listening. In a running event loop."""
         self._acceptor = Acceptor(listener, lambda: _Connection(self), most())
 
     def stop_accepting(self) -> None:
-        """Close the listener; connections that are open go on."""
+        """Close the listener; open connections go on."""
         if self._acceptor:
             self._acceptor.close()
 
     async def close(self, seconds: float) -> None:
-        """Let requests that are under way be answered, for `seconds` at most; close everything."""
+        """Wait up to `seconds` for pending requests to be answered; then close everything."""
         self.stop_accepting()
         pending = {task for connection in self._connections for task in connection.tasks}
         if pending:
@@ -69,7 +69,7 @@ class Server:
             connection.close()
 
     async def call(self, request: ttrpc_pb2.Request) -> Message:
-        """Find the method, decode, run it. Raises what the method raises."""
+        """Find the method, decode the request, run the method. Raises the method's errors."""
         service = self._services.get(request.service)
         if service is None:
             raise Unimplemented(f"service {request.service}")
@@ -93,7 +93,7 @@ class Server:
 
 
 class _Connection(asyncio.Protocol):
-    """One client: bytes to requests, answers to bytes."""
+    """One connection: decodes requests, runs them, writes responses."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -121,7 +121,7 @@ class _Connection(asyncio.Protocol):
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
 
-    # A client that sends and never reads must not fill our memory with answers.
+    # A client that sends and does not read must not fill the daemon's memory with answers.
     def pause_writing(self) -> None:
         self._transport.pause_reading()
 
@@ -139,7 +139,7 @@ class _Connection(asyncio.Protocol):
             response = ttrpc_pb2.Response(payload=(await self._run(event)).SerializeToString())
         except Exception as error:
             if not isinstance(error, PelagosError | OSError):
-                log.exception("a request failed by a fault of ours")
+                log.exception("a request failed by an internal error")
             response = _refusal(error)
         self._answer(event.stream_id, response)
 
@@ -153,7 +153,7 @@ class _Connection(asyncio.Protocol):
         if request.timeout_nano <= 0:
             return await self._server.call(request)
         limit = request.timeout_nano / 1e9
-        # A client that gives up does not undo what it has asked for: the call goes on.
+        # The call goes on after its time limit: a timeout of the client does not undo the request.
         call = asyncio.ensure_future(self._server.call(request))
         done, _ = await asyncio.wait({call}, timeout=limit)
         if not done:
@@ -171,9 +171,9 @@ class _Connection(asyncio.Protocol):
 
 
 def _forget(task: asyncio.Future[Message]) -> None:
-    """Look at the result of a call that no task awaits, so that asyncio does not log it."""
+    """Retrieve the result of a call that no task awaits, so that asyncio does not log an error."""
     if not task.cancelled() and task.exception():
-        log.info("a call whose client gave up failed: %s", task.exception())
+        log.info("a call failed after its time limit: %s", task.exception())
 
 
 def _refusal(error: BaseException) -> ttrpc_pb2.Response:

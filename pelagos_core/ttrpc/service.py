@@ -1,4 +1,4 @@
-"""A service's method table, read off its protobuf descriptor."""
+"""The method table of a service, from its protobuf descriptor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Handler = Callable[[Any], Awaitable[Message]]
 class Method(NamedTuple):
     """One method of a service.
 
-    handler: the coroutine function that answers it, or None if it is not implemented.
+    handler: the coroutine function that serves it, or None if it is not implemented.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Method(NamedTuple):
 
 
 class Service:
-    """A named method table.
+    """The method table of a service.
 
     name: the full name on the wire, such as `containerd.task.v2.Task`.
     implementation: an object with a coroutine method in snake case (`resize_pty`) for each
-        method that it implements; None for a client's side.
+        method that it implements; None for a client.
     """
 
     def __init__(self, name: str, descriptor: ServiceDescriptor, implementation: object | None = None) -> None:
@@ -40,7 +40,7 @@ class Service:
         self._methods = {method.name: _method(method, implementation) for method in descriptor.methods}
 
     def method(self, name: str) -> Method:
-        """Look a method up. Raises Unimplemented."""
+        """Find a method by name. Raises Unimplemented."""
         try:
             return self._methods[name]
         except KeyError:

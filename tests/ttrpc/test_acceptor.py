@@ -91,7 +91,7 @@ async def test_without_descriptors_it_tries_again_later_and_says_so_once_for_eac
             await until(lambda: len(caplog.records) >= 3)
             assert peers.transports == []
         await peers.until(open=4, taken_in=4)
-        said = "no connection can be taken in for 0.05 s: Too many open files"
+        said = "no connection can be accepted for 0.05 s: Too many open files"
         assert {record.getMessage() for record in caplog.records} == {said}
         assert all(after.created - before.created > 0.04 for before, after in itertools.pairwise(caplog.records))
         for client in clients:
