@@ -11,7 +11,8 @@
 #include "operations.h"
 #include "resolve.h"
 
-enum { MAX_WORDS = 16384, MAX_DIRECTORIES = 64 };
+/* As many variables as arguments, and the functions to call. */
+enum { MAX_WORDS = 3 * MAX_ARGUMENTS, MAX_DIRECTORIES = 64 };
 
 static char *words[MAX_WORDS];
 static uint32_t words_used;

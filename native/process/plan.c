@@ -7,7 +7,6 @@
 
 #include "operations.h"
 
-enum { MAX_ARGUMENTS = 8192 };
 static struct argument arguments[MAX_ARGUMENTS];
 
 static const struct {

@@ -11,7 +11,7 @@
 
 #include "pelagos_engine.h"
 
-enum { MAX_SLOTS = 1024, MAX_PATH = 4096, MAX_DETAIL = 4096 };
+enum { MAX_SLOTS = 1024, MAX_ARGUMENTS = 8192, MAX_PATH = 4096, MAX_DETAIL = 4096 };
 
 struct argument {
     const char *at;

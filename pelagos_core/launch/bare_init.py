@@ -17,12 +17,13 @@ from pelagos_core.isolation.operation import Close, Operation
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.state import ENTRYPOINT
 from pelagos_core.isolation.streams import OF_JOINING
-from pelagos_core.launch import home, preopens
+from pelagos_core.launch import home, nursery, preopens
 from pelagos_core.launch.guest_steps import (
     DescribeGuest,
     FindEntrypoint,
     GoOn,
     LoadGuest,
+    NotBareError,
     OpenMemoryLimit,
     RunGuest,
     WaitForStart,
@@ -33,7 +34,7 @@ from pelagos_core.launch.nursery import Birth
 from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram, HandOverTerminal, SendFile
 from pelagos_core.linux import syscalls
 from pelagos_core.native import library
-from pelagos_core.native.instruction import SlotNumbers, encode
+from pelagos_core.native.instruction import MAX_ARGUMENTS, SlotNumbers, encode
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Spec
 from pelagos_core.plugin.bundle import Bundle
@@ -179,5 +180,12 @@ class BareInit:
         return Internal(f"the init process stopped at an unknown step: {os.strerror(stopped.error)}")
 
     def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
+        """A part as bytes. Raises NotBareError for more than one datagram holds: many mounts, variables or words."""
+        instructions = [each for operation in operations for each in operation.instructions()]
+        if max(len(each.arguments) for each in instructions) > MAX_ARGUMENTS:
+            raise NotBareError
+        part = encode(instructions, self._numbers)
+        if len(part) > nursery.MAX_PLAN:
+            raise NotBareError
         self._parts.append(operations)
-        return encode((each for operation in operations for each in operation.instructions()), self._numbers)
+        return part

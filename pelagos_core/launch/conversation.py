@@ -155,6 +155,8 @@ class Conversation:
             part = self._nursed_by.native if self._nursed_by else None
             try:
                 pid, control = self._forker.fork_bare(part, bare, launch.streams.child, target)
+            except NotBareError:
+                self._is_bare = False
             except OSError as error:
                 log.warning("%s: %s; the daemon forks", self._name, error)
                 self._is_bare = False

@@ -140,6 +140,11 @@ class DescribeGuest(Operation):
             instruction("guest_module", Slot(ENTRYPOINT)),
         )
 
+    def failure(self, failed: Failure) -> PelagosError:
+        if failed.error == errno.E2BIG:
+            raise NotBareError  # which has room for as many directories and memories as there usually are
+        return Operation.failure(self, failed)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadGuest(Operation):

@@ -14,6 +14,7 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.native import library
 
 MAX_SLOTS = 1024
+MAX_ARGUMENTS = 8192  # of one instruction
 _HEAD = struct.Struct("=HH")
 _LENGTH = struct.Struct("=I")
 _NUMBER = struct.Struct("=IqB")  # its length, itself, a NUL

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.bundles import Fifos, change_config, make_bundle
-from tests.support.native import shell
+from tests.support.native import config_of, shell
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.guests]
@@ -94,3 +94,34 @@ async def test_a_native_exec_beside_a_guest_has_a_home(tmp_path, guests):
         await shim.start("c1")
         text = await executed(shim, tmp_path / "e1", "/bin/sh", "-c", 'echo "$HOME"', env=TWICE)
         assert text == "/root\n"
+
+
+MANY = {
+    "long": (1, [f"V{number}={'x' * 90}" for number in range(1500)]),
+    "longer": (1, [f"V{number}={'x' * 90}" for number in range(3000)]),
+    "variables": (1, [f"V{number}=" for number in range(9000)]),
+    "words": (9000, ["A="]),
+}
+
+
+@pytest.mark.parametrize("many", MANY)
+async def test_words_and_variables_may_be_more_than_a_process_without_an_interpreter_takes(tmp_path, guests, many):
+    words, env = MANY[many]
+    known = make_bundle(tmp_path / "c1", "/app.wasm", "env", module=guests / "tool.wasm")
+    guest = make_bundle(tmp_path / "c2", "/app.wasm", "env", *["x"] * words, module=guests / "tool.wasm", env=env)
+    native = shell(tmp_path / "c3", 'echo "$#" "$(/usr/bin/env | grep -c ^[AV])"', env=["PATH=/bin", *env])
+    process = config_of(native)["process"]
+    change_config(native, process={**process, "args": [*process["args"], *["x"] * words]})
+    async with running_shim(tmp_path) as shim:
+        assert await shim.run("c1", known) == 0
+        fifos = Fifos(tmp_path)
+        await shim.create("c2", guest, fifos)
+        await shim.start("c2")
+        text = ""
+        while chunk := await fifos.some(1 << 20):
+            text += chunk
+        assert text.splitlines() == env
+        assert (await shim.wait("c2")).exit_status == 0
+        assert await shim.run("c3", native, fifos) == 0
+        assert fifos.output()[0] == f"{words - 1} {len(env)}\n"
+        fifos.close()

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from pelagos_core.launch import nursery
 from pelagos_core.native import instruction, process
 from tests.support.c_program import compiled
 
@@ -43,4 +44,6 @@ def test_the_fields_of_a_process_are_where_python_writes_them(in_c):
 
 
 def test_limits_of_a_plan_are_the_same(in_c):
-    assert in_c("plan.h", "MAX_SLOTS", "MAX_PATH") == [instruction.MAX_SLOTS, process.MAX_PATH]
+    own = [instruction.MAX_SLOTS, instruction.MAX_ARGUMENTS, process.MAX_PATH]
+    assert in_c("plan.h", "MAX_SLOTS", "MAX_ARGUMENTS", "MAX_PATH") == own
+    assert in_c("message.h", "MAX_PLAN") == [nursery.MAX_PLAN]
