@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import shutil
 import sys
-import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,8 +60,8 @@ def run(
     output.parent.mkdir(parents=True, exist_ok=True)
     settings = QUICK if quick else FULL
     settings = replace(settings, rounds=rounds or settings.rounds)
-    with tempfile.TemporaryDirectory(prefix="pelagos-bench-", dir="/tmp") as directory:
-        this = Run(Path(directory), settings, lambda text: click.echo(text, err=True))
+    with _directory() as directory:
+        this = Run(directory, settings, lambda text: click.echo(text, err=True))
         report = this.measure([name for name in SCENARIOS if not only or name in only], this.contenders(others))
     report.save(output)
     _show(report, output)
@@ -82,6 +85,21 @@ def show(report: Path, markdown: bool) -> None:
 def compare_command(before: Path, after: Path) -> None:
     """Put two runs side by side. They should be of one machine and one day."""
     tables.print_comparison(list(compare(Report.load(before), Report.load(after))), Console())
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """An empty directory of a short path, for sockets, whose name may begin a namespace of containerd's.
+
+    containerd takes letters, digits and single separators between them (identifiers.Validate); tempfile's names
+    may end with an underscore.
+    """
+    directory = Path("/tmp", f"pelagos-bench-{secrets.token_hex(4)}")  # noqa: S108 (of no name that could be guessed)
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _show(report: Report, path: Path) -> None:
