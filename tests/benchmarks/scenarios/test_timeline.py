@@ -12,7 +12,8 @@ TRACE = r"""
 35 100.106000 exit_group(0)   = ?
 34 100.107000 mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0
 34 100.107500 mount("tmpfs", "/proc/self/fd/8", "tmpfs", MS_NOSUID, "mode=755") = 0
-34 100.109000 sendto(7, "[\"Created\", \"x\"]", 17, 0, NULL, 0) = 17
+34 100.108000 sendto(3, "[\"Found\",0,33188,\"0061\"]", 24, 0, NULL, 0) = 24
+34 100.109000 sendto(3, "[\"Ready\"]", 9, 0, NULL, 0) = 9
 16 100.109200 <... recvfrom resumed>"x", 65536, 0, NULL, NULL) = 2
 16 100.110000 sendto(7, "\0\0\0\5\0\0\0\31\2\0\22\3\10\"x", 15, 0, NULL, 0) = 15
 16 100.200000 recvfrom(7, "\0\0\1\6\0\0\0\31\1\0\n\27containerd.task.v2.Task\22\6Create\32\342", 256, 0) = 272
@@ -27,6 +28,7 @@ def test_a_trace_is_cut_into_tasks_and_landmarks():
         "bundle read, isolation planned",
         "in the init process: cgroups joined",
         "namespaces made",
+        "root mounted, entry point found",
         "module loaded",
         "Create answered",
     ]
