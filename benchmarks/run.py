@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import containerd, machine, sandbox
+from benchmarks import containerd, engine_config, machine, sandbox
 from benchmarks.catalogue import SCENARIOS, Scenario
 from benchmarks.client import CallFailed
 from benchmarks.contender import Contender
@@ -42,7 +42,7 @@ class Run:
         self._numbers = itertools.count(1)
         os.environ["PATH"] = containerd.path()
         self._config = directory / "engines.toml"
-        self._config.write_text(engines.config())
+        self._config.write_text(engine_config.text(has_wasmedge=engine_config.has_wasmedge()))
 
     def contenders(self, others: Sequence[Contender]) -> list[Contender]:
         """The shim of this tree, runc's, and whoever else was named."""
