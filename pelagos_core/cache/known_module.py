@@ -52,6 +52,10 @@ class KnownKey:
         """The key for a module of this digest in a container, with the backends that this process has loaded."""
         return cls(module, func, str(limits), bundle.has_readonly_files, _identity(backends))
 
+    def is_of(self, backends: Backends) -> bool:
+        """Whether it is found by processes that have these backends."""
+        return (self.backends, self.core) == (backends.identity, __version__)
+
     @property
     def name(self) -> str:
         """A digest of it, in hex."""

@@ -79,12 +79,6 @@ class KnownModules:
         except (OSError, PelagosError) as error:
             log.warning("cache %s: what is known of a module is not kept: %s", cache.directory, error)
 
-    def forget(self, cache: CacheSettings, key: KnownKey) -> None:
-        """Drop what has turned out to be wrong."""
-        self._recent.pop(key.name, None)
-        with contextlib.suppress(OSError, PelagosError), KnownStore(cache.directory) as store:
-            store.remove(key.name)
-
     def _hold(self, name: str, known: KnownModule) -> None:
         self._recent.pop(name, None)
         self._recent[name] = known

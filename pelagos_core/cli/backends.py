@@ -141,7 +141,8 @@ def _as_dict(choice: Choice, entrypoint: Entrypoint) -> dict[str, object]:
         "backend": choice.backend.name if choice.backend else None,
         "reason": choice.reason,
         "answers": {
-            name: {"score": answer.score, "reason": answer.reason} for name, answer in choice.detections.items()
+            name: {"score": answer.score, "reason": answer.reason, "kept": answer.kept}
+            for name, answer in choice.detections.items()
         },
         "failures": [
             {"name": failure.name, "stage": failure.stage, "reason": failure.reason} for failure in choice.failures

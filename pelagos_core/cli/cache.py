@@ -1,4 +1,4 @@
-"""`pelagos cache`: the compiled code that is kept on this node."""
+"""`pelagos cache`: the compiled code, and what is known of modules, that are kept on this node."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import os
 import select
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from pelagos_core.backends.installed import Node, load_waiting
+from pelagos_core.backends.registry import Backends
 from pelagos_core.backends.selection import ANNOTATION, Selection
 from pelagos_core.cache import compile_service, key
 from pelagos_core.cache.compile_request import CompileRequest
+from pelagos_core.cache.known_store import KnownEntry, KnownStore
 from pelagos_core.cache.store import Listed, Store
 from pelagos_core.cli import rootless
 from pelagos_core.cli.backend_option import asked_for
@@ -43,20 +46,27 @@ def cache() -> None:
 
     A module is compiled when a container first starts with it, and its code is used again by
     every other one. Where it is kept, and how much of it, is said in /etc/pelagos/config.toml.
+    What the backends have said of modules is kept beside it, so that they need not be asked again.
     """
 
 
 @cache.command()
 @_json
 def ls(as_json: bool) -> None:
-    """List what is kept, the most recently used first."""
+    """List what is kept, the most recently used first: compiled code, and what is known of modules."""
     with _store() as store:
         entries = sorted(store.entries(), key=lambda entry: -entry.used)
+    with _known_store(store) as known_store:
+        known = sorted(known_store.entries(), key=lambda entry: -entry.used) if known_store else []
     if as_json:
-        click.echo(json.dumps({"directory": store.path, "entries": [_as_dict(entry) for entry in entries]}))
+        both = {"entries": [_as_dict(entry) for entry in entries], "known": [_known_as_dict(entry) for entry in known]}
+        click.echo(json.dumps({"directory": store.path, **both}))
         return
     now = time.time()
     print_table(["MODULE", "PATH", "BACKEND", "ENGINE", "SIZE", "USED"], [_row(entry, now) for entry in entries])
+    if known:
+        click.echo()
+        print_table(["MODULE", "FUNCTION", "KNOWN", "SIZE", "USED"], [_known_row(entry, now) for entry in known])
 
 
 @cache.command()
@@ -91,7 +101,7 @@ def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> N
 @cache.command()
 @click.option("--all", "everything", is_flag=True, help="Remove everything.")
 @click.option("--older-than", "older", metavar="AGE", default="", help="Remove what was not used for 12h, 30d, …")
-@click.option("--size", "limit", metavar="SIZE", default="", help="Keep no more than this, such as 500m or 2g.")
+@click.option("--size", "limit", metavar="SIZE", default="", help="Keep no more code than this, such as 500m or 2g.")
 @_json
 def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
     """Remove what is not used any more.
@@ -102,15 +112,25 @@ def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
     settings = node_file.load_node().cache
     oldest = time.time() - duration.parse(older) if older else 0.0
     bound = 0 if everything else size.parse(limit) if limit else settings.size
-    usable = _engines()
+    backends = load_waiting().backends
+    usable = _engines(backends)
+
+    def is_useless(entry: KnownEntry) -> bool:
+        return everything or entry.used < oldest or not entry.key.is_of(backends)
+
     with _store() as store:
         removed = store.prune(bound, lambda entry: entry.used < oldest or not _is_usable(entry, usable))
-    freed = sum(entry.disk_bytes for entry in removed)
+    with _known_store(store) as known_store:
+        forgotten = known_store.prune(is_useless) if known_store else []
+    freed = sum(entry.disk_bytes for entry in removed) + sum(each.disk_bytes for each in forgotten)
     if as_json:
-        click.echo(json.dumps({"removed": [_as_dict(entry) for entry in removed], "freed": freed}))
+        known = [_known_as_dict(each) for each in forgotten]
+        click.echo(json.dumps({"removed": [_as_dict(entry) for entry in removed], "known": known, "freed": freed}))
         return
     for entry in removed:
         click.echo(f"removed {entry.about.key.module[:_SHORT]} {entry.about.path!r}")
+    for each in forgotten:
+        click.echo(f"removed {each.key.module[:_SHORT]}, what is known of it")
     click.echo(f"freed {size.describe(freed)}")
 
 
@@ -122,10 +142,21 @@ def _store() -> Store:
         raise NotFound(f"cache {path!r}: {error.strerror}") from None
 
 
-def _engines() -> set[tuple[str, str]]:
+@contextlib.contextmanager
+def _known_store(store: Store) -> Iterator[KnownStore | None]:
+    """What is known of modules, in the store; None if there is nothing that can be used."""
+    try:
+        known = KnownStore(store.path)
+    except OSError:
+        yield None
+        return
+    with known:
+        yield known
+
+
+def _engines(backends: Backends) -> set[tuple[str, str]]:
     """The backends and engines whose code can be used here."""
-    node = load_waiting()
-    said = ((backend, backend.description) for backend in node.backends.installed)
+    said = ((backend, backend.description) for backend in backends.installed)
     return {(f"{backend.name} {backend.version}", f"{it.engine} {it.version}".strip()) for backend, it in said}
 
 
@@ -201,6 +232,30 @@ def _row(entry: Listed, now: float) -> list[str]:
     # The path is the image's word: as a literal it can do nothing to a terminal.
     path = ascii(entry.about.path)[1:-1]
     return [made.module[:_SHORT], path, made.backend, engine, size.describe(entry.disk_bytes), used]
+
+
+def _known_row(entry: KnownEntry, now: float) -> list[str]:
+    said = sorted(entry.known.detections.items(), key=lambda item: -item[1].score)
+    answers = ", ".join(f"{name} {answer.score}" for name, answer in said)
+    # A function's name is somebody's word too.
+    func = ascii(entry.key.func)[1:-1] or "-"
+    used = f"{duration.describe(now - entry.used)} ago"
+    return [entry.key.module[:_SHORT], func, answers, size.describe(entry.disk_bytes), used]
+
+
+def _known_as_dict(entry: KnownEntry) -> dict[str, object]:
+    return {
+        "key": entry.name,
+        "module": entry.key.module,
+        "function": entry.key.func,
+        "limits": entry.key.limits,
+        "readonly": entry.key.readonly,
+        "answers": {
+            name: {"score": answer.score, "reason": answer.reason} for name, answer in entry.known.detections.items()
+        },
+        "size": entry.disk_bytes,
+        "used": entry.used,
+    }
 
 
 def _as_dict(entry: Listed) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -56,6 +57,14 @@ class Runner:
     def run_in(self, rootfs: Path, *args: str, stdin: int, flags: tuple[str, ...] = ()) -> Ended:
         """Run a program of a root file system to its end. stdin: a descriptor to read from."""
         return self._run(self.command_in(rootfs, *args, flags=flags), stdin=stdin)
+
+    def explained(self, path: Path) -> dict[str, Any]:
+        """What the backend answers for a file, as `pelagos backends --explain` has it: score, reason, kept."""
+        words = [self.python, "-m", "pelagos_core", "backends", "--backend", self.backend, "--json", "--explain"]
+        done = subprocess.run([*words, str(path)], capture_output=True, timeout=_SECONDS, check=False, cwd=path.parent)
+        print(f"$ {shlex.join(words)} {path}\n{done.stdout!r}\n{done.stderr!r}")
+        answer: dict[str, Any] = json.loads(done.stdout)["answers"][self.backend]
+        return answer
 
     def _words(self, flags: tuple[str, ...], target: str, args: tuple[str, ...]) -> list[str]:
         return [self.python, "-m", "pelagos_core", "run", "--backend", self.backend, *flags, target, *args]

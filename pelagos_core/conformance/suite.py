@@ -279,6 +279,19 @@ def test_text_runs_as_it_is(run: Runner) -> None:
     assert run(modules.says("hello").encode()) == Ended(0, b"hello", "")
 
 
+@feature("answers that are kept")
+@pytest.mark.parametrize("is_text", [False, True])
+def test_an_answer_that_is_kept_depends_on_the_file_alone(run: Runner, *, is_text: bool) -> None:
+    data = modules.ARGUMENTS.encode() if is_text else modules.binary(modules.ARGUMENTS)
+    answers = []
+    for name in ("guest.wasm", "other/name", "more/guest.wat"):
+        path = run.directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        answers.append(run.explained(path))
+    assert len({answer["score"] for answer in answers}) == 1 or not any(answer["kept"] for answer in answers)
+
+
 @feature("compiled code is kept")
 @claims("ahead-of-time")
 def test_a_module_is_compiled_once_and_runs_the_same_from_then_on(kept: KeptCode, run: Runner) -> None:

@@ -159,15 +159,6 @@ def test_a_cache_that_is_to_keep_nothing_keeps_nothing(cache):
     assert not os.path.exists(cache.directory)
 
 
-def test_what_was_wrong_is_forgotten(cache, path):
-    modules = KnownModules()
-    assert modules.find(cache, KEY)
-    modules.forget(cache, KEY)
-    assert modules.find(cache, KEY) is None
-    assert names(cache) == set()
-    modules.forget(replace(cache, directory="/dev/null/none"), KEY)
-
-
 def test_those_that_were_not_used_for_long_make_room(cache, monkeypatch):
     monkeypatch.setattr(module, "_MOST", 8)
     for number in range(8):

@@ -4,10 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from pelagos_core import __version__
+from pelagos_core.cache.known_store import KnownModules
+from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.conformance.environment import environment_with
+from tests.cache.test_known_module import KEY, KNOWN
 from tests.support import code, compiling
 
 pytestmark = pytest.mark.container
@@ -95,6 +100,41 @@ def test_what_cannot_run_is_not_compiled_and_a_library_is_for_its_functions(pela
     assert (done.returncode, "it is a library" in done.stderr) == (1, True)
     assert paths(pelagos("ls", "--json")) == []
     assert pelagos("warm", f"{library}#go").stdout.startswith(f"{library}#go: compiled, wasmtime, ")
+
+
+def keep_known(path, **key):
+    """Keep what is known of a module, under a key that fits what is installed."""
+    text = (
+        "import sys; from pelagos_core.backends.installed import load_waiting; print(load_waiting().backends.identity)"
+    )
+    found = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.strip()
+    made = replace(KEY, **{"backends": found, "core": __version__, **key})
+    KnownModules().keep(CacheSettings(str(path)), made, KNOWN)
+    return made
+
+
+def known(listed):
+    return [(entry["module"], entry["function"]) for entry in json.loads(listed.stdout)["known"]]
+
+
+def test_what_is_known_of_modules_is_listed_and_goes_with_the_rest(pelagos, tmp_path):
+    keep_known(tmp_path / "cache", module="a" * 64, func="g\x1bo")
+    keep_known(tmp_path / "cache", module="b" * 64)
+    keep_known(tmp_path / "cache", module="c" * 64, backends="of another version")
+    keep_known(tmp_path / "cache", module="d" * 64, core="0.0.1")
+    lines = pelagos("ls").stdout.splitlines()
+    assert (lines[1], lines[2].split()) == ("", ["MODULE", "FUNCTION", "KNOWN", "SIZE", "USED"])
+    rows = sorted(line.split()[:6] for line in lines[3:])
+    assert rows[0] == ["a" * 12, r"g\x1bo", "a", "90,", "b", "0"]
+    assert rows[1][:2] == ["b" * 12, "-"]
+    removed = sorted(pelagos("prune").stdout.splitlines()[:-1])
+    assert removed == [f"removed {each * 12}, what is known of it" for each in "cd"]
+    assert sorted(known(pelagos("ls", "--json"))) == [("a" * 64, "g\x1bo"), ("b" * 64, "")]
+    os.utime(next((tmp_path / "cache/known").iterdir()), (1, 1))
+    assert len(known(pelagos("prune", "--older-than", "30d", "--json"))) == 1
+    removed = json.loads(pelagos("prune", "--all", "--json").stdout)
+    assert (len(removed["known"]), removed["freed"] > 0) == (1, True)
+    assert list((tmp_path / "cache/known").iterdir()) == []
 
 
 PLAIN = """
