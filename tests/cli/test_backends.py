@@ -50,7 +50,7 @@ def test_a_choice_is_explained(tmp_path):
     assert done.stdout.splitlines()[-1] == "chosen: wasmtime (component, WASI 0.2; best of wasmtime)"
     said = json.loads(pelagos("--explain", tmp_path / "x.wasm", "--json").stdout)
     assert (said["kind"], said["backend"]) == ("component", "wasmtime")
-    assert said["answers"]["wasmtime"] == {"score": 95, "reason": "component, WASI 0.2"}
+    assert said["answers"]["wasmtime"] == {"score": 95, "reason": "component, WASI 0.2", "kept": True}
 
 
 def test_what_nothing_can_run_is_explained_too(tmp_path):
