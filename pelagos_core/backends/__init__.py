@@ -1,1 +1,1 @@
-"""The host's side of backends: which are installed, how they are asked, and which one is chosen."""
+"""The host's side of backends: discovery, calls of their hooks, and the choice of one."""

@@ -1,13 +1,13 @@
-"""What the annotations of a container and of its pod say to one container, the strongest first.
+"""The annotations of a container and of its pod that apply to one container, in order of precedence.
 
-A pod cannot set annotations of its containers, so its own may name one of them:
+A pod cannot set annotations of its containers, so a pod's annotation may name a container:
 
-    io.pelagos.wasm.runtime        the container's own, or its pod's for all containers
-    io.pelagos.wasm.runtime.NAME   its pod's for the container NAME
+    io.pelagos.wasm.runtime        of the container, or of its pod for all containers
+    io.pelagos.wasm.runtime.NAME   of its pod, for the container NAME
 
-containerd writes a pod's annotations (`pod_annotations` of its config) into the specs of all of
-its containers too. So a word in a container's spec is its own only if the pod's is another; and
-where the pod is not known, it is the pod's if it is there with the container's name too.
+containerd also copies a pod's annotations (`pod_annotations` of its config) into the specs of all of
+its containers. So an annotation of a container's spec counts as the container's only if the pod's value
+differs. If the pod is not known, it counts as the pod's if it is also present with the container's name.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _CONTAINER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a DNS lab
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """Words, such as `{"env": "HOME"}`, and whose they are.
+    """The values of one source, such as `{"env": "HOME"}`.
 
-    source: "container" or "pod". suffix: what follows a word in the annotation's name.
+    source: "container" or "pod". suffix: the part after a word in the annotation's name.
     """
 
     words: Mapping[str, str]
@@ -41,25 +41,25 @@ class Opinion:
     suffix: str = ""
 
     def called(self, word: str) -> str:
-        """The annotation's whole name."""
+        """The annotation's full name."""
         return f"{ANNOTATION_PREFIX}{word}{self.suffix}"
 
     def in_errors(self, word: str) -> str:
-        """What errors call it."""
+        """The annotation's name for error messages."""
         return f"annotation {self.called(word)!r}"
 
     def source_of(self, word: str) -> str:
-        """Where a word was said."""
+        """The source of a word, for error messages."""
         return f"the {self.source}'s annotation {self.called(word)}"
 
 
 def opinions(own: Mapping[str, str], pod: Mapping[str, str], container: str = "") -> tuple[Opinion, ...]:
-    """What is said to a container, the strongest first. In the daemon, and in `pelagos`.
+    """The annotations that apply to a container, in order of precedence. In the daemon, and in `pelagos`.
 
-    own, pod: the `io.pelagos.wasm.*` annotations of its spec and of its pod, by their whole
-    names; `pod` is empty where the pod is not known. container: its name in its pod; empty if
+    own, pod: the `io.pelagos.wasm.*` annotations of its spec and of its pod, by their full
+    names; `pod` is empty if the pod is not known. container: its name in the pod; empty if
     it has none.
-    Raises InvalidArgument for a name that no annotation has, whichever container it is for.
+    Raises InvalidArgument for an unknown annotation, also for one of another container.
     """
     own_for_all, own_for_one = _split(own, container)
     pod_for_all, pod_for_one = _split(pod, container)
@@ -79,7 +79,7 @@ def _without(words: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
 
 
 def _split(annotations: Mapping[str, str], container: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The words that are for every container, and those for this one."""
+    """Split the words into those for all containers and those for this one."""
     for_all, for_one = {}, {}
     for annotation, value in sorted(annotations.items()):
         word, dot, name = annotation.removeprefix(ANNOTATION_PREFIX).partition(".")
@@ -92,13 +92,13 @@ def _split(annotations: Mapping[str, str], container: str) -> tuple[dict[str, st
         elif name == container:
             for_one[word] = value
         else:
-            # Whether its pod has, or will have, such a container cannot be known here.
+            # The daemon cannot check whether the pod has, or will have, a container of this name.
             log.debug("annotation %r is not for container %r", annotation, container)
     return for_all, for_one
 
 
 def narrowed(policy: Policy, said: tuple[Opinion, ...]) -> Policy:
-    """A policy with less, as all that is said demands together: the strongest comes last.
+    """Narrow a policy by all annotations; the one with the highest precedence is applied last.
 
     Raises InvalidArgument that names the annotation.
     """

@@ -1,4 +1,4 @@
-"""What tells a backend apart from any that might answer otherwise: a digest, the same in every process."""
+"""Digests that identify a backend with its settings and code. They are equal in all processes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Mapping, Set
 
 
 def origin(module: object, settings: Mapping[str, object]) -> str:
-    """What tells this backend apart from one of the same version: other settings, or an edited file with its hooks."""
+    """A digest of a backend's settings and of the stamp of the file with its hooks: its version may stay the same."""
     name = module.__name__ if isinstance(module, types.ModuleType) else type(module).__module__
     path = getattr(sys.modules.get(name), "__file__", None) or ""
     try:
         status = os.stat(path)
-    except OSError:  # not from a file of its own
+    except OSError:  # a module without a file
         return digest_of((path, settings))
     return digest_of((path, status.st_ino, status.st_size, status.st_mtime_ns, settings))
 
 
 def digest_of(value: object) -> str:
-    """A digest of plain values; sets have an order then, which is the same in every process."""
+    """A digest of plain values; sets are sorted, so it is equal in all processes."""
 
     def plain(other: object) -> object:
         return sorted(map(str, other)) if isinstance(other, Set) else str(other)

@@ -1,8 +1,8 @@
-"""What this node has: its installed backends and its config, as they are at this moment.
+"""The installed backends and the config of this node, kept up to date.
 
-`pip install` and `pip uninstall` take effect with the next container, also in a pod whose
-shim runs already. Loading runs other people's code, so a child goes first: a backend that
-ends it, or never comes back, is named and left out.
+`pip install` and `pip uninstall` take effect with the next container, also in a pod with a running
+daemon. Loading runs third-party code, so a child process loads first: a backend that ends the
+child or never returns is reported by name and left out.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from pelagos_core.plugin import hookspecs
 
 log = logging.getLogger(__name__)
 
-_ANSWER_SECONDS = IMPORT_SECONDS + 2.0  # longer than the timer in the child, which ends Python code only
+_ANSWER_SECONDS = IMPORT_SECONDS + 2.0  # longer than the timer in the child, which interrupts Python code only
 _ENDED = "it has ended"
-_JOINED_SECONDS = 0.05  # for which the kernel may still list a thread that has been joined
+_JOINED_SECONDS = 0.05  # the kernel may still list a joined thread for so long
 
 
 def plugins() -> tuple[Plugin, ...]:
-    """The backends of this Python environment. Walks over all of its distributions."""
+    """The backends of this Python environment. Reads the metadata of all of its distributions."""
     points = metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP)
     return tuple(
         Plugin(point.name, point.dist.version, point.load, point.dist.name)
@@ -51,7 +51,7 @@ def plugins() -> tuple[Plugin, ...]:
 class Node:
     """Backends and config. One for each process; `refresh` keeps it up to date.
 
-    settings: the config with which it was loaded, the defaults if that was faulty.
+    settings: the config that the backends were loaded with; the defaults if the file was invalid.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Node:
 
     @classmethod
     def load(cls, leave: Callable[[int], None]) -> Node:
-        """Load everything in a child, which goes on as this process.
+        """Fork a child, load everything in it, and return in the child.
 
-        Returns in the child only, so nothing is imported twice, and a backend that crashes
-        or hangs at its import costs one more child.
-        leave: what the parent does once the child, whose pid it is given, has loaded.
+        Returns in the child only, so nothing is imported twice. A backend that crashes
+        or hangs at its import ends that child, and another one is forked without the backend.
+        leave: called in the parent, with the child's pid, once the child has loaded.
         """
         state, settings, found = _state(), _settings(), plugins()
         excluded: tuple[Failure, ...] = ()
@@ -89,21 +89,21 @@ class Node:
 
     @property
     def backends(self) -> Backends:
-        """The backends, as they were when last looked at."""
+        """The backends as of the last `refresh`."""
         return self._backends
 
     @property
     def config(self) -> Config:
-        """The node's config file as it is now. Raises PelagosError that names it."""
+        """The current content of the node's config file. Raises PelagosError that names it."""
         return node_file.load_node()
 
     async def refresh(self) -> None:
-        """Look again, if anything was installed, removed or configured since.
+        """Load again if a distribution was installed or removed, or the config changed.
 
-        In the daemon, whose event loop goes on while a child tries what is new: what fails
-        there is not touched here. Callers wait for one another, so each finds all of it.
-        A backend that is loaded stays as it is, also when its distribution was upgraded:
-        its modules cannot be taken back. The next pod's shim has the new version.
+        In the daemon, whose event loop goes on while a child imports the new backends: one that fails
+        in the child is not imported here. Callers wait for each other, so each gets all backends.
+        A loaded backend stays, also after an upgrade of its distribution: its modules cannot
+        be unloaded. The next pod's daemon has the new version.
         """
         async with self._refreshing:
             state = _state()
@@ -114,7 +114,7 @@ class Node:
     async def _look_again(self) -> None:
         importlib.invalidate_caches()
         found, settings = plugins(), _settings()
-        # A name that a second package has claimed since belongs to neither any more, here as in the next pod.
+        # A name that a second package claims by now is refused for both, here as in the next pod.
         usable = {plugin.name for plugin in found} - {failure.name for failure in refused(found)}
         kept = [backend for backend in self._backends.installed if backend.name in usable]
         names = {backend.name for backend in kept}
@@ -129,19 +129,19 @@ class Node:
         for name in sorted(now.keys() | self._versions.keys()):
             before, after = self._versions.get(name), now.get(name)
             if before and after and before != after:
-                log.info("backend %r: %s is installed, this shim goes on with %s", name, after, before)
+                log.info("backend %r: %s is installed, this shim still uses %s", name, after, before)
             elif before != after:
                 log.info("backend %r: %s", name, f"{after} was installed" if after else "was removed")
         self._versions = {name: self._versions.get(name, version) for name, version in now.items()}
 
 
 def load_waiting() -> Node:
-    """The node for a command: the parent waits for the child and ends as it does."""
+    """The node for a command: the parent waits for the child and exits with its status."""
     return Node.load(_end_like)
 
 
 def _end_like(pid: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child has got it too, and decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child gets the signal too and handles it
     ended = Child(pid).reap()
     if ended.si_code != os.CLD_EXITED:
         signal.signal(ended.si_status, signal.SIG_DFL)
@@ -150,7 +150,7 @@ def _end_like(pid: int) -> None:
 
 
 def _settings() -> Config:
-    """The config for loading backends; a faulty one is told when a container is made."""
+    """The config for loading backends; an invalid one is reported by Create."""
     try:
         return node_file.load_node()
     except PelagosError as error:
@@ -159,12 +159,12 @@ def _settings() -> Config:
 
 
 def _state() -> tuple[object, ...]:
-    """What changes when a distribution is installed or removed, or the config is written."""
+    """Stamps that change when a distribution is installed or removed, or the config is written."""
     return tuple(stamp(path) for path in (*sys.path, node_file.node_path()))
 
 
 def stamp(path: str) -> tuple[int, int]:
-    """What changes when a file is replaced or written, or an entry of a directory comes or goes."""
+    """A stamp that changes when a file is replaced or written, or a directory's entries change."""
     try:
         status = os.stat(path or ".")
     except OSError:
@@ -173,13 +173,13 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> Backends:
-    """Load, and give an account of it on a pipe."""
+    """Load the backends and report progress on a pipe."""
     account = _Account(writer)
     backends = Backends.load(found, settings, excluded, account.begin)
     hung = []
     for backend in backends.installed:
         account.begin(backend.name)
-        # Both are kept by the backend: a process that is forked from here need not ask again.
+        # Both are cached in the backend, so a process forked from here does not call the hooks again.
         _ = backend.native
         if backend.description.problem.startswith(TooSlow.__name__):
             hung.append(Failure(backend.name, "describe", backend.description.problem))
@@ -188,10 +188,10 @@ def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Fail
 
 
 class _Account:
-    """What a process that loads backends says on a pipe of what it does.
+    """The progress report of a process that loads backends, on a pipe.
 
-    A string is the name of the backend whose code is about to be run, an object the failure for which the
-    process ends, a list the failures at the end.
+    One JSON value on each line: a string names the backend whose code runs next; an object is the failure that
+    ends the process; a list holds the failures after all are loaded.
     """
 
     def __init__(self, writer: int) -> None:
@@ -200,21 +200,21 @@ class _Account:
         self._threads = _threads()
 
     def begin(self, name: str) -> None:
-        """The code of this backend is about to be run."""
+        """Report that the code of this backend runs next."""
         self._end()
         self._running = name
         self._say(name)
 
     def close(self, failures: list[Failure]) -> None:
-        """All are loaded."""
+        """Report that all are loaded."""
         self._end()
         self._say([astuple(failure) for failure in failures])
         os.close(self._writer)
 
     def _end(self) -> None:
-        """End this process if the code that was run last has left threads in it.
+        """End this process if the backend that was loaded last has left threads running.
 
-        A fork has none of them and every lock as it was, so what a thread held at that moment is
+        fork(2) copies the locks but not the threads, so a lock that a thread holds at that moment stays
         locked for ever in the container (pthread_atfork(3)).
         """
         deadline = time.monotonic() + _JOINED_SECONDS
@@ -235,7 +235,7 @@ def _threads() -> int:
 
 
 class _Loading:
-    """A child that loads backends, and what it has reported of that."""
+    """A child that loads backends, and its report so far."""
 
     def __init__(self, child: ReportingChild) -> None:
         self.child = child
@@ -243,28 +243,28 @@ class _Loading:
 
     @property
     def has_loaded(self) -> bool:
-        """Whether it has come to the end."""
+        """Whether the child has loaded all backends."""
         return self._line.startswith("[")
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Which backends have failed in it, once it `has_loaded`."""
+        """The backends that have failed in it, once it `has_loaded`."""
         return tuple(Failure(*each) for each in json.loads(self._line))
 
     def take(self, chunk: bytes | None) -> str:
-        """Take in what the child has reported (None: nothing in time). Returns why it reports no more, or nothing."""
+        """Add a chunk of the report (None: timed out). Returns the reason if no more will come, else an empty text."""
         if chunk is None:
             return f"no answer in {_ANSWER_SECONDS:g} s"
         self._said += chunk
         return "" if chunk else _ENDED
 
     def failure(self, how: str, ended: os.waitid_result) -> Failure | None:
-        """The failure of the child, which has ended; None if it `has_loaded`. Raises Internal."""
+        """The failure of the child, which has exited; None if it `has_loaded`. Raises Internal."""
         return None if self.has_loaded else self.blame(ending(ended) if how == _ENDED else how)
 
     def blame(self, how: str) -> Failure:
-        """The failure of the backend whose code it ran last. Raises Internal if it had come to none."""
-        if not self._line:  # another child would end the same way
+        """The failure of the backend whose code ran last. Raises Internal if none had run."""
+        if not self._line:  # before any backend: another child would fail in the same way
             raise Internal(f"backends cannot be loaded: {how}")
         said = json.loads(self._line)
         failure = Failure(**said) if isinstance(said, dict) else Failure(said, "import", how)
@@ -273,12 +273,12 @@ class _Loading:
 
     @property
     def _line(self) -> str:
-        """The last line that is complete."""
+        """The last complete line."""
         return self._said.rpartition(b"\n")[0].rpartition(b"\n")[2].decode()
 
 
 def _watch(loading: _Loading) -> Failure | None:
-    """Follow a child that goes on as this process. Returns the failure that has ended it; None if all went well."""
+    """Read the report of a child of `Node.load`. Returns the failure that has ended it; None if it has loaded."""
     how = ""
     while not loading.has_loaded and not how:
         how = loading.take(loading.child.read(_ANSWER_SECONDS))
@@ -290,7 +290,7 @@ def _watch(loading: _Loading) -> Failure | None:
 
 
 async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, ...]:
-    """Load in children that end; the failures of those backends which fail there, or end them."""
+    """Load in children that exit afterwards; return the failures of backends that fail or end a child."""
     excluded: tuple[Failure, ...] = ()
     while found:
         loading = _Loading(child.fork_reporting(functools.partial(_try, found, settings, excluded)))
@@ -302,19 +302,19 @@ async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, 
 
 
 def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> None:
-    """In the child."""
+    """Load the backends. In the child."""
     forked.restore_signals()
-    forked.close_all_but(writer)  # the end of a stream is seen once every copy of its writer is closed
+    forked.close_all_but(writer)  # a reader gets end of file only when every copy of the writing end is closed
     forked.end_with_parent(writer)
     _announced(found, settings, excluded, writer)
 
 
 async def _followed(loading: _Loading) -> Failure | None:
-    """Follow a child of `_tried` to its end. Returns the failure that has ended it; None if all went well."""
+    """Read the report of a child of `_tried` until it exits. Returns the failure that has ended it, or None."""
     how = ""
     with loading.child as child:
         while not loading.has_loaded and not how:
             how = loading.take(await child.read_async(_ANSWER_SECONDS))
         child.signal(signal.SIGKILL)
-        ended = await child.ended()  # a large process takes a while to exit
+        ended = await child.ended()  # the exit of a large process takes a while
     return loading.failure(how, ended)

@@ -1,8 +1,8 @@
 """The backend of native programs: an ELF file or a script, run by execve(2).
 
-A pod's pause container, its sidecars and what `exec` starts in them are native. They get the very
-isolation of a Wasm guest, and beyond it what a system call can use: devices, /proc, signals.
-It is part of pelagos and no engine: no annotation chooses it or keeps it from a native program.
+A pod's pause container, its sidecars and their execs are native. They get the same isolation
+as a Wasm guest, plus what is usable by system calls only: devices, /proc, signals.
+It is part of pelagos and not an engine: no annotation can select or exclude it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from pelagos_core.plugin.hookspecs import Detection, RunningProcess, Workload, h
 
 NAME = "native"
 
-# What a shell, docker and runc tell of a program that is not there, and of one that cannot run.
+# The exit codes of shells, docker and runc for a missing program, and for one that cannot be executed.
 NOT_FOUND = 127
 CANNOT_RUN = 126
-_MAX_SHEBANG = 256  # binfmt_script reads no further
+_MAX_SHEBANG = 256  # the limit of the kernel's binfmt_script
 
 
 @hookimpl
 def pelagos_detect(entrypoint: Entrypoint) -> Detection | None:
-    """Every native program, and nothing else."""
+    """Accept every native program and nothing else."""
     return Detection.can(100, entrypoint.kind.value) if entrypoint.kind.is_native else None
 
 
 @hookimpl
 def pelagos_spawn(entrypoint: Entrypoint) -> Workload:
-    """Check what can be known before Start; the workload becomes the program.
+    """Check all that can be checked before Start; the workload executes the program.
 
-    Raises PermissionDenied if the user may not execute it, NotFound if its interpreter is not
-    there, InvalidArgument for a script that names none or a function to call.
+    Raises PermissionDenied if the user may not execute it, NotFound if its interpreter is
+    missing, InvalidArgument for a script without an interpreter and for a function to call.
     """
     check_function(entrypoint.path, entrypoint.func)
     path = next(filter(_is_executable, (entrypoint.path, *candidates(entrypoint))), "")
@@ -52,18 +52,18 @@ def pelagos_spawn(entrypoint: Entrypoint) -> Workload:
 
 @hookimpl
 def pelagos_signal(process: RunningProcess, signum: int) -> bool:
-    """Pass every signal on as it is: a native program has handlers of its own."""
+    """Deliver every signal unchanged: a native program may have handlers."""
     signal.pidfd_send_signal(process.pidfd, signum)
     return True
 
 
 def _is_executable(path: str) -> bool:
-    """Whether this process' user may execute it; another file may stand further on in PATH."""
+    """Whether this process' user may execute the file; else the search goes on along PATH."""
     return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
 
 
 def check_function(path: str, func: str) -> None:
-    """Raises InvalidArgument if there is a function to call: a native program has none. path: for the message."""
+    """Raise InvalidArgument if there is a function to call: a native program has none. path: for the message."""
     if func:
         raise InvalidArgument(f"exec {path!r}: a native program has no function {func!r} to call")
 
@@ -80,9 +80,9 @@ def no_interpreter(path: str, interpreter: str) -> NotFound:
 
 
 def interpreter(path: str, head: bytes) -> str:
-    """What a program asks to be loaded or read by; empty for none, or if that is named behind its first bytes.
+    """The interpreter of a program (ELF or script); empty if it has none, or if the path is not within `head`.
 
-    path: for the message. head: its first bytes. Raises InvalidArgument for a script that names none.
+    path: for the message. head: its first bytes. Raises InvalidArgument for a script without an interpreter.
     """
     if head[:2] != b"#!":
         return elf.interpreter_in(head) or ""
@@ -102,8 +102,8 @@ def _check_interpreter(entrypoint: Entrypoint) -> None:
 
 
 def _become(entrypoint: Entrypoint) -> int:
-    """Run it in place of this process; an exit code if that fails, with a line on stderr."""
-    # UTF-8 whatever the daemon's locale: this is how the spec's JSON came.
+    """Execute the program in this process; on failure write a line to stderr and return an exit code."""
+    # UTF-8, the encoding of the spec's JSON, independent of the daemon's locale.
     words = [word.encode() for word in entrypoint.args]
     environment = {name.encode(): value.encode() for name, value in entrypoint.environment()}
     _reset_signals()
@@ -117,7 +117,7 @@ def _become(entrypoint: Entrypoint) -> int:
 
 
 def _reset_signals() -> None:
-    """Give every signal its default action and block none: execve(2) keeps what is ignored."""
+    """Restore every signal's default action and unblock all: execve(2) keeps ignored and blocked signals."""
     for signum in set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP}:
         syscalls.default_signal(signum)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

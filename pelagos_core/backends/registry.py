@@ -1,7 +1,7 @@
-"""The backends that are installed: found, loaded, called. The only caller of pluggy.
+"""The installed backends: discovery, loading, calls. The only caller of pluggy.
 
-A backend is other people's code. Whatever it does wrong (fails to import, raises, hangs,
-answers nonsense) is put on record under its name, and the others go on.
+A backend is third-party code. A failure (at import, an exception, a hang, an invalid
+return value) is recorded under its name, and the other backends stay usable.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 IMPORT_SECONDS = 20.0
 DETECT_SECONDS = 5.0
-HOLD_SECONDS = 1.0  # for which a hook may hold the daemon, and with it every container of the pod
+HOLD_SECONDS = 1.0  # that a hook may block the daemon, and with it every container of the pod
 NO_CONFIG = Config()
 AUTO = "auto"
 _Answer = TypeVar("_Answer")
@@ -51,7 +51,7 @@ _RESERVED = {AUTO: "it stands for any backend", native.NAME: "it belongs to pela
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A backend that was left out: which, at what, and why."""
+    """A backend that was left out: its name, the stage and the reason."""
 
     name: str
     stage: str
@@ -75,10 +75,10 @@ class Plugin:
 
 
 def refused(plugins: Iterable[Plugin]) -> tuple[Failure, ...]:
-    """The names that cannot be used, with the reason; nothing is imported for this.
+    """The names that cannot be used, with the reason. Imports nothing.
 
-    A name that two packages claim is refused for both: which of them an operator means cannot be
-    told, and neither may take the other's place in silence.
+    A name that two packages claim is refused for both: it is not clear which one an operator means,
+    and neither may replace the other silently.
     """
     claims: dict[str, list[str]] = defaultdict(list)
     for plugin in plugins:
@@ -88,7 +88,7 @@ def refused(plugins: Iterable[Plugin]) -> tuple[Failure, ...]:
 
 
 def _objection(name: str, claimants: list[str]) -> str:
-    """What is wrong with a name that these packages claim, empty if nothing is."""
+    """Why a name that these packages claim is refused; empty if it is not."""
     packages = " and ".join(claimants)
     if name in _RESERVED:
         return f"the name is reserved, {_RESERVED[name]} (package {packages})"
@@ -101,9 +101,9 @@ def _objection(name: str, claimants: list[str]) -> str:
 
 
 class Backend:
-    """One installed backend: its name, where it comes from, and its hooks.
+    """One installed backend: its name, its package, and its hooks.
 
-    origin: tells apart what no version does, the settings that it was given and the file that its hooks are in.
+    origin: digest of its settings and of the file with its hooks, see `identity.origin`.
     """
 
     def __init__(self, name: str, version: str, summary: str, hooks: pluggy.HookRelay, origin: str = "") -> None:
@@ -115,9 +115,10 @@ class Backend:
 
     @functools.cached_property
     def identity(self) -> str:
-        """A digest of what its answers depend on, beside what it is asked: its code, its engine and its settings.
+        """A digest of all that its answers depend on besides the arguments: its code, its engine and its settings.
 
-        Of what was loaded: an upgrade, or another config, is another identity in the processes that load it.
+        It is that of the loaded code: after an upgrade or a change of the config, processes that load it later
+        have another identity.
         """
         said = self.description
         own = (self.name, self.version, said.engine, said.version, said.form, said.limits, said.problem, self._origin)
@@ -125,7 +126,7 @@ class Backend:
 
     @functools.cached_property
     def description(self) -> Description:
-        """What it says that it is and can; an empty one, with the problem, if that fails."""
+        """The answer of `describe`; an empty one, with the problem, if the hook fails."""
         try:
             with time_limit(DETECT_SECONDS):
                 answer: object = self._hooks.pelagos_describe()
@@ -135,12 +136,12 @@ class Backend:
 
     @property
     def native(self) -> NativePart | None:
-        """What runs its guests without Python; None if it has nothing that a process of ours may load."""
+        """The native part, which runs its guests without Python; None if it has none that may be loaded."""
         return self._native[0]
 
     @property
     def native_problem(self) -> str:
-        """Why it has a native part that is not used; empty if it is, or there is none."""
+        """Why its native part is not used; empty if it is used, or there is none."""
         return self._native[1]
 
     @functools.cached_property
@@ -155,7 +156,7 @@ class Backend:
             return None, described(error)
 
     def detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection | None:
-        """Ask it once. Raises whatever the backend raises, or TooSlow.
+        """Call the hook `detect`. Raises any exception of the backend, or TooSlow.
 
         In any process; the caller must be in the main thread (the limit is a timer signal).
         """
@@ -167,7 +168,7 @@ class Backend:
         raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
 
     def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload:
-        """Load the entry point, in the init process. Raises PelagosError or UnusableCode."""
+        """Call the hook `spawn`, in the init process. Raises PelagosError or UnusableCode."""
         try:
             workload = self._hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
         except (PelagosError, UnusableCode):
@@ -178,7 +179,7 @@ class Backend:
                 "import everything when the backend itself is imported)",
                 reasons.ENGINE_FAILED,
             ) from error
-        # SystemExit and the like too: a plugin must not end the process behind our back.
+        # Includes SystemExit: a plugin must not end the process.
         except BaseException as error:
             raise InvalidArgument(f"backend {self.name!r}: {described(error)}", reasons.ENGINE_FAILED) from error
         if not callable(workload):
@@ -187,29 +188,29 @@ class Backend:
 
     @property
     def compiles(self) -> bool:
-        """Whether it has a hook for it, `compile` or `compiler`."""
+        """Whether it has one of the hooks `compile` and `compiler`."""
         return any(hook.get_hookimpls() for hook in (self._hooks.pelagos_compile, self._hooks.pelagos_compiler))
 
     def code_key(self, entrypoint: Entrypoint) -> str | None:
-        """What compiled code depends on beside the module; None if it is not compiled ahead.
+        """What compiled code depends on besides the module; None if it is not compiled ahead of time.
 
-        For one that `compiles`. In any process; the caller must be in the main thread.
+        For a backend that `compiles`. In any process; the caller must be in the main thread.
         Raises Internal.
         """
-        # Not a built-in hook: pluggy goes on to the next one where the first answers None.
+        # Not a built-in default: pluggy calls the next hook if the first one returns None.
         if not self._hooks.pelagos_code_key.get_hookimpls():
             return str(entrypoint.limits)
         return self._answer("code_key", entrypoint, str)
 
     def compilation(self, entrypoint: Entrypoint) -> Compilation | None:
-        """How a program compiles the entry point; None if `compile` does it.
+        """How a program compiles the entry point; None if the hook `compile` does.
 
         In the compile service; the caller must be in the main thread. Raises Internal.
         """
         return self._answer("compiler", entrypoint, Compilation)
 
     def _answer(self, hook: str, entrypoint: Entrypoint, kind: type[_Answer]) -> _Answer | None:
-        """What a hook without side effects answers, which may be None. Raises Internal for any other type."""
+        """Call a hook without side effects, which may return None. Raises Internal for any other type."""
         try:
             with time_limit(DETECT_SECONDS):
                 answer: object = getattr(self._hooks, f"pelagos_{hook}")(entrypoint=entrypoint)
@@ -221,10 +222,10 @@ class Backend:
         raise Internal(what, reasons.ENGINE_FAILED)
 
     def compile(self, entrypoint: Entrypoint) -> bytes | bytearray | memoryview:
-        """Compile the entry point, in a process made for this alone.
+        """Compile the entry point, in a process that was forked for this.
 
-        Raises InvalidArgument for what the backend says of the module, ResourceExhausted where there
-        is not memory enough for it, and any other PelagosError for what is the backend's own fault.
+        Raises InvalidArgument if the backend refuses the module, ResourceExhausted if memory is
+        short, and any other PelagosError for a fault of the backend.
         """
         try:
             code: object = self._hooks.pelagos_compile(entrypoint=entrypoint)
@@ -244,7 +245,7 @@ class Backend:
     def signal(self, process: RunningProcess, signum: int) -> None:
         """Deliver a signal, in the daemon. Raises OSError or PelagosError.
 
-        The built-in way takes over from a hook that does not return.
+        If the hook does not return in time, the built-in hook is called.
         """
         try:
             with time_limit(HOLD_SECONDS):
@@ -254,22 +255,22 @@ class Backend:
         except TooSlow as error:
             log.warning("backend %r: signal: %s; the built-in one takes over", self.name, error)
             builtin.pelagos_signal(process, signum)
-        # SystemExit too: it would end the daemon, and with it every container of the pod.
+        # Includes SystemExit, which would end the daemon and with it every container of the pod.
         except BaseException as error:
             raise Internal(f"backend {self.name!r}: signal: {described(error)}") from error
 
     async def wait(self, process: RunningProcess) -> ExitStatus | None:
-        """The process' exit status, in the daemon; None if the hook fails, blocks or tells nonsense."""
+        """The process' exit status, in the daemon; None if the hook fails, blocks or returns an invalid value."""
         try:
             status = await in_steps(self._waiting(process), HOLD_SECONDS)
         except asyncio.CancelledError:
             raise
-        except BaseException:  # SystemExit too, as for `signal`
+        except BaseException:  # includes SystemExit, as for `signal`
             log.exception("backend %r: wait", self.name)
             return None
         if isinstance(status, ExitStatus):
             return status
-        log.warning("backend %r: wait gave %r, not an ExitStatus", self.name, status)
+        log.warning("backend %r: wait returned %r, not an ExitStatus", self.name, status)
         return None
 
     async def _waiting(self, process: RunningProcess) -> object:
@@ -291,14 +292,14 @@ class Backends:
         excluded: tuple[Failure, ...] = (),
         announce: Callable[[str], None] = lambda name: None,
     ) -> Backends:
-        """Import every backend whose name can be used, bind its hooks, and give it its settings.
+        """Import every backend with a usable name, bind its hooks, and pass it its settings.
 
-        excluded: backends that are not to be touched, with the reason.
-        announce: called with each name before that backend's code is run.
+        excluded: backends that must not be imported, with the reason.
+        announce: called with each name before that backend's code runs.
         """
         plugins = sorted(plugins, key=lambda plugin: plugin.name)
         installed: list[Backend] = []
-        failures = list(dict.fromkeys([*refused(plugins), *excluded]))  # a trial has told of the first ones too
+        failures = list(dict.fromkeys([*refused(plugins), *excluded]))  # `excluded` may repeat the refused names
         out = {failure.name for failure in failures}
         for plugin in plugins:
             if plugin.name in out:
@@ -313,12 +314,12 @@ class Backends:
 
     @property
     def identity(self) -> str:
-        """A digest of what the answers of all of them depend on, see `Backend.identity`."""
+        """A digest of the identities of all backends, see `Backend.identity`."""
         return identity.digest_of([backend.identity for backend in self.installed])
 
     @property
     def first_native_part(self) -> NativePart | None:
-        """That of the first backend, by name, that has one."""
+        """The native part of the first backend, by name, that has one."""
         return next((backend.native for backend in self.installed if backend.native), None)
 
     def named(self, name: str) -> Backend:
@@ -330,10 +331,10 @@ class Backends:
 
 
 def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
-    """Import one plugin, bind its hooks, and give it its settings.
+    """Import one plugin, bind its hooks, and pass it its settings.
 
-    It gets a plugin manager of its own, with the built-in hooks beside it: in a shared one
-    pluggy would ask the last registered plugin first, whichever was chosen.
+    Each plugin has its own plugin manager, together with the built-in hooks: in a shared one
+    pluggy would call the last registered plugin first, whichever was chosen.
     """
     with time_limit(IMPORT_SECONDS):
         module = plugin.load()
@@ -354,7 +355,7 @@ def _manager(module: object) -> pluggy.PluginManager:
     manager.add_hookspecs(hookspecs)
     manager.register(builtin)
     manager.register(module)
-    manager.check_pending()  # a misspelt hook is silent otherwise
+    manager.check_pending()  # else a misspelt hook is ignored silently
     return manager
 
 
@@ -368,6 +369,6 @@ NATIVE = Backend(native.NAME, __version__, _summary(native), _manager(native).ho
 
 
 def described(error: BaseException) -> str:
-    """An exception as a person reads it: its type and text."""
+    """The text for an exception: its type and message."""
     text = error.message if isinstance(error, PelagosError) else str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

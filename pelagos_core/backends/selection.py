@@ -1,4 +1,4 @@
-"""Which backend runs a container: the one asked for, or the one with the best answer to `detect`."""
+"""The choice of a container's backend: the requested one, or the one with the best score of `detect`."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _Answers = tuple[dict[str, Detection], tuple[Failure, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Which backend is asked for, where that is said, and the order of those that Auto may take."""
+    """The requested backend, the source of the request, and the configured order for Auto."""
 
     name: str = AUTO
     source: str = "nobody"
     order: tuple[str, ...] = ()
 
     def rank(self, name: str) -> int:
-        """The place of a backend in the configured order; those that are not in it share the last."""
+        """The position of a backend in the configured order; all that are not listed share the last one."""
         return self.order.index(name) if name in self.order else len(self.order)
 
 
 def preference(
     annotations: Mapping[str, str], pod: Mapping[str, str], options: Config, node: Config, container: str = ""
 ) -> Preference:
-    """Put the opinions together; the first that has one wins.
+    """The preference by the first of the sources that has one: container, pod, runtime options, node.
 
-    annotations: the container's own. pod: its pod's. options: the runtime options of its
-    Create request. node: the node's config. container: its name in its pod.
-    Raises InvalidArgument for an annotation that means nothing.
+    annotations: of the container. pod: those of its pod. options: the runtime options of its
+    Create request. node: the node's config. container: its name in the pod.
+    Raises InvalidArgument for an unknown annotation.
     """
     asked = (
         *((said.words.get(RUNTIME, ""), said.source_of(RUNTIME)) for said in opinions(annotations, pod, container)),
@@ -54,9 +54,9 @@ def preference(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The outcome of asking: the backend that runs it, and the answer of each.
+    """The outcome of a selection: the chosen backend, and the answer of each.
 
-    backend: None if none can. failures: those that could not be asked, or went wrong.
+    backend: None if none can run it. failures: of backends that are unusable or have failed.
     """
 
     backend: Backend | None
@@ -76,12 +76,12 @@ def _unheard(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Asks backends about one container.
+    """Chooses the backend of one container.
 
-    excluded: backends that are not to be asked, with the reason.
-    first: the backend that Auto takes without asking the others, if it can run it: for a further process
-        of a container, the backend of its first.
-    asking: called with each name before that backend is asked.
+    excluded: backends whose hooks must not be called, with the reason.
+    first: the backend that Auto tries before the others: for a further process of a container, the
+        backend of its init process.
+    asking: called with each name before that backend's `detect`.
     """
 
     backends: Backends
@@ -92,29 +92,29 @@ class Selection:
 
     @property
     def likely_with_native_part(self) -> Backend | None:
-        """The backend, of those with a native part, that is chosen most likely; None if none has one.
+        """The most likely choice among the backends with a native part; None if none has one.
 
-        That is known once the entry point is. Until then: the one that is asked for, or the first that Auto prefers.
+        Used while the entry point is not known yet: the requested backend, or the first in Auto's order.
         """
         able = [backend for backend in self.backends.installed if backend.native]
         asked = [backend for backend in able if backend.name == self.preference.name]
         return min(asked or able, key=lambda each: (self.preference.rank(each.name), each.name), default=None)
 
     def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
-        """Ask the backends and take the best, or the one that is asked for.
+        """Call `detect` of the backends and choose the best, or the requested one.
 
-        The others are asked too when that one cannot run it: the error names those that could.
+        If the requested one cannot run it, the others are called too: the error names those that could.
         """
         if entrypoint.kind.is_native:
             return self._native(bundle, entrypoint)
         return self._chosen(lambda names: self._ask(names, bundle, entrypoint))
 
     def recall(self, detections: Mapping[str, Detection]) -> Choice | None:
-        """What `choose` gives for a Wasm guest, by answers from before, with no call to a backend.
+        """The result of `choose` for a Wasm guest by earlier answers, without a call of a backend.
 
-        detections: what the backends said of the same file, function and limits, as in `Choice.detections`.
-        In any process. Returns None where these alone do not settle it: one that is needed is not among them,
-        no backend can run the guest, or one is excluded. Asking again finds the words for that.
+        detections: the backends' answers for the same file, function and limits, as in `Choice.detections`.
+        In any process. Returns None if these do not suffice: a needed answer is missing, no backend can run
+        the guest, or one is excluded. `choose` then gives the error.
         """
         if self.excluded:
             return None
@@ -125,7 +125,7 @@ class Selection:
         return choice if choice.backend else None
 
     def _chosen(self, ask: Callable[[list[str]], _Answers]) -> Choice:
-        """The choice by the answers that `ask` gives for the names of some backends."""
+        """The choice by the answers that `ask` returns for a list of names."""
         wanted = self.preference.name
         everybody = [backend.name for backend in self.backends.installed]
         sole = self.first if wanted == AUTO and self.first in everybody else wanted
@@ -149,17 +149,17 @@ class Selection:
         return "as the container's first process" if best == self.first else f"best of {', '.join(able)}"
 
     def _native(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
-        """The native backend, whatever was asked for: a pod's annotation reaches its pause container too."""
+        """The native backend, in spite of any request: a pod's annotation applies to its pause container too."""
         detection = NATIVE.detect(bundle, entrypoint)
         assert detection is not None
         return Choice(NATIVE, {NATIVE.name: detection}, (), detection.reason)
 
     def refusal(self, entrypoint: Entrypoint, choice: Choice) -> PelagosError:
-        """The error for a choice without a backend: what was asked for, which are installed, which could."""
+        """The error for a choice without a backend: names the request, the installed backends, and those that could."""
         wanted = self.preference.name
         what = f"entry point {entrypoint.path!r} ({entrypoint.kind.value})"
         if entrypoint.kind is Kind.UNKNOWN:
-            what += ": exec format error"  # the words of execve(2), which clients look for
+            what += ": exec format error"  # the text of execve(2), which clients search for
         could = f"; {', '.join(choice.able)} could" if choice.able else ""
         installed = ", ".join(backend.name for backend in self.backends.installed) or "none"
         failed = {failure.name: failure for failure in choice.failures}
@@ -199,14 +199,14 @@ class Selection:
 
     def _best(self, detections: Mapping[str, Detection]) -> str | None:
         def place(name: str) -> tuple[int, int, str]:
-            # Equal scores go by name, so that the choice is the same on every node.
+            # Equal scores are ordered by name, so that the choice is the same on every node.
             return (self.preference.rank(name), -detections[name].score, name)
 
         return min((name for name in detections if detections[name].score), key=place, default=None)
 
 
 def _said(detections: Mapping[str, Detection]) -> list[str]:
-    """What each backend said; those that said the same are named together."""
+    """The reasons of the backends; equal reasons are merged."""
     names: dict[str, list[str]] = {}
     for name, detection in detections.items():
         names.setdefault(detection.reason, []).append(name)
@@ -214,7 +214,7 @@ def _said(detections: Mapping[str, Detection]) -> list[str]:
 
 
 def _fault(choice: Choice) -> str:
-    """Whether the file or the backends are at fault: the file's own fault is none if another backend could."""
+    """The reason code: of the file, unless another backend could run it."""
     faults = {detection.fault for detection in choice.detections.values()}
     return reasons.MODULE if reasons.MODULE in faults and not choice.able else reasons.ENGINE_UNFIT
 
@@ -230,7 +230,7 @@ def _answer(backend: Backend, bundle: Bundle, entrypoint: Entrypoint) -> Detecti
 
 
 def _linked(detection: Detection, entrypoint: Entrypoint) -> Detection:
-    """The same answer, or a no: the file is malformed, asks for what is not provided, or has no entry point."""
+    """The answer, or a refusal if the file is malformed, has an unknown import, or has no entry point."""
     try:
         entrypoint.check(detection.imports or {}, detection.worlds)
     except InvalidArgument as error:

@@ -1,4 +1,4 @@
-"""How long a backend's Python may take: a timer whose signal interrupts it."""
+"""A time limit for a backend's Python code, by a timer signal (setitimer(2))."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 
 class TooSlow(Exception):
-    """Raised inside a backend's call when its time is over."""
+    """Raised in a call of a backend when its time limit has passed."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the main thread after `seconds`: it ends Python code that hangs.
+    """Raise TooSlow in the main thread after `seconds`, to end Python code that hangs.
 
-    A backend that hangs in native code, or swallows the exception, is dealt with by the
-    daemon, which kills the process that asks.
+    For a backend that hangs in native code or suppresses the exception, the daemon kills the
+    process after a longer time.
     """
 
     def expire(_signum: int, _frame: FrameType | None) -> Any:  # noqa: ANN401 (signal handlers are so typed)
@@ -47,7 +47,7 @@ def in_steps(work: Coroutine[Any, Any, object], seconds: float) -> Generator[Any
             return end.value
         try:
             yield awaited
-        except BaseException as error:  # noqa: BLE001 (a cancellation, which is the work's to see)
+        except BaseException as error:  # noqa: BLE001 (a cancellation, which must be raised in the coroutine)
             step = functools.partial(work.throw, error)
         else:
             step = functools.partial(work.send, None)

@@ -1,1 +1,1 @@
-"""What is kept: compiled code, with the processes that compile, and what is known of modules."""
+"""The cache: compiled code, the processes that compile, and the records of known modules."""

@@ -1,4 +1,4 @@
-"""One compilation: what is to be compiled, by which backend, and within which limits."""
+"""The request of one compilation: the module, the backend and the limits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pelagos_core.plugin.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
-    """What is to be compiled, for the daemon or for `pelagos cache warm`.
+    """A compilation for the daemon or for `pelagos cache warm`.
 
-    path: the entry point's, for messages. settings: the backend's part of the key.
-    file: a descriptor of the module. Its bytes may still change: only a copy counts.
-    confined: whether the compiler has the system calls of its profile only.
+    path: of the entry point, for messages. settings: the backend's part of the key.
+    file: a descriptor of the module. Its bytes may still change: the service copies them first.
+    confined: whether the compiler runs under its system call filter.
     """
 
     backend: Backend
@@ -30,7 +30,7 @@ class CompileRequest:
     confined: bool = True
 
     def key(self, module: str) -> Key:
-        """The key of the code for a module of this digest."""
+        """The key of the compiled code for a module of this digest."""
         said = self.backend.description
         return Key(
             module=module,
@@ -41,5 +41,5 @@ class CompileRequest:
         )
 
     def entrypoint(self, module: int) -> Entrypoint:
-        """What the backend is given: the module alone, since code must depend on nothing else."""
+        """The entry point for the backend: the module alone, since the code must not depend on anything else."""
         return Entrypoint(kind_of(module), self.path, "", (self.path,), (), "/", module, self.limits)

@@ -1,10 +1,10 @@
 """The compile service: a forked process that serves compiled code from the store, compiling it if it is missing.
 
-It is root and trusted: it copies and digests the module, and leaves parsing it to the compiler's
-process. It waits for the store's lock of the key, so that a module is compiled once for any number
-of pods; the kernel frees the lock when its holder is killed, and the next process in line compiles.
-At most TURNS different modules are compiled at a time on a node: each compilation may take the whole
-memory that it is allowed. After PATIENCE_SECONDS a compilation starts without a slot.
+It is root and trusted: it copies and digests the module, and does not parse it; the compiler's process
+does. It waits for the store's lock of the key, so that a module is compiled once for any number
+of pods; the kernel releases the lock when its holder ends, and the next waiting process compiles.
+At most TURNS different modules are compiled at a time on a node, since each compilation may use its whole
+memory limit. After PATIENCE_SECONDS a compilation starts without a slot.
 """
 
 from __future__ import annotations
@@ -42,48 +42,48 @@ from pelagos_core.rootfs.propagation import make_mounts_private
 log = logging.getLogger(__name__)
 
 TURNS = max(2, os.cpu_count() or 1)
-PATIENCE_SECONDS = 60.0  # then a module is compiled without a turn: another tenant's may have them all
+PATIENCE_SECONDS = 60.0  # then a module is compiled without a slot: another tenant's modules may hold all slots
 _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _GROUP = re.compile(r"compile-(\d+)-\d+")
 _numbers = itertools.count()
-# Covered by a file system of its own, in a mount namespace of its own: a directory that is
-# everywhere, and in which no engine's files are.
+# The mount point of the scratch file system, in a private mount namespace: a directory that exists on
+# every host and that holds no engine's files.
 _SCRATCH = "/sys"
 
 
 @dataclass(frozen=True, slots=True)
 class CompileService:
-    """A forked compile service, as its parent sees it."""
+    """A forked compile service. In its parent."""
 
     child: Child
     socket: socket.socket
 
     def answer(self) -> tuple[int, str]:
-        """The answer, once `socket` is readable: the code's directory, and how it was obtained.
+        """Read the answer, once `socket` is readable: a descriptor of the code's directory, and how it was obtained.
 
         Raises the PelagosError that it reports.
         """
         data, fds, _, _ = socket.recv_fds(self.socket, _MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
-            raise Internal("the process that keeps compiled code was lost")
+            raise Internal("the compile service has ended without an answer")
         code, text, reason = json.loads(data)
         if code or not fds:
             raise from_fields(code, text, reason)
         return fds[0], text
 
     def close(self) -> None:
-        """Kill and reap it if that has not been done, and close the socket."""
+        """Kill and reap the process unless that is done, and close the socket."""
         self.socket.close()
         self.child.close()
 
 
 def fork(request: CompileRequest, cgroup: Cgroup) -> CompileService:
-    """Fork a compile service. Its parent has one thread, reads one answer, kills and reaps it.
+    """Fork a compile service. The parent must have one thread; it reads one answer, then kills and reaps it.
 
-    Raises OSError, and the group is removed then.
+    Raises OSError; the group is removed then.
     """
     try:
         return _forked(request, cgroup)
@@ -104,9 +104,9 @@ def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
 
 
 def make_group(request: CompileRequest) -> Cgroup:
-    """A control group outside of every pod's, with the limit of memory; for the parent to remove.
+    """Create a control group outside of every pod's, with the memory limit. The parent removes it.
 
-    Where none can be made, one without directories: limits of the processes remain.
+    If none can be created, returns one without directories: only the resource limits of processes hold then.
     """
     cgroup = Cgroup.of("", f"compile-{os.getpid()}-{next(_numbers)}")
     if not cgroup.paths:
@@ -123,18 +123,18 @@ def make_group(request: CompileRequest) -> Cgroup:
 
 
 def _sweep(parent: str) -> None:
-    """Remove the groups of parents that were killed."""
+    """Remove the groups that killed parents have left."""
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _GROUP.fullmatch(name)
-            # A zombie counts as ended: it was killed, and is not reaped yet.
+            # A zombie has ended too: it was killed and is not reaped yet.
             if match and process_stat.is_leaving(int(match[1])):
                 with contextlib.suppress(OSError):  # it is busy, or another process has removed it
                     os.rmdir(os.path.join(parent, name))
 
 
 def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> None:
-    """In the child: send one answer."""
+    """Send one answer. In the child."""
     rename("pelagos-cache")
     forked.restore_signals()
     forked.end_with_parent(parent.fileno())
@@ -143,15 +143,15 @@ def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> No
     try:
         code, how = _obtain(request)
         socket.send_fds(parent, [json.dumps([0, how, ""]).encode()], [code])
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
+    except BaseException as error:  # noqa: BLE001 (every error is reported to the parent)
         number, text, reason = to_fields(error)
         parent.send(json.dumps([number, text[:_MAX_TEXT], reason]).encode())
 
 
 def _obtain(request: CompileRequest) -> tuple[int, str]:
-    """A read-only directory with the code, and how it was obtained."""
-    # A namespace of our own: for the scratch file system, and because a user who is root in a
-    # user namespace only may clone mounts of such a one.
+    """Return a descriptor of a read-only directory with the code, and how it was obtained."""
+    # A private mount namespace: for the scratch file system, and because root of a user namespace may
+    # clone mounts of a mount namespace of that user namespace only.
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_mounts_private()
     module = _sealed(request)
@@ -164,7 +164,7 @@ def _obtain(request: CompileRequest) -> tuple[int, str]:
     output = os.open(CODE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=scratch)
     with contextlib.ExitStack() as turn:
         if store:
-            with contextlib.suppress(OSError):  # a disk that cannot be written, of which `_kept` has told
+            with contextlib.suppress(OSError):  # the disk cannot be written; `_kept` has logged it
                 turn.enter_context(store.turn(TURNS, PATIENCE_SECONDS))
         began = time.monotonic()
         compiler.compile(request, module, output, _SCRATCH)
@@ -174,7 +174,7 @@ def _obtain(request: CompileRequest) -> tuple[int, str]:
 
 
 def _sealed(request: CompileRequest) -> int:
-    """A copy of the module, sealed against any further change (memfd_create(2))."""
+    """Copy the module to a memory file that is sealed against changes (memfd_create(2))."""
     memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     offset = 0
     while copied := os.sendfile(memory, request.file, offset, _COPY_BYTES):
@@ -208,14 +208,14 @@ def _kept(store: Store, key: Key) -> int | None:
 
 
 def _scratch(request: CompileRequest) -> int:
-    """An empty file system of our own; its root."""
+    """Mount an empty private file system; return a descriptor of its root."""
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("code", _SCRATCH, "tmpfs", flags, f"mode=711,size={request.cache.memory}")
     return os.open(_SCRATCH, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _stored(store: Store, request: CompileRequest, key: Key, output: int) -> int | None:
-    """Keep the code in the store; None if it has to do without."""
+    """Keep the code in the store; None if that is not possible."""
     length = os.fstat(output).st_size
     if length > request.cache.size:
         sizes = [size.describe(each) for each in (length, request.cache.size)]

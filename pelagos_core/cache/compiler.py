@@ -1,10 +1,10 @@
-"""The process that compiles: unprivileged, in an empty place, limited, with nothing but the module.
+"""The compiler's process: unprivileged, limited, in an empty root, with access to the module only.
 
-Guest bytes are hostile, and a compiler is a large program. If it is taken over it can spoil the
-code of this one module, which was going to run in a container anyway, and nothing else: it has
-no file but the module and its output, no network, no other process, no privilege, no system call but
-those of compiling, and no parent that would read more of it than one short line. It ends when its
-time is over. An engine that is a program is its child, in the same place: see `program_compiler`.
+Guest bytes are hostile, and a compiler is a large program. A compiler that is taken over can alter the
+code of this one module, which runs in a container anyway, and nothing else: it has no file but
+the module and its output, no network, no other process, no privilege, only the system calls for
+compiling, and its parent reads one short line of it. It is killed when its time limit has passed.
+An engine that is a program runs as its child, under the same isolation: see `program_compiler`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from pelagos_core.rootfs.root import Root
 
 _MAX_REPORT = 64 << 10
 _MAX_TEXT = 4 << 10
-_EXIT_SECONDS = 2.0  # for a process to end once it has closed its report
+_EXIT_SECONDS = 2.0  # for a process to exit after it has closed its report
 
 
 def compile(request: CompileRequest, module: int, output: int, empty: str) -> None:
-    """Compile `module` into the file `output`, in a process of its own; return when that has ended.
+    """Compile `module` into the file `output`, in a separate process; return when that has ended.
 
     empty: the path of an empty directory, which becomes the process' root.
-    In the compile service, which is trusted. Raises PelagosError: the backend's own, what has ended it, or
-    FailedPrecondition where there is no libseccomp to confine it.
+    In the compile service, which is trusted. Raises PelagosError: the backend's error, the reason for which the
+    process has ended, or FailedPrecondition if there is no libseccomp for its filter.
     """
     confinement = filter_of(engine_profile.COMPILER) if request.confined else None
     compilation = request.backend.compilation(request.entrypoint(module))
@@ -48,8 +48,8 @@ def compile(request: CompileRequest, module: int, output: int, empty: str) -> No
     def run(report: int) -> int:
         return _compile(request, program, confinement, (module, output, report), empty)
 
-    # Its descendants, should there be any, end with the first process of their namespace: once
-    # that is reaped, no process is left that could write to the output.
+    # The kernel kills its descendants when the first process of their pid namespace ends: once that
+    # is reaped, no process is left that could write to the output.
     with child.fork_reporting(run, syscalls.CLONE_NEWPID) as process:
         report = process.read_all(_MAX_REPORT, request.cache.seconds)
         ended = process.end(0.0 if report is None else _EXIT_SECONDS)
@@ -57,7 +57,7 @@ def compile(request: CompileRequest, module: int, output: int, empty: str) -> No
 
 
 def _check(request: CompileRequest, report: bytes | None, ended: os.waitid_result) -> None:
-    """report: what the process has reported; None if its time was over first."""
+    """Raise the error of a failed compilation. report: of the process; None after the time limit."""
     what = f"{request.path!r}: backend {request.backend.name!r}"
     if report is None:
         raise DeadlineExceeded(f"{what} did not compile it in {request.cache.seconds} s")
@@ -74,7 +74,7 @@ def _check(request: CompileRequest, report: bytes | None, ended: os.waitid_resul
     except (ValueError, TypeError, RecursionError):
         raise Internal(f"{what} failed in compile: the process was lost", reasons.ENGINE_FAILED) from None
     if code:
-        raise from_fields(code, text, reason if reason in reasons.ALL else "")  # not a backend's own word
+        raise from_fields(code, text, reason if reason in reasons.ALL else "")  # not a backend's own code
 
 
 def _compile(
@@ -84,13 +84,13 @@ def _compile(
     files: tuple[int, int, int],
     empty: str,
 ) -> int:
-    """In the child: compile, and report how it went. files: as of `_isolate`."""
+    """Compile and report the result. In the child. files: as in `_isolate`."""
     module, output, report = files
     code, said = 1, (0, "", "")
     try:
         rename("pelagos-compiler")
         _isolate(request, program, empty, files)
-        running = program.start(request) if program else None  # before the filter, under which nothing is started
+        running = program.start(request) if program else None  # before the filter, which forbids to start a process
         if confinement:
             confinement.install()
         if program and running:
@@ -99,7 +99,7 @@ def _compile(
         else:
             _write(output, request.backend.compile(request.entrypoint(module)))
         code = 0
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the compile service must hear of it)
+    except BaseException as error:  # noqa: BLE001 (every error is reported to the compile service)
         said = to_fields(error)
     with contextlib.suppress(OSError):
         os.write(report, json.dumps([said[0], said[1][:_MAX_TEXT], said[2]]).encode())
@@ -107,8 +107,8 @@ def _compile(
 
 
 def _isolate(request: CompileRequest, program: ProgramCompiler | None, empty: str, files: tuple[int, int, int]) -> None:
-    """files: the module, the output, and the report, whose other end the parent has."""
-    user = credentials.unprivileged()  # while /proc is in reach
+    """Isolate the calling process. files: descriptors of the module, the output, and the report to the parent."""
+    user = credentials.unprivileged()  # before the root is changed: it reads /proc
     steps = compiler_plan(user, request.cache.memory, program.program if program else None)
     execute(steps, State(Root(empty), dict(zip((MODULE, COMPILED, REPORT), files, strict=True))))
 

@@ -1,13 +1,13 @@
-"""One entry of the store: a directory with an engine's code, and what is known of it.
+"""One entry of the store: a directory with an engine's code and its description.
 
-    code    what the engine has compiled, at least one byte, never written again
-    about   what it was made of, its size and its digest
-    seen    which file had that digest when it was last looked at; its time is the last use
+    code    the compiled code, at least one byte, never written again
+    about   its key, its size and its digest
+    seen    the identity of the file whose digest was last checked; its mtime is the last use
 
-The digest of a large file takes longer than a start (150 MB: 75 ms), so it is taken once: after
-the compilation, and again after a reboot or when anything about the file has changed. Any
-write changes the change time, which no system call can set; what a power cut has left
-half-written is found out because the boot is another one.
+The digest of a large file takes longer than a start (150 MB: 75 ms), so it is computed once: after
+the compilation, and again after a reboot or when any attribute of the file has changed. Every
+write updates the ctime, which no system call can set. A file that a power cut has left
+incomplete is detected because the boot id differs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an entry was made of.
+    """The description of an entry.
 
-    path: what the entry point was called where it was first seen; the image's word.
+    path: of the entry point in the first container, as the image names it.
     size, sha256: of the code. created: seconds since the epoch.
     """
 
@@ -49,12 +49,12 @@ class About:
     created: int
 
     def encode(self) -> bytes:
-        """As it is written to the entry."""
+        """The content of the file `about`."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> About:
-        """The inverse. Raises InvalidArgument."""
+        """Decode the content of `about`. Raises InvalidArgument."""
         field = Field.parse(ABOUT, data)
         key = field.get("key")
         return cls(
@@ -98,7 +98,7 @@ class Entry:
         self.close()
 
     def is_seen(self) -> bool:
-        """Whether its code is the very file whose digest was right, this boot."""
+        """Whether its code is the unchanged file whose digest was checked in this boot."""
         try:
             with self._file(CODE) as code, self._file(SEEN) as seen:
                 return os.read(seen.fd, 1024) == self._stamp(os.fstat(code.fd))
@@ -106,7 +106,7 @@ class Entry:
             return False
 
     def check(self) -> About:
-        """Compare its code with its digest, and remember that. Raises Broken."""
+        """Compare its code with its digest, and record the result. Raises Broken."""
         about = self.about()
         if about.key.name != self.name:
             raise Broken("the key does not match the entry's name")
@@ -119,12 +119,12 @@ class Entry:
             except OSError as error:
                 raise Broken(f"cannot be read: {error.strerror}") from None
             if found != about.sha256:
-                raise Broken("its digest is another one")
+                raise Broken("its digest differs")
             self._see(status)
         return about
 
     def about(self) -> About:
-        """What it was made of. Raises Broken."""
+        """Its description. Raises Broken."""
         with self._file(ABOUT) as file:
             try:
                 return About.decode(os.read(file.fd, _MAX_ABOUT))
@@ -132,37 +132,37 @@ class Entry:
                 raise Broken(error.message) from None
 
     def complete(self, about: About) -> None:
-        """Write what is known of the code, which is there. Raises OSError."""
+        """Write the description of the code, which is written already. Raises OSError."""
         with self._file(CODE) as code:
-            os.fchmod(code.fd, 0o444)  # the container's user has to read it
+            os.fchmod(code.fd, 0o444)  # the container's user must be able to read it
             self._write(ABOUT, about.encode(), 0o400)
             self._see(os.fstat(code.fd))
 
     def touch(self) -> None:
-        """Record that it was used now. A store that cannot be written is no error."""
+        """Record the current time as its last use. A store that cannot be written is no error."""
         with contextlib.suppress(OSError):
             os.utime(SEEN, dir_fd=self.fd, follow_symlinks=False)
 
     def used(self) -> float:
-        """When it was last used, in seconds since the epoch; 0 for never."""
+        """The time of its last use, in seconds since the epoch; 0 for never."""
         try:
             return os.stat(SEEN, dir_fd=self.fd, follow_symlinks=False).st_mtime
         except OSError:
             return 0.0
 
     def disk_bytes(self) -> int:
-        """What its code takes of the disk."""
+        """The disk space of its code, in bytes."""
         try:
             return os.stat(CODE, dir_fd=self.fd, follow_symlinks=False).st_blocks * 512
         except OSError:
             return 0
 
     def lend(self) -> int:
-        """A descriptor of its directory through which nothing can be written. Raises OSError."""
+        """A read-only descriptor of its directory, see `lent_directory`. Raises OSError."""
         return detached(self.fd)
 
     def _see(self, status: os.stat_result) -> None:
-        with contextlib.suppress(OSError):  # then the next one takes the digest again
+        with contextlib.suppress(OSError):  # then the next reader computes the digest again
             self._write(SEEN, self._stamp(status), 0o600)
 
     def _stamp(self, status: os.stat_result) -> bytes:

@@ -1,9 +1,9 @@
-"""What is known of a module once backends were asked about it: enough to choose one and start a guest, unasked.
+"""The record of a known module: enough to choose a backend and start a guest without a call of any backend.
 
-A module's interface and the answers of `detect` depend on the file's bytes and on what is in the key. So they
-are kept under it, and a guest needs no process in which a backend's Python looks at the file again. What is
-kept was said by a process that had read the guest's bytes: it is to be kept under the digest that another
-process has found, so that it can be wrong about its own module at the most.
+A module's interface and the answers of `detect` depend on the file's bytes and on the other fields of the key.
+So they are stored under the key, and later guests need no process in which a backend's Python reads the file.
+The record comes from a process that has read the guest's bytes and is not trusted: it must be stored under the
+digest that another process has computed, so that it can be wrong about its own module only.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Detection
 from pelagos_core.plugin.limits import Limits
 
-_FORMAT = 1  # of what is kept; of another one nothing is found
-MAX_BYTES = 32 << 10  # of what is kept of one module, as JSON
+_FORMAT = 1  # of a record; part of the key, so records of another format are not found
+MAX_BYTES = 32 << 10  # of the record of one module, as JSON
 _MAX_SCORE = 100
 _MAX_MEMORY = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """What all that is kept of a module depends on.
+    """The key of a record: all that its content depends on.
 
-    module: sha256 of its bytes, in hex. func: the function to be called, empty for the default one.
-    limits: what the engine is to hold the guest to. readonly: `Bundle.has_readonly_files`.
-    backends: `Backends.identity` of all that are installed. core: the version of pelagos, which reads interfaces.
+    module: sha256 of its bytes, in hex. func: the function to call, empty for the default one.
+    limits: that the engine enforces. readonly: `Bundle.has_readonly_files`.
+    backends: `Backends.identity` of the installed ones. core: the version of pelagos, which parses interfaces.
     """
 
     module: str
@@ -49,7 +49,7 @@ class KnownKey:
 
     @classmethod
     def of(cls, module: str, func: str, limits: Limits, bundle: Bundle, backends: Backends) -> KnownKey:
-        """The key for a module of this digest in a container, with the backends that this process has loaded."""
+        """The key for a module of this digest in a container, with the loaded backends of this process."""
         return cls(module, func, str(limits), bundle.has_readonly_files, _identity(backends))
 
     def is_of(self, backends: Backends) -> bool:
@@ -58,7 +58,7 @@ class KnownKey:
 
     @property
     def name(self) -> str:
-        """A digest of it, in hex."""
+        """A digest of all fields, in hex."""
         return hashlib.sha256(json.dumps([_FORMAT, *astuple(self)]).encode()).hexdigest()
 
 
@@ -69,12 +69,12 @@ def _identity(backends: Backends) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KnownGuest:
-    """What it takes to start a guest without asking a backend.
+    """The data to start a guest without a call of a backend.
 
-    backend: which runs it, and reason: why, as in `Choice`.
+    backend, reason: as in `Choice`.
     settings: the backend's part of the key of compiled code; None if the module is not compiled ahead of time.
-    calls: of a core module, the functions to be called in order; of a component, the names that lead to the one.
-    memories: bytes that each memory begins with. warns: `preopens.may_be_elsewhere`.
+    calls: of a core module, the functions to call in order; of a component, the path of names to its function.
+    memories: initial size of each memory, in bytes. warns: `preopens.may_be_elsewhere`.
     """
 
     backend: Backend
@@ -88,11 +88,11 @@ class KnownGuest:
 
 @dataclass(frozen=True, slots=True)
 class KnownModule:
-    """What is kept of a module.
+    """The record of a module.
 
-    detections: the answers of backends that were asked, without what an engine's program needs.
-    programs: the backends that run it by a program, whose files are looked for on the host each time.
-    settings: of each backend that was chosen, as in `KnownGuest`. The rest is as there.
+    detections: the answers of backends, without the files of an engine's program.
+    programs: the backends that run it by a program, whose files are looked up on the host each time.
+    settings: of each backend that was chosen so far, as in `KnownGuest`. The other fields are as there.
     """
 
     calls: tuple[str, ...]
@@ -104,10 +104,10 @@ class KnownModule:
     settings: Mapping[str, str | None] = field(default_factory=dict)
 
     def guest(self, selection: Selection) -> KnownGuest | None:
-        """How to start a guest of it, with the backend that would be chosen if all were asked.
+        """The data to start a guest, with the backend that `Selection.choose` would choose.
 
-        None where this does not tell: a backend has to be asked, or the chosen one is a program, or is chosen
-        for the first time. In the daemon; calls no backend.
+        None if the record does not suffice: an answer is missing, or the chosen backend is a program or is
+        chosen for the first time. In the daemon; calls no backend.
         """
         choice = selection.recall(self.detections)
         if choice is None or choice.backend is None:
@@ -119,7 +119,7 @@ class KnownModule:
         return KnownGuest(choice.backend, choice.reason, self.settings[name], *own)
 
     def with_earlier(self, earlier: KnownModule) -> KnownModule:
-        """The same, and what was known under the same key: answers of backends that were not asked this time."""
+        """This record, merged with an earlier one of the same key: it may hold answers of other backends."""
         return replace(
             self,
             detections={**earlier.detections, **self.detections},
@@ -128,7 +128,7 @@ class KnownModule:
         )
 
     def fields(self) -> dict[str, object]:
-        """It as plain values, for JSON."""
+        """The record as plain values, for JSON."""
         answers = {
             name: [answer.score, answer.reason, answer.fault, name in self.programs]
             for name, answer in self.detections.items()
@@ -144,7 +144,7 @@ class KnownModule:
 
     @classmethod
     def of(cls, fields: object) -> KnownModule:
-        """The inverse, for values that JSON gave. Raises ValueError: the sender is not trusted."""
+        """The record of values from JSON, which are not trusted. Raises ValueError."""
         values = _checked(fields)
         answers = {name: _answer(value) for name, value in values["answers"].items()}
         return cls(
@@ -159,11 +159,11 @@ class KnownModule:
 
 
 def learnt(entrypoint: Entrypoint, choice: Choice, settings: str | None, *, warns: bool) -> KnownModule | None:
-    """What is to be kept of an entry point, after its backend was chosen; None if nothing is.
+    """The record of an entry point after its backend was chosen; None if it must not be stored.
 
-    settings: what the chosen backend has said to `code_key`. In the process that has asked them.
-    Nothing is kept of text, or of a module with items that core does not understand: only an engine knows what
-    to call there. Nor if a backend has failed, or says that its answer depends on more than the key has.
+    settings: the chosen backend's answer of `code_key`. In the process that has called the backends.
+    There is no record of a module in text format, or with items that core cannot parse: only an engine can find
+    its functions. Nor if a backend has failed, or its answer depends on more than the key has.
     """
     if choice.backend is None or entrypoint.kind not in (Kind.MODULE, Kind.COMPONENT):
         return None
@@ -174,7 +174,7 @@ def learnt(entrypoint: Entrypoint, choice: Choice, settings: str | None, *, warn
     try:
         interface = entrypoint.interface
     except InvalidArgument:
-        return None  # the engine says what is wrong with it
+        return None  # the engine reports the error
     if not interface.is_known:
         return None
     call = linking.function_path if interface.is_component else linking.calls
@@ -192,7 +192,7 @@ def learnt(entrypoint: Entrypoint, choice: Choice, settings: str | None, *, warn
 
 
 def _sound(known: KnownModule) -> KnownModule | None:
-    """What is left of it once it was written and read; None for what is too large or has wrong types."""
+    """The record after encoding and decoding; None if it is too large or has wrong types."""
     try:
         data = json.dumps(known.fields())
         return KnownModule.of(json.loads(data)) if len(data) <= MAX_BYTES else None
@@ -207,16 +207,16 @@ _KINDS: dict[str, type] = {
 
 def _checked(fields: object) -> dict[str, Any]:
     if not isinstance(fields, dict) or {name: type(value) for name, value in fields.items()} != _KINDS:
-        raise ValueError("not what is known of a module")
+        raise ValueError("not the record of a module")
     return fields
 
 
 def _answer(value: object) -> tuple[Detection, bool]:
-    """A detection, and whether its backend needs a program. Raises ValueError."""
+    """Decode a detection, and whether its backend needs a program. Raises ValueError."""
     if type(value) is not list or [type(item) for item in value] != [int, str, str, bool]:
         raise ValueError("not a backend's answer")
     score, reason, fault, is_program = value
-    fault = fault if fault in reasons.ALL else reasons.ENGINE_UNFIT  # a backend's own word
+    fault = fault if fault in reasons.ALL else reasons.ENGINE_UNFIT  # not a reason code of pelagos
     return Detection(_number(score, _MAX_SCORE), reason, fault=fault), is_program
 
 

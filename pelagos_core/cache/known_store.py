@@ -1,8 +1,8 @@
-"""Where it is kept what is known of modules: in memory, and in a directory of the store, a small file for each key.
+"""The store of known modules: records in memory, and in a directory of the cache, a small file for each key.
 
-It is trusted as compiled code is: the directory and each file in it must belong to this user and be writable by no
-other. What is not so, or cannot be read, is not known, and is written anew. A file appears whole (rename(2)), so no
-lock is needed; if two processes write the same one, what is lost of the one is learnt again.
+It is trusted like compiled code: the directory and each file in it must belong to this user and be writable by no
+other. Any other or unreadable file is ignored and written again. A file is complete when it appears (rename(2)), so
+no lock is needed. If two processes write the same file, answers of one are lost; the backends are called again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pelagos_core.ownership import is_written_by
 
 log = logging.getLogger(__name__)
 
-_MOST = 4096  # files; each takes a block of the disk
+_MOST = 4096  # files; each takes a block on disk
 _MOST_IN_MEMORY = 128
-_MAX_FILE = MAX_BYTES + (8 << 10)  # with its key, in which the name of a function may be long
+_MAX_FILE = MAX_BYTES + (8 << 10)  # with the key, in which a function's name may be long
 _NAME = re.compile("[0-9a-f]{64}")
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _numbers = itertools.count()
@@ -46,15 +46,15 @@ class KnownEntry:
 
 
 class KnownModules:
-    """What one process knows of modules: the last that it has looked for, before what all have on the disk."""
+    """The records for one process: a cache in memory of the most recent ones, in front of the files on disk."""
 
     def __init__(self, most: int = _MOST_IN_MEMORY) -> None:
-        """most: so many are held in memory, those that were looked for last."""
+        """most: the number of records in memory; the least recently used one is dropped."""
         self._most = most
         self._recent: dict[str, KnownModule] = {}
 
     def find(self, cache: CacheSettings, key: KnownKey) -> KnownModule | None:
-        """What is known under a key, or None."""
+        """The record of a key, or None."""
         name = key.name
         known = self._recent.pop(name, None) or _read(cache, key)
         if known is not None:
@@ -62,12 +62,12 @@ class KnownModules:
         return known
 
     def keep(self, cache: CacheSettings, key: KnownKey, known: KnownModule) -> None:
-        """Keep what was learnt, together with what is known already. A disk that cannot be written is no error.
+        """Store a record, merged with the present one. A disk that cannot be written is no error.
 
-        The caller has made sure that the key's digest is that of the file of which this was learnt.
+        The caller must have checked that the key's digest is that of the file of this record.
         """
         name = key.name
-        earlier = _read(cache, key) or self._recent.get(name)  # other processes may have learnt more since
+        earlier = _read(cache, key) or self._recent.get(name)  # other processes may have written since
         if earlier is not None:
             known = known.with_earlier(earlier)
         self._hold(name, known)
@@ -77,7 +77,7 @@ class KnownModules:
             with KnownStore(cache.directory, make=True) as store:
                 store.write(key, known)
         except (OSError, PelagosError) as error:
-            log.warning("cache %s: what is known of a module is not kept: %s", cache.directory, error)
+            log.warning("cache %s: the record of a module is not stored: %s", cache.directory, error)
 
     def _hold(self, name: str, known: KnownModule) -> None:
         self._recent.pop(name, None)
@@ -97,12 +97,12 @@ def _read(cache: CacheSettings, key: KnownKey) -> KnownModule | None:
 
 
 class KnownStore:
-    """The open directory on the disk; the end of its `with` block closes it."""
+    """The open directory on disk; the end of its `with` block closes it."""
 
     def __init__(self, cache: str, *, make: bool = False) -> None:
-        """cache: the store's directory. make: it is made if it is not there.
+        """cache: the cache's directory. make: create the directory if it is missing.
 
-        Raises FileNotFoundError if it is not there, OSError, or PermissionDenied if others could write to the store.
+        Raises FileNotFoundError if it is missing, OSError, or PermissionDenied if others can write to it.
         """
         with Store(cache) as store:
             if make:
@@ -120,7 +120,7 @@ class KnownStore:
         os.close(self.fd)
 
     def read(self, key: KnownKey) -> KnownModule | None:
-        """What is kept under a key, which counts as a use of it; None if it is not there, or must not be used."""
+        """Read the record of a key and mark it as used; None if it is missing or must not be used."""
         name = key.name
         try:
             with OwnFile(self.fd, name) as file:
@@ -134,7 +134,7 @@ class KnownStore:
             return None
 
     def write(self, key: KnownKey, known: KnownModule) -> None:
-        """Keep it under a key, in the place of what is there. The oldest make room. Raises OSError."""
+        """Write or replace the record of a key. Removes the oldest if there are too many. Raises OSError."""
         data = _encode(key, known)
         if len(data) > _MAX_FILE:
             return
@@ -150,18 +150,18 @@ class KnownStore:
         self._make_room()
 
     def remove(self, name: str) -> None:
-        """Remove what has this name, if there is anything. Raises OSError."""
+        """Remove the file of this name, if there is one. Raises OSError."""
         remove_tree(self.fd, name)
 
     def entries(self) -> Iterator[KnownEntry]:
-        """All that can be used, in no order."""
+        """All usable entries, in no order."""
         for name in os.listdir(self.fd):
             entry = self._entry(name)
             if entry:
                 yield entry
 
     def prune(self, useless: Callable[[KnownEntry], bool]) -> list[KnownEntry]:
-        """Remove what is useless, and what is no entry. Returns the entries that were removed. Raises OSError."""
+        """Remove useless entries and all files that are no entries. Returns the removed entries. Raises OSError."""
         removed = []
         for name in os.listdir(self.fd):
             entry = self._entry(name)
@@ -171,7 +171,7 @@ class KnownStore:
         return removed
 
     def _make_room(self) -> None:
-        """Remove the files that were not used for the longest time, if there are too many. In the daemon: quick."""
+        """Remove the least recently used files if there are more than _MOST. In the daemon, so it must be quick."""
         names = os.listdir(self.fd)
         if len(names) > _MOST:
             for name in sorted(names, key=self._used)[: len(names) - _MOST + _MOST // 8]:
@@ -198,7 +198,7 @@ def _encode(key: KnownKey, known: KnownModule) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[KnownKey, KnownModule]:
-    """Raises Broken."""
+    """Decode a file. Raises Broken."""
     try:
         found = json.loads(data)
         key = KnownKey(*found["key"])

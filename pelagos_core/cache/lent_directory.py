@@ -1,4 +1,4 @@
-"""A directory of the cache as a process that is not trusted gets it."""
+"""A directory of the cache for a process that is not trusted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSU
 
 
 def detached(directory: int) -> int:
-    """A read-only mount of one directory that is attached nowhere; a descriptor of it.
+    """Return a descriptor of a detached read-only mount of one directory.
 
-    Through it nothing outside the directory can be reached, not by `..` either, and nothing
-    be written, by any process that holds it. Files in it can be mapped for execution. It is gone when the
-    descriptor is closed. The directory must be of the caller's own mount namespace.
+    A process with the descriptor can neither reach files outside the directory, also not by `..`, nor write
+    to it. Files in it can be mapped for execution. The kernel removes the mount when the last
+    descriptor is closed. The directory must be in the caller's mount namespace.
     Raises OSError.
     """
     with Fd(syscalls.open_tree(directory, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)) as tree:

@@ -1,4 +1,4 @@
-"""A file of the cache that is this user's alone: no link, no second name, and no other user can write to it."""
+"""A file of the cache that only this user can write: a regular file without a second link."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Broken(Exception):
-    """What must not be used: the text says why."""
+    """A file or entry must not be used, for the reason in the text."""
 
 
 class OwnFile:
-    """A file of a directory, open for reading; the end of its `with` block closes it."""
+    """A file in a directory, open for reading; the end of its `with` block closes it."""
 
     def __init__(self, directory: int, name: str) -> None:
-        """directory: a descriptor of one that only this user can write to. Raises Broken."""
+        """directory: a descriptor of a directory that only this user can write to. Raises Broken."""
         try:
             self.fd = os.open(name, READ, dir_fd=directory)
         except OSError as error:
@@ -26,10 +26,10 @@ class OwnFile:
         status = os.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or not is_written_by(status, os.geteuid()):
             os.close(self.fd)
-            raise Broken(f"{name} is not a file of its own, or can be written by others")
+            raise Broken(f"{name} is not a regular file with one link, or can be written by others")
 
     def read(self, most: int) -> bytes:
-        """All of it. Raises Broken if it cannot be read, or has more than `most` bytes."""
+        """The whole content. Raises Broken if it cannot be read, or has more than `most` bytes."""
         try:
             data = os.read(self.fd, most + 1)
         except OSError as error:

@@ -1,8 +1,8 @@
-"""A program that compiles: how it is started, and the code that it leaves.
+"""A program that compiles: its start, and the code that it writes.
 
-It is a child of the compiler's process, as unprivileged, and under a system call filter by which it
-can be executed and make threads, but no other process. What it leaves is read by its parent, which is
-no more trusted than the program is: of both the compile service sees the file that it has opened itself.
+It is a child of the compiler's process, equally unprivileged. Its system call filter allows execve(2) and
+threads, but no further process. The parent reads the program's output and is not trusted either: the compile
+service reads only the output file, which it has opened itself.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from pelagos_core.linux.descriptor import Fd
 from pelagos_core.plugin import program
 from pelagos_core.plugin.program import SCRATCH, Compilation, Program
 
-# A link is not followed, and a FIFO does not make the open wait.
+# Links are not followed, and the open of a FIFO does not wait.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_BYTES = 1 << 24
-_SAID_BYTES = 64 << 10  # of what it printed last
+_SAID_BYTES = 64 << 10  # of the end of its output
 
 
 class Running:
-    """A program that runs.
+    """A running program.
 
-    said: a descriptor of the file that it prints to.
+    said: a descriptor of the file for its stdout and stderr.
     """
 
     def __init__(self, child: Child, said: int) -> None:
@@ -46,7 +46,7 @@ class ProgramCompiler:
     """How one program compiles one module."""
 
     def __init__(self, compilation: Compilation, memory: int, *, confined: bool) -> None:
-        """memory: the limit, in bytes, for what is in the root too. confined: whether system calls are filtered.
+        """memory: limit in bytes, which includes the files in the root. confined: whether system calls are filtered.
 
         In the compile service. Raises FailedPrecondition without libseccomp.
         """
@@ -56,7 +56,7 @@ class ProgramCompiler:
 
     @property
     def program(self) -> Program:
-        """What is executed, with its files."""
+        """The program to execute, with its files."""
         return self._compilation.program
 
     def start(self, request: CompileRequest) -> Running:
@@ -65,7 +65,7 @@ class ProgramCompiler:
         Raises OSError, and Internal if the program cannot be executed.
         """
         os.chdir(SCRATCH)
-        # Without a name, and as bounded as all that is there. A pipe would have to be emptied.
+        # An unnamed file, limited like all files of the root. A pipe would need a reader.
         said = os.open(SCRATCH, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         words = [self._compilation.program.path, *self._compilation.arguments]
         environment = {"HOME": SCRATCH, **self._compilation.environment}
@@ -77,10 +77,10 @@ class ProgramCompiler:
             raise Internal(what, reasons.ENGINE_FAILED) from None
 
     def code(self, running: Running, request: CompileRequest) -> Iterator[bytes]:
-        """Wait for the program's end; the code that it has left, piece by piece.
+        """Wait for the program to exit; yield the code that it has written, in chunks.
 
-        Raises InvalidArgument for what it says of the module, ResourceExhausted where a limit has
-        ended it, Internal for anything else that went wrong.
+        Raises InvalidArgument if it refuses the module, ResourceExhausted if a limit has
+        ended it, Internal for any other failure.
         """
         what = _what(request)
         self._check(running.child.reap(), running.said, request, what)
@@ -108,7 +108,7 @@ class ProgramCompiler:
         raise Internal(f"{what}: the program ended with {number}", reasons.ENGINE_FAILED)
 
     def _opened(self, what: str) -> int:
-        """The file that it has left, which may be anything. Raises Internal."""
+        """Open its output, which may be any kind of file. Raises Internal."""
         path = self._compilation.output
         try:
             file = os.open(path, _READ)
@@ -118,7 +118,7 @@ class ProgramCompiler:
             ) from None
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or not found.st_size:
-            raise Internal(f"{what}: the program left no code: {path} is empty or no file", reasons.ENGINE_FAILED)
+            raise Internal(f"{what}: the program left no code: {path} is empty or not a file", reasons.ENGINE_FAILED)
         return file
 
 

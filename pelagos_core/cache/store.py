@@ -1,9 +1,9 @@
-"""The store of compiled code: a directory of root's own, one entry for each key.
+"""The store of compiled code: a directory of root, with one entry for each key.
 
-A process that can write here can run code in every container. So at each use the directory and
-everything in it must belong to this user and be writable by no other user, and all is opened
-relative to the open directory, without following links. An entry that fails a check is not used,
-and is made anew.
+A process that can write to it can run code in every container. So at each use the directory and
+all files in it must belong to this user and be writable by no other user. Files are opened
+relative to the open directory, without following links. An entry that fails a check is not used
+and is compiled again.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NAME = re.compile("[0-9a-f]{64}")
 _NEW, _GONE = ".new-", ".gone-"
 _LOCK = "lock"
 KNOWN = "known"
-"""The directory in a store for what is known of modules, see `known_store`: no entry, with bounds of its own."""
-_WHOLE = 0  # the lock of the store itself; those of entries are at their names' own numbers, below 2^60
+"""The directory in a store for the records of `known_store`. It is no entry and has its own limits."""
+_WHOLE = 0  # offset of the store's lock; an entry's is a number from its name, below 2^60
 _TURNS = 1 << 61
 _LOOK_SECONDS = 0.05
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -52,9 +52,9 @@ class Store:
     """An open store; the caller closes it."""
 
     def __init__(self, path: str) -> None:
-        """Open it, and make it if it is not there.
+        """Open the store; create it if it is missing.
 
-        Raises OSError, or PermissionDenied if others than this user could write to it.
+        Raises OSError, or PermissionDenied if another user can write to it.
         """
         self.path = path
         self._lock = -1
@@ -70,7 +70,7 @@ class Store:
             raise PermissionDenied(f"cache {path!r} is not root's alone: chown root, chmod 700, or remove it")
 
     def close(self) -> None:
-        """Close it; a lock that is held is given up."""
+        """Close the store; the kernel releases its locks."""
         os.close(self.fd)
         if self._lock >= 0:
             os.close(self._lock)
@@ -82,9 +82,9 @@ class Store:
         self.close()
 
     def find(self, name: str) -> int | None:
-        """The directory of an entry that is known to be good, as `Entry.lend` gives it.
+        """The directory of an entry whose check is recorded, as from `Entry.lend`.
 
-        Quick: a few system calls whatever the size. None if there is none, or if it needs the
+        Takes a few system calls for any size. None if there is no entry, or if it needs the
         longer check of `checked`. Raises OSError.
         """
         try:
@@ -97,7 +97,7 @@ class Store:
             return None
 
     def checked(self, name: str) -> int | None:
-        """The same after a close look. Raises Broken if the entry must be made anew, or OSError."""
+        """The same, with a check of the digest. Raises Broken if the entry must be compiled again, or OSError."""
         try:
             with Entry.open(self.fd, name) as entry:
                 entry.check()
@@ -107,9 +107,9 @@ class Store:
             return None
 
     def lock(self, name: str) -> None:
-        """Hold the lock of an entry; wait until it is free.
+        """Take the lock of an entry; wait until it is free.
 
-        The kernel gives it up when the process ends, however it ends. Raises OSError.
+        The kernel releases it when the process ends. Raises OSError.
         """
         self._wait_for(_place(name))
 
@@ -117,10 +117,10 @@ class Store:
     def turn(self, most: int, patience: float) -> Iterator[None]:
         """Hold one of `most` slots that all pods share; wait for a free one.
 
-        As with `lock`, the slot of a process that ends is free.
-        patience: after so many seconds the caller goes on without one. Raises OSError.
+        As with `lock`, the kernel releases the slot when the process ends.
+        patience: seconds after which the block runs without a slot. Raises OSError.
         """
-        # fcntl(2) waits for one given lock, not for the first free one of several: so it is polled.
+        # fcntl(2) can wait for one lock, but not for the first free one of several: so they are polled.
         deadline = time.monotonic() + patience
         while (mine := self._first_free(most)) is None and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
@@ -134,18 +134,18 @@ class Store:
         return next((each for each in range(_TURNS, _TURNS + most) if self._take(each)), None)
 
     def keep(self, about: About, code: int) -> int:
-        """Make an entry of compiled code; return it as `Entry.lend` does.
+        """Create an entry of compiled code; return it as `Entry.lend` does.
 
-        The caller has locked its name. It appears whole or not at all. Raises OSError.
+        The caller holds the lock of its name. The entry is complete when it appears (rename(2)). Raises OSError.
         """
         name = about.key.name
         new = _NEW + name
-        remove_tree(self.fd, new)  # left by a process that was killed: the caller holds the lock
+        remove_tree(self.fd, new)  # left by a killed process, since the caller holds the lock
         os.mkdir(new, 0o711, dir_fd=self.fd)
         try:
             with Entry.open(self.fd, new) as entry:
                 entry.name = name
-                os.fchmod(entry.fd, 0o711)  # whatever the umask: the container's user passes through
+                os.fchmod(entry.fd, 0o711)  # independent of the umask: the container's user must be able to search it
                 _copy(code, entry.fd)
                 entry.complete(about)
                 self.remove(name)
@@ -156,30 +156,30 @@ class Store:
             raise
 
     def remove(self, name: str) -> None:
-        """Remove what has this name. Containers that use it already go on. Raises OSError."""
+        """Remove the entry of this name. Containers that use it are not affected. Raises OSError."""
         gone = f"{_GONE}{name}-{os.urandom(4).hex()}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, gone, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             remove_tree(self.fd, gone)
 
     def entries(self) -> Iterator[Listed]:
-        """All entries that can be read, in no order."""
+        """All readable entries, in no order."""
         for name in os.listdir(self.fd):
             with contextlib.suppress(FileNotFoundError, Broken):
                 yield self._listed(name)
 
     def _listed(self, name: str) -> Listed:
-        """Raises FileNotFoundError or Broken."""
+        """Describe an entry. Raises FileNotFoundError or Broken."""
         if not _NAME.fullmatch(name):
             raise Broken("not an entry's name")
         with Entry.open(self.fd, name) as entry:
             return Listed(name, entry.about(), entry.used(), entry.disk_bytes())
 
     def prune(self, size: int, useless: Callable[[Listed], bool] = lambda entry: False) -> list[Listed]:
-        """Remove the least recently used ones until the rest takes no more than `size` bytes.
+        """Remove the least recently used entries until the rest takes at most `size` bytes.
 
-        useless: these go in any case. Everything that is no entry goes too.
-        Returns what was removed. Raises OSError.
+        useless: whether to remove an entry in any case. All files that are no entries are removed too.
+        Returns the removed entries. Raises OSError.
         """
         self._wait_for(_WHOLE)
         try:
@@ -196,7 +196,7 @@ class Store:
             self._give_up(_WHOLE)
 
     def _sweep(self) -> None:
-        """Remove what killed processes and strangers have left."""
+        """Remove files of killed processes, and all that does not belong in the store."""
         for name in set(os.listdir(self.fd)) - {_LOCK, KNOWN}:
             try:
                 self._listed(name)
@@ -220,10 +220,10 @@ class Store:
         fcntl.lockf(self._lock_file(), fcntl.LOCK_EX, 1, where)
 
     def _take(self, where: int) -> bool:
-        """Whether it was free, and is ours now."""
+        """Try to take the lock at an offset. Returns whether it was free."""
         try:
             fcntl.lockf(self._lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, where)
-        except (BlockingIOError, PermissionError):  # fcntl(2): either means that another process holds it
+        except (BlockingIOError, PermissionError):  # fcntl(2): both mean that another process holds it
             return False
         return True
 
@@ -231,7 +231,7 @@ class Store:
         fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, where)
 
     def _lock_file(self) -> int:
-        # One descriptor only: fcntl(2) gives all locks up when any of them is closed.
+        # One descriptor only: fcntl(2) releases all of a process' locks on a file when any descriptor of it is closed.
         if self._lock < 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._lock = os.open(_LOCK, flags, 0o600, dir_fd=self.fd)
@@ -239,10 +239,10 @@ class Store:
 
 
 def remove_tree(directory: int, name: str) -> None:
-    """Remove a file, a link, or a directory with all that is in it, from an open directory. Raises OSError."""
+    """Remove a file, a link, or a directory tree from an open directory. Raises OSError."""
     try:
         if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            # Not by its path: the directory may have been moved, or covered, since it was opened.
+            # Not by its path: the directory may have been moved or mounted over since it was opened.
             shutil.rmtree(f"/proc/self/fd/{directory}/{name}", ignore_errors=True)
         else:
             os.unlink(name, dir_fd=directory)
@@ -251,7 +251,7 @@ def remove_tree(directory: int, name: str) -> None:
 
 
 def _place(name: str) -> int:
-    """Where the lock of an entry is. Raises ValueError for what is no entry's name."""
+    """The offset of an entry's lock. Raises ValueError if `name` is no entry's name."""
     return int(name[:15], 16) + 1
 
 

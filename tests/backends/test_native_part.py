@@ -37,10 +37,10 @@ def test_one_that_may_be_loaded_is_asked_once(tmp_path):
     ("answer", "reason"),
     [
         (lambda: "/x.so", "TypeError: native returned str, not a NativePart"),
-        (lambda: NativePart("engine.so", "/x"), "'engine.so' is no absolute path"),
+        (lambda: NativePart("engine.so", "/x"), "'engine.so' is not an absolute path"),
         (lambda: NativePart("/none.so", "/x"), "FileNotFoundError: [Errno 2] No such file or directory: '/none.so'"),
-        (lambda: NativePart("/", "/x"), "'/' is no file"),
-        (lambda: NativePart("/x", "/x", settings=3), "TypeError: native: settings 3 are no text"),
+        (lambda: NativePart("/", "/x"), "'/' is not a regular file"),
+        (lambda: NativePart("/x", "/x", settings=3), "TypeError: native: settings 3 are not a text"),
         (lambda: NativePart(None, "/x"), "TypeError: "),
         (raising(RuntimeError("made for another version")), "RuntimeError: made for another version"),
         (raising(SystemExit(3)), "SystemExit: 3"),
@@ -66,7 +66,7 @@ def test_files_that_others_can_write_are_not_loaded(tmp_path, name, mode):
     (tmp_path / name).chmod(mode)
     made = backend(lambda: found)
     assert made.native is None
-    assert made.native_problem == f"'{tmp_path / name}' is another user's, or another user can write it"
+    assert made.native_problem == f"'{tmp_path / name}' belongs to another user or can be written by others"
 
 
 @pytest.mark.root

@@ -75,7 +75,7 @@ def test_bytes_that_were_swapped_are_found_out(directory):
     rewrite(directory / "code", changed)
     os.utime(directory / "code", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not is_seen(directory)
-    with pytest.raises(Broken, match="its digest is another one"):
+    with pytest.raises(Broken, match="its digest differs"):
         check(directory)
 
 
@@ -95,12 +95,12 @@ def test_an_entry_under_anothers_name_is_found_out(directory):
         (lambda d: (d / "about").unlink(), "about: No such file"),
         (lambda d: rewrite(d / "about", b"{"), "about: not JSON"),
         (lambda d: rewrite(d / "about", b'{"size": "many"}'), "not an integer"),
-        (lambda d: os.chown(d / "code", 1, 1), "code is not a file of its own, or can be written by others"),
-        (lambda d: os.chmod(d / "code", 0o666), "code is not a file of its own"),
-        (lambda d: os.link(d / "code", d.parent / "second"), "code is not a file of its own"),
+        (lambda d: os.chown(d / "code", 1, 1), "code is not a regular file with one link, or can be written by others"),
+        (lambda d: os.chmod(d / "code", 0o666), "code is not a regular file with one link"),
+        (lambda d: os.link(d / "code", d.parent / "second"), "code is not a regular file with one link"),
         (lambda d: (os.rename(d / "code", d / "c"), os.symlink("c", d / "code")), "code: Too many levels"),
-        (lambda d: (os.unlink(d / "code"), os.mkfifo(d / "code", 0o400)), "code is not a file of its own"),
-        (lambda d: (os.unlink(d / "code"), (d / "code").mkdir(0o700)), "code is not a file of its own"),
+        (lambda d: (os.unlink(d / "code"), os.mkfifo(d / "code", 0o400)), "code is not a regular file with one link"),
+        (lambda d: (os.unlink(d / "code"), (d / "code").mkdir(0o700)), "code is not a regular file with one link"),
     ],
 )
 def test_an_entry_that_is_not_as_it_should_be_is_broken(directory, harm, why):

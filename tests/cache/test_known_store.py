@@ -149,7 +149,7 @@ def test_without_a_disk_it_is_known_to_one_process(directory, caplog):
     modules.keep(cache, KEY, KNOWN)
     assert modules.find(cache, KEY) == KNOWN
     assert found(cache) is None
-    assert "what is known of a module is not kept" in caplog.text
+    assert "the record of a module is not stored" in caplog.text
 
 
 def test_a_cache_that_is_to_keep_nothing_keeps_nothing(cache):

@@ -105,10 +105,10 @@ def test_a_fork_bomb_that_is_not_kept_from_forking_ends_with_its_time(tmp_path):
     ("script", "message"),
     [
         (":", "left no code: /tmp/code.so: No such file"),
-        (": > $2", "is empty or no file"),
+        (": > $2", "is empty or not a file"),
         ("exec ln -s /module.wasm $2", "left no code: /tmp/code.so: Too many levels of symbolic links"),
         ("exec ln -s /usr/bin/sh $2", "Too many levels of symbolic links"),
-        ("exec mkdir $2", "is empty or no file"),
+        ("exec mkdir $2", "is empty or not a file"),
         ("umask 777; exec truncate -s 1 $2", "left no code: /tmp/code.so: Permission denied"),
         ("exit 3", "the program ended with 3"),
         ("echo Lost; exit 1", "the program ended with 1"),
@@ -121,7 +121,7 @@ def test_what_is_no_code_is_the_engine_s_fault(tmp_path, script, message):
 
 
 def test_a_fifo_is_no_code_and_is_not_waited_for(tmp_path):
-    with pytest.raises(Internal, match="is empty or no file"):
+    with pytest.raises(Internal, match="is empty or not a file"):
         obtain(tmp_path, "exec mkfifo $2", confined=False)
 
 
