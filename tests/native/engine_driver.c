@@ -15,8 +15,8 @@
 
 #include "pelagos_engine.h"
 
-enum { MOST = 4096, FAILED = 125, TRAPPED = 134 };
-static char *arguments[MOST], *environment[MOST], *calls[MOST], text[1 << 16];
+enum { MOST = 4096, MAX_DETAIL = 4096 /* plan.h */, FAILED = 125, TRAPPED = 134 };
+static char *arguments[MOST], *environment[MOST], *calls[MOST], text[MAX_DETAIL];
 static struct pelagos_directory directories[MOST];
 static uint64_t memories[MOST];
 static int64_t allowed = -1;

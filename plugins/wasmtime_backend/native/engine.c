@@ -58,23 +58,26 @@ static void tell(const wasmtime_error_t *failure, const wasm_trap_t *trap, char 
     copy(message.data, failure || !message.size ? message.size : message.size - 1, error, size);
 }
 
-/* The lines of an error's text as one, in place. */
-static void join_lines(char *text) {
-    char *from = text, *to = text, *line;
-    while ((line = strsep(&from, "\n"))) {
+/* The lines of an error's text as one: a guest's names may have lines, and what joins them is longer than a newline. */
+static void join_lines(char *text, size_t size) {
+    char *lines = strdup(text), *one = malloc(2 * strlen(text) + 1), *from = lines, *to = one, *line;
+    while (lines && one && (line = strsep(&from, "\n"))) {
         line += strspn(line, " \t");
         size_t length = strlen(line);
+        while (length && strchr(" \t", line[length - 1])) length--;
         if (!length || !strcmp(line, "Caused by:")) continue;
-        if (to != text) to = memcpy(to, ": ", 2), to += 2;
-        to = (char *)memmove(to, line, length) + length;
+        if (to != one) to = stpcpy(to, ": ");
+        to = mempcpy(to, line, length);
     }
-    *to = 0;
+    if (lines && one) copy(one, (size_t)(to - one), text, size);
+    free(lines);
+    free(one);
 }
 
 static int refuse(int number, const char *what, const wasmtime_error_t *failure, char *error, size_t size) {
     size_t length = strlen(what);
     part_say(0, error, size, "%s", what);
-    if (length < size) tell(failure, NULL, error + length, size - length), join_lines(error + length);
+    if (length < size) tell(failure, NULL, error + length, size - length), join_lines(error + length, size - length);
     return number;
 }
 
