@@ -7,7 +7,6 @@ interpreter (`init`), in which backends look at the file. Pure: nothing is touch
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from pelagos_core.backends import native
@@ -175,9 +174,9 @@ class BareInit:
                     error.reason = error.reason or operation.reason
                     return error
                 step -= count
-        except IndexError:
-            pass
-        return Internal(f"the init process stopped at an unknown step: {os.strerror(stopped.error)}")
+        except (IndexError, OverflowError):
+            pass  # an engine's code, which has seen the guest's bytes, may say anything
+        return Internal(f"the init process stopped at an unknown step: error {stopped.error}")
 
     def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
         """A part as bytes. Raises NotBareError for more than one datagram holds: many mounts, variables or words."""

@@ -207,7 +207,7 @@ def _plain(field: object) -> object:
 def decode(datagram: bytes) -> Message:
     """The inverse. Raises Internal: the sender had run a plugin, so it is not trusted."""
     try:
-        name, *fields = json.loads(datagram)
+        name, *fields = json.loads(datagram.decode("utf-8", "replace"))  # a path or an engine's text may be no UTF-8
         message = _KINDS[name](*fields)
         if [type(field) for field in fields] != _FIELDS[type(message)]:
             raise TypeError

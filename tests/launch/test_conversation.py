@@ -33,6 +33,7 @@ from pelagos_core.launch.messages import (
     Learnt,
     Refused,
     SecondStage,
+    Stopped,
     Terminal,
     Unusable,
     Wanted,
@@ -394,6 +395,7 @@ class BareInits(FakeInits):
     """The same, and processes without an interpreter too, which find a module."""
 
     def fork_bare(self, part, init, stdio, target):
+        init.first()
         return self.paired(lambda theirs: None)
 
 
@@ -453,3 +455,15 @@ async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_mo
     bare_inits.say(Asking("wasm", "spawn"), Learnt(FOUND.digest, KNOWN))
     await failed(outcome, bare_inits, Internal, "told of a module out of turn", reasons.ENGINE_FAILED)
     assert find() is None
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [(0, 10**9, 5, 0), (9, 0, 5, 0), (0, 0, 2**40, 0), (0, 0, 5, 999), (-9, 0, 5, 0), (0, -(10**9), 5, 0)],
+    ids=["step", "part", "errno", "stage", "no part", "no step"],
+)
+async def test_a_process_that_tells_odd_numbers_of_its_plan_has_failed_all_the_same(launch, bare_inits, numbers):
+    outcome = asyncio.ensure_future(Conversation(launch, bare_inits, KnownModules()).run())
+    await asyncio.sleep(0)
+    bare_inits.say(Stopped(*numbers, "odd"))
+    await failed(outcome, bare_inits, Internal, "^container 'c1': ")

@@ -16,6 +16,7 @@ from pelagos_core.launch.messages import (
     Created,
     Failed,
     Learnt,
+    Stopped,
     Terminal,
     Unusable,
     Wanted,
@@ -80,6 +81,10 @@ def test_what_cannot_be_encoded_is_replaced():
 def test_a_malformed_message_is_an_error_of_ours(data):
     with pytest.raises(Internal, match="malformed"):
         decode(data)
+
+
+def test_a_text_that_is_no_utf_8_is_still_told():
+    assert decode(b'["Stopped",0,1,2,0,"/a\xff\xc3"]') == Stopped(0, 1, 2, 0, "/a\ufffd\ufffd")
 
 
 @given(st.binary(max_size=100))
