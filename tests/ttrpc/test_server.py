@@ -104,6 +104,16 @@ async def test_errors_come_back_as_what_they_were(method, error, message):
         assert (await client.call("Connect", api.ConnectRequest(id="on"))).version == "on"
 
 
+async def test_a_client_sees_the_end_before_whatever_the_server_does_next():
+    async with serving() as (server, _, path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            await until(lambda: server.connections == 1)
+            await server.close(1)
+            client.setblocking(False)
+            assert client.recv(1) == b""
+
+
 async def test_an_unknown_service_is_not_implemented():
     async with serving() as (_, _, path), await client_of(path, "no.such.Service") as client:
         with pytest.raises(Unimplemented, match=r"service no\.such\.Service"):
