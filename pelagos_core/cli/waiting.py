@@ -104,8 +104,11 @@ class Waiting:
         if self._posted:
             return 0
         moments = [timer.at for timer in self._timers] + ([] if end is None else [end])
+        if not moments:
+            return None
+        seconds = min(moments) - time.monotonic()
         # One more: what is left of a millisecond would be spent in turns that wait for nothing.
-        return int(max(0.0, min(moments) - time.monotonic()) * 1000) + 1 if moments else None
+        return int(seconds * 1000) + 1 if seconds > 0 else 0
 
     def _wake(self) -> None:
         os.read(self._woken, 1024)

@@ -62,9 +62,10 @@ def test_a_look_does_not_wait(waiting):
     waiting.after(30, lambda: came.append("late"))
     waiting.post(lambda: came.append("posted"))
     began = time.monotonic()
-    waiting.look()
+    for _ in range(1000):
+        waiting.look()
     assert came == ["posted"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 0.9  # no millisecond of each
 
 
 def test_another_thread_wakes_it(waiting):
