@@ -56,15 +56,19 @@ class Session:
         self._create(layers)
         created()
         with contextlib.ExitStack() as stack:
-            for output, target in zip(outputs, (1, 2), strict=False):
-                self._copy_output(output, target)
             if self._stdin and self._copy_input() and self._tty:
                 stack.enter_context(terminal.raw())
             if self._tty:
                 self._connection.wait_for(self._resize())
             ended = self._send("Wait", api.WaitRequest(id=self._id))
-            self._start()
+            started = self._send("Start", api.StartRequest(id=self._id))
+            asked = self._connection.send(INSPECTION, "Backend", inspection_pb2.BackendRequest(id=self._id))
+            self._connection.wait_for(started)
             self._signals.pass_on(self._pass_on)
+            # Not before: whoever has seen output of the program may send a signal that is meant for it.
+            for output, target in zip(outputs, (1, 2), strict=False):
+                self._copy_output(output, target)
+            self._workspace.note(backend=self._connection.wait_for(asked).backend)  # for `pelagos ps`
             status = self._connection.wait_for(ended)
             self._signals.pass_on(None)  # nothing may read our output any more: this command can be ended still
             self._waiting.until(lambda: not self._copying)
@@ -84,12 +88,6 @@ class Session:
             terminal=self._tty,
         )
         self._connection.wait_for(self._send("Create", request))
-
-    def _start(self) -> None:
-        """Start it, and record which backend runs it, for `pelagos ps`."""
-        asked = self._connection.send(INSPECTION, "Backend", inspection_pb2.BackendRequest(id=self._id))
-        self._connection.wait_for(self._send("Start", api.StartRequest(id=self._id)))
-        self._workspace.note(backend=self._connection.wait_for(asked).backend)
 
     def _send(self, method: str, request: Message) -> Answer:
         return self._connection.send(TASK, method, request)
