@@ -116,4 +116,4 @@ class Container(NamedTuple):
             file, name = self.module
             module_file.copy(file, os.path.join(rootfs, name), f"module {name!r}", waiting.look)
         with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as config:
-            json.dump(self.config(), config)
+            config.write(json.dumps(self.config()))  # by the encoder in C, which `dump` does not use

@@ -97,7 +97,7 @@ def record(directory: str, run: Run) -> None:
     """Write the record of a run by a rename: another process reads the old text or the new one."""
     path = os.path.join(directory, _RECORD)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(run._asdict(), file)
+        file.write(json.dumps(run._asdict()))  # by the encoder in C, which `dump` does not use
     os.rename(f"{path}.new", path)
 
 
