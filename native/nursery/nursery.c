@@ -64,9 +64,10 @@ static void become(const struct plan_head *head, const int *fds, size_t size) {
 }
 
 /* No wrapper of the C library: it is a child of our parent, which reaps it. Where it cannot be born in the control
-   group, it joins that as any process, or has the better error from there. */
+   group, it joins that as any process, or has the better error from there. clone3(2) takes no signal of a sibling's end:
+   it is that of ours, SIGCHLD. */
 static int clone_sibling(uint64_t flags, int cgroup) {
-    struct clone_args args = {.flags = flags | CLONE_PARENT, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = flags | CLONE_PARENT};
     if (cgroup >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)cgroup;

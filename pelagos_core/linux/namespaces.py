@@ -5,7 +5,6 @@ Source: namespaces(7), pid_namespaces(7), setns(2), unshare(2).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable
@@ -69,23 +68,6 @@ def fork(pid_namespace: str | None) -> int:
     if not pid_namespace:
         return syscalls.fork(0 if pid_namespace is None else syscalls.CLONE_NEWPID)
     return _fork_after(lambda: join("pid", pid_namespace))
-
-
-def fork_sibling(cgroup: str | None) -> int:
-    """Fork a child of our parent into a new pid namespace; its pid, and 0 in the child.
-
-    In the nursery, which has one thread: the child is the daemon's, which reaps it.
-    cgroup: the directory of a control group (v2) that it should be born in, if the kernel lets it.
-    """
-    flags = syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT
-    if cgroup:
-        # Where that fails it joins the group as any other process, or gets the better error from that.
-        with (
-            contextlib.suppress(OSError),
-            Fd(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory,
-        ):
-            return syscalls.duplicate_into(directory, flags)
-    return syscalls.duplicate(flags)
 
 
 def fork_beside(pidfd: int) -> int:

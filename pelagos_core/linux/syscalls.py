@@ -11,7 +11,6 @@ import ctypes
 import os
 import platform
 import signal
-import sys
 from collections.abc import Callable
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -20,13 +19,11 @@ libc = ctypes.CDLL(None, use_errno=True)
 _SYS_CLONE = 56 if platform.machine() == "x86_64" else 220
 _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_OPEN_TREE = 428
-_SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
 CLONE_NEWNS = 0x00020000
-CLONE_PARENT = 0x00008000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -86,11 +83,6 @@ libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint3
 _clone = ctypes.PyDLL(None, use_errno=True).syscall
 _clone.restype = ctypes.c_long
 _clone.argtypes = (ctypes.c_long, ctypes.c_ulong, *[ctypes.c_void_p] * 4)
-# struct clone_args of clone3(2): eleven numbers, the last one a control group.
-_CLONE_ARGS, _CLONE_INTO_CGROUP = 11, 1 << 33
-_clone3 = ctypes.PyDLL(None, use_errno=True).syscall
-_clone3.restype = ctypes.c_long
-_clone3.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t)
 
 
 def _checked(result: int, what: str) -> int:
@@ -104,43 +96,12 @@ def _syscall(number: int, what: str, *args: object) -> int:
     return _checked(libc.syscall(ctypes.c_long(number), *args), what)
 
 
-def is_tried_with_bare_clones() -> bool:
-    """Whether `duplicate` was tried with this interpreter: CPython 3.10 to 3.13, with a GIL."""
-    tried = sys.implementation.name == "cpython" and (3, 10) <= sys.version_info[:2] <= (3, 13)
-    return tried and "t" not in sys.abiflags  # of a build without a GIL
-
-
 def fork(flags: int) -> int:
     """os.fork with clone(2) flags, such as CLONE_NEWPID; returns 0 in the child.
 
     For a process of one thread. Raises OSError.
     """
     return between_hooks(lambda: _bare_clone(flags))
-
-
-def duplicate(flags: int) -> int:
-    """clone(2) and nothing else; returns 0 in the child. Raises OSError.
-
-    Neither the interpreter nor the functions of os.register_at_fork are called: what they do is for
-    processes of several threads, and it writes to 200 pages. That relies on the interpreter's
-    internals, which were tried with threads, forks, signals and event loops in the child. With an
-    interpreter for which `is_tried_with_bare_clones` is false, it is as `fork`.
-    """
-    return _bare_clone(flags) if is_tried_with_bare_clones() else fork(flags)
-
-
-def duplicate_into(cgroup: int, flags: int) -> int:
-    """As `duplicate`, born in the control group behind a descriptor of its directory (v2).
-
-    flags: CLONE_PARENT among them; clone3(2) allows no choice of the signal of a sibling's end then.
-    """
-    arguments = (ctypes.c_uint64 * _CLONE_ARGS)(flags | _CLONE_INTO_CGROUP)
-    arguments[-1] = cgroup
-
-    def clone() -> int:
-        return _checked(_clone3(_SYS_CLONE3, arguments, ctypes.sizeof(arguments)), f"clone3 {flags:#x}")
-
-    return clone() if is_tried_with_bare_clones() else between_hooks(clone)
 
 
 def between_hooks(clone: Callable[[], int]) -> int:

@@ -25,6 +25,7 @@ from pelagos_core.launch.messages import Found, Ready, Refused, Stopped
 from pelagos_core.launch.nursery import Birth, Nursery
 from pelagos_core.linux.child import Child
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.linux.syscalls import CLONE_NEWPID
 from pelagos_core.native import library
 from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instruction
 from pelagos_core.plugin import digest
@@ -58,10 +59,13 @@ def warm(engine):
     made.close()
 
 
+ANYWHERE = Birth()
+
+
 class Forked:
     """A process that a nursery has forked: what it says, and how it ends."""
 
-    def __init__(self, made, steps, files=None, flags=0):
+    def __init__(self, made, steps, files=None, birth=ANYWHERE):
         self.numbers = SlotNumbers()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control = ours
@@ -71,7 +75,7 @@ class Forked:
             plan = self.encoded(steps)
             descriptors = {self.numbers.of(name): fd for name, fd in slots.items()}
             try:
-                self.child = Child(made.fork(plan, descriptors, Birth(flags)))
+                self.child = Child(made.fork(plan, descriptors, birth))
             except BaseException:
                 ours.close()
                 raise
@@ -290,8 +294,29 @@ def test_it_ends_with_the_daemon_and_holds_nothing_of_it(warm):
 
 @pytest.mark.root
 def test_a_process_is_the_first_of_a_new_pid_namespace(warm):
-    with contextlib.closing(Forked(warm, [WaitForStart()], flags=0x20000000)) as forked:
+    with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(CLONE_NEWPID))) as forked:
         assert forked.hear() == Ready()
         assert os.readlink(f"/proc/{forked.child.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
         with open(f"/proc/{forked.child.pid}/status") as file:
             assert f"NSpid:\t{forked.child.pid}\t1\n" in file.read()
+
+
+@pytest.mark.root
+def test_a_process_is_born_in_a_control_group_of_v2(warm, tmp_path):
+    """Also on a host of v1: its tree of v2 is there, if empty and mounted nowhere."""
+    subprocess.run(["mount", "-t", "cgroup2", "none", tmp_path], check=True)
+    group = tmp_path / f"pelagos-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(CLONE_NEWPID, str(group)))) as forked:
+            assert forked.hear() == Ready()
+            assert Path(f"/proc/{forked.child.pid}/cgroup").read_text().splitlines()[-1] == f"0::/{group.name}"
+        group.rmdir()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("group", ["/nowhere", "/tmp"])
+def test_one_that_cannot_be_born_there_is_born_all_the_same(warm, group):
+    with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(0, group))) as forked:
+        assert forked.hear() == Ready()

@@ -2,13 +2,11 @@
 
 import os
 import socket
-import time
 
 import pytest
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.linux import namespaces, syscalls
-from pelagos_core.rootfs.propagation import make_mounts_private
+from pelagos_core.linux import namespaces
 from tests.support.child import in_child
 
 pytestmark = [pytest.mark.root]
@@ -119,42 +117,3 @@ def test_an_own_namespace_is_told_from_others(tmp_path):
         return namespaces.is_own(f"/proc/self/fd/{own}"), namespaces.is_own("/proc/self/ns/uts")
 
     assert in_child(run) == (False, True)
-
-
-def test_a_sibling_is_born_in_a_control_group_of_v2(tmp_path):
-    """Also on a host of v1: its tree of v2 is there, if empty and mounted nowhere."""
-    name = f"pelagos-test-{os.getpid()}"
-
-    def run():
-        namespaces.unshare(["mount"])
-        make_mounts_private()
-        syscalls.mount("none", str(tmp_path), "cgroup2", 0, "")
-        group = tmp_path / name
-        group.mkdir()
-        try:
-            reader, writer = os.pipe()
-            pid = namespaces.fork_sibling(str(group))
-            if pid == 0:
-                with open("/proc/self/cgroup") as file:
-                    os.write(writer, file.read().encode())
-                os._exit(7)
-            return pid, os.read(reader, 4096).decode()
-        finally:
-            while (group / "cgroup.procs").read_text():
-                time.sleep(0.01)
-            group.rmdir()
-
-    pid, groups = in_child(run)
-    assert f"0::/{name}\n" in groups
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-
-
-@pytest.mark.parametrize("group", ["/nowhere", "/tmp"])
-def test_one_that_cannot_be_born_there_is_born_all_the_same(group):
-    def run():
-        pid = namespaces.fork_sibling(group)
-        if pid == 0:
-            os._exit(7)
-        return pid
-
-    assert os.waitstatus_to_exitcode(os.waitpid(in_child(run), 0)[1]) == 7

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -156,21 +155,3 @@ def test_every_signal_can_have_its_default_action_the_c_librarys_own_too():
         assert not ignored()
 
     in_child(child)
-
-
-@pytest.mark.parametrize(
-    ("version", "flags", "bare"),
-    [((3, 10, 0), "", True), ((3, 13, 2), "", True), ((3, 14, 0), "", False), ((3, 13, 0), "t", False)],
-)
-def test_an_interpreter_that_was_not_tried_is_told_of_a_fork(monkeypatch, version, flags, bare):
-    def run():
-        told = []
-        os.register_at_fork(after_in_child=lambda: told.append(True))
-        monkeypatch.setattr(sys, "version_info", version)
-        monkeypatch.setattr(sys, "abiflags", flags)
-        pid = syscalls.duplicate(0)
-        if pid == 0:
-            os._exit(len(told))
-        return syscalls.is_tried_with_bare_clones(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    assert in_child(run) == (bare, 0 if bare else 1)
