@@ -81,11 +81,20 @@ OPERATION(guest_module) {
     return 0;
 }
 
+static void write_line(const char *text) {
+    size_t size = strlen(text);
+    while (size && text[size - 1] == '\n') size--;
+    /* A full or closed stderr does not change how the guest ends. */
+    if (write(2, text, size) < 0 || write(2, "\n", 1) < 0) return;
+}
+
 /* The limit of the guest's linear memories, as its control group has it at each growth: an open file of a control
    group is read from wherever the process is. */
+enum { REFUSAL_WORDS = 4 };
 static struct process *owner;
 static int limit_file = -1, is_refused;
 static uint64_t reserve; /* one part in so many is left for the engine */
+static const char *refusal[REFUSAL_WORDS]; /* of what is told of one: between them are numbers of MiB */
 
 static uint64_t limit_now(void) {
     char text[32] = {0}, *end;
@@ -94,24 +103,46 @@ static uint64_t limit_now(void) {
     return size <= 0 || end == text ? UINT64_MAX : limit; /* `max` */
 }
 
+/* As `_mib` in plugin/limits.py. */
+static int write_mib(char *text, size_t size, uint64_t bytes) {
+    enum { MIB = 1 << 20, POINT_ZERO = 2 };
+    int length = snprintf(text, size, "%.1f", (double)bytes / MIB);
+    return length > POINT_ZERO && !strcmp(text + length - POINT_ZERO, ".0") ? length - POINT_ZERO : length;
+}
+
+/* One line on the guest's stderr, at the moment of its first refusal, and a message to the daemon, for the log. */
+static void tell_refusal(uint64_t asked, uint64_t limit) {
+    const uint64_t numbers[REFUSAL_WORDS - 1] = {asked, limit, limit - limit / reserve};
+    char text[1024], number[32];
+    size_t used = 0;
+    for (int i = 0; i < REFUSAL_WORDS; i++) {
+        int length = i < REFUSAL_WORDS - 1 ? write_mib(number, sizeof number, numbers[i]) : 0;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.*s", refusal[i], length, number);
+        if (used >= sizeof text) return;
+    }
+    write_line(text);
+    message_print(owner->slot[SLOT_control], -1, "[\"Refused\",%llu,%llu]", (unsigned long long)asked,
+                  (unsigned long long)limit);
+}
+
 static int allows_memory(uint64_t size) {
     enum { UNLIMITED_BITS = 62 }; /* cgroup v1 has no word for it, but a number of pages that is never reached */
     uint64_t limit = limit_now();
     if (limit >> UNLIMITED_BITS || size <= limit - limit / reserve) return 1;
-    if (!is_refused)
-        message_print(owner->slot[SLOT_control], -1, "[\"Refused\",%llu,%llu]", (unsigned long long)size,
-                      (unsigned long long)limit);
+    if (!is_refused) tell_refusal(size, limit);
     is_refused = 1;
     return 0;
 }
 
 static int allows_as_created(uint64_t size) { return owner->guest.memory < 0 || size <= (uint64_t)owner->guest.memory; }
 
-/* The slot of the control file, which is empty where there is none, and the engine's share: one part in so many. */
+/* The slot of the control file, which is empty where there is none; the engine's share: one part in so many; and the
+   words of a refusal. */
 OPERATION(guest_memory_limit) {
     if (NUMBER(1) <= 0) return -EINVAL;
     limit_file = SLOT(0);
     reserve = (uint64_t)NUMBER(1);
+    for (int i = 0; i < REFUSAL_WORDS; i++) refusal[i] = TEXT(2 + i);
     return 0;
 }
 
@@ -130,13 +161,6 @@ OPERATION(load_guest) {
     SLOT(0) = -1;
     close(directory);
     return error;
-}
-
-static void write_line(const char *text) {
-    size_t size = strlen(text);
-    while (size && text[size - 1] == '\n') size--;
-    /* A full or closed stderr does not change how the guest ends. */
-    if (write(2, text, size) < 0 || write(2, "\n", 1) < 0) return;
 }
 
 OPERATION(say) {

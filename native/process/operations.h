@@ -122,7 +122,7 @@
     X(guest_directory, "ss")                                                                                 \
     X(guest_is_component, "i")                                                                               \
     X(guest_memory, "bi")                                                                                    \
-    X(guest_memory_limit, "di")                                                                              \
+    X(guest_memory_limit, "dissss")                                                                          \
     X(guest_fuel, "i")                                                                                       \
     X(guest_module, "d")                                                                                     \
     X(load_guest, "ds")                                                                                      \

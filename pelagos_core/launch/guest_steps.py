@@ -21,7 +21,7 @@ from pelagos_core.native.process import Failure
 from pelagos_core.plugin.entrypoint import CODE
 from pelagos_core.plugin.hookspecs import UnusableCode
 from pelagos_core.plugin.kind import NATIVE_MAGIC
-from pelagos_core.plugin.limits import MEMORY_RESERVE, Limits
+from pelagos_core.plugin.limits import MEMORY_RESERVE, REFUSAL, Limits
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
 TRAPPED = "pelagos: the guest has trapped"
@@ -91,8 +91,10 @@ class OpenMemoryLimit(Operation):
         return f"open {self.path}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        slot = Slot(_MEMORY_LIMIT)
-        return (instruction("open_file", self.path, slot), instruction("guest_memory_limit", slot, MEMORY_RESERVE))
+        slot, (first, *between, last) = Slot(_MEMORY_LIMIT), REFUSAL
+        told = (f"pelagos: {first}", *between, with_reason(last, reasons.MEMORY))
+        limit = instruction("guest_memory_limit", slot, MEMORY_RESERVE, *told)
+        return (instruction("open_file", self.path, slot), limit)
 
 
 @dataclass(frozen=True, slots=True)

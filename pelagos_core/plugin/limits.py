@@ -62,10 +62,19 @@ class LiveMemory:
         return False
 
 
+REFUSAL = (
+    "the guest asked for ",
+    " MiB of memory; the container's limit is ",
+    " MiB (",
+    " MiB of it for the guest, the rest for its engine)",
+)
+"""What is told of a refusal. Between these are MiB: what was asked for, the container's limit, the guest's share."""
+
+
 def refusal(asked: int, limit: int) -> str:
     """The line that reports a refusal. asked, limit: bytes."""
-    share = f"{_mib(_for_guest(limit))} MiB of it for the guest, the rest for its engine"
-    return f"the guest asked for {_mib(asked)} MiB of memory; the container's limit is {_mib(limit)} MiB ({share})"
+    numbers = (_mib(asked), _mib(limit), _mib(_for_guest(limit)), "")
+    return "".join(f"{text}{number}" for text, number in zip(REFUSAL, numbers, strict=True))
 
 
 def _for_guest(limit: int) -> int:

@@ -30,7 +30,7 @@ from pelagos_core.native import library
 from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instruction
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.hookspecs import NativePart
-from pelagos_core.plugin.limits import Limits
+from pelagos_core.plugin.limits import Limits, refusal
 from tests.support.traces import alive
 
 ROOT_OF_TREE = Path(__file__).parent.parent.parent
@@ -165,7 +165,7 @@ def test_what_the_engine_is_told(warm, tmp_path):
     root = os.open(tmp_path, os.O_PATH)
     limits = Limits(memory=1 << 20, fuel=9)
     described = guest("app", "word", limits=limits, memories=(1, 2), is_component=True, cwd="/link")
-    steps = [described, LoadGuest("/app.wasm", False), WaitForStart(), ToStdout(), RunGuest()]
+    steps = [described, LoadGuest("/app.wasm", False), WaitForStart(), To("stdout", 1), RunGuest()]
     with contextlib.closing(Forked(warm, steps, {ROOT: root, "stdout": writer, ENTRYPOINT: root})) as forked:
         os.close(writer)
         assert forked.hear() == Ready()
@@ -177,12 +177,14 @@ def test_what_the_engine_is_told(warm, tmp_path):
     os.close(root)
 
 
-class ToStdout:
-    """The stream in a slot as descriptor 1."""
+class To:
+    """The stream in a slot as a descriptor."""
 
-    @staticmethod
-    def instructions():
-        return (instruction("use_slot", Slot("stdout"), 1),)
+    def __init__(self, name, number):
+        self.name, self.number = name, number
+
+    def instructions(self):
+        return (instruction("use_slot", Slot(self.name), self.number),)
 
 
 @pytest.mark.parametrize(("words", "code"), [(("leave",), 300 & 0xFF), (("trap",), 134), (("grow", "9"), 1)])
@@ -207,12 +209,20 @@ def test_what_the_engine_refuses_is_told(warm, word, error, detail):
 
 def test_a_growth_is_refused_by_the_limit_of_the_moment_and_told_once(warm, tmp_path):
     limit = tmp_path / "limit"
-    limit.write_text("1600\n")
-    with launched(warm, "grow", "1401", before=[OpenMemoryLimit(str(limit))]) as forked:
+    mib = 1 << 20
+    limit.write_text(f"{16 * mib}\n")
+    reader, writer = os.pipe()
+    before = [OpenMemoryLimit(str(limit)), To("stderr", 2)]
+    with launched(warm, "grow", str(14 * mib + mib // 3), before=before, files={"stderr": writer}) as forked:
+        os.close(writer)
         assert forked.hear() == Ready()
         forked.go()
-        assert forked.hear() == Refused(1401, 1600)
+        assert forked.hear() == Refused(14 * mib + mib // 3, 16 * mib)
         assert forked.code == 0
+    told = refusal(14 * mib + mib // 3, 16 * mib)
+    with os.fdopen(reader) as said:
+        assert said.read() == f"pelagos: {told} [PLG-MEMORY]\n"
+    assert "14.3 MiB of memory; the container's limit is 16 MiB (14 MiB of it" in told
     limit.write_text("max\n")
     with launched(warm, "grow", str(1 << 60), before=[OpenMemoryLimit(str(limit))]) as forked:
         assert forked.hear() == Ready()
