@@ -259,6 +259,11 @@ class Backend:
         except BaseException as error:
             raise Internal(f"backend {self.name!r}: signal: {described(error)}") from error
 
+    @functools.cached_property
+    def has_wait(self) -> bool:
+        """Whether it has a `wait` of its own. The built-in one reaps by pidfd, as the daemon can without asking."""
+        return any(hook.plugin is not builtin for hook in self._hooks.pelagos_wait.get_hookimpls())
+
     async def wait(self, process: RunningProcess) -> ExitStatus | None:
         """The process' exit status, in the daemon; None if the hook fails, blocks or returns an invalid value."""
         try:

@@ -35,6 +35,7 @@ class Control:
         self._socket: socket.socket | None = sock
         self._key = key
         self._is_told = False
+        self._listens = False
 
     def go(self, *, listens: bool) -> None:
         """Start the workload. listens: whether to read messages of the process; else the socket is closed.
@@ -44,6 +45,7 @@ class Control:
         assert self._socket is not None
         self._socket.send(messages.GO)
         if listens:
+            self._listens = True
             asyncio.get_running_loop().add_reader(self._socket, self._hear)
         else:
             self.close()
@@ -58,7 +60,8 @@ class Control:
     def close(self) -> None:
         """Close the socket. A second call does nothing."""
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            if self._listens:
+                asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
 

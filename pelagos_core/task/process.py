@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.backends import builtin
-from pelagos_core.backends.registry import NATIVE
+from pelagos_core.backends.registry import NATIVE, Backend
 from pelagos_core.backends.selection import Selection
 from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError, to_status, with_reason
@@ -301,16 +301,27 @@ class Process:
         _TELL_SECONDS; the kernel's status is used then.
         """
         assert self._launched is not None
-        assert self._control is not None
-        told = asyncio.ensure_future(self._launched.backend.wait(self))
+        if self._launched.backend.has_wait:
+            return await self._told_by(self._launched.backend)
+        await pidfd.readable(self.pidfd)
+        return self._reap_and_close() or ExitStatus.unknown()
+
+    async def _told_by(self, backend: Backend) -> ExitStatus:
+        told = asyncio.ensure_future(backend.wait(self))
         await pidfd.ended(self.pidfd)
         await asyncio.wait({told}, timeout=_TELL_SECONDS)
-        seen = self._reap()  # before `drain`: a key that is read now has not caused the exit
-        self._control.drain()
+        seen = self._reap_and_close()
         told.cancel()
         answer = None if not told.done() or told.cancelled() else told.result()
-        self._close_process()
         return answer or seen or ExitStatus.unknown()
+
+    def _reap_and_close(self) -> ExitStatus | None:
+        """Reap it, and take what it has still sent."""
+        assert self._control is not None
+        seen = self._reap()  # before `drain`: a key that is read now has not caused the exit
+        self._control.drain()
+        self._close_process()
+        return seen
 
     def _reap(self) -> ExitStatus | None:
         try:
