@@ -17,6 +17,7 @@ from pelagos_core.backends.registry import Backend
 from pelagos_core.cache import compile_service
 from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.compile_service import CompileService
+from pelagos_core.cache.kept_mounts import KeptMounts
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.node_file import CacheSettings
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.05
 _REMOVAL_TRIES = 600
 _tasks: set[asyncio.Task[None]] = set()
+_mounts = KeptMounts()
 
 
 class CompiledCode:
@@ -58,7 +60,11 @@ class CompiledCode:
         self._entry = request.key(wanted.digest).name
         try:
             found = self._found()
-            return await _made(request) if found is None else found
+            if found is None:
+                found = await _made(request)
+                if self._confined:
+                    _mounts.keep(self._cache.directory, self._entry, found)
+            return found
         except PelagosError as error:
             raise from_fields(error.code, f"{self._name}: {error.message}", error.reason or reasons.MODULE) from None
 
@@ -76,6 +82,9 @@ class CompiledCode:
 
     def _found(self) -> int | None:
         try:
+            if self._confined:
+                return _mounts.find(self._cache.directory, self._entry)
+            # Without the filter of engines a process with privileges of its own could change a mount.
             with Store(self._cache.directory) as store:
                 return store.find(self._entry)
         except (OSError, PelagosError):

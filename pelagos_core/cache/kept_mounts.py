@@ -1,0 +1,110 @@
+"""The mounts by which entries of the store were lent, kept open for the next process that needs the same.
+
+To open an entry, check it and make a mount of it takes some twenty system calls. And who closes the last
+descriptor of a detached mount waits for the kernel to take it down (a millisecond), which would be
+the init process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from pelagos_core.cache.entry import SEEN
+from pelagos_core.cache.store import Store
+from pelagos_core.ownership import is_written_by
+from pelagos_core.plugin.entrypoint import CODE
+
+_MOST = 8  # modules that a pod's containers have in common, or start over and over
+_TOUCH_SECONDS = 60.0
+_Stamp = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A lent entry. stamps: of the store, the entry and its code. touched: when its use was recorded last."""
+
+    mount: int
+    stamps: tuple[_Stamp, ...]
+    touched: float
+
+
+class KeptMounts:
+    """In the daemon. For processes that cannot change a mount: they share it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    def find(self, directory: str, name: str) -> int | None:
+        """As `Store.find` of the store in `directory`: a descriptor for the caller to close, or None.
+
+        Raises OSError, or PermissionDenied if others than this user could write to the store.
+        """
+        path = os.path.join(directory, name)
+        kept = self._kept.get(path)
+        if kept is not None:
+            if _stamps(directory, path) == kept.stamps:
+                self._kept.move_to_end(path)
+                _touch(kept, path)
+                return os.dup(kept.mount)
+            self._forget(path)
+        with Store(directory) as store:
+            mount = store.find(name)
+        if mount is not None:
+            self.keep(directory, name, mount)
+        return mount
+
+    def close(self) -> None:
+        """Close all of them."""
+        for path in list(self._kept):
+            self._forget(path)
+
+    def keep(self, directory: str, name: str, mount: int) -> None:
+        """Keep a mount that an entry was lent by, as long as it is the entry's. The descriptor stays the caller's."""
+        path = os.path.join(directory, name)
+        stamps = _stamps(directory, path)
+        with contextlib.suppress(OSError):  # its code is gone in this moment, or no descriptor is left
+            # What was checked is what the mount shows. It is there under its name still, if the stamps are the same.
+            shown = _stamp(os.fstat(mount)), _stamp(os.stat(CODE, dir_fd=mount, follow_symlinks=False))
+            if stamps[1:] == shown and path not in self._kept:
+                self._kept[path] = _Kept(os.dup(mount), stamps, time.monotonic())
+        while len(self._kept) > _MOST:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, path: str) -> None:
+        os.close(self._kept.pop(path).mount)
+
+
+def _stamps(directory: str, path: str) -> tuple[_Stamp, ...]:
+    """Of the store, the entry and its code as they are now; empty if one is gone or another user could write to it.
+
+    By path: whoever can make a path lead elsewhere makes it lead to other numbers.
+    """
+    try:
+        found = [os.lstat(each) for each in (directory, path, f"{path}/{CODE}")]
+    except OSError:
+        return ()
+    if not all(is_written_by(status, os.geteuid(), secret=status is found[0]) for status in found):
+        return ()
+    return tuple(map(_stamp, found))
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    """What no other file has, and for a file changes with each write: nothing sets the change time (entry.py)."""
+    number = (status.st_dev, status.st_ino, status.st_mode)
+    if stat.S_ISDIR(status.st_mode):
+        return number  # its times change with each use of what is in it
+    return (*number, status.st_nlink, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _touch(kept: _Kept, path: str) -> None:
+    """Record the use, by which the store is pruned; once a minute is enough for that."""
+    now = time.monotonic()
+    if now - kept.touched >= _TOUCH_SECONDS:
+        kept.touched = now
+        with contextlib.suppress(OSError):
+            os.utime(f"{path}/{SEEN}", follow_symlinks=False)
