@@ -136,8 +136,10 @@ def _refuse_unsupported(config: Field, linux: Field) -> None:
 
 
 def _personality(personality: Field) -> str:
+    if not personality:
+        return ""
     domain, flags = personality.get("domain"), personality.get("flags")
-    if personality and domain.text() not in PERSONALITIES:
+    if domain.text() not in PERSONALITIES:
         domain.refuse(f"{domain.text()!r} is none of {', '.join(PERSONALITIES)}")
     if flags.texts():
         flags.refuse("no flag is known")
@@ -152,9 +154,10 @@ def _propagation(propagation: Field) -> str:
 
 
 def _absolute(path: Field) -> str:
-    if not path.text().startswith("/"):
-        path.refuse(f"{path.text()!r} is not absolute")
-    return path.text()
+    text = path.text()
+    if not text.startswith("/"):
+        path.refuse(f"{text!r} is not absolute")
+    return text
 
 
 def _cgroups_path(path: Field) -> str:

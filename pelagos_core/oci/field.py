@@ -13,19 +13,25 @@ from pelagos_core.errors import InvalidArgument
 T = TypeVar("T")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_Step = str | int | tuple[str]
 
 
 class Field:
     """One value. It is true if the text has it; what is absent, or null, reads as empty.
 
-    Every reader raises InvalidArgument with the path for a value of the wrong kind.
+    Every reader raises InvalidArgument with the path for a value of the wrong kind. A spec has hundreds of
+    values, so a field knows the one that it was read of, and puts its path together for an error only.
     """
 
-    __slots__ = ("_path", "_value")
+    __slots__ = ("_parent", "_step", "_value")
 
-    def __init__(self, path: str, value: Any) -> None:  # noqa: ANN401 (JSON is any of six types)
-        self._path = path
+    def __init__(self, step: _Step, value: Any, parent: Field | None = None) -> None:  # noqa: ANN401 (JSON is any of six types)
+        """step: from the parent to this one: a member that the spec has, an item's number, or a member that
+        the text names, in a tuple. Of one without a parent it is the whole path.
+        """
+        self._step = step
         self._value = value
+        self._parent = parent
 
     @classmethod
     def parse(cls, name: str, data: bytes) -> Field:
@@ -38,18 +44,33 @@ class Field:
     def __bool__(self) -> bool:
         return self._value is not None
 
+    @property
+    def _path(self) -> str:
+        step = self._step
+        if self._parent is None:
+            return str(step)
+        path = self._parent._path
+        if isinstance(step, str):
+            return f"{path}{'.' if ': ' in path else ': '}{step}"
+        return f"{path}[{step if isinstance(step, int) else repr(step[0])}]"
+
     def get(self, key: str) -> Field:
         """A member of an object; absent members are fields whose value is None."""
-        separator = "." if ": " in self._path else ": "
-        members = self._checked(dict, "an object", default={})
-        return Field(f"{self._path}{separator}{key}", members.get(key))
+        value = self._value
+        if value is None:
+            return Field(key, None, self)
+        if type(value) is not dict:
+            self.refuse("not an object")
+        return Field(key, value.get(key), self)
 
     def only(self, *keys: str) -> Field:
         """The object itself. Raises InvalidArgument that names a member which is none of `keys`."""
-        members = self._checked(dict, "an object", default={})
-        unknown = (key for key, value in members.items() if key not in keys and value is not None)
-        for key in unknown:
-            Field(f"{self._path}[{key!r}]", members[key]).refuse("not supported")
+        if self._value is not None:
+            members = self._checked(dict, "an object", default={})
+            unknown = members.keys() - set(keys)
+            for key, value in members.items() if unknown else ():
+                if key in unknown and value is not None:
+                    Field((key,), value, self).refuse("not supported")
         return self
 
     def refuse(self, why: str) -> NoReturn:
@@ -72,12 +93,13 @@ class Field:
 
     def text(self, default: str = "") -> str:
         """A string that the kernel can be given."""
+        value = self._value
+        if type(value) is str and value.isascii() and "\0" not in value:
+            return value  # what nearly all are
         value = self._checked(str, "a string", default)
         if "\0" in value:
             self.refuse("holds a NUL byte")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
+        if _SURROGATE.search(value):
             self.refuse("holds a lone surrogate")
         return value
 
@@ -101,24 +123,33 @@ class Field:
 
     def each(self, read: Callable[[Field], T]) -> tuple[T, ...]:
         """A list, read item by item."""
+        if self._value is None:
+            return ()
         items = self._checked(list, "a list", default=[])
-        return tuple(read(Field(f"{self._path}[{i}]", item)) for i, item in enumerate(items))
+        return tuple([read(Field(i, item, self)) for i, item in enumerate(items)])
 
     def texts(self) -> tuple[str, ...]:
         """A list of strings."""
+        if self._value is None:
+            return ()
         items = self._checked(list, "a list", default=[])
-        # A profile of seccomp has hundreds: a field for each is made only to name the bad one.
-        if all(type(item) is str for item in items):
-            joined = "\n".join(items)
-            if "\0" not in joined and not _SURROGATE.search(joined):
-                return tuple(items)
-        return self.each(Field.text)
+        return tuple(items) if _are_texts(items) else self.each(Field.text)
 
     def members(self) -> tuple[tuple[str, Field], ...]:
         """The members of an object, with their names."""
         members = self._checked(dict, "an object", default={})
-        return tuple((key, Field(f"{self._path}[{key!r}]", item)) for key, item in members.items())
+        return tuple([(key, Field((key,), item, self)) for key, item in members.items()])
 
     def table(self) -> dict[str, str]:
         """An object whose values are strings."""
-        return {key: item.text() for key, item in self.members()}
+        members = self._checked(dict, "an object", default={})
+        return dict(members) if _are_texts(members.values()) else {key: item.text() for key, item in self.members()}
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    """Whether `Field.text` takes each; a profile of seccomp has hundreds, and a field serves to name the bad one."""
+    try:
+        joined = "".join(values)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return False
+    return "\0" not in joined and (joined.isascii() or not _SURROGATE.search(joined))

@@ -43,6 +43,8 @@ class Hooks:
 
 def read_hooks(hooks: Field) -> Hooks:
     """Read `hooks`. Raises InvalidArgument."""
+    if not hooks:
+        return Hooks()
 
     def read(name: str) -> tuple[Hook, ...]:
         found = hooks.get(name).each(_read_hook)

@@ -44,9 +44,13 @@ class IdMaps:
         return next((each.outside + uid - each.inside for each in found), None)
 
 
+NO_ID_MAPS = IdMaps()
+
+
 def read_id_maps(parent: Field) -> IdMaps:
     """Read `uidMappings` and `gidMappings` of an object. Raises InvalidArgument."""
-    return IdMaps(_read(parent.get("uidMappings")), _read(parent.get("gidMappings")))
+    users, groups = parent.get("uidMappings"), parent.get("gidMappings")
+    return IdMaps(_read(users), _read(groups)) if users or groups else NO_ID_MAPS
 
 
 def _read(ranges: Field) -> tuple[IdMap, ...]:

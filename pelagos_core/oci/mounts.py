@@ -22,10 +22,11 @@ class Mount:
 def read_mount(mount: Field) -> Mount:
     """Read one of `mounts`. Raises InvalidArgument."""
     destination = mount.get("destination")
-    if not destination.text().startswith("/"):
-        destination.refuse(f"{destination.text()!r} is not absolute")
+    path = destination.text()
+    if not path.startswith("/"):
+        destination.refuse(f"{path!r} is not absolute")
     return Mount(
-        destination=destination.text(),
+        destination=path,
         type=mount.get("type").text(),
         source=mount.get("source").text(),
         options=mount.get("options").texts(),

@@ -31,6 +31,8 @@ CLOCKS = ("monotonic", "boottime")
 
 def read_time_offsets(offsets: Field) -> tuple[TimeOffset, ...]:
     """Read `linux.timeOffsets`. Raises InvalidArgument."""
+    if not offsets:
+        return ()
     for clock, _ in offsets.members():
         if clock not in CLOCKS:
             offsets.refuse(f"{clock!r} is none of {', '.join(CLOCKS)}")
@@ -51,9 +53,10 @@ def read_namespaces(namespaces: Field) -> tuple[Namespace, ...]:
         if kind not in NAMESPACE_TYPES:
             field.refuse(f"unknown namespace type {kind!r}")
         path = field.get("path")
-        if path.text() and not path.text().startswith("/"):
-            path.refuse(f"{path.text()!r} is not absolute")
-        return Namespace(kind, path.text())
+        place = path.text()
+        if place and not place.startswith("/"):
+            path.refuse(f"{place!r} is not absolute")
+        return Namespace(kind, place)
 
     found = namespaces.each(read)
     namespaces.distinct([namespace.type for namespace in found])

@@ -94,6 +94,8 @@ def read_process(process: Field) -> Process:
 
 
 def _console_size(size: Field) -> tuple[int, int]:
+    if not size:
+        return 0, 0
     return size.get("width").number(MAX_CONSOLE_SIZE), size.get("height").number(MAX_CONSOLE_SIZE)
 
 
@@ -108,6 +110,9 @@ def _user(user: Field) -> User:
 
 
 def _capabilities(sets: Field) -> Capabilities:
+    if not sets:
+        return Capabilities()
+
     def names(kind: str) -> frozenset[str]:
         return frozenset(sets.get(kind).texts())
 

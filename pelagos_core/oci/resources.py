@@ -117,6 +117,8 @@ class Resources:
 
 def read_resources(resources: Field) -> Resources:
     """Read `linux.resources`. Raises InvalidArgument, also for what is not known."""
+    if not resources:
+        return Resources()
     resources.only(
         "memory", "cpu", "pids", "blockIO", "hugepageLimits", "rdma", "network", "unified", "devices"
     )  # fmt: skip
@@ -137,6 +139,8 @@ def read_resources(resources: Field) -> Resources:
 
 
 def _memory(memory: Field) -> Memory:
+    if not memory:
+        return Memory()
     memory.only(
         "limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness", "disableOOMKiller", "useHierarchy",
         "checkBeforeUpdate",
@@ -164,6 +168,8 @@ def _is_unset(swappiness: Field) -> bool:
 
 
 def _cpu(cpu: Field) -> Cpu:
+    if not cpu:
+        return Cpu()
     cpu.only(
         "shares", "quota", "burst", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems", "idle"
     )  # fmt: skip
@@ -181,6 +187,8 @@ def _cpu(cpu: Field) -> Cpu:
 
 
 def _block_io(block_io: Field) -> BlockIO:
+    if not block_io:
+        return BlockIO()
     throttles = {
         name: block_io.get(key).each(_throttle)
         for name, key in (
