@@ -55,6 +55,10 @@ class Seccomp:
     flags: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
 
+    def __hash__(self) -> int:
+        """Of a part: compiled profiles are looked up by it for each container, and have hundreds of names."""
+        return hash((self.default_action, self.architectures, len(self.rules)))
+
 
 def read_seccomp(seccomp: Field) -> Seccomp | None:
     """Read `linux.seccomp`; None if there is none. Raises InvalidArgument."""

@@ -77,6 +77,8 @@ class Bundle:
 
     def annotated(self, pod: Mapping[str, str]) -> Bundle:
         """The same bundle with its pod's annotations; its own ones win."""
+        if not pod:
+            return self
         return replace(self, spec=replace(self.spec, annotations={**pod, **self.spec.annotations}))
 
     def executing(self, process: Process) -> Bundle:

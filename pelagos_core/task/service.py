@@ -320,7 +320,8 @@ class TaskService:
             raise InvalidArgument(f"container {bundle.id!r}: {error.message}", error.reason) from None
         selection = Selection(self._node.backends, wanted)
         bundle = replace(bundle.annotated(self._pod), policy=policy)
-        bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
+        if bundle.spec.process.terminal != request.terminal:
+            bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, node.cache, paths, self._facilities)
         # The group of a container that is being created is still empty, so it cannot be told from a free one.
