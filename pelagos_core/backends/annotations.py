@@ -61,6 +61,8 @@ def opinions(own: Mapping[str, str], pod: Mapping[str, str], container: str = ""
     it has none.
     Raises InvalidArgument for an unknown annotation, also for one of another container.
     """
+    if not own and not pod:
+        return ()
     own_for_all, own_for_one = _split(own, container)
     pod_for_all, pod_for_one = _split(pod, container)
     if not pod:

@@ -65,12 +65,12 @@ class Cgroup:
         """
         relative = relative_path(cgroups_path, name)
         found = [item for item in mounted or hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
-        return cls(tuple(Group(item.mount_point + relative, item.controllers, item.mount_point) for item in found))
+        return cls(tuple([Group(item.mount_point + relative, item.controllers, item.mount_point) for item in found]))
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Its directories."""
-        return tuple(group.path for group in self.groups)
+        return tuple([group.path for group in self.groups])
 
     @property
     def unified(self) -> bool:
@@ -79,8 +79,10 @@ class Cgroup:
 
     def directory(self, controller: str) -> str | None:
         """The directory of a controller's files; None if the host has no such controller."""
-        found = (group.path for group in self.groups if group.unified or controller in group.controllers)
-        return next(found, None)
+        for group in self.groups:
+            if group.unified or controller in group.controllers:
+                return group.path
+        return None
 
     @property
     def _memory_limit(self) -> str:

@@ -16,7 +16,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 def write_cgroups(bundle: str, paths: "tuple[str, ...]") -> None:
     """Create the record with the directories of the cgroup, before they are created."""
-    _write(bundle, os.O_TRUNC, "".join(f"cgroup {path}\n" for path in paths))
+    _write(bundle, os.O_TRUNC, "".join([f"cgroup {path}\n" for path in paths]))
 
 
 def add_process(bundle: str, pid: int) -> None:
