@@ -50,15 +50,15 @@ class Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, lambda: asyncio.ensure_future(self._terminate()))
         end = self._end_with_owner() if self._flags.owner else self._stop_when_idle()
-        background = [asyncio.ensure_future(self._publisher.run()), asyncio.ensure_future(end)]
+        ending = asyncio.ensure_future(end)
         self._server.start(listener)
         await self._stopping.wait()
         await self._publisher.flush(FLUSH_SECONDS)
         await self._server.close(ANSWER_SECONDS)
         self._nurseries.close()
         self._hierarchies.close()
-        for task in background:
-            task.cancel()
+        self._publisher.close()
+        ending.cancel()
 
     def stop(self) -> None:
         """Stop accepting and unlink the socket, before the answer is sent.

@@ -1,8 +1,12 @@
-"""Sends events to containerd in order: one bounded queue, one sender. Callers never wait."""
+"""Sends events to containerd in order: one bounded queue, one event in flight. Callers never wait.
+
+There is no task: `publish` sends an event if none is in flight, and the answer to one sends the next.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections import deque
@@ -52,45 +56,24 @@ class Publisher:
         self._address = address
         self._namespace = namespace
         self._queue: deque[Event] = deque()
-        self._added = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
         self._client: Client | None = None
+        self._is_closed = self._is_sending = False
+        self._failures = self._unclear = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
     def publish(self, message: Message) -> None:
-        """Queue an event; returns at once."""
+        """Queue an event; returns at once. On the event loop."""
         if not self._address:
             return
         if len(self._queue) >= MAX_QUEUE:
             log.error("event %s dropped: %d are queued already", self._queue.popleft().topic, MAX_QUEUE)
         self._queue.append(Event(TOPICS[type(message)], message, time.time_ns()))
         self._empty.clear()
-        self._added.set()
-
-    async def run(self) -> None:
-        """Send queued events, until cancelled."""
-        while True:
-            if not self._queue:
-                self._empty.set()
-                self._added.clear()
-                await self._added.wait()
-            await self._settle(self._queue[0])
-
-    async def _settle(self, event: Event) -> None:
-        """Send the event at the head until it is accepted, refused, or dropped because the queue is full."""
-        failures = unclear = 0
-        while self._queue and self._queue[0] is event:
-            error = await self._failure(event)
-            unclear += error is not None and error.code in _UNCLEAR
-            if error is None or _is_final(error, unclear):
-                if error:
-                    log.error("event %s dropped, refused by containerd: %s", event.topic, error)
-                if self._queue and self._queue[0] is event:
-                    self._queue.popleft()
-            else:
-                log.debug("event %s not sent: %s", event.topic, error)
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
-                failures += 1
+        if not self._is_sending:
+            self._send_next()
 
     async def flush(self, seconds: float) -> None:
         """Wait until the queue is empty, at most `seconds`."""
@@ -99,20 +82,69 @@ class Publisher:
         except asyncio.TimeoutError:
             log.warning("%d events were not accepted by containerd", len(self._queue))
 
-    async def _failure(self, event: Event) -> PelagosError | None:
-        """Send the event once; return the error if containerd has not accepted it."""
+    def close(self) -> None:
+        """Stop sending, and close the connection."""
+        self._is_closed = self._is_sending = True
+        for work in (self._retry, self._connecting, self._client):
+            if isinstance(work, Client):
+                work.close()
+            elif work:
+                work.cancel()
+
+    def _send_next(self) -> None:
+        """Send the event at the head, if there is one."""
+        self._failures = self._unclear = 0
+        self._is_sending = bool(self._queue)
+        if self._queue:
+            self._send(self._queue[0])
+        else:
+            self._empty.set()
+
+    def _send(self, event: Event) -> None:
+        """Send the event, unless it was dropped because the queue is full; `_settle` gets the answer."""
+        if not self._is_head(event):
+            self._send_next()
+        elif self._client is None or self._client.closed:
+            self._connecting = asyncio.ensure_future(self._connect(event))
+        else:
+            try:
+                # No time limit: a slow containerd would get the event twice on the same connection.
+                # When containerd exits, the connection ends.
+                self._client.ask("Forward", self._request(event), functools.partial(self._settle, event))
+            except PelagosError as error:
+                self._settle(event, error)
+            except Exception:
+                log.exception("event %s dropped", event.topic)  # must not stop the events behind it
+                asyncio.get_running_loop().call_soon(self._settle, event, None)
+
+    async def _connect(self, event: Event) -> None:
         try:
-            if self._client is None or self._client.closed:
-                # By path each time: a restarted containerd binds a new socket.
-                self._client = await Client.connect(self._address, EVENTS)
-            # No time limit: a slow containerd would get the event twice on the same connection.
-            # When containerd exits, the connection ends.
-            await self._client.call("Forward", self._request(event))
+            # By path each time: a restarted containerd binds a new socket.
+            self._client = await Client.connect(self._address, EVENTS)
         except PelagosError as error:
-            return error
-        except Exception:
-            log.exception("event %s dropped", event.topic)  # must not stop the events behind it
-        return None
+            self._settle(event, error)
+        else:
+            self._send(event)
+
+    def _settle(self, event: Event, error: PelagosError | None) -> None:
+        """Handle the answer to an event: None if it was accepted. One that was not is sent again after a delay."""
+        if self._is_closed:
+            return
+        self._unclear += error is not None and error.code in _UNCLEAR
+        if error is None or _is_final(error, self._unclear):
+            if error:
+                log.error("event %s dropped, refused by containerd: %s", event.topic, error)
+            if self._is_head(event):
+                self._queue.popleft()
+            self._send_next()
+        else:
+            log.debug("event %s not sent: %s", event.topic, error)
+            seconds = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+            self._failures += 1
+            self._retry = asyncio.get_running_loop().call_later(seconds, self._send, event)
+
+    def _is_head(self, event: Event) -> bool:
+        return bool(self._queue) and self._queue[0] is event
 
     def _request(self, event: Event) -> events_pb2.ForwardRequest:
         return events_pb2.ForwardRequest(

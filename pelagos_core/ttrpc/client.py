@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from google.protobuf.message import Message
 
-from pelagos_core.errors import Unavailable, from_fields
+from pelagos_core.errors import PelagosError, Unavailable, from_fields
 from pelagos_core.ttrpc import envelope
 from pelagos_core.ttrpc.connection import ClientConnection, ResponseReceived
 from pelagos_core.ttrpc.service import Service
 
-log = logging.getLogger(__name__)
+Answered = Callable[[bytes | PelagosError], None]
+"""Called once with the data of a response, or why there is none."""
 
 
 class Client:
@@ -50,8 +52,31 @@ class Client:
         Raises the PelagosError of the server's status; Unavailable if the connection ends.
         """
         data = envelope.request(self._service, method, request, timeout)
-        answer = await asyncio.wait_for(self._protocol.request(data), timeout)
-        return envelope.response(self._service, method, answer)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        stream_id = self._protocol.send(data, functools.partial(_settle, answer))
+        try:
+            waiting = asyncio.wait_for(answer, timeout) if timeout else answer
+            return envelope.response(self._service, method, await waiting)
+        finally:
+            self._protocol.forget(stream_id)
+
+    def ask(self, method: str, request: Message, answered: Callable[[PelagosError | None], None]) -> None:
+        """Call a method without a task for it, and without a use for its response.
+
+        answered: called once, on the event loop: with the server's error, Unavailable if the connection ends, or
+        None. Raises Unavailable if it has ended already, and nothing is called then.
+        """
+
+        def take(answer: bytes | PelagosError) -> None:
+            error = answer if isinstance(answer, PelagosError) else None
+            try:
+                if isinstance(answer, bytes):
+                    envelope.response(self._service, method, answer)
+            except PelagosError as refusal:
+                error = refusal
+            answered(error)
+
+        self._protocol.send(envelope.request(self._service, method, request), take)
 
     async def wait_closed(self, seconds: float) -> None:
         """Return once the server has ended the connection, or `seconds` have passed."""
@@ -73,7 +98,7 @@ class Client:
 class _ClientProtocol(asyncio.Protocol):
     def __init__(self) -> None:
         self._connection = ClientConnection()
-        self._pending: dict[int, asyncio.Future[bytes]] = {}
+        self._pending: dict[int, Answered] = {}
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -85,35 +110,45 @@ class _ClientProtocol(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    async def request(self, data: bytes) -> bytes:
+    def send(self, data: bytes, answered: Answered) -> int:
+        """Open a stream with a request; its id."""
         if self._transport is None or self._transport.is_closing():
             raise Unavailable("the connection is closed")
         stream_id, frame = self._connection.send_request(data)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pending[stream_id] = answer
+        self._pending[stream_id] = answered
         self._transport.write(frame)
-        try:
-            return await answer
-        finally:
-            self._pending.pop(stream_id, None)
+        return stream_id
+
+    def forget(self, stream_id: int) -> None:
+        """Its caller has given up, or has the answer: there is no cancel frame in ttrpc."""
+        self._pending.pop(stream_id, None)
 
     def data_received(self, data: bytes) -> None:
         for event in self._connection.receive_data(data):
-            answer = self._pending.get(event.stream_id)
-            if answer is None or answer.done():
+            answered = self._pending.pop(event.stream_id, None)
+            if answered is None:
                 continue  # its caller has given up: ttrpc has no cancel frame
             if isinstance(event, ResponseReceived):
-                answer.set_result(event.data)
+                answered(event.data)
             else:
-                answer.set_exception(from_fields(event.code, event.message))
+                answered(from_fields(event.code, event.message))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
-        for answer in self._pending.values():
-            if not answer.done():
-                answer.set_exception(Unavailable("the connection was closed"))
+        pending, self._pending = self._pending, {}
+        for answered in pending.values():
+            answered(Unavailable("the connection was closed"))
 
     def close(self) -> None:
         if self._transport:
             self._transport.close()
+
+
+def _settle(future: asyncio.Future[bytes], answer: bytes | PelagosError) -> None:
+    if future.done():
+        return
+    if isinstance(answer, PelagosError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

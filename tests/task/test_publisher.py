@@ -74,13 +74,10 @@ async def publishing(monkeypatch, tmp_path, queue=publisher.MAX_QUEUE):
     monkeypatch.chdir(tmp_path)  # pytest's directories are too long for a socket's path
     containerd = Containerd("s")
     sender = Publisher("s", "ns")
-    task = asyncio.ensure_future(sender.run())
     try:
         yield sender, containerd
     finally:
-        task.cancel()
-        if sender._client:
-            sender._client.close()
+        sender.close()
         await asyncio.sleep(0.01)
 
 

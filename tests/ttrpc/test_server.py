@@ -120,11 +120,33 @@ async def test_an_unknown_service_is_not_implemented():
             await client.call("State")
 
 
+async def test_an_answer_without_a_task_is_the_error_or_none():
+    async with serving() as (_, _, path), await client_of(path) as client:
+        told = []
+        for method in ("Connect", "State", "Wait"):
+            client.ask(method, api.ConnectRequest(id="c1"), told.append)
+        await until(lambda: len(told) == 2)
+        assert (told[0], type(told[1])) == (None, NotFound)
+        client.close()
+        await until(lambda: len(told) == 3)
+        assert type(told[2]) is Unavailable
+        with pytest.raises(Unavailable):
+            client.ask("Connect", api.ConnectRequest(), told.append)
+
+
+async def test_a_client_of_two_services_has_one_connection():
+    async with serving() as (server, _, path), await client_of(path, "no.such.Service") as client:
+        assert (await client.of(Service(NAME, TASK)).call("Connect", api.ConnectRequest(id="c1"))).version == "c1"
+        assert server.connections == 1
+
+
 async def test_a_call_that_outlasts_its_time_is_told_so_and_goes_on():
     async with serving() as (server, answers, path), await client_of(path) as client:
         request = server_module.ttrpc_pb2.Request(service=NAME, method="Wait", timeout_nano=20_000_000)
-        data = await client._protocol.request(request.SerializeToString())
-        status = server_module.ttrpc_pb2.Response.FromString(data).status
+        answers_of = []
+        client._protocol.send(request.SerializeToString(), answers_of.append)
+        await until(lambda: answers_of)
+        status = server_module.ttrpc_pb2.Response.FromString(answers_of[0]).status
         assert (status.code, status.message) == (DeadlineExceeded.code, "method Wait: not done in 0.02 s")
         assert answers.waiting == 1
         with pytest.raises(asyncio.TimeoutError):
