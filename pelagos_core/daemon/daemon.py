@@ -11,7 +11,7 @@ import socket
 
 from pelagos_core.backends.installed import Node
 from pelagos_core.cgroups.hierarchies import KnownHierarchies
-from pelagos_core.daemon import owner, runs
+from pelagos_core.daemon import event_loop, owner, runs
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.launch.nursery import Nurseries
 from pelagos_core.shim.flags import Flags
@@ -102,7 +102,7 @@ def main(flags: Flags, node: Node, listener: socket.socket) -> None:
     # Started now, so that it loads while containerd connects.
     with contextlib.suppress(OSError):
         nurseries.of(node.backends.first_native_part)
-    asyncio.run(_serve(flags, node, nurseries, listener))
+    event_loop.run(_serve(flags, node, nurseries, listener))
 
 
 async def _serve(flags: Flags, node: Node, nurseries: Nurseries, listener: socket.socket) -> None:
