@@ -1,8 +1,8 @@
-"""The mounts by which entries of the store were lent, kept open for the next process that needs the same.
+"""Detached mounts of entries of the store, kept open for the next process that needs the same code.
 
-To open an entry, check it and make a mount of it takes some twenty system calls. And who closes the last
-descriptor of a detached mount waits for the kernel to take it down (a millisecond), which would be
-the init process.
+Opening an entry, checking it and cloning its mount takes some twenty system calls. The process that closes the
+last descriptor of a detached mount waits about a millisecond for the kernel to dissolve it: without a kept
+descriptor that is the init process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Stamp = tuple[int, ...]
 
 @dataclass(slots=True)
 class _Kept:
-    """A lent entry. stamps: of the store, the entry and its code. touched: when its use was recorded last."""
+    """A kept mount. stamps: of the store, the entry and its code. touched: time.monotonic() of the last utime(2)."""
 
     mount: int
     stamps: tuple[_Stamp, ...]
@@ -34,7 +34,7 @@ class _Kept:
 
 
 class KeptMounts:
-    """In the daemon. For processes that cannot change a mount: they share it."""
+    """In the daemon. For processes that cannot change the attributes of a mount, because they share it."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -64,11 +64,11 @@ class KeptMounts:
             self._forget(path)
 
     def keep(self, directory: str, name: str, mount: int) -> None:
-        """Keep a mount that an entry was lent by, as long as it is the entry's. The descriptor stays the caller's."""
+        """Keep a mount for `find`, if it shows the entry as it is now. The descriptor stays the caller's."""
         path = os.path.join(directory, name)
         stamps = _stamps(directory, path)
-        with contextlib.suppress(OSError):  # its code is gone in this moment, or no descriptor is left
-            # What was checked is what the mount shows. It is there under its name still, if the stamps are the same.
+        with contextlib.suppress(OSError):  # its code has just been removed, or no descriptor is left
+            # The mount shows what was checked. Equal stamps mean that it is still the entry of this name.
             shown = _stamp(os.fstat(mount)), _stamp(os.stat(CODE, dir_fd=mount, follow_symlinks=False))
             if stamps[1:] == shown and path not in self._kept:
                 self._kept[path] = _Kept(os.dup(mount), stamps, time.monotonic())
@@ -80,9 +80,9 @@ class KeptMounts:
 
 
 def _stamps(directory: str, path: str) -> tuple[_Stamp, ...]:
-    """Of the store, the entry and its code as they are now; empty if one is gone or another user could write to it.
+    """Of the store, the entry and its code; empty if one is missing or another user could write to it.
 
-    By path: whoever can make a path lead elsewhere makes it lead to other numbers.
+    By path: if a path leads elsewhere than when the mount was kept, the inode numbers differ.
     """
     try:
         found = [os.lstat(each) for each in (directory, path, f"{path}/{CODE}")]
@@ -94,15 +94,15 @@ def _stamps(directory: str, path: str) -> tuple[_Stamp, ...]:
 
 
 def _stamp(status: os.stat_result) -> _Stamp:
-    """What no other file has, and for a file changes with each write: nothing sets the change time (entry.py)."""
+    """What identifies a file, and for a regular file its content: no system call sets a change time (entry.py)."""
     number = (status.st_dev, status.st_ino, status.st_mode)
     if stat.S_ISDIR(status.st_mode):
-        return number  # its times change with each use of what is in it
+        return number  # its times change when files in it are created
     return (*number, status.st_nlink, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _touch(kept: _Kept, path: str) -> None:
-    """Record the use, by which the store is pruned; once a minute is enough for that."""
+    """Record the use, by which the store is pruned. Once a minute is precise enough."""
     now = time.monotonic()
     if now - kept.touched >= _TOUCH_SECONDS:
         kept.touched = now

@@ -1,7 +1,7 @@
-"""The selector of the daemon's event loop: epoll(7) and a table, for descriptors that are numbers or have one.
+"""The selector of the daemon's event loop: epoll(7) and a table by descriptor.
 
-asyncio asks its selector some fifty times for a container. The standard library's is general: it looks each
-descriptor up in three layers, and that takes more than the system calls do.
+asyncio calls its selector some fifty times for a container. The standard library's looks each descriptor up in
+three layers, which takes more time than the system calls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from typing import Any, Protocol
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-# What is neither, such as the end of the other side, wakes up readers and writers: they find out.
+# EPOLLHUP and EPOLLERR are reported as both: the callback's system call tells which it is.
 _NOT_IN, _NOT_OUT = ~_IN, ~_OUT
 
 
