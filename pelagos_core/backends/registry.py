@@ -322,11 +322,6 @@ class Backends:
         """A digest of the identities of all backends, see `Backend.identity`."""
         return identity.digest_of([backend.identity for backend in self.installed])
 
-    @property
-    def first_native_part(self) -> NativePart | None:
-        """The native part of the first backend, by name, that has one."""
-        return next((backend.native for backend in self.installed if backend.native), None)
-
     def named(self, name: str) -> Backend:
         """The backend of this name, also the built-in one. Raises NotFound."""
         for backend in (*self.installed, NATIVE):

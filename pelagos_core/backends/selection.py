@@ -92,13 +92,18 @@ class Selection:
 
     @property
     def likely_with_native_part(self) -> Backend | None:
-        """The most likely choice among the backends with a native part; None if none has one.
+        """The backend, of those with a native part, that is chosen most likely; None if none has one.
 
-        Used while the entry point is not known yet: the requested backend, or the first in Auto's order.
+        That is known once the entry point is. Until then: the one that is asked for, or the first that Auto prefers,
+        and of these one that is warm soon.
         """
+
+        def place(backend: Backend) -> tuple[int, bool, str]:
+            return self.preference.rank(backend.name), not (backend.native and backend.native.is_light), backend.name
+
         able = [backend for backend in self.backends.installed if backend.native]
         asked = [backend for backend in able if backend.name == self.preference.name]
-        return min(asked or able, key=lambda each: (self.preference.rank(each.name), each.name), default=None)
+        return min(asked or able, key=place, default=None)
 
     def choose(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
         """Call `detect` of the backends and choose the best, or the requested one.

@@ -10,6 +10,7 @@ import signal
 import socket
 
 from pelagos_core.backends.installed import Node
+from pelagos_core.backends.selection import Preference, Selection
 from pelagos_core.cgroups.hierarchies import KnownHierarchies
 from pelagos_core.daemon import event_loop, owner, runs
 from pelagos_core.launch.launcher import Launcher
@@ -101,7 +102,8 @@ def main(flags: Flags, node: Node, listener: socket.socket) -> None:
     nurseries = Nurseries()
     # Started now, so that it loads while containerd connects.
     with contextlib.suppress(OSError):
-        nurseries.of(node.backends.first_native_part)
+        likely = Selection(node.backends, Preference(order=node.settings.order)).likely_with_native_part
+        nurseries.of(likely.native if likely else None)
     event_loop.run(_serve(flags, node, nurseries, listener))
 
 

@@ -163,20 +163,24 @@ class NativePart:
     library: its path. Its one symbol is `pelagos_engine` (native/include/pelagos_engine.h).
     engine: the path of the engine's own library, which `warm` loads. settings: what else `warm` is given.
     Both files must be root's or this user's, and no other user's to write.
+    is_light: whether `warm` takes few milliseconds. Where several backends could be chosen, a pod warms such a one
+        first.
     """
 
     library: str
     engine: str
     settings: str = ""
+    is_light: bool = True
 
     @classmethod
-    def of(cls, library: str, engine: str) -> NativePart:
+    def of(cls, library: str, engine: str, *, is_light: bool = True) -> NativePart:
         """One whose settings are the identity of the engine's file, by which `warm` knows it (pelagos_part.h).
 
         Call it once the file has been looked at: one that comes in its place is not loaded. Raises OSError.
         """
         status = os.stat(engine)
-        return cls(library, engine, f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}")
+        identity = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+        return cls(library, engine, identity, is_light)
 
 
 class RunningProcess(Protocol):

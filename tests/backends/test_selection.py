@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 import wasmtime
@@ -10,13 +11,13 @@ from hypothesis import strategies as st
 
 from pelagos_core import reasons
 from pelagos_core.backends import registry as module
-from pelagos_core.backends.registry import Failure
+from pelagos_core.backends.registry import Backends, Failure
 from pelagos_core.backends.selection import Preference, Selection, preference
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.oci import Process
 from pelagos_core.plugin.entrypoint import Entrypoint
-from pelagos_core.plugin.hookspecs import Description, Detection, hookimpl
+from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, hookimpl
 from pelagos_core.plugin.limits import Limits
 from tests.backends.test_registry import ENTRYPOINT, bundle, load, plugin, raising, scoring
 
@@ -279,3 +280,30 @@ def test_nothing_is_recalled_where_it_has_to_be_asked():
     assert Selection(found, first="c").recall({"a": no, "b": yes, "c": no}).backend.name == "b"
     excluded = (Failure("c", "detect", "it crashed"),)
     assert Selection(found, excluded=excluded).recall({"a": yes, "b": yes, "c": no}) is None
+
+
+def with_parts(**light):
+    """Backends of these names: each with a native part that is light or not, or with none."""
+    parts = {
+        name: None if is_light is None else NativePart("/x", "/x", is_light=is_light)
+        for name, is_light in light.items()
+    }
+    return Backends(tuple(SimpleNamespace(name=name, native=part) for name, part in sorted(parts.items())))
+
+
+@pytest.mark.parametrize(
+    ("preference", "likely"),
+    [
+        (Preference(), "light"),  # not the first by its name, which takes long to be warm
+        (Preference(order=("heavy",)), "heavy"),
+        (Preference("heavy", "a test"), "heavy"),
+        (Preference("python", "a test"), "light"),  # a native program may come all the same
+    ],
+)
+def test_the_nursery_of_the_first_attempt_is_of_the_backend_that_is_chosen_most_likely(preference, likely):
+    backends = with_parts(heavy=False, light=True, python=None)
+    assert Selection(backends, preference).likely_with_native_part.name == likely
+
+
+def test_without_native_parts_no_backend_is_likely():
+    assert Selection(with_parts(python=None)).likely_with_native_part is None

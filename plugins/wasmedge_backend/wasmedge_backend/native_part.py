@@ -19,4 +19,4 @@ def find(library: Library) -> NativePart:
         raise FailedPrecondition("it is not compiled")
     if library.version.split(".")[:2] != MADE_FOR.split("."):
         raise FailedPrecondition(f"it was made for WasmEdge {MADE_FOR}, this is {library.version}")
-    return NativePart.of(str(LIBRARY), library.path)
+    return NativePart.of(str(LIBRARY), library.path, is_light=False)  # libLLVM is relocated: 13 ms
