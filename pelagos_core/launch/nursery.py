@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import pelagos_native
 from pelagos_core.linux import child
 from pelagos_core.linux.child import Child
+from pelagos_core.linux.credentials import die_with_parent
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.plugin.hookspecs import NativePart
 
@@ -86,7 +88,9 @@ class Nursery:
         with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
             try:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-                self._child = child.execute(words, _ENVIRONMENT, {0: null, 1: null, _REQUESTS: theirs.fileno()})
+                streams = {0: null, 1: null, _REQUESTS: theirs.fileno()}
+                # Before it is executed too: until then it holds the daemon's listener, which no dead daemon may leave.
+                self._child = child.execute(words, _ENVIRONMENT, streams, lambda: die_with_parent(signal.SIGKILL))
             except BaseException:
                 ours.close()
                 raise
