@@ -60,7 +60,7 @@ static void tell(const wasmtime_error_t *failure, const wasm_trap_t *trap, char 
 
 /* The lines of an error's text as one: a guest's names may have lines, and what joins them is longer than a newline. */
 static void join_lines(char *text, size_t size) {
-    char *lines = strdup(text), *one = malloc(2 * strlen(text) + 1), *from = lines, *to = one, *line;
+    char *lines = strdup(text), *one = calloc(2 * strlen(text) + 1, 1), *from = lines, *to = one, *line;
     while (lines && one && (line = strsep(&from, "\n"))) {
         line += strspn(line, " \t");
         size_t length = strlen(line);
