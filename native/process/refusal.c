@@ -1,4 +1,9 @@
 /* What is known beforehand to be wrong, but only if the plan comes to it. */
+#include <errno.h>
+
 #include "operations.h"
 
-OPERATION(refuse) { return -(int)NUMBER(0); }
+enum { MAX_ERRNO = 4095 };
+
+/* An errno: no other number can let the plan go on. */
+OPERATION(refuse) { return NUMBER(0) > 0 && NUMBER(0) <= MAX_ERRNO ? -(int)NUMBER(0) : -EINVAL; }

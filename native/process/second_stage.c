@@ -16,6 +16,8 @@
 
 static const char GO[] = "go"; /* from the daemon: pelagos_core/launch/messages.py, as is what it is sent */
 enum { MAPPED = 'x' };
+/* No other flag of clone(2): with CLONE_VM both processes would be on one stack. */
+static const int64_t NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 
 static ssize_t read_again(int fd, void *to, size_t size) {
     ssize_t done;
@@ -56,6 +58,7 @@ static int hand_over(struct process *p, pid_t pid, int second, const char *gid_m
    and of users, or nothing. Only the second process returns, unless it cannot be made. */
 OPERATION(begin_second_stage) {
     int line[2];
+    if (NUMBER(0) & ~NAMESPACES) return -EINVAL;
     CHECK(pipe2(line, O_CLOEXEC));
     pid_t pid = (pid_t)syscall(SYS_clone, (unsigned long)NUMBER(0) | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
     if (!pid) {

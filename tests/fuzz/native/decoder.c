@@ -2,7 +2,7 @@
    that is the plan again, from its begin up to where it ends or was refused. native/process/plan.c is compiled with
    this; no other operation is.
 
-   decoder SEED ROUNDS SECONDS      whichever ends first; 0 for without
+   decoder SEED ROUNDS SECONDS < samples      whichever ends first; 0 for without
    or an entry for libFuzzer: clang -fsanitize=fuzzer,address,undefined -DLIBFUZZER */
 #include <errno.h>
 #include <stdio.h>
@@ -140,6 +140,7 @@ static void play(void) {
 
 int main(int count, char **words) {
     read_operations();
+    if (!read_samples(stdin)) return 2;
     return play_rounds(count, words, play);
 }
 #endif

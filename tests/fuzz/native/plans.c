@@ -25,6 +25,18 @@ void read_operations(void) {
     }
 }
 
+/* An operation of a sample: where its arguments are in `text`, and how many. */
+enum { MAX_SAMPLES = 4 << 20, MAX_SAMPLE_OPERATIONS = 1 << 16, MAX_PLANS = 1024 };
+static struct {
+    char text[MAX_SAMPLES];
+    struct {
+        uint32_t at;
+        uint16_t code, count;
+    } operation[MAX_SAMPLE_OPERATIONS];
+    struct sample plan[MAX_PLANS];
+    uint32_t operations, plans;
+} samples;
+
 static int add(struct buffer *to, const void *data, size_t size) {
     if (size > to->room - to->size) return 0;
     memcpy(to->data + to->size, data, size);
@@ -69,7 +81,9 @@ static int64_t any_slot(void) {
 /* Paths, names, types of file systems, options, maps: an operation takes each of them for what it likes. */
 static const char *const TEXTS[] = {
     "", "/", ".", "..", "a", "a/b", "/a", "/a/b/c", "/a/../..", "/../../etc", "//a//", "/a/", "x/../a", "/f", "/d", "/d/f",
-    "/link", "/link/b", "/loop", "/loop/x", "/dangling", "/dangling/y", "/out", "/up", "/fifo", "/socket", "/dev",
+    "/link", "/link/b", "/loop", "/loop/x", "/dangling", "/dangling/y", "/long", "long/",
+    "/long/yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+    "/out", "/up", "/fifo", "/socket", "/dev",
     "/dev/null", "/dev/zero", "/dev/console", "null", "/proc", "/proc/self", "/proc/self/fd", "/proc/self/fd/3",
     "/proc/self/root", "/proc/self/exe", "/proc/self/mem", "/proc/self/ns/pid", "/proc/self/ns/user", "/proc/self/ns/net",
     "/proc/self/ns/mnt", "/proc/1/ns/mnt", "/proc/self/oom_score_adj", "/proc/self/setgroups", "/proc/sys/kernel/hostname",
@@ -84,9 +98,9 @@ static int add_long_text(struct buffer *to) {
     static const uint32_t SIZES[] = {63, 64, 65, 107, 108, 254, 255, 256, 511, 512, 4094, 4095, 4096, 4097, 8192, 20000};
     static char text[20000];
     static const char *const PARTS[] = {"a", "/", "a/", "../", "./", "/a", "\\040", "link/", "\""};
-    const char *part = PARTS[any(COUNT(PARTS))];
-    size_t size = SIZES[any(COUNT(SIZES))], length = strlen(part);
-    for (size_t i = 0; i < size; i++) text[i] = part[i % length];
+    const char *part = PARTS[any(COUNT(PARTS))], *first = rarely(3) ? TEXTS[any(COUNT(TEXTS))] : "";
+    size_t size = SIZES[any(COUNT(SIZES))], length = strlen(part), begin = strlen(first);
+    for (size_t i = 0; i < size; i++) text[i] = i < begin ? first[i] : part[(i - begin) % length];
     return add_argument(to, text, size);
 }
 
@@ -111,14 +125,15 @@ static int add_text(struct buffer *to) {
 }
 
 static int add_bytes(struct buffer *to) {
-    static char bytes[64 << 3];
+    static char bytes[64 << 3], many[140 << 10];
+    if (rarely(20)) return add_argument(to, many, 128 << 10 | any(sizeof many - (128 << 10)));
     size_t size = rarely(2) ? 8 * any(64) : any(sizeof bytes);
     if (rarely(3)) return add_text(to);
     for (size_t i = 0; i < size; i++) bytes[i] = (char)(rarely(3) ? any(256) : 0);
     return add_argument(to, bytes, size);
 }
 
-static int add_of_kind(struct buffer *to, char kind) {
+static int add_made(struct buffer *to, char kind) {
     switch (kind) {
     case 'i': return add_number(to, any_value());
     case 'd': return add_number(to, any_slot());
@@ -128,22 +143,127 @@ static int add_of_kind(struct buffer *to, char kind) {
     }
 }
 
+static int add_kept(struct buffer *to, const char **at) {
+    uint32_t size;
+    memcpy(&size, *at, sizeof size);
+    *at += sizeof size;
+    int fits = add_argument(to, *at, size);
+    *at += size + 1;
+    return fits;
+}
+
+/* What some operation of a sample has for an argument of this kind, if it has one. */
+static int add_of_sample(struct buffer *to, char kind) {
+    uint32_t place = any(samples.operations), count = samples.operation[place].count;
+    const char *kinds = operation_lines[samples.operation[place].code].kinds, *at = samples.text + samples.operation[place].at;
+    for (; count && *kinds; count--) {
+        struct buffer skipped = *to;
+        if ((*kinds == '*' ? 's' : *kinds) == kind && !rarely(3)) return add_kept(to, &at);
+        if (!add_kept(&skipped, &at)) return 0;
+        kinds += *kinds != '*' && *kinds != '+';
+    }
+    return add_made(to, kind);
+}
+
+static int add_of_kind(struct buffer *to, char kind) {
+    return samples.operations && kind != 'd' && rarely(2) ? add_of_sample(to, kind) : add_made(to, kind);
+}
+
 /* How many more arguments there are where any number is allowed: mostly a few. */
 static uint32_t any_count(void) {
     return rarely(50) ? any(9000) : any(6);
 }
 
-int add_operation(struct buffer *to, uint32_t code) {
+static int take(const char **at, const char *end, void *to, size_t size) {
+    if ((size_t)(end - *at) < size) return 0;
+    if (to) memcpy(to, *at, size);
+    *at += size;
+    return 1;
+}
+
+static int read_operation(const char **at, const char *end) {
+    uint16_t head[2];
+    uint32_t size;
+    if (samples.operations == MAX_SAMPLE_OPERATIONS || !take(at, end, head, sizeof head) || head[0] >= operation_count) return 0;
+    samples.operation[samples.operations].at = (uint32_t)(*at - samples.text);
+    samples.operation[samples.operations].code = head[0];
+    samples.operation[samples.operations++].count = head[1];
+    for (; head[1]; head[1]--)
+        if (!take(at, end, &size, sizeof size) || !take(at, end, NULL, (size_t)size + 1)) return 0;
+    return 1;
+}
+
+int read_samples(FILE *file) {
+    const char *at = samples.text, *end = at + fread(samples.text, 1, sizeof samples.text, file);
+    uint32_t size;
+    for (; at < end; samples.plans++) {
+        struct sample *plan = samples.plan + samples.plans;
+        plan->first = samples.operations;
+        if (samples.plans == MAX_PLANS || !take(&at, end, &size, sizeof size) || size > (size_t)(end - at)) return 0;
+        for (const char *last = at + size; at < last;)
+            if (!read_operation(&at, last)) return 0;
+        plan->count = samples.operations - plan->first;
+    }
+    return 1;
+}
+
+struct sample any_sample(void) {
+    return samples.plans ? samples.plan[any(samples.plans)] : (struct sample){0, 0};
+}
+
+uint32_t sample_code(uint32_t place) {
+    return samples.operation[place].code;
+}
+
+/* A sample of an operation, if there is any. */
+static uint32_t any_sample_of(uint32_t code) {
+    uint32_t place = samples.operations ? any(samples.operations) : 0;
+    for (uint32_t tried = 0; tried < samples.operations; tried++, place++) {
+        if (place == samples.operations) place = 0;
+        if (samples.operation[place].code == code) return place;
+    }
+    return MAX_SAMPLE_OPERATIONS;
+}
+
+/* The arguments of a sample, of which one in so many is another one. Any number of the last kind. */
+static int add_arguments_of(struct buffer *to, uint32_t place, uint32_t others) {
+    const char *kinds = operation_lines[samples.operation[place].code].kinds, *at = samples.text + samples.operation[place].at;
+    uint16_t head[2] = {samples.operation[place].code, samples.operation[place].count};
+    int fits = add(to, head, sizeof head);
+    for (uint32_t left = head[1]; fits && left; left--) {
+        char kind = *kinds == '*' ? 's' : *kinds == '+' ? 'd' : *kinds++;
+        struct buffer skipped = *to;
+        if (!rarely(others)) fits = add_kept(to, &at);
+        else fits = add_kept(&skipped, &at) && add_of_kind(to, kind);
+    }
+    return fits;
+}
+
+static int add_any_arguments(struct buffer *to, uint32_t code) {
     const char *kinds = operation_lines[code].kinds;
-    struct buffer before = *to;
+    size_t begin = to->size;
     uint16_t head[2] = {(uint16_t)code, 0};
     char repeated = kinds[strcspn(kinds, "*+")];
     int fits = add(to, head, sizeof head);
     for (; fits && *kinds && *kinds != repeated; kinds++, head[1]++) fits = add_of_kind(to, *kinds);
     for (uint32_t more = repeated ? any_count() : 0; fits && more && head[1] < 8192; more--, head[1]++)
         fits = add_of_kind(to, repeated == '+' ? 'd' : 's');
-    if (fits) memcpy(to->data + before.size, head, sizeof head);
-    else *to = before;
+    if (fits) memcpy(to->data + begin, head, sizeof head);
+    return fits;
+}
+
+int add_operation(struct buffer *to, uint32_t code) {
+    struct buffer before = *to;
+    uint32_t place = rarely(2) ? any_sample_of(code) : MAX_SAMPLE_OPERATIONS;
+    int fits = place < samples.operations ? add_arguments_of(to, place, 4) : add_any_arguments(to, code);
+    if (!fits) *to = before;
+    return fits;
+}
+
+int add_sample_operation(struct buffer *to, uint32_t place) {
+    struct buffer before = *to;
+    int fits = add_arguments_of(to, place, 50);
+    if (!fits) *to = before;
     return fits;
 }
 

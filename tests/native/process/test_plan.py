@@ -1,11 +1,13 @@
 """What plan.h declares is the same in Python."""
 
+import errno
+import struct
 import subprocess
 
 import pytest
 
 from pelagos_core.launch import nursery
-from pelagos_core.native import instruction, process
+from pelagos_core.native import instruction, library, process
 from tests.support.c_program import compiled
 
 _MAIN = """
@@ -47,3 +49,12 @@ def test_limits_of_a_plan_are_the_same(in_c):
     own = [instruction.MAX_SLOTS, instruction.MAX_ARGUMENTS, process.MAX_PATH]
     assert in_c("plan.h", "MAX_SLOTS", "MAX_ARGUMENTS", "MAX_PATH") == own
     assert in_c("message.h", "MAX_PLAN") == [nursery.MAX_PLAN]
+
+
+@pytest.mark.parametrize(("count", "is_plan"), [(instruction.MAX_ARGUMENTS, True), (instruction.MAX_ARGUMENTS + 1, False)])
+def test_an_operation_has_no_more_arguments_than_there_is_room_for(count, is_plan):
+    code, kinds = library.operations()["show_relative_links"]
+    assert kinds == "*"
+    plan = struct.pack("=HH", code, count) + bytes(5) * count  # each without a byte of its own
+    error = library.library().plan_execute(process.NativeProcess()._memory, plan, len(plan))
+    assert (error != -errno.EBADMSG) == is_plan
