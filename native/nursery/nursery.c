@@ -104,8 +104,9 @@ static int serve_one(void) {
     int fds[MAX_RECEIVED];
     ssize_t size = message_receive(REQUESTS, &head, plan, fds);
     if (size == 0) return 0;
-    int pid = (int)size;
-    if (size > 0) {
+    int pid = size < 0 ? (int)size : -EINVAL;
+    /* With another flag of clone(2), such as CLONE_VM, both processes would be on one stack. */
+    if (size > 0 && !(head.flags & ~(uint64_t)CLONE_NEWPID)) {
         int cgroup = descriptor_for(&head, fds, BIRTH_GROUP), namespace = descriptor_for(&head, fds, BIRTH_NAMESPACE);
         pid = namespace < 0 ? clone_sibling(head.flags, cgroup) : clone_beside(head.flags, cgroup, namespace);
     }

@@ -8,11 +8,16 @@
 #include "message.h"
 #include "operations.h"
 
-/* Wait for the rest of the plan, and carry it out. Without a daemon there is nothing to go on for. */
+enum { MAX_PARTS = 2 }; /* of a native program, between which its user is looked up; a guest has one */
+
+/* Wait for the rest of the plan, and carry it out. Without a daemon there is nothing to go on for. Each part stays where
+   it is: words of it are used later, and the one that waits for it has not come to its end. */
 OPERATION(go_on) {
-    static char plan[MAX_PLAN];
+    static char plans[MAX_PARTS][MAX_PLAN];
     static struct plan_head head;
     int fds[MAX_RECEIVED];
+    if (p->plan == MAX_PARTS) return -E2BIG;
+    char *plan = plans[p->plan];
     ssize_t size = message_receive(p->slot[SLOT_control], &head, plan, fds);
     if (size == 0) _exit(1);
     if (size < 0) return (int)size;

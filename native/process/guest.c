@@ -45,7 +45,7 @@ OPERATION(guest_directory) {
 OPERATION(guest_working_directory) {
     static char variable[MAX_PATH + 8];
     struct pelagos_words *environment = &p->guest.environment;
-    if (environment->at + environment->count + 1 != words + words_used || words_used == MAX_WORDS) return -EINVAL;
+    if (!environment->at || environment->at + environment->count + 1 != words + words_used || words_used == MAX_WORDS) return -EINVAL;
     char inside[MAX_PATH];
     int fd = open_in_root(p, TEXT(0), O_PATH | O_DIRECTORY);
     int error = fd < 0 ? fd : path_in_root(p, fd, inside);

@@ -47,7 +47,7 @@ OPERATION(require_interpreter) {
 /* Become the program that was chosen, with the words of the guest. Else: a line on stderr that begins with the text and
    its path, and the exit code of a shell, for what is not there and for what cannot be executed. */
 OPERATION(execute_program) {
-    if (!program) return -EINVAL;
+    if (!program || !p->guest.arguments.at || !p->guest.environment.at) return -EINVAL;
     reset_signals();
     execve(program, p->guest.arguments.at, p->guest.environment.at);
     int error = errno;

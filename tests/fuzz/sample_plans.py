@@ -29,9 +29,20 @@ from pelagos_core.isolation.state import (
 )
 from pelagos_core.isolation.state import ROOT as ROOT_SLOT
 from pelagos_core.isolation.system_calls import Filters
+from pelagos_core.launch.guest_steps import (
+    DescribeGuest,
+    FindEntrypoint,
+    GoOn,
+    LoadGuest,
+    OpenMemoryLimit,
+    RunGuest,
+    WaitForStart,
+)
+from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram, HandOverTerminal, SendFile
 from pelagos_core.native.instruction import Instruction, SlotNumbers, encode
 from pelagos_core.oci import Mount
 from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import HostFile, Program
 from tests.support.bundles import CONFIG
 from tests.support.native import SPEC_MOUNTS
@@ -106,20 +117,31 @@ def _bundles() -> Iterator[Bundle]:
         yield Bundle("c1", "test", "/", spec, _OVERLAY)
 
 
+_FIND = FindEntrypoint(("/none", "/app.wasm"))
+_DESCRIBE = DescribeGuest(
+    arguments=("/app.wasm", "--flag"),
+    environment=("PATH=/bin", "A=B"),
+    directories=(("/", "/"), ("/d", "/d")),
+    calls=("_start",),
+    is_component=False,
+    memories=(65536,),
+    limits=Limits(),
+    cwd="/a",
+)
+_RUN = (LoadGuest("/app.wasm", compiled=True), WaitForStart(), RunGuest("a line", last=False))
+_EXECUTE = (ChooseProgram("/f", ("/d/f",), "/lib/ld.so"), WaitForStart(), ExecuteProgram(("/f",), ("A=B",)))
+
+
 def _ways(planned: Plan) -> Iterator[tuple[Operation, ...]]:
     """The steps of a process, for each kind of what it runs."""
     second = (planned.second_stage,) if planned.second_stage else ()
-    first, last = (
-        (planned.begin, planned.outside, second, planned.assemble),
-        (planned.ready, planned.start, planned.end),
-    )
+    first = *planned.begin, *planned.outside, *second, *planned.assemble, _FIND
+    last = *planned.ready, *planned.start, *planned.end
+    wasm, native, program = planned.wasm, planned.native, planned.program
     enclosing = engine_root.assembling(_PROGRAM, "/app.wasm", 1000, compiled=True)
-    for steps in (
-        (planned.wasm.complete, planned.wasm.seal),
-        (planned.native.complete, planned.native.seal),
-        (planned.wasm.complete, planned.program.complete, enclosing, planned.program.seal),
-    ):
-        yield tuple(itertools.chain(*first, *steps, *last))
+    yield *first, *wasm.complete, OpenMemoryLimit("/c/f"), _DESCRIBE, *wasm.seal, *_RUN, *last
+    yield *first, *native.complete, HandOverTerminal(), SendFile("/f", 4096), *native.seal, *_EXECUTE, *last
+    yield *first, *wasm.complete, *program.complete, *enclosing, *program.seal, GoOn(), *last
 
 
 def instructions(operations: Iterable[object]) -> Iterator[Instruction]:

@@ -17,7 +17,13 @@ from tests.support.c_program import NATIVE, sanitized
 HERE = Path(__file__).parent / "native"
 COMMON = [HERE / name for name in ("plans.c", "any.c", "rounds.c")]
 DECODER = [HERE / "decoder.c", *COMMON, NATIVE / "process/plan.c"]
-OPERATIONS = [HERE / "operations.c", HERE / "sandbox.c", *COMMON, *sorted(NATIVE.glob("process/*.c"))]
+OPERATIONS = [
+    HERE / "operations.c",
+    HERE / "sandbox.c",
+    *COMMON,
+    *sorted(NATIVE.glob("process/*.c")),
+    NATIVE / "common/sha256.c",
+]
 WORKERS = 4  # more than processors: much of a round is waiting for mounts to be gone
 _APART = 10**9  # their seeds
 

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "any.h"
+#include "message.h"
 #include "operations.h"
 #include "plans.h"
 #include "rounds.h"
@@ -90,7 +91,7 @@ static int is_one_of(const char *names, const char *name) {
 }
 
 /* Those whose work it is to open or close what no slot has. */
-static const char OPENS[] = " use_slot ", CLOSES[] = " use_slot place_slot close_from keep_slots read_nothing ";
+static const char OPENS[] = " use_slot go_on ", CLOSES[] = " use_slot place_slot close_from keep_slots read_nothing go_on ";
 
 static void compare(const struct descriptors *before, const struct descriptors *after, const char *name) {
     for (int fd = 3; fd < OPEN; fd++) {
@@ -154,6 +155,76 @@ enum { INPUT = 2, OUTPUT, ERRORS, CONTAINER, CODE_DIRECTORY, ENTRYPOINT, ENGINE_
 
 static int clone_tree(const char *path) { return (int)syscall(SYS_open_tree, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC); }
 
+/* What the daemon sends: a plan, with descriptors. */
+static void send_plan(int daemon) {
+    static struct plan_head head;
+    static char data[MAX_PLAN];
+    int fds[MAX_RECEIVED];
+    struct buffer plan = {data, 0, sizeof data};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof fds)];
+    } along = {.space = {0}};
+    struct iovec parts[] = {{&head, sizeof head}, {data, 0}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    uint32_t count = rarely(2) ? any(MAX_RECEIVED + 1) : 0;
+    head.count = rarely(20) ? any(20) : count;
+    for (uint32_t i = 0; i < count; i++) {
+        head.slots[i] = rarely(8) ? -1 - (int32_t)any(3) : (int32_t)any(10);
+        fds[i] = open("/f", O_RDONLY | O_CLOEXEC);
+    }
+    parts[1].iov_len = add_operations(&plan, 8) ? plan.size : 0;
+    along.header = (struct cmsghdr){CMSG_LEN(count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(&along.header), fds, count * sizeof(int));
+    if (count) message.msg_control = &along, message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    sendmsg(daemon, &message, MSG_NOSIGNAL);
+    while (count) close(fds[--count]);
+}
+
+/* All that the daemon says in a round, and mostly that it has ended. */
+static void speak(int daemon) {
+    for (uint32_t left = any(5); left; left--) {
+        if (rarely(3)) send_plan(daemon);
+        else send(daemon, rarely(8) ? "no" : "go", 2, MSG_NOSIGNAL);
+    }
+    if (!rarely(50)) shutdown(daemon, SHUT_WR);
+}
+
+/* An engine that reads all that it is told of a guest. */
+static volatile size_t read_sum;
+
+static void read_words(const struct pelagos_words *words) {
+    for (uint32_t i = 0; i < words->count; i++) read_sum += strlen(words->at[i]);
+    if (words->at && words->at[words->count]) fault("words without an end", (int)words->count);
+}
+
+static int use_guest(const struct pelagos_guest *guest, char *error, size_t size) {
+    read_words(&guest->arguments);
+    read_words(&guest->environment);
+    read_words(&guest->calls);
+    for (uint32_t i = 0; i < guest->directory_count; i++)
+        read_sum += strlen(guest->directories[i].name) + strlen(guest->directories[i].path);
+    for (uint32_t i = 0; i < guest->memory_count; i++) read_sum += (size_t)guest->memories[i];
+    if (guest->allows_memory) read_sum += (size_t)guest->allows_memory(any_number() >> any(64));
+    memset(error, 'x', size - 1);
+    error[rarely(2) ? size - 1 : any((uint32_t)size)] = 0;
+    return rarely(3) ? -1 : (int)any(256);
+}
+
+static int load(const struct pelagos_guest *guest, const char *code, char *error, size_t size) {
+    read_sum += strlen(code);
+    int used = use_guest(guest, error, size);
+    return used < 0 ? -ESTALE : 0;
+}
+
+static int run(const struct pelagos_guest *guest, char *error, size_t size) {
+    int code = use_guest(guest, error, size);
+    if (guest->leave && rarely(4)) guest->leave(code);
+    return code;
+}
+
+static const struct pelagos_engine engine = {PELAGOS_ENGINE_VERSION, NULL, load, run};
+
 /* To open a FIFO waits for its other end. */
 static void keep_open(const char *path) {
     if (open(path, O_RDWR | O_CLOEXEC) < 0) fault(path, errno);
@@ -163,8 +234,7 @@ static void keep_open(const char *path) {
 static void fill_slots(struct process *p) {
     int control[2], output[2], trees = rarely(4); /* to close one takes milliseconds */
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) || pipe2(output, O_CLOEXEC | O_NONBLOCK)) fault("socketpair", errno);
-    for (uint32_t left = any(4); left; left--) send(control[1], rarely(8) ? "no" : "go", 2, MSG_NOSIGNAL);
-    if (!rarely(50)) shutdown(control[1], SHUT_WR); /* the end, after that */
+    speak(control[1]);
     keep_open("/fifo");
     keep_open("/c/fifo");
     p->slot[SLOT_control] = control[0];
@@ -190,6 +260,7 @@ static void live(void) {
     for (int fd = 0; fd < 3; fd++) dup2(open("/dev/null", O_RDWR | O_CLOEXEC), fd);
     syscall(SYS_close_range, 3, ~0U, 0);
     plan_reset(&process);
+    process.engine = rarely(20) ? NULL : &engine;
     strcpy(process.root_path, rarely(20) ? "/none" : "/c");
     fill_slots(&process);
     look(&open_now, &process);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -51,11 +52,13 @@ static void go_on_in_child(int flags, void (*ready)(pid_t child)) {
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
 }
 
-static void put(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    must(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), path);
+static void put_bytes(const char *path, const char *bytes, size_t size) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+    must(fd >= 0 && write(fd, bytes, size) == (ssize_t)size, path);
     close(fd);
 }
+
+static void put(const char *path, const char *text) { put_bytes(path, text, strlen(text)); }
 
 static void map_ids_of(pid_t child) {
     char path[64], map[64];
@@ -66,7 +69,8 @@ static void map_ids_of(pid_t child) {
     put(path, map);
 }
 
-/* While this is the machine's root, which can make device nodes. */
+/* While this is the machine's root, which can make device nodes. No round changes what others find: no process in there
+   can make the file system writable again. */
 static void leave_files_of_the_machine(void) {
     must(!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "private mounts");
     must(!mount("fuzz", "/tmp", "tmpfs", 0, "mode=755,size=16m,nr_inodes=10000"), "tmpfs");
@@ -75,7 +79,14 @@ static void leave_files_of_the_machine(void) {
     must(!mount("proc", "proc", "proc", 0, NULL), "/proc");
     must(!syscall(SYS_pivot_root, ".", "."), "pivot_root");
     must(!umount2(".", MNT_DETACH) && !chdir("/"), "leave");
-    must(!chown(".", FIRST_ID, FIRST_ID) && !chown("dev", FIRST_ID, FIRST_ID) && !chown("proc", FIRST_ID, FIRST_ID), "chown");
+    must(!chown(".", FIRST_ID, FIRST_ID) && !chown("dev", FIRST_ID, FIRST_ID), "chown");
+    setfsgid(FIRST_ID);
+    setfsuid(FIRST_ID);
+    furnish("/");
+    must(!mkdir("/c", 0755), "/c");
+    setfsuid(0);
+    setfsgid(0);
+    must(!mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL), "read-only");
 }
 
 static void limit(int resource, rlim_t most) {
@@ -95,8 +106,6 @@ void enter_sandbox(void) {
     limit(RLIMIT_FSIZE, 1 << 20);
     limit(RLIMIT_NOFILE, 64);
     limit(RLIMIT_NPROC, 100);
-    furnish("/");
-    must(!mkdir("/c", 0755), "/c");
 }
 
 void furnish(const char *directory) {
@@ -116,6 +125,7 @@ void furnish(const char *directory) {
     must(!mkfifo("fifo", 0600) && !mknod("socket", S_IFSOCK | 0600, 0), "special files");
     put("f", "0123456789");
     put("d/f", "");
+    put_bytes("app.wasm", "\0asm\1\0\0", 8);
     put("lower/f", "\177ELF");
     must(!chdir("/"), "/");
 }

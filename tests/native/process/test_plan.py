@@ -51,7 +51,9 @@ def test_limits_of_a_plan_are_the_same(in_c):
     assert in_c("message.h", "MAX_PLAN") == [nursery.MAX_PLAN]
 
 
-@pytest.mark.parametrize(("count", "is_plan"), [(instruction.MAX_ARGUMENTS, True), (instruction.MAX_ARGUMENTS + 1, False)])
+@pytest.mark.parametrize(
+    ("count", "is_plan"), [(instruction.MAX_ARGUMENTS, True), (instruction.MAX_ARGUMENTS + 1, False)]
+)
 def test_an_operation_has_no_more_arguments_than_there_is_room_for(count, is_plan):
     code, kinds = library.operations()["show_relative_links"]
     assert kinds == "*"
