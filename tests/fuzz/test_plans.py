@@ -24,6 +24,7 @@ OPERATIONS = [
     *sorted(NATIVE.glob("process/*.c")),
     NATIVE / "common/sha256.c",
 ]
+MESSAGES = [HERE / name for name in ("messages.c", "any.c", "rounds.c")] + [NATIVE / "process/message.c"]
 WORKERS = 4  # more than processors: much of a round is waiting for mounts to be gone
 _APART = 10**9  # their seeds
 
@@ -54,6 +55,10 @@ def play(program, samples, rounds, share, workers=1):
 
 def test_a_plan_is_carried_out_up_to_where_it_is_none(tmp_path, samples):
     play(sanitized(tmp_path / "decoder", DECODER), samples, 100_000, 4)
+
+
+def test_a_plan_is_received_whole_with_its_descriptors_or_leaves_none_open(tmp_path):
+    play(sanitized(tmp_path / "messages", MESSAGES), b"", 20_000, 2)
 
 
 @pytest.mark.root
