@@ -1,4 +1,4 @@
-"""How long the random tests may take: a minute in all, or as long as FUZZ_SECONDS says."""
+"""How long the random tests may take: little more than a minute in all, or as long as FUZZ_SECONDS says."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.fuzz.test_plans import HERE, play
+from tests.fuzz.harness import COMMON, HERE, play
 from tests.support.c_program import NATIVE, sanitized
 
-SOURCES = [*(HERE / name for name in ("links.c", "any.c", "rounds.c")), NATIVE / "process/resolve.c"]
+SOURCES = [HERE / "links.c", *COMMON, NATIVE / "process/resolve.c"]
 
 pytestmark = [pytest.mark.compiler, pytest.mark.timeout(0)]
 
