@@ -15,7 +15,7 @@
 #include "resolve.h"
 #include "sha256.h"
 
-enum { FIRST_BYTES = 8, HEAD_BYTES = 4096, CHUNK = 64 << 10 };
+enum { FIRST_BYTES = 8, HEAD_BYTES = 4096, CHUNK = 64 << 10, MOST_BYTES = 1 << 30 };
 
 /* Looked at before it is opened: opening a FIFO waits for a writer, and a device that an image brings may do anything. */
 static int open_regular(struct process *p, const char *path, struct stat *status) {
@@ -29,6 +29,7 @@ static int open_regular(struct process *p, const char *path, struct stat *status
     return file;
 }
 
+/* A volume's file may have any size, and grow meanwhile. */
 static int digest_of(int file, char hex[65]) {
     static unsigned char chunk[CHUNK];
     struct sha256 digest;
@@ -39,7 +40,7 @@ static int digest_of(int file, char hex[65]) {
         if (size < 0 && errno == EINTR) continue;
         if (size < 0) return -errno;
         sha256_add(&digest, chunk, (size_t)size);
-        at += size;
+        if ((at += size) > MOST_BYTES) return -EFBIG;
     }
     sha256_end(&digest, hex);
     return 0;
@@ -50,13 +51,15 @@ static int begins_with(const char *head, ssize_t size, const struct argument *ma
 }
 
 /* The first of the paths at which there is anything, which is left in a slot and described to the daemon:
-   ["Found", its number, its mode, its first bytes in hex, its digest]. What begins with one of two texts has no digest,
-   but more of its bytes are told: of a native program and a script. */
+   ["Found", its number, its mode, its first bytes in hex, its digest]. What begins with the first or second text has no
+   digest, but more of its bytes are told: of a native program and a script. Of the rest only that has a digest which
+   begins with the third one, a module, unless it is larger than any that an engine takes. */
 OPERATION(find_entrypoint) {
     static char text[2 * HEAD_BYTES + 256], head[HEAD_BYTES];
     struct stat status;
     int file = -ENOENT;
-    uint32_t at = 3;
+    enum { FIRST_PATH = 4 };
+    uint32_t at = FIRST_PATH;
     for (; at < count; at++) {
         file = open_regular(p, TEXT(at), &status);
         if (file != -ENOENT && file != -ENOTDIR) break;
@@ -68,10 +71,11 @@ OPERATION(find_entrypoint) {
     ssize_t size = pread(file, head, sizeof head, 0);
     CHECK(size);
     int is_native = begins_with(head, size, a + 1) || begins_with(head, size, a + 2);
-    int error = is_native ? 0 : digest_of(file, digest);
+    int is_module = begins_with(head, size, a + 3) && status.st_size <= MOST_BYTES;
+    int error = is_module ? digest_of(file, digest) : 0;
     if (error) return error;
     if (!is_native && size > FIRST_BYTES) size = FIRST_BYTES;
-    int used = snprintf(text, sizeof text, "[\"Found\",%u,%u,\"", at - 3, (unsigned)status.st_mode);
+    int used = snprintf(text, sizeof text, "[\"Found\",%u,%u,\"", at - FIRST_PATH, (unsigned)status.st_mode);
     for (ssize_t i = 0; i < size; i++) used += snprintf(text + used, 3, "%02x", (unsigned char)head[i]);
     used += snprintf(text + used, sizeof text - (size_t)used, "\",\"%s\"]", digest);
     return message_send(p->slot[SLOT_control], text, (size_t)used, file);

@@ -111,7 +111,7 @@
     X(open_file_in, "dsd")                                                                                   \
     X(copy_file, "dssi")                                                                                 \
     /* entrypoint.c: what the process runs, as the daemon is told of it */                                   \
-    X(find_entrypoint, "dbb*")                                                                               \
+    X(find_entrypoint, "dbbb*")                                                                              \
     X(send_contents, "si")                                                                                   \
     X(open_file, "sd")                                                                                       \
     /* guest.c: a Wasm guest, and the engine that runs it */                                                 \

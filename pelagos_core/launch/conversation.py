@@ -304,8 +304,8 @@ class Conversation:
     async def _go_on(self, process: InitProcess, bare: BareInit, found: Found, module: int) -> Created | None:
         """Send the next part of the plan; what it is created with, if that is the last part."""
         if not found.digest:
-            if not found.mode & 0o111:
-                raise NotBareError  # another file may stand further on in PATH
+            if not (found.mode & 0o111 and sniff(bytes.fromhex(found.head)).is_native):
+                raise NotBareError  # another file may stand further on in PATH; of other kinds backends are asked
             if not bare.needs_users:
                 return self._run_program(process, bare, found, None)
             process.send_plan(bare.users())

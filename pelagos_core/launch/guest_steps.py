@@ -20,7 +20,7 @@ from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
 from pelagos_core.plugin.entrypoint import CODE
 from pelagos_core.plugin.hookspecs import UnusableCode
-from pelagos_core.plugin.kind import NATIVE_MAGIC
+from pelagos_core.plugin.kind import MODULE_MAGIC, NATIVE_MAGIC
 from pelagos_core.plugin.limits import MEMORY_RESERVE, REFUSAL, Limits
 
 TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
@@ -58,7 +58,7 @@ class FindEntrypoint(Operation):
         return f"find the entry point: {', '.join(self.paths)}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        return (instruction("find_entrypoint", Slot(ENTRYPOINT), *NATIVE_MAGIC, *self.paths),)
+        return (instruction("find_entrypoint", Slot(ENTRYPOINT), *NATIVE_MAGIC, MODULE_MAGIC, *self.paths),)
 
     def failure(self, failed: Failure) -> PelagosError:
         raise NotBareError

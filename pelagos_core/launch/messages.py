@@ -115,7 +115,7 @@ class Found:
     """The entry point is found by a process without an interpreter; its descriptor comes along.
 
     index: of the paths that were to be looked at. mode: of the file, as of stat(2). head: its first bytes, in hex.
-    digest: sha256 of all of them; empty for a native program.
+    digest: sha256 of all of a module's bytes; empty for anything else, and a module that is too large.
     """
 
     index: int

@@ -9,6 +9,7 @@ import enum
 import os
 
 NATIVE_MAGIC = (b"\x7fELF", b"#!")  # elf(5), execve(2)
+MODULE_MAGIC = b"\0asm"
 _HEAD_BYTES = 4096  # what is read to tell the kind
 _LONG_HEAD_BYTES = 1 << 20  # of text that begins with a long comment, such as a licence
 
@@ -36,7 +37,7 @@ def sniff(head: bytes) -> Kind:
     core module and 1 for a component (component-model, Binary.md). The ahead-of-time code
     of an engine is an ELF file, so it is never taken for a module.
     """
-    if head[:4] == b"\0asm" and len(head) >= 8:
+    if head.startswith(MODULE_MAGIC) and len(head) >= 8:
         layer = int.from_bytes(head[6:8], "little")
         return {0: Kind.MODULE, 1: Kind.COMPONENT}.get(layer, Kind.UNKNOWN)
     if head.startswith(NATIVE_MAGIC):

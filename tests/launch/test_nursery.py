@@ -249,6 +249,17 @@ def test_only_a_regular_file_is_an_entry_point(warm, tmp_path, kind):
     os.close(root)
 
 
+@pytest.mark.parametrize(("head", "size"), [(b"\0asm\1\0\0\0", 2 << 30), (b"text or so", 1 << 40)])
+def test_what_no_engine_takes_is_not_read_to_its_end(warm, tmp_path, head, size):
+    path = tmp_path / "app.wasm"
+    path.write_bytes(head)
+    os.truncate(path, size)
+    root = os.open(tmp_path, os.O_PATH)
+    with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), GoOn()], {ROOT: root})) as forked:
+        assert forked.hear() == Found(0, path.stat().st_mode, head[:8].hex(), "")
+    os.close(root)
+
+
 def test_a_process_ends_with_the_daemon(warm):
     """Which closes its end of the socket then."""
     with launched(warm, "app") as forked:
