@@ -21,6 +21,11 @@ def test_the_machines_compiler_makes_a_wheel_for_it(tmp_path):
     assert wheel.name == f"pelagos_native-0.1.0-py3-none-linux_{os.uname().machine}.whl", said
 
 
+def test_a_wheel_is_made_of_the_archive_of_sources_too(tmp_path):
+    code, said, made = wheels.build(tmp_path, "native")
+    assert (code, [path.suffix for path in made]) == (0, [".whl", ".gz"]), said
+
+
 def test_a_compiler_that_fails_ends_the_build_with_its_name(tmp_path):
     code, said, wheels = build(tmp_path, CC="false")
     assert (code, wheels) == (1, [])
