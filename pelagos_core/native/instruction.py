@@ -5,7 +5,6 @@ The format is described in native/process/plan.h.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -80,7 +79,7 @@ def _encoded(argument: Argument, numbers: SlotNumbers) -> bytes:
     if isinstance(argument, str):
         if "\0" in argument:
             raise InvalidArgument(f"{argument!r}: a NUL cannot be part of it")
-        argument = os.fsencode(argument)
+        argument = argument.encode("utf-8", "surrogateescape")  # as a spec's JSON is, whatever the daemon's locale
     return b"%b%b\0" % (_LENGTH.pack(len(argument)), argument)
 
 

@@ -54,7 +54,7 @@ class NativeProcess:
 
         Raises InvalidArgument: no path that is so long can be opened.
         """
-        path = os.fsencode(root)
+        path = root.encode("utf-8", "surrogateescape")
         if len(path) >= MAX_PATH:
             raise InvalidArgument(f"the root's path has {len(path)} bytes, which is more than Linux takes")
         self._memory = ctypes.create_string_buffer(library.library().plan_process_size())

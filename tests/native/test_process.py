@@ -47,6 +47,11 @@ def test_a_text_with_a_nul_is_refused():
         encode([instruction("close_slot", "a\0b")], SlotNumbers())
 
 
+def test_texts_are_utf_8_whatever_the_locale(monkeypatch):
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
+    assert encode([instruction("say", "\u00e4\udcff")], SlotNumbers())[8:] == b"\xc3\xa4\xff\0"
+
+
 def test_a_root_that_no_call_takes_is_refused():
     NativeProcess("/" + "a" * 4094)
     for size in (4095, 4096, 10000):  # with its NUL, a path has 4096 bytes at the most
