@@ -7,14 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "operations.h"
 
-/* Have every signal's default action and block none: execve(2) keeps what is ignored. */
+/* Have every signal's default action and block none: execve(2) keeps what is ignored. By the system call, for the two
+   that the C library keeps for itself (nptl(7)). */
 static void reset_signals(void) {
+    static const uint64_t action[4]; /* the kernel's struct sigaction: SIG_DFL is 0, and so is the rest */
     sigset_t none;
-    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+    for (int number = 1; number < NSIG; number++) syscall(SYS_rt_sigaction, number, action, NULL, sizeof(uint64_t));
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

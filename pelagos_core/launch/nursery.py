@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pelagos_native
+from pelagos_core.cache.lent_directory import detached
 from pelagos_core.linux import child
 from pelagos_core.linux.child import Child
 from pelagos_core.linux.credentials import die_with_parent
@@ -89,8 +90,11 @@ class Nursery:
             try:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
                 streams = {0: null, 1: null, _REQUESTS: theirs.fileno()}
-                # Before it is executed too: until then it holds the daemon's listener, which no dead daemon may leave.
-                self._child = child.execute(words, _ENVIRONMENT, streams, lambda: die_with_parent(signal.SIGKILL))
+                with Fd(_program()) as program:
+                    # Before it is executed too: until then it holds the daemon's listener, which no dead daemon may leave.
+                    self._child = child.execute(
+                        words, _ENVIRONMENT, streams, lambda: die_with_parent(signal.SIGKILL), program=program
+                    )
             except BaseException:
                 ours.close()
                 raise
@@ -150,6 +154,19 @@ class Nurseries:
         """End all."""
         for nursery in self._nurseries.values():
             nursery.close()
+
+
+def _program() -> int:
+    """A descriptor of the nursery's program, in a read-only mount of its own.
+
+    By `#!/proc/self/exe` a container's process executes the program that it has been so far, with a loader of the
+    container's. If it is root, it could write to the host's file as soon as no nursery runs (as in CVE-2019-5736).
+    """
+    with Fd(os.open(pelagos_native.NURSERY, os.O_PATH | os.O_CLOEXEC)) as file:
+        try:
+            return detached(file)
+        except OSError:  # without privileges
+            return file.release()
 
 
 def head(slots: list[int], flags: int = 0) -> bytes:

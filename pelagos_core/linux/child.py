@@ -206,11 +206,13 @@ def execute(
     environment: Mapping[str, str],
     streams: Mapping[int, int],
     prepare: Callable[[], object] | None = None,
+    program: int = -1,
 ) -> Child:
     """Fork, and have the child execute the program at the path words[0]; returns once it is executed.
 
     streams: which descriptor (value) the program has as its descriptor (key), beside those that it inherits.
-    prepare: what the child does last before execve(2). Raises OSError that names the program.
+    prepare: what the child does last before execve(2). program: a descriptor of the program, in place of the path.
+    Raises OSError that names the program.
     """
 
     def run(failure: int) -> int:
@@ -220,7 +222,7 @@ def execute(
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
             if prepare:
                 prepare()
-            os.execve(words[0], words, environment)  # noqa: S606 (no shell is the point)
+            os.execve(words[0] if program < 0 else program, words, environment)  # noqa: S606 (no shell is the point)
         except OSError as error:
             os.write(failure, f"{error.errno or 0}".encode())
         return CANNOT_EXECUTE

@@ -1,15 +1,18 @@
 """A real nursery with a stub engine: it forks processes that carry plans out, as children of ours."""
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
+import pelagos_native
 from pelagos_core.isolation.state import CODE_DIRECTORY, CONTROL, ENTRYPOINT, ROOT
 from pelagos_core.launch import messages, nursery
 from pelagos_core.launch.guest_steps import (
@@ -23,6 +26,8 @@ from pelagos_core.launch.guest_steps import (
 )
 from pelagos_core.launch.messages import Found, Ready, Refused, Stopped
 from pelagos_core.launch.nursery import Birth, Nursery
+from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram
+from pelagos_core.linux import syscalls
 from pelagos_core.linux.child import Child
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.linux.syscalls import CLONE_NEWPID
@@ -31,6 +36,7 @@ from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instructi
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.hookspecs import NativePart
 from pelagos_core.plugin.limits import Limits, refusal
+from tests.support.child import in_child
 from tests.support.traces import alive
 
 ROOT_OF_TREE = Path(__file__).parent.parent.parent
@@ -341,3 +347,42 @@ def test_a_process_is_born_in_a_control_group_of_v2(warm, tmp_path):
 def test_one_that_cannot_be_born_there_is_born_all_the_same(warm, group):
     with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(0, group))) as forked:
         assert forked.hear() == Ready()
+
+
+@pytest.mark.root
+def test_the_hosts_program_cannot_be_written_by_a_process_that_has_it(warm):
+    with contextlib.closing(Forked(warm, [WaitForStart()])) as forked:
+        assert forked.hear() == Ready()
+        for pid in (warm._child.pid, forked.child.pid):
+            program = f"/proc/{pid}/exe"
+            assert os.path.samefile(program, pelagos_native.NURSERY)
+            assert os.statvfs(program).f_flag & os.ST_RDONLY
+
+
+def test_without_privileges_it_is_executed_as_it_is(engine, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(nursery, "detached", refuse)
+    with contextlib.closing(Nursery()) as made, contextlib.closing(Forked(made, [WaitForStart()])) as forked:
+        assert forked.hear() == Ready()
+
+
+def test_a_program_begins_without_any_ignored_signal(tmp_path):
+    """Also without those that the C library keeps for itself, which a daemon may have been executed with."""
+
+    def run():
+        ignored = struct.pack("=QQQQ", signal.SIG_IGN, 0, 0, 0)
+        for number in (32, 33, signal.SIGHUP):
+            assert not syscalls.libc.syscall(syscalls._SYS_RT_SIGACTION, number, ignored, None, 8)
+        output = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+        made = Nursery()
+        program = ChooseProgram("/bin/grep", ())
+        steps = [program, WaitForStart(), ToStdout(), ExecuteProgram(("grep", "SigIgn", "/proc/self/status"), ())]
+        with contextlib.closing(made), contextlib.closing(Forked(made, steps, {"stdout": output})) as forked:
+            assert forked.hear() == Ready()
+            forked.go()
+            assert forked.code == 0
+
+    in_child(run)
+    assert (tmp_path / "out").read_text().split() == ["SigIgn:", "0" * 16]
