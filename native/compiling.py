@@ -7,6 +7,7 @@ on any Linux, as does what is made with PELAGOS_RELEASE set.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ class Product:
         headers = [header for source in self.sources for header in source.parent.glob("*.h")]
         headers += [header for directory in self.includes for header in directory.glob("*.h")]
         return max(path.stat().st_mtime for path in [*self.sources, *headers])
+
+
+def digest(files: Iterable[Path]) -> str:
+    """A sha256 of what some files hold, whatever their order and times."""
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(path.read_bytes()).digest() for path in files))).hexdigest()
 
 
 def compiler() -> list[str] | None:

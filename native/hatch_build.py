@@ -36,12 +36,16 @@ class Hook(compiling.Hook):  # type: ignore[misc, name-defined]
         digest = _HERE / "common/sha256.c"
         launcher = [*sorted((_HERE / "launcher").glob("*.c")), digest]
         process = [*sorted((_HERE / "process").glob("*.c")), digest]
+        identity = [f'-DPELAGOS_SOURCES="{compiling.digest([*process, *(_HERE / "process").glob("*.h")])}"']
         return [
             compiling.Product("launcher", launcher, includes, static=True),
             compiling.Product(
-                "pelagos-nursery", [_HERE / "nursery/nursery.c", *process], [*includes, _HERE / "process"]
+                "pelagos-nursery",
+                [_HERE / "nursery/nursery.c", *process],
+                [*includes, _HERE / "process"],
+                flags=identity,
             ),
-            compiling.Product("libpelagos.so", process, includes, library=True),
+            compiling.Product("libpelagos.so", process, includes, library=True, flags=identity),
         ]
 
 

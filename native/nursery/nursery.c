@@ -2,7 +2,8 @@
    children share with it is little, and they begin at once. A daemon executes its own: so each pod has an address
    layout of its own, and no page of the daemon's is in a guest's process.
 
-   Words: the native part of a backend, the engine's library, settings for it; none of them for no engine. */
+   Words: the identity of the library by which plans are made; the native part of a backend, the engine's library,
+   settings for it, none of them for no engine. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -22,7 +23,7 @@
 #include "message.h"
 #include "plan.h"
 
-enum { REQUESTS = 3, ENGINE_WORDS = 4 };
+enum { REQUESTS = 3, IDENTITY = 1, PART, LIBRARY, SETTINGS, ENGINE_WORDS };
 static const char FORKED = '!'; /* from a child, whose pid the kernel tells (unix(7), SCM_CREDENTIALS) */
 static char plan[MAX_PLAN];
 static struct process process;
@@ -39,12 +40,12 @@ static int has_one_thread(void) {
 /* Load the engine. Returns it, or NULL with a line on stderr. */
 static const struct pelagos_engine *warm(char **words) {
     char error[1024] = "";
-    void *part = dlopen(words[1], RTLD_NOW | RTLD_LOCAL);
+    void *part = dlopen(words[PART], RTLD_NOW | RTLD_LOCAL);
     const struct pelagos_engine *engine = part ? dlsym(part, "pelagos_engine") : NULL;
     if (!engine) fprintf(stderr, "pelagos-nursery: %s\n", dlerror());
-    else if (engine->version != PELAGOS_ENGINE_VERSION) fprintf(stderr, "pelagos-nursery: %s: another version\n", words[1]);
-    else if (engine->warm(words[2], words[3], error, sizeof error)) fprintf(stderr, "pelagos-nursery: %s: %s\n", words[2], error);
-    else if (!has_one_thread()) fprintf(stderr, "pelagos-nursery: %s: it has started a thread\n", words[2]);
+    else if (engine->version != PELAGOS_ENGINE_VERSION) fprintf(stderr, "pelagos-nursery: %s: another version\n", words[PART]);
+    else if (engine->warm(words[LIBRARY], words[SETTINGS], error, sizeof error)) fprintf(stderr, "pelagos-nursery: %s: %s\n", words[LIBRARY], error);
+    else if (!has_one_thread()) fprintf(stderr, "pelagos-nursery: %s: it has started a thread\n", words[LIBRARY]);
     else return engine;
     return NULL;
 }
@@ -116,10 +117,21 @@ static int serve_one(void) {
     return pid > 0 || send(REQUESTS, &pid, sizeof pid, MSG_NOSIGNAL) == sizeof pid;
 }
 
+/* Whether the daemon's library was compiled together with this program. A daemon outlives an upgrade, and to another
+   table of operations its plans would be other ones. */
+static int is_of_our_build(const char *identity) {
+    char own[65];
+    plan_identity(own);
+    if (!strcmp(identity, own)) return 1;
+    fprintf(stderr, "pelagos-nursery: it is of another build than the daemon's library\n");
+    return 0;
+}
+
 int main(int argc, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     prctl(PR_SET_NAME, "pelagos-nursery", 0, 0, 0);
     syscall(SYS_close_range, REQUESTS + 1, ~0U, 0); /* what a daemon may have left open in an execve(2) */
+    if (argc <= IDENTITY || !is_of_our_build(argv[IDENTITY])) return 1;
     plan_reset(&process);
     process.guest.memory = process.guest.fuel = process.guest.module = -1;
     if (argc >= ENGINE_WORDS && !(process.engine = warm(argv))) return 1;

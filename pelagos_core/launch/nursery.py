@@ -22,6 +22,7 @@ from pelagos_core.linux import child
 from pelagos_core.linux.child import Child
 from pelagos_core.linux.credentials import die_with_parent
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.native import library
 from pelagos_core.plugin.hookspecs import NativePart
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Nursery:
         if self._requests is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        words = [str(pelagos_native.NURSERY)]
+        words = [str(pelagos_native.NURSERY), library.identity()]
         if self._part:
             words += [self._part.library, self._part.engine, self._part.settings]
         with theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:

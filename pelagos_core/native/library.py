@@ -20,11 +20,21 @@ def library() -> Any:  # noqa: ANN401 (ctypes has no type for a library's functi
     for name in ("plan_operations", "plan_slots", "plan_stages"):
         getattr(loaded, name).restype = ctypes.c_char_p
     loaded.plan_process_size.restype = ctypes.c_size_t
+    loaded.plan_identity.argtypes = (ctypes.c_char_p,)
+    loaded.plan_identity.restype = None
     loaded.plan_reset.argtypes = (ctypes.c_void_p,)
     loaded.plan_reset.restype = None
     loaded.plan_execute.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
     loaded.plan_execute.restype = ctypes.c_int
     return loaded
+
+
+@functools.cache
+def identity() -> str:
+    """What tells builds of it apart: a digest of its operations, slots, stages and sources."""
+    text = ctypes.create_string_buffer(65)
+    library().plan_identity(text)
+    return text.value.decode()
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import time
 
+import pelagos_native
 from pelagos_core.backends.installed import stamp
 from pelagos_core.backends.registry import Backends
 from pelagos_core.config import node_file
@@ -33,7 +34,7 @@ class Freshness:
 
     @staticmethod
     def _paths() -> set[str]:
-        """Directories of distributions and programs, the config, and each imported file.
+        """Directories of distributions and programs, the config, each imported file, and what is compiled.
 
         The standard library is upgraded as a whole, so its directory and the interpreter stand for its files.
         """
@@ -43,4 +44,5 @@ class Freshness:
         packages = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
         ours = {path for path in files if not path.startswith(library) or any(part in path for part in packages)}
         programs = set(os.get_exec_path())
+        ours |= {str(pelagos_native.LIBRARY), str(pelagos_native.NURSERY)}
         return ours | programs | {*sys.path, sys.executable, node_file.node_path(), _LINKER_CACHE}

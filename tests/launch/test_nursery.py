@@ -289,6 +289,16 @@ def test_a_nursery_whose_engine_fails_forks_nothing(engine):
     made.close()
 
 
+def test_a_nursery_of_another_build_forks_nothing(monkeypatch, capfd):
+    """To its table of operations a plan would be another one."""
+    monkeypatch.setattr(library, "identity", lambda: "0" * 64)
+    made = Nursery()
+    with pytest.raises(OSError, match=r"nursery|ended|Broken|reset"):
+        Forked(made, [WaitForStart()])
+    made.close()
+    assert "another build" in capfd.readouterr().err
+
+
 def test_what_is_no_plan_is_refused(warm):
     with pytest.raises(OSError, match="Bad message"):
         warm.fork(b"", {5000: 0}, Birth())

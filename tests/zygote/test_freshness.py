@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import pelagos_native
 from pelagos_core.backends.registry import Backends, Failure
 from pelagos_core.zygote import freshness
 from pelagos_core.zygote.freshness import Freshness
@@ -41,6 +42,16 @@ def test_a_module_that_is_written_or_replaced_counts(tmp_path, monkeypatch):
         assert taken.is_stale()
     finally:
         del sys.modules[module.stem]
+
+
+@pytest.mark.parametrize("name", ["LIBRARY", "NURSERY"])
+def test_what_is_compiled_counts(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(pelagos_native, name, tmp_path / "compiled")
+    (tmp_path / "compiled").touch()
+    taken = Freshness(Backends(()))
+    assert not taken.is_stale()
+    (tmp_path / "compiled").write_text("anew")
+    assert taken.is_stale()
 
 
 def test_the_config_and_the_programs_count(tmp_path, monkeypatch):
