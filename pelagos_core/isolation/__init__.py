@@ -1,1 +1,1 @@
-"""The plan of a process' isolation: its steps as data, and how each is carried out."""
+"""The plan of a process' isolation: its steps as data, and their execution."""

@@ -1,6 +1,6 @@
-"""The plan of the process that compiles: an empty place, with nothing but the module and its output.
+"""The plan of the compiler's process: an empty root with the module and its output only.
 
-What it may not have, and why, is in `cache.compiler`, whose process carries it out.
+`cache.compiler` executes it and describes the reasons.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pelagos_core.oci import Capabilities, Mount, Rlimit, User
 from pelagos_core.plugin.program import COMPILED_MODULE, SCRATCH, Program
 
 MODULE, COMPILED, REPORT = "module", "output", "report"
-"""The slots that its parent fills: what is compiled, where the code goes, and a pipe whose other end it has."""
+"""The slots that the parent fills: the module, the output file, and the writing end of a pipe to the parent."""
 
 _OPEN_FILES = 64
-_FIRST_TO_GO = 1000  # when memory runs out, here or on the node
+_FIRST_TO_GO = 1000  # the OOM killer's first choice, in the group and on the node
 
 
 def compiler_plan(user: User, memory: int, program: Program | None) -> tuple[Operation, ...]:
-    """The steps of a compiler's process, up to its system call filter, which comes once a program is started.
+    """The steps of a compiler's process up to its system call filter, which follows the start of a program.
 
-    It was cloned into a pid namespace of its own. user: what it becomes. memory: the limit in bytes, for what is in
-    its root too. program: what it starts, with its files; None if the engine is a library.
+    The process was cloned into a new pid namespace. user: to switch to. memory: limit in bytes, which includes the
+    files of its root. program: to start, with its files; None if the engine is a library.
     """
     layers = (Mount("/", "tmpfs", "compiler", ("nosuid", "nodev", "mode=755", f"size={memory}")),) if program else ()
     limits = (
         Rlimit("RLIMIT_CORE", 0, 0),
         Rlimit("RLIMIT_NOFILE", _OPEN_FILES, _OPEN_FILES),
-        Rlimit("RLIMIT_DATA", memory, memory),  # where there is no control group to hold it
+        Rlimit("RLIMIT_DATA", memory, memory),  # for hosts without a control group for it
     )
     return (
         CutStreams(),
@@ -48,12 +48,12 @@ def compiler_plan(user: User, memory: int, program: Program | None) -> tuple[Ope
         SetRlimits(limits),
         BecomeUser(user, Capabilities()),
         ForbidNewPrivileges(),
-        EndWithParent(REPORT),  # the kernel has forgotten it when the credentials changed
+        EndWithParent(REPORT),  # again: the change of credentials has cleared it (prctl(2))
     )
 
 
 def _furnishing(program: Program, memory: int) -> tuple[Operation, ...]:
-    """A program's files, read-only, the module, and a SCRATCH of bounded size."""
+    """Mount a program's files read-only, the module, and SCRATCH, a tmpfs of limited size."""
     options = ("nosuid", "nodev", "noexec", "mode=1777", f"size={memory}")
     return (
         *(MountVolume(Mount(file.target, "bind", file.source, ("ro", "nosuid", "nodev"))) for file in program.files),

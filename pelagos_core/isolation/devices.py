@@ -1,4 +1,4 @@
-"""The steps that make a container's devices, and those that keep a guest from all others."""
+"""The steps that create a container's devices, and those that disable all other device nodes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pelagos_core.rootfs import device_nodes
 
 @dataclass(frozen=True, slots=True)
 class MakeDevices(RootOperation):
-    """Make device nodes.
+    """Create device nodes.
 
-    mounted: show the host's own nodes instead, where no node of the root opens a device; those
-        that it has not are left out.
+    mounted: bind the host's nodes instead, for a root whose mounts are nodev; nodes that the
+        host lacks are left out.
     """
 
     devices: tuple[Device, ...]
@@ -44,7 +44,7 @@ class MakeDevices(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class LinkDevices(RootOperation):
-    """Make the links that programs expect in /dev."""
+    """Create the links that programs expect in /dev."""
 
     def describe(self) -> str:
         return "links in /dev"
@@ -56,25 +56,25 @@ class LinkDevices(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class LinkStreams(RootOperation):
-    """Make a guest's links of the standard streams, which lead nowhere: it has no /proc.
+    """Create /dev/stdin, /dev/stdout and /dev/stderr for a guest. They are dangling links: it has no /proc.
 
-    So what is written to `/dev/stdout` is refused, and not lost in a file of this name.
+    So a write to `/dev/stdout` fails, and does not create a file of this name.
     """
 
     def describe(self) -> str:
         return "links of the standard streams"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # Where they cannot be made, a guest can make nothing in their place.
+        # An error is ignored: where the links cannot be created, a guest cannot create files either.
         links = ((*posixpath.split(path), target) for path, target in device_nodes.STREAM_LINKS)
         return tuple(instruction("try_link", *words) for words in links)
 
 
 @dataclass(frozen=True, slots=True)
 class ForbidDevices(RootOperation):
-    """Let no device node of the image or of a volume open a device.
+    """Make all mounts nodev, so that no device node of the image or of a volume opens a device.
 
-    A Wasm guest has no other guard against the host's disks.
+    For a Wasm guest this is the only protection of the host's disks.
     """
 
     def reads(self) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
-"""The system calls that an engine of WebAssembly makes, and no others: one that runs a guest, or compiles.
+"""System call filters for processes with a WebAssembly engine, which run a guest or compile.
 
-Found by tracing the engines of this repository from the moment they see a guest's bytes, with every
-program of the kit, and completed by what WASI's own functions come down to. What is not named gets
-ENOSYS, as from an older kernel: a new release of an engine or of the C library then falls back to
-what it did before, where an error of another kind, or death, would be an outage for its users.
-What no engine has ever had a reason to do is an attack by code that has left its sandbox: that
-kills the process, and is seen as SIGSYS.
+The lists come from traces of the engines of this repository with every program of the kit, from the first
+byte of a guest on, completed by the calls that WASI's functions map to. Other calls return
+ENOSYS, as on an older kernel: a new release of an engine or of the C library then falls back to
+an older call, where any other error, or a killed process, would be an outage.
+Calls that no engine has a reason to make are attacks by code that has left its sandbox: they
+kill the process by SIGSYS.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _CLONE_THREAD = 0x00010000
 _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW…
 _INET, _INET6, _UNIX, _NETLINK = 2, 10, 1, 16
 _SOCK_TYPE, _STREAM, _DGRAM = 0xF, 1, 2
-_NETLINK_ROUTE = 0  # the C library asks it for the machine's addresses
-# FIONREAD FIONBIO FIOCLEX FIONCLEX, and of a terminal: TCGETS TCSETS TCSETSW TCSETSF TIOCGPGRP TIOCGWINSZ;
-# TIOCNOTTY, by which the process leaves its terminal at last
+_NETLINK_ROUTE = 0  # used by the C library to list the host's addresses
+# FIONREAD FIONBIO FIOCLEX FIONCLEX, and for a terminal: TCGETS TCSETS TCSETSW TCSETSF TIOCGPGRP TIOCGWINSZ
+# TIOCNOTTY (to release the terminal at the end)
 _IOCTLS = (0x541B, 0x5421, 0x5451, 0x5450, 0x5401, 0x5402, 0x5403, 0x5404, 0x540F, 0x5413, 0x5422)
 # PR_SET_PDEATHSIG PR_GET_PDEATHSIG PR_GET_DUMPABLE PR_SET_NAME PR_GET_NAME PR_SET_NO_NEW_PRIVS
 # PR_GET_NO_NEW_PRIVS PR_SET_SECCOMP PR_SET_VMA
@@ -85,7 +85,7 @@ def _masked(index: int, mask: int, value: int) -> Condition:
 
 
 def _profile(names: str, *more: Rule) -> Seccomp:
-    """What is needed in any case, and these calls and rules."""
+    """The common calls, together with these calls and rules."""
     always = " ".join((_OPEN_FILES, _MEMORY, _WAITING, _THREADS, _SIGNALS, _CLOCKS, _ITSELF, names))
     return Seccomp(
         default_action="ERRNO",
@@ -106,18 +106,18 @@ _OUTSIDE = (
     _allow("socket", _equal(0, _NETLINK), _equal(2, _NETLINK_ROUTE)),
     *(_allow("ioctl", _masked(1, 0xFFFFFFFF, request)) for request in _IOCTLS),
 )  # fmt: skip
-# clone3(2) has its flags where no filter can look. Without it the C library uses clone(2).
+# clone3(2) has its flags in memory, which a filter cannot read. Without it the C library uses clone(2).
 _NEW_THREAD = _allow("clone", _masked(0, _CLONE_THREAD | _CLONE_NAMESPACES, _CLONE_THREAD))
 _NEW_PROCESS = _allow("clone", _masked(0, _CLONE_NAMESPACES, 0))
 
 EMBEDDED = _profile(_RUNNING, *_OUTSIDE, _NEW_THREAD)
-"""For an engine that runs in the init process: it makes threads, and no other process."""
+"""For an engine in the init process: it may create threads, but no process."""
 
 PROGRAM = _profile(_RUNNING, *_OUTSIDE, _NEW_PROCESS, _allow(_PROGRAM))
-"""For an engine that is a program: the init process starts it."""
+"""For an engine that is a program, started by the init process."""
 
 COMPILER = _profile("", _NEW_THREAD)
-"""For an engine that compiles ahead of time: it has its module, its output and its threads, and nothing else."""
+"""For an engine that compiles ahead of time: open descriptors, memory and threads only."""
 
 COMPILER_PROGRAM = _profile(_FILES, _NEW_THREAD, _allow("execve"))
-"""For a program that compiles ahead of time: it has files of its own too, and is executed."""
+"""For a program that compiles ahead of time: also execve(2) and opening files."""

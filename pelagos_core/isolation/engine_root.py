@@ -1,7 +1,7 @@
-"""The steps of an engine root: an engine that is a program gets a root of its own around the container's.
+"""The steps of an engine root: the root of an engine that is a program, around the container's root.
 
-They are planned once a backend has named its program, in the init process. See `engine_files` for what
-becomes of the program's files.
+They are planned in the init process, once a backend has named its program. `engine_files` removes the
+program's files later.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _CODE = "code"
 
 
 def assembling(program: Program, path: str, uid: int, *, compiled: bool) -> tuple[Operation, ...]:
-    """The steps that put the container's root into an engine root for a program.
+    """The steps that enclose the container's root in an engine root for a program.
 
-    path: from `module_path`. uid: of the process, as the file system of that root knows it. compiled: what has
-    been compiled of the entry point takes its place; its directory is in the slot CODE_DIRECTORY.
+    path: from `module_path`. uid: of the process, in the id space of that root's file system. compiled: whether
+    compiled code replaces the entry point; its directory is in the slot CODE_DIRECTORY.
     """
     fetch: tuple[Operation, ...] = (OpenCode(), Close(CODE_DIRECTORY)) if compiled else ()
     source = _CODE if compiled else ENTRYPOINT
@@ -47,9 +47,9 @@ def assembling(program: Program, path: str, uid: int, *, compiled: bool) -> tupl
 
 
 def module_path(program: Program, path: str) -> str:
-    """Where the program finds its copy of the entry point: where a guest would see it.
+    """The path of the program's copy of the entry point: the same as in the container.
 
-    A program names its guest by the path that it is given. path: of the entry point, in the container.
+    A program uses the path as the guest's name. path: of the entry point, in the container.
     """
     path = posixpath.normpath(posixpath.join("/", path))
     clash = path == "/" or any(
@@ -59,16 +59,16 @@ def module_path(program: Program, path: str) -> str:
 
 
 def entered(entrypoint: Entrypoint, path: str, *, compiled: bool) -> Entrypoint:
-    """The entry point as it is for the program: at its path is the code, if there is any."""
+    """The entry point for the program. compiled: whether its path holds compiled code."""
     return replace(entrypoint, file_path=path, code=path if compiled else "")
 
 
 @dataclass(frozen=True, slots=True)
 class EncloseRoot(RootOperation):
-    """Put an empty root around the container's, which is at GUEST_ROOT in it from now on.
+    """Enclose the container's root in an empty root, at GUEST_ROOT.
 
-    The slot has the file system around it, which can be written to: the new root is its directory
-    `engine_files.SHOWN`, and what is in that can be moved out.
+    The slot ENGINE_ROOT gets the writable file system: the new root is its directory
+    `engine_files.SHOWN`, whose entries can be moved out.
     """
 
     def writes(self) -> tuple[str, ...]:
@@ -78,8 +78,8 @@ class EncloseRoot(RootOperation):
         return f"engine root, with the container's at {GUEST_ROOT}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # What is inside cannot be executed: it is a guest's, and a guest is no native program. Below that form of it
-        # is the root as it was, for native programs that join later.
+        # The container's root is mounted noexec: a guest is not a native program. The mount below is the root
+        # without noexec, for native programs that join later.
         plain, sealed = Slot("plain root"), Slot("sealed root")
         return (
             instruction("copy_tree", plain, "/", 1),
@@ -94,7 +94,7 @@ class EncloseRoot(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class ShowProgram(RootOperation):
-    """Mount a program's files in the engine root, where they can be taken away."""
+    """Mount a program's files in the engine root, such that they can be removed."""
 
     program: Program
 
@@ -116,7 +116,7 @@ class ShowProgram(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class OpenCode(Operation):
-    """Open the compiled code in its directory, which no path leads to."""
+    """Open the compiled code in its directory, which has no path in the container."""
 
     reason: ClassVar[str] = reasons.MOUNT
 
@@ -135,9 +135,9 @@ class OpenCode(Operation):
 
 @dataclass(frozen=True, slots=True)
 class CopyModule(RootOperation):
-    """Copy what is in a slot to a path of the root, readable by every user.
+    """Copy the file in a slot to a path of the root, readable by every user.
 
-    uid: of the copy's owner; -1 for the process'.
+    uid: of the copy's owner; -1: the process' user.
     """
 
     source: str
@@ -157,7 +157,7 @@ class CopyModule(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class KeepModuleBack(Operation):
-    """Have a program's files taken away before anything opens its module."""
+    """Set a lease by which a program's files are removed before its module can be opened."""
 
     program: Program
     path: str
@@ -166,7 +166,7 @@ class KeepModuleBack(Operation):
         return (ENGINE_ROOT,)
 
     def describe(self) -> str:
-        return f"take the program's files away before {self.path} is opened"
+        return f"remove the program's files before {self.path} is opened"
 
     def execute(self, state: State) -> None:
         engine_files.keep_module_back(state.take(ENGINE_ROOT), self.program, self.path)

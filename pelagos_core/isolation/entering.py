@@ -1,4 +1,4 @@
-"""The steps into control groups and namespaces, and into a container that runs."""
+"""The steps into control groups and namespaces, and into a running container."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pelagos_core.rootfs.mounts import TREE
 
 
 def joining(namespace: Namespace, *, foreign: bool = False) -> Instruction:
-    """Move the process into a given namespace (`pid`: its children).
+    """Join a namespace by path (`pid`: for its children).
 
-    foreign: it must be another one than the process', which is the host's.
+    foreign: refuse the process' own namespace, which is the host's.
     """
     own = f"/proc/self/ns/{namespaces.FILES[namespace.type]}" if foreign else ""
     return instruction("join_namespace", namespace.path, namespaces.CLONE_FLAGS[namespace.type], own)
 
 
 def not_joined(namespace: Namespace, failed: Failure) -> InvalidArgument:
-    """The error for a path that is no namespace of its kind, or is the process' own."""
+    """The error for a path that is no namespace of its type, or is the process' own."""
     what = f"{namespace.type} namespace {namespace.path!r}"
     if failed.stage == "host":
         return InvalidArgument(f"{what} is the host's, and the spec changes something in it")
@@ -37,13 +37,13 @@ def not_joined(namespace: Namespace, failed: Failure) -> InvalidArgument:
 
 
 def unsharing(kinds: Iterable[str]) -> Instruction:
-    """Move the process into a new namespace of each kind."""
+    """Create a new namespace of each kind and enter it."""
     return instruction("unshare", sum(namespaces.CLONE_FLAGS[kind] for kind in kinds))
 
 
 @dataclass(frozen=True, slots=True)
 class JoinCgroup(Operation):
-    """Enter the container's control group, before a cgroup namespace is made of it."""
+    """Join the container's control group, before the cgroup namespace is created, whose root it becomes."""
 
     cgroup: Cgroup
 
@@ -62,12 +62,12 @@ class JoinCgroup(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterNamespaces(Operation):
-    """Join the namespaces given by path, then unshare the others.
+    """Join the namespaces with a path, then unshare the others.
 
-    The mount namespace is always new; the pid namespace was entered by the clone.
-    changed: types in which something is set, so that they may not be the host's.
-    propagation: of all mounts, an MS_ flag: as slaves they see what the host mounts later, and
-        the host sees nothing of ours.
+    The mount namespace is always new; clone(2) has entered the pid namespace.
+    changed: types with a setting of the spec, which must not be the host's.
+    propagation: of all mounts, an MS_ flag. Slave mounts receive later mounts of the host, and
+        propagate none to it.
     """
 
     joined: tuple[Namespace, ...]
@@ -76,10 +76,10 @@ class EnterNamespaces(Operation):
     propagation: int = syscalls.MS_SLAVE
 
     def inner(self) -> EnterNamespaces:
-        """What of it is done in a new user namespace.
+        """The part that is done in a new user namespace.
 
-        In there the host's mounts are slaves at best (mount_namespaces(7)). Shared with each other,
-        none could become the root.
+        There the host's mounts become slaves (mount_namespaces(7)). Shared mounts could not become
+        the root (pivot_root(2)).
         """
         inner = syscalls.MS_SLAVE if self.propagation == syscalls.MS_SHARED else self.propagation
         return replace(self, joined=(), propagation=inner)
@@ -96,8 +96,8 @@ class EnterNamespaces(Operation):
         return (
             *(joining(namespace, foreign=namespace.type in self.changed) for namespace in self.joined),
             unsharing(self.unshared),
-            # Before anything is mounted: the new namespace's mounts are in the peer groups of the host's shared ones
-            # (mount_namespaces(7)), so that a mount in here would appear on the host as well.
+            # Before the first mount: the mounts of the new namespace are peers of the host's shared mounts
+            # (mount_namespaces(7)), so a mount here would propagate to the host.
             instruction("set_propagation", self.propagation | syscalls.MS_REC),
         )
 
@@ -109,7 +109,7 @@ class EnterNamespaces(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BringLoopbackUp(Operation):
-    """Have the loopback device of a new network namespace up: the kernel makes it down."""
+    """Set the loopback device of a new network namespace up; it is created down."""
 
     def describe(self) -> str:
         return "bring the loopback device up"
@@ -120,9 +120,9 @@ class BringLoopbackUp(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterTimeNamespace(Operation):
-    """Enter a new time namespace, whose clocks are ahead by these offsets.
+    """Enter a new time namespace with these clock offsets.
 
-    Before this process is root of a user namespace: the file for the offsets is the host's root's.
+    Before the process becomes root of a user namespace: the file for the offsets belongs to the host's root.
     """
 
     offsets: tuple[TimeOffset, ...]
@@ -131,8 +131,8 @@ class EnterTimeNamespace(Operation):
         return f"new time namespace{''.join(f', {each.clock} +{each.seconds}' for each in self.offsets)}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # time_namespaces(7): unshare(2) prepares it for children; until the first one is in it the offsets can be set,
-        # and setns(2) takes the process itself there.
+        # time_namespaces(7): unshare(2) creates it for children. The offsets can be set until a process enters it;
+        # setns(2) then moves the process itself.
         text = "".join(f"{each.clock} {each.seconds} {each.nanoseconds}\n" for each in self.offsets)
         return (
             unsharing(("time",)),
@@ -145,8 +145,8 @@ class EnterTimeNamespace(Operation):
 class JoinContainer(Operation):
     """Join namespaces of a running container.
 
-    The mount namespace comes last, with the change of root; the pid namespace was entered
-    by the clone.
+    The mount namespace comes last, with the change of root; clone(2) has entered the pid
+    namespace.
     """
 
     kinds: tuple[str, ...] = ("cgroup", "ipc", "network", "uts")
@@ -164,7 +164,7 @@ class JoinContainer(Operation):
 
 @dataclass(frozen=True, slots=True)
 class FindContainerRoot(Operation):
-    """Have the container's root as the root, while the process' own mounts are still the host's."""
+    """Open the container's root as the root slot, while the process is still in the host's mount namespace."""
 
     def reads(self) -> tuple[str, ...]:
         return (CONTAINER,)
@@ -181,9 +181,9 @@ class FindContainerRoot(Operation):
 
 @dataclass(frozen=True, slots=True)
 class CopyContainer(Operation):
-    """Take a copy of the container's mounts for this process alone.
+    """Create a private copy of the container's mounts for this process.
 
-    inside: where in the container's mount namespace its root is.
+    inside: path of the container's root in its mount namespace.
     """
 
     inside: str = "/"
@@ -212,7 +212,7 @@ class CopyContainer(Operation):
 
 @dataclass(frozen=True, slots=True)
 class CheckWorkingDirectory(Operation):
-    """See that the process' working directory is there: a running container is not added to."""
+    """Check that the working directory exists: it is not created in a running container."""
 
     path: str
 
@@ -231,7 +231,7 @@ class CheckWorkingDirectory(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterContainerRoot(Operation):
-    """Enter the container's mount namespace; the host's files are gone after this."""
+    """Enter the container's mount namespace; the host's files are out of reach afterwards."""
 
     def reads(self) -> tuple[str, ...]:
         return (ROOT, CONTAINER)
@@ -245,7 +245,7 @@ class EnterContainerRoot(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterContainerUser(Operation):
-    """Enter the container's user namespace, in which the process has nothing of the host's privileges any more."""
+    """Enter the container's user namespace, in which the process has no privileges on the host."""
 
     def reads(self) -> tuple[str, ...]:
         return (CONTAINER,)
@@ -259,7 +259,7 @@ class EnterContainerUser(Operation):
 
 @dataclass(frozen=True, slots=True)
 class LeaveNetwork(Operation):
-    """Give a guest a network namespace with nothing in it, whatever its engine would let it do."""
+    """Enter an empty network namespace, so that a guest has no network even through its engine."""
 
     def describe(self) -> str:
         return "no network"
@@ -270,7 +270,7 @@ class LeaveNetwork(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetHostname(Operation):
-    """Set the host name of the new uts namespace."""
+    """Set the host name in the new UTS namespace."""
 
     name: str
 
@@ -283,7 +283,7 @@ class SetHostname(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetDomainName(Operation):
-    """Set the NIS domain name of the uts namespace."""
+    """Set the NIS domain name in the UTS namespace."""
 
     name: str
 
@@ -296,7 +296,7 @@ class SetDomainName(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetSysctls(Operation):
-    """Set kernel parameters of the container's namespaces: names and values."""
+    """Set kernel parameters of the container's namespaces, by name and value."""
 
     parameters: tuple[tuple[str, str], ...]
 

@@ -1,4 +1,4 @@
-"""The steps that make a container's root file system."""
+"""The steps that assemble a container's root file system."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class RootOperation(Operation):
 
 @dataclass(frozen=True, slots=True)
 class NameRoot(Operation):
-    """Say which directory of the host becomes the root: from the bundle, not from the image."""
+    """Set the host's directory that becomes the root. The path is from the bundle, not from the image."""
 
     reason: ClassVar[str] = reasons.MOUNT
     path: str
 
     def describe(self) -> str:
-        return f"the root is at {self.path}"
+        return f"root directory {self.path}"
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (instruction("name_root", self.path),)
@@ -63,7 +63,7 @@ class NameRoot(Operation):
 class AssembleRoot(RootOperation):
     """Mount the root file system's layers in the private mount namespace.
 
-    shared: the host's mounts are shared with it, so that ours must be kept from the host.
+    shared: the namespace's mounts are peers of the host's, so the root is made private first.
     """
 
     layers: tuple[Mount, ...]
@@ -106,7 +106,7 @@ class AssembleRoot(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class OpenSource(Operation):
-    """Open what will be bound, while the host's files can be read, and ids be mapped."""
+    """Open the source of a bind, while the host's files are in reach and ids can be mapped."""
 
     reason: ClassVar[str] = reasons.MOUNT
     mount: Mount
@@ -130,10 +130,10 @@ class OpenSource(Operation):
 
 @dataclass(frozen=True, slots=True)
 class TakeRootAlong(RootOperation):
-    """Make the root the working directory, by which it is found in another mount namespace."""
+    """Make the root the working directory, by which FollowRoot opens it in another mount namespace."""
 
     def describe(self) -> str:
-        return "take the root along as the working directory"
+        return "make the root the working directory"
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (instruction("take_root_along"),)
@@ -141,10 +141,10 @@ class TakeRootAlong(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class FollowRoot(RootOperation):
-    """Find the root again in the mount namespace of a user namespace."""
+    """Open the root again, in the mount namespace of a user namespace."""
 
     def describe(self) -> str:
-        return "find the root file system again"
+        return "open the root in the new mount namespace"
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (instruction("follow_root"),)
@@ -152,9 +152,9 @@ class FollowRoot(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class MountVolume(RootOperation):
-    """Put one mount of the spec in place.
+    """Mount one mount of the spec.
 
-    source: the slot of what OpenSource has opened; empty to open it now.
+    source: the slot that OpenSource has filled; empty to open the source now.
     """
 
     mount: Mount
@@ -181,7 +181,7 @@ class MountVolume(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class MountCgroups(RootOperation):
-    """Show the container's own control groups.
+    """Mount the container's control groups.
 
     namespaced: whether it has a cgroup namespace.
     """
@@ -208,19 +208,19 @@ class MountCgroups(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class ShieldEngine(RootOperation):
-    """Take away what would show a Wasm guest the kernel, and with it its own engine.
+    """Remove mounts by which a Wasm guest could reach the kernel, and so its own engine.
 
-    volumes: the mounts that the spec asks for.
+    volumes: the mounts of the spec.
     """
 
     volumes: tuple[Mount, ...]
 
     def describe(self) -> str:
-        return "keep the guest from its engine"
+        return "remove views of the kernel"
 
     def details(self) -> str:
         asked = ", ".join(volume.destination for volume in self.volumes)
-        return f"refused if the kernel is seen by it: {asked}" if asked else ""
+        return f"refused if a view itself: {asked}" if asked else ""
 
     def instructions(self) -> tuple[Instruction, ...]:
         if self._shared():
@@ -242,10 +242,10 @@ class ShieldEngine(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class CheckEngineShield(RootOperation):
-    """Look again, once others have had the mounts of a Wasm guest in their hands: hooks may mount anything."""
+    """Check the mounts of a Wasm guest again after hooks, which may mount anything."""
 
     def describe(self) -> str:
-        return "see that the guest is kept from its engine"
+        return "check again for views of the kernel"
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (kernel_views.checking(),)
@@ -256,7 +256,7 @@ class CheckEngineShield(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class ShowRelativeLinks(RootOperation):
-    """Have a Wasm guest reach mounts by the absolute links of the image on the way to them."""
+    """Replace absolute symbolic links on the paths of mounts by relative ones, for a Wasm guest's engine."""
 
     paths: tuple[str, ...]
 
@@ -264,14 +264,14 @@ class ShowRelativeLinks(RootOperation):
         return f"relative links to {', '.join(self.paths)}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # Relative to the root, as an engine opens them.
+        # Relative to the root, like the paths that an engine opens.
         inside = (posixpath.normpath(f"/{path.lstrip('/')}")[1:] or "." for path in self.paths)
         return (instruction("show_relative_links", *inside),)
 
 
 @dataclass(frozen=True, slots=True)
 class NarrowRoot(RootOperation):
-    """Leave a Wasm guest some directories of its container, and nothing else."""
+    """Restrict the root of a Wasm guest to some directories of its container."""
 
     directories: tuple[Directory, ...]
 
@@ -304,7 +304,7 @@ class ProtectPaths(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class MaskPaths(RootOperation):
-    """Hide what is at some paths."""
+    """Mask files and directories."""
 
     paths: tuple[str, ...]
 
@@ -324,7 +324,7 @@ class MaskPaths(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class MakeWorkingDirectory(RootOperation):
-    """Make the process' working directory if the image lacks it, as runc does."""
+    """Create the process' working directory if it is missing, as in runc."""
 
     path: str
 
@@ -337,7 +337,7 @@ class MakeWorkingDirectory(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class MakeMountReadonly(RootOperation):
-    """Make one mount read-only, once all mount points in it are there."""
+    """Make one mount read-only, after all mount points in it are created."""
 
     path: str
 
@@ -350,19 +350,19 @@ class MakeMountReadonly(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class MakeRootReadonly(RootOperation):
-    """Make the root read-only, once all mount points are there."""
+    """Make the root read-only, after all mount points are created."""
 
     def describe(self) -> str:
         return "read-only root"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # Of this mount alone; those on top of it stay as they are.
+        # This mount only; mounts on top of it are unchanged.
         return (instruction("change_tree", Slot(ROOT), 0, ATTR_RDONLY, 0, 0),)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRoot(RootOperation):
-    """Make the assembled directory `/`; the host's files are gone after this."""
+    """Make the assembled directory `/` by pivot_root(2); the host's files are out of reach afterwards."""
 
     reason: ClassVar[str] = reasons.ISOLATION
 
@@ -375,7 +375,7 @@ class ChangeRoot(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class SetRootPropagation(Operation):
-    """Set the propagation of the container's root, once it is `/`: an MS_ flag."""
+    """Set the propagation of the container's root after the change of root: an MS_ flag."""
 
     reason: ClassVar[str] = reasons.MOUNT
     flag: int
@@ -392,6 +392,6 @@ class SetRootPropagation(Operation):
 
 
 def _details(mount: Mount) -> str:
-    """Options and id maps; of a network's file system no values, since one may be a password."""
+    """Options and id maps. For other types than _LOCAL only the names of options: a value may be a password."""
     shown = [each if mount.type in _LOCAL else each.partition("=")[0] for each in mount.options]
     return ", ".join((*shown, *mount.id_maps.lines()))

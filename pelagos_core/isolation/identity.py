@@ -1,4 +1,4 @@
-"""The steps that make a process what its spec says: directory, limits, labels, user, privileges."""
+"""The steps that set a process' attributes: name, directory, limits, labels, user, privileges."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Capabilities, IoPriority, Rlimit, Scheduler, User
 
-_UMASK = 0o022  # as in runc, where a spec has none
+_UMASK = 0o022  # runc's default, for a spec without one
 
 
 @dataclass(frozen=True, slots=True)
 class TakeName(Operation):
-    """Be called as a program would be that was executed with these words.
+    """Set the name and command line that execve(2) would give a program with these arguments.
 
-    At once, while /proc is the host's: what is shown is in memory that a second stage copies. An
-    engine that is a program has its own words as soon as it is executed.
+    Done first, while /proc is the host's: the shown memory is copied to a second stage. An
+    engine that is a program has its own command line from execve(2) on.
     """
 
     name: str
     words: tuple[str, ...]
 
     def describe(self) -> str:
-        return f"be called {self.name}"
+        return f"set the process name to {self.name}"
 
     def details(self) -> str:
-        return f"with {len(self.words)} words"  # they may hold a secret, and the log has other readers
+        return f"with {len(self.words)} words"  # not shown: they may hold a secret, and the log has other readers
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (process_name.taking(self.name, self.words),)
@@ -41,7 +41,7 @@ class TakeName(Operation):
 
 @dataclass(frozen=True, slots=True)
 class RestoreSignals(Operation):
-    """Undo the daemon's handlers, before the descriptor that they write to is closed."""
+    """Restore the default actions, before the descriptor that the daemon's handlers write to is closed."""
 
     def describe(self) -> str:
         return "restore signals"
@@ -52,7 +52,7 @@ class RestoreSignals(Operation):
 
 @dataclass(frozen=True, slots=True)
 class NewSession(Operation):
-    """Lead a session: a signal to the daemon's process group is not one to this process."""
+    """Create a session, so that a signal to the daemon's process group does not reach this process."""
 
     def describe(self) -> str:
         return "new session"
@@ -63,7 +63,7 @@ class NewSession(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetUmask(Operation):
-    """Set the umask; with 0, what is made for a container has the very mode that is asked for."""
+    """Set the umask; 0 while the root is assembled, so that files get exactly the requested mode."""
 
     mask: int
 
@@ -76,10 +76,10 @@ class SetUmask(Operation):
 
 @dataclass(frozen=True, slots=True)
 class DieWithShim(Operation):
-    """Have the kernel kill this process when the shim ends."""
+    """Set the parent-death signal: the kernel kills this process when the shim ends (prctl(2), PR_SET_PDEATHSIG)."""
 
     def describe(self) -> str:
-        return "die with the shim"
+        return "end with the shim"
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (instruction("die_with_parent", signal.SIGKILL),)
@@ -87,10 +87,10 @@ class DieWithShim(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetOomScore(Operation):
-    """Set how likely the kernel is to choose the process when memory runs out.
+    """Set the OOM score adjustment.
 
-    That it may not be lowered is no error: without CAP_SYS_RESOURCE, as in a container, nothing could be run.
-    required: where it cannot be set otherwise, as with a read-only /proc, that is one.
+    A refusal to lower it is no error: else nothing could run without CAP_SYS_RESOURCE, as in a container.
+    required: whether any other failure, as with a read-only /proc, is an error.
     """
 
     score: int
@@ -121,7 +121,7 @@ class SetRlimits(Operation):
 
 @dataclass(frozen=True, slots=True)
 class AllowRlimits(Operation):
-    """Raise hard limits while that is allowed: the root of a user namespace may not."""
+    """Raise hard limits while the process may: root of a user namespace may not."""
 
     rlimits: tuple[Rlimit, ...]
 
@@ -137,7 +137,7 @@ class AllowRlimits(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BecomeRoot(Operation):
-    """Become root of the new user namespace, in which the process' ids are not mapped yet."""
+    """Switch to uid and gid 0 of the new user namespace."""
 
     def describe(self) -> str:
         return "become root of the user namespace"
@@ -167,7 +167,7 @@ class SetScheduler(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetIoPriority(Operation):
-    """Set the priority for input and output."""
+    """Set the I/O priority."""
 
     priority: IoPriority
 
@@ -193,9 +193,9 @@ class SetPersonality(Operation):
 
 @dataclass(frozen=True, slots=True)
 class OpenLabel(Operation):
-    """Open the file through which a security module is told of the process' label, while the host's /proc is in reach.
+    """Open the file for the process' security label, while the host's /proc is in reach.
 
-    executed: the label is for a program that execve(2) starts, not for the process as it is.
+    executed: the label takes effect at execve(2), not at once.
     """
 
     field: str
@@ -223,7 +223,7 @@ class OpenLabel(Operation):
 
 @dataclass(frozen=True, slots=True)
 class CheckMountLabel(Operation):
-    """See that the host can give mounts an SELinux label."""
+    """Check that the host supports SELinux labels on mounts."""
 
     label: str
 
@@ -239,7 +239,7 @@ class CheckMountLabel(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ApplyLabel(Operation):
-    """Confine the process to a label, when all that the label might forbid is done; arguments as of OpenLabel."""
+    """Write the label, after all steps that it might forbid; arguments as in OpenLabel."""
 
     field: str
     value: str
@@ -261,7 +261,7 @@ class ApplyLabel(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterWorkingDirectory(Operation):
-    """Change into the process' working directory, while nothing bars the way into it."""
+    """Change to the process' working directory, before the change of user, which may lack permission for the path."""
 
     path: str
 
@@ -274,7 +274,7 @@ class EnterWorkingDirectory(Operation):
 
 @dataclass(frozen=True, slots=True)
 class NewSessionKeyring(Operation):
-    """Leave the daemon's keys behind: session keyrings are inherited."""
+    """Join a new session keyring: else the process inherits the daemon's."""
 
     def describe(self) -> str:
         return "new session keyring"
@@ -285,7 +285,7 @@ class NewSessionKeyring(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser(Operation):
-    """Take on the process' user, groups and capabilities, for good."""
+    """Switch irrevocably to the process' user, groups and capabilities."""
 
     user: User
     capabilities: Capabilities

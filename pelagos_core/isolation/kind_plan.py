@@ -1,4 +1,4 @@
-"""The part of a plan that the kind of the entry point decides, and the mounts of both. Pure: nothing is touched."""
+"""The parts of a plan that depend on the entry point's kind, and the mounts of both. Pure: no system calls."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ from pelagos_core.rootfs.mounts import is_bind
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What is done for one kind of entry point.
+    """The steps for one kind of entry point.
 
-    complete: the rest of the root file system; the host's files are still in reach.
-    seal: from the change of root on; nothing of the host is in reach afterwards.
+    complete: the rest of the root file system, while the host's files are in reach.
+    seal: from the change of root on; the host's files are out of reach afterwards.
     """
 
     complete: tuple[Operation, ...]
@@ -69,12 +69,12 @@ class Steps:
 
 
 def with_whole_mounts(bundle: Bundle) -> Spec:
-    """The spec, with what its mounts leave to be known from elsewhere."""
+    """The spec, with the defaults of its mounts filled in."""
     label = bundle.spec.mount_label
 
     def whole(mount: Mount) -> Mount:
         if is_bind(mount):
-            # An id map without ranges is that of the container's own user namespace.
+            # An id map without ranges means that of the container's user namespace.
             own = {"idmap", "ridmap"} & set(mount.options) and not mount.id_maps
             maps = bundle.spec.id_maps if own else mount.id_maps
             return replace(mount, source=os.path.join(bundle.path, mount.source), id_maps=maps)
@@ -86,7 +86,7 @@ def with_whole_mounts(bundle: Bundle) -> Spec:
 
 
 def mounting(spec: Spec, *, opened: bool) -> list[MountVolume]:
-    """A step for each mount of the spec. opened: the sources of binds have been opened before."""
+    """A step for each mount of the spec. opened: whether the sources of binds are opened before."""
     return [
         MountVolume(_without_ro(mount), source_slot(number) if opened and is_bind(mount) else "")
         for number, mount in enumerate(spec.mounts)
@@ -94,9 +94,9 @@ def mounting(spec: Spec, *, opened: bool) -> list[MountVolume]:
 
 
 def by_time(steps: list[MountVolume]) -> tuple[list[MountVolume], list[MountVolume]]:
-    """Those that any container gets, and those that wait for the kind of its entry point.
+    """Split the mounts into those of any container, and those that depend on the entry point's kind.
 
-    What lies below a mount that waits, such as a file in /proc, waits with it.
+    A mount below one of the second part, such as a file in /proc, belongs to the second part too.
     """
     early: list[MountVolume] = []
     late: list[MountVolume] = []
@@ -110,14 +110,14 @@ def by_time(steps: list[MountVolume]) -> tuple[list[MountVolume], list[MountVolu
 def for_wasm(
     bundle: Bundle, spec: Spec, late: list[MountVolume], filters: Filters, enter: tuple[Operation, ...]
 ) -> Steps:
-    """The steps for a guest whose engine is in this process.
+    """The steps for a guest with its engine in this process.
 
-    late: of `by_time`. enter: the steps that change the root.
+    late: second part of `by_time`. enter: the steps that change the root.
     """
-    # A guest has no system calls: the views of the kernel are of no use in its container.
+    # A guest makes no system calls, so it has no use for views of the kernel.
     volumes = volumes_of(spec)
     complete: list[Operation] = [step for step in late if step.mount.type not in KERNEL_FILE_SYSTEMS]
-    # What shows the kernel is looked for once all is mounted, and the links are looked at when that is gone.
+    # Views of the kernel are removed after all is mounted; links are replaced after that.
     complete += [*_devices_of_guest(spec), *shielding(volumes, volumes), *_last_mounts(spec), *narrowing(bundle)]
     return Steps((*complete, *input_of(bundle)), seal_of_guest(spec, enter, filters.embedded, filters))
 
@@ -125,46 +125,46 @@ def for_wasm(
 def seal_of_guest(
     spec: Spec, enter: tuple[Operation, ...], engine: Filter | None, filters: Filters
 ) -> tuple[Operation, ...]:
-    """From the change of root on. engine: the filter for its engine; the spec's is one of `filters`."""
+    """The steps from the change of root on. engine: the filter of its engine; `filters` has the spec's."""
     opened, applied = _labels(spec.process, executed=False)
     return (
         *_terminal(spec),
-        *opened,  # while the host's /proc is there
+        *opened,  # while the host's /proc is in reach
         *enter,
         *_root_propagation(spec),
         *_limits(spec),
         BecomeUser(spec.process.user, _executed(spec.process)),
         *applied,
-        ForbidNewPrivileges(),  # whatever the spec says: a guest never needs more than it has
+        ForbidNewPrivileges(),  # regardless of the spec: a guest needs no more privileges
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
-        # The spec's comes last: it need not allow what puts the other one in force.
+        # The spec's filter comes last: it may not allow the call that installs the other one.
         *([FilterSystemCalls("engine", engine)] if engine else []),
         *([FilterSystemCalls("spec", filters.spec)] if filters.spec else []),
     )
 
 
 def volumes_of(spec: Spec) -> tuple[Mount, ...]:
-    """The mounts that a guest gets too."""
+    """The mounts of the spec that a guest gets too."""
     return tuple(mount for mount in spec.mounts if mount.type not in KERNEL_FILE_SYSTEMS)
 
 
 def shielding(asked: tuple[Mount, ...], volumes: tuple[Mount, ...]) -> list[Operation]:
-    """What a guest gets in another way than a native program, or not at all.
+    """The steps that remove views of the kernel and device access, for a guest.
 
-    asked: what is refused if it shows the kernel.
+    asked: mounts that are refused if they are views of the kernel.
     """
     links = [ShowRelativeLinks(tuple(mount.destination for mount in volumes))] if volumes else []
     return [ForbidDevices(), ShieldEngine(asked), *links]
 
 
 def narrowing(bundle: Bundle) -> tuple[Operation, ...]:
-    """What a guest gets less than its container has."""
+    """The steps that restrict a guest's directories by its policy."""
     leave = () if bundle.policy.network else (LeaveNetwork(),)
     return (*leave, *map(NarrowRoot, bundle.policy.directories))
 
 
 def input_of(bundle: Bundle) -> tuple[Operation, ...]:
-    """What a guest gets less to read than its container has."""
+    """The steps that close a guest's input by its policy."""
     return () if bundle.policy.stdin else (NoInput(),)
 
 
@@ -177,9 +177,9 @@ def for_native(
     *,
     mounted: bool = False,
 ) -> Steps:
-    """The steps for a native program, but for its streams.
+    """The steps for a native program, without those of its streams.
 
-    late: of `by_time`. enter: the steps that change the root. mounted: show the host's device nodes, make none.
+    late: second part of `by_time`. enter: the steps that change the root. mounted: bind the host's device nodes.
     """
     namespaced = spec.namespace("cgroup") is not None
     complete: list[Operation] = [
@@ -199,9 +199,9 @@ def for_native(
         *enter,
         *_root_propagation(spec),
         NewSessionKeyring(),
-        EnterWorkingDirectory(process.cwd),  # as root: the user need not be let into the directories on the way
+        EnterWorkingDirectory(process.cwd),  # as root: the user may lack permission for a directory of the path
         *_limits(spec),
-        # Without no_new_privs a filter needs a capability that is about to be lost.
+        # Without no_new_privs a filter needs CAP_SYS_ADMIN, which BecomeUser drops.
         *([] if process.no_new_privileges else filtering),
         BecomeUser(process.user, process.capabilities),
         *applied,
@@ -213,13 +213,13 @@ def for_native(
 
 
 def streams_of(spec: Spec, uid: int, *, console: bool) -> tuple[Operation, ...]:
-    """A native program's: it looks itself up by their names. uid: as the container's file systems know the user."""
+    """The steps of a native program's streams, which it may open by name. uid: in the container's id space."""
     own = (UseOwnTerminal(uid, console),) if spec.process.terminal else ()
     return (*own, GiveStreams(spec.process.user.uid))
 
 
 def makes_devices(spec: Spec) -> bool:
-    """Whether /dev is the container's own: a directory of the host that is bound there is left alone."""
+    """Whether to create device nodes: only if /dev is the container's own, not a bound directory of the host."""
     mounted = [mount for mount in spec.mounts if mount.destination.rstrip("/") == "/dev"]
     return not any(mount.type == "bind" or {"bind", "rbind"} & set(mount.options) for mount in mounted)
 
@@ -229,7 +229,7 @@ def _terminal(spec: Spec) -> tuple[Operation, ...]:
 
 
 def _devices_of_guest(spec: Spec) -> list[Operation]:
-    # Only in a /dev of the container's own: no node is made in an image or a directory of the host.
+    # Only in the container's own /dev: no node is created in an image or in a directory of the host.
     own = any(mount.destination.rstrip("/") == "/dev" for mount in spec.mounts) and makes_devices(spec)
     harmless = tuple(filter(device_nodes.is_harmless, spec.devices))
     devices = _with(device_nodes.DEFAULT if own else (), harmless)
@@ -243,7 +243,7 @@ def _with(defaults: tuple[Device, ...], devices: tuple[Device, ...]) -> tuple[De
 
 
 def _without_ro(mount: Mount) -> Mount:
-    """A tmpfs is made read-only in the end: nothing could be made in it before."""
+    """Drop `ro` of a tmpfs, which becomes read-only at the end: mount points must be created in it first."""
     if not _is_readonly_tmpfs(mount):
         return mount
     return replace(mount, options=tuple(word for word in mount.options if word != "ro"))
@@ -254,7 +254,7 @@ def _is_readonly_tmpfs(mount: Mount) -> bool:
 
 
 def _last_mounts(spec: Spec) -> list[Operation]:
-    """What comes when all mounts are there: nothing can be made in a read-only root."""
+    """The steps after all mounts: in a read-only root no mount point can be created."""
     last: list[Operation] = []
     if spec.process.cwd != "/":
         last.append(MakeWorkingDirectory(spec.process.cwd))
@@ -262,7 +262,7 @@ def _last_mounts(spec: Spec) -> list[Operation]:
         last.append(ProtectPaths(spec.readonly_paths))
     if spec.masked_paths:
         last.append(MaskPaths(spec.masked_paths))
-    # A tmpfs is read-only once what is mounted on it has its mount points.
+    # A tmpfs becomes read-only after the mount points in it are created.
     last += [MakeMountReadonly(mount.destination) for mount in spec.mounts if _is_readonly_tmpfs(mount)]
     if spec.root.readonly:
         last.append(MakeRootReadonly())
@@ -277,7 +277,7 @@ def _root_propagation(spec: Spec) -> list[Operation]:
 
 
 def _limits(spec: Spec) -> list[Operation]:
-    """What needs the privileges that the process is about to lose."""
+    """The steps that need privileges, before they are dropped."""
     process = spec.process
     limits: list[Operation] = []
     if process.scheduler:
@@ -292,9 +292,9 @@ def _limits(spec: Spec) -> list[Operation]:
 
 
 def _executed(process: Process) -> Capabilities:
-    """What execve(2) would leave: an engine runs without it.
+    """The capabilities that execve(2) would leave: an engine runs without execve(2).
 
-    Specs give the sets of root to any user, since the kernel takes them away (capabilities(7)).
+    Specs have the sets of root for any user, since execve(2) clears them (capabilities(7)).
     """
     sets = process.capabilities
     if process.user.uid == 0:
@@ -304,7 +304,7 @@ def _executed(process: Process) -> Capabilities:
 
 
 def _labels(process: Process, *, executed: bool) -> tuple[list[OpenLabel], list[ApplyLabel]]:
-    """The steps that open the labels' files, and those that write them: in the reverse order."""
+    """The steps that open the labels' files, and those that write them, in reverse order."""
     labels: list[tuple[str, str]] = []
     if process.apparmor_profile not in ("", UNCONFINED):
         labels.append(("process.apparmorProfile", process.apparmor_profile))

@@ -1,8 +1,8 @@
-"""libseccomp: a profile compiled to the classic BPF program that seccomp(2) takes.
+"""libseccomp: compiles a profile to a classic BPF program for seccomp(2).
 
-A binding of our own: of those on PyPI the one that is pure Python has had no release since 2021,
-and looks the library up by running a compiler at its import; libseccomp's own is not there. These
-are the few functions that are needed, and the library is opened when the first profile comes.
+A binding of the few functions that are needed; the library is opened for the first profile. On PyPI the
+only pure Python binding has had no release since 2021 and runs a compiler at its import to find the
+library; libseccomp's own binding is not published there.
 Source: seccomp_init(3), seccomp_rule_add(3), seccomp_export_bpf(3), seccomp.h.
 """
 
@@ -34,7 +34,7 @@ _NUMBERED = ("ERRNO", "TRACE")
 _UNKNOWN_CALL = -1  # __NR_SCMP_ERROR
 
 
-# The machine's own name for itself in a filter (linux/audit.h), and where x32's calls begin on x86-64.
+# The machine's AUDIT_ARCH value (linux/audit.h), and the first number of x32's calls on x86-64.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_CALLS = 0x40000000
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_GREATER, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x06  # linux/bpf_common.h
@@ -54,7 +54,7 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(_NAME)
     except OSError:
-        raise FailedPrecondition(f"linux.seccomp: {_NAME} is not there (Debian: libseccomp2)") from None
+        raise FailedPrecondition(f"linux.seccomp: {_NAME} is not installed (Debian: libseccomp2)") from None
     library.seccomp_version.argtypes = ()
     library.seccomp_version.restype = ctypes.POINTER(_Version)
     library.seccomp_init.argtypes = (ctypes.c_uint32,)
@@ -83,9 +83,9 @@ def version() -> str:
 
 
 def compile_profile(profile: Seccomp) -> bytes:
-    """The program for a profile. Takes milliseconds: to be called once for each.
+    """Compile a profile. Takes milliseconds: call it once for each profile.
 
-    Raises InvalidArgument for what the library refuses, FailedPrecondition without it.
+    Raises InvalidArgument if the library refuses the profile, FailedPrecondition without the library.
     """
     library = _library()
     default = _action(profile.default_action, profile.default_number)
@@ -103,10 +103,10 @@ def compile_profile(profile: Seccomp) -> bytes:
 
 
 def _unknown_calls(profile: Seccomp) -> bytes:
-    """Instructions before all others: a call that is newer than the profile does not exist.
+    """Instructions in front of all others: calls that are newer than the profile return ENOSYS.
 
-    A C library that gets EPERM for a call it has tried gives up; for ENOSYS it takes the one before.
-    runc does so too.
+    A C library gives up on EPERM for a new call, but falls back to an older call on ENOSYS.
+    As in runc.
     """
     architecture = _ARCHITECTURES.get(platform.machine())
     numbers = [_resolved(name) for rule in profile.rules for name in rule.names]
@@ -124,7 +124,7 @@ def _unknown_calls(profile: Seccomp) -> bytes:
 
 
 def _resolved(name: str) -> int:
-    """The number of a call; negative if this machine has none of that name."""
+    """The number of a call; negative if this machine has no call of that name."""
     return int(_library().seccomp_syscall_resolve_name(name.encode()))
 
 
@@ -133,17 +133,17 @@ def _add_architecture(context: int, name: str) -> None:
     if not token:
         raise InvalidArgument(f"linux.seccomp.architectures: {name!r} is unknown to {_NAME}")
     result = _library().seccomp_arch_add(context, token)
-    if result not in (0, -errno.EEXIST):  # the machine's own is there from the beginning
+    if result not in (0, -errno.EEXIST):  # a filter has the machine's own from the beginning
         raise InvalidArgument(f"linux.seccomp.architectures: {name!r}: {os.strerror(-result)}")
 
 
 def _add(context: int, rule: Rule, default: int) -> None:
     action = _action(rule.action, rule.number)
     if action == default:
-        return  # the library takes no rule that changes nothing
+        return  # the library refuses a rule whose action is the default
     for name in rule.names:
         number = _resolved(name)
-        # A profile names the calls of all architectures and of kernels to come.
+        # A profile may name calls of other architectures and of later kernels.
         if number == _UNKNOWN_CALL:
             continue
         for conditions in _alternatives(rule.conditions):
@@ -154,7 +154,7 @@ def _add(context: int, rule: Rule, default: int) -> None:
 
 
 def _alternatives(conditions: tuple[Condition, ...]) -> Iterable[tuple[Condition, ...]]:
-    """All at once; but two on the same argument are alternatives, as in runc."""
+    """Split conditions: all must hold, but two on the same argument are alternatives, as in runc."""
     indices = {condition.index for condition in conditions}
     return [conditions] if len(indices) == len(conditions) else [(condition,) for condition in conditions]
 

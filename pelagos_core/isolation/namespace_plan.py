@@ -1,4 +1,4 @@
-"""The part of a container's plan that is about namespaces. Pure: nothing is touched."""
+"""The namespaces in a container's plan. Pure: no system calls."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
 
 
 def entering(spec: Spec, propagation: int) -> EnterNamespaces:
-    """The step into the namespaces of a container's first process.
+    """The step of a container's init process into its namespaces.
 
-    propagation: of the host's mounts in the new one, an MS_ flag. Raises Unimplemented or
-    InvalidArgument that names what cannot be.
+    propagation: of the host's mounts in the new mount namespace, an MS_ flag. Raises Unimplemented or
+    InvalidArgument that names the field.
     """
     for namespace in spec.namespaces:
         if namespace.type == "mount" and namespace.path:
@@ -44,7 +44,7 @@ def entering(spec: Spec, propagation: int) -> EnterNamespaces:
 
 
 def with_loopback(step: EnterNamespaces) -> tuple[Operation, ...]:
-    """The step, and what a new network namespace needs."""
+    """The step, followed by the loopback device's for a new network namespace."""
     return (step, BringLoopbackUp()) if "network" in step.unshared else (step,)
 
 
@@ -65,7 +65,7 @@ def _check_user_namespace(spec: Spec) -> None:
 
 
 def settings_of(spec: Spec) -> list[Operation]:
-    """The steps that set what is a namespace's own."""
+    """The steps that set host name, domain name and sysctls."""
     settings: list[Operation] = []
     if spec.hostname:
         settings.append(SetHostname(spec.hostname))

@@ -1,4 +1,4 @@
-"""What every step of a plan is, and the one place where steps are carried out."""
+"""The base class of all steps of a plan, and their execution."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from pelagos_core.reasons import because
 
 
 class Operation:
-    """One step. It is a value: its arguments are all that tells it from another step of its class."""
+    """One step of a plan. A value: two steps of a class with equal arguments are equal."""
 
     __slots__ = ()
     reason: ClassVar[str] = reasons.ISOLATION
-    """What an error of the step is named by, where the error says nothing itself."""
+    """The reason code of the step's errors, unless the error has one."""
 
     def reads(self) -> tuple[str, ...]:
-        """The slots of the state that an earlier step, or the process' start, has filled."""
+        """The slots that it reads, filled by an earlier step or at the process' start."""
         return ()
 
     def writes(self) -> tuple[str, ...]:
-        """The slots that it fills, for later steps."""
+        """The slots that it fills for later steps."""
         return ()
 
     def describe(self) -> str:
-        """What it does, for the log and for the error if it fails."""
+        """The step in words, for the log and for errors."""
         raise NotImplementedError
 
     def details(self) -> str:
-        """Those of its arguments that `describe` leaves out; empty if there are none."""
+        """The arguments that `describe` leaves out; empty if there are none."""
         return ""
 
     def instructions(self) -> tuple[Instruction, ...]:
-        """What of it the compiled library carries out: see native/process/operations.h."""
+        """The instructions for the compiled library, see native/process/operations.h."""
         raise NotImplementedError
 
     def failure(self, failed: Failure) -> PelagosError:
-        """The error for an instruction that has failed. failed.step: its place among `instructions`."""
+        """The error for a failed instruction. failed.step: its index in `instructions`."""
         return Internal(f"{self.describe()}: {failed.strerror}")
 
     def execute(self, state: State) -> None:
-        """Do it, in the process that the plan is for. Raises OSError or PelagosError."""
+        """Execute the step, in the process of the plan. Raises OSError or PelagosError."""
         failed = state.descriptors.run(self.instructions())
         if failed:
             raise self.failure(failed)
 
     def line(self) -> str:
-        """All that there is to say of it: what it does, with its arguments and the slots that it uses."""
+        """The full description: `describe`, `details` and the slots."""
         details = self.details()
         said = f"{self.describe()} ({details})" if details else self.describe()
         slots = [
@@ -63,9 +63,9 @@ class Operation:
 
 
 def execute(operations: Iterable[Operation], state: State) -> None:
-    """Carry steps out, in order, in the process that they are for.
+    """Execute steps in order, in the process of the plan.
 
-    Raises PelagosError: of the step that failed, with its reason; what follows is not done.
+    Raises the PelagosError of the first failed step, with its reason code; later steps are not executed.
     """
     for operation in operations:
         with because(operation.reason):
@@ -77,7 +77,7 @@ def execute(operations: Iterable[Operation], state: State) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Refuse(Operation):
-    """What pelagos cannot do, where only the entry point's kind tells that it is asked for."""
+    """Fail, for an unsupported request that applies to one kind of entry point only."""
 
     what: str
 
@@ -93,7 +93,7 @@ class Refuse(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Close(Operation):
-    """Close what is in a slot, which no later step reads."""
+    """Close the descriptor of a slot, which no later step reads."""
 
     slot: str
 

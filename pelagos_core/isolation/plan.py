@@ -1,4 +1,4 @@
-"""What isolation a spec asks for, as lists of operations. Pure: nothing is touched."""
+"""The isolation that a spec requests, as lists of operations. Pure: no system calls."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _NATIVE_BESIDE_WASM = "a native program cannot join a Wasm guest in a user names
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Steps that follow each other. process, name: which process takes them and when, for a person."""
+    """Consecutive steps. process, name: the process that executes them, and the phase, as text."""
 
     process: str
     name: str
@@ -71,16 +71,16 @@ class Phase:
 class Plan:
     """The operations of one process of a container.
 
-    begin: right after the fork, among the host's files.
-    outside: for a container with a user namespace, what needs the privileges of the host; it
-        is done by a first process. second_stage: makes the second one, in that namespace.
-    assemble: up to a root file system in which the entry point can be opened. What that is
-        decides how it goes on: `native` or `wasm`.
-    program: where an engine is a program, what comes between `wasm.complete` and the steps of its engine
-        root, and the seal in place of `wasm.seal`.
-    ready: once the workload waits for Start. start: after Start. end: once the workload has ended.
+    begin: right after the fork, with the host's files in reach.
+    outside: for a container with a user namespace, the steps that need the privileges of the host;
+        a first process executes them. second_stage: clones the second process, in that namespace.
+    assemble: up to a root file system in which the entry point can be opened. The entry point's
+        kind selects the next part, `native` or `wasm`.
+    program: for an engine that is a program, the steps between `wasm.complete` and those of its engine
+        root, and the seal that replaces `wasm.seal`.
+    ready: when the workload waits for Start. start: after Start. end: after the workload.
     cgroup: the control group that one of the steps joins.
-    uid: of the user for whom things are made in the root, as that file system knows the user.
+    uid: the owner of files that are created in the root, in the id space of that file system.
     """
 
     begin: tuple[Operation, ...]
@@ -97,11 +97,11 @@ class Plan:
     second_stage: SecondStageClone | None = None
 
     def of(self, kind: Kind) -> Steps:
-        """How it goes on for an entry point of this kind, unless an engine is a program."""
+        """The steps for an entry point of this kind, unless the engine is a program."""
         return self.native if kind.is_native else self.wasm
 
     def phases(self) -> list[Phase]:
-        """All steps, in order. Of the branches, `if`, one is taken; one by a program follows `if wasm: complete`."""
+        """All steps, in order. One of the branches, `if`, is taken; that of a program follows `if wasm: complete`."""
         first = "first process, with the host's privileges" if self.second_stage else _INIT
         second = "second process, in the user namespace" if self.second_stage else _INIT
         return [
@@ -121,14 +121,14 @@ class Plan:
         ]
 
     def describe(self) -> list[str]:
-        """One line for each step, in order, with the phase that it belongs to."""
+        """One line for each step, in order, with its phase."""
         return [f"{phase.name}: {operation.line()}" for phase in self.phases() for operation in phase.operations]
 
 
 def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     """Turn a bundle into operations.
 
-    Raises Unimplemented that names what the spec asks for and pelagos cannot do.
+    Raises Unimplemented that names a field of the spec that pelagos does not support.
     """
     spec = kind_plan.with_whole_mounts(bundle)
     user = spec.namespace("user")
@@ -138,7 +138,7 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     namespaces = namespace_plan.entering(spec, propagation)
     root = AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"])
     settings = namespace_plan.settings_of(spec)
-    # The group comes before the namespaces: a cgroup namespace shows what is below the group that its maker is in.
+    # The group comes before the namespaces: the root of a new cgroup namespace is the group of its creator.
     first: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
     if spec.mount_label:
         first.append(CheckMountLabel(spec.mount_label))
@@ -161,10 +161,10 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     if user is None:
         into = namespace_plan.with_loopback(namespaces)
         return replace(whole, assemble=(*first, *namespace_plan.times(spec), *into, *settings, root, *early))
-    # Given namespaces may be anybody's, new ones are to be the user namespace's own.
+    # Namespaces with a path may belong to any user namespace; new ones must belong to the container's.
     joining, unsharing = replace(namespaces, unshared=("mount",)), namespaces.inner()
     if spec.process.rlimits:
-        # Here, since only the host's root may raise a hard limit: CAP_SYS_RESOURCE of a user namespace will not do.
+        # In the first process: only the host's root may raise a hard limit, not CAP_SYS_RESOURCE of a user namespace.
         first.append(AllowRlimits(spec.process.rlimits))
     sources = tuple(
         OpenSource(mount, step.source) for mount, step in zip(spec.mounts, mounting, strict=True) if step.source
@@ -174,9 +174,9 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
         outside=(*first, joining, root, *sources, TakeRootAlong()),
         second_stage=SecondStageClone(user, spec.id_maps, spec.namespace("pid")),
         assemble=(
-            NewSession(),  # the first process leads that of before, and is about to end
-            DieWithShim(),  # a fork does not inherit it (prctl(2))
-            # Before this process is root of its user namespace: from then on the file for the offsets is not its own.
+            NewSession(),  # the present session's leader is the first process, which exits
+            DieWithShim(),  # not inherited by a fork (prctl(2))
+            # Before the process becomes root of its user namespace: the offsets' file belongs to the host's root.
             *namespace_plan.times(spec),
             BecomeRoot(),
             *namespace_plan.with_loopback(unsharing),
@@ -188,9 +188,9 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
 
 
 def _propagation(spec: Spec) -> int:
-    """Of the host's mounts in the new namespace: an MS_ flag."""
+    """The propagation of the host's mounts in the new namespace: an MS_ flag."""
     flag = PROPAGATION[spec.rootfs_propagation.removeprefix("r") or "slave"]
-    # The root itself is bound there; it becomes unbindable at last.
+    # The root is bound in it, so it becomes unbindable only at the end.
     return PROPAGATION["private"] if flag == PROPAGATION["unbindable"] else flag
 
 
@@ -199,11 +199,11 @@ def joining_plan(
 ) -> Plan:
     """The operations of a further process in a running container; `spec.process` is its own.
 
-    native: whether the container's first process is native, and so what is mounted in it. One
-    of the other kind gets a copy of its mounts, less or more what its own kind must do without.
-    enclosed: whether the container's root is below an engine root: then only a copy can be entered.
+    native: whether the container's init process is native, which decides its mounts. A process
+    of the other kind gets a private copy of the mounts, with /proc, /sys and devices removed or added.
+    enclosed: whether the container's root is inside an engine root: then only a copy can be entered.
     """
-    spec = replace(kind_plan.with_whole_mounts(bundle), rootfs_propagation="")  # its mounts are as they are
+    spec = replace(kind_plan.with_whole_mounts(bundle), rootfs_propagation="")  # the mounts exist already
     _, late = kind_plan.by_time(kind_plan.mounting(spec, opened=False))
     there = CheckWorkingDirectory(spec.process.cwd)
     uid = spec.host_uid or 0
@@ -216,7 +216,7 @@ def joining_plan(
     wasm = kind_plan.for_wasm(bundle, spec, late, filters, wasm_enters)
     program = kind_plan.for_native(spec, late, cgroup, filters, native_enters, mounted=True)
     if native:
-        # What the container asks for was not for a guest: it is taken away, and not refused.
+        # The container's mounts were not requested for a guest: views of the kernel are removed, not refused.
         shielding = kind_plan.shielding((), kind_plan.volumes_of(spec))
         wasm = replace(
             wasm, complete=(*copy, *shielding, there, *kind_plan.narrowing(bundle), *kind_plan.input_of(bundle))
@@ -224,7 +224,7 @@ def joining_plan(
         program = replace(program, complete=(there, *streams))
     else:
         wasm = replace(wasm, complete=(there, *kind_plan.input_of(bundle)))
-        # The file systems made for it would belong to the host's root, which has no id in there.
+        # New file systems would belong to the host's root, whose id is not mapped there.
         mapped = (Refuse(_NATIVE_BESIDE_WASM),) if spec.namespace("user") else ()
         program = replace(program, complete=(*mapped, *copy, there, *program.complete, *streams))
     kinds = JoinContainer().kinds + (("time",) if spec.namespace("time") else ())
@@ -244,8 +244,8 @@ def joining_plan(
 
 
 def _entering_container(spec: Spec, root: Operation) -> tuple[Operation, ...]:
-    # The user namespace comes last: to change the root of a mount namespace takes privileges in the user namespace
-    # that it belongs to (pivot_root(2)), and that of a copy is the host's.
+    # The user namespace comes last: pivot_root(2) needs privileges in the user namespace that owns the mount
+    # namespace, and that of a copy is the host's.
     user = (EnterContainerUser(),) if spec.namespace("user") else ()
     return (root, *user, Close(CONTAINER))
 
@@ -269,7 +269,7 @@ def _ready(spec: Spec) -> tuple[Operation, ...]:
 
 
 def _start(spec: Spec) -> tuple[Operation, ...]:
-    # The daemon goes on listening to a guest that runs: to keys, to a refusal of memory.
+    # The daemon reads messages of a running guest: keys, refusals of memory.
     listens = spec.process.terminal or spec.memory_limit is not None
     return (UseStreams(),) if listens else (UseStreams(), Close(CONTROL))
 

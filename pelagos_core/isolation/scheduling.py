@@ -1,4 +1,4 @@
-"""What a process may use, and when it runs, as instructions: limits, scheduler, priority for input and output.
+"""Resource limits, scheduling policy, I/O priority and personality, as instructions.
 
 Source: getrlimit(2), sched_setattr(2), ioprio_set(2), personality(2).
 """
@@ -25,12 +25,12 @@ def limiting(rlimit: Rlimit) -> Instruction:
 
 
 def allowing(rlimit: Rlimit) -> Instruction:
-    """Raise a hard limit, if it is to be higher, and leave the soft one for now. Only the host's root may do so."""
+    """Raise a hard limit, if the new one is higher; the soft one is unchanged. Only the host's root may."""
     return instruction("allow_rlimit", RLIMITS.index(rlimit.type), _limit(rlimit.hard))
 
 
 def limit_refused(rlimit: Rlimit, failed: Failure) -> PermissionDenied:
-    """The error for a limit that cannot be set, most often because it may not be raised."""
+    """The error for a limit that cannot be set, usually because it may not be raised."""
     why = "not allowed to raise maximum limit" if failed.error == errno.EPERM else failed.strerror
     return PermissionDenied(f"process.rlimits: {rlimit.type} {rlimit.soft}:{rlimit.hard}: {why}")
 
@@ -48,15 +48,15 @@ def scheduling(scheduler: Scheduler) -> Instruction:
 
 
 def _signed(value: int) -> int:
-    """The 64 bits of a number as an instruction has them."""
+    """An unsigned 64-bit number as the signed one of an instruction."""
     return value - 2**64 if value >= 2**63 else value
 
 
 def io_priority(priority: IoPriority) -> int:
-    """Class and level as ioprio_set(2) has them."""
+    """Class and level as the value for ioprio_set(2)."""
     return (IO_CLASSES.index(priority.io_class) + 1) << _IO_CLASS_SHIFT | priority.priority
 
 
 def personality(domain: str) -> int:
-    """An execution domain as personality(2) has it."""
+    """An execution domain as the value for personality(2)."""
     return _PERSONALITIES[domain]

@@ -1,7 +1,7 @@
-"""System call filters: made once for each profile, and put on a process for good.
+"""System call filters: compiled once for each profile, and installed irrevocably on a process.
 
-Compiling takes ten milliseconds and more, so a program is kept: in this process, and for the
-daemons of other pods in a directory that only root can reach. Source: seccomp(2).
+Compiling takes ten milliseconds and more, so programs are cached: in this process, and for
+daemons of other pods in a directory that only root can access. Source: seccomp(2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pelagos_core.ownership import is_written_by
 
 log = logging.getLogger(__name__)
 
-CACHE = "/run/pelagos/seccomp"  # gone with the next boot, and with it what an old kernel asked for
+CACHE = "/run/pelagos/seccomp"  # on a tmpfs, so that programs for an older kernel are gone after a reboot
 _MAX_BYTES = 4096 * 8  # seccomp(2): BPF_MAXINSNS instructions
 _FLAGS = {"TSYNC": 1, "LOG": 2, "SPEC_ALLOW": 4}
 
@@ -38,18 +38,18 @@ class Filter:
 
     @property
     def size(self) -> int:
-        """How many instructions it has."""
+        """The number of its instructions."""
         return len(self.program) // bpf_syscalls.INSTRUCTION_BYTES
 
     def installing(self) -> Instruction:
-        """Put it on the process, for good, beside those that are there.
+        """The instruction to install it irrevocably on the process, in addition to present filters.
 
         Needs no_new_privs, or CAP_SYS_ADMIN in the process' user namespace.
         """
         return instruction("filter_system_calls", self.program, self.flags)
 
     def install(self) -> None:
-        """Do that, on the calling process. Raises OSError."""
+        """Install it on the calling process. Raises OSError."""
         if failed := NativeProcess().run([self.installing()]):
             raise OSError(failed.error, failed.strerror, "seccomp")
 
@@ -73,7 +73,7 @@ def _path(profile: Seccomp) -> str:
 
 
 def _kept(path: str) -> bytes:
-    """A program that was kept; empty if there is none that we may trust."""
+    """A cached program; empty if there is none, or if others could have written it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -87,7 +87,7 @@ def _kept(path: str) -> bytes:
 
 
 def _keep(path: str, program: bytes) -> None:
-    """Keep it for others; that it cannot be kept costs them the time only."""
+    """Cache a program for other processes. A failure is ignored."""
     part = f"{path}.{os.getpid()}"
     with contextlib.suppress(OSError):
         os.makedirs(CACHE, mode=0o700, exist_ok=True)

@@ -1,11 +1,11 @@
-"""The second stage of an init process: a process in the user namespace, once the host's part is done.
+"""The second stage of an init process: a process in the user namespace, after the steps with the host's privileges.
 
-The first process assembles the root file system with the privileges of the host. A mount
-namespace belongs to a user namespace for good, and so does a pid namespace, so the process
-that will be the container's is a new one, cloned into all of them; CLONE_PARENT makes the
-daemon its parent.
+The first process assembles the root file system with the privileges of the host. A mount or pid
+namespace always belongs to the user namespace in which it was created, so the container's process
+is a new one, cloned into the user namespace and creating the others there. CLONE_PARENT makes it
+a child of the daemon.
 
-    first: assemble, clone, write the maps, report the pid, leave
+    first: assemble, clone, write the maps, report the pid, exit
     second: wait for the first's byte, then for the daemon's go-ahead
 
 Source: user_namespaces(7), clone(2).
@@ -28,10 +28,10 @@ from pelagos_core.oci import IdMaps, Namespace
 
 @dataclass(frozen=True, slots=True)
 class SecondStageClone(Operation):
-    """Make the second process, which takes all further steps; the first one ends here.
+    """Clone the second process, which executes all further steps; the first one exits here.
 
-    user: its user namespace, new or given. id_maps: of a new one.
-    pid: its pid namespace, new or given; None for the first process' own.
+    user: its user namespace, new or with a path. id_maps: of a new one.
+    pid: its pid namespace, new or with a path; None: that of the first process.
     """
 
     user: Namespace
@@ -55,7 +55,7 @@ class SecondStageClone(Operation):
         return (*map(joining, joined), instruction("begin_second_stage", flags, *maps))
 
     def _namespaces(self) -> tuple[list[Namespace], list[Namespace]]:
-        """Those that are given, and those that are new. To join the first one takes the host's privileges."""
+        """The namespaces with a path, and the new ones. Joining by path needs the host's privileges."""
         both = [each for each in (self.pid, self.user) if each is not None]
         return [each for each in both if each.path], [each for each in both if not each.path]
 
@@ -69,7 +69,7 @@ class SecondStageClone(Operation):
         return Operation.failure(self, failed)
 
     def execute(self, state: State) -> None:
-        """As of any step, with what the interpreter does about a fork. Returns in the second process only."""
+        """Execute the step, with the interpreter's handling of a fork. Returns in the second process only."""
         failed: Failure | None = None
 
         def clone() -> int:

@@ -1,4 +1,4 @@
-"""The steps on a process' descriptors: where its own are, its streams, and its terminal."""
+"""The steps on a process' descriptors: their numbers, its streams, and its terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MoveDescriptors(Operation):
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (
-            # Above the targets first, so that none is overwritten before it is copied.
+            # First duplicated above the targets, so that none is overwritten before it is copied.
             *(instruction("lift_slot", Slot(slot), FIRST + len(self.slots)) for slot in self.slots),
             *(instruction("place_slot", Slot(slot), number) for number, slot in enumerate(self.slots, FIRST)),
             instruction("close_from", FIRST + len(self.slots)),
@@ -64,7 +64,7 @@ class KeepDescriptors(Operation):
 
 @dataclass(frozen=True, slots=True)
 class CutStreams(Operation):
-    """Have /dev/null as all three standard streams."""
+    """Use /dev/null as all three standard streams."""
 
     def describe(self) -> str:
         return "no standard streams"
@@ -75,9 +75,9 @@ class CutStreams(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EndWithParent(Operation):
-    """End when the parent ends, or has ended. The kernel forgets it when credentials change.
+    """End when the parent ends, or has ended. A change of credentials clears it (prctl(2)).
 
-    slot: of a descriptor whose other end only the parent has.
+    slot: of a pipe or socket whose other end only the parent has.
     """
 
     slot: str
@@ -94,7 +94,7 @@ class EndWithParent(Operation):
 
 @dataclass(frozen=True, slots=True)
 class NoInput(Operation):
-    """Have nothing to read as the input, for a guest whose policy leaves it none."""
+    """Use an empty input, for a guest whose policy allows none."""
 
     def reads(self) -> tuple[str, ...]:
         return (INPUT,)
@@ -108,9 +108,9 @@ class NoInput(Operation):
 
 @dataclass(frozen=True, slots=True)
 class UseOwnTerminal(Operation):
-    """Have a terminal of the container's devpts as all streams instead of the daemon's, if there is one.
+    """Use a terminal of the container's devpts as all streams, if there is a devpts, in place of the host's.
 
-    uid: of its owner. console: whether it is shown as /dev/console.
+    uid: of its owner. console: whether to bind it on /dev/console.
     """
 
     uid: int
@@ -135,7 +135,7 @@ class UseOwnTerminal(Operation):
 
 @dataclass(frozen=True, slots=True)
 class GiveStreams(Operation):
-    """Let a native program's user open its streams by their names, /dev/stderr and the like, as runc does."""
+    """Change the owner of the streams, so that a native program can open /dev/stderr and the like, as in runc."""
 
     uid: int
 
@@ -151,10 +151,10 @@ class GiveStreams(Operation):
 
 @dataclass(frozen=True, slots=True)
 class TakeTerminal(Operation):
-    """Make the output's terminal the controlling one: a policy may have taken the input away.
+    """Make the output's terminal the controlling one. Not the input's: a policy may have replaced the input.
 
-    Its signals wait until ReportSignals: while they have no handler the kernel drops them where the process is the
-    first one of a pid namespace, unless they are blocked.
+    Its signals are blocked until ReportSignals: the kernel drops unblocked signals without a handler for the first
+    process of a pid namespace.
     """
 
     def reads(self) -> tuple[str, ...]:
@@ -169,9 +169,9 @@ class TakeTerminal(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ReportSignals(Operation):
-    """Have the terminal's signals told to the daemon, from now on, so that no key is lost: each as one byte.
+    """Install a handler that sends each signal of the terminal to the daemon as one byte, so that no key is lost.
 
-    The socket does not block afterwards. A native program's execve(2) undoes the rest.
+    The socket is O_NONBLOCK afterwards. A native program's execve(2) resets the handlers.
     """
 
     def reads(self) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ class ReportSignals(Operation):
 
 @dataclass(frozen=True, slots=True)
 class UseStreams(Operation):
-    """Have the streams as descriptors 0 to 2, and close them where they were."""
+    """Move the streams to descriptors 0 to 2."""
 
     def reads(self) -> tuple[str, ...]:
         return STREAMS
@@ -200,7 +200,7 @@ class UseStreams(Operation):
 
 @dataclass(frozen=True, slots=True)
 class LeaveTerminal(Operation):
-    """Give the terminal up before the process ends: else the kernel hangs it up, with what is not read yet."""
+    """Release the terminal before the process ends: else the kernel hangs it up, and unread output is lost."""
 
     def describe(self) -> str:
         return "leave the terminal"

@@ -1,6 +1,6 @@
 """Kernel parameters that belong to a namespace.
 
-Source: proc_sys(5), namespaces(7); which ones belong to which namespace is as in runc.
+Source: proc_sys(5), namespaces(7). The parameters of each namespace are those of runc.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OF_IPC = frozenset(
 def namespace_of(name: str) -> str:
     """The type of the namespace that a parameter belongs to.
 
-    Raises InvalidArgument for one that is the whole host's, or no parameter's name.
+    Raises InvalidArgument for a parameter of the whole host, or an invalid name.
     """
     path = _path(name)
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
@@ -32,12 +32,12 @@ def namespace_of(name: str) -> str:
 
 
 def file_of(name: str) -> str:
-    """The file that a parameter is set by, in the writer's namespaces, in the host's /proc."""
+    """The file of a parameter in the host's /proc; it applies to the namespaces of the writing process."""
     return f"/proc/sys/{_path(name)}"
 
 
 def _path(name: str) -> str:
-    """sysctl(8): the separator that comes first separates, the other one is part of a name."""
+    """The path of a name. sysctl(8): the first separator counts, `.` or `/`; the other one is part of a name."""
     dot, slash = name.find("."), name.find("/")
     if dot < 0 or 0 <= slash < dot:
         return name

@@ -1,4 +1,4 @@
-"""The last steps of isolation: which system calls are left to a process."""
+"""The system call filters of a container, and the step that installs one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pelagos_core.oci.seccomp import Seccomp
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of one container. What is None is not asked for.
+    """The filters of one container; None for one that is not wanted.
 
-    spec: of `linux.seccomp`, for whatever runs in it. embedded, program: for an engine that runs
-    in the init process, or is started by it.
+    spec: of `linux.seccomp`, for all processes. embedded, program: for an engine in the init process, and
+    for one that is a program.
     """
 
     spec: Filter | None = None
@@ -25,7 +25,7 @@ class Filters:
 
     @classmethod
     def of(cls, profile: Seccomp | None, level: str) -> Filters:
-        """The filters for a spec's profile at one of the levels of `policy.SECCOMP`. In the daemon.
+        """The filters for a spec's profile at a level of `policy.SECCOMP`. In the daemon.
 
         Raises InvalidArgument, or FailedPrecondition without libseccomp.
         """
@@ -40,9 +40,9 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True, slots=True)
 class FilterSystemCalls(Operation):
-    """Put a filter on the process for good, beside those that are on it: what all allow is left.
+    """Install a filter irrevocably, in addition to present ones: only calls that all of them allow remain.
 
-    whose: the profile that it was made of, for messages.
+    whose: source of its profile, for messages.
     """
 
     whose: str

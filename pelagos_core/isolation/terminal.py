@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
-"""What the keys of a terminal, and its hanging up, send to end a process."""
+"""The signals that a terminal sends at a key or at its hang-up."""
 
 SIGNAL_MASK = sum(1 << (number - 1) for number in SIGNALS)
-"""The same as a number: bit n - 1 for the signal n."""
+"""The same as a mask: bit n - 1 for signal n."""

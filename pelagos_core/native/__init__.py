@@ -1,1 +1,1 @@
-"""The compiled library that carries plans out: what it can do, how a plan is written for it, and its processes."""
+"""The compiled library that executes plans: its operations, the encoding of plans, and calls in this process."""

@@ -1,4 +1,4 @@
-"""An instruction of a plan as the compiled library reads it: an operation's name, and numbers, texts and slots.
+"""An instruction of a plan for the compiled library: an operation's name, with numbers, texts and slots.
 
 The format is described in native/process/plan.h.
 """
@@ -16,7 +16,7 @@ MAX_SLOTS = 1024
 MAX_ARGUMENTS = 8192  # of one instruction
 _HEAD = struct.Struct("=HH")
 _LENGTH = struct.Struct("=I")
-_NUMBER = struct.Struct("=IqB")  # its length, itself, a NUL
+_NUMBER = struct.Struct("=IqB")  # length, value, NUL
 _NUMBER_BYTES = 8
 
 
@@ -36,24 +36,24 @@ class Instruction(NamedTuple):
     arguments: tuple[Argument, ...] = ()
 
     def __str__(self) -> str:
-        """As a person reads it; what is no text is told by its length."""
+        """The instruction as text for the log; bytes that are no text are shown by their length."""
         words = [f"{len(each)} bytes" if isinstance(each, bytes) else _shown(each) for each in self.arguments]
         return f"{self.operation}({', '.join(words)})"
 
 
 def instruction(operation: str, *arguments: Argument) -> Instruction:
-    """Make one."""
+    """Build an instruction."""
     return Instruction(operation, arguments)
 
 
 class SlotNumbers:
-    """The numbers of the slots of one process: those of the library, and one for each further name."""
+    """The numbers of the slots of one process: the library's own slots, and one for each further name."""
 
     def __init__(self) -> None:
         self._numbers = {name: number for number, name in enumerate(library.slots())}
 
     def of(self, name: str) -> int:
-        """Its number. Raises InvalidArgument for more slots than a process has."""
+        """The number of a slot. Raises InvalidArgument for more slots than a process has."""
         number = self._numbers.setdefault(name, len(self._numbers))
         if number >= MAX_SLOTS:
             raise InvalidArgument(f"the spec needs more than {MAX_SLOTS} descriptors: too many mounts")
@@ -61,7 +61,7 @@ class SlotNumbers:
 
 
 def encode(instructions: Iterable[Instruction], numbers: SlotNumbers) -> bytes:
-    """The plan as the library reads it. Raises InvalidArgument for a text with a NUL in it."""
+    """Encode a plan for the library. Raises InvalidArgument for a text that holds a NUL byte."""
     table = library.operations()
     parts: list[bytes] = []
     for name, arguments in instructions:
@@ -78,7 +78,7 @@ def _encoded(argument: Argument, numbers: SlotNumbers) -> bytes:
         return _NUMBER.pack(_NUMBER_BYTES, numbers.of(argument), 0)
     if isinstance(argument, str):
         if "\0" in argument:
-            raise InvalidArgument(f"{argument!r}: a NUL cannot be part of it")
+            raise InvalidArgument(f"{argument!r}: holds a NUL byte")
         argument = argument.encode("utf-8", "surrogateescape")  # as a spec's JSON is, whatever the daemon's locale
     return b"%b%b\0" % (_LENGTH.pack(len(argument)), argument)
 

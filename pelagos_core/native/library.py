@@ -1,6 +1,6 @@
-"""The library of the distribution pelagos-native, and what it says of itself.
+"""The library of the distribution pelagos-native, and its tables.
 
-Its operations, slots and stages stand once, in its sources (native/process/): Python reads them from here.
+Operations, slots and stages are defined in its sources only (native/process/); Python reads them from the library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pelagos_native
 
 @functools.cache
 def library() -> Any:  # noqa: ANN401 (ctypes has no type for a library's functions)
-    """The library, loaded. Raises OSError: it is not there, or for another machine."""
+    """Load the library. Raises OSError if it is missing or built for another machine."""
     loaded = ctypes.CDLL(str(pelagos_native.LIBRARY))
     for name in ("plan_operations", "plan_slots", "plan_stages"):
         getattr(loaded, name).restype = ctypes.c_char_p
@@ -39,18 +39,18 @@ def identity() -> str:
 
 @functools.cache
 def operations() -> Mapping[str, tuple[int, str]]:
-    """The code of each operation, and the kinds of its arguments: see native/process/operations.h."""
+    """The code of each operation and the kinds of its arguments, see native/process/operations.h."""
     lines = library().plan_operations().decode().splitlines()
     return {name: (code, kinds) for code, (name, _, kinds) in enumerate(line.partition(" ") for line in lines)}
 
 
 @functools.cache
 def slots() -> tuple[str, ...]:
-    """The slots that operations use without an argument that names them; the number of each is its place."""
+    """The slots that operations use without naming them in an argument; the index is the number."""
     return tuple(library().plan_slots().decode().splitlines())
 
 
 @functools.cache
 def stages() -> tuple[str, ...]:
-    """What an operation may be at when it fails; the number of each is its place."""
+    """The stages at which an operation may fail; the index is the number."""
     return tuple(library().plan_stages().decode().splitlines())

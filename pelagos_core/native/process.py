@@ -1,4 +1,4 @@
-"""The calling process as the compiled library sees it: its slots, and plans that are carried out in it."""
+"""Execution of plans by the compiled library in the calling process, and the process' slots."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class _Fields(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a plan was not carried out to its end.
+    """The failure of a plan.
 
-    step: the place of the instruction in its plan. error: an errno. stage: what it was at, one of `library.stages`.
-    detail: what it was about, where the instruction does not say that.
+    step: index of the instruction in its plan. error: an errno. stage: one of `library.stages`.
+    detail: the object of the failed call, if the instruction does not name it.
     """
 
     step: int
@@ -42,21 +42,21 @@ class Failure:
 
     @property
     def strerror(self) -> str:
-        """The error in words."""
+        """The text of the errno."""
         return os.strerror(self.error)
 
 
 class NativeProcess:
-    """The calling process. One object for each process: after a fork the child's is a copy."""
+    """The calling process. One object for each process; a fork has a copy."""
 
     def __init__(self, root: str = "") -> None:
         """root: the path on the host of the directory that becomes the process' root.
 
-        Raises InvalidArgument: no path that is so long can be opened.
+        Raises InvalidArgument for a path that is longer than PATH_MAX.
         """
         path = root.encode("utf-8", "surrogateescape")
         if len(path) >= MAX_PATH:
-            raise InvalidArgument(f"the root's path has {len(path)} bytes, which is more than Linux takes")
+            raise InvalidArgument(f"the root's path has {len(path)} bytes, which is more than Linux supports")
         self._memory = ctypes.create_string_buffer(library.library().plan_process_size())
         self._fields = _Fields.from_buffer(self._memory)
         self._numbers = SlotNumbers()
@@ -64,7 +64,7 @@ class NativeProcess:
         self._fields.root_path = path
 
     def __getitem__(self, slot: str) -> int:
-        """The descriptor in a slot; -1 if there is none."""
+        """The descriptor in a slot; -1 if it is empty."""
         return int(self._fields.slot[self._numbers.of(slot)])
 
     def __setitem__(self, slot: str, descriptor: int) -> None:
@@ -77,7 +77,7 @@ class NativeProcess:
         self[slot] = -1
 
     def run(self, instructions: Iterable[Instruction]) -> Failure | None:
-        """Carry instructions out in the calling process. Returns what failed, or None."""
+        """Execute instructions in the calling process. Returns the failure, or None."""
         plan = encode(instructions, self._numbers)
         error = library.library().plan_execute(self._memory, plan, len(plan))
         if not error:

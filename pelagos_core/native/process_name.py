@@ -1,4 +1,4 @@
-"""What `ps` and `top` show of a forked process, which has its parent's name and words otherwise."""
+"""Name and command line of a forked process, which are its parent's otherwise."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from pelagos_core.native.instruction import Instruction, instruction
 from pelagos_core.native.process import NativeProcess
 
 SHIM = "pelagos-shim"
-"""A daemon's name. A guest, which is called as the end of its first word, cannot have it and a daemon's words too."""
+"""The name of a daemon. A guest's name comes from its first argument, so it cannot have both this name and a
+daemon's command line."""
 
-_MAX_BYTES = 128 << 10  # of a command line; execve(2) takes no longer word
+_MAX_BYTES = 128 << 10  # of a command line; the limit of execve(2) for one string
 
 
 def taking(name: str, words: Iterable[str]) -> Instruction:
-    """The instruction to take a name and a command line, and to show no environment any more.
+    """The instruction to set the name and the command line, and to empty the shown environment.
 
-    What `/proc/PID/environ` has shown is of the program that was executed, not of its fork.
-    name: 15 bytes are kept. words: 128 KiB are. On a system without CONFIG_CHECKPOINT_RESTORE
-    there is room for as much as was executed, its environment included. One that does not let us
-    at all changes nothing.
+    A fork's `/proc/PID/environ` is that of the executed program, not its own.
+    name: cut to 15 bytes. words: cut to 128 KiB. On a kernel without CONFIG_CHECKPOINT_RESTORE they are cut to
+    the size of the executed program's command line and environment. If the kernel refuses, nothing
+    changes.
     """
     return instruction("take_name", _plain(name).decode(), b"\0".join(map(_plain, words))[:_MAX_BYTES] + b"\0")
 
 
 def set_name(name: str, words: Iterable[str]) -> None:
-    """Set the calling process' name and command line, as `taking` does.
+    """Set the calling process' name and command line, see `taking`.
 
-    While the process has one thread: another one could move the end of the heap (brk(2)) meanwhile.
+    The process must have one thread: another one could move the end of the heap (brk(2)) meanwhile.
     """
     NativeProcess().run([taking(name, words)])
 
 
 def rename(name: str) -> None:
-    """Give a fork a name of its own. The words behind it stay its parent's: they name the pod or container."""
+    """Set the name of a fork. The rest of its parent's command line stays: it names the pod or container."""
     with contextlib.suppress(OSError):
         with open("/proc/self/cmdline", "rb") as file:
             words = file.read().removesuffix(b"\0").split(b"\0")
@@ -42,5 +43,5 @@ def rename(name: str) -> None:
 
 
 def _plain(word: str) -> bytes:
-    """A guest's words may hold anything; a NUL would end one."""
+    """Replace NUL bytes, which would end a word: a guest's words may hold any bytes."""
     return word.replace("\0", " ").encode("utf-8", "replace")

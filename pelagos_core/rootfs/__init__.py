@@ -1,1 +1,1 @@
-"""A container's root file system: its mounts, devices and links, made and resolved inside the root."""
+"""A container's root file system: its mounts, devices and links, with paths resolved inside the root."""

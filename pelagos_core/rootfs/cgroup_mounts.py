@@ -1,4 +1,4 @@
-"""The container's own control groups, as it sees them below /sys/fs/cgroup.
+"""The mounts of the container's control groups below /sys/fs/cgroup.
 
 Source: cgroup_namespaces(7), OCI runtime spec "Mounts" (type `cgroup`).
 """
@@ -21,8 +21,8 @@ _DIRECTORY = ("nosuid", "nodev", "noexec", "mode=755")
 def mountings(mount: Mount, cgroup: Cgroup, *, namespaced: bool) -> tuple[Mounting, ...]:
     """Mount the groups: one tree for v2, a directory of hierarchies for v1.
 
-    namespaced: with a cgroup namespace the kernel shows only what is below the container's
-        own groups; without one just these are bound, as runc does.
+    namespaced: whether there is a cgroup namespace, with which the kernel shows only the container's groups
+        and those below; without one these groups are bound, as in runc.
     """
     found = hierarchies()
     if all(not hierarchy.controllers for hierarchy in found):

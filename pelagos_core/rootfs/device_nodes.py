@@ -1,4 +1,4 @@
-"""Device nodes: the ones that every container has, and the instructions that make one.
+"""Device nodes: the default ones of every container, and the instructions to create one.
 
 Source: OCI runtime spec "Default Devices" and "Dev symbolic links", mknod(2), null(4).
 """
@@ -15,7 +15,7 @@ from pelagos_core.oci import Device
 from pelagos_core.oci.devices import MODES
 from pelagos_core.rootfs import mount_points
 
-# They hold nothing and lead nowhere but to a process' own terminal. 1:1 to 1:4 are the machine's memory and ports.
+# Devices without data, and the process' own terminal. 1:1 to 1:4 are the host's memory and ports.
 DEFAULT = (
     Device("/dev/null", "c", 1, 3),
     Device("/dev/zero", "c", 1, 5),
@@ -24,7 +24,7 @@ DEFAULT = (
     Device("/dev/urandom", "c", 1, 9),
     Device("/dev/tty", "c", 5, 0),
 )
-MULTIPLEXER = "/dev/ptmx"  # always a link to that of the container's own devpts
+MULTIPLEXER = "/dev/ptmx"  # a link to the multiplexer of the container's devpts
 STREAM_LINKS = (
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -34,15 +34,15 @@ STREAM_LINKS = (
 
 
 def is_harmless(device: Device) -> bool:
-    """Whether a Wasm guest may have it: its engine's process is on the host, and no device node is."""
+    """Whether a Wasm guest may have the device: one that gives no access to the host or to the engine's process."""
     known = {(each.type, each.major, each.minor) for each in DEFAULT}
     return device.type == "p" or (device.type, device.major, device.minor) in known
 
 
 def making(device: Device, *, mounted: bool) -> Instruction:
-    """Make a device node, or mount the host's where none may be made.
+    """Create a device node, or mount the host's if mknod(2) is not permitted.
 
-    mounted: mount the host's own, or nothing if it has none. A FIFO is made.
+    mounted: mount the host's node, or none if the host lacks it. A FIFO is created in both cases.
     """
     directory, name = posixpath.split(posixpath.normpath(device.path))
     number = os.makedev(device.major, device.minor) if device.type != "p" else 0
@@ -51,18 +51,18 @@ def making(device: Device, *, mounted: bool) -> Instruction:
 
 
 def failure(device: Device, failed: Failure) -> PelagosError | None:
-    """The error for a device that could not be made; None if the step's own words will do."""
+    """The error for a device that could not be created; None if the step's own text suffices."""
     what = f"device {device.path!r}"
     if failed.stage == "kind":
-        return InvalidArgument(f"{what}: the image has something else there")
+        return InvalidArgument(f"{what}: the image has another file there")
     if failed.stage == "source":
-        return PermissionDenied(f"{what}: may not be made here, and the host has no such node to mount")
+        return PermissionDenied(f"{what}: cannot be created here, and the host has no such node to mount")
     if failed.stage == "limit":
         return InvalidArgument(f"{what}: too many devices are mounted")
     return mount_points.failure(failed)
 
 
 def link(path: str, target: str, *, replaces: bool = False) -> Instruction:
-    """Make a symbolic link; one that is there, or a file, stays as it is unless it is to be replaced."""
+    """Create a symbolic link. replaces: replace an existing file or link; else it stays."""
     directory, name = posixpath.split(path)
     return instruction("make_link", directory, name, target, int(replaces))

@@ -1,7 +1,7 @@
-"""What keeps a Wasm guest from its own engine: no mount of its container shows the kernel.
+"""The shield of a Wasm guest's engine: no mount of the container gives access to the kernel or to processes.
 
-Which file systems and devices that is about, and the words of a refusal. What is looked at, and
-how, is in native/process/kernel_views.c.
+The types of file systems and devices, and the text of a refusal. The check itself is in
+native/process/kernel_views.c.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ KERNEL_FILE_SYSTEMS = frozenset(
     s390_hypfs securityfs selinuxfs smackfs spufs sysfs tracefs xenfs
     """.split()
 )
-"""File systems that hold no files of anybody but views of the kernel, its devices and processes."""
+"""File systems that hold no stored files but views of the kernel, its devices and processes."""
 
-_WITH_HARMLESS = frozenset({"devtmpfs"})  # of which single devices may be mounted
+_WITH_HARMLESS = frozenset({"devtmpfs"})  # single devices of it may be mounted
 _HARMLESS = tuple(os.makedev(device.major, device.minor) for device in device_nodes.DEFAULT)
 _SEARCH = (
     f" {' '.join(sorted(KERNEL_FILE_SYSTEMS - _WITH_HARMLESS))} ",
@@ -40,21 +40,21 @@ _SEEN = {
 
 
 def removing(asked: tuple[str, ...]) -> Instruction:
-    """Take every view of the kernel out of a container's root; /proc is still the host's.
+    """Remove every view of the kernel from a container's root. /proc must still be the host's.
 
-    asked: the paths of the mounts that the spec asks for. Kernel mounts below one of them are
-    unmounted; a mount that is one itself is refused.
+    asked: the destinations of the spec's mounts. Kernel mounts below one of them are unmounted; a
+    mount of the spec that is one itself is refused.
     """
     return instruction("remove_kernel_views", *_SEARCH, *asked)
 
 
 def checking() -> Instruction:
-    """Look again: what was mounted since is refused if it shows the kernel."""
+    """Check again: a kernel view that was mounted since is refused."""
     return instruction("check_kernel_views", *_SEARCH)
 
 
 def refusal(failed: Failure) -> PermissionDenied | None:
-    """The error that names the mount; None if it was not a mount that has failed."""
+    """The error that names the refused mount; None for another failure."""
     if failed.stage not in _SEEN:
         return None
     kind, _, path = failed.detail.partition(" ")

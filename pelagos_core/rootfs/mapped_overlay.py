@@ -1,4 +1,4 @@
-"""An overlay whose lower layers show their ids through a map, as containerd's snapshotter asks.
+"""An overlay with id-mapped lower layers, as requested by containerd's snapshotter.
 
 Source: overlayfs.rst (idmapped layers, Linux 5.19), mount_setattr(2).
 """
@@ -16,17 +16,17 @@ _MERGED = "/merged"
 
 
 def layer(mount: Mount) -> tuple[Mounting, ...]:
-    """Put the overlay in its place, as a layer of a root.
+    """Mount the overlay as a layer of a root.
 
-    The mapped layers, and at first the overlay too, are mounted on a tmpfs on the root. The overlay
-    has copies of its own of the layers as soon as it is mounted, so the rest is taken away: nothing
-    is left below the root that its container cannot see. Raises InvalidArgument.
+    The mapped layers, and first also the overlay, are mounted on a tmpfs on the root. A mounted overlay
+    has private copies of its layers' mounts, so the tmpfs is then unmounted: no hidden mount
+    is left below the root. Raises InvalidArgument.
     """
     staging = Mount("/", "tmpfs", "layers", ("mode=700",))
     lower = next((word for word in mount.options if word.startswith(_LOWER)), _LOWER)
     sources = lower.removeprefix(_LOWER).split(":")
     layers = [_mapped(source, f"/{number}", mount.id_maps) for number, source in enumerate(sources)]
-    # By the layers' paths from the root: that of the root itself is known in its process only.
+    # Layers have paths relative to the root, whose own path is known in the init process only.
     relative = _LOWER + ":".join(str(number) for number in range(len(sources)))
     options = tuple(relative if word == lower else word for word in mount.options)
     merged = replace(mount, destination=_MERGED, options=options, id_maps=IdMaps())

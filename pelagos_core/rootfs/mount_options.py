@@ -1,4 +1,4 @@
-"""Option words of mounts, sorted out. Pure: nothing is touched.
+"""Parsing of mount options. Pure: no system calls.
 
 Source: mount(8), mount(2), mount_setattr(2), OCI runtime spec "Linux mount options".
 """
@@ -16,7 +16,7 @@ ATTR_NODEV = 0x04
 ATTR_NOEXEC = 0x08
 ATTR_IDMAP = 0x00100000
 _ATTR_ATIME = 0x70
-_MS_ATIME = 1024 | 1 << 21 | 1 << 24  # noatime, relatime, strictatime: one at a time
+_MS_ATIME = 1024 | 1 << 21 | 1 << 24  # noatime, relatime, strictatime: mutually exclusive
 
 # word -> (MS_ flag of mount(2), MOUNT_ATTR_ flag of mount_setattr(2))
 _ATTRIBUTES = {
@@ -30,7 +30,7 @@ _ATTRIBUTES = {
     "relatime": (1 << 21, 0),
     "strictatime": (1 << 24, 0x20),
 }
-# Of a file system as a whole: a bind cannot have them.
+# Flags of a file system: a bind mount cannot have them.
 _OF_FILE_SYSTEM = {
     "sync": 16,
     "mand": 64,
@@ -61,7 +61,7 @@ _CLEAR_ATTRIBUTES = {word: of for word, of in _CLEAR.items() if of in _ATTRIBUTE
 PROPAGATION = {"unbindable": MS_UNBINDABLE, "private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 _IGNORED = frozenset({"defaults", "bind", "rbind", ""})
 _OWN = frozenset({"tmpcopyup", "idmap", "ridmap"})
-# Of mount(8), of fstab(5), or of one other runtime: they have no effect here.
+# Options of mount(8), fstab(5) or another runtime, without effect here.
 _REFUSED = frozenset(
     {"remount", "loop", "copy-symlink", "auto", "noauto", "user", "users", "owner", "nofail", "_netdev"}
 )
@@ -79,7 +79,7 @@ OPTION_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Attributes of mount_setattr(2) to set and to clear, and an MS_ propagation flag, 0 to leave it."""
+    """Attributes of mount_setattr(2) to set and to clear, and an MS_ propagation flag; 0: unchanged."""
 
     attr_set: int = 0
     attr_clr: int = 0
@@ -89,27 +89,27 @@ class Change:
         return bool(self.attr_set or self.attr_clr or self.propagation)
 
     def setting(self, flag: int) -> Change:
-        """The same, and then this attribute is set (0: the access times as usual, `relatime`)."""
+        """This change, with one more attribute set (0: the default access times, `relatime`)."""
         attr_set, attr_clr = self.attr_set, self.attr_clr
         if flag & _ATTR_ATIME or not flag:
             attr_set &= ~_ATTR_ATIME
-            attr_clr |= _ATTR_ATIME  # mount_setattr(2): the whole field is cleared to set it
+            attr_clr |= _ATTR_ATIME  # mount_setattr(2): the field must be cleared as a whole before it is set
         return Change(attr_set | flag, attr_clr, self.propagation)
 
     def clearing(self, flag: int) -> Change:
-        """The same, and then this attribute is cleared."""
+        """This change, with one more attribute cleared."""
         whole = _ATTR_ATIME if flag & _ATTR_ATIME else flag
         return Change(self.attr_set & ~flag, self.attr_clr | whole, self.propagation)
 
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """Option words, sorted out.
+    """Parsed mount options.
 
-    flags: for mount(2). change: of the mount itself. deep: of it and all below it.
-    recursive: whether a bind takes submounts along. of_file_system: words that a bind cannot have.
-    own: those of `tmpcopyup`, `idmap` and `ridmap` that are there.
-    data: the words that are the file system's own, joined by commas.
+    flags: for mount(2). change: for the mount itself. deep: for it and all mounts below.
+    recursive: whether a bind includes submounts. of_file_system: words that a bind cannot have.
+    own: those of `tmpcopyup`, `idmap` and `ridmap` that are present.
+    data: the words for the file system, joined by commas.
     """
 
     flags: int = 0
@@ -123,12 +123,12 @@ class MountOptions:
 
     @property
     def propagation(self) -> int:
-        """The MS_ propagation flag that is asked for, 0 for none."""
+        """The requested MS_ propagation flag; 0 for none."""
         return self.change.propagation or self.deep.propagation
 
 
 def parse_options(words: tuple[str, ...]) -> MountOptions:
-    """Sort option words out; later words win over earlier ones, as for mount(8).
+    """Parse option words; later words override earlier ones, as in mount(8).
 
     Raises InvalidArgument that names a word that would have no effect.
     """

@@ -1,4 +1,4 @@
-"""The words for a root, or a path in one, that cannot be found or made: see native/process/resolve.h."""
+"""Error texts for a root, or a path in it, that cannot be opened or created, see native/process/resolve.h."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = {
 
 
 def failure(failed: Failure) -> PelagosError | None:
-    """The error for an instruction that has failed at a path that it mounts on, or makes; None if at something else."""
+    """The error for an instruction that has failed at a path in the root; None for another failure."""
     if failed.stage not in _KINDS:
         return None
     what, kind = _KINDS[failed.stage]
@@ -25,7 +25,7 @@ def failure(failed: Failure) -> PelagosError | None:
 
 
 def root_failure(failed: Failure) -> PelagosError | None:
-    """The error for the directory of the host that should become the root; None if something else has failed."""
+    """The error for the host's directory of the root; None for another failure."""
     if failed.stage != "open_root" or failed.error not in (errno.ENOENT, errno.ENOTDIR):
         return None
     if failed.error == errno.ENOENT:

@@ -1,6 +1,6 @@
-"""Mounts as instructions for the compiled library: a file system, or a part of the host's, on a path of a root.
+"""Mounts of the spec as instructions for the compiled library: a file system, or a bind, on a path of a root.
 
-Nothing is done here. Source: mount(2), open_tree(2), mount_setattr(2), OCI runtime spec "Mounts".
+Pure: no system calls. Source: mount(2), open_tree(2), mount_setattr(2), OCI runtime spec "Mounts".
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pelagos_core.rootfs import mount_points, overlay
 from pelagos_core.rootfs.mount_options import Change, MountOptions, parse_options
 
 TREE = Slot("tree")
-"""The slot of a detached mount that the next instructions put in its place."""
+"""The slot of a detached mount that the next instructions attach."""
 
-_MAX_DATA = 4095  # mount(2) takes one page with its final NUL, and cuts the rest off in silence
-# What protects these by path later on must find them where the spec puts them.
+_MAX_DATA = 4095  # mount(2) copies one page with its final NUL, and silently truncates longer data
+# Masked and read-only paths name these by path, so no symbolic link may redirect their mounts.
 _ORDINARY = ("proc", "sysfs")
 
 
@@ -34,14 +34,14 @@ class Mounting:
 
 
 def is_bind(mount: Mount) -> bool:
-    """Whether it shows a part of the host's files."""
+    """Whether it is a bind mount."""
     return mount.type == "bind" or parse_options(mount.options).bind
 
 
 def mounting(mount: Mount, source: str = "") -> Mounting:
-    """Put a mount of the spec on its destination, which is made if it is missing.
+    """Mount a mount of the spec on its destination, which is created if it is missing.
 
-    source: of a bind mount, the slot that `opening` has filled; empty to open it now. Raises InvalidArgument.
+    source: of a bind, the slot that `opening` has filled; empty to open the source now. Raises InvalidArgument.
     """
     links = (instruction("refuse_links", mount.destination),) if mount.type in _ORDINARY else ()
     if is_bind(mount):
@@ -52,14 +52,14 @@ def mounting(mount: Mount, source: str = "") -> Mounting:
     copied = "tmpcopyup" in options.own
     if copied and mount.type != "tmpfs":
         raise InvalidArgument(f"mount on {mount.destination!r}: tmpcopyup is for a tmpfs")
-    # What mount(2) leaves to be done.
+    # Attributes that mount(2) cannot set.
     left = MountOptions(change=Change(propagation=options.change.propagation), deep=options.deep)
     changes = (instruction("change_mount", mount.destination, *each) for each in _changes(left))
     return Mounting(mount, (*links, file_system(mount, copied=copied), *changes))
 
 
 def layer(mount: Mount) -> Mounting:
-    """Put a layer of a root in its place, with nothing more than its attributes. Raises InvalidArgument."""
+    """Mount a layer of a root with its attributes. Raises InvalidArgument."""
     if is_bind(mount):
         attach = instruction("attach_tree", TREE, mount.destination)
         return Mounting(mount, (*opening(mount, TREE), attach))
@@ -67,33 +67,33 @@ def layer(mount: Mount) -> Mounting:
 
 
 def opening(mount: Mount, slot: str) -> tuple[Instruction, ...]:
-    """Fill a slot with a detached copy of what a bind mount shows, with its attributes.
+    """Fill a slot with a detached copy of a bind mount's source, with its attributes.
 
-    With the privileges of the host: an id map needs them. Raises InvalidArgument.
+    Needs the privileges of the host for an id map. Raises InvalidArgument.
     """
     options = parse_options(mount.options)
     unknown = (*options.of_file_system, *filter(None, [options.data]), *(options.own & {"tmpcopyup"}))
     if unknown:
         raise InvalidArgument(f"bind mount of {mount.source!r}: unknown option {unknown[0]!r}")
     if options.own and not mount.id_maps:
-        raise InvalidArgument(f"bind mount of {mount.source!r}: an id map is asked for, and none is given")
+        raise InvalidArgument(f"bind mount of {mount.source!r}: option idmap or ridmap without an id map")
     tree = Slot(slot)
     changes = (instruction("change_tree", tree, *each) for each in _changes(options))
     maps = (mapping(tree, mount.id_maps, recursive="ridmap" in options.own),) if mount.id_maps else ()
-    # The attributes are set while the tree is detached: it is never seen writable.
+    # The attributes are set while the tree is detached, so it is never writable at its path.
     return (instruction("open_tree", tree, mount.source, int(options.recursive)), *changes, *maps)
 
 
 def file_system(mount: Mount, directory: str = "/", *, copied: bool = False) -> Instruction:
     """Mount a file system on its destination.
 
-    directory: the working directory meanwhile; empty for the root. copied: it gets what it covers.
+    directory: the working directory for mount(2); empty for the root. copied: copy the covered files into it.
     Raises InvalidArgument.
     """
     options = parse_options(mount.options)
     source = mount.source or mount.type
     if not mount.type:
-        raise InvalidArgument(f"mount on {mount.destination!r}: it has no type, and is no bind mount")
+        raise InvalidArgument(f"mount on {mount.destination!r}: it has no type and is not a bind mount")
     if mount.id_maps or options.own & {"idmap", "ridmap"}:
         raise InvalidArgument(f"mount of {source!r} on {mount.destination!r}: only a bind mount can have an id map")
     data = options.data
@@ -106,20 +106,20 @@ def file_system(mount: Mount, directory: str = "/", *, copied: bool = False) -> 
 
 
 def _changes(options: MountOptions) -> list[tuple[int, int, int, int]]:
-    """For mount_setattr(2): whether of all below too, what to set, what to clear, the propagation."""
+    """The calls of mount_setattr(2): AT_RECURSIVE or 0, attributes to set and to clear, the propagation."""
     asked = ((options.change, 0), (options.deep, 1))
     return [(deep, each.attr_set, each.attr_clr, each.propagation) for each, deep in asked if each]
 
 
 def mapping(tree: Slot, id_maps: IdMaps, *, recursive: bool) -> Instruction:
-    """Show the ids of a detached tree through a map."""
+    """Map the ids of a detached tree."""
     return instruction("map_ids", tree, int(recursive), map_text(id_maps.groups), map_text(id_maps.users))
 
 
 def failure(mountings: Iterable[Mounting], failed: Failure) -> PelagosError | None:
-    """The error for one of these mounts; None if the step's own words will do.
+    """The error for one of these mounts; None if the step's own text suffices.
 
-    failed.step: the place among all their instructions.
+    failed.step: index among all their instructions.
     """
     place = failed.step
     for each in mountings:
@@ -140,7 +140,7 @@ def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError |
 
 
 def _refusal(mount: Mount, done: Instruction, failed: Failure) -> str:
-    """What is wrong with what was asked for; empty if it is not that."""
+    """The text if the requested mount is at fault; else empty."""
     if done.operation == "open_tree":
         return f"mount source {mount.source!r}: {failed.strerror}"
     if done.operation == "refuse_links":
@@ -153,7 +153,7 @@ def _refusal(mount: Mount, done: Instruction, failed: Failure) -> str:
 
 
 def of_kernel(mount: Mount, failed: Failure) -> PelagosError:
-    """What the kernel says to a mount."""
+    """The error for a mount that the kernel refuses."""
     code = code_of(OSError(failed.error, failed.strerror))
     what = f"mount of {mount.source or mount.type!r} ({mount.type or 'bind'}) on {mount.destination!r}"
     return from_fields(code, f"{what}: {failed.strerror}")

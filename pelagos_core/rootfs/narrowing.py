@@ -1,4 +1,4 @@
-"""Narrowing a root to some of its directories, so that a guest has no others whatever its engine does."""
+"""Restriction of a root to some of its directories, enforced by mounts, independent of the engine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NOTHING = Slot("nothing")
 
 
 def restricting(directories: tuple[Directory, ...]) -> tuple[Instruction, ...]:
-    """Leave nothing of a root but some directories, in an empty one that is read-only.
+    """Replace the root by an empty read-only one that holds only the given directories.
 
-    directories: the outer ones first.
+    directories: outer ones first.
     """
     opened = (each for number, directory in enumerate(directories) for each in _opening(directory, _tree(number)))
     placed = (_placing(directory, _tree(number)) for number, directory in enumerate(directories))
@@ -32,7 +32,7 @@ def restricting(directories: tuple[Directory, ...]) -> tuple[Instruction, ...]:
 
 
 def failure(directories: tuple[Directory, ...], failed: Failure) -> PelagosError | None:
-    """The error for a directory that is not there; None if something else has failed."""
+    """The error for a missing directory; None for another failure."""
     if failed.stage != "source":
         return None
     path = restricting(directories)[failed.step].arguments[1]
@@ -40,7 +40,7 @@ def failure(directories: tuple[Directory, ...], failed: Failure) -> PelagosError
 
 
 def directory_path(root: Root, path: str) -> str:
-    """Where a directory of the container is, as a path from its root without symlinks; empty for none."""
+    """Resolve a directory to a path from the container's root without symbolic links; empty if it is missing."""
     try:
         fd = Fd(root.open(path, os.O_PATH | os.O_DIRECTORY))
     except OSError:

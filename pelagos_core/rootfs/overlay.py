@@ -1,4 +1,4 @@
-"""The layers of an overlay, as mount(2) takes them. Source: overlayfs.rst."""
+"""The options of an overlay for mount(2). Source: overlayfs.rst."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 def with_relative_layers(data: str) -> tuple[str, str]:
     """Shorten an overlay's options: (a directory, options whose lower layers are relative to it).
 
-    An image of many layers has more text than mount(2) takes. The options come back as
-    they are if a layer's path is relative or holds an escaped character.
+    The options of an image with many layers exceed the limit of mount(2). They are returned
+    unchanged if a layer's path is relative or holds an escaped character.
     """
     words = data.split(",")
     lower = next((word for word in words if word.startswith("lowerdir=")), "")

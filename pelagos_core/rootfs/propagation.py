@@ -1,4 +1,4 @@
-"""Propagation: in which namespaces a mount is seen. In a process with a mount namespace of its own.
+"""Mount propagation. In a process with a private mount namespace.
 
 Source: mount_namespaces(7).
 """
@@ -9,10 +9,10 @@ from pelagos_core.linux import syscalls
 
 
 def make_mounts_private() -> None:
-    """Keep the host from seeing what is mounted in the calling process' new namespace."""
+    """Make all mounts private, so that mounts in the calling process' new namespace do not propagate to the host."""
     set_propagation(syscalls.MS_PRIVATE)
 
 
 def set_propagation(flag: int) -> None:
-    """Set the propagation of `/` in the calling process' mount namespace, and of all below it."""
+    """Set the propagation of `/` and all mounts below it, in the calling process' mount namespace."""
     syscalls.mount("", "/", "", flag | syscalls.MS_REC, "")

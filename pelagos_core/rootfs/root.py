@@ -1,7 +1,7 @@
-"""The container's root, and paths resolved inside it; what is mounted there, native/process/ does.
+"""The container's root, and files that are opened inside it. Mounts are made by native/process/.
 
-A path is opened by openat2(2) with RESOLVE_IN_ROOT: an absolute symlink or `..` in the image stays
-inside, and a magic link is refused. In the init process, as root.
+Paths are opened by openat2(2) with RESOLVE_IN_ROOT: absolute symbolic links and `..` stay inside the root,
+and magic links are refused. In the init process, as root.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pelagos_core.linux import syscalls
 from pelagos_core.native.process import NativeProcess
 
 RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-"""How a path of a container is resolved: an absolute link or `..` stays inside, a magic link is refused."""
+"""Flags of openat2(2): absolute links and `..` stay inside the root, magic links are refused."""
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 
@@ -24,25 +24,25 @@ class Root:
     """A directory of the host that becomes a container's `/`."""
 
     def __init__(self, path: str) -> None:
-        """path: the directory's host path, from the bundle, not from the image."""
+        """path: of the directory on the host; from the bundle, not from the image."""
         self.path = path
         self.process = NativeProcess(path)
 
     @property
     def fd(self) -> int:
-        """A descriptor of it, once there is one; else -1."""
+        """A descriptor of the root; -1 before it is opened."""
         return self.process["root"]
 
     def open(self, path: str, flags: int) -> int:
-        """Open a path as the container would resolve it. Raises OSError."""
+        """Open a path, resolved inside the root. Raises OSError."""
         return syscalls.openat2(self.fd, path, flags, RESOLVE)
 
     def open_file(self, path: str) -> int | None:
-        """Open a regular file for reading; None if it is not there.
+        """Open a regular file for reading; None if it is missing.
 
-        Raises PermissionDenied for what may not be resolved or read, InvalidArgument for
-        anything that is not a regular file, both in the words of execve(2), by which docker
-        and podman tell that their exit code is 126. Nothing of the file is read.
+        Raises PermissionDenied for a path that must not be resolved or read, InvalidArgument for
+        any file that is not regular. Both have the text of execve(2), from which docker and podman
+        derive exit code 126. Reads nothing of the file.
         """
         try:
             found = self.open(path, os.O_PATH)
@@ -51,8 +51,8 @@ class Root:
                 return None
             raise PermissionDenied(f"entry point {path!r}: {_reason(error)}") from None
         try:
-            # Looked at before it is opened: opening a FIFO waits for a writer, and opening a
-            # device that the image brings may do anything.
+            # fstat(2) on an O_PATH descriptor comes first: opening a FIFO waits for a writer, and opening a
+            # device node of the image may have any effect.
             mode = os.fstat(found).st_mode
             if not stat.S_ISREG(mode):
                 what = "is a directory" if stat.S_ISDIR(mode) else "not a regular file"

@@ -53,7 +53,7 @@ def test_steps_are_grouped_by_process_and_phase():
         "start",
     ]
     assert container["if wasm by a program: loaded"] == [
-        "take the program's files away before /app.wasm is opened [from engine root]"
+        "remove the program's files before /app.wasm is opened [from engine root]"
     ]
     assert list(compiler) == ["isolate", "isolate, if a program compiles"]
 

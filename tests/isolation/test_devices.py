@@ -70,7 +70,7 @@ def test_a_device_node_is_made_as_it_is_described(image):
 def test_a_device_is_not_made_over_something_else(image):
     (image / "dev").mkdir()
     (image / "dev/null").write_text("mine")
-    with pytest.raises(InvalidArgument, match="device '/dev/null': the image has something else there"):
+    with pytest.raises(InvalidArgument, match="device '/dev/null': the image has another file there"):
         inside(image, lambda root: take(root, MakeDevices((Device("/dev/null", "c", 1, 3),))))
 
 

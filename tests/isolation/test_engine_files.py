@@ -139,5 +139,5 @@ def test_without_a_lease_the_container_fails_to_be_made(image):
     def open_it():
         os.open("/app.wasm", os.O_RDONLY)
 
-    with pytest.raises(FailedPrecondition, match=r"'/app.wasm' cannot be kept back from .*: no lease"):
+    with pytest.raises(FailedPrecondition, match=r"'/app.wasm' cannot be withheld from .*: no lease"):
         engine(image, "", before=open_it)

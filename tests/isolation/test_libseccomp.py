@@ -106,7 +106,7 @@ def test_without_the_library_a_profile_is_refused(monkeypatch):
     monkeypatch.setattr(libseccomp, "_NAME", "libnone.so.2")
     libseccomp._library.cache_clear()
     try:
-        with pytest.raises(FailedPrecondition, match=r"linux\.seccomp: libnone\.so\.2 is not there"):
+        with pytest.raises(FailedPrecondition, match=r"linux\.seccomp: libnone\.so\.2 is not installed"):
             libseccomp.version()
     finally:
         libseccomp._library.cache_clear()

@@ -344,14 +344,14 @@ def test_each_step_says_what_it_does():
         process=Process(args=("/x",), cwd="/work"),
     )
     assert steps.describe() == [
-        "begin: the root is at /b/rootfs",
-        "begin: be called x (with 1 words)",
+        "begin: root directory /b/rootfs",
+        "begin: set the process name to x (with 1 words)",
         "begin: restore signals",
         "begin: new session",
         "begin: umask 000",
         "begin: move own descriptors to 3 to 6, close all others "
         "[from control, stdin, stdout, stderr; to control, stdin, stdout, stderr]",
-        "assemble: die with the shim",
+        "assemble: end with the shim",
         "assemble: join the cgroup /sys/fs/cgroup/x",
         "assemble: namespaces: new mount, cgroup, ipc, network, uts; joined none "
         "(not the host's: uts; propagation 0x80000)",
@@ -361,18 +361,18 @@ def test_each_step_says_what_it_does():
         "assemble: mount tmpfs on /tmp (nosuid, size=1m) [from root]",
         "if wasm: complete: links of the standard streams [from root]",
         "if wasm: complete: no devices but mounted ones [from root, device mounts]",
-        "if wasm: complete: keep the guest from its engine (refused if the kernel is seen by it: /tmp) [from root]",
+        "if wasm: complete: remove views of the kernel (refused if a view itself: /tmp) [from root]",
         "if wasm: complete: relative links to /tmp [from root]",
         "if wasm: complete: working directory /work [from root]",
         "if wasm: complete: read-only root [from root]",
         "if wasm: seal: change the root [from root]",
         "if wasm: seal: become user 0:0 (no capabilities)",
         "if wasm: seal: no new privileges",
-        "if wasm: seal: die with the shim",
+        "if wasm: seal: end with the shim",
         "if wasm by a program: seal: change the root [from root]",
         "if wasm by a program: seal: become user 0:0 (no capabilities)",
         "if wasm by a program: seal: no new privileges",
-        "if wasm by a program: seal: die with the shim",
+        "if wasm by a program: seal: end with the shim",
         "if native: complete: devices /dev/null, /dev/zero, /dev/full, /dev/random, /dev/urandom, /dev/tty "
         "[from root; to device mounts]",
         "if native: complete: links in /dev [from root]",
@@ -383,7 +383,7 @@ def test_each_step_says_what_it_does():
         "if native: seal: new session keyring",
         "if native: seal: enter /work",
         "if native: seal: become user 0:0 (no capabilities)",
-        "if native: seal: die with the shim",
+        "if native: seal: end with the shim",
         "start: streams to descriptors 0 to 2 [from stdin, stdout, stderr]",
         "start: close the control [from control]",
     ]

@@ -250,5 +250,5 @@ def test_more_mounts_than_can_be_looked_at_are_an_error(tmp_path):
             syscalls.mount(str(tmp_path / "root"), str(tmp_path / f"root/{number}"), "", BIND | syscalls.MS_REC, "")
         take(root, ShieldEngine(()))
 
-    with pytest.raises(Internal, match="keep the guest from its engine: Value too large"):
+    with pytest.raises(Internal, match="remove views of the kernel: Value too large"):
         in_child(run)

@@ -233,11 +233,11 @@ def test_no_descriptor_is_left_open_but_of_the_root_and_of_devices(image):
         (Mount("/m", "bind", "/tmp", ("size=1",)), "unknown option 'size=1'"),
         (Mount("/m", "bind", "/tmp", ("sync",)), "unknown option 'sync'"),
         (Mount("/m", "bind", "/tmp", ("tmpcopyup",)), "unknown option 'tmpcopyup'"),
-        (Mount("/m", "bind", "/tmp", ("idmap",)), "an id map is asked for, and none is given"),
+        (Mount("/m", "bind", "/tmp", ("idmap",)), "option idmap or ridmap without an id map"),
         (Mount("/m", "mqueue", "mqueue", ("tmpcopyup",)), "tmpcopyup is for a tmpfs"),
         (Mount("/m", "tmpfs", "tmpfs", (), MAPS), "only a bind mount can have an id map"),
         (Mount("/m", "bind", "/no/such"), "mount source '/no/such': No such file"),
-        (Mount("/m", "", "x", ()), "it has no type, and is no bind mount"),
+        (Mount("/m", "", "x", ()), "it has no type and is not a bind mount"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(image, mount, message):
