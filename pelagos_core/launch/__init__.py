@@ -1,1 +1,1 @@
-"""From a request to a process that waits for Start: the nursery, the init process, and what they say to the daemon."""
+"""The launch of a process, from the request to a process that waits for Start: nursery, init process, messages."""

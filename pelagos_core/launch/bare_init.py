@@ -1,8 +1,8 @@
-"""The plan of a bare init process: one without an interpreter, which a nursery forks.
+"""The plan of a bare init process: one without an interpreter, forked by a nursery.
 
-It comes in two parts. The first one ends with the entry point, which the process describes to the daemon. That
-knows the module by its digest, and sends the rest; or it does not, and forks an init process with an
-interpreter (`init`), in which backends look at the file. Pure: nothing is touched.
+The plan has two parts. The first part ends with the entry point, which the process describes to the daemon. If the
+daemon has a record of the module (by its digest), it sends the rest. If not, it forks an init process with an
+interpreter (`init`), in which backends inspect the file. Pure: no system calls.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pelagos_core.plugin.limits import Limits
 
 
 class BareInit:
-    """The plan of one process in its parts, as bytes, and what its errors mean."""
+    """The parts of the plan of one process, encoded, and the decoding of its errors."""
 
     def __init__(self, bundle: Bundle, plan: Plan, limits: Limits) -> None:
         self._bundle, self._plan, self._limits = bundle, plan, limits
@@ -54,14 +54,14 @@ class BareInit:
 
     @staticmethod
     def serves(spec: Spec) -> bool:
-        """Whether a process without an interpreter can do for a container of this spec: not if it runs hooks."""
+        """Whether a process without an interpreter suffices for this spec: not if the init process runs hooks."""
         return not (spec.hooks.while_creating or spec.hooks.start_container)
 
     def birth(self, target: JoinTarget | None) -> Birth:
-        """Where the process is born. target: of the container that it joins."""
+        """The namespace and cgroup of the fork. target: the container to join, or None."""
         if target is not None:
             return Birth(beside=target.pidfd)
-        # One with a second stage enters a pid namespace with that.
+        # With a second stage the second process enters the pid namespace.
         pid, cgroup = None if self._plan.second_stage else self._bundle.spec.namespace("pid"), self._plan.cgroup
         return Birth(
             syscalls.CLONE_NEWPID if pid and not pid.path else 0,
@@ -70,8 +70,10 @@ class BareInit:
         )
 
     def slots(self, descriptors: Iterable[int]) -> dict[int, int]:
-        """By the numbers of their slots, descriptors of the process' end of its control socket, of its streams, and
-        of the container that it joins, if it does."""
+        """Assign descriptors to the numbers of their slots.
+
+        descriptors: the process' end of the control socket, its streams, and the container to join, if any.
+        """
         return {self._numbers.of(name): fd for name, fd in zip(OF_JOINING, descriptors, strict=False)}
 
     def number(self, slot: str) -> int:
@@ -79,20 +81,20 @@ class BareInit:
         return self._numbers.of(slot)
 
     def first(self) -> bytes:
-        """The part up to the entry point."""
+        """The first part, up to the entry point."""
         plan = self._plan
         second = (plan.second_stage,) if plan.second_stage else ()
         steps = (*plan.begin, *plan.outside, *second, *plan.assemble)
         return self._encoded((*steps, FindEntrypoint(self._paths), GoOn()))
 
     def path(self, found: Found) -> str:
-        """Where the entry point is, in the container. Raises Internal for what cannot have been found."""
+        """The path of the entry point in the container. Raises Internal for an impossible answer."""
         if not 0 <= found.index < len(self._paths):
-            raise Internal("the init process told of an entry point that it was not asked for")
+            raise Internal("the init process reported an entry point that is not among the requested paths")
         return self._paths[found.index]
 
     def guest(self, guest: KnownGuest, path: str, *, compiled: bool) -> bytes:
-        """The part of a Wasm guest, from the entry point on. path: of the entry point."""
+        """The second part for a Wasm guest. path: of the entry point."""
         plan = self._plan
         warning = preopens.warning_in(self._process.cwd) if guest.warns else ""
         return self._encoded(
@@ -132,19 +134,19 @@ class BareInit:
 
     @property
     def needs_users(self) -> bool:
-        """Whether a native program's HOME is to be looked up in the container's list of users."""
+        """Whether a native program's HOME must be looked up in the container's /etc/passwd."""
         return home.is_missing(self._process.env)
 
     def users(self) -> bytes:
-        """The part of a native program that completes its root, and sends that list."""
+        """The part for a native program that completes its root and sends /etc/passwd."""
         steps = (*self._plan.native.complete, HandOverTerminal())
         return self._encoded((*steps, SendFile(home.USERS, home.MAX_BYTES), GoOn()))
 
     def program(self, path: str, head: bytes, users: bytes | None) -> bytes:
-        """The part of a native program up to its execution.
+        """The last part for a native program, up to execve(2).
 
-        path: of the entry point. head: its first bytes. users: the list, if it has been sent.
-        Raises InvalidArgument for what cannot be executed.
+        path: of the entry point. head: its first bytes. users: content of /etc/passwd, if it was sent.
+        Raises InvalidArgument for a file that cannot be executed.
         """
         native.check_function(path, self._func)
         environment, plan = self._process.env, self._plan
@@ -164,7 +166,7 @@ class BareInit:
         )
 
     def error(self, stopped: Stopped) -> PelagosError:
-        """Why it is not created. Raises NotBareError and UnusableCode."""
+        """The error of Create for a stopped plan. Raises NotBareError and UnusableCode."""
         try:
             step, stage = stopped.step, library.stages()[stopped.stage]
             for operation in self._parts[stopped.plan]:
@@ -175,11 +177,11 @@ class BareInit:
                     return error
                 step -= count
         except (IndexError, OverflowError):
-            pass  # an engine's code, which has seen the guest's bytes, may say anything
+            pass  # not trusted: the engine has read the guest's bytes
         return Internal(f"the init process stopped at an unknown step: error {stopped.error}")
 
     def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
-        """A part as bytes. Raises NotBareError for more than one datagram holds: many mounts, variables or words."""
+        """Encode a part. Raises NotBareError if it exceeds a datagram: many mounts, variables or arguments."""
         instructions = [each for operation in operations for each in operation.instructions()]
         if max(len(each.arguments) for each in instructions) > MAX_ARGUMENTS:
             raise NotBareError

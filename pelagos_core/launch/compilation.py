@@ -1,6 +1,6 @@
-"""Compiled code as the daemon gets it: out of the store at once, or from a compile service that it forks.
+"""Compiled code for the daemon: from the store at once, or from a compile service that it forks.
 
-The daemon looks at no byte of a module or of its code; it passes descriptors on.
+The daemon reads no byte of a module or of its code; it only passes descriptors.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class CompiledCode:
     """The compiled code for one process of a container."""
 
     def __init__(self, name: str, cache: CacheSettings, limits: Limits, *, confined: bool) -> None:
-        """name: what errors call the process. limits: what the engine should hold the guest to.
+        """name: of the process, for errors. limits: that the engine must enforce.
 
-        confined: whether the compiler gets the system call filter of engines.
+        confined: whether the compiler runs under its system call filter.
         """
         self._name = name
         self._limits = limits
@@ -50,9 +50,9 @@ class CompiledCode:
         self._discarded = False
 
     async def obtain(self, backend: Backend, wanted: Wanted, module: int) -> int:
-        """A descriptor of the code's directory, for the caller to close. It may take minutes.
+        """Return a descriptor of the code's directory; the caller closes it. This may take minutes.
 
-        Cancelled, it ends what it has begun before it returns. Raises PelagosError or OSError.
+        A cancellation ends the compile service before it returns. Raises PelagosError or OSError.
         """
         request = CompileRequest(
             backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined
@@ -69,9 +69,9 @@ class CompiledCode:
             raise from_fields(error.code, f"{self._name}: {error.message}", error.reason or reasons.MODULE) from None
 
     def discard(self, refusal: str) -> None:
-        """Throw the code away, which the backend does not take; once.
+        """Discard the code, which the backend does not accept. Possible once.
 
-        Raises Internal with the refusal if that was done before, or no code was given.
+        Raises Internal with `refusal` if it was called before, or no code was obtained.
         """
         if not self._entry or self._discarded:
             raise Internal(f"{self._name}: {refusal}", reasons.ENGINE_FAILED)
@@ -88,7 +88,7 @@ class CompiledCode:
             with Store(self._cache.directory) as store:
                 return store.find(self._entry)
         except (OSError, PelagosError):
-            return None  # the compile service sees the same, and says so
+            return None  # the compile service gets the same error and reports it
 
 
 async def _made(request: CompileRequest) -> int:
@@ -101,7 +101,7 @@ async def _made(request: CompileRequest) -> int:
         code, how = made.answer()
     finally:
         try:
-            # Whoever is cancelled only now goes at once, and the compile service is reaped all the same.
+            # Shielded: a cancellation at this point returns at once, and the compile service is still reaped.
             await asyncio.shield(_background(_end(made, cgroup)))
         except BaseException:
             if code >= 0:
@@ -119,7 +119,7 @@ def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
 
 
 async def _end(made: CompileService, cgroup: Cgroup) -> None:
-    """End a compile service and what it has forked. A large compiler takes a while to exit: nothing waits for it."""
+    """End a compile service and its children. In the background, since the exit of a large compiler takes a while."""
     made.child.signal(signal.SIGKILL)
     try:
         await made.child.ended()

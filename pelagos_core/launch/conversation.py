@@ -1,8 +1,8 @@
 """The launch of one process: the daemon's half of the conversation with its init process.
 
-It begins with a fork and ends with a process that waits for the go-ahead, or with an error and no process.
-Whatever holds only meanwhile is here and ends with it: messages and their deadlines, backends that are left
-out, compiled code, a second stage, a Kill that comes too early. In the daemon, on its event loop.
+It begins with a fork and ends with a process that waits for Start, or with an error and no process. It holds the
+state that is needed during a launch only: messages and their deadlines, excluded backends, compiled
+code, a second stage, an early Kill. In the daemon, on its event loop.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ from pelagos_core.reasons import because
 
 log = logging.getLogger(__name__)
 
-# Beyond the timer in the child, which ends Python code only: then the child is killed.
+# Longer than the timer in the child, which interrupts Python code only: after this time the child is killed.
 _LOOK_SECONDS = DETECT_SECONDS + 2.0
 
 
 class _BackendCrash(Exception):
-    """The process was lost inside a backend's hook."""
+    """The process has ended inside a backend's hook."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
@@ -68,13 +68,13 @@ class _BackendCrash(Exception):
 
 
 class Conversation:
-    """One launch. To be run once.
+    """One launch. Call `run` once.
 
-    termination_signal: the signal that has ended the process, as backends tell it.
+    termination_signal: the signal to report for the process' end, see `hookspecs.RunningProcess`.
     """
 
     def __init__(self, launch: Launch, forker: Forker, known: KnownModules) -> None:
-        """forker: makes the processes. known: what backends have said of modules before."""
+        """forker: forks the processes. known: the records of modules."""
         self._launch = launch
         self._forker = forker
         self._known = known
@@ -82,32 +82,32 @@ class Conversation:
         self._limits = Limits.of(launch.bundle.spec, launch.bundle.policy)
         confined = launch.bundle.policy.confines_engines
         self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined)
-        # Loading may compile for minutes, with no more time than compiling ahead has; looking must be quick.
+        # Loading may compile, with the time limit of compiling ahead, minutes; `detect` must be quick.
         self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
         self._process: InitProcess | None = None
         self._bare: BareInit | None = None
-        self._is_bare = False  # whether the next process has no interpreter
-        self._nursed_by: Backend | None = None  # whose nursery forks it
-        self._unknown: KnownKey | None = None  # of a module that a process without an interpreter has found
+        self._is_bare = False  # whether to fork a process without an interpreter next
+        self._nursed_by: Backend | None = None  # the backend whose nursery forks it
+        self._unknown: KnownKey | None = None  # the key of a found module without a record
         self._killed = False
         self.termination_signal = 0
 
     @property
     def pid(self) -> int:
-        """The process of the moment; 0 before there is one."""
+        """The pid of the current process; 0 before there is one."""
         return self._process.pid if self._process else 0
 
     @property
     def pidfd(self) -> int:
-        """Its pidfd; -1 while there is none."""
+        """The pidfd of the current process; -1 while there is none."""
         return self._process.pidfd if self._process else -1
 
     async def run(self) -> Launched:
-        """Fork, isolate and load, up to a process that waits for the go-ahead.
+        """Fork, isolate and load, up to a process that waits for Start.
 
-        A backend that crashes or hangs in `detect` is left out, and the rest is tried again in a new
-        process; so is one that does not take code that was kept, with new code.
-        Raises the error that the process reports, or OSError; no process is left then.
+        If a backend crashes or hangs in `detect`, the launch is repeated in a new process without that
+        backend. If a backend does not accept stored code, it is repeated with new code.
+        Raises the error that the process has reported, or OSError; no process is left then.
         """
         excluded: tuple[Failure, ...] = ()
         self._is_bare = BareInit.serves(self._launch.bundle.spec)
@@ -134,12 +134,12 @@ class Conversation:
             except BaseException:
                 await process.abandon()
                 raise
-            self._check_not_killed()  # a Kill may have met the process that was given up
+            self._check_not_killed()  # a Kill may have ended the process that was given up
 
     def signal(self, signum: int) -> None:
-        """Send a signal to the process of the moment. One that is gone is no error.
+        """Send a signal to the current process. One that has ended is no error.
 
-        The built-in way: a backend may not be known yet. A signal that ends it ends the launch.
+        By the built-in hook, since the backend may not be known yet. A signal that ends the process ends the launch.
         """
         self._killed = self._killed or builtin.is_deadly(signum)
         with contextlib.suppress(ProcessLookupError):
@@ -147,7 +147,7 @@ class Conversation:
 
     def _forked(self, excluded: tuple[Failure, ...]) -> InitProcess:
         launch = self._launch
-        # Asked for each time: the container may have ended meanwhile.
+        # Looked up before each fork: the container may have ended meanwhile.
         target = launch.find_target() if launch.find_target else None
         self._bare = None
         if self._is_bare:
@@ -196,7 +196,7 @@ class Conversation:
         )
 
     def _compare_oom_score(self, process: InitProcess) -> None:
-        """Warn where a machine, such as a container, does not let it be lowered: that keeps no process from running."""
+        """Log a warning if the OOM score could not be lowered, as in a container; the process runs anyway."""
         asked = self._launch.bundle.spec.process.oom_score_adj
         if asked is None:
             return
@@ -205,11 +205,11 @@ class Conversation:
                 log.warning("%s: process.oomScoreAdj: %d: the shim may not lower it", self._name, asked)
 
     async def _created(self, process: InitProcess) -> Created:
-        """Follow the init process' messages up to the one that it waits for the go-ahead."""
+        """Handle the init process' messages until it waits for Start."""
         return await (self._ready(process, self._bare) if self._bare else self._prepared(process))
 
     async def _ready(self, process: InitProcess, bare: BareInit) -> Created:
-        """Of one without an interpreter. Raises NotBareError, and OtherEngineError."""
+        """Handle the messages of one without an interpreter. Raises NotBareError and OtherEngineError."""
         asking: Asking | None = None
         found: Found | None = None
         created: Created | None = None
@@ -233,7 +233,7 @@ class Conversation:
                     raise self._error(message)
 
     async def _prepared(self, process: InitProcess) -> Created:
-        """Of one with an interpreter."""
+        """Handle the messages of one with an interpreter."""
         asking: Asking | None = None
         while True:
             message, file = await self._receive(process, asking)
@@ -243,7 +243,7 @@ class Conversation:
                 if isinstance(message, Asking):
                     asking = message
                 elif isinstance(message, Assembled):
-                    asking = None  # hooks may take their time
+                    asking = None  # the time limit of `detect` does not include hooks
                     await self._run_hooks(process)
                 elif isinstance(message, SecondStage):
                     await self._adopt_second_stage(process, message.pid)
@@ -260,7 +260,7 @@ class Conversation:
                     os.close(file)
 
     async def _receive(self, process: InitProcess, asking: Asking | None) -> tuple[Message, int]:
-        """The next message, and the descriptor that came with it, or -1."""
+        """The next message, with its descriptor, or -1."""
         limit = self._patience.get(asking.hook) if asking else None
         try:
             message, file = await process.receive(limit)
@@ -292,8 +292,8 @@ class Conversation:
             raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
 
     async def _give_code(self, process: InitProcess, wanted: Wanted, module: int, asking: Asking | None) -> None:
-        """Answer the init process with compiled code; a Kill ends the wait for it."""
-        # Later on the engine has seen the guest's bytes, and the process is not to be believed.
+        """Send compiled code to the init process; a Kill ends the wait for the code."""
+        # Once the engine has read the guest's bytes, the process is not trusted.
         if asking is None or asking.hook != "code_key" or module < 0:
             raise Internal(f"{self._name}: the init process asked for compiled code out of turn", reasons.ENGINE_FAILED)
         backend = self._launch.selection.backends.named(asking.backend)
@@ -302,10 +302,10 @@ class Conversation:
         os.close(code)
 
     async def _go_on(self, process: InitProcess, bare: BareInit, found: Found, module: int) -> Created | None:
-        """Send the next part of the plan; what it is created with, if that is the last part."""
+        """Send the next part of the plan; return the Created of the last part, else None."""
         if not found.digest:
             if not (found.mode & 0o111 and sniff(bytes.fromhex(found.head)).is_native):
-                raise NotBareError  # another file may stand further on in PATH; of other kinds backends are asked
+                raise NotBareError  # PATH may have another candidate, and backends look at other kinds
             if not bare.needs_users:
                 return self._run_program(process, bare, found, None)
             process.send_plan(bare.users())
@@ -313,7 +313,7 @@ class Conversation:
         guest, path = self._recalled(found), bare.path(found)
         backend = guest.backend
         if backend.native is None or (backend.compiles and guest.settings is None):
-            raise NotBareError  # its native part has no compiler
+            raise NotBareError  # the native part cannot compile
         if backend is not self._nursed_by:
             raise OtherEngineError(backend)
         asking, code = Asking(backend.name, "spawn"), -1
@@ -326,14 +326,14 @@ class Conversation:
         return Created(backend.name, guest.reason, enclosed=False)
 
     def _run_program(self, process: InitProcess, bare: BareInit, found: Found, users: bytes | None) -> Created:
-        """Send the last part of a native program's plan. users: the container's list of them, if it is needed."""
+        """Send the last part of a native program's plan. users: content of /etc/passwd, if it is needed."""
         with because(reasons.ENTRYPOINT, self._name):
             head = bytes.fromhex(found.head)
             process.send_plan(bare.program(bare.path(found), head, users))
         return Created(NATIVE.name, sniff(head).value, enclosed=False)
 
     def _recalled(self, found: Found) -> KnownGuest:
-        """What is known of a module. Raises NotBareError."""
+        """The record of the found module. Raises NotBareError if there is none."""
         launch = self._launch
         _, func = split_func(launch.bundle.spec.process.args[0])
         key = KnownKey.of(found.digest, func, self._limits, launch.bundle, launch.selection.backends)
@@ -345,32 +345,32 @@ class Conversation:
         return guest
 
     def _keep(self, learnt: Learnt, asking: Asking | None) -> None:
-        """Keep what backends have said of a module, once, if a process without them has found the same one.
+        """Store the record of a module, once, if a process without backends has reported the same digest.
 
-        Their code has run in the sender, so another module's entry is not the sender's to write.
+        Backends have run in the sender, so it must not be able to write the record of another module.
         """
-        # Later on the engine has seen the guest's bytes, and the process is not to be believed.
+        # Once the engine has read the guest's bytes, the process is not trusted.
         if asking is None or asking.hook == "spawn":
-            raise Internal(f"{self._name}: the init process told of a module out of turn", reasons.ENGINE_FAILED)
+            raise Internal(f"{self._name}: the init process reported a module out of turn", reasons.ENGINE_FAILED)
         unknown, self._unknown = self._unknown, None
         if unknown is not None and learnt.digest == unknown.module:
             self._known.keep(self._launch.cache, unknown, learnt.known)
 
     async def _unless_ended(self, process: InitProcess, work: Coroutine[None, None, int], asking: Asking) -> int:
-        """What `work` returns; if the init process ends before, it is cancelled, and that is told."""
+        """The result of `work`. If the init process ends before, cancels it and raises the error of its end."""
         working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.ended())
         try:
             await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (working, ended):
-                task.cancel()  # nothing happens to one that is done
+                task.cancel()  # no effect on a finished task
             await asyncio.wait({working, ended})
         if working.cancelled():
             raise self._lost(process, asking)
         return working.result()
 
     def _error(self, message: Message) -> Exception:
-        """Why it is not created, by what the init process has sent. Raises NotBareError."""
+        """The error of Create for a message of the init process. Raises NotBareError."""
         if isinstance(message, Stopped) and self._bare is not None:
             error = self._bare.error(message)
             if isinstance(error, PelagosError):
@@ -379,18 +379,18 @@ class Conversation:
         if isinstance(message, Failed):
             return from_fields(message.code, f"{self._name}: {message.message}", message.reason)
         if isinstance(message, Unusable):
-            return UnusableCode(f"backend {message.backend!r} does not take compiled code: {message.message}")
-        text = f"{self._name}: the init process told of a guest that does not run"
+            return UnusableCode(f"backend {message.backend!r} does not accept compiled code: {message.message}")
+        text = f"{self._name}: the init process reported a guest that does not run"
         return Internal(text, reasons.ENGINE_FAILED)
 
     def _lost(self, process: InitProcess, asking: Asking | None) -> Exception:
-        """Why it is not created, by how the init process has ended."""
+        """The error of Create for the end of the init process."""
         if self._killed:
             return self._cancelled()
         how = ending(process.how_it_ended())
         if asking:
             return _BackendCrash(Failure(asking.backend, asking.hook, how))
-        return Internal(f"{self._name}: its process was lost: {how}", reasons.LOST)
+        return Internal(f"{self._name}: its process has ended unexpectedly: {how}", reasons.LOST)
 
     def _check_not_killed(self) -> None:
         if self._killed:

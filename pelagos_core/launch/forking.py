@@ -1,7 +1,7 @@
-"""How an init process is forked: by a nursery, by the daemon itself, or beside the process that it joins.
+"""The fork of an init process: by a nursery, by the daemon, or into the pid namespace of a container to join.
 
-In the daemon, whose child the new process is in each case. The daemon's own fork executes `init.run` and never
-returns; a nursery's carries out a plan and has no interpreter.
+In the daemon, which is the parent in each case. The daemon's own fork runs `init.run` and never returns; a
+nursery's fork executes a plan and has no interpreter.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pelagos_core.linux import namespaces
 from pelagos_core.plugin.hookspecs import NativePart
 
 Request = Callable[[socket.socket], LaunchRequest]
-"""Makes the request for a process of its end of the control socket."""
+"""Builds the request for a process from its end of the control socket."""
 
 
 class Forker:
     """Forks the processes of one launch."""
 
     def __init__(self, name: str, nurseries: Nurseries) -> None:
-        """name: what errors call the process."""
+        """name: of the process, for errors."""
         self._name = name
         self._nurseries = nurseries
 
@@ -40,9 +40,9 @@ class Forker:
     def fork_bare(
         self, part: NativePart | None, init: BareInit, stdio: tuple[int, int, int], target: JoinTarget | None
     ) -> tuple[int, socket.socket]:
-        """Fork a process without one. Returns as `fork`. Raises OSError.
+        """Fork a process without an interpreter. Returns as `fork`. Raises OSError.
 
-        part: of the backend whose engine it has. target: of the container that it joins.
+        part: the native part of the backend; None for no engine. target: the container to join, or None.
         """
         plan, nursery = init.first(), self._nurseries.of(part)
         birth, container = init.birth(target), () if target is None else (target.pidfd,)
@@ -53,7 +53,7 @@ class Forker:
         if request.join_target:
             pid = self._beside(request.join_target)
         else:
-            # A process with a second stage enters a pid namespace then.
+            # With a second stage the second process enters the pid namespace.
             pid = namespaces.fork(namespace.path if namespace and request.plan.second_stage is None else None)
         if pid == 0:
             init.run(request)
@@ -62,15 +62,15 @@ class Forker:
     def _beside(self, target: JoinTarget) -> int:
         try:
             return namespaces.fork_beside(target.pidfd)
-        except OSError as error:  # ESRCH, or ENOMEM for a pid namespace without its first process
+        except OSError as error:  # ESRCH, or ENOMEM for a pid namespace whose first process has ended
             text = f"{self._name}: cannot enter the container: {error.strerror}"
             raise FailedPrecondition(text, reasons.ISOLATION) from None
 
 
 def paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
-    """The pid that a fork returns, and our end of the pair whose other one it was given.
+    """Call `fork` with one end of a socket pair; return the pid and the other end.
 
-    For each attempt its own: one that has failed for us may have forked all the same.
+    Each attempt has its own pair: a failed attempt may have forked nevertheless.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)

@@ -1,6 +1,6 @@
-"""The steps of a Wasm guest in a process without an interpreter: its entry point, its engine, its run.
+"""The steps of a Wasm guest in a process without an interpreter: entry point, engine, run.
 
-What the engine does with them is `struct pelagos_guest` (native/include/pelagos_engine.h).
+The engine's interface is `struct pelagos_guest` (native/include/pelagos_engine.h).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pelagos_core.plugin.hookspecs import UnusableCode
 from pelagos_core.plugin.kind import MODULE_MAGIC, NATIVE_MAGIC
 from pelagos_core.plugin.limits import MEMORY_RESERVE, REFUSAL, Limits
 
-TRAP = 134  # 128 + SIGABRT, as for a native program that aborts; 137 would look like an OOM kill
+TRAP = 134  # 128 + SIGABRT, as for an aborted native program; 137 is that of an OOM kill
 TRAPPED = "pelagos: the guest has trapped"
 _MEMORY_LIMIT = "memory limit"
-"""The slot of the control file with the container's limit of memory."""
+"""The slot of the control file of the container's memory limit."""
 
 
 class OtherEngineError(Exception):
-    """The process has another engine than that of the backend that is chosen."""
+    """The process has loaded an engine other than that of the chosen backend."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend.name)
@@ -38,12 +38,12 @@ class OtherEngineError(Exception):
 
 
 class NotBareError(Exception):
-    """A bare process cannot go on; one with an interpreter can, or has the words for why not."""
+    """A bare process cannot continue; one with an interpreter can, or reports the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindEntrypoint(Operation):
-    """Open the first of these paths at which there is anything, and describe it to the daemon."""
+    """Open the first existing path of these, and describe it to the daemon."""
 
     reason: ClassVar[str] = reasons.ENTRYPOINT
     paths: tuple[str, ...]
@@ -66,7 +66,7 @@ class FindEntrypoint(Operation):
 
 @dataclass(frozen=True, slots=True)
 class GoOn(Operation):
-    """Wait for the rest of the plan, and carry it out."""
+    """Receive the next part of the plan and execute it."""
 
     def reads(self) -> tuple[str, ...]:
         return (CONTROL,)
@@ -80,7 +80,7 @@ class GoOn(Operation):
 
 @dataclass(frozen=True, slots=True)
 class OpenMemoryLimit(Operation):
-    """Open the control file that has the limit of memory, which is read at each growth of the guest's."""
+    """Open the control file of the memory limit, which is read at each growth of the guest's memory."""
 
     path: str
 
@@ -99,10 +99,10 @@ class OpenMemoryLimit(Operation):
 
 @dataclass(frozen=True, slots=True)
 class DescribeGuest(Operation):
-    """Say what the engine is told of the guest.
+    """Set the arguments of the engine for the guest.
 
-    calls: the functions of a module to call, in order; of a component the way to one.
-    memories: bytes that each linear memory begins with. cwd: of the spec; PWD says where it is, unless it is `/`.
+    calls: of a module, the functions to call in order; of a component, the path of names to its function.
+    memories: initial size of each linear memory, in bytes. cwd: of the spec, resolved into PWD unless it is `/`.
     """
 
     arguments: tuple[str, ...]
@@ -121,7 +121,7 @@ class DescribeGuest(Operation):
         return f"a {'component' if self.is_component else 'module'}, of which {', '.join(self.calls)} is called"
 
     def details(self) -> str:
-        return f"with {len(self.arguments)} words and {len(self.environment)} variables"  # which may be secrets
+        return f"with {len(self.arguments)} words and {len(self.environment)} variables"  # may be secrets
 
     def instructions(self) -> tuple[Instruction, ...]:
         limits, cwd = self.limits, preopens.working_directory(self.cwd)
@@ -144,13 +144,13 @@ class DescribeGuest(Operation):
 
     def failure(self, failed: Failure) -> PelagosError:
         if failed.error == errno.E2BIG:
-            raise NotBareError  # which has room for as many directories and memories as there usually are
+            raise NotBareError  # the library's tables of directories and memories have a fixed size
         return Operation.failure(self, failed)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadGuest(Operation):
-    """Have the engine load and check the guest. path: of the entry point, for messages."""
+    """Let the engine load and check the guest. path: of the entry point, for messages."""
 
     reason: ClassVar[str] = reasons.MODULE
     path: str
@@ -176,7 +176,7 @@ class LoadGuest(Operation):
 
 @dataclass(frozen=True, slots=True)
 class WaitForStart(Operation):
-    """Say that all is ready, and wait for Start."""
+    """Send Ready and wait for Start."""
 
     def reads(self) -> tuple[str, ...]:
         return (CONTROL,)
@@ -190,9 +190,9 @@ class WaitForStart(Operation):
 
 @dataclass(frozen=True, slots=True)
 class RunGuest(Operation):
-    """Run the guest to its end.
+    """Run the guest.
 
-    warning: a line on its stderr before that, if there is one. last: no step comes after it.
+    warning: a line for its stderr before the run, or empty. last: whether it is the last step.
     """
 
     warning: str = ""

@@ -1,7 +1,7 @@
-"""HOME of a native program whose spec sets none: from the container's own /etc/passwd, as under runc.
+"""HOME of a native program whose spec sets none: from the container's /etc/passwd, as in runc.
 
-Source: passwd(5). In the init process, before the root is changed. The file is the image's, so
-nothing in it can do more harm than to name another directory.
+Source: passwd(5). In the init process, before the root is changed. The file comes from the image, so
+its content is not trusted; it can only name a directory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UID, _HOME = 2, 5
 
 
 def completed(env: tuple[str, ...], root: Root, uid: int) -> tuple[str, ...]:
-    """The variables, with HOME where there is none, or an empty one.
+    """The variables, with HOME added if it is missing or empty.
 
     env: `NAME=VALUE` strings, each name once. uid: the user's id inside the container.
     """
@@ -28,24 +28,24 @@ def completed(env: tuple[str, ...], root: Root, uid: int) -> tuple[str, ...]:
 
 
 def is_missing(env: tuple[str, ...]) -> bool:
-    """Whether HOME is not among the variables, or empty."""
+    """Whether HOME is missing or empty."""
     return not any(variable.startswith("HOME=") and variable != "HOME=" for variable in env)
 
 
 def with_home(env: tuple[str, ...], home: str) -> tuple[str, ...]:
-    """The variables, with this HOME in place of an empty one."""
+    """The variables, with HOME set to `home`."""
     return (*(variable for variable in env if variable != "HOME="), f"HOME={home}")
 
 
 def _home(root: Root, uid: int) -> str:
     try:
         return find(_read(root), uid)
-    except OSError:  # there is none, as in an image of one static program
+    except OSError:  # no such file, as in an image with one static program
         return _DEFAULT
 
 
 def find(passwd: bytes, uid: int) -> str:
-    """The home directory in the first entry of a user that has one; `/` without a usable one."""
+    """The home directory of the first usable entry of a user; `/` if there is none."""
     for line in passwd.split(b"\n"):
         fields = line.split(b":")
         if len(fields) <= _HOME or fields[_UID] != b"%d" % uid:
@@ -61,7 +61,7 @@ def find(passwd: bytes, uid: int) -> str:
 
 def _read(root: Root) -> bytes:
     with Fd(root.open(USERS, os.O_PATH)) as found:
-        # Looked at before it is opened: a FIFO would have us wait, a device may do anything.
+        # fstat(2) on an O_PATH descriptor comes first: opening a FIFO waits, opening a device may have any effect.
         if not stat.S_ISREG(os.fstat(found).st_mode):
             return b""
         with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:

@@ -1,7 +1,7 @@
-"""A process of a container, from the fork to its end: isolate, load, report, wait, run, _exit.
+"""A container's process with an interpreter, from the fork to its end: isolate, load, report, wait, run, _exit.
 
-It is a copy of the daemon, so it leaves by os._exit only and touches nothing of the
-daemon's: every descriptor but its own is closed first.
+It is a fork of the daemon, so it ends by os._exit only and does not use the daemon's
+objects: every descriptor but its own is closed first.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ _CONTROL = FIRST
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """The way into a running container. pidfd: of its init process."""
+    """A running container to join. pidfd: of its init process."""
 
     pidfd: int
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """Everything that a process is told by the fork.
+    """The arguments of a launch, inherited by the fork.
 
     control: its end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
-    join_target: into the container that it joins; None for the init process, which makes one.
+    join_target: the container to join; None for an init process.
     selection: chooses a backend while the host's files are in reach.
-    limits: what the engine should hold the guest to.
-    learns: whether the daemon asks what is to be kept of the entry point.
+    limits: that the engine must enforce.
+    learns: whether to send Learnt, the record of the entry point.
     """
 
     bundle: Bundle
@@ -89,7 +89,7 @@ class LaunchRequest:
         return self.bundle.spec.process.terminal
 
     def state(self) -> State:
-        """The slots of the process as its plan finds them: the root is not opened yet."""
+        """The initial slots of the process' plan: the root is not opened yet."""
         slots = dict(zip((CONTROL, *STREAMS), (self.control.fileno(), *self.stdio), strict=True))
         if self.join_target is not None:
             slots[CONTAINER] = self.join_target.pidfd
@@ -97,11 +97,11 @@ class LaunchRequest:
 
 
 def run(order: LaunchRequest) -> NoReturn:
-    """Be the process. Called right after the fork, in the child; never returns."""
+    """Run the process. Called right after the fork, in the child; never returns."""
     # The daemon's objects must not be finalised here: that would close descriptors
-    # by numbers which mean something else by now.
+    # by numbers that are reused by now.
     gc.disable()
-    # Where the interpreter told the daemon of signals: that number will be another file's.
+    # The interpreter's wakeup descriptor for signals is the daemon's: its number will be reused.
     signal.set_wakeup_fd(-1)
     code = 1
     try:
@@ -120,7 +120,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
     try:
         execute(plan.outside, state)
         if plan.second_stage is not None:
-            execute((plan.second_stage,), state)  # goes on as another process
+            execute((plan.second_stage,), state)  # continues in the second process
         execute(plan.assemble, state)
         with because(reasons.ENTRYPOINT):
             file = lookup.find(root, order.bundle.spec.process, order.limits)
@@ -154,7 +154,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
     except UnusableCode as error:
         _report(Unusable(backend.name, str(error)))
         os._exit(1)
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the daemon must hear of it)
+    except BaseException as error:  # noqa: BLE001 (every error is reported to the daemon)
         _report(Failed(*to_fields(error)))
         if not isinstance(error, PelagosError):
             traceback.print_exc()
@@ -164,7 +164,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
 
 
 def _enclosed(program: Program, file: Entrypoint, code: int | None, order: LaunchRequest, state: State) -> Entrypoint:
-    """Put the root in an engine root; the entry point as the program finds it there."""
+    """Enclose the root in an engine root; return the entry point for the program."""
     if code is not None:
         state.descriptors[CODE_DIRECTORY] = code
     path, compiled = engine_root.module_path(program, file.path), code is not None
@@ -174,7 +174,7 @@ def _enclosed(program: Program, file: Entrypoint, code: int | None, order: Launc
 
 
 def _hand_over_terminal(state: State) -> None:
-    """Give the daemon the master of a terminal of the container's own, if there is one."""
+    """Send the daemon the master of a terminal of the container's devpts, if there is one."""
     if MASTER not in state.descriptors:
         return
     master = state.take(MASTER)
@@ -184,10 +184,10 @@ def _hand_over_terminal(state: State) -> None:
 
 
 def _run_creating_hooks(order: LaunchRequest, shielded: State | None) -> bytes:
-    """Have the daemon run its hooks, and run those of the container's namespaces.
+    """Let the daemon run its hooks, then run those of the container's namespaces.
 
-    shielded: of a Wasm guest, whose root is looked at again: a hook may have mounted anything.
-    Returns the state for later ones: once the root is changed, /proc does not tell our pid any more.
+    shielded: the state of a Wasm guest, whose mounts are checked again, since a hook may mount anything.
+    Returns the state for later hooks: after the change of root, /proc no longer shows the pid on the host.
     """
     hooks = order.bundle.spec.hooks
     if order.join_target is not None or not (hooks.while_creating or hooks.start_container):
@@ -206,7 +206,7 @@ def _run_creating_hooks(order: LaunchRequest, shielded: State | None) -> bytes:
 
 
 def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workload) -> int:
-    """Run those that come between Start and the guest, in the container and as its user."""
+    """Run the startContainer hooks, after Start, in the container and as its user."""
     try:
         oci_hooks.run(hooks, state)
     except PelagosError as error:
@@ -224,7 +224,7 @@ def _choose(order: LaunchRequest, file: Entrypoint) -> tuple[Backend, Choice]:
 
 
 def _code_key(backend: Backend, file: Entrypoint) -> str | None:
-    """The backend's part of the key of compiled code; None if it wants none."""
+    """The backend's part of the key of compiled code; None if it is not compiled ahead of time."""
     if not backend.compiles:
         return None
     _report(Asking(backend.name, "code_key"))
@@ -232,16 +232,16 @@ def _code_key(backend: Backend, file: Entrypoint) -> str | None:
 
 
 def _tell_learnt(file: Entrypoint, choice: Choice, settings: str | None) -> None:
-    """Tell the daemon what is to be kept of the file, if anything is; before an engine has looked at it."""
+    """Send the daemon the record of the file, if there is one; before an engine has read the file."""
     known = learnt(file, choice, settings, warns=preopens.may_be_elsewhere(file))
     if known is not None:
         _report(Learnt(file.digest, known))
 
 
 def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
-    """A directory with the compiled code, from the daemon.
+    """Request the compiled code from the daemon; return a descriptor of its directory.
 
-    While nothing of the guest has been looked at: what is asked for here can be relied on.
+    Before an engine has read any byte of the guest, so that the daemon can trust the request.
     """
     wanted = messages.encode(Wanted(backend.name, file.path, file.digest, settings))
     control = socket.socket(fileno=_CONTROL)
@@ -251,14 +251,14 @@ def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
     finally:
         control.detach()
     if answer != messages.CODE or not fds:
-        os._exit(1)  # the daemon is gone
+        os._exit(1)  # the daemon has ended
     return fds[0]
 
 
 def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> Workload:
     _report(Asking(backend.name, "spawn"))
     if code is not None:
-        # The code is in no directory of the container's, so it is reached from the working one.
+        # The code's directory has no path in the container, so it is made the working directory.
         os.fchdir(code)
         file = replace(file, code=CODE)
     workload = backend.spawn(bundle, file)
@@ -272,7 +272,7 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
 
 
 def _narrowed(file: Entrypoint, order: LaunchRequest, root: Root) -> Entrypoint:
-    """What its container's policy leaves to a guest."""
+    """The entry point, with what the container's policy allows a guest."""
     policy = order.bundle.policy
     limit = memory.live(order.plan.cgroup, _CONTROL, _say) if order.limits.memory is not None else None
     env = preopens.variables(policy.variables(file.env), file.cwd, root)
@@ -285,13 +285,13 @@ def _report(message: Message) -> None:
 
 
 def _go_ahead(order: LaunchRequest, state: State) -> bool:
-    """Wait for Start. False if the daemon is gone, also if it died before we asked the
-    kernel to be killed with it."""
+    """Wait for Start. Returns False if the daemon has ended, also if that was before prctl(2) had set
+    the parent-death signal."""
     execute(order.plan.ready, state)
-    if order.terminal:  # its signals made the socket non-blocking
+    if order.terminal:  # ReportSignals has set O_NONBLOCK on the socket
         select.select([_CONTROL], [], [])
     go = os.read(_CONTROL, len(messages.GO)) == messages.GO
-    sys.stdout.flush()  # what a backend printed so far is not the guest's output
+    sys.stdout.flush()  # a backend's output so far is not part of the guest's
     execute(order.plan.start, state)
     return go
 
@@ -307,7 +307,7 @@ def _exit_code(workload: Callable[[], object]) -> int:
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
-    except BaseException as error:  # noqa: BLE001 (whatever the engine raises is the guest's end)
+    except BaseException as error:  # noqa: BLE001 (any exception of the engine ends the guest)
         _say(with_reason(f"pelagos: {type(error).__name__}: {error}", reasons.ENGINE_FAILED))
         return TRAP
     if not isinstance(code, int):
@@ -319,5 +319,5 @@ def _exit_code(workload: Callable[[], object]) -> int:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # a full or closed stderr does not change how it ended
+    with contextlib.suppress(OSError):  # a full or closed stderr does not change the exit code
         os.write(2, f"{text.rstrip()}\n".encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""An init process while it is launched, as the daemon has it: a pid, a pidfd, and a socket for messages."""
+"""The daemon's side of an init process during its launch: pid, pidfd and control socket."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pelagos_core.linux import pidfd
 class InitProcess:
     """A child of the daemon that is being launched. In the daemon, on its event loop.
 
-    It is not reaped before `abandon`, also when it has ended: its number is that of a process group, in
-    which a second stage may be. So it is no `linux.child.Child`, which is reaped at its end.
+    It is not reaped before `abandon`, even when it has ended: its pid is the id of a process group that may
+    hold a second stage. So it is no `linux.child.Child`, which is reaped at its end.
     pidfd: -1 after `abandon`. control: the daemon's end of the socket.
     """
 
     def __init__(self, pid: int, control: socket.socket, *, has_second_stage: bool = False) -> None:
-        """Take over `control` and the child. has_second_stage: whether another process takes its place.
+        """Take over `control` and the child. has_second_stage: whether a second process replaces it.
 
-        Raises OSError where no descriptor is left; the child is killed and reaped then.
+        Raises OSError if descriptors are exhausted; the child is killed and reaped then.
         """
         self.pid = pid
         self.control = control
@@ -35,7 +35,7 @@ class InitProcess:
         self._receiving: asyncio.Future[tuple[bytes, int]] | None = None
         self._is_listening = False
         try:
-            self.pidfd = os.pidfd_open(pid)  # nobody else reaps, so the pid is still our child's
+            self.pidfd = os.pidfd_open(pid)  # not reaped yet, so the pid cannot have been reused
         except OSError:
             control.close()
             os.kill(pid, signal.SIGKILL)
@@ -43,11 +43,11 @@ class InitProcess:
             raise
 
     async def receive(self, seconds: float | None) -> tuple[Message | None, int]:
-        """The next message, and the descriptor that came with it, or -1. None once the process has ended.
+        """The next message, with its descriptor, or -1. None once the process has ended.
 
-        The descriptor is the caller's to close.
-        seconds: how long to wait at most; None for ever. Raises asyncio.TimeoutError, and Internal for
-        what is no message.
+        The caller closes the descriptor.
+        seconds: maximum time to wait; None: no limit. Raises asyncio.TimeoutError, and Internal for
+        an invalid message.
         """
         datagram, fd = await self._datagram(seconds)
         if not datagram:
@@ -61,14 +61,14 @@ class InitProcess:
                 os.close(fd)
             raise
         if isinstance(message, Created | Ready):
-            self._stop_listening()  # it is the last one of a launch; the socket gets another reader
+            self._stop_listening()  # the last message of a launch: `Control` reads the socket from now on
         return message, fd
 
     async def _datagram(self, seconds: float | None) -> tuple[bytes, int]:
-        """The next datagram and its descriptor, or -1; an empty one at the end. Raises asyncio.TimeoutError.
+        """The next datagram and its descriptor, or -1; empty at the end. Raises asyncio.TimeoutError.
 
-        The event loop's reader takes it at once and stays: a launch has some ten of them, and to begin and
-        end with each of them takes two system calls and two turns of the loop.
+        The event loop's reader stays registered: a launch has some ten datagrams, and to register for each
+        takes two system calls and two iterations of the loop.
         """
         loop = asyncio.get_running_loop()
         receiving: asyncio.Future[tuple[bytes, int]] = loop.create_future()
@@ -81,7 +81,7 @@ class InitProcess:
             return await receiving
         except BaseException:
             if receiving.done() and not receiving.cancelled() and not receiving.exception():
-                _, fd = receiving.result()  # it came in the moment of the cancellation
+                _, fd = receiving.result()  # arrived together with the cancellation
                 if fd >= 0:
                     os.close(fd)
             raise
@@ -91,7 +91,7 @@ class InitProcess:
                 timer.cancel()
 
     def _read(self) -> None:
-        """Take a datagram for `_datagram`. While nothing receives it waits in the socket."""
+        """Read a datagram for `_datagram`. Without a pending receive it stays in the socket."""
         receiving = self._receiving
         if receiving is None or receiving.done():
             self._stop_listening()
@@ -113,43 +113,43 @@ class InitProcess:
             asyncio.get_running_loop().remove_reader(self.control.fileno())
 
     def send_go(self) -> None:
-        """Let it go on. Raises OSError if it is gone."""
+        """Send GO. Raises OSError if the process has ended."""
         self.control.send(messages.GO)
 
     def send_code(self, code: int) -> None:
-        """Give it the directory of compiled code, by a descriptor. One that is gone is no error."""
-        with contextlib.suppress(OSError):  # the next message is its end
+        """Send a descriptor of the compiled code's directory. A process that has ended is no error."""
+        with contextlib.suppress(OSError):  # `receive` then returns its end
             socket.send_fds(self.control, [messages.CODE], [code])
 
     def send_plan(self, plan: bytes, descriptors: Mapping[int, int] = MappingProxyType({})) -> None:
-        """Send it the next part of its plan. descriptors: by the numbers of their slots.
+        """Send the next part of its plan. descriptors: by the numbers of their slots.
 
-        One that is gone is no error. Raises OSError for a plan that is too long.
+        A process that has ended is no error. Raises OSError for a plan that is too long.
         """
-        with contextlib.suppress(ConnectionError):  # the next message is its end
+        with contextlib.suppress(ConnectionError):  # `receive` then returns its end
             socket.send_fds(self.control, [nursery.head(list(descriptors)), plan], list(descriptors.values()))
 
     def signal(self, signum: int) -> None:
-        """Send a signal. Raises ProcessLookupError if it has ended and is reaped."""
+        """Send a signal. Raises ProcessLookupError if it is reaped."""
         signal.pidfd_send_signal(self.pidfd, signum)
 
     async def ended(self) -> None:
-        """Return once it has ended; it is not reaped."""
+        """Return once it has ended, without reaping it."""
         await pidfd.ended(self.pidfd)
 
     def how_it_ended(self) -> os.waitid_result:
-        """How it has ended, after `ended`. It is not reaped."""
+        """Its exit status, after `ended`, without reaping it (waitid(2), WNOWAIT)."""
         result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
-        assert result is not None  # without WNOHANG waitid always has a result
+        assert result is not None  # waitid(2) without WNOHANG always has a result
         return result
 
     async def adopt_second_stage(self, pid: int) -> None:
-        """Replace the process by its second stage (user namespaces), and reap the first, which leaves.
+        """Replace the process by its second stage (user namespaces), and reap the first, which exits.
 
-        Raises Internal if that process is not expected, or no child of ours.
+        Raises Internal if no second stage is expected, or the pid is no child of the daemon.
         """
         if not self._has_second_stage:
-            raise Internal("the init process told of a second stage that it does not have")
+            raise Internal("the init process reported a second stage that is not part of its plan")
         second = os.pidfd_open(pid)
         try:
             os.waitid(os.P_PIDFD, second, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -166,10 +166,10 @@ class InitProcess:
         self.pid, self.pidfd, self._has_second_stage = pid, second, False
 
     async def abandon(self) -> None:
-        """Kill and reap it, with a second stage that it has not told of, and close its descriptors."""
+        """Kill and reap it, with a second stage that it has not reported yet, and close its descriptors."""
         self.signal(signal.SIGKILL)
         if self._has_second_stage:
-            # A second process that we were not told of is in the same process group.
+            # A second process that was not reported is in the same process group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await self.ended()

@@ -1,4 +1,4 @@
-"""What is launched, and what comes of it: the two ends of a conversation."""
+"""The arguments and the result of a launch."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pelagos_core.plugin.bundle import Bundle
 
 
 class Streams(Protocol):
-    """The open streams of the process: what a launch needs of them."""
+    """The interface of a process' open streams for a launch."""
 
     @property
     def child(self) -> tuple[int, int, int]:
-        """The descriptors for the process' 0, 1 and 2."""
+        """The descriptors for 0, 1 and 2 of the process."""
 
     def adopt(self, master: int) -> None:
-        """Use a terminal that the process has made in its container. Takes over the descriptor."""
+        """Use a terminal that the process has opened in its container. Takes over the descriptor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is launched, and what the conversation tells meanwhile.
+    """The arguments of a launch, and its callbacks.
 
-    name: what errors call the process. bundle: the container's, with this process in `spec.process`.
-    cache: of compiled code. forked: called with the pid of each process that is forked.
-    find_target: tells the container to join, before each fork; None to make one.
+    name: of the process, for errors. bundle: the container's, with this process in `spec.process`.
+    cache: of compiled code. forked: called with the pid of each forked process.
+    find_target: called before each fork, returns the container to join; None for an init process.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A child of the daemon that is isolated and loaded, and waits for the go-ahead.
+    """A child of the daemon that is isolated and loaded, and waits for Start.
 
-    pidfd, control: the receiver closes them, and reaps the child. backend, reason: what runs it, and why.
-    enclosed: whether the container's root is below an engine root. listens: whether the process goes on
-    sending messages by `control`. termination_signal: a signal that has ended it already, or 0.
+    pidfd, control: the receiver closes them and reaps the child. backend, reason: the chosen backend, and why.
+    enclosed: whether the container's root is inside an engine root. listens: whether the daemon must read
+    further messages on `control`. termination_signal: a signal that has ended it already, or 0.
     """
 
     pid: int

@@ -1,4 +1,4 @@
-"""What the daemon launches processes with: one for all of its containers."""
+"""The launcher of a daemon's processes, one object for all of its containers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pelagos_core.launch.nursery import Nurseries
 
 
 class Launcher:
-    """Begins launches. In the daemon, whose children the processes are."""
+    """Begins launches. In the daemon, which is the parent of all processes."""
 
     def __init__(self, nurseries: Nurseries) -> None:
-        """nurseries: fork the processes, where they can."""
+        """nurseries: fork the processes that need no interpreter."""
         self._nurseries = nurseries
         self._known = KnownModules()
 
     def begin(self, launch: Launch) -> Conversation:
-        """The conversation of a launch, to be run by the caller."""
+        """Return the conversation of a launch; the caller runs it."""
         return Conversation(launch, Forker(launch.name, self._nurseries), self._known)
 
     def leave_group(self) -> None:
-        """The daemon has changed its control groups: a nursery is executed again when it is needed next."""
+        """End the nurseries after a change of the daemon's control group; they are executed again when needed."""
         self._nurseries.close()

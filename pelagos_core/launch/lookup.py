@@ -1,6 +1,6 @@
-"""Finding a process' entry point in its container's root, as execvp(3) finds a program.
+"""The search for a process' entry point in its container's root, by the rules of execvp(3).
 
-In the init process, while the host's files are in reach: every path is resolved inside the root.
+In the init process, while the host's files are in reach; every path is resolved inside the root.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pelagos_core.rootfs.root import Root
 
 
 def find(root: Root, process: Process, limits: Limits) -> Entrypoint:
-    """The first candidate that can be run; else the first that is there, whose fault is told.
+    """The first candidate that can be run; else the first existing one, whose error is reported.
 
-    Whether a native program's user may execute it is seen once this process is that user.
+    Whether the user may execute a native program is checked after the change of user.
     Raises PermissionDenied, InvalidArgument or NotFound that names it.
     """
     there: list[Entrypoint] = []

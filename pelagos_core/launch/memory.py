@@ -1,4 +1,4 @@
-"""A guest's limit of memory, from its own process: how it is known, and what is told of a refusal."""
+"""A guest's memory limit in its own process: reading the limit, and reporting a refusal."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pelagos_core.plugin.limits import LiveMemory
 
 
 def live(cgroup: Cgroup, control: int, say: Callable[[str], None]) -> LiveMemory | None:
-    """The limit of the control group that a process has joined, while the host's files are in reach.
+    """The memory limit of the control group that this process has joined, while the host's files are in reach.
 
-    control: the socket to the daemon, by which a refusal is told. say: tells it on the process' stderr.
-    None if there is no such group, or no file of its limit.
+    control: the socket to the daemon, for the message Refused. say: writes to the process' stderr.
+    None if there is no such group or control file.
     """
     file = cgroup.open_memory_limit()
 
     def tell(asked: int, limit: int) -> None:
         say(with_reason(f"pelagos: {limits.refusal(asked, limit)}", reasons.MEMORY))
-        with contextlib.suppress(OSError):  # the daemon listens no longer
+        with contextlib.suppress(OSError):  # the daemon has closed its end
             os.write(control, messages.encode(Refused(asked, limit)))
 
     return LiveMemory(file, tell) if file is not None else None

@@ -6,14 +6,14 @@
                                 -> Unusable
                                 -> Failed
 
-A process without an interpreter says less, and is sent the rest of its plan in between (`bare_init`):
+A process without an interpreter has these, with parts of its plan in between (`bare_init`):
 
     Found -> plan -> Ready -> GO
           -> plan -> Contents -> plan -> Ready -> GO
     Stopped, at any time before GO
 
-GO and CODE are the daemon's answers. SecondStage comes from a first process, for a container with a user
-namespace; see `isolation.second_stage`. With hooks, Assembled and GO come between Asking "detect" and "spawn".
+GO and CODE are the daemon's answers. SecondStage is sent by the first process of a container with a user
+namespace, see `isolation.second_stage`. With hooks, Assembled and GO come between Asking "detect" and "spawn".
 With Wanted comes a descriptor of the entry point, with CODE one of the code's directory. Learnt comes once,
 before Asking "spawn", if it was asked for. Terminal, with its master, may come before Asking, Refused once
 after the last GO. `conversation` is the daemon's half.
@@ -37,7 +37,7 @@ CODE = b"code"
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The backend of this name is about to be called: `detect` or `spawn`."""
+    """A hook of this backend is called next: `detect` or `spawn`."""
 
     backend: str
     hook: str
@@ -45,19 +45,19 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class SecondStage:
-    """The process of this id, in the daemon's pid namespace, takes the place of the sender, which exits."""
+    """The process of this pid, in the daemon's pid namespace, replaces the sender, which exits."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """The root is assembled but not entered: the daemon is to run its hooks now."""
+    """The root is assembled but not entered: the daemon must run the createRuntime hooks now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Compiled code for the entry point, of which this comes with a descriptor.
+    """A request for compiled code; a descriptor of the entry point comes with it.
 
     path: for messages. digest: of its bytes. settings: the backend's part of the key.
     """
@@ -70,7 +70,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What is to be kept of the entry point. digest: of its bytes, as the sender has found it."""
+    """The record of the entry point. digest: of its bytes, computed by the sender."""
 
     digest: str
     known: KnownModule
@@ -78,7 +78,7 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The backend does not take the code that it was given; the message says why."""
+    """The backend does not accept the stored code; the message has the reason."""
 
     backend: str
     message: str
@@ -86,14 +86,14 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A terminal of the container's own is used; its master comes along with the message."""
+    """A terminal of the container's devpts is used; a descriptor of its master comes with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The workload is ready and waits for the go-ahead.
+    """The workload is loaded and waits for Start.
 
-    enclosed: whether the container's root is below an engine root.
+    enclosed: whether the container's root is inside an engine root.
     """
 
     backend: str
@@ -103,7 +103,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It will not run: the fields of a PelagosError, see `errors.to_fields`."""
+    """The launch has failed: the fields of a PelagosError, see `errors.to_fields`."""
 
     code: int
     message: str
@@ -112,10 +112,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The entry point is found by a process without an interpreter; its descriptor comes along.
+    """A process without an interpreter has found the entry point; its descriptor comes with it.
 
-    index: of the paths that were to be looked at. mode: of the file, as of stat(2). head: its first bytes, in hex.
-    digest: sha256 of all of a module's bytes; empty for anything else, and a module that is too large.
+    index: in the list of paths. mode: of the file, from fstat(2). head: its first bytes, in hex.
+    digest: sha256 of all bytes of a module; empty for anything else, and for a module that is too large.
     """
 
     index: int
@@ -126,20 +126,20 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A copy, in memory, of a file of the container that the daemon has asked for; it comes along."""
+    """A copy in memory of a requested file of the container; its descriptor comes with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A process without an interpreter waits for the go-ahead."""
+    """A process without an interpreter waits for Start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """A process without an interpreter has failed at a step of its plan.
 
-    plan: 0 for its first part. step: the place of the instruction. error: an errno. stage: its number in the library.
-    detail: what the step does not know, such as the engine's words.
+    plan: index of the part. step: index of the instruction. error: an errno. stage: its number in the library.
+    detail: what the plan does not contain, such as the engine's error text.
     """
 
     plan: int
@@ -151,7 +151,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The guest, which runs, was refused memory: bytes it asked for, and its container's limit."""
+    """Memory was refused to the running guest: bytes requested, and the container's limit."""
 
     asked: int
     limit: int
@@ -193,28 +193,28 @@ _KINDS = {cls.__name__: cls for cls in _FIELDS}
 
 
 def encode(message: Message) -> bytes:
-    """The message as one datagram; a long text is cut."""
+    """Encode a message as one datagram; a long text is truncated."""
     fields = [_plain(getattr(message, name)) for name in message.__slots__]
     return json.dumps([type(message).__name__, *fields], ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _plain(field: object) -> object:
     if isinstance(field, KnownModule):
-        return field.fields()  # which is as small as it must be, or was not learnt
+        return field.fields()  # limited in size by `known_module`
     return field[:MAX_TEXT] if isinstance(field, str) else field
 
 
 def decode(datagram: bytes) -> Message:
-    """The inverse. Raises Internal: the sender had run a plugin, so it is not trusted."""
+    """Decode a datagram. Raises Internal: the sender has run a plugin, so it is not trusted."""
     try:
-        name, *fields = json.loads(datagram.decode("utf-8", "replace"))  # a path or an engine's text may be no UTF-8
+        name, *fields = json.loads(datagram.decode("utf-8", "replace"))  # a path or an engine's text may not be UTF-8
         message = _KINDS[name](*fields)
         if [type(field) for field in fields] != _FIELDS[type(message)]:
             raise TypeError
         if not all(abs(field) <= _MAX_NUMBER for field in fields if isinstance(field, int)):
-            raise ValueError  # no pid, code or size; Python's own numbers have no end
+            raise ValueError  # out of range for a pid, code or size: Python's integers are unbounded
         if isinstance(message, Failed) and message.reason not in reasons.ALL:
-            message = replace(message, reason="")  # a backend's own word
+            message = replace(message, reason="")  # not a reason code of pelagos
         if isinstance(message, Learnt):
             message = replace(message, known=KnownModule.of(message.known))
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -1,8 +1,8 @@
-"""The nursery: a small program, warm with an engine, that forks init processes for the daemon.
+"""The nursery: a small program with a loaded engine that forks init processes for the daemon.
 
-It is executed for each daemon (native/nursery/nursery.c), so that no pod shares an address layout with another one
-and no page of the daemon's is in a guest's process. What it is sent is a plan and descriptors; what it forks
-carries the plan out and is the daemon's child all the same (clone(2), CLONE_PARENT).
+Each daemon executes its own (native/nursery/nursery.c), so that pods do not share an address layout and a guest's
+process has no pages of the daemon. A request is a plan with descriptors; the forked process executes the plan
+and is a child of the daemon (clone(2), CLONE_PARENT).
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _MAX_DESCRIPTORS = 8
 _HEAD = struct.Struct("=QI8i4x")  # struct plan_head
 _ERROR = struct.Struct("=i")
 _PID = struct.Struct("i")
-_CREDENTIALS = 12  # bytes: unix(7), struct ucred, which begins with the pid
-_REQUESTS = 3  # the descriptor by which requests come
-_WAIT_SECONDS = 2.0  # for a fork, which takes a millisecond
-# In place of a slot (native/process/message.h).
+_CREDENTIALS = 12  # size of struct ucred (unix(7)), which begins with the pid
+_REQUESTS = 3  # the number of its socket for requests
+_WAIT_SECONDS = 2.0  # for a fork, which usually takes a millisecond
+# Values in place of a slot number (native/process/message.h).
 _BIRTH_GROUP, _BIRTH_NAMESPACE = -1, -2
-# Room for the command line of a process that it forks, where the kernel lets it have no other (see `TakeName`), and
-# one thread of the engine's for a guest's streams: tokio makes one for each processor otherwise.
+# Space for the command line of forked processes, on kernels where it cannot be moved (see `TakeName`), and one
+# thread of the engine for a guest's streams: by default tokio creates one for each processor.
 _ENVIRONMENT = {"TOKIO_WORKER_THREADS": "1", "ROOM": " " * 4096}
 
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """Where a process is born.
+    """The control group and pid namespace in which clone(2) creates a process.
 
-    flags: of clone(2), such as CLONE_NEWPID. cgroup: the directory of a control group (v2), if the kernel lets it.
-    beside: the pidfd of a process in whose pid namespace it is to be; -1 for none. namespace: the path of one.
+    flags: of clone(2), such as CLONE_NEWPID. cgroup: directory of a control group (v2), used if the kernel allows it.
+    beside: pidfd of a process whose pid namespace to join; -1 for none. namespace: path of a pid namespace to join.
     """
 
     flags: int = 0
@@ -56,9 +56,9 @@ class Birth:
     namespace: str = ""
 
     def opened(self) -> Iterator[tuple[int, Fd]]:
-        """What a nursery is given for it. Raises OSError."""
+        """The descriptors for a request, each with its number. Raises OSError."""
         if self.cgroup:
-            with contextlib.suppress(OSError):  # joining it gives the better error
+            with contextlib.suppress(OSError):  # the later join reports a better error
                 yield _BIRTH_GROUP, Fd(os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         if self.beside >= 0:
             yield _BIRTH_NAMESPACE, Fd(os.dup(self.beside))
@@ -67,20 +67,20 @@ class Birth:
 
 
 class _ForkError(OSError):
-    """The nursery has not forked, and can go on."""
+    """The nursery could not fork, but still serves."""
 
 
 class Nursery:
-    """One nursery, as the daemon sees it."""
+    """One nursery. In the daemon."""
 
     def __init__(self, part: NativePart | None = None) -> None:
-        """part: of the backend whose engine it has; None for no engine."""
+        """part: the native part of a backend, whose engine it loads; None for no engine."""
         self._part = part
         self._requests: socket.socket | None = None
         self._child: Child | None = None
 
     def start(self) -> None:
-        """Execute it, unless it runs. It serves once it is warm. Raises OSError."""
+        """Execute it, unless it runs. It serves requests once its engine is loaded. Raises OSError."""
         if self._requests is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -103,10 +103,10 @@ class Nursery:
         self._requests = ours
 
     def fork(self, plan: bytes, descriptors: Mapping[int, int], birth: Birth) -> int:
-        """Have it fork a process that carries a plan out; a child of the daemon's. Returns its pid.
+        """Send a request to fork a process that executes a plan, a child of the daemon. Returns its pid.
 
-        descriptors: by the number of the slot that each is for.
-        Raises OSError: there is no nursery, it is lost, or it cannot fork there.
+        descriptors: by the numbers of their slots.
+        Raises OSError if the nursery cannot be executed, has ended, or cannot fork.
         """
         self.start()
         assert self._requests is not None
@@ -125,14 +125,14 @@ class Nursery:
                 raise
 
     def close(self) -> None:
-        """End it, with what it has forked and the daemon has not heard of."""
+        """End it, with forked processes whose pids the daemon has not read."""
         if self._requests is None:
             return
         if self._child is not None:
             self._child.close()
             self._child = None
         with self._requests, contextlib.suppress(OSError):
-            # Their other end is closed already, and such a process has told of itself before it did anything.
+            # Their other end is closed, and a process sends its message before all other steps.
             while True:
                 with Child(_next_pid(self._requests)):
                     pass
@@ -140,19 +140,19 @@ class Nursery:
 
 
 class Nurseries:
-    """The nurseries of a daemon: one for each engine that containers have used."""
+    """The nurseries of a daemon: one for each engine in use."""
 
     def __init__(self) -> None:
         self._nurseries: dict[NativePart | None, Nursery] = {}
 
     def of(self, part: NativePart | None) -> Nursery:
-        """The nursery with this engine, which runs from now on. Raises OSError."""
+        """The nursery with this engine; executed if it does not run. Raises OSError."""
         found = self._nurseries.setdefault(part, Nursery(part))
         found.start()
         return found
 
     def close(self) -> None:
-        """End all."""
+        """End all nurseries."""
         for nursery in self._nurseries.values():
             nursery.close()
 
@@ -171,14 +171,14 @@ def _program() -> int:
 
 
 def head(slots: list[int], flags: int = 0) -> bytes:
-    """What comes before a plan in its datagram. slots: for each descriptor that comes along."""
+    """The header of a plan's datagram. slots: one number for each descriptor of the datagram."""
     return _HEAD.pack(flags, len(slots), *slots, *[0] * (_MAX_DESCRIPTORS - len(slots)))
 
 
 def _next_pid(requests: socket.socket) -> int:
-    """The pid of a process that tells of itself. Raises OSError, and ChildProcessError if none is left that could.
+    """Read the pid of the next forked process from its message. Raises OSError; ChildProcessError if none is left.
 
-    The kernel says which it is: it does not know itself, in a pid namespace of its own.
+    The pid is that of SCM_CREDENTIALS (unix(7)): a process in a new pid namespace cannot find out its pid outside.
     """
     told, about, _, _ = requests.recvmsg(_ERROR.size, socket.CMSG_SPACE(_CREDENTIALS))
     if not told:

@@ -1,4 +1,4 @@
-"""Running a hook of the OCI runtime spec: a program that is told the container's state.
+"""Runs a hook of the OCI runtime spec: a program with the container's state on its standard input.
 
 Source: OCI runtime spec "POSIX-platform Hooks" and "State".
 """
@@ -17,14 +17,14 @@ from pelagos_core.linux.child import Child
 from pelagos_core.oci import Hook
 from pelagos_core.plugin.bundle import Bundle
 
-_MAX_SAID = 2048  # bytes of what it prints that go into the error
+_MAX_SAID = 2048  # bytes of its output that the error includes
 _DEFAULT_VERSION = "1.0.2"
 
 
 def state(bundle: Bundle, status: str, pid: int) -> bytes:
-    """The state of a container, as hooks read it from their standard input.
+    """The state of a container, for the standard input of hooks.
 
-    status: `creating`, `created`, `running` or `stopped`. pid: the init process' on the host.
+    status: `creating`, `created`, `running` or `stopped`. pid: of the init process, on the host.
     """
     return json.dumps(
         {
@@ -39,10 +39,10 @@ def state(bundle: Bundle, status: str, pid: int) -> bytes:
 
 
 class Running:
-    """A hook that was started."""
+    """A running hook."""
 
     def __init__(self, hook: Hook, said: bytes, directory: str) -> None:
-        """Start it, with nothing of our environment or descriptors.
+        """Start the hook, without the calling process' environment and descriptors.
 
         said: the state. directory: its working directory. Raises FailedPrecondition.
         """
@@ -50,7 +50,7 @@ class Running:
         stdin = _file_with(said)
         self._output = _file_with(b"")
         try:
-            # Not child.execute: the daemon would lose, by a fork, what it shares with the zygote.
+            # Not child.execute: a fork would copy pages that the daemon shares with the zygote.
             process = subprocess.Popen(
                 hook.args,
                 executable=hook.path,
@@ -66,13 +66,13 @@ class Running:
             raise self._failed(error.strerror or str(error)) from None
         finally:
             os.close(stdin)
-        process.returncode = 0  # it is reaped here: a Popen would do so as well, and warn before that
+        process.returncode = 0  # reaped here already: else Popen warns and reaps it again
         self.child = Child(process.pid)
 
     def finish(self, *, too_late: bool = False) -> None:
-        """Reap it. Raises FailedPrecondition, with what it has printed, unless it was successful.
+        """Reap the hook. Raises FailedPrecondition, with its output, unless its exit code is 0.
 
-        too_late: its time is over, and it is ended first, with what it has started.
+        too_late: its time limit has passed: it is killed first, with all processes of its session.
         """
         with self.child:
             if too_late:
@@ -89,7 +89,7 @@ class Running:
             raise self._failed(f"{how}: {said}" if said else how)
 
     def wait(self) -> None:
-        """Wait for its end and `finish`. In a process that has nothing else to do."""
+        """Wait for its end and call `finish`. Blocks the calling process."""
         self.finish(too_late=self.child.wait(self.hook.timeout) is None)
 
     def _failed(self, why: str) -> FailedPrecondition:
@@ -97,13 +97,13 @@ class Running:
 
 
 def run(hooks: Iterable[Hook], said: bytes, directory: str = "/") -> None:
-    """Run hooks one after the other, in an init process. Raises FailedPrecondition."""
+    """Run hooks in order, in an init process. Raises FailedPrecondition."""
     for hook in hooks:
         Running(hook, said, directory).wait()
 
 
 def _file_with(data: bytes) -> int:
-    """A file in memory: nobody has to read or write while a hook runs."""
+    """A file in memory with `data`: unlike a pipe it needs no reader or writer while a hook runs."""
     fd = os.memfd_create("hook", os.MFD_CLOEXEC)
     os.write(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""The steps of a native program in a process without an interpreter: which file it is, and its execution."""
+"""The steps of a native program in a process without an interpreter: the choice of its file, and execve(2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pelagos_core.native.process import Failure
 
 @dataclass(frozen=True, slots=True)
 class HandOverTerminal(Operation):
-    """Give the daemon the master of a terminal of the container's own, if there is one."""
+    """Send the daemon the master of a terminal of the container's devpts, if there is one."""
 
     def reads(self) -> tuple[str, ...]:
         return (CONTROL, MASTER)
@@ -32,7 +32,7 @@ class HandOverTerminal(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SendFile(Operation):
-    """Send the daemon a copy of a file of the container. most: bytes of it."""
+    """Send the daemon a copy of a file of the container. most: maximum size in bytes."""
 
     path: str
     most: int
@@ -51,7 +51,7 @@ class SendFile(Operation):
 class ChooseProgram(Operation):
     """Choose the first of these paths whose file the process' user may execute.
 
-    path: of the entry point, which comes first. interpreter: that it asks for, which has to be there; or empty.
+    path: of the entry point, the first candidate. interpreter: of it, which must exist; empty for none.
     """
 
     reason: ClassVar[str] = reasons.ENTRYPOINT
@@ -76,7 +76,7 @@ class ChooseProgram(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ExecuteProgram(Operation):
-    """Become the program that was chosen."""
+    """Execute the chosen program by execve(2)."""
 
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
@@ -85,7 +85,7 @@ class ExecuteProgram(Operation):
         return "execute the program"
 
     def details(self) -> str:
-        return f"with {len(self.arguments)} words and {len(self.environment)} variables"  # which may be secrets
+        return f"with {len(self.arguments)} words and {len(self.environment)} variables"  # may be secrets
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (

@@ -1,4 +1,4 @@
-"""Hooks that the daemon runs, while it goes on serving: those of the runtime's own namespaces."""
+"""Hooks of the runtime namespace, which the daemon runs while it serves requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pelagos_core.plugin.bundle import Bundle
 
 
 async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> None:
-    """Run hooks one after the other. Raises FailedPrecondition at the first that fails."""
+    """Run hooks in order. Raises FailedPrecondition at the first that fails."""
     try:
         for hook in hooks:
             await _run(hook, state(bundle, status, pid), bundle.path)
@@ -23,7 +23,7 @@ async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> N
 
 async def _run(hook: Hook, said: bytes, directory: str) -> None:
     running = Running(hook, said, directory)
-    too_late = True  # also if we are told to stop waiting
+    too_late = True  # also after a cancellation
     try:
         await asyncio.wait_for(running.child.ended(), hook.timeout)
         too_late = False

@@ -194,7 +194,7 @@ async def test_an_error_keeps_its_code_and_its_reason(launch, inits):
     ("said", "match"),
     [
         (b"\xff\xff", "malformed message"),
-        (Refused(2, 1), "told of a guest that does not run"),
+        (Refused(2, 1), "reported a guest that does not run"),
         (Created("none", "", False), "none"),
         (SecondStage(1), "second stage that it does not have"),
         (Wanted("wasm", "/x", "0", ""), "out of turn"),
@@ -210,7 +210,7 @@ async def test_nothing_is_believed_that_it_cannot_say(launch, inits, said, match
 async def test_a_process_that_is_lost_is_named_with_its_signal(launch, inits):
     _, outcome = await begin(launch, inits)
     inits.end()
-    await failed(outcome, inits, Internal, "its process was lost: .*SIGTERM", reasons.LOST)
+    await failed(outcome, inits, Internal, "its process has ended unexpectedly: .*SIGTERM", reasons.LOST)
 
 
 async def test_a_backend_that_ends_its_process_in_detect_is_left_out(launch, inits, pids):
@@ -289,7 +289,7 @@ async def test_code_that_is_refused_is_made_anew_once(launch, inits):
     inits.say(Unusable("wasm", "of another version"))
     await until(lambda: len(inits.children) == 2)
     inits.say(Unusable("wasm", "of another version"))
-    await failed(outcome, inits, Internal, "'wasm' does not take compiled code: of another", reasons.ENGINE_FAILED)
+    await failed(outcome, inits, Internal, "'wasm' does not accept compiled code: of another", reasons.ENGINE_FAILED)
 
 
 async def test_compiled_code_is_given_by_a_descriptor(launch, inits, monkeypatch, tmp_path):
@@ -453,7 +453,7 @@ async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_mo
     begun, find, _ = looked_up
     outcome = await begun()
     bare_inits.say(Asking("wasm", "spawn"), Learnt(FOUND.digest, KNOWN))
-    await failed(outcome, bare_inits, Internal, "told of a module out of turn", reasons.ENGINE_FAILED)
+    await failed(outcome, bare_inits, Internal, "reported a module out of turn", reasons.ENGINE_FAILED)
     assert find() is None
 
 
