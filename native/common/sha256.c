@@ -49,7 +49,7 @@ static void add_block(uint32_t state[8], const unsigned char *block) {
 }
 
 #if defined __x86_64__ && !defined PELAGOS_GENERIC
-/* The same by the processor's own instructions, six times as fast. Source: Intel's SHA Extensions. */
+/* The same by the processor's SHA instructions, six times as fast. Source: Intel's SHA Extensions. */
 __attribute__((target("sha,sse4.1,ssse3"))) static void add_blocks_by_processor(uint32_t state[8],
                                                                                 const unsigned char *data, size_t count) {
     const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);

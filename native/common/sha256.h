@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A SHA-256 (FIPS 180-4) in the making. */
+/* The state of a SHA-256 computation (FIPS 180-4). */
 struct sha256 {
     uint32_t state[8];
     uint64_t length;
@@ -13,9 +13,9 @@ struct sha256 {
 
 void sha256_begin(struct sha256 *digest);
 void sha256_add(struct sha256 *digest, const void *data, size_t size);
-/* As 64 lower-case hexadecimal digits and a NUL. */
+/* Finish: write 64 lower-case hexadecimal digits and a NUL. */
 void sha256_end(struct sha256 *digest, char hex[65]);
-/* Of so many bytes at once. */
+/* The digest of one buffer. */
 void sha256_hex(const unsigned char *data, size_t size, char hex[65]);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the native parts of engines have in common: texts of errors, and their engine's library. */
+/* Code that the native parts of engines share: error texts, and loading the engine's library. */
 #ifndef PELAGOS_PART_H
 #define PELAGOS_PART_H
 #include <dirent.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Write a text, cut where it is too long, and return the number. */
+/* Write a text, truncated if it is too long; return `number`. */
 __attribute__((format(printf, 4, 5))) static inline int part_say(int number, char *error, size_t size,
                                                                  const char *format, ...) {
     va_list arguments;
@@ -19,7 +19,7 @@ __attribute__((format(printf, 4, 5))) static inline int part_say(int number, cha
     return number;
 }
 
-/* device:inode:size:time of a file, as NativePart.of has it in `settings`. */
+/* device:inode:size:time of a file, as in the `settings` of NativePart.of. */
 static inline int part_identify(const char *path, char *text, size_t size) {
     struct stat status;
     if (stat(path, &status)) return -1;
@@ -29,17 +29,17 @@ static inline int part_identify(const char *path, char *text, size_t size) {
     return 0;
 }
 
-/* Load the engine's library, if it is the one that Python has looked at: its handle, or a null pointer and why not. */
+/* Load the engine's library, if it is the file that Python has checked. Returns its handle, or null with an error. */
 static inline void *part_load(const char *library, const char *identity, char *error, size_t size) {
     char found[128];
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (!handle) return part_say(0, error, size, "%s", dlerror()), NULL;
-    /* Looked at after it was loaded: one that was replaced before has another identity by now. */
+    /* Checked after loading: a file that was replaced before has another identity. */
     if (!part_identify(library, found, sizeof found) && !strcmp(found, identity)) return handle;
     return part_say(0, error, size, "%s is another file than the one that was compared", library), NULL;
 }
 
-/* 0 if this process has one thread: a fork has none of the others, and each lock as it was. */
+/* 0 if this process has one thread: fork(2) copies locks, but not the threads that hold them. */
 static inline int part_check_threads(char *error, size_t size) {
     DIR *tasks = opendir("/proc/self/task");
     int count = -2; /* `.` and `..` */

@@ -1,9 +1,9 @@
-/* What containerd executes. It decides nothing: for `start` and `delete` it asks the warm process of this Python
-   environment (pelagos_core/shim/zygote_request.py has the messages) and prints what that answers. Where it
-   gets no answer, and for all else, it executes the launcher in Python, which does the same by itself.
+/* The program that containerd executes. It decides nothing: for `start` and `delete` it sends a request to the zygote
+   of this Python environment (messages: pelagos_core/shim/zygote_request.py) and prints the answer. Without an answer,
+   and for all other actions, it executes the launcher in Python, which can do everything.
 
-   It reads its own command line, environment and files of /proc about itself: nothing of a bundle, an image or
-   a guest. What is too large for its buffers is Python's. */
+   It reads its command line, its environment and its own files in /proc: nothing of a bundle, an image or
+   a guest. Input that exceeds its buffers is left to Python. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +23,12 @@
 
 enum { MAX_REQUEST = 128 << 10, MAX_KEY = 64 << 10, MAX_ANSWER = 4096, FIRST_WORD = 5 };
 static const char DONE = 'k', START[] = "unix://";
-/* Python ignores SIGPIPE and SIGXFSZ in every process of its own, and CPython 3.13 also 32 and 33, which are the C
-   library's own (signal(7)): its view of itself has these bits set. */
+/* Python ignores SIGPIPE and SIGXFSZ in every process, and CPython 3.13 also 32 and 33, which belong to the C library
+   (signal(7)): these bits are cleared on both sides. */
 static const unsigned long long IGNORED_BY_PYTHON = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1) | 3ULL << 31;
 static const struct timeval PATIENCE = {1, 0};
 
-/* Fields with a NUL between them, in a buffer of fixed size; `full` once something did not fit. */
+/* Fields separated by NUL, in a buffer of fixed size; `full` once a field did not fit. */
 struct fields {
     char *data;
     size_t used, room;
@@ -54,7 +54,7 @@ static void add_text(struct fields *to, const char *text) {
     add(to, text, strlen(text));
 }
 
-/* The bytes of a file of /proc; nothing if it cannot be read. */
+/* The bytes of a file in /proc; none if it cannot be read. */
 static void add_file(struct fields *to, const char *path) {
     char part[4096];
     ssize_t size;
@@ -67,7 +67,7 @@ static void add_file(struct fields *to, const char *path) {
     close(fd);
 }
 
-/* The lines of /proc/self/status that a fork inherits and cannot be given. */
+/* The lines of /proc/self/status with attributes that a fork inherits and that cannot be set afterwards. */
 static void add_status(struct fields *to) {
     static const char *const NAMES[] = {
         "Uid:", "Gid:", "SigBlk:", "SigIgn:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:",
@@ -92,7 +92,7 @@ static void add_status(struct fields *to) {
     }
 }
 
-/* The zygote's address: zygote_request.socket_path() in C. False if there is to be none, or it is too long. */
+/* The zygote's address: zygote_request.socket_path() in C. False if no zygote is wanted, or the path is too long. */
 static int find_zygote(const char *const *texts, struct sockaddr_un *address) {
     static const char *const NAMESPACES[] = {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"};
     static const char *const ENVIRONMENT[] = {"PATH", "PELAGOS_CONFIG"};
@@ -153,7 +153,7 @@ static void write_request(struct fields *request, int count, char **words) {
     }
 }
 
-/* Send the request with the working directory, and wait for the answer; its size, or -1. */
+/* Send the request with the working directory, and wait for the answer. Returns its size, or -1. */
 static ssize_t exchange(const struct sockaddr_un *address, const struct fields *request, char *answer, size_t room) {
     struct ucred peer;
     socklen_t size = sizeof peer;
@@ -165,7 +165,7 @@ static ssize_t exchange(const struct sockaddr_un *address, const struct fields *
     int bundle = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int zygote = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (bundle < 0 || zygote < 0) return -1;
-    /* SO_SNDTIMEO is connect(2)'s too, which waits where the backlog is full (unix(7)). */
+    /* SO_SNDTIMEO applies to connect(2) too, which waits if the backlog is full (unix(7)). */
     if (setsockopt(zygote, SOL_SOCKET, SO_RCVTIMEO, &PATIENCE, sizeof PATIENCE) ||
         setsockopt(zygote, SOL_SOCKET, SO_SNDTIMEO, &PATIENCE, sizeof PATIENCE) ||
         connect(zygote, (const struct sockaddr *)address, sizeof *address) ||
@@ -178,11 +178,11 @@ static ssize_t exchange(const struct sockaddr_un *address, const struct fields *
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control};
     message.msg_controllen = sizeof control;
     if (sendmsg(zygote, &message, MSG_NOSIGNAL) < 0) return -1;
-    /* MSG_TRUNC: the size that the answer has, not what there was room for. */
+    /* MSG_TRUNC: returns the full size of the answer. */
     return recv(zygote, answer, room, MSG_TRUNC);
 }
 
-/* Print what the zygote answers to this command line, and end; return if Python is to do it. */
+/* Print the zygote's answer to this command line and exit; return if Python must serve it. */
 static void ask(const char *const *texts, int count, char **words) {
     static char data[MAX_REQUEST], answer[MAX_ANSWER];
     struct fields request = {data, 0, sizeof data, 0, 0};
@@ -219,7 +219,7 @@ static void execute_python(const char *const *texts, int count, char **words) {
 
 int main(int argc, char **argv) {
     const char *texts[FIRST_WORD], *at = settings;
-    /* Else the next file that is opened would be taken for the stream (standard_streams.py). */
+    /* Else the next file to be opened would get the number of a closed stream (standard_streams.py). */
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return 1;
     for (int i = 0; i < FIRST_WORD; i++) {

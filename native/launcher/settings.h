@@ -3,9 +3,9 @@
 
 enum { SETTINGS_SIZE = 4096 };
 
-/* Texts, each with its NUL, that `pelagos install` writes over the tag in the installed copy:
-   a line that says who wrote it, the version, the interpreter, the directory of the Python package, and the
-   Python code of the other launcher. In a file of its own, so that no compiler takes the tag for their value. */
+/* Texts, each with its NUL, that `pelagos install` writes over the tag in the installed copy: a line that names the
+   program that wrote it, the version, the interpreter, the directory of the Python package, and the Python code of the
+   other launcher. In a separate file, so that no compiler treats the tag as their constant value. */
 extern const char settings[SETTINGS_SIZE];
 
 #endif

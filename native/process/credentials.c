@@ -1,4 +1,4 @@
-/* User, groups and capabilities of the process, which leads no other thread.
+/* User, groups and capabilities of the process, which has one thread.
 
    Source: credentials(7), capabilities(7), user_namespaces(7), keyctl(2). */
 #define _GNU_SOURCE
@@ -14,30 +14,30 @@
 
 enum { HALVES = 2, CAPABILITIES = 64 };
 
-/* The mask of those that stay in it. Needs CAP_SETPCAP, so it comes first. */
+/* The mask of the capabilities that stay in the bounding set. Needs CAP_SETPCAP, so it comes first. */
 OPERATION(limit_bounding_set) {
     for (unsigned long each = 0; each < CAPABILITIES; each++) {
         if ((uint64_t)NUMBER(0) >> each & 1 || !prctl(PR_CAPBSET_DROP, each, 0UL, 0UL, 0UL)) continue;
-        if (errno == EINVAL) return 0; /* the kernel knows neither this nor later ones */
+        if (errno == EINVAL) return 0; /* the kernel has neither this capability nor later ones */
         int error = -errno;
-        if (prctl(PR_CAPBSET_READ, each, 0UL, 0UL, 0UL)) return error; /* else it need not be dropped */
+        if (prctl(PR_CAPBSET_READ, each, 0UL, 0UL, 0UL)) return error; /* else it is not in the set */
     }
     return 0;
 }
 
-/* Without it the change from root to another uid clears the permitted set, and with it what the spec leaves to the
-   process. */
+/* Set or clear PR_SET_KEEPCAPS. Without it the change from root to another uid clears the permitted set, with the
+   capabilities of the spec. */
 OPERATION(keep_capabilities) {
     CHECK(prctl(PR_SET_KEEPCAPS, (unsigned long)NUMBER(0), 0UL, 0UL, 0UL));
     return 0;
 }
 
-/* uid, gid, the further groups as 32-bit numbers */
+/* Arguments: uid, gid, supplementary groups as 32-bit numbers. */
 OPERATION(set_user) {
     gid_t gid = (gid_t)NUMBER(1);
     uid_t uid = (uid_t)NUMBER(0);
     size_t groups = a[2].size / sizeof gid;
-    /* A user namespace that was made without privileges has setgroups(2) denied: there, nobody has further ones. */
+    /* In a user namespace that was created without privileges setgroups(2) is denied: no supplementary groups there. */
     if (setgroups(groups, (const void *)TEXT(2)) && (errno != EPERM || groups)) return -errno;
     CHECK(setresgid(gid, gid, gid));
     CHECK(setresuid(uid, uid, uid));
@@ -50,8 +50,8 @@ static struct __user_cap_data_struct half_of(uint64_t effective, uint64_t permit
         (uint32_t)(effective >> shift), (uint32_t)(permitted >> shift), (uint32_t)(inheritable >> shift)};
 }
 
-/* effective, permitted, inheritable, ambient: masks. What the process does not have itself is left out: a container or
-   a machine of CI that lacks, say, CAP_SYS_RESOURCE cannot give it away. */
+/* Masks: effective, permitted, inheritable, ambient. Capabilities that the process lacks are left out, such as
+   CAP_SYS_RESOURCE in a container: they cannot be passed on. */
 OPERATION(set_capabilities) {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[HALVES];
@@ -67,10 +67,10 @@ OPERATION(set_capabilities) {
     return 0;
 }
 
-/* Session keyrings are inherited: the daemon's keys are out of reach after this. */
+/* Join a new session keyring: a fork inherits the daemon's. */
 OPERATION(new_session_keyring) {
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0) return 0;
-    /* A kernel without keys, a system call filter around us, or a quota that others have used up: runc goes on too. */
+    /* Errors are ignored, as in runc: a kernel without keys, a system call filter, or an exhausted quota. */
     return errno == ENOSYS || errno == EPERM || errno == EDQUOT ? 0 : -errno;
 }
 

@@ -1,4 +1,4 @@
-/* Descriptors: those in slots, the standard streams, and all that a fork takes along. */
+/* Descriptors: those in slots, the standard streams, and inherited ones. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@ OPERATION(close_slot) {
     return 0;
 }
 
-/* To a number that is at least this one. Where it was, it stays open. */
+/* Duplicate to a number that is at least this one. The old descriptor stays open. */
 OPERATION(lift_slot) {
     int fd = fcntl(SLOT(0), F_DUPFD_CLOEXEC, (int)NUMBER(1));
     CHECK(fd);
@@ -34,14 +34,14 @@ OPERATION(lift_slot) {
     return 0;
 }
 
-/* To this number, whatever is there. Where it was, it stays open. */
+/* Duplicate to this number, which is overwritten. The old descriptor stays open. */
 OPERATION(place_slot) {
     CHECK(dup3(SLOT(0), (int)NUMBER(1), O_CLOEXEC));
     SLOT(0) = (int)NUMBER(1);
     return 0;
 }
 
-/* A fork takes all along that the daemon has open, other containers' streams too: O_CLOEXEC is about execve(2). */
+/* A fork inherits all descriptors of the daemon, also other containers' streams: O_CLOEXEC is for execve(2) only. */
 OPERATION(close_from) { return close_range_of((unsigned)NUMBER(0), ~0U); }
 
 /* The lowest of some slots' descriptors that is at least `first`; -1 if there is none. */
@@ -52,7 +52,7 @@ static int next_kept(const struct process *p, const struct argument *a, uint32_t
     return found;
 }
 
-/* Close all but the standard streams and what is in these slots. */
+/* Close all descriptors but the standard streams and those in these slots. */
 OPERATION(keep_slots) {
     int first = STREAMS, error = 0, kept;
     for (uint32_t i = 0; i < count; i++)
@@ -73,7 +73,7 @@ OPERATION(cut_streams) {
     return error;
 }
 
-/* Have nothing to read in a slot. */
+/* Fill a slot with an empty input. */
 OPERATION(read_nothing) {
     int nothing = open(_PATH_DEVNULL, O_RDONLY | O_CLOEXEC);
     CHECK(nothing);
@@ -82,8 +82,8 @@ OPERATION(read_nothing) {
     return error;
 }
 
-/* Give a stream to a user, who may then open it by its name. A device stays the host's; in a user namespace a stream may
-   not be ours to give. */
+/* Change the owner of a stream, so that the user can open it by name. Devices keep the host's owner. In a user
+   namespace the change may not be permitted. */
 OPERATION(give_slot) {
     struct stat found;
     CHECK(fstat(SLOT(0), &found));
@@ -91,7 +91,7 @@ OPERATION(give_slot) {
     return 0;
 }
 
-/* Have a slot's descriptor as a standard stream, and close it where it was. */
+/* Move a slot's descriptor to the number of a standard stream. */
 OPERATION(use_slot) {
     int fd = SLOT(0);
     CHECK(dup2(fd, (int)NUMBER(1)));

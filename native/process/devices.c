@@ -13,7 +13,7 @@
 
 enum { MAY_NOT = 1 };
 
-/* A device of the spec. The path is also that of the host's own node. */
+/* A device of the spec. The path is also that of the host's node. */
 struct device {
     const char *path, *name;
     mode_t mode;
@@ -42,7 +42,7 @@ static int is_on_host(const struct device *device) {
     return !lstat(device->path, &found) && is_same(&found, device);
 }
 
-/* Make a node; one that is there and is the same device is left. MAY_NOT: this process may make no device. */
+/* Create a node; an existing node of the same device is kept. MAY_NOT: mknod(2) is not permitted. */
 static int make_node(struct process *p, int directory, const struct device *device) {
     struct stat found;
     if (!mknodat(directory, device->name, device->mode, device->number)) {
@@ -56,7 +56,7 @@ static int make_node(struct process *p, int directory, const struct device *devi
     return is_same(&found, device) ? 0 : -EEXIST;
 }
 
-/* Mount a device's node on a path. Read-only: what is written goes to the device, but the node is the host's own. */
+/* Mount a device's node on a path. Read-only protects the host's node; writes to the device are not affected. */
 static int attach_node(struct process *p, int tree, const struct device *device) {
     struct stat found;
     CHECK(fstat(tree, &found));
@@ -72,8 +72,8 @@ static int attach_node(struct process *p, int tree, const struct device *device)
     return error ? error : keep_device(p, tree, found.st_mode);
 }
 
-/* Mount the host's node. Where the mount is not seen, as by the guest beside a native program, what it is on is there
-   all the same. A socket is not taken for a file: open(2) fails, and nothing can be written to it. */
+/* Mount the host's node. The mount point is visible without the mount too, as to the guest beside a native program. It
+   is a socket and not a file, so that open(2) fails and no data is written to it. */
 static int mount_node(struct process *p, int directory, const struct device *device) {
     if (mknodat(directory, device->name, S_IFSOCK, 0) && errno != EEXIST) return -errno;
     AT(source);
@@ -84,9 +84,9 @@ static int mount_node(struct process *p, int directory, const struct device *dev
     return error;
 }
 
-/* Make a device node: its path, the directory and the name in it, mode with type, number, user and group; where none
-   may be made (user_namespaces(7)), or if the last argument says so, mount the host's. Of those that are to be mounted
-   the ones that the host lacks are left out. The umask is 0. */
+/* Create a device node. Arguments: path, directory and name, mode with type, device number, user, group, whether to
+   mount the host's node instead. That is also done if mknod(2) is not permitted (user_namespaces(7)). A node to
+   mount that the host lacks is left out. The umask is 0. */
 OPERATION(make_device) {
     struct device device = {TEXT(0), TEXT(2), (mode_t)NUMBER(3), (dev_t)NUMBER(4), (uid_t)NUMBER(5), (gid_t)NUMBER(6)};
     int mounted = NUMBER(7) && !S_ISFIFO(device.mode);
@@ -100,7 +100,7 @@ OPERATION(make_device) {
     return error;
 }
 
-/* Whether its path leads to a mount: another one may lie on top of it, or of a directory above. */
+/* Whether the path still leads to this mount: another mount may cover it, or a directory above it. */
 static int is_in_sight(struct process *p, int mount) {
     char path[MAX_PATH];
     if (path_in_root(p, mount, path) || !*path) return 0;
@@ -111,9 +111,9 @@ static int is_in_sight(struct process *p, int mount) {
     return number >= 0 && number == mount_number(mount);
 }
 
-/* Let no device be opened but one that is mounted itself: not through a node that the image brings, nor through one in
-   a mounted directory. One that another mount covers stays forbidden: a container that shares a directory could
-   move it into sight. */
+/* Set nodev on all mounts but those of single devices, so that no node of the image or of a mounted directory opens a
+   device. A device mount that is covered stays nodev: a container that shares a directory could uncover
+   it. */
 OPERATION(forbid_devices) {
     int error = change_mount(p->slot[SLOT_root], RECURSIVE, (struct mount_change){.set = ATTR_NODEV});
     while (p->device_count) {

@@ -13,7 +13,7 @@
 
 enum { COPY_BYTES = 1 << 24, NEW_FILE = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC };
 
-/* A file system in memory that is mounted nowhere yet: the slot, its name, its mode, its size, attributes. */
+/* Create a detached tmpfs: slot, name, mode, size, attributes. */
 OPERATION(make_tmpfs) {
     int made = new_tmpfs(TEXT(1), TEXT(2), a[3].size ? TEXT(3) : NULL, (uint64_t)NUMBER(4));
     if (made < 0) return made;
@@ -21,9 +21,9 @@ OPERATION(make_tmpfs) {
     return 0;
 }
 
-/* Put a directory of what is in the slot on the root, in whose place it is from now on. All of it is attached first:
-   a copy of a mount that is attached nowhere needs Linux 6.15. The slot keeps the whole, which can be written to
-   when the root is read-only, and by which what is in the root can be moved out. */
+/* Mount a directory of the slot's file system on the root, which it replaces. The whole file system is attached first:
+   open_tree(2) of a detached mount needs Linux 6.15. The slot keeps the whole file system, which stays writable
+   when the root is read-only, and by which entries of the root can be moved out. */
 OPERATION(surround_root) {
     int error = attach_mount(SLOT(0), p->slot[SLOT_root]);
     if (error) return error;
@@ -36,20 +36,20 @@ OPERATION(surround_root) {
     return error;
 }
 
-/* Make a directory in the directory in a slot: its name and mode, whatever the umask. */
+/* Create a directory in the directory of a slot: name, mode. Independent of the umask. */
 OPERATION(make_directory_in) {
     CHECK(mkdirat(SLOT(0), TEXT(1), 0700));
     CHECK(fchmodat(SLOT(0), TEXT(1), (mode_t)NUMBER(2), 0));
     return 0;
 }
 
-/* Change the mode of what is in the directory in a slot, in which no guest has written anything yet. */
+/* Change the mode of an entry of the directory in a slot, to which no guest has written yet. */
 OPERATION(change_mode_in) {
     CHECK(fchmodat(SLOT(0), TEXT(1), (mode_t)NUMBER(2), 0));
     return 0;
 }
 
-/* Open a file for reading that is in the directory in a slot: the slot, its name, the slot for it. */
+/* Open a file for reading: slot of its directory, name, slot to fill. */
 OPERATION(open_file_in) {
     int file = openat(SLOT(0), TEXT(1), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     CHECK(file);
@@ -67,13 +67,13 @@ static int copy_all(int from, int to) {
 }
 
 static int fill(int file, int source, uid_t uid) {
-    CHECK(fchmod(file, 0444)); /* whatever the umask */
+    CHECK(fchmod(file, 0444)); /* independent of the umask */
     CHECK(fchown(file, uid, (gid_t)-1));
     return copy_all(source, file);
 }
 
-/* Copy a file to a new one in the root, which every user may read: its slot, the directory, which is made if it is
-   missing, the name, the owner or -1. */
+/* Copy a file to a new one in the root, readable by every user: slot, directory (created if it is missing), name,
+   owner or -1. */
 OPERATION(copy_file) {
     int directory = make_directory(p, TEXT(1));
     if (directory < 0) return directory;

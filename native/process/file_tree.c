@@ -15,12 +15,12 @@
 
 #include "operations.h"
 
-/* Each directory takes two descriptors and a part of the stack. */
+/* Each level takes two descriptors and stack. */
 enum { MAX_DEPTH = 100, COPIED_BYTES = 1 << 24 };
 
 static int copy_entries(int source, int target, int depth);
 
-/* The mode comes after the owner, whose change clears set-id bits (chown(2)). */
+/* The mode comes after the owner: chown(2) clears set-id bits. */
 static int copy_attributes(const struct stat *of, int target) {
     CHECK(fchown(target, of->st_uid, of->st_gid));
     CHECK(fchmod(target, of->st_mode & 07777));
@@ -77,8 +77,8 @@ static int copy_link(int source, const struct stat *of, const char *name, int ta
     return 0;
 }
 
-/* An entry is opened before it is looked at, by O_PATH, which does nothing to a FIFO or a device: so it cannot be
-   replaced in between. */
+/* An entry is opened by O_PATH, which has no effect on a FIFO or a device, before fstat(2): so it cannot be replaced
+   in between. */
 static int copy_entry(int source, const char *name, int target, int depth) {
     struct stat of;
     int entry = openat(source, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);

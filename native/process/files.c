@@ -1,4 +1,4 @@
-/* Files of the kernel's, by which it is told something: in /proc, in /sys, of control groups. */
+/* Writing to files of the kernel: in /proc, in /sys, of control groups. */
 #define _GNU_SOURCE
 #include "files.h"
 
@@ -27,7 +27,7 @@ OPERATION(require_file) {
     return 0;
 }
 
-/* A parameter of a module that is Y or N. */
+/* Check a module parameter with the value Y or N. */
 OPERATION(require_switch) {
     char state = 'N';
     int fd = open(TEXT(0), O_RDONLY | O_CLOEXEC);
@@ -37,7 +37,7 @@ OPERATION(require_switch) {
     return error ? error : state == 'Y' ? 0 : -ENOTSUP;
 }
 
-/* The slot, and the paths of which the first that is there is opened for writing. */
+/* Open the first existing path for writing: slot, paths. */
 OPERATION(open_first) {
     int fd = -1;
     for (uint32_t i = 1; i < count; i++) {

@@ -1,4 +1,4 @@
-/* A Wasm guest in this process: what its engine is told, and its run. */
+/* A Wasm guest in this process: the arguments of its engine, and its run. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@ static uint32_t words_used;
 static struct pelagos_directory directories[MAX_DIRECTORIES];
 static uint64_t memories[256];
 
-/* Words that live as long as the process: their bytes are the plan's own. */
+/* A list of strings that are valid until the process ends: they point into the plan. */
 static int keep_words(struct pelagos_words *to, const struct argument *a, uint32_t count) {
     if (count + 1 > MAX_WORDS - words_used) return -E2BIG;
     *to = (struct pelagos_words){words + words_used, count};
@@ -39,9 +39,9 @@ OPERATION(guest_directory) {
     return 0;
 }
 
-/* Where a directory of the container is, as a path from its root without links in it. WASI has no working directory:
-   PWD is where Go's library starts. If it is not there any more nothing is found below it: better than to start
-   elsewhere. Comes right after the environment, of which it becomes a part. */
+/* Resolve a directory of the container to a path without links and add it to the environment as PWD. WASI has no
+   working directory; Go's library starts in PWD. If the directory is missing, PWD keeps the unresolved path: lookups
+   fail rather than start elsewhere. Must come right after the environment. */
 OPERATION(guest_working_directory) {
     static char variable[MAX_PATH + 8];
     struct pelagos_words *environment = &p->guest.environment;
@@ -66,7 +66,7 @@ OPERATION(guest_is_component) {
     return 0;
 }
 
-/* What its linear memories begin with, each 8 bytes, and the limit of them all when it was created. */
+/* Initial sizes of the linear memories, 8 bytes each, and the limit of their sum at creation. */
 OPERATION(guest_memory) {
     if (a[0].size % sizeof *memories || a[0].size > sizeof memories) return -E2BIG;
     memcpy(memories, TEXT(0), a[0].size);
@@ -88,13 +88,13 @@ static void write_line(const char *text) {
     if (write(2, text, size) < 0 || write(2, "\n", 1) < 0) return;
 }
 
-/* The limit of the guest's linear memories, as its control group has it at each growth: an open file of a control
-   group is read from wherever the process is. */
+/* The control file with the guest's memory limit, read at each growth: an open control file is readable independent of
+   the process' root and control group. */
 enum { REFUSAL_WORDS = 4 };
 static struct process *owner;
 static int limit_file = -1, is_refused;
-static uint64_t reserve; /* one part in so many is left for the engine */
-static const char *refusal[REFUSAL_WORDS]; /* of what is told of one: between them are numbers of MiB */
+static uint64_t reserve; /* 1/reserve of the limit is left for the engine */
+static const char *refusal[REFUSAL_WORDS]; /* texts of a refusal; numbers of MiB come between them */
 
 static uint64_t limit_now(void) {
     char text[32] = {0}, *end;
@@ -110,7 +110,7 @@ static int write_mib(char *text, size_t size, uint64_t bytes) {
     return length > POINT_ZERO && !strcmp(text + length - POINT_ZERO, ".0") ? length - POINT_ZERO : length;
 }
 
-/* One line on the guest's stderr, at the moment of its first refusal, and a message to the daemon, for the log. */
+/* Report the first refusal: a line on the guest's stderr, and a message to the daemon for the log. */
 static void tell_refusal(uint64_t asked, uint64_t limit) {
     const uint64_t numbers[REFUSAL_WORDS - 1] = {asked, limit, limit - limit / reserve};
     char text[1024], number[32];
@@ -126,7 +126,7 @@ static void tell_refusal(uint64_t asked, uint64_t limit) {
 }
 
 static int allows_memory(uint64_t size) {
-    enum { UNLIMITED_BITS = 62 }; /* cgroup v1 has no word for it, but a number of pages that is never reached */
+    enum { UNLIMITED_BITS = 62 }; /* on cgroup v1 "no limit" is a large number */
     uint64_t limit = limit_now();
     if (limit >> UNLIMITED_BITS || size <= limit - limit / reserve) return 1;
     if (!is_refused) tell_refusal(size, limit);
@@ -136,8 +136,7 @@ static int allows_memory(uint64_t size) {
 
 static int allows_as_created(uint64_t size) { return owner->guest.memory < 0 || size <= (uint64_t)owner->guest.memory; }
 
-/* The slot of the control file, which is empty where there is none; the engine's share: one part in so many; and the
-   words of a refusal. */
+/* Arguments: slot of the control file, which may be empty; `reserve`; the texts of a refusal. */
 OPERATION(guest_memory_limit) {
     if (NUMBER(1) <= 0) return -EINVAL;
     limit_file = SLOT(0);
@@ -146,7 +145,7 @@ OPERATION(guest_memory_limit) {
     return 0;
 }
 
-/* The slot of the directory with the compiled code, and its name there. No path of the container leads to it. */
+/* Arguments: slot of the directory with the compiled code, which has no path in the container; file name in it. */
 OPERATION(load_guest) {
     if (!p->engine) return -ENOSYS;
     int directory = SLOT(0);
@@ -170,7 +169,7 @@ OPERATION(say) {
 
 static void leave(int code) { _exit(code & 0xff); }
 
-/* The exit code of a trap, the line that follows its text, and whether steps come after the end of the guest. */
+/* Arguments: exit code of a trap, line to write after its text, whether steps follow the guest's end. */
 OPERATION(run_guest) {
     static char trap[16 << 10];
     char *text = trap;

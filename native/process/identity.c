@@ -1,4 +1,4 @@
-/* The process among others: its session, its umask, its working directory. */
+/* Session, umask and working directory of the process. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
@@ -8,7 +8,7 @@
 
 #include "operations.h"
 
-/* A signal to the daemon's process group is not one to this process. */
+/* Create a session, so that a signal to the daemon's process group does not reach this process. */
 OPERATION(new_session) {
     CHECK(setsid());
     return 0;
@@ -19,7 +19,7 @@ OPERATION(set_umask) {
     return 0;
 }
 
-/* Of a directory outside the root the kernel says so in place of a path: "(unreachable)". */
+/* For a directory outside the root getcwd(2) returns a text that begins with "(unreachable)". */
 OPERATION(enter_working_directory) {
     char path[PATH_MAX];
     CHECK(chdir(TEXT(0)));

@@ -1,5 +1,5 @@
-/* The way into a container that runs, by a pidfd of its init process: its namespaces, and its root, as it is or
-   in a copy. The process stays among the host's mounts until it is sealed, as the init process does.
+/* Joining a running container by a pidfd of its init process: its namespaces, and its root or a private copy of
+   its mounts. The process stays in the host's mount namespace until it is sealed, like an init process.
    Source: setns(2), open_tree(2). */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,14 +13,14 @@
 #include "operations.h"
 #include "resolve.h"
 
-/* Join namespaces of the process behind a descriptor, all at once: CLONE_ flags. The pid namespace is that of
-   children; those that are left out stay as they are. */
+/* Join namespaces of the process of a pidfd in one setns(2): CLONE_ flags. CLONE_NEWPID applies to children. Other
+   namespaces are unchanged. */
 OPERATION(join_namespaces) {
     CHECK(setns(SLOT(0), (int)NUMBER(1)));
     return 0;
 }
 
-/* Go into the mount namespace of a container; a descriptor of the way back. */
+/* Enter the mount namespace of a container; return a descriptor of the present one. */
 static int visit(int container) {
     int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     CHECK(home);
@@ -30,7 +30,7 @@ static int visit(int container) {
     return error;
 }
 
-/* Go back. Returns what the visit came to, or why this process is still there. */
+/* Return to the former mount namespace. Returns `found`, or -errno if that fails. */
 static int leave(int home, int found) {
     int error = setns(home, CLONE_NEWNS) ? -errno : 0;
     close(home);
@@ -38,7 +38,7 @@ static int leave(int home, int found) {
     return error ? error : found;
 }
 
-/* Have the container's `/` as the root, so that paths can be resolved in it. */
+/* Open the container's `/` as the root, so that paths can be resolved in it. */
 OPERATION(find_container_root) {
     int home = visit(SLOT(0));
     if (home < 0) return home;
@@ -49,8 +49,8 @@ OPERATION(find_container_root) {
     return 0;
 }
 
-/* Take off what lies on a root that is not `/`: a form of it in which nothing can be executed (`enclose_root`). In a
-   copy of the mounts: the container's own stay. */
+/* Unmount the noexec form that covers a root other than `/` (`enclose_root`). In a copy of the mounts: those of the
+   container are unchanged. */
 static int take_form_off(const char *inside) {
     CHECK(unshare(CLONE_NEWNS));
     CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
@@ -58,8 +58,8 @@ static int take_form_off(const char *inside) {
     return 0;
 }
 
-/* A copy of the container's mounts: its pidfd, where in its mount namespace its root is, the slot for the copy. It
-   shows nothing that is mounted there later. */
+/* Copy the container's mounts: slot of its pidfd, path of its root in its mount namespace, slot for the copy. Later
+   mounts of the container do not propagate to the copy. */
 OPERATION(copy_container) {
     int home = visit(SLOT(0));
     if (home < 0) return home;
@@ -71,14 +71,14 @@ OPERATION(copy_container) {
     return 0;
 }
 
-/* Enter a container's mount namespace for good: its root is `/` for this process too. */
+/* Enter a container's mount namespace irrevocably: its root becomes `/` of this process. */
 OPERATION(enter_container_root) {
     CHECK(setns(SLOT(0), CLONE_NEWNS));
     set_root(p, -1);
     return 0;
 }
 
-/* Whether a directory is there, as the container resolves the path: a running container is not added to. */
+/* Check that a directory exists, resolved in the container: none is created in a running container. */
 OPERATION(check_directory) {
     int directory = open_in_root(p, TEXT(0), O_PATH | O_DIRECTORY);
     if (directory < 0) return directory;

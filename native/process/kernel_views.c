@@ -1,8 +1,8 @@
-/* What keeps a Wasm guest from its own engine: no mount of its container shows the kernel.
+/* The shield of a Wasm guest's engine: no mount of the container gives access to the kernel or to processes.
 
-   A guest has `/` preopened. If it could open /proc/self/mem there, by whatever name, it would write to the
-   engine's memory and leave the Wasm sandbox; all engines open it for it. So the mounts are looked at as they are
-   in the end, not as they were asked for. What does not fit, or cannot be looked at, is an error. */
+   A guest has `/` preopened. If it could open /proc/self/mem there, by any path, it could write to the engine's
+   memory and leave the Wasm sandbox; all engines open it on request. So the final mounts are checked, not the
+   requested ones. A mount that cannot be checked is an error. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,23 +19,23 @@
 
 enum { MAX_MOUNTS = 8192, MAX_TEXT = 1 << 20, NOWHERE = -1 };
 
-/* What a file system shows, by its type alone: files, devices among which single ones may do no harm, the kernel. */
+/* The class of a file system by its type: files; devices, of which single ones may be harmless; views of the kernel. */
 enum content { FILES, DEVICES, KERNEL };
 
 struct mount {
-    int number, parent;  /* the kernel's own */
-    int below;           /* the place in the table of the mount that it is on */
-    uint32_t path, type; /* where in `text`; the path is from the root on, "" for the root itself */
-    uint32_t shown;      /* the same: which part of which file system */
+    int number, parent;  /* its mount id and its parent's (proc(5)) */
+    int below;           /* index of the parent in the table */
+    uint32_t path, type; /* offsets in `text`; path is from the root on, "" for the root itself */
+    uint32_t shown;      /* an offset too: the mounted part of the file system */
     uint16_t path_size;
-    uint8_t content, is_whole, forbids_devices; /* is_whole: all of its file system is shown */
-    uint8_t is_inside;     /* in the container's root, or the root itself */
-    int8_t way_is_covered; /* -1: it has not been looked for */
+    uint8_t content, is_whole, forbids_devices; /* is_whole: the whole file system is mounted */
+    uint8_t is_inside;     /* whether it is the root or below it */
+    int8_t way_is_covered; /* -1: not determined yet */
     uint8_t is_asked;
-    int view_error, view_stage; /* of a view: what an error about it says; else 0 */
+    int view_error, view_stage; /* of a view: the errno to report; else 0 */
 };
 
-/* The mounts whose path is that of the root or below. Pages that nothing was written to cost nothing. */
+/* The mounts at or below the root's path. Untouched pages take no memory. */
 static struct {
     int count, root;
     size_t used;
@@ -43,7 +43,7 @@ static struct {
     char text[MAX_TEXT];
 } table;
 
-/* What is looked for: the types between spaces, and the numbers of the devices that do no harm. */
+/* The search: types separated by spaces, and the numbers of harmless devices. */
 struct search {
     const char *kernel, *devices;
     const struct argument *harmless;
@@ -82,12 +82,12 @@ static int keep(const struct search *search, const struct mount_line *line, stru
     return 0;
 }
 
-/* What of a path comes after that of the root; at is NULL if it is not there or below. */
+/* The part of a path after the root's path; `at` is NULL for a path outside. */
 static struct text inside(struct text path, const char *top, size_t top_size) {
     if (path.size < top_size || memcmp(path.at, top, top_size)) return (struct text){NULL, 0};
     struct text rest = {path.at + top_size, path.size - top_size};
     if (rest.size && *rest.at != '/') return (struct text){NULL, 0};
-    if (rest.size == 1) rest.size = 0; /* the host's own root, whose path ends in a slash */
+    if (rest.size == 1) rest.size = 0; /* the root is the host's `/`, whose path ends in a slash */
     return rest;
 }
 
@@ -110,8 +110,8 @@ static int place_of(int number) {
     return NOWHERE;
 }
 
-/* Tell what is mounted on what, and which mounts are in the root in the end. What else has a path below the root's
-   is covered by the root, and out of reach once the root is `/`. A mount may come before the one that it is on. */
+/* Set the parent of each mount, and whether it is in the root. Other mounts with a path below the root's are covered
+   by the root, and out of reach after pivot_root(2). A mount may be listed before its parent. */
 static int join_lines(int root) {
     table.root = place_of(root);
     if (table.root == NOWHERE) return -ESTALE;
@@ -127,7 +127,7 @@ static int join_lines(int root) {
     return 0;
 }
 
-/* Read the mounts at and below the root anew. */
+/* Read the mounts at and below the root again. */
 static int read_table(struct process *p, const struct search *search) {
     static struct mount_list list;
     char link[32], path[MAX_PATH], top[4 * MAX_PATH];
@@ -146,7 +146,7 @@ static int read_table(struct process *p, const struct search *search) {
     return error ? error : join_lines((int)root);
 }
 
-/* Whether a mount lies on the root of this one. */
+/* Whether another mount covers the root of this one. */
 static int is_covered(const struct mount *at) {
     for (const struct mount *each = table.mount; each < table.mount + table.count; each++)
         if (each->parent == at->number && each != at && each->path_size == at->path_size &&
@@ -155,7 +155,7 @@ static int is_covered(const struct mount *at) {
     return 0;
 }
 
-/* Whether another mount on the same one lies on a directory that the path goes through. */
+/* Whether a sibling is mounted on a directory of its path. */
 static int is_way_covered(struct mount *at) {
     if (at->way_is_covered >= 0) return at->way_is_covered;
     at->way_is_covered = 0;
@@ -166,8 +166,8 @@ static int is_way_covered(struct mount *at) {
     return at->way_is_covered;
 }
 
-/* Whether others cover it, so that no path leads into it. A walk along a path goes over to what is mounted on a
-   directory as soon as it comes to it, and on the root of that to what is mounted there. */
+/* Whether other mounts cover it, so that no path leads into it. Path resolution enters a mount at each mount point,
+   and then the mounts on its root. */
 static int is_hidden(struct mount *at) {
     if (is_covered(at)) return 1;
     for (; at != table.mount + table.root; at = table.mount + at->below)
@@ -175,7 +175,7 @@ static int is_hidden(struct mount *at) {
     return 0;
 }
 
-/* One that is not hidden and shows the same at the same path, as where a whole tree is mounted twice. */
+/* A mount that is not hidden, of the same files at the same path, as when a tree is mounted twice. */
 static struct mount *twin_in_sight(const struct mount *at) {
     for (struct mount *each = table.mount; each < table.mount + table.count; each++)
         if (each->is_inside && !strcmp(path_of(each), path_of(at)) &&
@@ -184,8 +184,8 @@ static struct mount *twin_in_sight(const struct mount *at) {
     return NULL;
 }
 
-/* Open what is mounted, found from the root: the directories above are the host's, and in a user namespace they may
-   be closed to this process. -ESTALE: something else is there, on top of it or since it was moved. */
+/* Open a mount by its path from the root: in a user namespace the host's directories above may not be accessible.
+   -ESTALE: the path leads to another mount, which covers it or which was moved. */
 static int open_mount(struct process *p, const struct mount *at) {
     char path[MAX_PATH];
     int error = mount_path_restore(path, sizeof path, at->path_size ? path_of(at) : "/");
@@ -205,7 +205,7 @@ static int is_harmless(const struct search *search, dev_t device) {
     return 0;
 }
 
-/* What is shown by a part of a file system, which may be a single device: 0 if it is nothing of the kernel's. */
+/* Check a mounted part of a file system, which may be a single device: 0 if it is no view of the kernel. */
 static int look(struct process *p, const struct search *search, const struct mount *at) {
     struct stat found;
     AT(look);
@@ -219,22 +219,22 @@ static int look(struct process *p, const struct search *search, const struct mou
     return at->content == FILES ? 0 : (AT(kernel_view), -EPERM);
 }
 
-/* Whether a mount shows the kernel: -errno then, and the stage says what. */
+/* Check a mount: -errno if it is a view of the kernel; the stage has the kind. */
 static int see(struct process *p, const struct search *search, struct mount *at) {
     int is_root = at == table.mount + table.root;
-    /* By its type alone where that is enough: what lies at the path may be another mount on top, or have been moved
-       by a process that shares the directory. */
+    /* By its type alone if that suffices: the path may lead to another mount, which covers it or which was moved by a
+       process that shares the directory. */
     if (at->content == KERNEL || (at->content == DEVICES && (at->is_whole || is_root))) return AT(kernel_view), -EPERM;
     if (at->is_whole || is_root) return 0; /* both are directories */
     if (!is_hidden(at)) return look(p, search, at);
-    /* No path leads there, so it cannot be looked at. Should another container that shares a directory move it into
-       sight, it shows files: no device is opened through it. */
+    /* No path leads to it, so it cannot be opened. If another container that shares a directory uncovers it, it gives
+       access to files only: it is nodev. */
     if (at->forbids_devices) return 0;
     struct mount *twin = twin_in_sight(at);
     return look(p, search, twin ? twin : at);
 }
 
-/* Find the views. Returns how many there are. */
+/* Find the views of the kernel. Returns their number. */
 static int find_views(struct process *p, const struct search *search) {
     int count = 0;
     for (struct mount *each = table.mount; each < table.mount + table.count; each++) {
@@ -246,7 +246,7 @@ static int find_views(struct process *p, const struct search *search) {
     return count;
 }
 
-/* Tell which mounts were asked for: those at `count` paths of the container. */
+/* Mark the requested mounts: those at `count` paths of the container. */
 static void mark_asked(struct process *p, const struct argument *path, uint32_t count) {
     for (; count; path++, count--) {
         int fd = open_in_root(p, path->at, O_PATH);
@@ -256,8 +256,8 @@ static void mark_asked(struct process *p, const struct argument *path, uint32_t 
     }
 }
 
-/* Refuse the first view, or the first of those that were asked for. The error's detail says which mount it is about:
-   its type, and its path in the container. */
+/* Refuse the first view, or the first requested one. The detail of the error is the type and the path in the
+   container. */
 static int refuse_view(struct process *p, int asked) {
     for (struct mount *each = table.mount; each < table.mount + table.count; each++) {
         if (!each->view_error || (asked && !each->is_asked)) continue;
@@ -268,7 +268,7 @@ static int refuse_view(struct process *p, int asked) {
     return 0;
 }
 
-/* Unmount the views, what is on top first. What cannot be unmounted is gone with what it was on, or found again. */
+/* Unmount the views, the topmost first. One that cannot be unmounted is gone with its parent, or is found again. */
 static void unmount_views(struct process *p) {
     for (int going = 1; going;) {
         going = 0;
@@ -287,14 +287,14 @@ static int look_again(struct process *p, const struct search *search) {
     return find_views(p, search) ? refuse_view(p, 0) : 0;
 }
 
-/* Take every view of the kernel out of the root. Arguments: the types that show the kernel, those that show it
-   unless a single device is mounted that does no harm, the numbers of such devices (8 bytes each), and the paths of
-   the mounts that are asked for. What one of those brings along is unmounted; a view that is one itself is refused,
-   with -EPERM or the error of looking at it: the detail is its type, a space, and its path as the kernel writes it. */
+/* Remove every view of the kernel from the root. Arguments: types that are views, types that are views unless a single
+   harmless device is mounted, the numbers of such devices (8 bytes each), and the paths of the requested mounts. Views
+   below a requested mount are unmounted; a requested mount that is a view is refused, with -EPERM or the error of its
+   check. The detail is its type, a space, and its path in the kernel's encoding. */
 OPERATION(remove_kernel_views) {
     struct search search = {TEXT(0), TEXT(1), a + 2};
     AT(attributes);
-    /* What the host mounts later is not to come in. */
+    /* Later mounts of the host must not propagate to the root. */
     int error = change_mount(p->slot[SLOT_root], RECURSIVE, (struct mount_change){.propagation = MS_PRIVATE});
     AT(call);
     if (!error) error = read_table(p, &search);
@@ -306,7 +306,7 @@ OPERATION(remove_kernel_views) {
     return look_again(p, &search);
 }
 
-/* Look again: what was mounted since. The arguments are the first three of above. */
+/* Check for views that were mounted since. The first three arguments of above. */
 OPERATION(check_kernel_views) {
     return look_again(p, &(struct search){TEXT(0), TEXT(1), a + 2});
 }

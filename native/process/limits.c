@@ -1,4 +1,4 @@
-/* What the process may use, and when it runs.
+/* Resource limits, OOM score, scheduling and personality.
 
    Source: prlimit(2), sched_setattr(2), ioprio_set(2), personality(2), proc(5). */
 #define _GNU_SOURCE
@@ -14,8 +14,8 @@
 
 enum { OF_PROCESS = 1 }; /* ioprio_set(2): IOPRIO_WHO_PROCESS */
 
-/* The score, and whether it is an error that it cannot be set. To lower it takes CAP_SYS_RESOURCE of the host (proc(5)):
-   a machine without that, such as a container, could run nothing otherwise. */
+/* Arguments: score, whether a failure is an error. Lowering it needs CAP_SYS_RESOURCE on the host (proc(5)); a refusal
+   of that is ignored: else nothing could run without the capability, as in a container. */
 OPERATION(set_oom_score) {
     char text[24];
     int size = snprintf(text, sizeof text, "%d", (int)NUMBER(0));
@@ -23,14 +23,14 @@ OPERATION(set_oom_score) {
     return !NUMBER(1) || error == -EACCES || error == -EPERM ? 0 : error;
 }
 
-/* The resource, the soft limit, the hard one; -1 is none. */
+/* Arguments: resource, soft limit, hard limit; -1 for no limit. */
 OPERATION(set_rlimit) {
     struct rlimit64 limit = {(rlim64_t)NUMBER(1), (rlim64_t)NUMBER(2)};
     CHECK(syscall(SYS_prlimit64, 0, (unsigned)NUMBER(0), &limit, NULL));
     return 0;
 }
 
-/* Only the host's root may raise a hard limit. The soft one is left for now. */
+/* Only the host's root may raise a hard limit. The soft one is unchanged. */
 OPERATION(allow_rlimit) {
     struct rlimit64 limit;
     CHECK(syscall(SYS_prlimit64, 0, (unsigned)NUMBER(0), NULL, &limit));
@@ -40,7 +40,7 @@ OPERATION(allow_rlimit) {
     return 0;
 }
 
-/* policy, flags, nice, priority; runtime, deadline and period in nanoseconds */
+/* Arguments: policy, flags, nice, priority; runtime, deadline and period in nanoseconds. */
 OPERATION(set_scheduler) {
     struct {
         uint32_t size, policy;

@@ -37,7 +37,7 @@ int message_print(int control, int fd, const char *format, ...) {
     return size < 0 || (size_t)size >= sizeof text ? -EMSGSIZE : message_send(control, text, (size_t)size, fd);
 }
 
-/* A text as JSON has it, without its quotes. Bytes that are no UTF-8 are Python's to replace. */
+/* Escape a text for JSON, without quotes. Python replaces bytes that are not UTF-8. */
 static size_t escape(char *to, size_t room, const char *text) {
     size_t used = 0;
     for (; *text && used + 7 < room; text++) {

@@ -61,7 +61,7 @@ int unmount(int mount) {
     return result(umount2(link, MNT_DETACH));
 }
 
-/* glibc has statx(2) since 2.28 only. */
+/* glibc has a wrapper of statx(2) since 2.28 only. */
 static int status_of(int fd, unsigned what, struct statx *status) {
     return result(syscall(SYS_statx, fd, "", AT_EMPTY_PATH, what, status));
 }

@@ -10,7 +10,7 @@
 
 static const char ESCAPED[] = " \t\n\\"; /* fs/proc_namespace.c */
 
-/* The bytes up to a space, which is taken too. */
+/* The bytes up to a space, which is consumed too. */
 static int take_field(struct text *rest, struct text *to) {
     const char *space = memchr(rest->at, ' ', rest->size);
     if (!space) return -EBADMSG;
@@ -38,7 +38,7 @@ int mount_line_read(struct mount_line *to, const char *at, size_t size) {
     struct text rest = {at, size}, field;
     if (take_number(&rest, &to->number) || take_number(&rest, &to->parent) || take_field(&rest, &to->device)) return -EBADMSG;
     if (take_field(&rest, &to->root) || take_field(&rest, &to->path) || take_field(&rest, &to->options)) return -EBADMSG;
-    do /* any number of fields, and a lone hyphen */
+    do /* optional fields, ended by a hyphen */
         if (take_field(&rest, &field)) return -EBADMSG;
     while (field.size != 1 || *field.at != '-');
     return take_field(&rest, &to->type);
@@ -62,7 +62,7 @@ int mount_list_open(struct mount_list *list) {
     return list->fd < 0 ? -errno : list->fd;
 }
 
-/* Have more bytes behind those that are left. Returns how many, 0 at the end. */
+/* Read more bytes after the unread ones. Returns their number, 0 at the end. */
 static ssize_t read_on(struct mount_list *list) {
     ssize_t got;
     list->end -= list->at;
@@ -75,7 +75,7 @@ static ssize_t read_on(struct mount_list *list) {
     return got;
 }
 
-/* The bytes up to a line's end, if they are all there. */
+/* The bytes of the next line, if it is complete. */
 static const char *line_end(const struct mount_list *list) {
     return memchr(list->bytes + list->at, '\n', list->end - list->at);
 }
@@ -97,7 +97,7 @@ int mount_list_next(struct mount_list *list, struct mount_line *to) {
     int error = list->passing ? pass_over(list) : 0;
     if (error) return error;
     while (!(newline = line_end(list))) {
-        if (list->end - list->at == sizeof list->bytes) { /* such as an overlay's, with very many layers */
+        if (list->end - list->at == sizeof list->bytes) { /* such as that of an overlay with very many layers */
             list->passing = 1;
             error = mount_line_read(to, list->bytes, sizeof list->bytes);
             list->at = list->end;

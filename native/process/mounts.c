@@ -1,4 +1,4 @@
-/* What is mounted in the container's root. Source: OCI runtime spec "Mounts", mount(2), open_tree(2). */
+/* Mounts in the container's root. Source: OCI runtime spec "Mounts", mount(2), open_tree(2). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -24,12 +24,12 @@ static int fill(int *slot, int fd) {
     return fd < 0 ? fd : 0;
 }
 
-/* A detached copy of what a path of the host shows: the slot, the path, whether with all mounts below. */
+/* Create a detached bind of a path of the host: slot, path, whether with all mounts below. */
 OPERATION(open_tree) {
     return fill(&SLOT(0), clone_mount(AT_FDCWD, TEXT(1), recursion(NUMBER(2))));
 }
 
-/* The same of a directory in the root. */
+/* The same for a directory in the root. */
 OPERATION(copy_tree) {
     AT(source);
     int directory = open_in_root(p, TEXT(1), O_PATH | O_DIRECTORY);
@@ -45,13 +45,13 @@ static struct mount_change change_of(const struct argument *a) {
         .set = (uint64_t)NUMBER(0), .clear = (uint64_t)NUMBER(1), .propagation = (uint64_t)NUMBER(2)};
 }
 
-/* Change an open mount: the slot, whether with all below, attributes to set, to clear, propagation. While a tree is
-   detached it is never seen with what is taken away from it here. */
+/* Change a detached mount: slot, whether with all below, attributes to set, to clear, propagation. Since it is not
+   attached yet, it is never visible with its former attributes. */
 OPERATION(change_tree) {
     return change_mount(SLOT(0), recursion(NUMBER(1)), change_of(a + 2));
 }
 
-/* Show the ids of a detached tree through a map: the slot, whether with all below, the maps of groups and of users. */
+/* Map the ids of a detached tree: slot, whether with all below, maps of groups and users. */
 OPERATION(map_ids) {
     AT(map_ids);
     int namespace = make_user_namespace(p, TEXT(2), TEXT(3));
@@ -74,7 +74,7 @@ static int attach(struct process *p, int tree, const char *path) {
     return error ? error : keep_device(p, tree, shown.st_mode);
 }
 
-/* Mount what is in a slot on a path of the root, which is made if it is missing. */
+/* Attach the mount of a slot to a path of the root, which is created if it is missing. */
 OPERATION(attach_tree) {
     int tree = SLOT(0);
     SLOT(0) = -1;
@@ -83,7 +83,7 @@ OPERATION(attach_tree) {
     return error;
 }
 
-/* From a directory: an overlay may name its layers relative to it. */
+/* mount(2) with a working directory: the layers of an overlay may be relative to it. */
 static int mount_from(struct process *p, int target, const struct argument *a) {
     CHECK(a[5].size ? chdir(TEXT(5)) : fchdir(p->slot[SLOT_root]));
     int error = mount_on(target, TEXT(1), TEXT(2), (unsigned long)NUMBER(3), TEXT(4));
@@ -99,8 +99,8 @@ static int copy_covered(struct process *p, int covered, const char *path) {
     return error;
 }
 
-/* Mount a file system: its path in the root, type, source, MS_ flags, options, the working directory meanwhile (the
-   root if it is empty), and whether it gets a copy of what it covers. */
+/* Mount a file system: path in the root, type, source, MS_ flags, options, working directory for mount(2) (empty: the
+   root), whether to copy the covered files into it. */
 OPERATION(mount_file_system) {
     int target = make_directory(p, TEXT(0));
     if (target < 0) return target;
@@ -122,20 +122,20 @@ static int change_in_root(struct process *p, const char *path, unsigned flags, s
     return error;
 }
 
-/* Change the mount at a path: as `change_tree`. */
+/* Change the mount at a path; arguments as in `change_tree`. */
 OPERATION(change_mount) {
     return change_in_root(p, TEXT(0), recursion(NUMBER(1)), change_of(a + 2));
 }
 
-/* Fail with -ELOOP if the image has a symbolic link at a path or on the way to it. What protects some mounts by
-   their paths later must find them where the spec puts them. */
+/* Fail with -ELOOP if the image has a symbolic link in a path. Masked and read-only paths name some mounts by path, so
+   no link may redirect these. */
 OPERATION(refuse_links) {
     int fd = open_at(p->slot[SLOT_root], TEXT(0), O_PATH, IN_ROOT | RESOLVE_NO_SYMLINKS);
     if (fd >= 0) close(fd);
     return fd == -ELOOP ? fd : 0;
 }
 
-/* A read-only mount of the host's null device, if that is what it should be. */
+/* A read-only bind of the host's /dev/null, after a check of its device number. */
 static int clone_null(struct process *p) {
     struct stat found;
     int null = clone_mount(AT_FDCWD, "/dev/null", AT_SYMLINK_NOFOLLOW);
@@ -164,10 +164,10 @@ static int mask(struct process *p, int target) {
     return error;
 }
 
-/* Hide what is at a path: a directory becomes an empty one, anything else reads as empty. */
+/* Mask a path: a directory is covered by an empty one, any other file by /dev/null. */
 OPERATION(mask_path) {
     int target = open_in_root(p, TEXT(0), O_PATH);
-    if (target < 0) return is_missing(target) ? 0 : target; /* nothing needs no mask */
+    if (target < 0) return is_missing(target) ? 0 : target; /* a missing path needs no mask */
     int error = mask(p, target);
     close(target);
     return error;
@@ -182,7 +182,7 @@ static int protect(int target) {
     return error;
 }
 
-/* Make what is at a path, with all mounts below, read-only, if it is there. */
+/* Make a path read-only, with all mounts below, if it exists. */
 OPERATION(protect_path) {
     int target = open_in_root(p, TEXT(0), O_PATH);
     if (target < 0) return is_missing(target) ? 0 : target;
@@ -198,8 +198,8 @@ OPERATION(make_directory) {
     return 0;
 }
 
-/* Make a symbolic link: the directory that it is in, its name, what it says, whether it takes the place of a link or
-   file that is there. */
+/* Create a symbolic link: its directory, name, target, whether to replace an existing link or
+   file. */
 OPERATION(make_link) {
     int directory = make_directory(p, TEXT(0));
     if (directory < 0) return directory;
@@ -210,7 +210,7 @@ OPERATION(make_link) {
     return error;
 }
 
-/* Make a symbolic link, as `make_link`, if that can be done. */
+/* Create a symbolic link, as `make_link`; errors are ignored. */
 OPERATION(try_link) {
     int directory = open_in_root(p, TEXT(0), O_PATH | O_DIRECTORY);
     if (directory < 0) return 0;

@@ -1,4 +1,4 @@
-/* What `ps` and `top` show of a forked process, which has its parent's name and words otherwise.
+/* Name and command line of a forked process, which are its parent's otherwise.
 
    Source: prctl(2), proc(5). */
 #define _GNU_SOURCE
@@ -13,12 +13,12 @@
 
 #include "operations.h"
 
-/* proc(5) counts the fields of /proc/PID/stat from one; those behind the name begin with the third. */
+/* proc(5) numbers the fields of /proc/PID/stat from one; the third is the first after the name. */
 enum { FIRST_FIELD = 3, START_CODE = 26, END_CODE, START_STACK, START_DATA = 45, END_DATA, START_BRK, ARG_START, ARG_END,
        ENV_START, ENV_END, FIELDS };
 enum { MAX_LINE = (128 << 10) + 1 };
-/* The kernel shows what is there whenever it is asked, and of anonymous memory only (FOLL_ANON in fs/proc/base.c), which
-   a program's own variables need not be in. */
+/* The kernel reads the command line from the process' memory at each read of /proc/PID/cmdline, from anonymous memory
+   only (FOLL_ANON in fs/proc/base.c). A program's variables may be in other memory. */
 static char *shown;
 
 static int read_fields(uint64_t *fields) {
@@ -30,7 +30,7 @@ static int read_fields(uint64_t *fields) {
     close(fd);
     if (error) return error;
     text[size] = 0;
-    char *at = strrchr(text, ')'); /* the name may have brackets of its own */
+    char *at = strrchr(text, ')'); /* the name may contain parentheses */
     if (!at) return -EBADMSG;
     for (int field = FIRST_FIELD; field < FIELDS; field++) {
         at = strchr(at, ' ');
@@ -40,8 +40,8 @@ static int read_fields(uint64_t *fields) {
     return 0;
 }
 
-/* Needs no capability, but a kernel with CONFIG_CHECKPOINT_RESTORE. The end of the heap is set to where it is: no
-   other thread may move it meanwhile. What /proc/PID/environ has shown is not the fork's own: nothing is. */
+/* Needs no capability, but a kernel with CONFIG_CHECKPOINT_RESTORE. PR_SET_MM_MAP also sets the end of the heap, to its
+   present value: no other thread may move it meanwhile. /proc/PID/environ becomes empty: it was the parent's. */
 static int point_at(const uint64_t *fields, size_t size) {
     uint64_t begin = (uint64_t)(uintptr_t)shown, end = begin + size;
     struct prctl_mm_map map = {
@@ -65,8 +65,8 @@ static int fill(int memory, uint64_t at, uint64_t end) {
     return 0;
 }
 
-/* Write over the words that were executed, and over the environment behind them. Where the last byte of the words
-   is no NUL, the kernel shows what is there up to the first one: so a line that is longer than they is one word. */
+/* Overwrite the arguments of execve(2), and the environment behind them. If the last byte of the arguments is no NUL,
+   the kernel shows the memory up to the first NUL: so a longer command line is shown as one word. */
 static int write_over(const uint64_t *fields, size_t size) {
     uint64_t begin = fields[ARG_START], end = fields[ARG_END];
     uint64_t last = fields[ENV_START] == end ? fields[ENV_END] : end;
@@ -84,8 +84,8 @@ static int write_over(const uint64_t *fields, size_t size) {
     return error;
 }
 
-/* The name, of which 15 bytes are kept, and the words, each with a NUL behind it. A kernel that does not let us changes
-   nothing: that is no error. */
+/* Arguments: name, cut to 15 bytes; words, each followed by a NUL. If the kernel refuses, nothing changes and there is
+   no error. */
 OPERATION(take_name) {
     uint64_t fields[FIELDS];
     size_t size = a[1].size < MAX_LINE ? a[1].size : MAX_LINE;

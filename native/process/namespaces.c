@@ -1,4 +1,4 @@
-/* Control groups and namespaces that the process enters, and what is set in new ones.
+/* Joining control groups and namespaces, and settings of new namespaces.
 
    Source: namespaces(7), cgroups(7), time_namespaces(7), netdevice(7). */
 #define _GNU_SOURCE
@@ -14,7 +14,7 @@
 #include "files.h"
 #include "operations.h"
 
-/* Whether a list of process ids has this process. One that cannot be read has not. */
+/* Whether a list of pids contains this process; no if it cannot be read. */
 static int lists_us(const char *path) {
     char text[4096];
     ssize_t size;
@@ -32,9 +32,9 @@ static int lists_us(const char *path) {
     return found;
 }
 
-/* The file cgroup.procs of a group of v2. To move a process waits for all forks of the system, most of a millisecond, also
-   where it was born in the group. */
-OPERATION(join_cgroup) { return lists_us(TEXT(0)) ? 0 : write_file(TEXT(0), "0", 1); /* 0 is the writer itself */ }
+/* The file cgroup.procs of a group of v2. A move of a process waits for all forks of the system,
+   nearly a millisecond, also if it was created in the group; so it is skipped if the process is in the list. */
+OPERATION(join_cgroup) { return lists_us(TEXT(0)) ? 0 : write_file(TEXT(0), "0", 1); /* 0 is the writer */ }
 
 OPERATION(unshare) {
     CHECK(unshare((int)NUMBER(0)));
@@ -48,7 +48,7 @@ static int is_same(int fd, const char *path) {
     return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-/* A path, the kind, and the path of one that it may not be, or nothing. */
+/* Arguments: path, type, and the path of a namespace that it must not be, or empty. */
 OPERATION(join_namespace) {
     int fd = open(TEXT(0), O_RDONLY | O_CLOEXEC);
     CHECK(fd);
@@ -59,7 +59,7 @@ OPERATION(join_namespace) {
     return error;
 }
 
-/* The kernel makes it down. */
+/* Set the loopback device up; it is created down. */
 OPERATION(bring_loopback_up) {
     struct ifreq loopback = {.ifr_name = "lo"};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

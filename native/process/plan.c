@@ -1,4 +1,4 @@
-/* Decoding a plan, and walking through it. */
+/* Decoding and executing a plan. */
 #define _GNU_SOURCE
 #include "plan.h"
 
@@ -84,7 +84,7 @@ static int take(const char **at, const char *end, void *to, size_t size) {
     return 1;
 }
 
-/* The arguments of one operation, which lie where they are. */
+/* The arguments of one operation, as pointers into the plan. */
 static int take_arguments(const char **at, const char *end, struct argument *to, uint16_t count) {
     for (; count; count--, to++) {
         if (!take(at, end, &to->size, sizeof to->size)) return 0;

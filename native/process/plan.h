@@ -1,8 +1,8 @@
-/* A plan: what a process of a container does, as a flat list of operations. Python makes it, this carries it
-   out. Nothing is decided here, and no text is made: an error is a step, a number and a stage of that step.
+/* A plan: the operations of a process of a container, as a flat list. Python builds it, this library executes it.
+   Nothing is decided here, and no text is built: an error is a step, an errno and a stage of that step.
 
-   An operation is its code and the number of its arguments (u16 each), then each argument as its length (u32),
-   its bytes and a NUL. A number is 8 bytes, a slot is a number too. All is in the byte order of the machine. */
+   An operation is encoded as its code and the number of its arguments (u16 each), then each argument as its length
+   (u32), its bytes and a NUL. A number is 8 bytes; a slot is a number. All in the byte order of the machine. */
 #ifndef PELAGOS_PLAN_H
 #define PELAGOS_PLAN_H
 #include <stddef.h>
@@ -18,7 +18,7 @@ struct argument {
     uint32_t size;
 };
 
-/* The slots that operations use without naming them; Python gives the others numbers of its own. */
+/* The slots that operations use without naming them in an argument; Python assigns the other numbers. */
 #define SLOTS(X) X(control) X(root)
 
 enum slot {
@@ -27,7 +27,7 @@ enum slot {
 #undef X
 };
 
-/* What an operation is at when it fails, for Python's words; `call` where there is but one thing to do. */
+/* The stage at which an operation fails, for Python's error text; `call` for an operation with one stage. */
 #define STAGES(X) \
     X(call) X(source) X(kind) X(attributes) X(map_ids) X(target) X(attach) X(options) X(copy) X(limit) \
     X(find_directory) X(find_file) X(find) X(make_directory) X(make_file) X(host) X(open_root) \
@@ -39,25 +39,25 @@ enum stage {
 #undef X
 };
 
-/* What the operations of one process leave for its later ones. Python sees the fields up to `detail`
+/* The state that the operations of one process share. Python accesses the fields up to `detail`
    (pelagos_core/native/process.py). */
 struct process {
-    int32_t slot[MAX_SLOTS]; /* descriptors, -1 where there is none */
-    uint32_t step;           /* the operation of the moment, by its place in the plan */
+    int32_t slot[MAX_SLOTS]; /* descriptors; -1 for an empty slot */
+    uint32_t step;           /* index of the current operation in the plan */
     int32_t stage;
-    char root_path[MAX_PATH]; /* of the root on the host */
-    char detail[MAX_DETAIL];  /* what failed, where the step does not tell: a path, an engine's text */
-    uint32_t plan; /* how many plans came before this one */
+    char root_path[MAX_PATH]; /* path of the root on the host */
+    char detail[MAX_DETAIL];  /* the failed object, if the plan does not name it: a path, an engine's text */
+    uint32_t plan; /* number of earlier parts of the plan */
     const struct pelagos_engine *engine;
     struct pelagos_guest guest;
     int exit_code;
     uint32_t device_count;
-    int32_t devices[256]; /* the mounts of single devices, which may be opened after `forbid_devices` */
+    int32_t devices[256]; /* the mounts of single devices, which `forbid_devices` exempts from nodev */
 };
 
-/* Carry a plan out. Returns 0, or -errno; `step` and `stage` say of what. -EBADMSG: it is no plan. */
+/* Execute a plan. Returns 0, or -errno with `step` and `stage` set. -EBADMSG: malformed plan. */
 int plan_execute(struct process *process, const char *plan, size_t size);
-/* One line for each operation: its name, and the kinds of its arguments, a letter each. Python has its table from this. */
+/* One line for each operation: its name, and the kinds of its arguments, a letter each. Python reads its table here. */
 const char *plan_operations(void);
 const char *plan_slots(void);
 const char *plan_stages(void);

@@ -1,8 +1,8 @@
-/* Showing links that a WASI engine does not follow as links that it follows.
+/* Replacing symbolic links that a WASI engine does not follow by links that it follows.
 
-   An engine opens paths relative to a directory, beneath which it stays: for it an absolute link leads out (cap-std:
-   EPERM), though it means the container's own root, and so does one with more `..` than there are parents. The image
-   is not changed: such a link is covered by a mount, whose root is another link.
+   An engine resolves paths beneath a directory: an absolute link leads out of it (cap-std: EPERM), although its target
+   is in the container's root, and so does a link with more `..` than parents. The image is not
+   changed: such a link is covered by a mount whose root is another link.
    Source: openat2(2), open_tree(2), move_mount(2). */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 enum { NONE = -1 };
 
-/* Where the new links are made, and how many there are. */
+/* The directory of the new links, and their number. */
 struct links {
     int directory;
     unsigned count;
@@ -33,7 +33,7 @@ static int join(char to[MAX_PATH], const char *parent, size_t parent_size, const
     return 0;
 }
 
-/* A path from one directory to another; both are absolute, without a link or `..`, and "" for the root. */
+/* The relative path from one directory to another; both are absolute, without links and `..`; "" is the root. */
 static int relative_path(char to[MAX_PATH], const char *from, size_t from_size, const char *target) {
     size_t same = 0, at = 0, used = 0;
     while (at < from_size && from[at] == target[at])
@@ -55,7 +55,7 @@ static int relative_path(char to[MAX_PATH], const char *from, size_t from_size, 
     return 0;
 }
 
-/* Where a link leads, from where it is, without another link on the way. */
+/* The target of a link, relative to the link's directory and without further links. */
 static int lead(char to[MAX_PATH], int root, const char *link, const char *target) {
     static struct walk end;
     char path[MAX_PATH];
@@ -65,8 +65,8 @@ static int lead(char to[MAX_PATH], int root, const char *link, const char *targe
     return error ? error : relative_path(to, link, parent_size, end.path);
 }
 
-/* Have a directory for the links. It is mounted for a moment: a copy of a mount that is attached nowhere needs
-   Linux 6.15. What is opened below the descriptor of the root is found all the same. */
+/* Create a directory for the links, on a tmpfs. It is attached temporarily: open_tree(2) of a detached mount needs
+   Linux 6.15. Paths below the descriptor of the root are not affected. */
 static int open_directory(struct process *p, struct links *links) {
     if (links->directory != NONE) return 0;
     int made = new_tmpfs("links", "755", NULL, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
@@ -102,7 +102,7 @@ static int cover(struct process *p, struct links *links, const char *link, const
     if (error) return error;
     int tree = make_tree(links, target);
     if (tree < 0) return tree;
-    /* Through no link: one that is put in the way by now leads to an error, and not elsewhere. */
+    /* Without following links: a link that was added meanwhile gives an error and does not redirect the path. */
     int place = open_at(p->slot[SLOT_root], link, O_PATH | O_NOFOLLOW, IN_ROOT | RESOLVE_NO_SYMLINKS);
     error = place < 0 ? place : attach_mount(tree, place);
     if (place >= 0) close(place);
@@ -110,16 +110,16 @@ static int cover(struct process *p, struct links *links, const char *link, const
     return error;
 }
 
-/* Have a path lead an engine where it leads the container's programs. */
+/* Make a path lead to the same file for an engine as for the container's programs. */
 static int show(struct process *p, struct links *links, const char *path) {
     static struct walk way;
     char target[MAX_PATH];
     int fd = open_at(p->slot[SLOT_root], path, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
-    if (fd >= 0) close(fd); /* as nearly always: one system call is all that this costs */
+    if (fd >= 0) close(fd); /* the usual case, at the cost of one system call */
     if (fd != -EXDEV) return 0;
     if (walk_begin(&way, p->slot[SLOT_root], path)) return 0;
     while (walk_on(&way) > 0) {
-        /* In a container in use, whose programs may have made a loop of it. */
+        /* In a running container programs may have created a loop. */
         if (lead(target, p->slot[SLOT_root], way.link, way.target)) return 0;
         int error = strcmp(target, way.target) ? cover(p, links, way.link, target) : 0;
         if (error) return error;
@@ -127,8 +127,8 @@ static int show(struct process *p, struct links *links, const char *path) {
     return 0;
 }
 
-/* Have each of these paths, which are relative to the root, lead an engine where it leads the container's programs.
-   What is not there is passed over. The mounts of the namespace are private. */
+/* Make these paths, relative to the root, lead to the same files for an engine as for the container's programs.
+   Missing paths are skipped. The mounts of the namespace must be private. */
 OPERATION(show_relative_links) {
     struct links links = {NONE, 0};
     int error = 0;

@@ -12,14 +12,14 @@
 
 #include "operations.h"
 
-/* A hostile image's links may have 2000 names each. */
+/* A hostile image may have links with 2000 names each. */
 enum { TRIES = 1000, MAX_NAMES = 4096 };
 
 int open_at(int directory, const char *path, int flags, uint64_t resolve) {
     struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = resolve};
-    /* Below RESOLVE_IN_ROOT the kernel gives a path with `..` up (EAGAIN) when a rename or mount anywhere on the
-       machine came between, and asks to be called again. A neighbour that never stops renaming can make it fail
-       for good, so the attempts are counted. */
+    /* With RESOLVE_IN_ROOT the kernel returns EAGAIN for a path with `..` if a rename or mount anywhere on the system
+       happens meanwhile (openat2(2)). Another process that renames all the time can make every attempt fail, so their
+       number is limited. */
     for (int tries = 0;; tries++) {
         int fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
         if (fd >= 0) return fd;
@@ -73,10 +73,10 @@ int walk_begin(struct walk *w, int root, const char *path) {
     return 0;
 }
 
-/* The size of what the link at `path` says, which is in `target`; 0 if there is no link. */
+/* Read the link at `path` into `target`; returns its size, 0 if it is no link. */
 static ssize_t read_target(struct walk *w) {
     struct stat found;
-    /* The path so far has no link in it: if one is put there meanwhile, it is refused. */
+    /* The path so far has no link: one that is added meanwhile is refused. */
     int fd = open_at(w->root, w->path, O_PATH | O_NOFOLLOW, IN_ROOT | RESOLVE_NO_SYMLINKS);
     if (fd == -ENOENT) w->missing = 1;
     if (fd < 0) return w->missing ? 0 : fd;
@@ -88,7 +88,7 @@ static ssize_t read_target(struct walk *w) {
     return size;
 }
 
-/* Go on from a link, whose directory's path has this size. */
+/* Continue from a link whose directory's path has this size. */
 static int follow(struct walk *w, size_t parent, size_t size) {
     char *before = (char *)(uintptr_t)w->rest - size - 1;
     if (++w->links > MAX_LINKS || before < w->way) return -ELOOP;
@@ -115,7 +115,7 @@ static int go_down(struct walk *w, const char *name, size_t size) {
     return target > 0 ? follow(w, parent, (size_t)target) : (int)target;
 }
 
-/* The target of a link may leave what is missing by `..` again, where the kernel would give up. */
+/* The target of a link may have `..` after a missing name, for which the kernel returns ENOENT. */
 static void go_up(struct walk *w) {
     if (w->missing) w->missing--;
     while (w->size && w->path[--w->size] != '/') continue;
@@ -152,14 +152,14 @@ static void at(struct process *p, enum stage stage, const char *path) {
     p->detail[size] = 0;
 }
 
-/* Open a directory, which is made if it is missing. A link that is put there meanwhile is not followed. */
+/* Open a directory; create it if it is missing. A link that is added meanwhile is not followed. */
 static int make_one(int parent, const char *name) {
     if (mkdirat(parent, name, 0755) && errno != EEXIST) return -errno;
     int fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }
 
-/* The same for all names of a path, which has no link in it and is cut into pieces. */
+/* The same for all names of a path without links. Modifies `path`. */
 static int make_each(int root, char *path) {
     int found = fcntl(root, F_DUPFD_CLOEXEC, 0);
     CHECK(found);
@@ -172,7 +172,7 @@ static int make_each(int root, char *path) {
     return found;
 }
 
-/* Where a path leads whose end is not there. */
+/* Resolve a path whose end is missing. */
 static struct walk *find_end(struct process *p, const char *path, int *error) {
     static struct walk way;
     at(p, STAGE_find, path);
@@ -193,7 +193,7 @@ int make_directory(struct process *p, const char *path) {
 
 static int make_file_in(int directory, const char *name) {
     int made = openat(directory, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (made < 0 && errno != EEXIST) return -errno; /* made by another process meanwhile */
+    if (made < 0 && errno != EEXIST) return -errno; /* created by another process meanwhile */
     if (made >= 0) close(made);
     int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
@@ -207,7 +207,7 @@ int make_file(struct process *p, const char *path) {
     struct walk *way = find_end(p, path, &error);
     if (error) return error;
     char *name = strrchr(way->path, '/');
-    if (!name) return -ENOENT; /* the root itself, which has come meanwhile */
+    if (!name) return -ENOENT; /* the root itself, created meanwhile */
     *name++ = 0;
     at(p, STAGE_make_directory, *way->path ? way->path : "/");
     int directory = make_each(p->slot[SLOT_root], way->path);

@@ -1,4 +1,4 @@
-/* The container's root as a whole: opened, covered, changed into. The rest of its mounts: mounts.c. */
+/* The container's root as a whole: opening, covering, pivot_root(2). Its other mounts: mounts.c. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -14,15 +14,15 @@
 
 enum { DIRECTORY = O_PATH | O_DIRECTORY | O_CLOEXEC };
 
-/* Where the root is on the host. */
+/* Set the path of the root on the host. */
 OPERATION(name_root) {
     if (a[0].size >= sizeof p->root_path) return -ENAMETOOLONG;
     strcpy(p->root_path, TEXT(0));
     return 0;
 }
 
-/* Open what is at the root's path on the host. A descriptor from before still shows what a mount there has covered,
-   and one from another mount namespace cannot be mounted on. */
+/* Open the root's path on the host again. An older descriptor refers to the directory that a mount has covered, and
+   one of another mount namespace cannot be mounted on. */
 OPERATION(open_root) {
     AT(open_root);
     strcpy(p->detail, p->root_path);
@@ -32,7 +32,7 @@ OPERATION(open_root) {
     return 0;
 }
 
-/* Up from a directory to where its mount begins; the descriptor is replaced. */
+/* Go up from a directory to the root of its mount; the descriptor is replaced. */
 static int climb_to_mount(int *directory) {
     struct stat here, above;
     int found;
@@ -43,14 +43,14 @@ static int climb_to_mount(int *directory) {
         close(*directory);
         *directory = parent;
         CHECK(fstat(parent, &above));
-        /* In a chroot(2), `/` may be in the middle of a mount. */
+        /* In a chroot(2), `/` may not be the root of a mount. */
         if (here.st_dev == above.st_dev && here.st_ino == above.st_ino) return -EINVAL;
         here = above;
     }
     return found < 0 ? found : 0;
 }
 
-/* Make the mount that the root's path is in private: what is mounted there stays in this namespace. */
+/* Make the mount of the root's path private, so that mounts there do not propagate to other namespaces. */
 OPERATION(make_parent_private) {
     int directory = open(p->root_path, DIRECTORY);
     CHECK(directory);
@@ -60,7 +60,7 @@ OPERATION(make_parent_private) {
     return error;
 }
 
-/* Put a detached mount on the root, in whose place it is from now on. */
+/* Attach a detached mount to the root, which it replaces. */
 OPERATION(cover_root) {
     int error = attach_mount(SLOT(0), p->slot[SLOT_root]);
     if (error) return error;
@@ -69,21 +69,21 @@ OPERATION(cover_root) {
     return 0;
 }
 
-/* Take away what is mounted on the root's path, with all below. Mounts that were copied from there stay. */
+/* Unmount the root's path, with all mounts below. Copies of these mounts stay. */
 OPERATION(uncover_root) {
     int error = unmount(p->slot[SLOT_root]);
     return error ? error : op_open_root(p, a, count);
 }
 
-/* By the working directory the root is found in another mount namespace. */
+/* Make the root the working directory, by which it is found in another mount namespace. */
 OPERATION(take_root_along) {
     CHECK(fchdir(p->slot[SLOT_root]));
     return 0;
 }
 
-/* Find the root in a new mount namespace, which has copies of all mounts. They are locked there, so that none of them
-   can become `/` (mount_namespaces(7)). A copy of the copy can, and is put on top. It is not found by its
-   path: the directories above it may be closed to this process. */
+/* Open the root in a new mount namespace, which has copies of all mounts. These are locked, so none of them can become
+   `/` (mount_namespaces(7)). A bind of the copy can, and is mounted on top. It is not opened by its path,
+   whose directories may not be accessible to this process. */
 OPERATION(follow_root) {
     int below = open(".", DIRECTORY);
     CHECK(below);
@@ -96,12 +96,12 @@ OPERATION(follow_root) {
     return 0;
 }
 
-/* pivot_root(2), `pivot_root(".", ".")`: the old root is stacked on the new one, and taken off. */
+/* pivot_root(2), `pivot_root(".", ".")`: the old root is stacked on the new one, and then unmounted. */
 static int change_root(int new, int old) {
     CHECK(fchdir(new));
     CHECK(syscall(SYS_pivot_root, ".", "."));
-    /* Where mounts are shared, the host would see its own ones go. By its descriptor: "." is the new root, whose
-       mounts are to stay in the peer groups of their sources. */
+    /* Unmounting shared mounts would propagate to the host, so they become slaves. By the descriptor of the old root:
+       "." is the new root, whose mounts must stay in the peer groups of their sources. */
     CHECK(fchdir(old));
     CHECK(mount(NULL, ".", NULL, MS_REC | MS_SLAVE, NULL));
     CHECK(umount2(".", MNT_DETACH));
@@ -109,7 +109,7 @@ static int change_root(int new, int old) {
     return 0;
 }
 
-/* Make the root `/` and put the host's files out of reach for good. */
+/* Make the root `/`; the host's files are out of reach afterwards. */
 OPERATION(change_root) {
     int old = open("/", DIRECTORY);
     CHECK(old);
@@ -119,7 +119,7 @@ OPERATION(change_root) {
     return error;
 }
 
-/* Of `/` and, with MS_REC, of all below it (mount_namespaces(7)). */
+/* Set the propagation of `/` and, with MS_REC, of all mounts below (mount_namespaces(7)). */
 OPERATION(set_propagation) {
     CHECK(mount(NULL, "/", NULL, (unsigned long)NUMBER(0), NULL));
     return 0;

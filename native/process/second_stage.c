@@ -14,7 +14,7 @@
 #include "operations.h"
 #include "user_namespace.h"
 
-static const char GO[] = "go"; /* from the daemon: pelagos_core/launch/messages.py, as is what it is sent */
+static const char GO[] = "go"; /* from the daemon; messages in both directions: pelagos_core/launch/messages.py */
 enum { MAPPED = 'x' };
 /* No other flag of clone(2): with CLONE_VM both processes would be on one stack. */
 static const int64_t NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
@@ -25,8 +25,8 @@ static ssize_t read_again(int fd, void *to, size_t size) {
     return done;
 }
 
-/* In the second process: until the ids are mapped, and the daemon has heard of it. If the first one ends too early no
-   process knows of this one. Then the daemon, so that it is the parent in earnest. */
+/* In the second process: wait until the ids are mapped and the daemon has its pid. If the first process ends too early,
+   exit: no process has the pid. Then wait for GO, when the daemon has adopted this process. */
 static void wait_for_both(int first, int daemon) {
     char mapped, go[sizeof GO];
     if (read_again(first, &mapped, 1) != 1) _exit(1);
@@ -40,7 +40,7 @@ static int tell_daemon(int daemon, pid_t pid) {
     return 0;
 }
 
-/* In the first process. The pid is one of the daemon's pid namespace, as the process itself is in it. */
+/* In the first process. The pid is valid in the daemon's pid namespace, which the first process is in. */
 static int hand_over(struct process *p, pid_t pid, int second, const char *gid_map, const char *uid_map) {
     char name[16], mapped = MAPPED;
     snprintf(name, sizeof name, "%d", pid);
@@ -54,8 +54,8 @@ static int hand_over(struct process *p, pid_t pid, int second, const char *gid_m
     return 0;
 }
 
-/* Go on as another process, the daemon's child too: the flags of clone(2), such as CLONE_NEWUSER, and the maps of groups
-   and of users, or nothing. Only the second process returns, unless it cannot be made. */
+/* Clone the second process, a child of the daemon: flags of clone(2), such as CLONE_NEWUSER, and maps of groups and
+   users, or none. Returns in the second process only; in the first if clone(2) fails. */
 OPERATION(begin_second_stage) {
     int line[2];
     if (NUMBER(0) & ~NAMESPACES) return -EINVAL;

@@ -1,4 +1,4 @@
-/* Signals of the process, and its end.
+/* Signals of the process, and its end with the daemon.
 
    Source: signal(7), sigaction(2), prctl(2). */
 #define _GNU_SOURCE
@@ -13,16 +13,16 @@
 
 static volatile sig_atomic_t reported_to = -1;
 
-/* The kernel forgets it when credentials change, and in a fork (prctl(2)): a plan says it again then. */
+/* Set the parent-death signal. A change of credentials and a fork clear it (prctl(2)): a plan then repeats this. */
 OPERATION(die_with_parent) {
     CHECK(prctl(PR_SET_PDEATHSIG, (unsigned long)NUMBER(0), 0UL, 0UL, 0UL));
     return 0;
 }
 
-/* End when the parent ends, also if it has ended before this. The slot: a pipe or socket whose other end only the parent
-   has. */
+/* End when the parent ends, also if it has ended before. Argument: slot of a pipe or socket whose other end only the
+   parent has. */
 OPERATION(end_with_parent) {
-    struct pollfd line = {.fd = SLOT(0)}; /* POLLERR and POLLHUP come unasked */
+    struct pollfd line = {.fd = SLOT(0)}; /* poll(2) always reports POLLERR and POLLHUP */
     if (line.fd < 0) return -EBADF;
     CHECK(prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL));
     CHECK(poll(&line, 1, 0));
@@ -32,11 +32,11 @@ OPERATION(end_with_parent) {
 
 static void act(int number, void (*action)(int), int flags) {
     struct sigaction change = {.sa_handler = action, .sa_flags = flags};
-    sigaction(number, &change, NULL); /* fails for no signal that a plan names */
+    sigaction(number, &change, NULL); /* cannot fail for the signals of a plan */
 }
 
-/* Undo the daemon's handlers, before the descriptor that they write to is closed. A guest that writes to a pipe which
-   nobody reads gets an error, and does not end. */
+/* Restore the default actions, before the descriptor that the daemon's handlers write to is closed. SIGPIPE is ignored:
+   a guest gets EPIPE for a pipe without a reader, and goes on. */
 OPERATION(restore_signals) {
     static const int HANDLED[] = {SIGINT, SIGTERM, SIGUSR1, SIGCHLD};
     for (size_t i = 0; i < sizeof HANDLED / sizeof *HANDLED; i++) act(HANDLED[i], SIG_DFL, 0);
@@ -44,11 +44,11 @@ OPERATION(restore_signals) {
     return 0;
 }
 
-/* In the handler of an engine's process: it may have interrupted anything. */
+/* The handler in an engine's process. Only async-signal-safe calls (signal-safety(7)). */
 static void report(int number) {
     int before = errno;
     char byte = (char)number;
-    (void)!write(reported_to, &byte, 1); /* a daemon that does not read has ended, or has so many of them already */
+    (void)!write(reported_to, &byte, 1); /* on failure the daemon has ended, or has enough of them queued */
     errno = before;
 }
 
@@ -63,16 +63,16 @@ static int change_blocked(int how, int64_t mask) {
     return 0;
 }
 
-/* The mask has bit n - 1 for the signal n, here and below. */
+/* Mask: bit n - 1 for signal n, here and below. */
 OPERATION(block_signals) { return change_blocked(SIG_BLOCK, NUMBER(0)); }
 
-/* Have each of these signals written to the slot, as one byte: also while an engine runs, and no interpreter does. */
+/* Install a handler that writes each of these signals to the slot as one byte, also while an engine runs. */
 OPERATION(report_signals) {
     int flags = fcntl(SLOT(1), F_GETFL);
     CHECK(flags);
     CHECK(fcntl(SLOT(1), F_SETFL, flags | O_NONBLOCK));
     reported_to = SLOT(1);
-    /* Engines run guests on stacks of their own, and have one for handlers. */
+    /* SA_ONSTACK: engines run guests on separate stacks, and set an alternate stack for handlers. */
     for (int each = 1; each < NSIG; each++)
         if (is_in(NUMBER(0), each)) act(each, report, SA_ONSTACK | SA_RESTART);
     return change_blocked(SIG_UNBLOCK, NUMBER(0));

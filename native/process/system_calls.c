@@ -1,4 +1,4 @@
-/* Which system calls are left to the process: seccomp(2). */
+/* System call filters: seccomp(2). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/filter.h>
@@ -8,7 +8,7 @@
 
 #include "operations.h"
 
-/* A program of classic BPF, and flags. Needs no_new_privs, or CAP_SYS_ADMIN in the process' user namespace. */
+/* Install a classic BPF program: program, flags. Needs no_new_privs, or CAP_SYS_ADMIN in the user namespace. */
 OPERATION(filter_system_calls) {
     union {
         const char *bytes;
@@ -20,5 +20,5 @@ OPERATION(filter_system_calls) {
     struct sock_fprog whole = {(unsigned short)size, program.instructions};
     long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)NUMBER(1), &whole);
     CHECK(done);
-    return done ? -EBUSY : 0; /* SECCOMP_FILTER_FLAG_TSYNC: a thread that has other filters, by its number */
+    return done ? -EBUSY : 0; /* SECCOMP_FILTER_FLAG_TSYNC: the id of a thread with other filters */
 }

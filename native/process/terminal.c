@@ -16,7 +16,7 @@
 
 static const char MULTIPLEXER[] = "/dev/pts/ptmx";
 
-/* -ENOTTY for what is not the device, which is looked at before it is opened: an image may have anything there. */
+/* -ENOTTY for any other file. fstat(2) by O_PATH comes before the open: an image may have any file there. */
 static int open_multiplexer(struct process *p) {
     char link[40];
     struct stat status;
@@ -32,7 +32,7 @@ static int open_multiplexer(struct process *p) {
     return master;
 }
 
-/* By the master and not by a path: nothing else can have been put there. */
+/* By the master (TIOCGPTPEER) and not by a path, which could lead to another file. */
 static int open_slave(int master, uid_t uid) {
     int unlocked = 0;
     CHECK(ioctl(master, TIOCSPTLCK, &unlocked));
@@ -63,8 +63,8 @@ static int use(struct process *p, int slave, const struct argument *a) {
     return *TEXT(5) ? show(p, slave, TEXT(5)) : 0;
 }
 
-/* Have a terminal of the container's devpts as all streams, if there is one: its owner, the slot of its master, those of
-   the streams, and the path at which it is shown too, or nothing. */
+/* Use a terminal of the container's devpts as all streams, if there is a devpts: owner, slot of the master, slots of
+   the streams, path to bind it on, or empty. */
 OPERATION(use_own_terminal) {
     int master = open_multiplexer(p);
     int slave = master < 0 ? master : open_slave(master, (uid_t)NUMBER(0));
@@ -78,14 +78,14 @@ OPERATION(use_own_terminal) {
     return error;
 }
 
-/* Make it the controlling terminal. The process leads its session. */
+/* Make it the controlling terminal. The process must be a session leader. */
 OPERATION(take_terminal) {
     CHECK(ioctl(SLOT(0), TIOCSCTTY, 0));
     return 0;
 }
 
-/* When a session's leader ends with its terminal, the kernel hangs that up, and what has not been read of it yet is
-   gone. By the output: a policy may have taken the input away. The terminal may have been hung up already. */
+/* Release the controlling terminal: when a session leader with a terminal ends, the kernel hangs it up, and unread
+   output is lost. By the output: a policy may have replaced the input. The terminal may be hung up already. */
 OPERATION(leave_terminal) {
     ioctl(STDOUT_FILENO, TIOCNOTTY);
     return 0;

@@ -16,8 +16,8 @@
 #include "files.h"
 #include "operations.h"
 
-/* In the child: tell the name that /proc has for it, and wait until the other end is closed or it is killed. Its own
-   pid may be of a pid namespace that is not the one of /proc. */
+/* In the child: send its name in /proc, and wait until the other end is closed or it is killed. getpid(2) may be in
+   another pid namespace than that of /proc. */
 static _Noreturn void stay(int parent) {
     char name[32];
     ssize_t size = readlink("/proc/self", name, sizeof name);
@@ -25,7 +25,7 @@ static _Noreturn void stay(int parent) {
     _exit(0);
 }
 
-/* The kernel takes a map in one write only. */
+/* A map must be written in one write(2). */
 static int write_map(struct process *p, const char *child, const char *name, const char *map) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%.20s/%s", child, name);
