@@ -286,7 +286,7 @@ class TaskService:
         return inspection_pb2.BackendResponse(backend=process.backend, reason=process.reason)
 
     async def shutdown(self, request: api.ShutdownRequest) -> Empty:
-        """Shutdown: ignored while a container is left, whatever its id."""
+        """Shutdown: ignored while a container is left; the id has no meaning."""
         if self.idle:
             self._shutdown()
         return Empty()
@@ -324,7 +324,7 @@ class TaskService:
             bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, node.cache, paths, self._facilities)
-        # The group of a container that is being created is still empty, so it cannot be told from a free one.
+        # The group of a container that is being created is still empty, so it looks like a free one.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")

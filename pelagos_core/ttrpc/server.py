@@ -67,7 +67,7 @@ class Server:
             await asyncio.wait(pending, timeout=seconds)
         for connection in list(self._connections):
             connection.close()
-        # asyncio closes them in its next turn, and whoever waits for that need not wait for what is done after this.
+        # asyncio closes them in the next iteration of its loop, before the steps that follow this call.
         await asyncio.sleep(0)
 
     async def call(self, request: ttrpc_pb2.Request) -> Message:
