@@ -92,7 +92,7 @@ class Nursery:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
                 streams = {0: null, 1: null, _REQUESTS: theirs.fileno()}
                 with Fd(_program()) as program:
-                    # Before it is executed too: until then it holds the daemon's listener, which no dead daemon may leave.
+                    # Also before execve(2): until then it holds the listener, which no dead daemon may leave.
                     self._child = child.execute(
                         words, _ENVIRONMENT, streams, lambda: die_with_parent(signal.SIGKILL), program=program
                     )

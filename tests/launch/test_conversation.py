@@ -196,7 +196,7 @@ async def test_an_error_keeps_its_code_and_its_reason(launch, inits):
         (b"\xff\xff", "malformed message"),
         (Refused(2, 1), "reported a guest that does not run"),
         (Created("none", "", False), "none"),
-        (SecondStage(1), "second stage that it does not have"),
+        (SecondStage(1), "second stage that is not part of its plan"),
         (Wanted("wasm", "/x", "0", ""), "out of turn"),
         (Learnt("0", KnownModule(("_start",))), "out of turn"),
     ],

@@ -388,7 +388,7 @@ def test_a_program_begins_without_any_ignored_signal(tmp_path):
         output = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
         made = Nursery()
         program = ChooseProgram("/bin/grep", ())
-        steps = [program, WaitForStart(), ToStdout(), ExecuteProgram(("grep", "SigIgn", "/proc/self/status"), ())]
+        steps = [program, WaitForStart(), To("stdout", 1), ExecuteProgram(("grep", "SigIgn", "/proc/self/status"), ())]
         with contextlib.closing(made), contextlib.closing(Forked(made, steps, {"stdout": output})) as forked:
             assert forked.hear() == Ready()
             forked.go()

@@ -19,7 +19,7 @@ from pelagos_core.native.process import NativeProcess
 from tests.support.c_program import NATIVE
 
 HEAD = b"\0asm\1\0\0\0"
-FIND = instruction("find_entrypoint", Slot("entry point"), b"\x7fELF", b"#!", "/none", "/app.wasm")
+FIND = instruction("find_entrypoint", Slot("entry point"), b"\x7fELF", b"#!", b"\0asm", "/none", "/app.wasm")
 
 
 class Conversation:
