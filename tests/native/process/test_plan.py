@@ -51,6 +51,18 @@ def test_limits_of_a_plan_are_the_same(in_c):
     assert in_c("message.h", "MAX_PLAN") == [nursery.MAX_PLAN]
 
 
+def test_the_head_of_a_plan_is_packed_as_it_is_read(in_c):
+    packed = nursery.head([3, -1, 5], 1 << 40)
+    names = ("flags", "count", "slots[0]", "slots[1]", "slots[2]", "slots[7]")
+    size, *places = in_c("message.h", "sizeof(struct plan_head)", *map("offsetof(struct plan_head, {})".format, names))
+    assert len(packed) == size
+    kinds = "q", *"iiiii"
+    values = [struct.unpack_from(f"={kind}", packed, at)[0] for kind, at in zip(kinds, places, strict=True)]
+    assert values == [1 << 40, 3, 3, -1, 5, 0]
+    own = [nursery._MAX_DESCRIPTORS, nursery._BIRTH_GROUP, nursery._BIRTH_NAMESPACE]
+    assert in_c("message.h", "MAX_RECEIVED", "BIRTH_GROUP", "BIRTH_NAMESPACE") == own
+
+
 @pytest.mark.parametrize(
     ("count", "is_plan"), [(instruction.MAX_ARGUMENTS, True), (instruction.MAX_ARGUMENTS + 1, False)]
 )
