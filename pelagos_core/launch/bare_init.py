@@ -181,11 +181,17 @@ class BareInit:
         return Internal(f"the init process stopped at an unknown step: error {stopped.error}")
 
     def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
-        """Encode a part. Raises NotBareError if it exceeds a datagram: many mounts, variables or arguments."""
-        instructions = [each for operation in operations for each in operation.instructions()]
+        """Encode a part. Raises NotBareError if it exceeds a datagram: many mounts, variables or arguments.
+
+        And for a step that cannot be: a process with an interpreter carries out those before it and reports it.
+        """
+        try:
+            instructions = [each for operation in operations for each in operation.instructions()]
+            part = encode(instructions, self._numbers)
+        except PelagosError:
+            raise NotBareError from None
         if max(len(each.arguments) for each in instructions) > MAX_ARGUMENTS:
             raise NotBareError
-        part = encode(instructions, self._numbers)
         if len(part) > nursery.MAX_PLAN:
             raise NotBareError
         self._parts.append(operations)

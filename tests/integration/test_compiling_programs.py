@@ -1,6 +1,7 @@
 """Engines that are programs and compile ahead of time: once, and every container runs that code."""
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_native_code_that_a_module_brings_is_not_made_a_part_of_its_code(tmp_pat
     module = written(tmp_path, SAYS + bytes((0, len(section))) + section)
     done = wasmedge.run(tmp_path, module)
     assert (done.returncode, done.stdout) == (0, "hello"), done.stderr
-    assert not (tmp_path / "cache").exists()
+    assert set(os.listdir(tmp_path / "cache")) <= {"known", "lock"}
 
 
 def test_wasmedge_interprets_what_was_not_compiled_here(tmp_path):

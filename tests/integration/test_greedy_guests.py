@@ -15,6 +15,7 @@ from tests.fuzz import budget
 from tests.support import forms
 from tests.support.bundles import change_config, make_bundle
 from tests.support.shim import running_shim
+from tests.support.traces import descriptors
 
 pytestmark = [pytest.mark.root, pytest.mark.guests, pytest.mark.slow]
 
@@ -46,7 +47,7 @@ async def test_a_neighbour_in_the_same_shim_does_not_notice(tmp_path, guests):
         spin = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
         await shim.create("c1", spin)
         await shim.start("c1")
-        before = len(os.listdir(f"/proc/{shim.pid}/fd"))
+        before = descriptors(shim.pid)
         for what in ("files", "waits", "deep"):
             bundle = make_bundle(tmp_path / what, "/app.wasm", what, module=guests / "greedy.wasm")
             (bundle / "rootfs/file").write_text("x")
@@ -54,7 +55,7 @@ async def test_a_neighbour_in_the_same_shim_does_not_notice(tmp_path, guests):
             assert (
                 await shim.run(f"{what}-hello", make_bundle(tmp_path / f"{what}-h", module=guests / "hello.wasm")) == 0
             )
-        assert len(os.listdir(f"/proc/{shim.pid}/fd")) == before
+        assert descriptors(shim.pid) == before
         await shim.kill("c1", 9)
         assert (await shim.wait("c1")).exit_status == 137
 

@@ -21,8 +21,9 @@ DISTRIBUTIONS = (ROOT, ROOT / "plugins/wasmtime_backend", ROOT / "native")
 def installed(tmp_path_factory):
     """A plain environment with the wheels of what the README installs; its bin directory."""
     directory = tmp_path_factory.mktemp("wheels")
-    for number, distribution in enumerate(DISTRIBUTIONS):
-        source = shutil.copytree(distribution, directory / f"source{number}", ignore=_not_sources)
+    tree = shutil.copytree(ROOT, directory / "tree", ignore=_not_sources)  # backends are compiled by what is in native/
+    for distribution in DISTRIBUTIONS:
+        source = tree / distribution.relative_to(ROOT)
         _run(sys.executable, "-m", "build", "--wheel", "--outdir", directory / "dist", source)
     _run(sys.executable, "-m", "venv", directory / "venv")
     _run(directory / "venv/bin/pip", "install", "-q", *(directory / "dist").glob("*.whl"))
@@ -99,7 +100,11 @@ def test_a_third_partys_wheel_adds_an_engine_to_a_running_node(installed, echo, 
 def _not_sources(directory, names):
     if Path(directory) != ROOT:
         return [name for name in names if name in ("__pycache__", "bin")]
-    return [name for name in names if name not in ("pelagos_core", "pyproject.toml", "README.md", "LICENSE")]
+    return [
+        name
+        for name in names
+        if name not in ("pelagos_core", "plugins", "native", "pyproject.toml", "README.md", "LICENSE")
+    ]
 
 
 def _run(*words, cwd=None):
