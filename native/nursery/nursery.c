@@ -113,8 +113,8 @@ static int serve_one(void) {
     }
     if (pid == 0) become(&head, fds, (size_t)size);
     for (uint32_t i = 0; size > 0 && i < head.count; i++) close(fds[i]);
-    /* A child tells of itself; a failure is told here. */
-    return pid > 0 || send(REQUESTS, &pid, sizeof pid, MSG_NOSIGNAL) == sizeof pid;
+    /* The child may not come to send anything: in the pid namespace of a container that ends it is killed at once. */
+    return send(REQUESTS, &pid, sizeof pid, MSG_NOSIGNAL) == sizeof pid;
 }
 
 /* Whether the daemon's library was compiled together with this program. A daemon outlives an upgrade, and to another

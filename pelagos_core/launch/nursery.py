@@ -78,6 +78,8 @@ class Nursery:
         self._part = part
         self._requests: socket.socket | None = None
         self._child: Child | None = None
+        self._unheard: set[int] = set()  # pids that `fork` has returned, without a message of the process' own
+        self._unasked: set[int] = set()  # pids with such a message, and no answer of the nursery
 
     def start(self) -> None:
         """Execute it, unless it runs. It serves requests once its engine is loaded. Raises OSError."""
@@ -116,7 +118,7 @@ class Nursery:
                 socket.send_fds(
                     self._requests, [head([slot for slot, _ in given], birth.flags), plan], [fd for _, fd in given]
                 )
-                return _next_pid(self._requests)
+                return self._answer(self._requests)
             except _ForkError:
                 raise
             except OSError as error:
@@ -132,11 +134,41 @@ class Nursery:
             self._child.close()
             self._child = None
         with self._requests, contextlib.suppress(OSError):
-            # Their other end is closed, and a process sends its message before all other steps.
-            while True:
-                with Child(_next_pid(self._requests)):
-                    pass
+            while True:  # its end of the socket is closed
+                pid, is_own = _next_pid(self._requests)
+                if not (is_own and pid in self._unheard):
+                    self._unasked.add(pid)
         self._requests = None
+        for pid in self._unasked - self._unheard:
+            _end(pid)
+        self._unasked.clear()
+        self._unheard.clear()
+
+    def _answer(self, requests: socket.socket) -> int:
+        """The pid in the nursery's answer to a request. Raises OSError.
+
+        There are two messages about a process, its own and this one, in any order. Either may be missing: the process
+        is killed before it sends its own, as in the pid namespace of a container that ends, or the nursery is.
+        """
+        while True:
+            pid, is_own = _next_pid(requests)
+            if not is_own:
+                if pid in self._unasked:
+                    self._unasked.discard(pid)
+                else:
+                    self._unheard.add(pid)
+                return pid
+            if pid in self._unheard:
+                self._unheard.discard(pid)
+            else:
+                self._unasked.add(pid)
+
+
+def _end(pid: int) -> None:
+    """Kill and reap a child; nothing if there is none of this number."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        Child(pid).close()
 
 
 class Nurseries:
@@ -175,15 +207,18 @@ def head(slots: list[int], flags: int = 0) -> bytes:
     return _HEAD.pack(flags, len(slots), *slots, *[0] * (_MAX_DESCRIPTORS - len(slots)))
 
 
-def _next_pid(requests: socket.socket) -> int:
-    """Read the pid of the next forked process from its message. Raises OSError; ChildProcessError if none is left.
+def _next_pid(requests: socket.socket) -> tuple[int, bool]:
+    """Read a pid, from the nursery's answer or from the message of the process itself; whether it is the latter.
 
-    The pid is that of SCM_CREDENTIALS (unix(7)): a process in a new pid namespace cannot find out its pid outside.
+    A process in a new pid namespace cannot find out its pid outside: SCM_CREDENTIALS (unix(7)) has it.
+    Raises OSError, and ChildProcessError if none is left.
     """
     told, about, _, _ = requests.recvmsg(_ERROR.size, socket.CMSG_SPACE(_CREDENTIALS))
     if not told:
         raise ChildProcessError("it has ended")
     if len(told) == _ERROR.size:
-        number = -_ERROR.unpack(told)[0]
-        raise _ForkError(number, os.strerror(number))
-    return int(_PID.unpack_from(about[0][2])[0])
+        number = int(_ERROR.unpack(told)[0])
+        if number < 0:
+            raise _ForkError(-number, os.strerror(-number))
+        return number, False
+    return int(_PID.unpack_from(about[0][2])[0]), True

@@ -396,3 +396,17 @@ def test_a_program_begins_without_any_ignored_signal(tmp_path):
 
     in_child(run)
     assert (tmp_path / "out").read_text().split() == ["SigIgn:", "0" * 16]
+
+
+def test_a_process_that_is_killed_before_its_own_message_is_returned_all_the_same():
+    """As one in the pid namespace of a container that ends; not reaped, it would keep that from its end."""
+    made = Nursery()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    with ours, theirs:
+        theirs.send(struct.pack("=i", 7))
+        assert made._answer(ours) == 7
+        theirs.send(b"!")  # by its credentials from us
+        theirs.send(struct.pack("=i", os.getpid()))
+        assert made._answer(ours) == os.getpid()
+        assert (made._unheard, made._unasked) == ({7}, set())
