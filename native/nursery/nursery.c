@@ -1,6 +1,6 @@
-/* The nursery of a pod: an engine is warm here, and each request is one clone(2). A small process, so that what its
-   children share with it is little, and they begin at once. A daemon executes its own: so each pod has an address
-   layout of its own, and no page of the daemon's is in a guest's process.
+/* The nursery of a pod: a process with a loaded engine that serves each request by one clone(2). It is small, so that a
+   fork copies little and is fast. Each daemon executes its own, so that pods do not share an address
+   layout and a guest's process has no pages of the daemon.
 
    Words: the identity of the library by which plans are made; the native part of a backend, the engine's library,
    settings for it, none of them for no engine. */
@@ -24,20 +24,20 @@
 #include "plan.h"
 
 enum { REQUESTS = 3, IDENTITY = 1, PART, LIBRARY, SETTINGS, ENGINE_WORDS };
-static const char FORKED = '!'; /* from a child, whose pid the kernel tells (unix(7), SCM_CREDENTIALS) */
+static const char FORKED = '!'; /* sent by a child; the receiver gets its pid by SCM_CREDENTIALS (unix(7)) */
 static char plan[MAX_PLAN];
 static struct process process;
 
 static int has_one_thread(void) {
     int count = 0;
     DIR *tasks = opendir("/proc/self/task");
-    if (!tasks) return 1; /* no /proc: it cannot be told */
+    if (!tasks) return 1; /* no /proc: unknown */
     for (struct dirent *each; (each = readdir(tasks));) count += each->d_name[0] != '.';
     closedir(tasks);
     return count == 1;
 }
 
-/* Load the engine. Returns it, or NULL with a line on stderr. */
+/* Load the engine. Returns NULL with a line on stderr on failure. */
 static const struct pelagos_engine *warm(char **words) {
     char error[1024] = "";
     void *part = dlopen(words[PART], RTLD_NOW | RTLD_LOCAL);
@@ -50,12 +50,12 @@ static const struct pelagos_engine *warm(char **words) {
     return NULL;
 }
 
-/* In the child: its descriptors to their slots, the plan, and what went wrong if it comes back. */
+/* In the child: fill the slots, execute the plan; if it returns, send the failure. */
 static void become(const struct plan_head *head, const int *fds, size_t size) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    /* Of itself, so that it is not lost with a nursery that is lost in this moment. */
+    /* The child sends its pid itself, so that the daemon gets it even if the nursery ends now. */
     if (send(REQUESTS, &FORKED, 1, MSG_NOSIGNAL) != 1) _exit(1);
-    close(REQUESTS); /* with a copy of it the daemon would not see the end of the nursery */
+    close(REQUESTS); /* with a copy of it open the daemon would not get end of file when the nursery ends */
     for (uint32_t i = 0; i < head->count; i++)
         if (head->slots[i] >= 0) process.slot[head->slots[i]] = fds[i];
     int error = plan_execute(&process, plan, size);
@@ -64,9 +64,9 @@ static void become(const struct plan_head *head, const int *fds, size_t size) {
     _exit(1);
 }
 
-/* No wrapper of the C library: it is a child of our parent, which reaps it. Where it cannot be born in the control
-   group, it joins that as any process, or has the better error from there. clone3(2) takes no signal of a sibling's end:
-   it is that of ours, SIGCHLD. */
+/* By syscall(2): the C library has no fork with CLONE_PARENT, by which the daemon is the parent and reaps the child. If
+   the kernel refuses CLONE_INTO_CGROUP, the child joins the group by a later step, which reports a better error.
+   clone3(2) accepts no exit signal with CLONE_PARENT: it is that of the nursery, SIGCHLD. */
 static int clone_sibling(uint64_t flags, int cgroup) {
     struct clone_args args = {.flags = flags | CLONE_PARENT};
     if (cgroup >= 0) {
@@ -79,9 +79,9 @@ static int clone_sibling(uint64_t flags, int cgroup) {
     return pid < 0 ? -errno : (int)pid;
 }
 
-/* The same in a pid namespace that there is: that of a descriptor, or of the process that it stands for (setns(2)).
-   The child is among foreign processes, which could read its memory once its capabilities are no more than theirs (as in
-   CVE-2016-9962). ptrace(2): not if it cannot be dumped, which execve(2) undoes. It is born so. */
+/* The same in an existing pid namespace: that of a descriptor, or of a pidfd's process (setns(2)). Other processes of
+   that namespace could read the child's memory once its capabilities are no more than theirs (as in CVE-2016-9962).
+   ptrace(2) refuses a process that is not dumpable; the child inherits that, until execve(2) resets it. */
 static int clone_beside(uint64_t flags, int cgroup, int namespace) {
     static int own = -1;
     if (own < 0) own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -90,7 +90,7 @@ static int clone_beside(uint64_t flags, int cgroup, int namespace) {
     int pid = clone_sibling(flags, cgroup);
     if (pid == 0) return 0;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-    if (setns(own, CLONE_NEWPID)) _exit(1); /* else later children would be born there */
+    if (setns(own, CLONE_NEWPID)) _exit(1); /* else later children would be created there */
     return pid;
 }
 
@@ -113,12 +113,12 @@ static int serve_one(void) {
     }
     if (pid == 0) become(&head, fds, (size_t)size);
     for (uint32_t i = 0; size > 0 && i < head.count; i++) close(fds[i]);
-    /* The child may not come to send anything: in the pid namespace of a container that ends it is killed at once. */
+    /* Also for a child: it is killed before it sends its pid if the container of its pid namespace ends. */
     return send(REQUESTS, &pid, sizeof pid, MSG_NOSIGNAL) == sizeof pid;
 }
 
-/* Whether the daemon's library was compiled together with this program. A daemon outlives an upgrade, and to another
-   table of operations its plans would be other ones. */
+/* Whether the daemon's library and this program are of the same build. A daemon runs on after an upgrade, and its plans
+   are invalid for another table of operations. */
 static int is_of_our_build(const char *identity) {
     char own[65];
     plan_identity(own);
@@ -130,7 +130,7 @@ static int is_of_our_build(const char *identity) {
 int main(int argc, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     prctl(PR_SET_NAME, "pelagos-nursery", 0, 0, 0);
-    syscall(SYS_close_range, REQUESTS + 1, ~0U, 0); /* what a daemon may have left open in an execve(2) */
+    syscall(SYS_close_range, REQUESTS + 1, ~0U, 0); /* descriptors that the daemon has left open in execve(2) */
     if (argc <= IDENTITY || !is_of_our_build(argv[IDENTITY])) return 1;
     plan_reset(&process);
     process.guest.memory = process.guest.fuel = process.guest.module = -1;

@@ -1,10 +1,10 @@
-/* What tells builds of this apart. */
+/* The identity of a build of this library. */
 #include <string.h>
 
 #include "plan.h"
 #include "sha256.h"
 
-#ifndef PELAGOS_SOURCES /* a digest of what this is compiled of (hatch_build.py) */
+#ifndef PELAGOS_SOURCES /* a digest of the sources (hatch_build.py) */
 #define PELAGOS_SOURCES ""
 #endif
 

@@ -1,4 +1,4 @@
-/* The daemon's part in a plan: the rest of it, once the daemon knows the entry point, and the go-ahead. */
+/* Messages from the daemon during a plan: its next part, and GO. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -8,10 +8,10 @@
 #include "message.h"
 #include "operations.h"
 
-enum { MAX_PARTS = 2 }; /* of a native program, between which its user is looked up; a guest has one */
+enum { MAX_PARTS = 2 }; /* after the first: two for a native program whose HOME is looked up in between */
 
-/* Wait for the rest of the plan, and carry it out. Without a daemon there is nothing to go on for. Each part stays where
-   it is: words of it are used later, and the one that waits for it has not come to its end. */
+/* Receive the next part of the plan and execute it. Exit if the daemon has ended. Each part stays in memory: later
+   steps use its texts, and the part with this step is still being executed. */
 OPERATION(go_on) {
     static char plans[MAX_PARTS][MAX_PLAN];
     static struct plan_head head;
@@ -28,12 +28,12 @@ OPERATION(go_on) {
     return plan_execute(p, plan, (size_t)size);
 }
 
-/* Say that all is ready, and wait for Start. The end of the daemon is the end of this process too. */
+/* Send Ready and wait for Start. Exit if the daemon has ended. */
 OPERATION(wait_for_start) {
     char go[4];
     int error = message_print(p->slot[SLOT_control], -1, "[\"Ready\"]");
     if (error) return error;
-    /* It does not block where a terminal's signals are written to it. */
+    /* `report_signals` has set O_NONBLOCK on the socket of a process with a terminal. */
     struct pollfd control = {.fd = p->slot[SLOT_control], .events = POLLIN};
     ssize_t size;
     do size = poll(&control, 1, -1) < 0 ? -1 : read(control.fd, go, sizeof go);
@@ -42,7 +42,7 @@ OPERATION(wait_for_start) {
     return 0;
 }
 
-/* Send what is in a slot along with a message, if there is anything; the slot is empty then. */
+/* Send a message with the descriptor of a slot, unless the slot is empty. Empties the slot. */
 OPERATION(hand_over) {
     int fd = SLOT(0);
     if (fd < 0) return 0;

@@ -1,6 +1,6 @@
-/* The entry point of a process, and other files that the daemon asks for.
+/* The entry point of a process, and other files that the daemon requests.
 
-   What is found here is described to the daemon and never looked into: no byte of it means anything in C. */
+   The files are described to the daemon and never parsed here: their content does not affect this code. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 enum { FIRST_BYTES = 8, HEAD_BYTES = 4096, CHUNK = 64 << 10, MOST_BYTES = 1 << 30 };
 
-/* Looked at before it is opened: opening a FIFO waits for a writer, and a device that an image brings may do anything. */
+/* fstat(2) by O_PATH comes first: opening a FIFO waits for a writer, opening a device may have any effect. */
 static int open_regular(struct process *p, const char *path, struct stat *status) {
     int place = open_in_root(p, path, O_PATH);
     if (place < 0) return place;
@@ -30,7 +30,7 @@ static int open_regular(struct process *p, const char *path, struct stat *status
     return file;
 }
 
-/* A volume's file may have any size, and grow meanwhile. */
+/* A file of a volume may have any size, and may grow during the read. */
 static int digest_of(int file, char hex[65]) {
     static unsigned char chunk[CHUNK];
     struct sha256 digest;
@@ -51,10 +51,9 @@ static int begins_with(const char *head, ssize_t size, const struct argument *ma
     return (size_t)size >= magic->size && !memcmp(head, magic->at, magic->size);
 }
 
-/* The first of the paths at which there is anything, which is left in a slot and described to the daemon:
-   ["Found", its number, its mode, its first bytes in hex, its digest]. What begins with the first or second text has no
-   digest, but more of its bytes are told: of a native program and a script. Of the rest only that has a digest which
-   begins with the third one, a module, unless it is larger than any that an engine takes. */
+/* Open the first existing path into a slot and describe it to the daemon: ["Found", index, mode, first bytes in hex,
+   digest]. For a file that begins with the first or second text (native program, script) more bytes are sent. Only a
+   file that begins with the third text (module) has a digest, unless it is larger than engines accept. */
 OPERATION(find_entrypoint) {
     static char text[2 * HEAD_BYTES + 256], head[HEAD_BYTES];
     struct stat status;
@@ -82,8 +81,8 @@ OPERATION(find_entrypoint) {
     return message_send(p->slot[SLOT_control], text, (size_t)used, file);
 }
 
-/* The bytes of a regular file of the container, at most so many, to the daemon: ["Contents"] with a file in memory,
-   empty where there is none. The daemon opens no file of a container's: its file system might never answer. */
+/* Send the daemon a copy of a regular file, up to a maximum size: ["Contents"] with a file in memory, empty if the
+   file is missing. The daemon itself opens no file of a container, whose file system may hang. */
 OPERATION(send_contents) {
     static char chunk[CHUNK];
     struct stat status;
@@ -103,7 +102,7 @@ OPERATION(send_contents) {
     return error;
 }
 
-/* A file of the host's, while the host is in reach. One that is not there leaves the slot empty. */
+/* Open a file of the host, while its files are in reach. If the file is missing the slot stays empty. */
 OPERATION(open_file) {
     int fd = open(TEXT(0), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return errno == ENOENT ? 0 : -errno;

@@ -11,7 +11,7 @@
 #include "operations.h"
 #include "resolve.h"
 
-/* As many variables as arguments, and the functions to call. */
+/* The same maximum for variables, arguments and functions. */
 enum { MAX_WORDS = 3 * MAX_ARGUMENTS, MAX_DIRECTORIES = 64 };
 
 static char *words[MAX_WORDS];

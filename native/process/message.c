@@ -57,7 +57,7 @@ void message_stopped(const struct process *process, int error) {
     if (size > 0) message_send(process->slot[SLOT_control], text, (size_t)size, -1);
 }
 
-/* Else there is room for one more in its place: space for them is made by 8 bytes each time (cmsg(3)). */
+/* CMSG_SPACE rounds up to 8 bytes (cmsg(3)): with an odd number one more descriptor would fit. */
 _Static_assert(MAX_RECEIVED % 2 == 0, "an odd number of descriptors");
 
 static int take_descriptors(struct msghdr *message, int fds[MAX_RECEIVED]) {

@@ -1,11 +1,11 @@
-/* All operations, each once. The letters are the kinds of its arguments: i a number, d a slot, s a string without
-   a NUL in it, b bytes; at the end * for any number of strings, + for any number of slots. */
+/* The table of operations. The letters are the kinds of arguments: i a number, d a slot, s a string without a NUL, b
+   bytes; at the end * for any number of strings, + for any number of slots. */
 #ifndef PELAGOS_OPERATIONS_H
 #define PELAGOS_OPERATIONS_H
 #include "plan.h"
 
 #define OPERATIONS(X)                                                                                        \
-    /* identity.c: the process among others */                                                               \
+    /* identity.c: session, umask, working directory */                                                      \
     X(new_session, "")                                                                                       \
     X(set_umask, "i")                                                                                        \
     X(enter_working_directory, "s")                                                                          \
@@ -22,7 +22,7 @@
     X(use_own_terminal, "idddds")                                                                            \
     X(take_terminal, "d")                                                                                    \
     X(leave_terminal, "")                                                                                    \
-    /* limits.c: what the process may use, and when it runs */                                               \
+    /* limits.c: resource limits and scheduling */                                                           \
     X(set_oom_score, "ii")                                                                                   \
     X(set_rlimit, "iii")                                                                                     \
     X(allow_rlimit, "ii")                                                                                    \
@@ -36,7 +36,7 @@
     X(set_capabilities, "iiii")                                                                              \
     X(new_session_keyring, "")                                                                               \
     X(forbid_new_privileges, "")                                                                             \
-    /* root.c: the root as a whole */                                                                       \
+    /* root.c: the root as a whole */                                                                        \
     X(name_root, "s")                                                                                        \
     X(open_root, "")                                                                                         \
     X(make_parent_private, "")                                                                               \
@@ -46,7 +46,7 @@
     X(follow_root, "")                                                                                       \
     X(change_root, "")                                                                                       \
     X(set_propagation, "i")                                                                                  \
-    /* mounts.c: what is mounted in it */                                                                    \
+    /* mounts.c: mounts in it */                                                                             \
     X(open_tree, "dsi")                                                                                      \
     X(copy_tree, "dsi")                                                                                      \
     X(change_tree, "diiii")                                                                                  \
@@ -65,13 +65,13 @@
     X(forbid_devices, "")                                                                                    \
     /* system_calls.c */                                                                                     \
     X(filter_system_calls, "bi")                                                                             \
-    /* files.c: of the kernel, by which it is told something */                                              \
+    /* files.c: writing to files of the kernel */                                                            \
     X(write_file, "sb")                                                                                      \
     X(require_file, "s")                                                                                     \
     X(require_switch, "s")                                                                                   \
     X(open_first, "ds*")                                                                                     \
     X(write_slot, "db")                                                                                      \
-    /* namespaces.c: entered, and set up */                                                                  \
+    /* namespaces.c: joining and settings */                                                                 \
     X(join_cgroup, "s")                                                                                      \
     X(unshare, "i")                                                                                          \
     X(join_namespace, "sis")                                                                                 \
@@ -92,12 +92,12 @@
     X(use_slot, "di")                                                                                        \
     /* refusal.c */                                                                                          \
     X(refuse, "i")                                                                                           \
-    /* kernel_views.c: a Wasm guest sees no kernel */                                                        \
+    /* kernel_views.c: the shield of a Wasm guest's engine */                                                \
     X(remove_kernel_views, "ssb*")                                                                           \
     X(check_kernel_views, "ssb")                                                                             \
     /* relative_links.c */                                                                                   \
     X(show_relative_links, "*")                                                                              \
-    /* joining.c: a container that runs */                                                                   \
+    /* joining.c: joining a running container */                                                             \
     X(join_namespaces, "di")                                                                                 \
     X(find_container_root, "d")                                                                              \
     X(copy_container, "dsd")                                                                                 \
@@ -110,11 +110,11 @@
     X(change_mode_in, "dsi")                                                                                 \
     X(open_file_in, "dsd")                                                                                   \
     X(copy_file, "dssi")                                                                                 \
-    /* entrypoint.c: what the process runs, as the daemon is told of it */                                   \
+    /* entrypoint.c: the entry point, and its description for the daemon */                                  \
     X(find_entrypoint, "dbbb*")                                                                              \
     X(send_contents, "si")                                                                                   \
     X(open_file, "sd")                                                                                       \
-    /* guest.c: a Wasm guest, and the engine that runs it */                                                 \
+    /* guest.c: a Wasm guest and its engine */                                                               \
     X(guest_arguments, "*")                                                                                  \
     X(guest_environment, "*")                                                                                \
     X(guest_working_directory, "s")                                                                          \
@@ -132,7 +132,7 @@
     X(choose_program, "*")                                                                                   \
     X(require_interpreter, "ss")                                                                               \
     X(execute_program, "sii")                                                                                \
-    /* conversation.c: what is told to the daemon, and the rest of the plan, which comes from it */          \
+    /* conversation.c: messages to and from the daemon */                                                    \
     X(go_on, "")                                                                                             \
     X(wait_for_start, "")                                                                                    \
     X(hand_over, "ds")
@@ -145,11 +145,11 @@ OPERATIONS(X)
 #define OPERATION(name) \
     int op_##name(struct process *p __attribute__((unused)), const struct argument *a __attribute__((unused)), \
                   uint32_t count __attribute__((unused)))
-/* The arguments of the operation of the moment. */
+/* The arguments of the current operation. */
 #define TEXT(i) (a[i].at)
 #define NUMBER(i) argument_number(a + (i))
 #define SLOT(i) (p->slot[NUMBER(i)])
-/* Leave the operation if a system call has failed. */
+/* Return -errno from the operation if a system call has failed. */
 #define CHECK(call) \
     do {            \
         if ((call) < 0) return -errno; \

@@ -61,8 +61,8 @@ int plan_execute(struct process *process, const char *plan, size_t size);
 const char *plan_operations(void);
 const char *plan_slots(void);
 const char *plan_stages(void);
-/* A digest of all three and of the sources: a plan means something only to what was compiled with the table that it was
-   made by. */
+/* A digest of all three tables and the sources: a plan is valid only for a build with the tables that it was encoded
+   by. */
 void plan_identity(char hex[65]);
 size_t plan_process_size(void);
 void plan_reset(struct process *process);

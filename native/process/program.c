@@ -12,17 +12,17 @@
 
 #include "operations.h"
 
-/* Have every signal's default action and block none: execve(2) keeps what is ignored. By the system call, for the two
-   that the C library keeps for itself (nptl(7)). */
+/* Restore every signal's default action and unblock all: execve(2) keeps ignored and blocked signals. By the system
+   call, for the two signals that the C library reserves (nptl(7)). */
 static void reset_signals(void) {
-    static const uint64_t action[4]; /* the kernel's struct sigaction: SIG_DFL is 0, and so is the rest */
+    static const uint64_t action[4]; /* the kernel's struct sigaction; SIG_DFL is 0 */
     sigset_t none;
     for (int number = 1; number < NSIG; number++) syscall(SYS_rt_sigaction, number, action, NULL, sizeof(uint64_t));
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Whether this process' user may execute what is at a path. */
+/* Whether this process' user may execute the file at a path. */
 static int is_executable(const char *path) {
     struct stat status;
     return !stat(path, &status) && S_ISREG(status.st_mode) && !faccessat(AT_FDCWD, path, X_OK, AT_EACCESS);
@@ -30,7 +30,7 @@ static int is_executable(const char *path) {
 
 static const char *program;
 
-/* The first of the paths that this process' user may execute, for `execute_program`. */
+/* Choose the first path that this process' user may execute, for `execute_program`. */
 OPERATION(choose_program) {
     for (uint32_t i = 0; i < count; i++)
         if (is_executable(TEXT(i))) {
@@ -40,15 +40,15 @@ OPERATION(choose_program) {
     return -EACCES;
 }
 
-/* See that the interpreter of a program is there, before Start; if it is that program which was chosen. */
+/* Check before Start that the interpreter of a program exists, if that program was chosen. */
 OPERATION(require_interpreter) {
     struct stat status;
     if (program && !strcmp(program, TEXT(0))) CHECK(stat(TEXT(1), &status));
     return 0;
 }
 
-/* Become the program that was chosen, with the words of the guest. Else: a line on stderr that begins with the text and
-   its path, and the exit code of a shell, for what is not there and for what cannot be executed. */
+/* Execute the chosen program with the guest's arguments. On failure write a line to stderr that begins with the text
+   and the path, and exit with a shell's code: one for a missing program, one for one that cannot be executed. */
 OPERATION(execute_program) {
     if (!program || !p->guest.arguments.at || !p->guest.environment.at) return -EINVAL;
     reset_signals();

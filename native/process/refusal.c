@@ -1,4 +1,4 @@
-/* What is known beforehand to be wrong, but only if the plan comes to it. */
+/* An error that the plan contains, reported only if this step is reached. */
 #include <errno.h>
 
 #include "operations.h"

@@ -15,7 +15,7 @@ OPERATION(filter_system_calls) {
         struct sock_filter *instructions;
     } program = {TEXT(0)};
     size_t size = a[0].size / sizeof(struct sock_filter);
-    if (NUMBER(1) & SECCOMP_FILTER_FLAG_NEW_LISTENER) return -EINVAL; /* it makes a descriptor, for which there is no slot */
+    if (NUMBER(1) & SECCOMP_FILTER_FLAG_NEW_LISTENER) return -EINVAL; /* returns a descriptor, which has no slot */
     if (a[0].size % sizeof(struct sock_filter) || size > BPF_MAXINSNS) return -EINVAL;
     struct sock_fprog whole = {(unsigned short)size, program.instructions};
     long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)NUMBER(1), &whole);

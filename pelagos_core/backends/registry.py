@@ -261,7 +261,7 @@ class Backend:
 
     @functools.cached_property
     def has_wait(self) -> bool:
-        """Whether it has a `wait` of its own. The built-in one reaps by pidfd, as the daemon can without asking."""
+        """Whether it implements the hook `wait`. Else the daemon reaps by pidfd without a call of the hook."""
         return any(hook.plugin is not builtin for hook in self._hooks.pelagos_wait.get_hookimpls())
 
     async def wait(self, process: RunningProcess) -> ExitStatus | None:

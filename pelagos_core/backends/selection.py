@@ -92,10 +92,10 @@ class Selection:
 
     @property
     def likely_with_native_part(self) -> Backend | None:
-        """The backend, of those with a native part, that is chosen most likely; None if none has one.
+        """The most likely choice among the backends with a native part; None if none has one.
 
-        That is known once the entry point is. Until then: the one that is asked for, or the first that Auto prefers,
-        and of these one that is warm soon.
+        Used while the entry point is not known yet: the requested backend, or the first in Auto's order; of equal
+        ones, one whose engine loads fast.
         """
 
         def place(backend: Backend) -> tuple[int, bool, str]:

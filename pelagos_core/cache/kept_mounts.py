@@ -19,7 +19,7 @@ from pelagos_core.cache.store import Store
 from pelagos_core.ownership import is_written_by
 from pelagos_core.plugin.entrypoint import CODE
 
-_MOST = 8  # modules that a pod's containers have in common, or start over and over
+_MOST = 8  # modules that several containers of a pod use, or that are started repeatedly
 _TOUCH_SECONDS = 60.0
 _Stamp = tuple[int, ...]
 
@@ -34,15 +34,15 @@ class _Kept:
 
 
 class KeptMounts:
-    """In the daemon. For processes that cannot change the attributes of a mount, because they share it."""
+    """The kept mounts of a daemon. For processes that cannot change a mount's attributes, since they share it."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def find(self, directory: str, name: str) -> int | None:
-        """As `Store.find` of the store in `directory`: a descriptor for the caller to close, or None.
+        """As `Store.find` of the store in `directory`. The caller closes the descriptor.
 
-        Raises OSError, or PermissionDenied if others than this user could write to the store.
+        Raises OSError, or PermissionDenied if another user can write to the store.
         """
         path = os.path.join(directory, name)
         kept = self._kept.get(path)
@@ -59,16 +59,16 @@ class KeptMounts:
         return mount
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all kept mounts."""
         for path in list(self._kept):
             self._forget(path)
 
     def keep(self, directory: str, name: str, mount: int) -> None:
-        """Keep a mount for `find`, if it shows the entry as it is now. The descriptor stays the caller's."""
+        """Keep a mount for `find`, if it is of the current entry. The caller keeps the descriptor."""
         path = os.path.join(directory, name)
         stamps = _stamps(directory, path)
-        with contextlib.suppress(OSError):  # its code has just been removed, or no descriptor is left
-            # The mount shows what was checked. Equal stamps mean that it is still the entry of this name.
+        with contextlib.suppress(OSError):  # the entry has just been removed, or descriptors are exhausted
+            # The mount is of the checked directory. Equal stamps mean that it is still the entry of this name.
             shown = _stamp(os.fstat(mount)), _stamp(os.stat(CODE, dir_fd=mount, follow_symlinks=False))
             if stamps[1:] == shown and path not in self._kept:
                 self._kept[path] = _Kept(os.dup(mount), stamps, time.monotonic())
@@ -80,7 +80,7 @@ class KeptMounts:
 
 
 def _stamps(directory: str, path: str) -> tuple[_Stamp, ...]:
-    """Of the store, the entry and its code; empty if one is missing or another user could write to it.
+    """Stamps of the store, the entry and its code; empty if one is missing or another user can write to it.
 
     By path: if a path leads elsewhere than when the mount was kept, the inode numbers differ.
     """
@@ -94,7 +94,7 @@ def _stamps(directory: str, path: str) -> tuple[_Stamp, ...]:
 
 
 def _stamp(status: os.stat_result) -> _Stamp:
-    """What identifies a file, and for a regular file its content: no system call sets a change time (entry.py)."""
+    """Identifies a file, and for a regular file its content: no system call sets the ctime (entry.py)."""
     number = (status.st_dev, status.st_ino, status.st_mode)
     if stat.S_ISDIR(status.st_mode):
         return number  # its times change when files in it are created

@@ -53,7 +53,7 @@ class KnownKey:
         return cls(module, func, str(limits), bundle.has_readonly_files, _identity(backends))
 
     def is_of(self, backends: Backends) -> bool:
-        """Whether it is found by processes that have these backends."""
+        """Whether processes with these backends can find a record by this key."""
         return (self.backends, self.core) == (backends.identity, __version__)
 
     @property

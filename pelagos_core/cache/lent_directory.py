@@ -1,4 +1,4 @@
-"""A directory or file of ours, as a process has it that is not trusted."""
+"""A directory or file of the host for a process that is not trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def detached(file: int) -> int:
 
     A process with the descriptor can neither reach files outside the directory, also not by `..`, nor write
     to it. Files in it can be mapped for execution. The kernel removes the mount when the last
-    descriptor is closed. What is mounted must be in the caller's mount namespace.
+    descriptor is closed. The directory or file must be in the caller's mount namespace.
     Raises OSError.
     """
     with Fd(syscalls.open_tree(file, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)) as tree:

@@ -1,4 +1,4 @@
-"""The daemon's event loop: asyncio's own, with our selector."""
+"""The daemon's event loop: asyncio's, with the selector of `linux`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pelagos_core.linux.epoll import EpollSelector
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """As asyncio.run: to the end of `work`, after which what is left of tasks is cancelled."""
+    """Run `work` to its end, then cancel the remaining tasks. As asyncio.run."""
     if sys.version_info >= (3, 12):
         asyncio.run(work, loop_factory=_made)
     else:
@@ -23,7 +23,7 @@ def _made() -> asyncio.AbstractEventLoop:
 
 
 def _run_by_policy(work: Coroutine[Any, Any, None]) -> None:
-    """On CPython 3.10 and 3.11, whose asyncio.run asks a policy for the loop; newer ones have done away with those."""
+    """The same on CPython 3.10 and 3.11, whose asyncio.run gets the loop from a policy; later ones deprecate it."""
 
     class Policy(asyncio.DefaultEventLoopPolicy):
         def new_event_loop(self) -> asyncio.AbstractEventLoop:

@@ -84,7 +84,7 @@ class CompiledCode:
         try:
             if self._confined:
                 return _mounts.find(self._cache.directory, self._entry)
-            # Without the filter of engines a process with privileges of its own could change a mount.
+            # Without the system call filter of engines a privileged process could change the shared mount.
             with Store(self._cache.directory) as store:
                 return store.find(self._entry)
         except (OSError, PelagosError):

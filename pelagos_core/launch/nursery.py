@@ -190,10 +190,10 @@ class Nurseries:
 
 
 def _program() -> int:
-    """A descriptor of the nursery's program, in a read-only mount of its own.
+    """A descriptor of the nursery's program, in a private read-only mount.
 
-    By `#!/proc/self/exe` a container's process executes the program that it has been so far, with a loader of the
-    container's. If it is root, it could write to the host's file as soon as no nursery runs (as in CVE-2019-5736).
+    A script with `#!/proc/self/exe` in a container executes the process' present program, the nursery, with the
+    container's loader. As root it could then write to the host's file when no nursery runs (as in CVE-2019-5736).
     """
     with Fd(os.open(pelagos_native.NURSERY, os.O_PATH | os.O_CLOEXEC)) as file:
         try:

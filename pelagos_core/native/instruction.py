@@ -79,7 +79,7 @@ def _encoded(argument: Argument, numbers: SlotNumbers) -> bytes:
     if isinstance(argument, str):
         if "\0" in argument:
             raise InvalidArgument(f"{argument!r}: holds a NUL byte")
-        argument = argument.encode("utf-8", "surrogateescape")  # as a spec's JSON is, whatever the daemon's locale
+        argument = argument.encode("utf-8", "surrogateescape")  # as in JSON, in any locale
     return b"%b%b\0" % (_LENGTH.pack(len(argument)), argument)
 
 

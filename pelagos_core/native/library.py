@@ -31,7 +31,7 @@ def library() -> Any:  # noqa: ANN401 (ctypes has no type for a library's functi
 
 @functools.cache
 def identity() -> str:
-    """What tells builds of it apart: a digest of its operations, slots, stages and sources."""
+    """The identity of a build: a digest of its operations, slots, stages and sources."""
     text = ctypes.create_string_buffer(65)
     library().plan_identity(text)
     return text.value.decode()

@@ -71,7 +71,7 @@ def decode(datagram: bytes) -> Request:
 
 
 def own_request(words: "list[str]", environment: "dict[str, str] | None" = None) -> Request:
-    """The request of this process for a command line. environment: for what a daemon has of it, if not its own."""
+    """The request of this process for a command line. environment: to take a daemon's variables from; None: its own."""
     given = os.environ if environment is None else environment
     request = Request(words, {name: given[name] for name in _KEPT if name in given})
     umask = os.umask(0o077)

@@ -316,7 +316,7 @@ class Process:
         return answer or seen or ExitStatus.unknown()
 
     def _reap_and_close(self) -> ExitStatus | None:
-        """Reap it, and take what it has still sent."""
+        """Reap the process, and read its remaining messages."""
         assert self._control is not None
         seen = self._reap()  # before `drain`: a key that is read now has not caused the exit
         self._control.drain()

@@ -16,7 +16,7 @@ from pelagos_core.ttrpc.connection import ClientConnection, ResponseReceived
 from pelagos_core.ttrpc.service import Service
 
 Answered = Callable[[bytes | PelagosError], None]
-"""Called once with the data of a response, or why there is none."""
+"""Called once with the data of a response, or with the error."""
 
 
 class Client:
@@ -61,10 +61,10 @@ class Client:
             self._protocol.forget(stream_id)
 
     def ask(self, method: str, request: Message, answered: Callable[[PelagosError | None], None]) -> None:
-        """Call a method without a task for it, and without a use for its response.
+        """Call a method without a task, and ignore its response.
 
-        answered: called once, on the event loop: with the server's error, Unavailable if the connection ends, or
-        None. Raises Unavailable if it has ended already, and nothing is called then.
+        answered: called once, on the event loop: with the server's error, with Unavailable if the connection ends,
+        or with None. Raises Unavailable if the connection has ended already; `answered` is not called then.
         """
 
         def take(answer: bytes | PelagosError) -> None:
@@ -111,7 +111,7 @@ class _ClientProtocol(asyncio.Protocol):
         self._transport = transport
 
     def send(self, data: bytes, answered: Answered) -> int:
-        """Open a stream with a request; its id."""
+        """Open a stream with a request; return its id."""
         if self._transport is None or self._transport.is_closing():
             raise Unavailable("the connection is closed")
         stream_id, frame = self._connection.send_request(data)
@@ -120,7 +120,7 @@ class _ClientProtocol(asyncio.Protocol):
         return stream_id
 
     def forget(self, stream_id: int) -> None:
-        """Its caller has given up, or has the answer: there is no cancel frame in ttrpc."""
+        """Forget a stream that is answered, or whose caller has given up: ttrpc has no cancel frame."""
         self._pending.pop(stream_id, None)
 
     def data_received(self, data: bytes) -> None:

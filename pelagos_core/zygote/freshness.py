@@ -34,7 +34,7 @@ class Freshness:
 
     @staticmethod
     def _paths() -> set[str]:
-        """Directories of distributions and programs, the config, each imported file, and what is compiled.
+        """Directories of distributions and programs, the config, each imported file, and compiled libraries.
 
         The standard library is upgraded as a whole, so its directory and the interpreter stand for its files.
         """
