@@ -8,8 +8,10 @@ PLUGINS := $(wildcard plugins/*_backend)
 NATIVE := native/pyproject.toml $(wildcard native/*.py native/*/*.[ch])
 ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/*.[ch])
 
+QUICK := not root and not container and not containerd and not guests and not engines and not compiler and not slow
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-versions fuzz soak engines bench bench-quick check fix protos cover wheels clean
+.PHONY: help run test test-setup test-quick test-versions fuzz soak engines bench bench-quick check fix protos cover wheels release-check release clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,8 +19,11 @@ help: ## show this
 run: $(CORE) ## run a WebAssembly program in a container, through the real shim
 	@$(BIN)/pelagos run examples/hello.wat
 
-test: test-setup ## install what the tests need and run them all, or those of TESTS='words for pytest'
+test: test-setup ## install what the tests need and run them all (half an hour), or those of TESTS='words for pytest'
 	@PYTHON=$(BIN)/python sh scripts/run-tests $(TESTS)
+
+test-quick: $(DEV) ## the tests that need no root, no container and no download: under two minutes
+	@PYTHON=$(BIN)/python sh scripts/run-tests -m "$(QUICK)" $(TESTS)
 
 test-setup: $(DEV) ## get containerd 1.6, 1.7, 2.x and 2.4 side by side, build `crictl` and the test programs
 	@$(BIN)/python -m tests.support.provision
@@ -63,10 +68,15 @@ cover: $(DEV) ## branch coverage of the quick tests
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
-wheels: $(DEV) ## build every wheel, those with compiled parts for x86_64 and aarch64, into dist
-	@for each in . native $(PLUGINS); do PELAGOS_RELEASE=1 $(BIN)/python -m build -nw -o dist $$each || exit; done
-	@for each in native $(patsubst %/hatch_build.py,%,$(filter %/hatch_build.py,$(ENGINES))); do \
-		PELAGOS_MACHINE=aarch64 $(BIN)/python -m build -nw -o dist $$each || exit; done
+wheels: $(DEV) ## build every source archive and wheel, those with compiled parts for x86_64 and aarch64, into dist
+	@$(BIN)/python -m scripts.release build
+
+release-check: $(DEV) ## the same, then check the files, and run a container from each on CPython 3.10 to 3.13 (ten minutes)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[release]'
+	@$(BIN)/python -m scripts.release check $(PYTHONS:%=--python %)
+
+release: $(DEV) ## give the changelog VERSION and today's date, commit, tag (see RELEASING.md)
+	@$(BIN)/python -m scripts.release cut "$(VERSION)"
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) build dist native/pelagos_native/bin plugins/*_backend/*_backend/bin .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*

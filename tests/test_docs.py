@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from benchmarks import tables
 from benchmarks.report import Report
 from pelagos_core.api import task_pb2 as api
@@ -29,6 +31,10 @@ RUN_BY = {
         "tests/integration/test_containerd.py"
     ),
 }
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
 
 
 def readme_commands():
@@ -95,3 +101,37 @@ def test_a_module_that_a_page_names_is_there():
     for page in (ROOT / "docs").glob("*.md"):
         for name in re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)+\.py)`", page.read_text()):
             assert any((top / name).is_file() for top in (ROOT, ROOT / "pelagos_core")), f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "RELEASING.md"])
+def test_every_verb_of_make_in_the_documents_is_there(page):
+    verbs = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE))
+    assert named
+    assert named <= verbs
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=relative)
+def test_every_link_in_the_documents_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if ":" in path:
+            continue
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or file.suffix != ".md" or anchor in anchors(file.read_text()), target
+
+
+def anchors(text):
+    """The fragments by which headings are linked, as GitHub and the site make them; and explicit ones."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)).lower() for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain} | set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+
+
+def test_the_rooms_that_contributors_are_shown_are_there():
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([\w/*]+)`", row)]
+    assert len(named) > 15
+    for name in named:
+        assert list(ROOT.glob(name)) or (ROOT / "pelagos_core" / name).is_dir(), name
