@@ -1,6 +1,7 @@
 """The documents say what is so: every command in the README is run, every table is the code's."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from benchmarks import tables
 from benchmarks.report import Report
 from pelagos_core.api import task_pb2 as api
+from pelagos_core.config import node_file, policy
 from pelagos_core.rootfs.mount_options import OPTION_WORDS
 from tests.support import lifecycle_table
 
@@ -17,16 +19,18 @@ ROOT = Path(__file__).parent.parent
 RUN_BY = {
     "make run": ".ci/run",
     "make test": ".ci/run",
-    ".venv/bin/pelagos run examples/hello.wat": "tests/integration/test_readme.py",
     ".venv/bin/pelagos run --env NAME=you -v ./examples:/data:ro examples/hello.wat": (
         "tests/integration/test_readme.py"
     ),
     ".venv/bin/pelagos backends --explain examples/hello.wat": "tests/integration/test_readme.py",
-    ".venv/bin/pelagos cache warm examples/hello.wat": "tests/integration/test_readme.py",
-    ".venv/bin/pelagos cache ls": "tests/integration/test_readme.py",
-    ".venv/bin/pelagos cache prune": "tests/integration/test_readme.py",
-    "pip install pelagos-core pelagos-wasmtime pelagos-native": "tests/integration/test_packaging.py",
-    "pelagos install --bin-dir /usr/local/bin": "tests/integration/test_containerd.py",
+    "python3 -m venv /opt/pelagos": "tests/integration/test_packaging.py",
+    "/opt/pelagos/bin/pip install pelagos-core pelagos-wasmtime": "tests/integration/test_packaging.py",
+    "/opt/pelagos/bin/pelagos install --bin-dir /usr/local/bin": "tests/integration/test_containerd.py",
+    "/opt/pelagos/bin/pelagos doctor": "tests/cli/test_doctor.py",
+    "pelagos cache warm app.wasm": "tests/integration/test_readme.py",
+    "pelagos cache ls": "tests/integration/test_readme.py",
+    "pelagos cache prune": "tests/integration/test_readme.py",
+    "pelagos backends --explain x.wasm": "tests/cli/test_backends.py",
     "ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs ./rootfs hello /hello.wasm": (
         "tests/integration/test_containerd.py"
     ),
@@ -37,14 +41,18 @@ def relative(path):
     return str(path.relative_to(ROOT))
 
 
-def readme_commands():
-    text = (ROOT / "README.md").read_text()
+# The pages on which every line of a block `sh` is a command of the table.
+PAGES = ("README.md", "docs/nodes.md", "docs/engines.md", "docs/cache.md")
+
+
+def commands(page):
+    text = (ROOT / page).read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return [line for block in blocks for line in block.splitlines() if line]
 
 
-def test_every_command_of_the_readme_is_run_somewhere():
-    assert sorted(readme_commands()) == sorted(RUN_BY)
+def test_every_command_of_the_documents_is_run_somewhere():
+    assert {command for page in PAGES for command in commands(page)} == set(RUN_BY)
     for command, place in RUN_BY.items():
         assert (ROOT / place).exists(), command
 
@@ -135,3 +143,21 @@ def test_the_rooms_that_contributors_are_shown_are_there():
     assert len(named) > 15
     for name in named:
         assert list(ROOT.glob(name)) or (ROOT / "pelagos_core" / name).is_dir(), name
+
+
+def test_every_key_of_the_config_is_in_its_page():
+    text = (ROOT / "docs/configuration.md").read_text()
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    named = set(re.findall(r"`([a-z_.]+)(?:\.NAME)?`", rows))
+    keys = node_file.KEYS - {"wasm", "cache"} | {f"wasm.{word}" for word in policy.WORDS}
+    assert keys | {f"cache.{field.name}" for field in fields(node_file.CacheSettings)} <= named
+    assert node_file.parse(text.partition("```toml\n")[2].partition("```")[0].encode(), "the example").order
+
+
+def test_every_word_of_the_policy_is_in_its_table():
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/limits.md").read_text(), re.MULTILINE)
+    assert set(rows) == set(policy.WORDS)
+
+
+def test_the_readme_is_read_in_three_minutes():
+    assert len((ROOT / "README.md").read_text().split()) <= 700

@@ -42,7 +42,7 @@ PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
 CACHE_VARIABLE = "PELAGOS_CACHE_DIR"
 MAX_BYTES = 1 << 20
-_KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds"})
+KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds"})
 _GIB = 1 << 30
 _MAX_SECONDS = 24 * 3600
 
@@ -168,7 +168,7 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
     Raises InvalidArgument that names the key.
     """
     found = table(data, what)
-    _check_keys(found.keys() - ignored, _KEYS, what)
+    _check_keys(found.keys() - ignored, KEYS, what)
     order = _checked(found.get("order", []), list, f"{what}: order")
     backends = _checked(found.get("backends", {}), dict, f"{what}: backends")
     return Config(

@@ -1,4 +1,4 @@
-"""The README's own commands, word for word."""
+"""The commands of the README and the pages behind it, word for word."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from pelagos_core.conformance.environment import environment_with
 from pelagos_core.errors import InvalidArgument
 from tests.support.bundles import Fifos, make_bundle
 from tests.support.shim import running_shim
-from tests.test_docs import RUN_BY, readme_commands
+from tests.test_docs import PAGES, RUN_BY, commands
 
 pytestmark = [pytest.mark.container]
 
@@ -26,9 +26,12 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("command", [c for c in readme_commands() if RUN_BY[c].endswith("test_readme.py")])
+@pytest.mark.parametrize(
+    "command", [c for page in PAGES for c in commands(page) if RUN_BY[c].endswith("test_readme.py")]
+)
 def test_a_command_does_what_it_says(command):
-    command = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    command = command.removeprefix(".venv/bin/").replace("app.wasm", "examples/hello.wat")
+    command = f"{Path(sys.executable).parent}/{command}"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert next(said for word, said in SAID.items() if f" {word}" in command) in done.stdout
