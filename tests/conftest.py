@@ -34,6 +34,7 @@ _NEEDS = {
     "uml": (provision.has_uml, "needs User-Mode Linux: `make test-setup` unpacks it"),
     "systemd": (provision.has_systemd_root, "needs a Debian with systemd: `make test-setup` unpacks it"),
     "engines": (engines.present, "needs WasmEdge and Wasmer: `make engines` gets them"),
+    "registry": (provision.has_registry, "needs docker's registry: `make test-setup` unpacks it"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
     "compiler": (c_program.has_compiler, "needs gcc or clang: on Debian, apt-get install gcc libc6-dev"),

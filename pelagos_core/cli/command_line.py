@@ -15,6 +15,7 @@ from pelagos_core.errors import PelagosError
 # Imported when asked for: `pelagos run` must not pay for the others.
 _COMMANDS = {
     "run": "pelagos_core.cli.run",
+    "pack": "pelagos_core.cli.pack",
     "ps": "pelagos_core.cli.ps",
     "kill": "pelagos_core.cli.ps",
     "install": "pelagos_core.cli.install",

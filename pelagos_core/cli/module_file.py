@@ -1,4 +1,4 @@
-"""The MODULE of `pelagos run`: which files are taken, and how they are copied."""
+"""The MODULE of `pelagos run` and `pelagos pack`: which files are taken, and how they are copied."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ _OSABIS = frozenset(
 )  # of Linux programs: System V and GNU. Engines mark what they have compiled by another
 
 
-def open_module(path: str) -> int:
+_ADVICE = "to run one, give a root file system that holds it, `run ROOTFS PATH`"
+
+
+def open_module(path: str, advice: str = _ADVICE) -> int:
     """Open a module for reading; a descriptor, for the caller to close. In the command.
 
-    Never waits for a peer. Raises NotFound or InvalidArgument that names the file.
+    advice: what to do with a native program. Never waits for a peer. Raises NotFound or InvalidArgument that
+    names the file.
     """
     what = f"module {path!r}"
     try:
@@ -42,14 +46,14 @@ def open_module(path: str) -> int:
     except (OSError, ValueError) as error:  # ENXIO of a socket; a NUL byte
         raise InvalidArgument(f"{what}: {getattr(error, 'strerror', error)}", reasons.ENTRYPOINT) from None
     try:
-        _check(what, file)
+        _check(what, file, advice)
     except BaseException:
         os.close(file)
         raise
     return file
 
 
-def _check(what: str, file: int) -> None:
+def _check(what: str, file: int, advice: str) -> None:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         found = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "something else")
@@ -58,13 +62,13 @@ def _check(what: str, file: int) -> None:
         raise _too_large(what, status.st_size)
     kind = kind_of(file)
     if kind.is_native:
-        raise InvalidArgument(f"{what} is {_native(kind, file)}", reasons.ENTRYPOINT)
+        raise InvalidArgument(f"{what} is {_native(kind, file, advice)}", reasons.ENTRYPOINT)
 
 
-def _native(kind: Kind, file: int) -> str:
+def _native(kind: Kind, file: int, advice: str) -> str:
     if kind is Kind.ELF and os.pread(file, 1, _OSABI) not in _OSABIS:
         return "code that an engine has compiled, not a module: give the module that it was compiled from"
-    return f"a {kind.value}, not WebAssembly: to run one, give a root file system that holds it, `run ROOTFS PATH`"
+    return f"a {kind.value}, not WebAssembly: {advice}"
 
 
 def _too_large(what: str, length: int) -> InvalidArgument:

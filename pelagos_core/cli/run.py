@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from pelagos_core.cli import exit_codes, module_file, mount_option, rootless, terminal
+from pelagos_core.cli import exit_codes, module_file, mount_option, pairs, rootless, terminal
 from pelagos_core.cli.embedded import Container
 from pelagos_core.config import size
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, PelagosError
@@ -87,7 +87,7 @@ def run(
             raise FailedPrecondition("--tty: standard input is not a terminal")
         container = Container(
             *_program(target, args),
-            env=tuple(variable for word in env if (variable := _variable(word))),
+            env=pairs.variables(env),
             cwd=mount_option.absolute(workdir, "--workdir"),
             mounts=(*map(mount_option.mount, mounts), *map(mount_option.volume, volumes)),
             annotations=_annotations(annotations, backend),
@@ -125,11 +125,7 @@ def _program(target: str, args: tuple[str, ...]) -> tuple[str | None, tuple[int,
 
 
 def _annotations(words: tuple[str, ...], backend: str) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--annotation")
-    found = {name: value for name, _, value in pairs}
+    found = pairs.pairs(words, "--annotation")
     if backend:
         from pelagos_core.plugin.bundle import RUNTIME_ANNOTATION
 
@@ -167,13 +163,3 @@ def _bytes(text: str) -> int | None:
         least = f"{_LEAST_MEMORY >> 20}m"
         raise click.BadParameter(f"{text!r} is too small for an engine: the least is {least}", param_hint="--memory")
     return count
-
-
-def _variable(word: str) -> str:
-    """`NAME=VALUE`; of a bare NAME our own value, empty if it is not set here: then it is not passed on."""
-    name, equals, _ = word.partition("=")
-    if not name:
-        raise click.BadParameter(f"{word!r} is not NAME=VALUE", param_hint="--env")
-    if equals:
-        return word
-    return f"{name}={os.environ[name]}" if name in os.environ else ""

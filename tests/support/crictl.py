@@ -67,8 +67,13 @@ def runtime_config(name: str, **options: str) -> str:
 class Crictl:
     """Pods and containers by way of the CRI."""
 
-    def __init__(self, containerd: Containerd, images: Path, *, user_namespace: bool = False) -> None:
-        """images: a directory of archives, which are imported. user_namespace: whether its pods have one."""
+    def __init__(
+        self, containerd: Containerd, images: Path, awaited: str = GUESTS_IMAGE, *, user_namespace: bool = False
+    ) -> None:
+        """images: a directory of archives, which are imported. awaited: the name of one of them.
+
+        user_namespace: whether its pods have one.
+        """
         self._containerd = containerd
         self._namespaces: dict[str, Any] = {"network": _NODE}
         if user_namespace:
@@ -80,7 +85,7 @@ class Crictl:
         for archive in images.iterdir():
             # The CRI unpacks it where it needs it.
             containerd.ctr("-n", "k8s.io", "images", "import", "--no-unpack", str(archive), check=True)
-        until(lambda: self.run("images", "-q", GUESTS_IMAGE).stdout)
+        until(lambda: self.run("images", "-q", awaited).stdout)
 
     def command(self, *words: str) -> list[str]:
         """The command line of `crictl` with these words."""

@@ -37,6 +37,7 @@ _GO_OF_BUILT = (1, 26, 6)  # its go.mod
 RELEASES = (*DEBIANS, BUILT)
 RUNC_RELEASE = "bookworm"
 UML_RELEASE = "bookworm"
+REGISTRY_RELEASE = "bookworm"
 _CRI_TOOLS = "v1.34.0"
 _GO_MINIMUM = (1, 24)  # the first with libraries for GOOS=wasip1
 _LIBRARY = "_library"  # how the names of sources end that are built as libraries, without `_start`
@@ -191,6 +192,26 @@ def provide_systemd_root() -> None:
     work.rename(systemd_root())
 
 
+def registry() -> Path:
+    """Docker's registry, as Debian has it."""
+    return CACHE / "registry" / "usr/bin/docker-registry"
+
+
+def has_registry() -> bool:
+    """Whether that registry is there."""
+    return registry().exists()
+
+
+def provide_registry() -> None:
+    """Unpack Debian's package of it. Needs apt, not root."""
+    work = CACHE / "registry.part"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    debian.Archive(CACHE / "apt", (REGISTRY_RELEASE,)).unpack("docker-registry", REGISTRY_RELEASE, work)
+    work.rename(CACHE / "registry")
+    shutil.rmtree(CACHE / "apt")
+
+
 def crictl() -> Path:
     """The CRI's command line."""
     return CACHE / "bin" / f"crictl-{_CRI_TOOLS}"
@@ -322,6 +343,7 @@ def main() -> int:
     complete &= _step(f"containerd {_BUILT_VERSION}", has_built_containerd, provide_built_containerd)
     complete &= _step("User-Mode Linux", has_uml, provide_uml)
     complete &= _step("a Debian with systemd", has_systemd_root, provide_systemd_root)
+    complete &= _step("a registry", has_registry, provide_registry)
     complete &= _step("crictl", has_crictl, provide_crictl)
     complete &= _step("test programs", has_guests, provide_guests)
     complete &= _step("wazero", has_wazero, provide_wazero)

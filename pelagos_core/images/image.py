@@ -1,0 +1,199 @@
+"""An image or a Wasm artifact, as values: its platforms, its words for a container, its blobs. In the command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.images import media_types
+from pelagos_core.images.layer import Layer, Sink
+
+_MACHINES = {
+    "x86_64": "linux/amd64",
+    "aarch64": "linux/arm64",
+    "armv7l": "linux/arm/v7",
+    "i686": "linux/386",
+    "ppc64le": "linux/ppc64le",
+    "riscv64": "linux/riscv64",
+    "s390x": "linux/s390x",
+    "loongarch64": "linux/loong64",
+}
+_ARCHITECTURES = frozenset(name.split("/")[1] for name in _MACHINES.values())
+TITLE = "org.opencontainers.image.title"
+"""The annotation of a layer that has the name of its file."""
+
+
+class Platform(NamedTuple):
+    """A platform of the image spec."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def of_this_machine(cls) -> Platform:
+        """That of the machine that the command runs on."""
+        return cls(*_MACHINES.get(platform.machine(), f"linux/{platform.machine()}").split("/"))
+
+    @classmethod
+    def parse(cls, word: str) -> Platform:
+        """That of docker's words, such as `linux/arm64`. Raises InvalidArgument."""
+        parts = word.split("/")
+        if parts[0] in ("wasi", "wasip1", "wasip2", "wasm") or "wasm" in parts:
+            why = "containerd on a node finds no match for it: leave it out, or make an artifact (--artifact)"
+            raise InvalidArgument(f"platform {word!r}: {why}")
+        if parts[0] != "linux" or len(parts) not in (2, 3) or parts[1] not in _ARCHITECTURES:
+            raise InvalidArgument(f"platform {word!r} is not such as linux/amd64 or linux/arm64")
+        return cls(*parts)
+
+    def fields(self) -> dict[str, str]:
+        """As a config and a descriptor have it."""
+        return {name: value for name, value in self._asdict().items() if value}
+
+
+class Blob(NamedTuple):
+    """A blob of an image: what is written is the same each time, of this digest and size."""
+
+    digest: str
+    size: int
+    write: Callable[[Sink], object]
+
+    @classmethod
+    def of(cls, data: bytes) -> Blob:
+        """That of bytes in memory."""
+        return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data), lambda sink: sink(data))
+
+    @classmethod
+    def measured(cls, write: Callable[[Sink], object]) -> Blob:
+        """That of what `write` writes, which is written once to get the digest, and kept nowhere."""
+        found, length = hashlib.sha256(), 0
+
+        def take(data: bytes) -> None:
+            nonlocal length
+            found.update(data)
+            length += len(data)
+
+        write(take)
+        return cls(f"sha256:{found.hexdigest()}", length, write)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an image says of its containers: the fields of its config, by docker's words.
+
+    annotations: of the manifest. created: seconds since 1970.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    workdir: str = ""
+    created: int = 0
+
+    def config(self) -> dict[str, Any]:
+        """The part of a config that is about containers."""
+        fields = {
+            "Entrypoint": list(self.entrypoint),
+            "Cmd": list(self.command),
+            "Env": list(self.env),
+            "Labels": dict(sorted(self.labels.items())),
+            "User": self.user,
+            "WorkingDir": self.workdir,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+    @property
+    def time(self) -> str:
+        """`created`, as a config has it."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created))
+
+
+@dataclass(frozen=True)
+class Image:
+    """What is written: the blobs, the descriptor that a name is of, and what docker's own format needs.
+
+    config: digest of an image's config, the first platform's; empty for an artifact.
+    layers: digests of its layers.
+    """
+
+    target: Mapping[str, Any]
+    blobs: tuple[Blob, ...]
+    layers: tuple[str, ...]
+    config: str = ""
+
+
+def image(layer: Layer, platforms: tuple[Platform, ...], settings: Settings) -> Image:
+    """An image of one layer for each of the platforms, which share it."""
+    files = Blob.measured(layer.write)
+    blobs, manifests, configs = [files], [], []
+    for each in platforms:
+        config = Blob.of(
+            _json(
+                {
+                    "created": settings.time,
+                    **each.fields(),
+                    "config": settings.config(),
+                    "rootfs": {"type": "layers", "diff_ids": [files.digest]},
+                    "history": [{"created": settings.time, "created_by": "pelagos pack"}],
+                }
+            )
+        )
+        manifest = _manifest(
+            descriptor(media_types.CONFIG, config), [descriptor(media_types.LAYER, files)], settings.annotations
+        )
+        blobs += [config, manifest]
+        configs.append(config.digest)
+        manifests.append({**descriptor(media_types.MANIFEST, manifest), "platform": each.fields()})
+    if len(manifests) == 1:
+        return Image(manifests[0], tuple(blobs), (files.digest,), configs[0])
+    index = Blob.of(_json({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": manifests}))
+    return Image(descriptor(media_types.INDEX, index), (*blobs, index), (files.digest,), configs[0])
+
+
+def artifact(module: Blob, title: str, settings: Settings, *, is_component: bool) -> Image:
+    """An artifact by the CNCF's layout for Wasm: one layer, which is the module.
+
+    Its config has what that layout asks for, and beside it what an image's config says of containers:
+    a kubelet takes the words of a container from there.
+    """
+    fields = {
+        "created": settings.time,
+        "architecture": "wasm",
+        "os": "wasip2" if is_component else "wasip1",
+        "layerDigests": [module.digest],
+        "config": settings.config(),
+    }
+    config = Blob.of(_json(fields))
+    layer = {**descriptor(media_types.WASM_LAYER, module), "annotations": {TITLE: title}}
+    manifest = _manifest(descriptor(media_types.WASM_CONFIG, config), [layer], settings.annotations)
+    return Image(descriptor(media_types.MANIFEST, manifest), (module, config, manifest), (module.digest,))
+
+
+def descriptor(kind: str, blob: Blob) -> dict[str, Any]:
+    """The descriptor of a blob of this media type."""
+    return {"mediaType": kind, "digest": blob.digest, "size": blob.size}
+
+
+def _manifest(config: object, layers: list[dict[str, Any]], annotations: Mapping[str, str]) -> Blob:
+    fields: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": media_types.MANIFEST,
+        "config": config,
+        "layers": layers,
+    }
+    if annotations:
+        fields["annotations"] = dict(sorted(annotations.items()))
+    return Blob.of(_json(fields))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
