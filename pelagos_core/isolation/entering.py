@@ -10,7 +10,7 @@ from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError
 from pelagos_core.isolation import sysctl
 from pelagos_core.isolation.operation import Operation
-from pelagos_core.isolation.state import CONTAINER, ROOT
+from pelagos_core.isolation.state import CONTAINER, EMPTY_NETWORK, ROOT
 from pelagos_core.linux import namespaces, syscalls
 from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
@@ -266,6 +266,21 @@ class LeaveNetwork(Operation):
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (unsharing(("network",)),)
+
+
+@dataclass(frozen=True, slots=True)
+class EnterEmptyNetwork(Operation):
+    """The same by a namespace that the daemon has kept."""
+
+    def reads(self) -> tuple[str, ...]:
+        return (EMPTY_NETWORK,)
+
+    def describe(self) -> str:
+        return "no network"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        slot = Slot(EMPTY_NETWORK)
+        return (instruction("join_namespaces", slot, syscalls.CLONE_NEWNET), instruction("close_slot", slot))
 
 
 @dataclass(frozen=True, slots=True)

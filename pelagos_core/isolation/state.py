@@ -26,6 +26,9 @@ INPUT, OUTPUT, ERRORS = "stdin", "stdout", "stderr"
 MASTER = "terminal"
 """The master of a terminal of the container's devpts, for the daemon."""
 
+EMPTY_NETWORK = "empty network"
+"""A network namespace without a process, if the daemon has kept one."""
+
 ENTRYPOINT = "entry point"
 CODE_DIRECTORY = "code directory"
 """The directory with the compiled code of the entry point."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pelagos_core.backends import native
 from pelagos_core.cache.known_module import KnownGuest
 from pelagos_core.errors import Internal, PelagosError
+from pelagos_core.isolation.entering import EnterEmptyNetwork, LeaveNetwork
 from pelagos_core.isolation.operation import Close, Operation
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.state import ENTRYPOINT
@@ -93,13 +94,19 @@ class BareInit:
             raise Internal("the init process reported an entry point that is not among the requested paths")
         return self._paths[found.index]
 
-    def guest(self, guest: KnownGuest, path: str, *, compiled: bool) -> bytes:
-        """The second part for a Wasm guest. path: of the entry point."""
+    def guest(self, guest: KnownGuest, path: str, *, compiled: bool, network: bool) -> bytes:
+        """The second part for a Wasm guest.
+
+        path: of the entry point. compiled, network: whether the slots of its code and of an empty network are filled.
+        """
         plan = self._plan
+        complete = plan.wasm.complete
+        if network:
+            complete = tuple(EnterEmptyNetwork() if step == LeaveNetwork() else step for step in complete)
         warning = preopens.warning_in(self._process.cwd) if guest.warns else ""
         return self._encoded(
             (
-                *plan.wasm.complete,
+                *complete,
                 *self._memory_limit(),
                 self._described(guest),
                 *plan.wasm.seal,

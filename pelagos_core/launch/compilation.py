@@ -22,6 +22,7 @@ from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import Internal, PelagosError, from_fields
+from pelagos_core.launch.init_process import InitProcess
 from pelagos_core.launch.messages import Wanted
 from pelagos_core.linux.pidfd import readable
 from pelagos_core.plugin.limits import Limits
@@ -49,10 +50,11 @@ class CompiledCode:
         self._entry = ""
         self._discarded = False
 
-    async def obtain(self, backend: Backend, wanted: Wanted, module: int) -> int:
-        """Return a descriptor of the code's directory; the caller closes it. This may take minutes.
+    async def obtain(self, backend: Backend, wanted: Wanted, module: int, process: InitProcess) -> int:
+        """Return a descriptor of the code's directory for a process; the caller closes it. This may take minutes.
 
-        A cancellation ends the compile service before it returns. Raises PelagosError or OSError.
+        A cancellation, or the process' end, ends the compile service before it returns. Raises EndedError,
+        PelagosError or OSError.
         """
         request = CompileRequest(
             backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined
@@ -61,7 +63,7 @@ class CompiledCode:
         try:
             found = self._found()
             if found is None:
-                found = await _made(request)
+                found = await process.unless_ended(_made(request))
                 if self._confined:
                     _mounts.keep(self._cache.directory, self._entry, found)
             return found

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Coroutine
 from dataclasses import replace
 
 from pelagos_core import reasons
@@ -22,15 +21,16 @@ from pelagos_core.cache.known_module import KnownGuest, KnownKey
 from pelagos_core.cache.known_store import KnownModules
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, PelagosError, from_fields
 from pelagos_core.exit_status import ending
-from pelagos_core.isolation.state import CODE_DIRECTORY
+from pelagos_core.isolation.state import CODE_DIRECTORY, EMPTY_NETWORK
 from pelagos_core.launch import home, runtime_hooks
 from pelagos_core.launch.bare_init import BareInit
 from pelagos_core.launch.compilation import CompiledCode
+from pelagos_core.launch.empty_networks import EmptyNetworks, Loan, leaves_as_it_was
 from pelagos_core.launch.forking import Forker
 from pelagos_core.launch.guest_steps import NotBareError, OtherEngineError
 from pelagos_core.launch.init import LaunchRequest
-from pelagos_core.launch.init_process import InitProcess
-from pelagos_core.launch.launch import Launch, Launched
+from pelagos_core.launch.init_process import EndedError, InitProcess
+from pelagos_core.launch.launch import NO_NETWORK, Launch, Launched
 from pelagos_core.launch.messages import (
     Asking,
     Assembled,
@@ -73,8 +73,8 @@ class Conversation:
     termination_signal: the signal to report for the process' end, see `hookspecs.RunningProcess`.
     """
 
-    def __init__(self, launch: Launch, forker: Forker, known: KnownModules) -> None:
-        """forker: forks the processes. known: the records of modules."""
+    def __init__(self, launch: Launch, forker: Forker, known: KnownModules, networks: EmptyNetworks) -> None:
+        """forker: forks the processes. known: the records of modules. networks: kept by the daemon."""
         self._launch = launch
         self._forker = forker
         self._known = known
@@ -91,6 +91,8 @@ class Conversation:
         self._unknown: KnownKey | None = None  # the key of a found module without a record
         self._killed = False
         self.termination_signal = 0
+        is_alone = launch.find_target is None and leaves_as_it_was(launch.bundle, launch.plan)
+        self._network = Loan(networks, wanted=is_alone)
 
     @property
     def pid(self) -> int:
@@ -109,6 +111,12 @@ class Conversation:
         backend. If a backend does not accept stored code, it is repeated with new code.
         Raises the error that the process has reported, or OSError; no process is left then.
         """
+        try:
+            return await self._run()
+        finally:
+            self._network.close()
+
+    async def _run(self) -> Launched:
         excluded: tuple[Failure, ...] = ()
         self._is_bare = BareInit.serves(self._launch.bundle.spec)
         self._nursed_by = self._launch.selection.likely_with_native_part
@@ -181,9 +189,12 @@ class Conversation:
         return InitProcess(pid, control, has_second_stage=launch.plan.second_stage is not None)
 
     def _launched(self, process: InitProcess, created: Created) -> Launched:
-        self._compare_oom_score(process)
+        asked = self._launch.bundle.spec.process.oom_score_adj
+        if asked is not None and process.oom_score_adj() not in (asked, None):  # the process runs anyway
+            log.warning("%s: process.oomScoreAdj: %d: the shim may not lower it", self._name, asked)
         backend = self._launch.selection.backends.named(created.backend)
         has_limit = self._limits.memory is not None and backend is not NATIVE
+        is_bare_guest = self._bare is not None and backend is not NATIVE  # no backend has had its privileges
         return Launched(
             process.pid,
             process.pidfd,
@@ -193,16 +204,8 @@ class Conversation:
             enclosed=created.enclosed,
             listens=self._launch.bundle.spec.process.terminal or has_limit,
             termination_signal=self.termination_signal,
+            network=self._network.pass_on(process.pid) if is_bare_guest else NO_NETWORK,
         )
-
-    def _compare_oom_score(self, process: InitProcess) -> None:
-        """Log a warning if the OOM score could not be lowered, as in a container; the process runs anyway."""
-        asked = self._launch.bundle.spec.process.oom_score_adj
-        if asked is None:
-            return
-        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/oom_score_adj", "rb") as file:
-            if int(file.read()) != asked:
-                log.warning("%s: process.oomScoreAdj: %d: the shim may not lower it", self._name, asked)
 
     async def _created(self, process: InitProcess) -> Created:
         """Handle the init process' messages until it waits for Start."""
@@ -297,7 +300,7 @@ class Conversation:
         if asking is None or asking.hook != "code_key" or module < 0:
             raise Internal(f"{self._name}: the init process asked for compiled code out of turn", reasons.ENGINE_FAILED)
         backend = self._launch.selection.backends.named(asking.backend)
-        code = await self._unless_ended(process, self._code.obtain(backend, wanted, module), asking)
+        code = await self._obtained(process, backend, wanted, module, asking)
         process.send_code(code)
         os.close(code)
 
@@ -319,10 +322,11 @@ class Conversation:
         asking, code = Asking(backend.name, "spawn"), -1
         if guest.settings is not None:
             wanted = Wanted(backend.name, path, found.digest, guest.settings)
-            code = await self._unless_ended(process, self._code.obtain(backend, wanted, module), asking)
+            code = await self._obtained(process, backend, wanted, module, asking)
         with Fd(code):
-            plan = bare.guest(guest, path, compiled=code >= 0)
-            process.send_plan(plan, {bare.number(CODE_DIRECTORY): code} if code >= 0 else {})
+            given = {CODE_DIRECTORY: code, EMPTY_NETWORK: self._network.take()}
+            plan = bare.guest(guest, path, compiled=code >= 0, network=given[EMPTY_NETWORK] >= 0)
+            process.send_plan(plan, {bare.number(slot): fd for slot, fd in given.items() if fd >= 0})
         return Created(backend.name, guest.reason, enclosed=False)
 
     def _run_program(self, process: InitProcess, bare: BareInit, found: Found, users: bytes | None) -> Created:
@@ -356,18 +360,14 @@ class Conversation:
         if unknown is not None and learnt.digest == unknown.module:
             self._known.keep(self._launch.cache, unknown, learnt.known)
 
-    async def _unless_ended(self, process: InitProcess, work: Coroutine[None, None, int], asking: Asking) -> int:
-        """The result of `work`. If the init process ends before, cancels it and raises the error of its end."""
-        working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.ended())
+    async def _obtained(
+        self, process: InitProcess, backend: Backend, wanted: Wanted, module: int, asking: Asking
+    ) -> int:
+        """The directory with compiled code. Raises the error of the process' end if it ends before."""
         try:
-            await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (working, ended):
-                task.cancel()  # no effect on a finished task
-            await asyncio.wait({working, ended})
-        if working.cancelled():
-            raise self._lost(process, asking)
-        return working.result()
+            return await self._code.obtain(backend, wanted, module, process)
+        except EndedError:
+            raise self._lost(process, asking) from None
 
     def _error(self, message: Message) -> Exception:
         """The error of Create for a message of the init process. Raises NotBareError."""

@@ -7,13 +7,17 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
 
 from pelagos_core.errors import Internal
 from pelagos_core.launch import messages, nursery
 from pelagos_core.launch.messages import Created, Message, Ready
 from pelagos_core.linux import pidfd
+
+
+class EndedError(Exception):
+    """The process has ended while the daemon did something for it."""
 
 
 class InitProcess:
@@ -129,6 +133,12 @@ class InitProcess:
         with contextlib.suppress(ConnectionError):  # `receive` then returns its end
             socket.send_fds(self.control, [nursery.head(list(descriptors)), plan], list(descriptors.values()))
 
+    def oom_score_adj(self) -> int | None:
+        """Its OOM score, which a process in a container may not lower; None if it has ended."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "rb") as file:
+            return int(file.read())
+        return None
+
     def signal(self, signum: int) -> None:
         """Send a signal. Raises ProcessLookupError if it is reaped."""
         signal.pidfd_send_signal(self.pidfd, signum)
@@ -136,6 +146,19 @@ class InitProcess:
     async def ended(self) -> None:
         """Return once it has ended, without reaping it."""
         await pidfd.ended(self.pidfd)
+
+    async def unless_ended(self, work: Coroutine[None, None, int]) -> int:
+        """The result of `work`. If the process ends before, cancels it and raises EndedError."""
+        working, ended = asyncio.ensure_future(work), asyncio.ensure_future(self.ended())
+        try:
+            await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, ended):
+                task.cancel()  # no effect on a finished task
+            await asyncio.wait({working, ended})
+        if working.cancelled():
+            raise EndedError
+        return working.result()
 
     def how_it_ended(self) -> os.waitid_result:
         """Its exit status, after `ended`, without reaping it (waitid(2), WNOWAIT)."""

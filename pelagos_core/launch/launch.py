@@ -12,6 +12,7 @@ from pelagos_core.backends.selection import Selection
 from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.launch.init import JoinTarget
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.plugin.bundle import Bundle
 
 
@@ -45,6 +46,9 @@ class Launch:
     find_target: Callable[[], JoinTarget] | None = None
 
 
+NO_NETWORK = Fd(-1)
+
+
 @dataclass(frozen=True, slots=True)
 class Launched:
     """A child of the daemon that is isolated and loaded, and waits for Start.
@@ -52,6 +56,7 @@ class Launched:
     pidfd, control: the receiver closes them and reaps the child. backend, reason: the chosen backend, and why.
     enclosed: whether the container's root is inside an engine root. listens: whether the daemon must read
     further messages on `control`. termination_signal: a signal that has ended it already, or 0.
+    network: its network namespace, if a later guest may have it (`empty_networks`), else -1; the receiver closes it.
     """
 
     pid: int
@@ -62,3 +67,4 @@ class Launched:
     enclosed: bool = False
     listens: bool = False
     termination_signal: int = 0
+    network: Fd = NO_NETWORK

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from pelagos_core.cache.known_store import KnownModules
 from pelagos_core.launch.conversation import Conversation
+from pelagos_core.launch.empty_networks import EmptyNetworks
 from pelagos_core.launch.forking import Forker
 from pelagos_core.launch.launch import Launch
 from pelagos_core.launch.nursery import Nurseries
 
 
 class Launcher:
-    """Begins launches. In the daemon, which is the parent of all processes."""
+    """Begins launches. In the daemon, which is the parent of all processes.
+
+    networks: empty network namespaces, kept for later guests.
+    """
 
     def __init__(self, nurseries: Nurseries) -> None:
         """nurseries: fork the processes that need no interpreter."""
         self._nurseries = nurseries
         self._known = KnownModules()
+        self.networks = EmptyNetworks()
 
     def begin(self, launch: Launch) -> Conversation:
         """Return the conversation of a launch; the caller runs it."""
-        return Conversation(launch, Forker(launch.name, self._nurseries), self._known)
+        return Conversation(launch, Forker(launch.name, self._nurseries), self._known, self.networks)
 
     def leave_group(self) -> None:
         """End the nurseries after a change of the daemon's control group; they are executed again when needed."""

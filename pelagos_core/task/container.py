@@ -77,7 +77,7 @@ class Container:
         self._selection, self._cache, self._launcher = selection, cache, launcher
         self._sink = sink
         self._scope = ContainerScope(bundle.id, Scope.of(bundle.spec.cgroups_path), self.cgroup)
-        self._updating, self._owns_cgroup = asyncio.Lock(), False
+        self._updating, self._owns_cgroup, self._was_joined = asyncio.Lock(), False, False
         self._watchers: set[asyncio.Task[None]] = set()
         self._oom = OomWatch(bundle.id, self.cgroup, sink)
 
@@ -259,6 +259,7 @@ class Container:
     async def _start_exec(self, process: Process) -> None:
         self.init.check(Action.EXEC)
         process.take(Action.BEGIN)
+        self._was_joined = True
         try:
             with because(reasons.SPEC, process.name):
                 native = self.init.backend == NATIVE.name
@@ -367,11 +368,17 @@ class Container:
             if process.status is Status.ADDED:
                 process.vanish(Action.DELETE)
             process.close()
+        is_empty = False
         try:
             if self._owns_cgroup and await self._removed_cgroup():
+                is_empty = True
                 record.remove(self.bundle.path)
         except (OSError, PelagosError) as error:
             log.error("container %r: cannot clean up: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
+        if is_empty and not self._was_joined:  # a further process may have changed it
+            self._launcher.networks.give_back(self.init.network)
+        else:
+            self.init.network.close()
 
     async def _removed_cgroup(self) -> bool:
         await self._scope.stop()

@@ -19,9 +19,10 @@ from pelagos_core.exit_status import ExitStatus
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.launch.conversation import Conversation
 from pelagos_core.launch.init import JoinTarget
-from pelagos_core.launch.launch import Launch, Launched
+from pelagos_core.launch.launch import NO_NETWORK, Launch, Launched
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.linux import pidfd, process_stat
+from pelagos_core.linux.descriptor import Fd
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
 from pelagos_core.task.control import Control
@@ -106,6 +107,11 @@ class Process:
         if self.pidfd < 0 or self._launched is None:
             raise FailedPrecondition(f"{self.name}: its process is gone")
         return JoinTarget(self.pidfd)
+
+    @property
+    def network(self) -> Fd:
+        """Its empty network namespace, if a later guest may have it; else -1. The caller takes it over."""
+        return self._launched.network if self._launched else NO_NETWORK
 
     @property
     def is_enclosed(self) -> bool:

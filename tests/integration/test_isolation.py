@@ -1,9 +1,11 @@
 """What a guest's process is, as the host sees it, and what an image tries before its guest runs."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, PermissionDenied
+from pelagos_core.launch import empty_networks
 from tests.support import forms
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.native import change_linux, shell
@@ -172,6 +175,40 @@ async def test_a_guest_without_a_network_of_its_own_has_not_the_hosts(tmp_path, 
             interfaces = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
             assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
             assert Path(f"/proc/{pid}/net/route").read_text().count("\n") <= 1  # its heading
+
+
+async def test_an_empty_network_is_one_guests_at_a_time_and_is_left_by_one_that_was_alone_in_it(tmp_path, guests):
+    without = {"namespaces": [{"type": "pid"}, {"type": "mount"}]}
+    administrator = {name: ["CAP_NET_ADMIN"] for name in ("bounding", "permitted", "effective")}
+    async with running_shim(tmp_path) as shim, contextlib.AsyncExitStack() as held:
+
+        async def created(name, **process):
+            bundle = make_bundle(tmp_path / name, module=guests / "spin.wasm", **process)
+            change_config(bundle, linux=without)
+            pid = await shim.create(name, bundle)
+            await shim.start(name)
+            # Held open: the kernel gives the number of a namespace that is gone to a new one.
+            network = held.enter_context(empty_networks.of(pid))
+            return os.fstat(network).st_ino
+
+        async def end(name):
+            await shim.kill(name, signal.SIGKILL)
+            await shim.wait(name)
+            await shim.delete(name)
+
+        await created("unknown")  # its process has an interpreter
+        first, second = await created("c1"), await created("c2")
+        assert first != second
+        await end("c1")
+        await end("unknown")
+        assert await created("c3") == first
+        await shim.exec("c3", "e1", "/app.wasm")
+        await shim.start("c3", "e1")
+        await end("c3")  # a further process was in its network
+        third = await created("c4", capabilities=administrator)
+        assert third not in (first, second)
+        await end("c4")
+        assert await created("c5") not in (second, third)
 
 
 async def test_a_guest_in_a_given_network_has_that_one(tmp_path, guests):

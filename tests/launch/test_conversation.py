@@ -23,6 +23,7 @@ from pelagos_core.isolation.plan import plan
 from pelagos_core.isolation.second_stage import SecondStageClone
 from pelagos_core.launch import conversation, messages
 from pelagos_core.launch.conversation import Conversation
+from pelagos_core.launch.empty_networks import EmptyNetworks
 from pelagos_core.launch.launch import Launch
 from pelagos_core.launch.messages import (
     Asking,
@@ -122,7 +123,7 @@ def launch(tmp_path, pids):
 
 async def begin(launch, inits):
     """A conversation on its way, and its outcome to come."""
-    made = Conversation(launch, inits, KnownModules())
+    made = Conversation(launch, inits, KnownModules(), EmptyNetworks())
     outcome = asyncio.ensure_future(made.run())
     await asyncio.sleep(0)
     return made, outcome
@@ -295,7 +296,7 @@ async def test_code_that_is_refused_is_made_anew_once(launch, inits):
 async def test_compiled_code_is_given_by_a_descriptor(launch, inits, monkeypatch, tmp_path):
     made, outcome = await begin(launch, inits)
 
-    async def obtain(backend, wanted, module):
+    async def obtain(backend, wanted, module, process):
         assert (backend, wanted.digest, os.fstat(module).st_ino) == (BACKEND, "0", os.stat(tmp_path).st_ino)
         return os.open(tmp_path, os.O_RDONLY)
 
@@ -317,9 +318,9 @@ async def test_a_kill_ends_the_wait_for_compiled_code(launch, inits, monkeypatch
     made, outcome = await begin(launch, inits)
     asked = asyncio.Event()
 
-    async def obtain(backend, wanted, module):
+    async def obtain(backend, wanted, module, process):
         asked.set()
-        await asyncio.sleep(60)
+        return await process.unless_ended(asyncio.sleep(60))
 
     monkeypatch.setattr(made._code, "obtain", obtain)
     inits.say(Asking("wasm", "code_key"))
@@ -383,7 +384,7 @@ async def test_the_container_to_join_is_looked_for_at_each_fork(launch, inits):
         raise FailedPrecondition("container 'c1': its process is gone")
 
     with pytest.raises(FailedPrecondition, match="its process is gone"):
-        await Conversation(replace(launch, find_target=gone), inits, KnownModules()).run()
+        await Conversation(replace(launch, find_target=gone), inits, KnownModules(), EmptyNetworks()).run()
     assert not inits.children
 
 
@@ -411,7 +412,9 @@ def looked_up(launch, tmp_path, bare_inits):
     known, cache = KnownModules(), CacheSettings(str(tmp_path / "cache"))
 
     async def begun():
-        outcome = asyncio.ensure_future(Conversation(replace(launch, cache=cache), bare_inits, known).run())
+        outcome = asyncio.ensure_future(
+            Conversation(replace(launch, cache=cache), bare_inits, known, EmptyNetworks()).run()
+        )
         await asyncio.sleep(0)
         bare_inits.say(FOUND)
         await until(lambda: len(bare_inits.requests) == 1)
@@ -463,7 +466,7 @@ async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_mo
     ids=["step", "part", "errno", "stage", "no part", "no step"],
 )
 async def test_a_process_that_tells_odd_numbers_of_its_plan_has_failed_all_the_same(launch, bare_inits, numbers):
-    outcome = asyncio.ensure_future(Conversation(launch, bare_inits, KnownModules()).run())
+    outcome = asyncio.ensure_future(Conversation(launch, bare_inits, KnownModules(), EmptyNetworks()).run())
     await asyncio.sleep(0)
     bare_inits.say(Stopped(*numbers, "odd"))
     await failed(outcome, bare_inits, Internal, "^container 'c1': ")

@@ -28,6 +28,7 @@ from pelagos_core.backends.registry import Backend, Backends
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import Cancelled, FailedPrecondition
 from pelagos_core.launch import messages
+from pelagos_core.launch.empty_networks import EmptyNetworks
 from pelagos_core.launch.launch import Launch, Launched
 from pelagos_core.linux.pidfd import readable
 from pelagos_core.task import container as container_module
@@ -108,6 +109,7 @@ class StubLauncher:
         self.launches: list[Launch] = []
         self.guests: list[Guest] = []
         self.groups_left = 0
+        self.networks = EmptyNetworks()
 
     def begin(self, launch: Launch) -> StubConversation:
         self.launches.append(launch)
