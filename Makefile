@@ -37,7 +37,7 @@ fuzz: test-setup ## random input and calls for an hour, or for FUZZ_SECONDS; a m
 soak: test-setup ## mixed containers and kills of everything for an hour, or for SOAK_SECONDS
 	@$(BIN)/python -m tests.support.soak $${SOAK_SECONDS:-3600}
 
-engines: $(CORE) ## get the engines that pip cannot give: WasmEdge and Wasmer (20 minutes, once)
+engines: $(CORE) ## get the engines that pip cannot give: WasmEdge, Wasmer, Wasmtime's program (40 minutes, once)
 	@$(BIN)/python scripts/engines.py
 
 bench: $(DEV) ## measure against runc, as root: half an hour; SHIM="--shim NAME=PATH" adds another

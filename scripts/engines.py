@@ -1,9 +1,9 @@
-"""Get the engines that pip cannot give, into a directory of their own: WasmEdge and Wasmer.
+"""Get the engines that pip cannot give, into a directory of their own: WasmEdge, Wasmer, Wasmtime's program.
 
     python scripts/engines.py [DIRECTORY]
 
 WasmEdge is Debian 13's package, unpacked with the libraries that it needs, so that it runs on
-any Linux; Wasmer is built by cargo, which takes about 20 minutes once. Both stay in DIRECTORY
+any Linux; Wasmer and Wasmtime are built by cargo, which takes about 20 minutes each, once. All stay in DIRECTORY
 (PELAGOS_CACHE/engines, else ~/.cache/pelagos/engines); what is there is not done again, and a
 build that was interrupted goes on. At the end it prints the config that makes pelagos use them.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,14 @@ from pathlib import Path
 CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
 DIRECTORY = CACHE / "engines"
 WASMER_VERSION = "7.4.2"
+# The newest first, each with the Rust that it needs: the first is taken that the Rust at hand can build.
+WASMTIME_VERSIONS = {"50.0.1": (1, 97), "49.0.4": (1, 96), "48.0.8": (1, 95)}
 _DEBIAN = "trixie"
 
 CONFIG = """\
+[backends.wasmtime]
+program = "{0}/wasmtime/bin/wasmtime"
+
 [backends.wasmedge]
 root = "{0}/wasmedge"
 
@@ -33,8 +39,8 @@ program = "{0}/wasmer/bin/wasmer"
 
 
 def present(directory: Path = DIRECTORY) -> bool:
-    """Whether both engines are there."""
-    return _has_wasmedge(directory) and _has_wasmer(directory)
+    """Whether all engines are there."""
+    return _has_wasmtime(directory) and _has_wasmedge(directory) and _has_wasmer(directory)
 
 
 def config(directory: Path = DIRECTORY) -> str:
@@ -50,6 +56,10 @@ def _has_wasmer(directory: Path) -> bool:
     return (directory / "wasmer/bin/wasmer").exists()
 
 
+def _has_wasmtime(directory: Path) -> bool:
+    return (directory / "wasmtime/bin/wasmtime").exists()
+
+
 def _get_wasmedge(directory: Path) -> None:
     tool("mmdebstrap")
     part = directory / "wasmedge.part"
@@ -59,14 +69,39 @@ def _get_wasmedge(directory: Path) -> None:
 
 
 def _get_wasmer(directory: Path) -> None:
-    if not shutil.which("cargo"):
-        raise RuntimeError("cargo is not there: Wasmer is built by Rust 1.9x, which rustup installs")
-    part, target = directory / "wasmer.part", directory / "wasmer.target"
     features = ["--no-default-features", "--features", "sys,wat,cranelift"]
-    words = ["cargo", "install", "wasmer-cli", "--version", WASMER_VERSION, "--locked", *features]
+    _build(directory, "wasmer", ["wasmer-cli", "--version", WASMER_VERSION, *features])
+
+
+def _get_wasmtime(directory: Path) -> None:
+    _build(directory, "wasmtime", ["wasmtime-cli", "--version", wasmtime_version(_rust())])
+
+
+def wasmtime_version(rust: tuple[int, ...]) -> str:
+    """The newest Wasmtime that this Rust can build. Raises RuntimeError."""
+    for version, needed in WASMTIME_VERSIONS.items():
+        if rust >= needed:
+            return version
+    raise RuntimeError("Rust 1.95 or newer is not there: rustup installs it")
+
+
+def _rust() -> tuple[int, ...]:
+    """The version of the Rust at hand; of none, the lowest."""
+    if not shutil.which("rustc"):
+        return ()
+    said = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"rustc (\d+)\.(\d+)", said)
+    return tuple(map(int, version.groups())) if version else ()
+
+
+def _build(directory: Path, name: str, words: list[str]) -> None:
+    """Build a program by cargo into the directory `name`. words: of `cargo install`."""
+    if not shutil.which("cargo"):
+        raise RuntimeError(f"cargo is not there: {name} is built by Rust, which rustup installs")
+    part, target = directory / f"{name}.part", directory / f"{name}.target"
     # Progress is cargo's own. Its target directory is kept until the end, so that it can go on.
-    _run([*words, "--root", str(part), "--target-dir", str(target)])
-    part.rename(directory / "wasmer")
+    _run(["cargo", "install", *words, "--locked", "--root", str(part), "--target-dir", str(target)])
+    part.rename(directory / name)
     shutil.rmtree(target)
 
 
@@ -99,6 +134,7 @@ def main() -> int:
     steps: list[tuple[str, Callable[[Path], bool], Callable[[Path], None], str]] = [
         ("WasmEdge", _has_wasmedge, _get_wasmedge, "unpacking Debian's package, 10 s"),
         ("Wasmer", _has_wasmer, _get_wasmer, "building it, about 20 minutes"),
+        ("Wasmtime's program", _has_wasmtime, _get_wasmtime, "building it, about 20 minutes"),
     ]
     complete = True
     for name, has, get, what in steps:

@@ -121,7 +121,8 @@ class Backend:
         have another identity.
         """
         said = self.description
-        own = (self.name, self.version, said.engine, said.version, said.form, said.limits, said.problem, self._origin)
+        engine = (said.engine, said.version, said.form, said.program, said.lacks, said.limits, said.problem)
+        own = (self.name, self.version, *engine, self._origin)
         return identity.digest_of(own)
 
     @functools.cached_property

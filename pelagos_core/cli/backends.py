@@ -73,6 +73,8 @@ def _list(installed: Backends, as_json: bool) -> bool:
         elif backend.native_problem:
             without = f"has no native part here, and is slower: {backend.native_problem}"
             click.echo(f"pelagos: backend {backend.name!r} {without}", err=True)
+        if backend.description.lacks:
+            click.echo(f"pelagos: backend {backend.name!r} lacks {backend.description.lacks}", err=True)
     for failure in installed.failures:
         click.echo(f"pelagos: {failure}", err=True)
     return usable
@@ -87,6 +89,8 @@ def _described(backend: Backend) -> dict[str, object]:
         "engine": said.engine,
         "engine_version": said.version,
         "form": said.form,
+        "program": said.program,
+        "lacks": said.lacks,
         "features": sorted(said.features),
         "limits": sorted(said.limits),
         "deviations": sorted(said.deviations),
@@ -104,6 +108,7 @@ def _row(backend: Backend) -> list[str]:
     form = "unusable" if said.problem else said.form or "?"
     if backend.native and not said.problem:
         form += ", native"
+    form += f", program {said.program}" if said.program else ""
     runs = ", ".join(sorted(said.features)) or backend.summary
     return [backend.name, backend.version, engine, form, runs, ", ".join(sorted(said.limits)) or "-"]
 

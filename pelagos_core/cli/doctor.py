@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from pelagos_core.backends.installed import load_waiting
+from pelagos_core.backends.registry import Backend
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.hierarchies import DEFAULT_PARENT, hierarchies
 from pelagos_core.cli import containerd_config, exit_codes, launcher
@@ -146,8 +147,16 @@ def _backends() -> Finding:
         return Finding(
             FAILED, "; ".join(faults) or "none is installed", remedy or "install one with pip: the README lists them"
         )
-    engines = ", ".join(f"{it.description.engine or it.name} {it.description.version}".strip() for it in usable)
-    return Finding(WARNING if faults else OK, "; ".join([engines, *faults]), remedy)
+    engines = ", ".join(_engine(each) for each in usable)
+    lacks = [f"{each.name} lacks {each.description.lacks}" for each in usable if each.description.lacks]
+    return Finding(WARNING if faults else OK, "; ".join([engines, *faults, *lacks]), remedy)
+
+
+def _engine(backend: Backend) -> str:
+    """Its engine, and the version of each form."""
+    said = backend.description
+    program = f" (program {said.program})" if said.program else ""
+    return f"{said.engine or backend.name} {said.version}".strip() + program
 
 
 def _cache() -> Finding:

@@ -92,6 +92,8 @@ class Description:
     features: of `claims.FEATURES`; limits: of `claims.LIMITS`.
     deviations: of `claims.WASI_0_1_AREAS`, those in which the engine is known not to do as WASI 0.1 says.
     problem: why it cannot be used here, empty if it can. remedy: how to mend that.
+    program: of an engine that is embedded, the version of its program where that is a second form; else empty.
+    lacks: what a second form would add that is not there, and how to get it, in one line; else empty.
     """
 
     engine: str = ""
@@ -102,6 +104,8 @@ class Description:
     problem: str = ""
     remedy: str = ""
     deviations: frozenset[str] = frozenset()
+    program: str = ""
+    lacks: str = ""
 
     @property
     def obstacle(self) -> str:

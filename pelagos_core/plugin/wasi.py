@@ -69,3 +69,37 @@ Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:cli/command`.
 
 COMMAND_0_2 = "wasi:cli/run@0.2"
 """The interface that a command of WASI 0.2 exports."""
+
+HTTP_0_2_INTERFACES: Mapping[str, frozenset[str]] = {"wasi:http@0.2": frozenset({"types", "outgoing-handler"})}
+"""What a component may import beside `WASI_0_2_INTERFACES` that handles HTTP requests, or makes some.
+
+Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:http/proxy`.
+"""
+
+HANDLER_0_2 = "wasi:http/incoming-handler@0.2"
+"""The interface that a component exports which handles HTTP requests."""
+
+WASI_0_3_INTERFACES: Mapping[str, frozenset[str]] = {
+    package: frozenset(names.split())
+    for package, names in {
+        "wasi:cli@0.3": "environment exit types stdin stdout stderr terminal-input terminal-output"
+        " terminal-stdin terminal-stdout terminal-stderr",
+        "wasi:clocks@0.3": "types monotonic-clock system-clock timezone",
+        "wasi:filesystem@0.3": "types preopens",
+        "wasi:random@0.3": "random insecure insecure-seed",
+        "wasi:sockets@0.3": "types ip-name-lookup",
+    }.items()
+}
+"""The interfaces that a command of WASI 0.3 may import, as `WASI_0_2_INTERFACES`.
+
+Source: github.com/WebAssembly/WASI, 0.3.0, the world `wasi:cli/command`.
+"""
+
+HTTP_0_3_INTERFACES: Mapping[str, frozenset[str]] = {"wasi:http@0.3": frozenset({"types", "client", "handler"})}
+"""As `HTTP_0_2_INTERFACES`, of WASI 0.3."""
+
+COMMAND_0_3 = "wasi:cli/run@0.3"
+"""The interface that a command of WASI 0.3 exports."""
+
+HANDLER_0_3 = "wasi:http/handler@0.3"
+"""As `HANDLER_0_2`, of WASI 0.3."""

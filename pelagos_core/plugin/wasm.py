@@ -26,10 +26,9 @@ _COMPONENT_IMPORT, _COMPONENT_EXPORT = 10, 11
 _LATER_KINDS = (0x20, 0x7E, 0x7F)
 _PLAIN_NAMES = (0, 1)  # how the name of a component's import or export begins; 2: with options
 _PAGE_POWER = 16  # a page of a memory has 64 KiB, or a smaller power of two
-_FUNCTION_TYPE = 0x60
-_REFERENCES = (0x63, 0x64)  # followed by the type that is referred to
+_FUNCTION_TYPE, _REFERENCES = 0x60, (0x63, 0x64)  # the latter are followed by the type that is referred to
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
-_HAS_MAXIMUM, _HAS_PAGE_SIZE = 1, 8  # flags of a table's or memory's limits
+_HAS_MAXIMUM, _IS_SHARED, _HAS_PAGE_SIZE = 1, 2, 8  # flags of a table's or memory's limits
 _LEB128 = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
 _MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be larger
 _MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
@@ -68,7 +67,7 @@ class Interface:
 
     custom: the names of a core module's custom sections.
     is_known: False for a file of which nothing is known.
-    memories: the bytes that each memory of a module's own has at first.
+    memories: the bytes that each memory of its own has at first. has_shared_memory: whether one is shared.
     """
 
     imports: tuple[Import, ...] = ()
@@ -77,6 +76,7 @@ class Interface:
     is_component: bool = False
     is_known: bool = True
     memories: tuple[int, ...] = ()
+    has_shared_memory: bool = False
 
     def function(self, name: str) -> Export | None:
         """The exported function of this name."""
@@ -207,7 +207,7 @@ def _core(file: int) -> Interface:
     exports: tuple[Export, ...] = ()
     custom: list[str] = []
     bodies = last = 0
-    memories: tuple[int, ...] = ()
+    memories: tuple[tuple[int, ...], bool] = ((), False)
     for kind, offset, size in _sections(file):
         if kind == _CUSTOM:
             custom.append(_custom_name(_Bytes(os.pread(file, min(size, 256), offset)), size))
@@ -227,7 +227,7 @@ def _core(file: int) -> Interface:
             bodies = _Bytes(os.pread(file, min(size, 5), offset)).number()
     if bodies != len(defined):
         _malformed(f"{len(defined)} functions are declared, and {bodies} have code")
-    return Interface(imports, exports, tuple(custom), memories=memories)
+    return Interface(imports, exports, tuple(custom), memories=memories[0], has_shared_memory=memories[1])
 
 
 def _custom_name(section: _Bytes, size: int) -> str:
@@ -280,11 +280,11 @@ def _imports(section: _Bytes, types: list[_FunctionType] | None) -> tuple[tuple[
         if kind >= len(_CORE_KINDS):
             _malformed(f"an import of kind {kind}")
         signature = ""
-        if kind == 0:
+        if kind:
+            _skip_type(section, kind)
+        else:
             functions.append(section.number())
             signature = "" if types is None else types[functions[-1]].signature
-        else:
-            _skip_type(section, kind)
         imports.append(Import(module, name, _CORE_KINDS[kind], signature))
     return tuple(imports), functions
 
@@ -305,18 +305,19 @@ def _skip_type(section: _Bytes, kind: int) -> None:
                 section.skip_number()
 
 
-def _memories(section: _Bytes) -> tuple[int, ...]:
-    """The first size of each memory in bytes."""
-    sizes = []
+def _memories(section: _Bytes) -> tuple[tuple[int, ...], bool]:
+    """The first size of each memory in bytes, and whether one is shared."""
+    sizes, all_flags = [], 0
     for _ in range(section.count()):
         flags, pages = section.byte(), section.number(64)
+        all_flags |= flags
         if flags & _HAS_MAXIMUM:
             section.number(64)
         power = section.number() if flags & _HAS_PAGE_SIZE else _PAGE_POWER
         if power > _PAGE_POWER:
             _malformed(f"a memory with pages of 2^{power} bytes")
         sizes.append(pages << power)
-    return tuple(sizes)
+    return tuple(sizes), bool(all_flags & _IS_SHARED)
 
 
 def _exports(
@@ -358,8 +359,7 @@ def _component_name(section: _Bytes) -> str:
 
 
 def _component_import(section: _Bytes) -> Import:
-    name = _component_name(section)
-    return Import("", name, _external(section))
+    return Import("", _component_name(section), _external(section))
 
 
 def _component_export(section: _Bytes) -> Export:

@@ -66,6 +66,7 @@ class _List:
 
     word: str = ""
     strings: list[bytes] = field(default_factory=list)
+    has_shared: bool = False
     inner: list[_List] = field(default_factory=list)
 
 
@@ -123,6 +124,8 @@ def _lists(text: bytes) -> list[_List] | None:
             stack[-1].strings.append(token[1:-1])
         elif not stack[-1].word:
             stack[-1].word = token.decode("ascii", "replace")
+        elif token == b"shared":
+            stack[-1].has_shared = True
     return stack[0].inner if len(stack) == 1 else None
 
 
@@ -141,7 +144,8 @@ def _interface(fields: list[_List], *, is_component: bool) -> Interface:
             imports.append(Import("" if is_component else names[0], names[-1], kind))
         elif each.word == "export" and names:
             exports.append(Export(names[0], kind))
-    return Interface(tuple(imports), tuple(exports), is_component=is_component)
+    is_shared = any(each.word == "memory" and each.has_shared for each in fields)
+    return Interface(tuple(imports), tuple(exports), is_component=is_component, has_shared_memory=is_shared)
 
 
 def _text(string: bytes) -> str:

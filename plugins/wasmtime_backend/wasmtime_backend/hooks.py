@@ -1,13 +1,19 @@
-"""Wasmtime, embedded: core modules (WASI 0.1) and command components (WASI 0.2)."""
+"""Wasmtime, embedded: core modules (WASI 0.1), command components (WASI 0.2); by its program what else it can."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin import program
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
-from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, Workload, hookimpl
+from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, RunningProcess, Workload, hookimpl
+from pelagos_core.plugin.program import Compilation
 from wasmtime_backend import engine, native_part, wasi
+from wasmtime_backend.program_form import ProgramForm, Use, use_of
 
 _FEATURES = frozenset(
     {"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only", "ahead-of-time"}
@@ -24,10 +30,26 @@ _CAN = {
 }
 
 
+_program = ProgramForm()
+
+
+@hookimpl
+def pelagos_configure(settings: Mapping[str, object]) -> None:
+    """Find the program. Settings: `program` and `root`, those of `pelagos_core.plugin.program.find`."""
+    unknown = sorted(settings.keys() - program.SETTINGS)
+    if unknown:
+        raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(program.SETTINGS))})")
+    _program.find_program(settings)
+
+
 @hookimpl
 def pelagos_describe() -> Description:
-    """Wasmtime's own Python package."""
-    return _DESCRIPTION
+    """Wasmtime's own Python package, and its program if that is there."""
+    second = _program.pelagos_describe()
+    if second.problem:
+        lacks = f"{', '.join(sorted(second.features))}: {second.obstacle}"
+        return replace(_DESCRIPTION, lacks=lacks)
+    return replace(_DESCRIPTION, features=_DESCRIPTION.features | second.features, program=second.version)
 
 
 @hookimpl
@@ -37,15 +59,35 @@ def pelagos_native() -> NativePart:
 
 
 @hookimpl
-def pelagos_detect(entrypoint: Entrypoint) -> Detection:
+def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection:
     """Everything that is WebAssembly, with imports that Wasmtime has."""
+    use = _use_of(entrypoint)
+    if use is not None:
+        return _program.detect(use, bundle, entrypoint)
     return _CAN.get(entrypoint.kind) or Detection.cannot(f"a {entrypoint.kind.value} is not WebAssembly")
 
 
+def _use_of(entrypoint: Entrypoint) -> Use | None:
+    try:
+        return use_of(entrypoint)
+    except InvalidArgument:
+        return None  # core says what is wrong with it
+
+
 @hookimpl
-def pelagos_code_key(entrypoint: Entrypoint) -> str:
+def pelagos_code_key(entrypoint: Entrypoint) -> str | None:
     """Code that counts fuel is other code; limits of memory and stack are not in it."""
+    if _use_of(entrypoint) is not None:
+        return _program.pelagos_code_key(entrypoint)
+    if _use_of(replace(entrypoint, func="")) is not None:
+        return None  # the compiler is not told of the function, and would take the program
     return "fuel" if entrypoint.limits.fuel is not None else ""
+
+
+@hookimpl
+def pelagos_compiler(entrypoint: Entrypoint) -> Compilation | None:
+    """The program, for what it runs."""
+    return _program.pelagos_compiler(entrypoint)
 
 
 @hookimpl
@@ -56,5 +98,13 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytearray:
 
 @hookimpl
 def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload:
-    """Map the code, or compile it, and check it; the workload instantiates and runs it."""
+    """Map the code, or compile it, and check it; the workload instantiates and runs it, or executes the program."""
+    if entrypoint.file_path:
+        return _program.pelagos_spawn(entrypoint)
     return engine.load(entrypoint)
+
+
+@hookimpl
+def pelagos_signal(process: RunningProcess, signum: int) -> None:
+    """Stop and continue the program too."""
+    _program.pelagos_signal(process, signum)

