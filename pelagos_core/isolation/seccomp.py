@@ -68,7 +68,7 @@ def filter_of(profile: Seccomp) -> Filter:
 
 
 def _path(profile: Seccomp) -> str:
-    meaning = f"{libseccomp.version()} {platform.machine()} {profile!r}"
+    meaning = f"{libseccomp.version()} {libseccomp.BINARY_TREE} {platform.machine()} {profile!r}"
     return os.path.join(CACHE, hashlib.sha256(meaning.encode()).hexdigest())
 
 
