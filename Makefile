@@ -11,7 +11,7 @@ ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/
 QUICK := not root and not container and not containerd and not guests and not engines and not compiler and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-quick test-versions fuzz soak engines bench bench-quick check fix protos cover wheels release-check release clean
+.PHONY: help run test test-setup test-quick test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve wheels release-check release clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,12 @@ cover: $(DEV) ## branch coverage of the quick tests
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
+docs: $(DEV) ## build the documentation's site into build/site
+	@$(BIN)/python -m scripts.site
+
+docs-serve: docs ## the same, and serve it to this machine at http://127.0.0.1:8000
+	@$(BIN)/python -m http.server -b 127.0.0.1 -d build/site 8000
+
 wheels: $(DEV) ## build every source archive and wheel, those with compiled parts for x86_64 and aarch64, into dist
 	@$(BIN)/python -m scripts.release build
 
@@ -92,5 +98,5 @@ $(CORE): $(VENV)/.made pyproject.toml plugins/wasmtime_backend/pyproject.toml $(
 
 $(DEV): $(CORE) $(patsubst %,%/pyproject.toml,$(PLUGINS))
 	@echo "installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,guests]' $(patsubst %,-e %,$(PLUGINS))
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,docs,guests]' $(patsubst %,-e %,$(PLUGINS))
 	@touch $@

@@ -1,0 +1,137 @@
+"""Pages of the documentation that are made from the code: commands, hooks, features.
+
+The site's build calls `pages`; nothing of it is committed. Each function returns Markdown.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+
+import click
+
+from pelagos_core.cli.command_line import cli
+from pelagos_core.plugin import claims, hookspecs
+
+_HOOKS = ("configure", "describe", "detect", "spawn", "signal", "wait", "native", "code_key", "compile", "compiler")
+_REQUIRED = ("detect", "spawn")
+_FIELD = re.compile(r"^:(?P<kind>param|return|raises) ?(?P<name>[\w.]*):", re.MULTILINE)
+
+
+def pages() -> Mapping[str, str]:
+    """Every generated page: its path below docs/, and its text."""
+    return {
+        "reference/commands.md": commands(),
+        "reference/hooks.md": hooks(),
+        "reference/features.md": features(),
+    }
+
+
+def commands() -> str:
+    """Every command and flag of `pelagos`, as its own help has them."""
+    parts = [
+        "# Commands",
+        "",
+        "Made from the command line's own help. Exit codes are in [one table](../errors.md#exit-codes).",
+    ]
+    for path, command in _commands(cli, "pelagos"):
+        context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+        parts += ["", f"## {path}", "", *_help(command), "", "```text", command.get_usage(context), "```"]
+        rows = [row for parameter in command.get_params(context) if (row := _row(parameter, context))]
+        if rows:
+            parts += ["", "| option | meaning |", "|---|---|", *rows]
+    return "\n".join(parts) + "\n"
+
+
+def hooks() -> str:
+    """Every hook of a backend with its signature and docstring, and the types that it takes and returns."""
+    parts = [
+        "# Hooks",
+        "",
+        f"Version {hookspecs.CONTRACT} of the contract. [Writing a backend](../writing-a-backend.md) explains it; this",
+        "page is made from `pelagos_core.plugin.hookspecs`. `detect` and `spawn` are required.",
+    ]
+    for name in _HOOKS:
+        function = getattr(hookspecs, f"pelagos_{name}")
+        signature = str(inspect.signature(function)).replace("'", "")
+        needed = "required" if name in _REQUIRED else "optional"
+        parts += ["", f"## pelagos_{name}", "", f"*{needed}*", "", "```python", f"def pelagos_{name}{signature}", "```"]
+        parts += ["", _docstring(function)]
+    for kind in (hookspecs.Description, hookspecs.Detection, hookspecs.NativePart, hookspecs.RunningProcess):
+        parts += ["", f"## {kind.__name__}", "", _fields(inspect.getdoc(kind) or "")]
+    for kind in (hookspecs.GuestExit, hookspecs.Trap, hookspecs.UnusableCode):
+        parts += ["", f"## {kind.__name__}", "", inspect.getdoc(kind) or ""]
+    return "\n".join(parts) + "\n"
+
+
+def features() -> str:
+    """What a backend may claim in `Description`: features, limits, areas of WASI 0.1."""
+    parts = [
+        "# Features and limits",
+        "",
+        "A backend claims them in its `Description`; `pelagos backends` shows them, and `pelagos conformance` tries",
+        "those that it has a test for.",
+    ]
+    for title, words in (
+        ("Features", claims.FEATURES),
+        ("Limits", claims.LIMITS),
+        ("Areas of WASI 0.1", claims.WASI_0_1_AREAS),
+    ):
+        parts += ["", f"## {title}", "", "| word | meaning |", "|---|---|"]
+        parts += [f"| `{word}` | {_cell(meaning)} |" for word, meaning in words.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child and not child.hidden:
+                yield from _commands(child, f"{path} {name}")
+
+
+def _help(command: click.Command) -> list[str]:
+    """The text of a command's help; click's mark for "do not wrap" stands for text of its own layout."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\f")[0].split("\n\n")
+    lines: list[str] = []
+    for paragraph in paragraphs:
+        body = paragraph.removeprefix("\b\n")
+        lines += ["", *(["```text", body, "```"] if body != paragraph else [body])]
+    return lines[1:]
+
+
+def _row(parameter: click.Parameter, context: click.Context) -> str:
+    """A row of a command's table; empty for what its help does not show."""
+    if isinstance(parameter, click.Argument):
+        return ""
+    record = parameter.get_help_record(context)
+    return f"| `{record[0].replace('|', chr(92) + '|')}` | {_cell(record[1])} |" if record else ""
+
+
+def _docstring(function: object) -> str:
+    """A docstring with its fields as a list."""
+    text = inspect.getdoc(function) or ""
+    first = _FIELD.search(text)
+    if not first:
+        return text
+    head, rest = text[: first.start()].rstrip(), text[first.start() :]
+    found = list(_FIELD.finditer(rest))
+    ends = [match.start() for match in found[1:]] + [len(rest)]
+    items = []
+    for match, end in zip(found, ends, strict=True):
+        body = " ".join(rest[match.end() : end].split())
+        words = {"param": f"`{match['name']}`", "return": "returns", "raises": f"raises `{match['name']}`"}
+        items.append(f"- {words[match['kind']]}: {body}")
+    return "\n".join([head, "", *items])
+
+
+def _fields(text: str) -> str:
+    """A docstring of a dataclass, whose paragraph of `name: meaning` lines becomes a list."""
+    return re.sub(r"^(\w+(?:, \w+)*): ", r"- `\1`: ", text, flags=re.MULTILINE)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
