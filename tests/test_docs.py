@@ -25,15 +25,16 @@ RUN_BY = {
     ".venv/bin/pelagos backends --explain examples/hello.wat": "tests/integration/test_readme.py",
     "python3 -m venv /opt/pelagos": "tests/integration/test_packaging.py",
     "/opt/pelagos/bin/pip install pelagos-core pelagos-wasmtime": "tests/integration/test_packaging.py",
-    "/opt/pelagos/bin/pelagos install --bin-dir /usr/local/bin": "tests/integration/test_containerd.py",
+    "/opt/pelagos/bin/pelagos install --restart": "tests/cli/test_install.py",
+    "/opt/pelagos/bin/pelagos uninstall --restart": "tests/cli/test_install.py",
+    "/opt/pelagos/bin/pip install --upgrade pelagos-core pelagos-wasmtime": "tests/integration/test_packaging.py",
+    "/opt/pelagos/bin/pelagos install": "tests/cli/test_install.py",
+    "rm -r /opt/pelagos /var/cache/pelagos": "tests/cli/test_install.py",
     "/opt/pelagos/bin/pelagos doctor": "tests/cli/test_doctor.py",
     "pelagos cache warm app.wasm": "tests/integration/test_readme.py",
     "pelagos cache ls": "tests/integration/test_readme.py",
     "pelagos cache prune": "tests/integration/test_readme.py",
     "pelagos backends --explain x.wasm": "tests/cli/test_backends.py",
-    "ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs ./rootfs hello /hello.wasm": (
-        "tests/integration/test_containerd.py"
-    ),
 }
 
 

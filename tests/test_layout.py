@@ -50,7 +50,7 @@ def test_a_module_of_the_task_room_has_quick_tests(path):
 
 
 def test_the_core_names_no_engine():
-    hint = "no backend is installed: try `pip install pelagos-wasmtime`"
+    hint = "packages.adding('pelagos-wasmtime')"
     # The kit's assembler of text is a function of that package.
     assembling = {"pelagos_core/conformance/modules.py", "pelagos_core/cli/conformance.py"}
     for path in [path for path in CORE if relative(path) not in assembling]:

@@ -13,6 +13,7 @@ import click
 from pelagos_core.backends.installed import Node, load_waiting
 from pelagos_core.backends.registry import Backend, Backends
 from pelagos_core.backends.selection import ANNOTATION, Choice, Selection
+from pelagos_core.cli import packages
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.table import print_table
 from pelagos_core.config.policy import Policy
@@ -66,7 +67,7 @@ def _list(installed: Backends, as_json: bool) -> bool:
         header = ["NAME", "PACKAGE", "ENGINE", "FORM", "RUNS", "LIMITS"]
         print_table(header, [_row(backend) for backend in installed.installed])
     else:
-        click.echo("no backend is installed: try `pip install pelagos-wasmtime`", err=True)
+        click.echo(f"no backend is installed: try `{packages.adding('pelagos-wasmtime')}`", err=True)
     for backend in installed.installed:
         if backend.description.problem:
             click.echo(f"pelagos: backend {backend.name!r} cannot be used: {backend.description.obstacle}", err=True)

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from pelagos_core.cli import packages
 from pelagos_core.errors import FailedPrecondition
 
 
@@ -23,7 +24,8 @@ def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
     """
     missing = [package for package in ("pytest", "wasmtime") if importlib.util.find_spec(package) is None]
     if missing:
-        raise FailedPrecondition(f"{' and '.join(missing)} not installed: pip install 'pelagos-core[conformance]'")
+        command = packages.adding("'pelagos-core[conformance]'")
+        raise FailedPrecondition(f"{' and '.join(missing)} not installed: {command}")
     words = ["-p", "pelagos_core.conformance.plugin", f"--pelagos-backend={name}", "-p", "no:cacheprovider", "-q"]
     # A configuration of the project that it is called from would not be the kit's.
     words += ["-c", "/dev/null", "--rootdir", "/", "--pyargs", "pelagos_core.conformance.suite"]

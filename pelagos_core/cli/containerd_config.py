@@ -1,46 +1,35 @@
 """Whether containerd's CRI knows the runtime: containerd itself is asked, by `containerd config dump`.
 
-It merges imports and translates old versions, so what it prints is what holds. Its config has three
+It merges imports and translates old versions, so what it prints is what holds. Its config has four
 versions (docs/PLUGINS.md, "Version header"): 1 has the table `plugins.cri`; 2, of containerd 1.3 and
-later, `io.containerd.grpc.v1.cri`; 3, of containerd 2, `io.containerd.cri.v1.runtime`.
+later, `io.containerd.grpc.v1.cri`; 3 and 4, of containerd 2, `io.containerd.cri.v1.runtime`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pelagos_core.cli import launcher
-from pelagos_core.cli.install import RUNTIME_NAMES
+from pelagos_core.cli.containerd import Containerd
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-DEFAULT_CONFIG = "/etc/containerd/config.toml"
+RUNTIME_NAMES = ("io.containerd.pelagos.wasm.v1", "io.containerd.pelagos-wasm.v1")
+HANDLER = "pelagos"
 _SECONDS = 20
-_TABLES = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
-_CRI = {"cri", *_TABLES.values()}
-_LINES = """\
-[plugins."{table}".containerd.runtimes.pelagos]
-  runtime_type = "{type}"
-  pod_annotations = ["io.pelagos.wasm.*"]
-  container_annotations = ["io.pelagos.wasm.*"]"""
-
-
-@dataclass(frozen=True, slots=True)
-class Containerd:
-    """A containerd of this host: its program, its config file, and whether it runs."""
-
-    program: str
-    config: str = DEFAULT_CONFIG
-    running: bool = False
+_OF_CONTAINERD_2 = "io.containerd.cri.v1.runtime"
+_TABLES = {1: "cri", 2: "io.containerd.grpc.v1.cri", 3: _OF_CONTAINERD_2, 4: _OF_CONTAINERD_2}
+_CRI = frozenset(_TABLES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,79 +37,89 @@ class Registration:
     """What containerd's config says of the runtime.
 
     handlers: the names for a RuntimeClass. problem: why there is none, empty if there is one.
-    lines: what to write into the config file then. broken: containerd refuses the file.
+    broken: containerd refuses the file. disabled: the CRI is. address: the socket of containerd's API.
     """
 
     version: str
     handlers: tuple[str, ...] = ()
     problem: str = ""
-    lines: str = ""
     broken: bool = False
+    disabled: bool = False
+    address: str = ""
 
 
-def find() -> Containerd | None:
-    """The containerd that runs, else the one on the PATH, else None."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        found = _process(pid)
-        if found:
-            return found
-    program = shutil.which("containerd")
-    return Containerd(program) if program else None
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What containerd makes of a config file: the table, or why it refuses the file."""
+
+    table: dict[str, Any]
+    refused: str = ""
 
 
-def _process(pid: str) -> Containerd | None:
-    try:
-        # One of another user, or in a container, is not to be executed: its program may be anything.
-        if os.stat(f"/proc/{pid}").st_uid not in (0, os.geteuid()):
-            return None
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = [os.fsdecode(word) for word in file.read().split(b"\0")]
-        if os.path.basename(words[0]) != "containerd":
-            return None
-        if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
-            return None
-        # proc(5): so it ends if a newer one has been installed in its place.
-        program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
-        return Containerd(program, _config_of(words, f"/proc/{pid}/cwd"), running=True)
-    except OSError:
-        return None
-
-
-def _config_of(words: list[str], directory: str) -> str:
-    """The config file that a command line names."""
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config", "-config"):
-            path = value if equals else words[index + 1] if index + 1 < len(words) else ""
-            return path if os.path.isabs(path) else os.path.join(os.path.realpath(directory), path)
-    return DEFAULT_CONFIG
+def dump(program: str, config: str) -> Dump:
+    """Ask a containerd what a config file comes to. Raises OSError or subprocess.TimeoutExpired."""
+    words = [program, "--config", config, "config", "dump"]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        return Dump({}, why.removeprefix("containerd: "))
+    return Dump(parsed(done.stdout))
 
 
 def registration(containerd: Containerd) -> Registration:
     """Ask containerd what its config comes to. Raises OSError or subprocess.TimeoutExpired."""
-    version = _version(containerd.program)
+    version = version_of(containerd.program)
     written = _read(containerd.config)
-    lines = _lines(version, written)
-    if written is None:
-        return Registration(version, problem=f"{containerd.config} is not there", lines=lines)
-    words = [containerd.program, "--config", containerd.config, "config", "dump"]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False)
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].removeprefix("containerd: ")
-        return Registration(version, problem=f"containerd refuses its config: {why}", lines=lines, broken=True)
-    table = _parsed(done.stdout)
-    disabled = _CRI.intersection(map(str, table.get("disabled_plugins") or ()))
+    if written is None and not _imports_by_default(version):
+        return Registration(version, problem=f"{containerd.config} is not there")
+    found = dump(containerd.program, containerd.config)
+    if found.refused:
+        problem = f"containerd refuses its config: {found.refused}"
+        return Registration(version, problem=problem, broken=True)
+    address = str((found.table.get("grpc") or {}).get("address", ""))
+    disabled = _CRI.intersection(map(str, found.table.get("disabled_plugins") or ()))
     if disabled:
         text = f"{containerd.config} has the CRI disabled: take {sorted(disabled)[0]!r} out of disabled_plugins"
-        return Registration(version, problem=text)
-    runtimes = _runtimes(table)
-    ours = tuple(sorted(name for name, kind in runtimes.items() if _is_ours(kind)))
-    return Registration(version, ours, "" if ours else _why_not(containerd, written, runtimes), "" if ours else lines)
+        return Registration(version, problem=text, disabled=True, address=address)
+    known = kinds(found.table)
+    ours = tuple(sorted(name for name, kind in known.items() if is_ours(kind)))
+    problem = "" if ours else _why_not(containerd, written, known)
+    return Registration(version, ours, problem, address=address)
 
 
-def _version(program: str) -> str:
+def cri_problem(containerd: Containerd, address: str) -> str:
+    """Why the CRI of a containerd that runs does not work, asked by its `ctr`; empty if it does."""
+    ctr = os.path.join(os.path.dirname(containerd.program), "ctr")
+    if not address or not os.access(ctr, os.X_OK):
+        return ""
+    words = [ctr, "--address", address, "--connect-timeout", "5s", "plugins", "ls"]
+    environment = {**os.environ, "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
+    done = subprocess.run(
+        words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False, env=environment
+    )
+    if done.returncode:
+        return f"containerd does not answer: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+    # TYPE ID PLATFORMS STATUS
+    rows = [line.split() for line in done.stdout.splitlines()]
+    states = [row[-1] for row in rows if row[:2] == ["io.containerd.grpc.v1", "cri"]]
+    return "" if states == ["ok"] else f"containerd's plugin cri: {states[0] if states else 'is not there'}"
+
+
+def version_of(program: str) -> str:
+    """The version of a containerd, such as `1.7.24`."""
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
     return next(iter(re.findall(r"\d+\.\d+\.\d+\S*", done.stdout)), "of unknown version")
+
+
+def newest_table(version: str) -> int:
+    """The version of the config to write for a containerd where there is none yet."""
+    major = version.partition(".")[0]
+    return 3 if major.isdecimal() and int(major) > 1 else 2
+
+
+def _imports_by_default(version: str) -> bool:
+    """Whether a containerd starts without a config file, and may import others then."""
+    return newest_table(version) > 2  # noqa: PLR2004 (the version of the config of containerd 2)
 
 
 def _read(path: str) -> str | None:
@@ -131,46 +130,70 @@ def _read(path: str) -> str | None:
         return None
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
+    """A config's table; an empty one if it is no TOML."""
     try:
         return tomllib.loads(text)
     except ValueError:
         return {}
 
 
-def _runtimes(table: dict[str, Any]) -> dict[str, str]:
-    """The handlers of the CRI, each with its runtime type."""
-    found: dict[str, str] = {}
-    for plugin in _TABLES.values():
+def runtimes(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The handlers of the CRI, each with its table."""
+    found: dict[str, dict[str, Any]] = {}
+    for plugin in _CRI:
         here: Any = table
         for name in ("plugins", plugin, "containerd", "runtimes"):
             here = here.get(name) if isinstance(here, dict) else None
         for name, runtime in (here if isinstance(here, dict) else {}).items():
-            found[str(name)] = str(runtime.get("runtime_type", "")) if isinstance(runtime, dict) else ""
+            found[str(name)] = runtime if isinstance(runtime, dict) else {}
     return found
 
 
-def _is_ours(kind: str) -> bool:
+def kinds(table: dict[str, Any]) -> dict[str, str]:
+    """The handlers of the CRI, each with its runtime type."""
+    return {name: str(runtime.get("runtime_type", "")) for name, runtime in runtimes(table).items()}
+
+
+def is_ours(kind: str) -> bool:
     """A runtime type is a name, from which containerd derives the file's, or the file's path."""
     return kind in RUNTIME_NAMES or (kind.startswith("/") and os.path.basename(kind) in launcher.NAMES)
 
 
-def _why_not(containerd: Containerd, written: str, runtimes: dict[str, str]) -> str:
-    wrong = next((name for name, kind in runtimes.items() if "pelagos" in name + kind), "")
+def _why_not(containerd: Containerd, written: str | None, known: dict[str, str]) -> str:
+    wrong = next((name for name, kind in known.items() if "pelagos" in name + kind), "")
     if wrong:
-        return f"{containerd.config}: runtime {wrong!r} has runtime_type {runtimes[wrong]!r}, which is not this one"
+        return f"{containerd.config}: runtime {wrong!r} has runtime_type {known[wrong]!r}, which is not this one"
+    if written is None:
+        return f"{containerd.config} is not there"
     if not any(name in written for name in RUNTIME_NAMES):
         return f"{containerd.config} does not name the runtime"
-    if "version" not in _parsed(written):
+    if "version" not in parsed(written):
         return f"{containerd.config} names the runtime, but has no line `version`: it is taken for version 1"
     return f"{containerd.config} names the runtime, but in a table that containerd does not read"
 
 
-def _lines(version: str, written: str | None) -> str:
-    """What to write: in the file's own version, where containerd knows that."""
-    major = version.partition(".")[0]
-    newest = max(_TABLES) if major.isdecimal() and int(major) > 1 else min(_TABLES)
-    has = _parsed(written or "").get("version")
-    used = has if has in _TABLES and has <= newest else newest
-    lines = _LINES.format(table=_TABLES[used], type=RUNTIME_NAMES[0])
-    return lines if has == used else f"version = {used}\n{lines}"
+def entry(version: int, others: Mapping[str, Mapping[str, object]]) -> str:
+    """The lines that register the runtime, in a version of the config.
+
+    others: handlers that are to be written out too, with their tables.
+    """
+    where = f'plugins."{_TABLES[version]}".containerd.runtimes'
+    ours = {
+        "runtime_type": RUNTIME_NAMES[0],
+        "pod_annotations": ["io.pelagos.wasm.*"],
+        "container_annotations": ["io.pelagos.wasm.*"],
+    }
+    runtimes = {**others, HANDLER: ours}
+    return "".join(line for name, table in runtimes.items() for line in _written(f"{where}.{name}", table, ""))
+
+
+def _written(name: str, table: Mapping[str, object], indent: str) -> Iterator[str]:
+    """A table in TOML, of what a config has: text, numbers, lists of text, tables. JSON's texts are TOML's too."""
+    yield f"{indent}[{name}]\n"
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            yield f"{indent}  {key} = {json.dumps(value)}\n"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _written(f"{name}.{key}", value, f"{indent}  ")

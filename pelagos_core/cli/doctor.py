@@ -22,7 +22,15 @@ from pelagos_core.backends.installed import load_waiting
 from pelagos_core.backends.registry import Backend
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.hierarchies import DEFAULT_PARENT, hierarchies
-from pelagos_core.cli import containerd_config, exit_codes, launcher
+from pelagos_core.cli import (
+    containerd,
+    containerd_config,
+    containerd_entry,
+    exit_codes,
+    launcher,
+    packages,
+    replacement,
+)
 from pelagos_core.cli.install import DEFAULT_BIN_DIR
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.workspace import NAMESPACE
@@ -57,14 +65,17 @@ class Finding:
 
 
 @click.command()
+@click.option("--strict", is_flag=True, help="Exit with 1 also if there is a warning.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> None:
+def doctor(strict: bool, as_json: bool) -> None:
     """Check whether this node can run WebAssembly containers.
 
     Looks at the kernel, Python, control groups, seccomp, the node's config, the backends, the cache,
-    the installed launchers and containerd, looks for what `pelagos run` has left, and runs a
-    container. A warning names something that
-    some containers need. Exit code 1 if anything has failed.
+    the launchers on containerd's PATH and what containerd has registered, looks for what `pelagos run` has left,
+    and runs a container. For each fault it says how to mend it. A warning names something that some containers need.
+
+    Exit code 0 if containers can run, 1 if anything has failed. With --json a list of objects, each with `check`,
+    `state` (ok, warning or failed), `found` and `remedy`; the names of the checks do not change.
     """
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
     findings = {name: _examined(check) for name, check in CHECKS.items()}
@@ -79,7 +90,8 @@ def doctor(as_json: bool) -> None:
         for name, it in findings.items():
             if it.remedy:
                 click.echo(f"pelagos: {name}: {it.remedy}", err=True)
-    sys.exit(exit_codes.FAULT if any(it.state == FAILED for it in findings.values()) else exit_codes.OK)
+    bad = {FAILED, WARNING} if strict else {FAILED}
+    sys.exit(exit_codes.FAULT if any(it.state in bad for it in findings.values()) else exit_codes.OK)
 
 
 def _examined(check: Callable[[], Finding]) -> Finding:
@@ -123,7 +135,9 @@ def _cgroups() -> Finding:
         return Finding(WARNING, f"{version}, without {text}", f"limits of {text} are refused on this host")
     if not all(os.access(each.mount_point, os.W_OK) for each in found):
         return Finding(WARNING, f"{version}, not writable", "run it as root: containers of others have no limits")
-    return Finding(OK, version)
+    # Each container's path says by itself which of both is to make its group.
+    driver = "systemd or cgroupfs" if os.path.isdir("/run/systemd/system") else "cgroupfs"
+    return Finding(OK, f"{version}, driver {driver}")
 
 
 def _seccomp() -> Finding:
@@ -145,7 +159,9 @@ def _backends() -> Finding:
     remedy = "`pelagos backends` says how to mend each" if faults else ""
     if not usable:
         return Finding(
-            FAILED, "; ".join(faults) or "none is installed", remedy or "install one with pip: the README lists them"
+            FAILED,
+            "; ".join(faults) or "none is installed",
+            remedy or f"{packages.adding('PACKAGE')}: the README lists them",
         )
     engines = ", ".join(_engine(each) for each in usable)
     lacks = [f"{each.name} lacks {each.description.lacks}" for each in usable if each.description.lacks]
@@ -171,11 +187,15 @@ def _cache() -> Finding:
 
 
 def _launchers() -> Finding:
-    directories = dict.fromkeys([*os.environ.get("PATH", "").split(":"), DEFAULT_BIN_DIR])
+    node = containerd.find()
+    own = [*os.environ.get("PATH", "").split(":"), DEFAULT_BIN_DIR]
+    # One that runs looks into its own PATH and nowhere else.
+    directories = dict.fromkeys(node.directories if node and node.running and node.is_of_the_node else own)
+    whose = "containerd's" if node and node.running and node.is_of_the_node else "the"
     places = {name: [Path(each, name) for each in directories if Path(each, name).is_file()] for name in launcher.NAMES}
     missing = [name for name, paths in places.items() if not paths]
     if missing:
-        return Finding(WARNING, f"{', '.join(missing)} not on the PATH", "`pelagos install` writes them")
+        return Finding(WARNING, f"{', '.join(missing)} not on {whose} PATH", "`pelagos install` writes them")
     first = [paths[0] for paths in places.values()]
     contents = {path: path.read_bytes() for path in first}
     foreign = [f"{path} ({launcher.kind(it)})" for path, it in contents.items() if it != launcher.program()]
@@ -183,29 +203,44 @@ def _launchers() -> Finding:
         found = f"{', '.join(foreign)}: of another environment or version"
         return Finding(WARNING, found, "`pelagos install` writes them anew")
     found = ", ".join(f"{path} ({launcher.kind(it)})" for path, it in contents.items())
+    for path in first:
+        replacement.check_directory(str(path.parent))
     return Finding(
         OK, found, "" if launcher.compiled() else "with the package pelagos-native `start` takes half of the time"
     )
 
 
 def _containerd() -> Finding:
-    containerd = containerd_config.find()
-    if containerd is None:
+    node = containerd.find()
+    if node is None:
         return Finding(WARNING, "not on the PATH", "`pelagos run` works without it; for Kubernetes install containerd")
-    found = containerd_config.registration(containerd)
+    found = containerd_config.registration(node)
     if found.broken:
-        return Finding(FAILED, f"{found.version}: {found.problem}", _to_write(containerd.config, found.lines))
+        return Finding(FAILED, f"{found.version}: {found.problem}", "mend the file, then call `pelagos install`")
     if found.problem:
-        remedy = _to_write(containerd.config, found.lines) if found.lines else "then restart containerd"
-        return Finding(WARNING, f"{found.version}: {found.problem}", remedy)
+        return Finding(WARNING, f"{found.version}: {found.problem}", _to_register(node, found))
+    return _registered(node, found)
+
+
+def _registered(node: containerd.Containerd, found: containerd_config.Registration) -> Finding:
+    """What is to be said of a containerd whose config has the runtime."""
     text = f"{found.version}, with the runtime as handler {', '.join(map(repr, found.handlers))}"
-    if not containerd.running:
+    if not node.running:
         return Finding(WARNING, f"{text}, not running", "start it: `systemctl start containerd`")
+    problem = containerd_config.cri_problem(node, found.address)
+    if problem:
+        return Finding(FAILED, f"{found.version}: {problem}", "its log says why: `journalctl -u containerd`")
+    newer = [path for path in containerd_entry.files(node) if containerd.is_older_than(node, path)]
+    if newer:
+        restart = f"`systemctl restart {containerd.unit(node) or 'containerd'}`: containers go on meanwhile"
+        return Finding(WARNING, f"{text}, but started before {newer[0]} was changed", restart)
     return Finding(OK, text)
 
 
-def _to_write(path: str, lines: str) -> str:
-    return f"for Kubernetes write this into {path} and restart containerd; `ctr` needs nothing\n{lines}"
+def _to_register(node: containerd.Containerd, found: containerd_config.Registration) -> str:
+    where = "" if node.is_of_the_node else f" --containerd-config {node.config}"
+    before = "then " if found.disabled else ""
+    return f"for Kubernetes {before}`pelagos install{where}` registers it; `ctr` and docker need nothing"
 
 
 def _left_over() -> Finding:

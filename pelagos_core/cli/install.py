@@ -1,20 +1,26 @@
-"""`pelagos install` and `uninstall`: put the shim where containerd looks for it."""
+"""`pelagos install` and `uninstall`: make a node ready for the shim, and take all of it back."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from pelagos_core.cli import launcher
-from pelagos_core.errors import AlreadyExists, NotFound, PermissionDenied
+import pelagos_core
+from pelagos_core.cli import containerd, containerd_config, containerd_entry, exit_codes, launcher, replacement
+from pelagos_core.cli.containerd import Containerd
+from pelagos_core.cli.containerd_config import RUNTIME_NAMES
+from pelagos_core.cli.replacement import Change
+from pelagos_core.errors import AlreadyExists, FailedPrecondition, NotFound, PelagosError
 
 DEFAULT_BIN_DIR = "/usr/local/bin"
-_MAX_BYTES = 16 << 20  # of a file that may be ours
-RUNTIME_NAMES = ("io.containerd.pelagos.wasm.v1", "io.containerd.pelagos-wasm.v1")
+_SECONDS = 30
 
 _bin_dir = click.option(
     "--bin-dir",
@@ -28,87 +34,280 @@ _systemd_dir = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Also pelagos-zygote.service, in this directory, such as /etc/systemd/system.",
 )
+_config = click.option(
+    "--containerd-config",
+    "config",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The config of the containerd to change, where it is not that of the node's.",
+)
+_no_containerd = click.option(
+    "--no-containerd", is_flag=True, help="Only the launchers: `ctr`, nerdctl and docker need no more."
+)
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be changed, as a diff, and change nothing.")
+_restart = click.option("--restart", is_flag=True, help="Restart containerd (by systemd) if its config has changed.")
+_force = click.option("--force", is_flag=True, help="Replace files that pelagos did not write.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
 @_bin_dir
 @_systemd_dir
-@click.option("--force", is_flag=True, help="Replace files that pelagos did not write.")
+@_config
+@_no_containerd
+@_dry_run
+@_restart
+@_force
 @_json
-def install(bin_dir: Path, systemd_dir: Path | None, force: bool, as_json: bool) -> None:
-    """Install the shim of this Python environment for containerd.
+def install(
+    bin_dir: Path,
+    systemd_dir: Path | None,
+    config: str | None,
+    no_containerd: bool,
+    dry_run: bool,
+    restart: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make this node ready to run WebAssembly containers, with this Python environment.
 
-    Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1. Both are the same
-    program; containerd derives the file's name from the runtime's name. It is the compiled launcher
-    where the package pelagos-native is installed, and else a Python script. With --systemd-dir
+    Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1, and registers the runtime as
+    handler `pelagos` in containerd's config: in a file of its own where the config imports a directory, in
+    the template of k3s or RKE2, and else between two marks in the config itself. containerd is asked before
+    and after. Installing again changes nothing, or what is of an earlier version; `pelagos uninstall` takes
+    all of it back. Running containers are not concerned, also not by a restart of containerd.
+
+    Both launchers are the same program; containerd derives the file's name from the runtime's name. It is the
+    compiled launcher where the package pelagos-native is installed, and else a Python script. With --systemd-dir
     also a unit that keeps the zygote (see `pelagos zygote --help`), which is optional.
     """
-    files = {bin_dir / name: (launcher.program(), 0o755) for name in launcher.NAMES}
-    if systemd_dir:
-        files[systemd_dir / launcher.UNIT] = (launcher.unit().encode(), 0o644)
-    for path in files:
-        if not path.parent.is_dir():
-            raise NotFound(f"directory {str(path.parent)!r} does not exist")
-        if path.exists() and not force and not _is_ours(path):
-            raise AlreadyExists(f"file {str(path)!r} was not written by pelagos (--force replaces it)")
-    for path, (content, mode) in files.items():
-        try:
-            _write(path, content, mode)
-        except OSError as error:
-            raise PermissionDenied(f"directory {str(path.parent)!r} cannot be written to: {error.strerror}") from None
-    _tell(as_json, "installed", list(files))
-    if not as_json:
-        click.echo(f"containerd runtime names: {' or '.join(RUNTIME_NAMES)}")
-        if systemd_dir:
-            click.echo(f"to run the zygote: systemctl daemon-reload; systemctl enable --now {launcher.UNIT}")
+    work = _Work(dry_run, as_json)
+    _look_at_environment(work)
+    launchers = _files(bin_dir, systemd_dir, force)
+    node = None if no_containerd else _containerd(config, work)
+    entry = containerd_entry.to_add(node) if node else None
+    if node:
+        _look_at_path(node, bin_dir, work)
+    entries = [entry] if entry else []
+    work.carry_out([*launchers, *entries])
+    work.tell("installed")
+    if systemd_dir and not dry_run:
+        work.say(f"to run the zygote: systemctl daemon-reload; systemctl enable --now {launcher.UNIT}")
+    if not dry_run:
+        _try_launchers(bin_dir)
+        if node:
+            _see_to(node, work, restart, entries)
+        else:
+            work.say(f"containerd runtime names: {' or '.join(RUNTIME_NAMES)}")
+    work.finish("installed")
 
 
 @click.command()
 @_bin_dir
 @_systemd_dir
+@_config
+@_no_containerd
+@_dry_run
+@_restart
 @_json
-def uninstall(bin_dir: Path, systemd_dir: Path | None, as_json: bool) -> None:
-    """Remove what `pelagos install` wrote, and no more."""
-    removed = []
+def uninstall(
+    bin_dir: Path,
+    systemd_dir: Path | None,
+    config: str | None,
+    no_containerd: bool,
+    dry_run: bool,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Remove what `pelagos install` wrote, and no more.
+
+    What others have written since into the same files stays. Containers that run go on, but containerd cannot
+    clean up after them without the launchers: remove pods of the runtime first.
+    """
+    work = _Work(dry_run, as_json)
+    node = None if no_containerd else _containerd(config, work)
+    entries = containerd_entry.to_remove(node) if node else []
+    # The entry goes first: at no moment does containerd's config name a runtime without its launcher.
+    work.carry_out([*entries, *_own_files(bin_dir, systemd_dir, work)])
+    work.tell("removed")
+    if node and not dry_run:
+        _see_to(node, work, restart, entries, registered=False)
+    work.finish("removed")
+
+
+@dataclass
+class _Work:
+    """What one command does and says. Lines are printed as they come, or all at the end as JSON."""
+
+    dry_run: bool
+    as_json: bool
+    done: list[str] = field(default_factory=list)
+    diffs: list[str] = field(default_factory=list)
+    answer: dict[str, object] = field(default_factory=dict)
+
+    def say(self, line: str) -> None:
+        if not self.as_json:
+            click.echo(line)
+
+    def warn(self, line: str) -> None:
+        click.echo(f"pelagos: {line}", err=True)
+
+    def carry_out(self, changes: list[Change]) -> None:
+        """Make the changes, or show them. All are looked at before the first is made."""
+        needed = [change for change in changes if change.needed]
+        for change in needed:
+            replacement.check(change)
+        for change in needed:
+            if self.dry_run:
+                self.diffs.append(change.diff())
+            else:
+                _apply(change)
+            self.done.append(change.path)
+
+    def tell(self, what: str) -> None:
+        """Say which files have been written or removed, or would be."""
+        for text in self.diffs:
+            self.say(text.rstrip("\n"))
+        if not self.dry_run:
+            for path in self.done:
+                self.say(f"{what} {path}")
+        if not self.done:
+            self.say(f"nothing to be {what}")
+
+    def finish(self, what: str) -> None:
+        if self.as_json:
+            more: dict[str, object] = {"diff": "".join(self.diffs)} if self.dry_run else {}
+            name = f"to_be_{what}" if self.dry_run else what
+            click.echo(json.dumps({name: self.done, **more, **self.answer}))
+
+
+def _apply(change: Change) -> None:
+    try:
+        replacement.apply(change)
+    except OSError as error:
+        raise FailedPrecondition(f"file {change.path!r} cannot be written: {error.strerror}") from None
+
+
+def _files(bin_dir: Path, systemd_dir: Path | None, force: bool) -> list[Change]:
+    """The launchers and the unit, as they are to be."""
+    files = {bin_dir / name: (launcher.program(), 0o755) for name in launcher.NAMES}
+    if systemd_dir:
+        files[systemd_dir / launcher.UNIT] = (launcher.unit().encode(), 0o644)
+    changes = []
+    for path, (content, mode) in files.items():
+        if not path.parent.is_dir():
+            raise NotFound(f"directory {str(path.parent)!r} does not exist")
+        changes.append(_file(os.path.abspath(path), content, mode, force))
+    return changes
+
+
+def _file(path: str, content: bytes, mode: int, force: bool) -> Change:
+    try:
+        before = replacement.read(path)
+        ours = before is None or launcher.is_ours(before)
+    except PelagosError:
+        before, ours = None, False
+    if not ours and not force:
+        raise AlreadyExists(f"file {path!r} was not written by pelagos (--force replaces it)")
+    return Change(path, before, content, mode, force=force)
+
+
+def _own_files(bin_dir: Path, systemd_dir: Path | None, work: _Work) -> list[Change]:
+    """The removal of the launchers and the unit that are there."""
     paths = [bin_dir / name for name in launcher.NAMES]
     paths += [systemd_dir / launcher.UNIT] if systemd_dir else []
-    for path in paths:
-        if not path.exists():
-            continue
-        if not _is_ours(path):
-            click.echo(f"pelagos: {path} was not written by pelagos, left alone", err=True)
-            continue
-        path.unlink()
-        removed.append(path)
-    _tell(as_json, "removed", removed)
+    changes = []
+    for path in (os.path.abspath(each) for each in paths):
+        try:
+            content = replacement.read(path)
+            ours = content is None or launcher.is_ours(content)
+        except PelagosError:
+            ours = False
+        if ours:
+            changes.append(Change(path, content, None))
+        else:
+            work.warn(f"{path} was not written by pelagos, left alone")
+    return changes
 
 
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return launcher.MARK.encode() in file.read(_MAX_BYTES)
+def _containerd(config: str | None, work: _Work) -> Containerd | None:
+    """The containerd whose config is to be changed; None, with a line about it, if there is none."""
+    if config:
+        found = containerd.of_config(config)
+        if found is None:
+            raise NotFound(f"no containerd is installed that could read {config!r}")
+        return found
+    found = containerd.find()
+    if found is None:
+        work.warn("no containerd is there to register the runtime with: install it and call this again")
+        return None
+    if not found.is_of_the_node:
+        work.warn(f"containerd's config {found.config} is not a node's, left alone (--containerd-config changes it)")
+        return None
+    return found
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write by rename: containerd may execute the file at any moment."""
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _look_at_environment(work: _Work) -> None:
+    """Tell if another user can replace what containerd will execute as root."""
+    if os.geteuid():
+        return
+    for path in (os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(pelagos_core.__file__))):
+        try:
+            replacement.check_directory(path)
+        except PelagosError as error:
+            work.warn(f"containerd executes as root what others can replace: {error}")
+            return
 
 
-def _tell(as_json: bool, what: str, paths: list[Path]) -> None:
-    if as_json:
-        click.echo(json.dumps({what: [str(path) for path in paths]}))
-    elif paths:
-        for path in paths:
-            click.echo(f"{what} {path}")
-    else:
-        click.echo(f"nothing to be {what}")
+def _look_at_path(node: Containerd, bin_dir: Path, work: _Work) -> None:
+    directories = {os.path.realpath(each) for each in node.directories}
+    if os.path.realpath(bin_dir) not in directories:
+        path = ":".join(node.directories)
+        work.warn(f"{bin_dir} is not on containerd's PATH ({path}): use --bin-dir, or containerd finds no launcher")
+
+
+def _try_launchers(bin_dir: Path) -> None:
+    """Execute each launcher once: a directory may be mounted noexec, an interpreter out of reach."""
+    for path in (bin_dir / name for name in launcher.NAMES):
+        try:
+            done = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=_SECONDS, check=False)
+            problem = done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
+        except OSError as error:
+            problem = exit_codes.describe(error)
+        except subprocess.TimeoutExpired:
+            problem = f"no answer in {_SECONDS} s"
+        if problem:
+            raise FailedPrecondition(f"the launcher {path} is installed and cannot be executed: {problem}")
+
+
+def _see_to(node: Containerd, work: _Work, restart: bool, entries: list[Change], *, registered: bool = True) -> None:
+    """Have containerd take its config over, and ask it what has come of it."""
+    # Of a file that is removed its directory tells.
+    paths = [node.config, *(each.path if each.after is not None else os.path.dirname(each.path) for each in entries)]
+    stale = any(containerd.is_older_than(node, path) for path in paths)
+    restarted = stale and restart
+    if restarted:
+        node, stale = containerd.restart(node), False
+        work.say(f"restarted containerd, now process {node.pid}")
+    elif stale:
+        service = containerd.unit(node)
+        work.say(f"containerd has to be restarted{f': systemctl restart {service}' if service else ''}")
+    found = containerd_config.registration(node)
+    work.answer |= {"containerd": found.version, "handlers": list(found.handlers), "restart_needed": stale}
+    problem = "" if not registered or (node.of_rancher and (stale or not node.running)) else found.problem
+    if node.running and not stale:
+        problem = problem or _cri_problem(node, found.address, _SECONDS if restarted else 0)
+    if problem:
+        raise FailedPrecondition(f"containerd {found.version}: {problem}")
+    if registered and not stale:
+        work.say(f"containerd {found.version} has the runtime as handler {', '.join(map(repr, found.handlers))}")
+
+
+def _cri_problem(node: Containerd, address: str, seconds: float) -> str:
+    """Why containerd's CRI does not work; empty if it does. One that has just been started takes a while."""
+    deadline = time.monotonic() + seconds
+    while True:
+        problem = containerd_config.cri_problem(node, address)
+        if not problem or time.monotonic() > deadline:
+            return problem
+        time.sleep(0.2)

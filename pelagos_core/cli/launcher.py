@@ -44,6 +44,11 @@ def kind(content: bytes) -> str:
     return "compiled" if content.startswith(b"\x7fELF") else "in Python"
 
 
+def is_ours(content: bytes) -> bool:
+    """Whether a file was written by `pelagos install`, of any environment and version."""
+    return MARK.encode() in content
+
+
 def compiled() -> Path | None:
     """The compiled launcher, without settings; None where pelagos-native is not installed."""
     try:

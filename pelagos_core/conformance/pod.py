@@ -140,7 +140,7 @@ def _process(args: tuple[str, ...]) -> dict[str, object]:
 async def pod(directory: Path, backend: str) -> AsyncIterator[Pod]:
     """Start a shim by its launcher, as containerd does; at the end nothing is left."""
     (directory / "bin").mkdir()
-    words = [sys.executable, "-m", "pelagos_core", "install", "--bin-dir", str(directory / "bin")]
+    words = [sys.executable, "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", str(directory / "bin")]
     subprocess.run(words, capture_output=True, check=True)
     bundle = directory / "bundle"
     bundle.mkdir()

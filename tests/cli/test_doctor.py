@@ -11,9 +11,12 @@ import sys
 import pytest
 
 from pelagos_core.cgroups.hierarchies import Hierarchy
+from pelagos_core.cli import containerd
 from pelagos_core.cli.doctor import CHECKS
 from pelagos_core.daemon import runs
+from pelagos_core.errors import PelagosError
 from pelagos_core.native.process_name import set_name
+from tests.support.containerd import Containerd, until
 
 pytestmark = pytest.mark.container
 
@@ -34,6 +37,7 @@ def test_a_node_that_is_well_runs_a_container():
     assert list(found) == list(CHECKS)
     assert found["a container"]["state"] == "ok", found
     assert "Wasmtime" in found["backends"]["found"]
+    assert found["control groups"]["found"].rpartition(", ")[2] in ("driver cgroupfs", "driver systemd or cgroupfs")
     assert found["python"]["found"].startswith(platform.python_version())
 
 
@@ -62,7 +66,9 @@ def test_a_cache_that_others_can_write_to_fails(tmp_path):
 
 def test_installed_launchers_are_found_and_those_of_another_environment_told(tmp_path):
     path = f"{tmp_path}:{os.environ['PATH']}"
-    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", tmp_path], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", tmp_path], check=True
+    )
     assert findings(PATH=path)[1]["launchers"]["state"] == "ok"
     (tmp_path / "containerd-shim-wasm-v1").write_text("#!/another/python\n")
     row = findings(PATH=path)[1]["launchers"]
@@ -93,7 +99,7 @@ def test_an_old_kernel_fails(monkeypatch):
 
 
 def test_a_node_without_containerd_can_still_run(monkeypatch):
-    monkeypatch.setattr("pelagos_core.cli.containerd_config.find", lambda: None)
+    monkeypatch.setattr("pelagos_core.cli.containerd.find", lambda: None)
     assert "`pelagos run` works without it" in CHECKS["containerd"]().remedy
 
 
@@ -135,3 +141,48 @@ def test_a_shim_is_told_from_a_guest_with_its_words(name, count, words):
         os.waitpid(pid, 0)
         os.close(reader)
         os.close(writer)
+
+
+def test_a_warning_is_a_fault_where_a_script_asks_for_it():
+    assert doctor(PATH="/nowhere").returncode == 0
+    assert doctor("--strict", PATH="/nowhere").returncode == 1
+
+
+OLD = "io.containerd.grpc.v1.cri"
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """A containerd with its CRI, taken for the node's."""
+    (tmp_path / "bin").mkdir(mode=0o755)
+    daemon = Containerd(tmp_path / "bin", release="trixie", cri=f'[plugins."{OLD}".registry]\n  config_path = "/x"\n')
+    monkeypatch.setattr(containerd, "find", lambda: containerd.of_process(str(daemon.process.pid)))
+    monkeypatch.setattr(containerd.Containerd, "is_of_the_node", True)
+    yield daemon
+    daemon.close()
+
+
+@pytest.mark.root
+@pytest.mark.containerd
+def test_what_a_containerd_has_registered_and_where_it_looks_is_told(node, tmp_path):
+    def installed(*words):
+        config = node.directory / "config.toml"
+        words = ["install", "--bin-dir", tmp_path / "bin", "--containerd-config", config, *words]
+        subprocess.run([sys.executable, "-m", "pelagos_core", *words], check=True)
+
+    assert "not on containerd's PATH" in CHECKS["launchers"]().found
+    found = CHECKS["containerd"]()
+    assert (found.state, found.found.partition(": ")[2]) == (
+        "warning",
+        f"{node.directory}/config.toml does not name the runtime",
+    )
+    assert "`pelagos install` registers it" in found.remedy
+    installed()
+    assert CHECKS["launchers"]().state == "ok"
+    found = CHECKS["containerd"]()
+    assert (found.state, "but started before" in found.found) == ("warning", True)
+    node.restart()
+    until(lambda: CHECKS["containerd"]().state == "ok")
+    (tmp_path / "bin").chmod(0o777)
+    with pytest.raises(PelagosError, match="can be written to by every user"):
+        CHECKS["launchers"]()

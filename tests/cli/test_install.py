@@ -8,13 +8,23 @@ import stat
 import subprocess
 import sys
 
+import pytest
+
 from pelagos_core import __version__
 from pelagos_core.cli import launcher
 from pelagos_core.cli.launcher import NAMES, UNIT
+from tests.support import provision
+from tests.support.containerd import Containerd, until
 
 
-def pelagos(*words):
-    return subprocess.run([sys.executable, "-m", "pelagos_core", *map(str, words)], capture_output=True, text=True)
+def run(*words, **environment):
+    command = [sys.executable, "-m", "pelagos_core", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def pelagos(name, *words):
+    """One of the two commands on the launchers alone."""
+    return run(name, "--no-containerd", *words)
 
 
 def test_both_launchers_are_written_and_run(tmp_path):
@@ -81,3 +91,124 @@ def test_a_machine_reads_json(tmp_path):
 def test_a_missing_directory_is_named(tmp_path):
     done = pelagos("install", "--bin-dir", tmp_path / "none")
     assert (done.returncode, done.stderr) == (1, f"pelagos: directory '{tmp_path / 'none'}' does not exist\n")
+
+
+def test_a_dry_run_shows_what_would_be_changed_and_changes_nothing(tmp_path):
+    units = tmp_path / "units"
+    units.mkdir()
+    done = pelagos("install", "--bin-dir", tmp_path, "--systemd-dir", units, "--dry-run")
+    assert done.returncode == 0
+    assert f"Binary file {tmp_path / NAMES[0]}: 0 bytes before" in done.stdout
+    assert f"--- /dev/null\n+++ {units / UNIT}\n" in done.stdout
+    assert "+[Service]\n" in done.stdout
+    assert "installed" not in done.stdout
+    assert (sorted(os.listdir(tmp_path)), os.listdir(units)) == (["units"], [])
+    found = json.loads(pelagos("install", "--bin-dir", tmp_path, "--dry-run", "--json").stdout)
+    assert found["to_be_installed"] == [str(tmp_path / name) for name in NAMES]
+
+
+def test_installing_again_says_that_nothing_is_to_be_done(tmp_path):
+    pelagos("install", "--bin-dir", tmp_path)
+    before = {name: os.stat(tmp_path / name).st_ino for name in NAMES}
+    assert pelagos("install", "--bin-dir", tmp_path).stdout.startswith("nothing to be installed\n")
+    assert {name: os.stat(tmp_path / name).st_ino for name in NAMES} == before
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/hostname"), os.mkfifo])
+def test_what_is_no_file_in_a_launchers_place_is_refused_and_goes_by_force(tmp_path, make):
+    make(tmp_path / NAMES[0])
+    assert "was not written by pelagos" in pelagos("install", "--bin-dir", tmp_path).stderr
+    assert pelagos("install", "--bin-dir", tmp_path, "--force").returncode == 0
+    assert not (tmp_path / NAMES[0]).is_symlink()
+
+
+def test_a_directory_that_every_user_can_write_to_gets_no_launcher(tmp_path):
+    tmp_path.chmod(0o777)
+    done = pelagos("install", "--bin-dir", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"directory '{tmp_path}' can be written to by every user" in done.stderr
+
+
+@pytest.mark.root
+def test_a_full_disk_and_a_directory_without_programs_are_told(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    for options, text in (("size=4k", "No space left on device"), ("noexec", "cannot be executed: ")):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "none", place], check=True)
+        try:
+            done = pelagos("install", "--bin-dir", place)
+            assert done.returncode == 1
+            assert text in done.stderr
+            assert not [name for name in os.listdir(place) if name not in NAMES]
+        finally:
+            subprocess.run(["umount", place], check=True)
+
+
+OLD = "io.containerd.grpc.v1.cri"
+
+
+@pytest.mark.containerd
+@pytest.mark.parametrize("release", provision.RELEASES)
+def test_a_node_is_made_ready_and_left_as_it_was(tmp_path, release):
+    """The containerd of the config runs, and says what it knows, before and after its restart."""
+    (tmp_path / "bin").mkdir()
+    daemon = Containerd(tmp_path / "bin", release=release, cri=f'[plugins."{OLD}".registry]\n  config_path = "/x"\n')
+    words = ["--bin-dir", tmp_path / "bin", "--containerd-config", daemon.directory / "config.toml"]
+    try:
+        before = (daemon.directory / "config.toml").read_bytes()
+        shown = run("install", *words, "--dry-run")
+        assert f"+++ {daemon.directory / 'config.toml'}" in shown.stdout
+        assert '+  runtime_type = "io.containerd.pelagos.wasm.v1"' in shown.stdout
+        assert (daemon.directory / "config.toml").read_bytes() == before
+
+        done = run("install", *words, "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        said = json.loads(done.stdout)
+        assert (said["handlers"], said["restart_needed"], len(said["installed"])) == (["pelagos"], True, 3)
+        daemon.restart()
+        until(lambda: json.loads(run("install", *words, "--json").stdout or "{}").get("installed") == [])
+        done = run("install", *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "has the runtime as handler 'pelagos'" in done.stdout
+        assert "restarted" not in done.stdout
+        done = run("install", "--bin-dir", tmp_path, *words[2:], "--dry-run")
+        assert f"{tmp_path} is not on containerd's PATH ({tmp_path / 'bin'}:" in done.stderr
+
+        done = run("uninstall", *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "containerd has to be restarted" in done.stdout
+        assert (daemon.directory / "config.toml").read_bytes() == before
+        assert os.listdir(tmp_path / "bin") == []
+    finally:
+        daemon.close()
+
+
+@pytest.mark.containerd
+def test_where_containerd_has_its_cri_disabled_nothing_is_written(tmp_path):
+    (tmp_path / "bin").mkdir()
+    daemon = Containerd(tmp_path / "elsewhere")
+    try:
+        words = ["--bin-dir", tmp_path / "bin", "--containerd-config", daemon.directory / "config.toml"]
+        done = run("install", *words)
+        assert done.returncode == 1
+        assert "has the CRI disabled" in done.stderr
+        assert os.listdir(tmp_path / "bin") == []  # all or nothing
+    finally:
+        daemon.close()
+
+
+@pytest.mark.root
+def test_an_environment_that_another_user_can_change_is_told(tmp_path):
+    """containerd would execute it as root."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    paths = [path for path in sys.path if path.endswith("site-packages")] + [os.getcwd()]
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (venv / f"lib/{version}/site-packages/all.pth").write_text("\n".join(paths))
+    os.chown(venv, 1234, 1234)
+    words = [venv / "bin/python", "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert (
+        f"containerd executes as root what others can replace: directory '{venv}' belongs to user 1234" in done.stderr
+    )

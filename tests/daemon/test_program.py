@@ -70,7 +70,7 @@ class Node:
         if not directory.exists():
             directory.mkdir()
             subprocess.run(
-                [sys.executable, "-m", "pelagos_core", "install", "--bin-dir", directory],
+                [sys.executable, "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", directory],
                 check=True,
                 stdout=subprocess.DEVNULL,
             )

@@ -52,7 +52,7 @@ def test_a_container_runs_outside_the_checkout(installed, tmp_path):
 
 
 def test_the_launchers_are_of_that_environment(installed, tmp_path):
-    _run(installed / "pelagos", "install", "--bin-dir", tmp_path, cwd=tmp_path)
+    _run(installed / "pelagos", "install", "--no-containerd", "--bin-dir", tmp_path, cwd=tmp_path)
     launcher = tmp_path / "containerd-shim-wasm-v1"
     assert launcher.read_bytes().startswith(b"\x7fELF")
     assert str(ROOT).encode() not in launcher.read_bytes()
@@ -73,7 +73,7 @@ def echo(tmp_path):
 @pytest.mark.guests
 def test_a_third_partys_wheel_adds_an_engine_to_a_running_node(installed, echo, guests, tmp_path):
     (tmp_path / "bin").mkdir()
-    _run(installed / "pelagos", "install", "--bin-dir", tmp_path / "bin", cwd=tmp_path)
+    _run(installed / "pelagos", "install", "--no-containerd", "--bin-dir", tmp_path / "bin", cwd=tmp_path)
     rootfs = shutil.copytree(guests, tmp_path / "rootfs")
     daemon = Containerd(tmp_path / "bin")
     try:

@@ -169,7 +169,9 @@ def mounts(place: Path) -> list[str]:
 
 def install(bin_dir: Path) -> Path:
     """Put the shim's launchers into a directory, as `pelagos install` does."""
-    subprocess.run([sys.executable, "-m", "pelagos_core", "install", "--bin-dir", bin_dir], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", bin_dir], check=True
+    )
     return bin_dir
 
 

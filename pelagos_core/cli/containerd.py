@@ -1,0 +1,180 @@
+"""The containerd of this host: which program, with which config, and as what it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pelagos_core.errors import FailedPrecondition
+
+DEFAULT_CONFIG = "/etc/containerd/config.toml"
+# Where k3s and RKE2 keep the config that they write at each start; `--data-dir` moves what is before `agent`.
+_OF_RANCHER = re.compile(r"/agent/etc/containerd/config\.toml$")
+_RANCHER = ("/var/lib/rancher/k3s", "/var/lib/rancher/rke2")
+# systemd's own (systemd.exec(5), "Environment Variables Set or Propagated by the Service Manager").
+_PATH_OF_A_SERVICE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+_SECONDS = 20
+_RESTART_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Containerd:
+    """A containerd of this host: its program, its config file, and its process, 0 if it does not run.
+
+    directories: its PATH, in which it looks for a runtime's launcher.
+    """
+
+    program: str
+    config: str = DEFAULT_CONFIG
+    pid: int = 0
+    directories: tuple[str, ...] = tuple(_PATH_OF_A_SERVICE.split(":"))
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.pid > 0
+
+    @property
+    def of_rancher(self) -> bool:
+        """Whether k3s or RKE2 writes its config, of a template."""
+        return bool(_OF_RANCHER.search(self.config))
+
+    @property
+    def is_of_the_node(self) -> bool:
+        """Whether its config is where a node's is. Docker has a containerd of its own with another one."""
+        return self.config == DEFAULT_CONFIG or self.of_rancher
+
+
+def find() -> Containerd | None:
+    """The node's containerd: the one that runs, else one that is installed, else one that runs for another use."""
+    found = sorted(_running(), key=lambda each: not each.is_of_the_node)
+    if found and found[0].is_of_the_node:
+        return found[0]
+    return next(_installed(), None) or next(iter(found), None)
+
+
+def of_config(config: str) -> Containerd | None:
+    """The containerd of a config file, which need not be there yet; None if no containerd is installed."""
+    path = os.path.abspath(config)
+    for each in _running():
+        if os.path.realpath(each.config) == os.path.realpath(path):
+            return each
+    program = next((each.program for each in (*_running(), *_installed())), "")
+    return Containerd(program, path) if program else None
+
+
+def _running() -> Iterator[Containerd]:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        found = of_process(pid)
+        if found:
+            yield found
+
+
+def _installed() -> Iterator[Containerd]:
+    for directory in _RANCHER:
+        program, config = f"{directory}/data/current/bin/containerd", f"{directory}/agent/etc/containerd/config.toml"
+        if os.path.exists(config) and os.access(program, os.X_OK):
+            yield Containerd(program, config)
+    program = shutil.which("containerd") or shutil.which("containerd", path=_PATH_OF_A_SERVICE) or ""
+    if program:
+        yield Containerd(program)
+
+
+def of_process(pid: str) -> Containerd | None:
+    """The containerd that a process is; None for any other one, and for one that is not to be executed here."""
+    try:
+        # One of another user, or in a container, is not to be executed: its program may be anything.
+        if os.stat(f"/proc/{pid}").st_uid not in (0, os.geteuid()):
+            return None
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = [os.fsdecode(word) for word in file.read().split(b"\0")]
+        if os.path.basename(words[0]) != "containerd":
+            return None
+        if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+            return None
+        # proc(5): so it ends if a newer one has been installed in its place.
+        program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+        if os.path.basename(program) != "containerd":  # that of k3s is one program with many names
+            program = os.path.join(os.path.dirname(program), "containerd")
+        return Containerd(program, _config_of(words, f"/proc/{pid}/cwd"), int(pid), _path_of(pid))
+    except OSError:
+        return None
+
+
+def _path_of(pid: str) -> tuple[str, ...]:
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        variables = [os.fsdecode(each) for each in file.read().split(b"\0")]
+    path = next((each[5:] for each in variables if each.startswith("PATH=")), _PATH_OF_A_SERVICE)
+    return tuple(each for each in path.split(":") if each)
+
+
+def _config_of(words: list[str], directory: str) -> str:
+    """The config file that a command line names."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("-c", "--config", "-config"):
+            path = value if equals else words[index + 1] if index + 1 < len(words) else ""
+            return path if os.path.isabs(path) else os.path.join(os.path.realpath(directory), path)
+    return DEFAULT_CONFIG
+
+
+def unit(containerd: Containerd) -> str:
+    """The systemd service that a containerd is a process of (of k3s its own one); empty if there is none."""
+    try:
+        with open(_cgroup_file(containerd.pid), encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return ""
+    # cgroups(7): hierarchy, controllers, path. What is below the service's own group is still of it.
+    found = re.search(r"^\d+:(?:|name=systemd):\S*?/([^/\s]+\.service)(?:/|$)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _cgroup_file(pid: int) -> str:
+    return f"/proc/{pid}/cgroup"
+
+
+def is_older_than(containerd: Containerd, path: str) -> bool:
+    """Whether a containerd runs since before a file got what is in it now."""
+    try:
+        with open(f"/proc/{containerd.pid}/stat", "rb") as file:
+            # proc(5): field 22; the second one is in brackets, and may have brackets and spaces in it.
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+        # The boot's time is known to a tick only, and a file's clock is as coarse.
+        return os.stat(path).st_ctime > began + 0.02
+    except OSError:
+        return False
+
+
+def restart(containerd: Containerd) -> Containerd:
+    """Restart a containerd by systemd; the new one. Containers go on meanwhile.
+
+    Raises FailedPrecondition if it is no service, or does not come back.
+    """
+    service = unit(containerd)
+    if not service or not shutil.which("systemctl"):
+        raise FailedPrecondition(f"containerd (process {containerd.pid}) is no service of systemd: restart it yourself")
+    words = ["systemctl", "restart", service]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_RESTART_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise FailedPrecondition(f"systemctl restart {service}: no answer in {_RESTART_SECONDS} s") from None
+    if done.returncode:
+        raise FailedPrecondition(f"systemctl restart {service}: {done.stderr.strip() or 'it failed'}")
+    return _came_back(containerd, service)
+
+
+def _came_back(containerd: Containerd, service: str) -> Containerd:
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        for each in _running():
+            if each.config == containerd.config and each.pid != containerd.pid:
+                return each
+        time.sleep(0.1)
+    raise FailedPrecondition(f"{service} is not there after its restart: journalctl -u {service}")

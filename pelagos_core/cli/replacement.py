@@ -1,0 +1,237 @@
+"""Files that an installation writes or removes whole: by rename, in directories that no other user can change.
+
+What is installed is executed by root, and its directory is named by whoever calls the command. So a directory is
+opened from the root on, one name after the other, and each must be root's or the caller's own (path_resolution(7)).
+A change is planned first and shown or carried out later: it is refused if the file is another one by then. It is
+there as a whole or not at all, wherever the command is killed: what it leaves then is a file whose name the next
+one knows, and removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+
+MAX_BYTES = 16 << 20
+_TEMPORARY = ".{}.pelagos-"  # begins the name of what is not in place yet
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one file.
+
+    path: absolute. before, after: its content, None for no file. mode: of a file that is new; another keeps its own,
+    and its owner. directory: whether the directory is made too, or removed with the file if that leaves it empty.
+    force: whether anything but a directory that is in the place now may go.
+    """
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+    mode: int = 0o644
+    directory: bool = False
+    force: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything is to be done."""
+        return self.before != self.after
+
+    def diff(self) -> str:
+        """The change as `diff -u` shows it; for a file that is no text one line."""
+        old, new = self.before or b"", self.after or b""
+        if b"\0" in old + new:
+            return f"Binary file {self.path}: {len(old)} bytes before, {len(new)} after\n"
+        before, after = ["/dev/null" if content is None else self.path for content in (self.before, self.after)]
+        olds, news = [content.decode(errors="replace").splitlines(keepends=True) for content in (old, new)]
+        lines = difflib.unified_diff(olds, news, before, after)
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def read(path: str) -> bytes | None:
+    """The content of a file that may be replaced; None if there is none.
+
+    Raises AlreadyExists for what is no regular file, such as a link, and PermissionDenied for one of another user, or
+    one that every user can write to: what it says is not the administrator's.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise AlreadyExists(f"{path!r} is not a regular file") from None
+        raise
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise AlreadyExists(f"{path!r} is not a regular file")
+        if status.st_uid not in (0, os.geteuid()):
+            raise PermissionDenied(f"file {path!r} belongs to user {status.st_uid}")
+        if status.st_mode & stat.S_IWOTH:
+            raise PermissionDenied(f"file {path!r} can be written to by every user (chmod o-w)")
+        with os.fdopen(os.dup(fd), "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(fd)
+    if len(content) > MAX_BYTES:
+        raise InvalidArgument(f"file {path!r} is larger than {MAX_BYTES >> 20} MiB")
+    return content
+
+
+def resolve(path: str) -> str:
+    """The file that a path leads to, through links that only an administrator can have made.
+
+    Raises PermissionDenied if another user can change the path's directory.
+    """
+    directory = os.path.dirname(path)
+    if os.path.isdir(directory):
+        check_directory(directory)
+    return os.path.realpath(path)
+
+
+def check_directory(path: str) -> None:
+    """Whether no other user can change what is in a directory. Raises NotFound or PermissionDenied that names it."""
+    os.close(_open_directory(path))
+
+
+def check(change: Change) -> None:
+    """Whether the change may be made in its directory. Raises NotFound or PermissionDenied that names the directory."""
+    path = os.path.dirname(change.path)
+    while change.directory and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    check_directory(path)
+
+
+def apply(change: Change) -> None:
+    """Carry the change out. Raises PelagosError or OSError; then the file is as it was."""
+    directory, name = os.path.split(change.path)
+    made = change.directory and not os.path.isdir(directory)
+    if made:
+        _make_directory(directory)
+    fd = _open_directory(directory)
+    try:
+        # Held until all is in place: what has a temporary name now is nobody's any more.
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        _sweep(fd, name)
+        if not change.force and read(change.path) != change.before:
+            raise FailedPrecondition(f"file {change.path!r} has been changed meanwhile: run the command again")
+        if change.after is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=fd)
+        else:
+            _write(fd, name, change.after, change.mode)
+        os.fsync(fd)
+    except BaseException:
+        if made:
+            _remove_directory(directory)
+        raise
+    finally:
+        os.close(fd)
+    if change.directory and change.after is None:
+        _remove_directory(directory)
+
+
+def _make_directory(path: str) -> None:
+    parent, name = os.path.split(path)
+    fd = _open_directory(parent)
+    try:
+        os.mkdir(name, 0o755, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _remove_directory(path: str) -> None:
+    """Remove a directory if it is empty."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _open_directory(path: str) -> int:
+    """Open a directory that other users can neither write to nor put another one in the place of."""
+    fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        names = [name for name in os.path.realpath(path).split("/") if name]
+        _check_owner(fd, "/", last=not names)
+        for index, name in enumerate(names):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            below = os.open(name, flags, dir_fd=fd)
+            os.close(fd)
+            fd = below
+            _check_owner(fd, f"/{'/'.join(names[: index + 1])}", last=index + 1 == len(names))
+    except FileNotFoundError:
+        os.close(fd)
+        raise NotFound(f"directory {path!r} does not exist") from None
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, OSError):
+            raise PermissionDenied(f"directory {path!r} cannot be opened: {error.strerror}") from None
+        raise
+    return fd
+
+
+def _check_owner(fd: int, path: str, *, last: bool) -> None:
+    status = os.fstat(fd)
+    if status.st_uid not in (0, os.geteuid()):
+        raise PermissionDenied(f"directory {path!r} belongs to user {status.st_uid}, who could replace what is in it")
+    # In one that is sticky only the owner of a file can rename it.
+    if status.st_mode & stat.S_IWOTH and (last or not status.st_mode & stat.S_ISVTX):
+        raise PermissionDenied(f"directory {path!r} can be written to by every user (chmod o-w)")
+
+
+def _write(directory: int, name: str, content: bytes, mode: int) -> None:
+    """Write by rename: containerd may execute or read the file at any moment."""
+    temporary = f"{_TEMPORARY.format(name)}{secrets.token_hex(4)}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            _take_over(directory, name, fd, mode)
+            os.fsync(fd)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def _take_over(directory: int, name: str, fd: int, mode: int) -> None:
+    """Give the new file what the old one has: owner, mode, attributes such as its SELinux label."""
+    try:
+        old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        os.fchmod(fd, mode)
+        return
+    try:
+        status = os.fstat(old)
+        executable = mode & stat.S_IXUSR  # a launcher is that, and root's, whatever was there
+        if not executable:
+            os.fchown(fd, status.st_uid, status.st_gid)
+        os.fchmod(fd, mode if executable else stat.S_IMODE(status.st_mode))
+        for attribute in os.listxattr(old):
+            with contextlib.suppress(OSError):
+                os.setxattr(fd, attribute, os.getxattr(old, attribute))
+    finally:
+        os.close(old)
+
+
+def _sweep(directory: int, name: str) -> None:
+    """Remove what a command that was killed has left of the file."""
+    for each in _temporary(directory, name):
+        with contextlib.suppress(OSError):
+            os.unlink(each, dir_fd=directory)
+
+
+def _temporary(directory: int, name: str) -> Iterator[str]:
+    prefix = _TEMPORARY.format(name)
+    return (each for each in os.listdir(directory) if each.startswith(prefix))
