@@ -18,6 +18,7 @@ from typing import NoReturn
 import pytest
 
 from pelagos_core.config.node_file import CACHE_VARIABLE
+from pelagos_core.metrics import slots
 from pelagos_core.shim import zygote_request
 from scripts import engines
 from tests.support import c_program, provision
@@ -66,6 +67,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The tests' shims are forked by zygotes of this session's own.
     os.environ[zygote_request.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
+    os.environ[slots.VARIABLE] = os.path.join(os.environ[zygote_request.VARIABLE], "metrics")
 
 
 def pytest_unconfigure() -> None:

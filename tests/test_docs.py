@@ -11,7 +11,7 @@ from benchmarks.report import Report
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.config import node_file, policy
 from pelagos_core.rootfs.mount_options import OPTION_WORDS
-from tests.support import lifecycle_table
+from tests.support import lifecycle_table, metrics_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +60,10 @@ def test_every_command_of_the_documents_is_run_somewhere():
 
 def test_the_life_cycle_in_the_documents_is_the_table():
     assert "\n".join(lifecycle_table.lines()) in (ROOT / "docs/architecture.md").read_text()
+
+
+def test_every_metric_in_the_documents_is_one_that_is_counted():
+    assert "\n".join(metrics_table.lines()) in (ROOT / "docs/observability.md").read_text()
 
 
 def test_every_mount_option_is_in_the_documents_and_no_other():

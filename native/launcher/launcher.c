@@ -131,7 +131,7 @@ static int find_zygote(const char *const *texts, struct sockaddr_un *address) {
 /* The request: zygote_request.Request.encode() in C. */
 static void write_request(struct fields *request, int count, char **words) {
     static const char *const KEPT[] = {
-        "PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR",
+        "PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR", "PELAGOS_METRICS",
     };
     char text[32];
     mode_t mask = umask(077);

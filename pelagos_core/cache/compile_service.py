@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 TURNS = max(2, os.cpu_count() or 1)
 PATIENCE_SECONDS = 60.0  # then a module is compiled without a slot: another tenant's modules may hold all slots
+FOUND = "found"
+"""How code was obtained that another process has compiled meanwhile."""
 _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
@@ -159,7 +161,7 @@ def _obtain(request: CompileRequest) -> tuple[int, str]:
     store = _opened(request)
     code = _kept(store, key) if store else None
     if code is not None:
-        return code, "found"
+        return code, FOUND
     scratch = _scratch(request)
     output = os.open(CODE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=scratch)
     with contextlib.ExitStack() as turn:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "backends": "pelagos_core.cli.backends",
     "cache": "pelagos_core.cli.cache",
     "conformance": "pelagos_core.cli.conformance",
+    "metrics": "pelagos_core.cli.metrics",
     "zygote": "pelagos_core.cli.zygote",
     "version": "pelagos_core.cli.version",
 }

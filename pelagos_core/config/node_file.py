@@ -3,6 +3,7 @@
     runtime = "auto"            # or a backend's name
     order = ["this", "that"]    # the backends that Auto prefers, if they can run it
     zygote_idle_seconds = 600   # how long the zygote stays unused; 0: there is none
+    metrics = true              # whether the node's figures are counted, see `pelagos metrics`
 
     [backends.this]             # the settings of one backend
     program = "/opt/this/bin/this"
@@ -42,7 +43,7 @@ PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
 CACHE_VARIABLE = "PELAGOS_CACHE_DIR"
 MAX_BYTES = 1 << 20
-KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds"})
+KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds", "metrics"})
 _GIB = 1 << 30
 _MAX_SECONDS = 24 * 3600
 
@@ -73,6 +74,7 @@ class Config:
     cache: of compiled code.
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
+    metrics: whether daemons count for `pelagos metrics`.
     shim_cgroup: the control group for the daemon, of runtime options; empty for that of `start`.
     """
 
@@ -83,6 +85,7 @@ class Config:
     wasm: Mapping[str, str] = field(default_factory=dict)
     cache: CacheSettings = CacheSettings()
     zygote_idle_seconds: int | None = None
+    metrics: bool = True
     shim_cgroup: str = ""
 
     def settings(self, name: str) -> Mapping[str, object]:
@@ -179,10 +182,17 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         wasm=_words(found.get("wasm", {}), f"{what}: wasm"),
         cache=_cache(_checked(found.get("cache", {}), dict, f"{what}: cache"), f"{what}: cache"),
         zygote_idle_seconds=_seconds(found.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
+        metrics=_checked(found.get("metrics", True), bool, f"{what}: metrics"),
     )
 
 
-_NAMES: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table", int: "a whole number"}
+_NAMES: dict[type, str] = {
+    str: "a string",
+    list: "a list of strings",
+    dict: "a table",
+    int: "a whole number",
+    bool: "true or false",
+}
 
 
 def _words(value: object, what: str) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from pelagos_core.cgroups.hierarchies import KnownHierarchies
 from pelagos_core.daemon import event_loop, owner, runs
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.launch.nursery import Nurseries
+from pelagos_core.metrics.recorder import Recorder
 from pelagos_core.shim.flags import Flags
 from pelagos_core.shim.unix_socket import Lock, identity
 from pelagos_core.task.container import Facilities
@@ -40,7 +41,8 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._publisher = Publisher(os.environ.get("TTRPC_ADDRESS", "").removeprefix("unix://"), flags.namespace)
         self._hierarchies = KnownHierarchies()
-        facilities = Facilities(self._publisher, Launcher(nurseries), self._hierarchies)
+        self._metrics = Recorder.of_node(wanted=node.config.metrics)
+        facilities = Facilities(self._publisher, Launcher(nurseries, self._metrics), self._hierarchies)
         self._service = TaskService(flags.namespace, node, facilities, self.stop)
         self._server = Server(self._service.services())
         self._socket = identity(flags.socket)
@@ -58,6 +60,7 @@ class Daemon:
         await self._server.close(ANSWER_SECONDS)
         self._nurseries.close()
         self._hierarchies.close()
+        self._metrics.close()
         self._publisher.close()
         ending.cancel()
 

@@ -16,7 +16,7 @@ from pelagos_core import reasons
 from pelagos_core.backends.registry import Backend
 from pelagos_core.cache import compile_service
 from pelagos_core.cache.compile_request import CompileRequest
-from pelagos_core.cache.compile_service import CompileService
+from pelagos_core.cache.compile_service import FOUND, CompileService
 from pelagos_core.cache.kept_mounts import KeptMounts
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
@@ -25,6 +25,8 @@ from pelagos_core.errors import Internal, PelagosError, from_fields
 from pelagos_core.launch.init_process import InitProcess
 from pelagos_core.launch.messages import Wanted
 from pelagos_core.linux.pidfd import readable
+from pelagos_core.metrics.families import CACHE_HITS, CACHE_MISSES, COMPILE_FAILURES, COMPILE_SECONDS
+from pelagos_core.metrics.recorder import NOT_COUNTED, Recorder, now
 from pelagos_core.plugin.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -38,15 +40,24 @@ _mounts = KeptMounts()
 class CompiledCode:
     """The compiled code for one process of a container."""
 
-    def __init__(self, name: str, cache: CacheSettings, limits: Limits, *, confined: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        cache: CacheSettings,
+        limits: Limits,
+        *,
+        confined: bool,
+        metrics: Recorder = NOT_COUNTED,
+    ) -> None:
         """name: of the process, for errors. limits: that the engine must enforce.
 
-        confined: whether the compiler runs under its system call filter.
+        confined: whether the compiler runs under its system call filter. metrics: counts hits, misses and times.
         """
         self._name = name
         self._limits = limits
         self._cache = cache
         self._confined = confined
+        self._metrics = metrics
         self._entry = ""
         self._discarded = False
 
@@ -63,9 +74,11 @@ class CompiledCode:
         try:
             found = self._found()
             if found is None:
-                found = await process.unless_ended(_made(request))
+                found = await process.unless_ended(self._made(request))
                 if self._confined:
                     _mounts.keep(self._cache.directory, self._entry, found)
+            else:
+                self._metrics.count(CACHE_HITS, backend.name)
             return found
         except PelagosError as error:
             raise from_fields(error.code, f"{self._name}: {error.message}", error.reason or reasons.MODULE) from None
@@ -82,6 +95,20 @@ class CompiledCode:
         with contextlib.suppress(OSError, PelagosError), Store(self._cache.directory) as store:
             store.remove(self._entry)
 
+    async def _made(self, request: CompileRequest) -> int:
+        """Have the code made, and count it."""
+        engine, began = request.backend.name, now()
+        try:
+            code, is_new = await _made(request)
+        except (PelagosError, OSError):
+            self._metrics.count(CACHE_MISSES, engine)
+            self._metrics.count(COMPILE_FAILURES, engine)
+            raise
+        self._metrics.count(CACHE_MISSES if is_new else CACHE_HITS, engine)
+        if is_new:
+            self._metrics.observe(COMPILE_SECONDS, engine, began)
+        return code
+
     def _found(self) -> int | None:
         try:
             if self._confined:
@@ -93,7 +120,8 @@ class CompiledCode:
             return None  # the compile service gets the same error and reports it
 
 
-async def _made(request: CompileRequest) -> int:
+async def _made(request: CompileRequest) -> tuple[int, bool]:
+    """A descriptor of the code's directory, and whether it was compiled: another pod may have been quicker."""
     log.info("%s: compiling for backend %r", request.path, request.backend.name)
     cgroup = compile_service.make_group(request)
     made = compile_service.fork(request, cgroup)
@@ -110,7 +138,7 @@ async def _made(request: CompileRequest) -> int:
                 os.close(code)
             raise
     log.info("%s: code for backend %r: %s", request.path, request.backend.name, how)
-    return code
+    return code, how != FOUND
 
 
 def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -81,7 +81,7 @@ class Conversation:
         self._name = launch.name
         self._limits = Limits.of(launch.bundle.spec, launch.bundle.policy)
         confined = launch.bundle.policy.confines_engines
-        self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined)
+        self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined, metrics=launch.metrics)
         # Loading may compile, with the time limit of compiling ahead, minutes; `detect` must be quick.
         self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
         self._process: InitProcess | None = None

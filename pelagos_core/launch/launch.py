@@ -13,6 +13,7 @@ from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.launch.init import JoinTarget
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.metrics.recorder import NOT_COUNTED, Recorder
 from pelagos_core.plugin.bundle import Bundle
 
 
@@ -34,6 +35,7 @@ class Launch:
     name: of the process, for errors. bundle: the container's, with this process in `spec.process`.
     cache: of compiled code. forked: called with the pid of each forked process.
     find_target: called before each fork, returns the container to join; None for an init process.
+    metrics: counts what compiled code has taken.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Launch:
     streams: Streams
     forked: Callable[[int], None]
     find_target: Callable[[], JoinTarget] | None = None
+    metrics: Recorder = NOT_COUNTED
 
 
 NO_NETWORK = Fd(-1)

@@ -8,17 +8,19 @@ from pelagos_core.launch.empty_networks import EmptyNetworks
 from pelagos_core.launch.forking import Forker
 from pelagos_core.launch.launch import Launch
 from pelagos_core.launch.nursery import Nurseries
+from pelagos_core.metrics.recorder import NOT_COUNTED, Recorder
 
 
 class Launcher:
     """Begins launches. In the daemon, which is the parent of all processes.
 
-    networks: empty network namespaces, kept for later guests.
+    networks: empty network namespaces, kept for later guests. metrics: counts for this daemon.
     """
 
-    def __init__(self, nurseries: Nurseries) -> None:
+    def __init__(self, nurseries: Nurseries, metrics: Recorder = NOT_COUNTED) -> None:
         """nurseries: fork the processes that need no interpreter."""
         self._nurseries = nurseries
+        self.metrics = metrics
         self._known = KnownModules()
         self.networks = EmptyNetworks()
 

@@ -35,7 +35,7 @@ _IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1) | 3
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
 # Variables that a daemon keeps. containerd's environment may hold credentials, and a forked init process is a
 # copy of the daemon.
-_KEPT = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR")
+_KEPT = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR", "PELAGOS_METRICS")
 
 
 class Request:

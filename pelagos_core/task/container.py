@@ -79,7 +79,7 @@ class Container:
         self._scope = ContainerScope(bundle.id, Scope.of(bundle.spec.cgroups_path), self.cgroup)
         self._updating, self._owns_cgroup, self._was_joined = asyncio.Lock(), False, False
         self._watchers: set[asyncio.Task[None]] = set()
-        self._oom = OomWatch(bundle.id, self.cgroup, sink)
+        self._oom = OomWatch(bundle.id, self.cgroup, sink, launcher.metrics)
 
     @property
     def id(self) -> str:

@@ -26,14 +26,18 @@ class Control:
     Received data is not trusted: a guest that has taken over its engine can send any bytes at any rate.
     """
 
-    def __init__(self, name: str, sock: socket.socket, key: Callable[[int], None]) -> None:
+    def __init__(
+        self, name: str, sock: socket.socket, key: Callable[[int], None], refused: Callable[[], None] = lambda: None
+    ) -> None:
         """Take over the socket. name: of the process, for the log.
 
         key: called with the number of a signal whose key was pressed on the process' terminal.
+        refused: called once, when the process has been refused memory.
         """
         self._name = name
         self._socket: socket.socket | None = sock
         self._key = key
+        self._refused = refused
         self._is_told = False
         self._listens = False
 
@@ -91,3 +95,4 @@ class Control:
                 self._is_told = True
                 text = f"{self._name}: {refusal(message.asked, message.limit)}"
                 log.warning("%s", with_reason(text, reasons.MEMORY))
+                self._refused()

@@ -7,6 +7,8 @@ import logging
 
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.cgroups.oom import OomNotice
+from pelagos_core.metrics.families import OOM_KILLS
+from pelagos_core.metrics.recorder import NOT_COUNTED, Recorder
 from pelagos_core.task import events
 from pelagos_core.task.publisher import Sink
 
@@ -16,10 +18,11 @@ log = logging.getLogger(__name__)
 class OomWatch:
     """Watches one container's control group from `start` to `stop`. In the daemon."""
 
-    def __init__(self, container_id: str, cgroup: Cgroup, sink: Sink) -> None:
+    def __init__(self, container_id: str, cgroup: Cgroup, sink: Sink, metrics: Recorder = NOT_COUNTED) -> None:
         self._id = container_id
         self._cgroup = cgroup
         self._sink = sink
+        self._metrics = metrics
         self._notice: OomNotice | None = None
 
     def start(self) -> None:
@@ -36,6 +39,7 @@ class OomWatch:
         if self._notice is not None and self._notice.happened():
             log.warning("container %r: out of memory", self._id)
             self._sink.publish(events.task_oom(self._id))
+            self._metrics.count(OOM_KILLS)
 
     def stop(self) -> None:
         """Stop watching, so that the group can be removed."""

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from pelagos_core import reasons
 from pelagos_core.backends import builtin
@@ -23,6 +24,7 @@ from pelagos_core.launch.launch import NO_NETWORK, Launch, Launched
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.linux import pidfd, process_stat
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.metrics.families import MEMORY_REFUSALS
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.reasons import because
 from pelagos_core.task.control import Control
@@ -94,6 +96,11 @@ class Process:
         return self._launched.reason if self._launched else ""
 
     @property
+    def is_late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self._late
+
+    @property
     def is_leaving(self) -> bool:
         """Whether it has ended, or is about to.
 
@@ -117,6 +124,10 @@ class Process:
     def is_enclosed(self) -> bool:
         """Whether its container's root is below an engine root, in its mount namespace."""
         return self._launched is not None and self._launched.enclosed
+
+    def follow(self, moved: Callable[[Process, Status, Status], None]) -> None:
+        """Have `moved` called after each change of the status, with the status before and after it."""
+        self._lifecycle.moved = partial(moved, self)
 
     def check(self, action: Action) -> None:
         """Raise FailedPrecondition or NotFound if `action` is not possible in this state."""
@@ -156,14 +167,17 @@ class Process:
             before, self.pid = self.pid, pid
             forked(pid, before)
 
-        launch = Launch(self.name, self.bundle, plan, self._selection, self._cache, stdio, is_forked, find_target)
+        metrics = self._launcher.metrics
+        launch = Launch(
+            self.name, self.bundle, plan, self._selection, self._cache, stdio, is_forked, find_target, metrics
+        )
         self._conversation = self._launcher.begin(launch)
         try:
             launched = await self._conversation.run()
         finally:
             self._conversation = None
         self._launched, self.pidfd, self.termination_signal = launched, launched.pidfd, launched.termination_signal
-        self._control = Control(self.name, launched.control, self._signal)
+        self._control = Control(self.name, launched.control, self._signal, self._count_refusal)
         stdio.forked()
         self._lifecycle.apply(Action.CREATED)
 
@@ -203,8 +217,8 @@ class Process:
             self._timer.cancel()
         if self._late and status.code == 128 + signal.SIGKILL:
             status = ExitStatus(DEADLINE_PASSED, status.exited_at)
-        self._lifecycle.apply(Action.EXIT)
         self.exit = status
+        self._lifecycle.apply(Action.EXIT)
         self._finish_streams()
         log.debug("%s: ended with %d", self.name, status.code)
         return status
@@ -349,6 +363,9 @@ class Process:
             text = f"pelagos: the deadline of {seconds:g} s has passed"
             self._stdio.complain(with_reason(text, reasons.DEADLINE))
         self._signal(signal.SIGKILL)
+
+    def _count_refusal(self) -> None:
+        self._launcher.metrics.count(MEMORY_REFUSALS, self.backend)
 
     def _finish_streams(self) -> None:
         assert self._stdio is not None

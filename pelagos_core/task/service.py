@@ -44,6 +44,7 @@ from pelagos_core.reasons import because
 from pelagos_core.shim.identifier import check_id
 from pelagos_core.task import INSPECTION, NAMES, events, metrics_v1, metrics_v2
 from pelagos_core.task.container import Container, Facilities
+from pelagos_core.task.counts import Counts
 from pelagos_core.task.process import Process
 from pelagos_core.task.rootfs_request import rootfs_mounts
 from pelagos_core.task.state import Status
@@ -98,6 +99,7 @@ class TaskService:
         self._pod: dict[str, str] = {}
         self._group = ""
         self._sink = facilities.sink
+        self._counts = Counts(facilities.launcher.metrics)
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
         self._ending = False
@@ -153,7 +155,8 @@ class TaskService:
             container = self._new_container(request)
         self._containers[container.id] = container
         try:
-            await container.create()
+            with self._counts.create(container):
+                await container.create()
         except BaseException:
             self._forget(container)
             raise
@@ -178,7 +181,8 @@ class TaskService:
     async def start(self, request: api.StartRequest) -> api.StartResponse:
         """Start: start the workload; for an exec, create its process first."""
         container = self._find(request.id)
-        await container.start(request.exec_id)
+        with self._counts.start(container, request.exec_id):
+            await container.start(request.exec_id)
         return api.StartResponse(pid=container.process(request.exec_id).pid)
 
     async def state(self, request: api.StateRequest) -> api.StateResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 from pelagos_core.errors import FailedPrecondition, NotFound, PelagosError
 
@@ -80,14 +81,18 @@ REFUSALS: dict[tuple[Status, Action], type[PelagosError]] = {
 
 
 class Lifecycle:
-    """One process' status."""
+    """One process' status.
 
-    __slots__ = ("_name", "_status")
+    moved: called after each change with the status before and after it; None if nothing follows it.
+    """
+
+    __slots__ = ("_name", "_status", "moved")
 
     def __init__(self, name: str, status: Status = Status.CREATING) -> None:
         """name: of the process for errors, such as `container 'c1'`. status: the initial one."""
         self._name = name
         self._status = status
+        self.moved: Callable[[Status, Status], None] | None = None
 
     @property
     def status(self) -> Status:
@@ -107,4 +112,6 @@ class Lifecycle:
 
     def apply(self, action: Action) -> None:
         """Change the status by `action`. Raises as `check` does; the status is unchanged then."""
-        self._status = self.check(action)
+        before, self._status = self._status, self.check(action)
+        if self.moved and self._status is not before:
+            self.moved(before, self._status)

@@ -11,7 +11,7 @@ import pytest
 
 from pelagos_core import __version__
 
-COMMANDS = "run ps kill install uninstall doctor backends cache conformance zygote version".split()
+COMMANDS = "run pack ps kill install uninstall doctor backends cache conformance metrics zygote version".split()
 
 
 def pelagos(*words):

@@ -55,13 +55,15 @@ def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
     [
         (
             "runtim = 1",
-            r"unknown key 'runtim' \(known: backends, cache, order, runtime, seccomp, wasm, zygote_idle_seconds\)",
+            r"unknown key 'runtim' \(known: backends, cache, metrics, order, runtime, seccomp, wasm, "
+            r"zygote_idle_seconds\)",
         ),
         ("runtime = 1", "runtime: not a string"),
         ('order = "a"', "order: not a list"),
         ("order = [1]", "order: not a string"),
         ("backends = 1", "backends: not a table"),
         ("cache = 1", "cache: not a table"),
+        ("metrics = 'off'", "metrics: not true or false"),
         ("[cache]\nsise = '1g'", r"cache: unknown key 'sise' \(known: directory, memory, seconds, size\)"),
         ("[cache]\nsize = 1", "cache.size: not a string"),
         ("[cache]\nsize = '1q'", "cache.size: '1q' is not a size such as 64m"),

@@ -152,8 +152,8 @@ def test_the_first_start_leaves_a_zygote_and_the_next_ones_are_its_forks(node):
 def test_a_daemon_has_just_its_own_descriptors(node):
     zygote = node.warm()
     pid = node.daemon(node.start("pod")[0])
-    # The daemon's: its listener, the nursery's socket, its mount table, and the event loop's three.
-    for process, others in ((zygote, 1), (pid, 6)):
+    # The daemon's: its listener, the nursery's socket, its mount table, the metrics, and the event loop's three.
+    for process, others in ((zygote, 1), (pid, 7)):
         deadline = time.monotonic() + 10
         while [name == "/dev/null" for name in held(process)] != [True] * 3 + [False] * others:
             assert time.monotonic() < deadline, held(process)

@@ -31,6 +31,7 @@ from pelagos_core.launch import messages
 from pelagos_core.launch.empty_networks import EmptyNetworks
 from pelagos_core.launch.launch import Launch, Launched
 from pelagos_core.linux.pidfd import readable
+from pelagos_core.metrics.recorder import Recorder
 from pelagos_core.task import container as container_module
 from pelagos_core.task import events
 from pelagos_core.task.container import Facilities
@@ -110,6 +111,7 @@ class StubLauncher:
         self.guests: list[Guest] = []
         self.groups_left = 0
         self.networks = EmptyNetworks()
+        self.metrics = Recorder()
 
     def begin(self, launch: Launch) -> StubConversation:
         self.launches.append(launch)

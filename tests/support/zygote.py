@@ -9,6 +9,7 @@ import socket
 import struct
 from pathlib import Path
 
+from pelagos_core.metrics import slots
 from pelagos_core.shim import zygote_request
 
 
@@ -39,5 +40,5 @@ def end_zygotes(directory: str) -> None:
 
 
 def of_the_tests() -> dict[str, str]:
-    """The variable that leads a `start` to the zygotes of this test session, for its environment."""
-    return {zygote_request.VARIABLE: os.environ[zygote_request.VARIABLE]}
+    """What leads a `start` to the zygotes and the metrics of this test session, for its environment."""
+    return {name: os.environ[name] for name in (zygote_request.VARIABLE, slots.VARIABLE)}

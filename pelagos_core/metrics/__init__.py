@@ -1,0 +1,1 @@
+"""Figures of the whole node for Prometheus: what is counted, and the file in which daemons count."""

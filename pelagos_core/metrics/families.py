@@ -1,0 +1,194 @@
+"""What is counted and shown: the metric families, and the cell of each of their values in a daemon's slot.
+
+A value is one unsigned cell of 64 bits. The cells of one engine lie together, so that a pod with one engine
+writes to one or two pages. Names and units follow Prometheus' conventions (prometheus.io/docs/practices/naming).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from pelagos_core import reasons
+
+GAUGE = "gauge"
+COUNTER = "counter"
+HISTOGRAM = "histogram"
+
+ENGINES = 12
+"""Names of engines that have cells of their own; the last one stands for all others."""
+NO_ENGINE, OTHER_ENGINE = 0, ENGINES - 1
+NANOSECONDS = 10**9
+
+_QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+STATES = ("creating", "created", "running", "pausing", "paused", "stopped")
+KINDS = ("container", "exec")
+CAUSES = ("success", "error", "trap", "signal", "deadline")
+NO_REASON = "none"
+
+
+@dataclass(frozen=True, eq=False)  # by identity: a comparison of all fields would be most of the time of a count
+class Family:
+    """One metric family.
+
+    name: without the suffix of its kind, as the exposition library has it. help: one line. labels: each label but
+    `engine`, with its values. per_engine: whether it has the label `engine`. buckets: upper bounds in seconds, of a
+    histogram.
+    """
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    per_engine: bool = True
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of all its labels, in the order of values."""
+        return (*(["engine"] if self.per_engine else []), *(name for name, _ in self.labels))
+
+    @cached_property
+    def combinations(self) -> list[tuple[str, ...]]:
+        """The values of all labels but `engine`, one after the other as their cells are."""
+        return list(itertools.product(*(values for _, values in self.labels)))
+
+    @cached_property
+    def width(self) -> int:
+        """Cells for one combination: a histogram has its sum in nanoseconds, its buckets, and the one without bound."""
+        return len(self.buckets) + 2 if self.kind == HISTOGRAM else 1
+
+    @property
+    def size(self) -> int:
+        """Cells for one engine."""
+        return self.width * len(self.combinations)
+
+    def bucket(self, seconds: float) -> int:
+        """The cell of a duration's bucket, counted from the first cell of the histogram."""
+        return 1 + bisect_left(self.buckets, seconds)
+
+
+DAEMONS_STARTED = Family(
+    "pelagos_daemons_started", COUNTER, "Daemons that were started on this node, one for each pod.", per_engine=False
+)
+CREATE_FAILURES = Family(
+    "pelagos_create_failures",
+    COUNTER,
+    "Containers that could not be created, by the reason in the error (docs/errors.md).",
+    (("reason", (*sorted(reasons.ALL), NO_REASON)),),
+    per_engine=False,
+)
+OOM_KILLS = Family(
+    "pelagos_oom_kills",
+    COUNTER,
+    "Times that the kernel has killed in a container for lack of memory.",
+    per_engine=False,
+)
+CONTAINERS = Family(
+    "pelagos_containers", GAUGE, "Containers, by engine (`none` before one is chosen) and state.", (("state", STATES),)
+)
+CREATE_SECONDS = Family(
+    "pelagos_create_duration_seconds",
+    HISTOGRAM,
+    "Time from the request for a container to its process that waits for Start.",
+    buckets=_QUICK,
+)
+START_SECONDS = Family(
+    "pelagos_start_duration_seconds",
+    HISTOGRAM,
+    "Time that Start of a container takes, with its poststart hooks.",
+    buckets=_QUICK,
+)
+EXEC_SECONDS = Family(
+    "pelagos_exec_duration_seconds",
+    HISTOGRAM,
+    "Time that Start of a further process (exec) takes, up to the process that runs.",
+    buckets=_QUICK,
+)
+COMPILE_SECONDS = Family(
+    "pelagos_compile_duration_seconds",
+    HISTOGRAM,
+    "Time that a container has waited for the compilation of its module, with the wait for a free slot.",
+    buckets=_SLOW,
+)
+COMPILE_FAILURES = Family("pelagos_compile_failures", COUNTER, "Modules that were not compiled, with an error.")
+CACHE_HITS = Family("pelagos_cache_hits", COUNTER, "Containers and execs whose compiled code was in the cache.")
+CACHE_MISSES = Family("pelagos_cache_misses", COUNTER, "Containers and execs whose module had to be compiled.")
+EXITS = Family(
+    "pelagos_exits",
+    COUNTER,
+    "Ends of containers and execs. A trap is code 134 of a guest, a signal 128 and more, an error any other but 0.",
+    (("kind", KINDS), ("cause", CAUSES)),
+)
+MEMORY_REFUSALS = Family(
+    "pelagos_memory_refusals", COUNTER, "Guests that were refused memory at least once, by the limit in their engine."
+)
+
+COUNTED = (
+    DAEMONS_STARTED,
+    CREATE_FAILURES,
+    OOM_KILLS,
+    CONTAINERS,
+    CREATE_SECONDS,
+    START_SECONDS,
+    EXEC_SECONDS,
+    COMPILE_SECONDS,
+    COMPILE_FAILURES,
+    CACHE_HITS,
+    CACHE_MISSES,
+    EXITS,
+    MEMORY_REFUSALS,
+)
+"""All families that daemons count, in the order in which they are shown."""
+
+INFO = Family("pelagos", "info", "The version of pelagos that has read these figures.", per_engine=False)
+DAEMONS = Family("pelagos_daemons", GAUGE, "Daemons that count now, one for each pod.", per_engine=False)
+CACHE_BYTES = Family("pelagos_cache_bytes", GAUGE, "Disk space of the compiled code that is kept.")
+CACHE_ENTRIES = Family("pelagos_cache_entries", GAUGE, "Modules whose compiled code is kept.")
+FOUND = (INFO, DAEMONS, CACHE_BYTES, CACHE_ENTRIES)
+"""Families that the reader finds out itself."""
+
+
+def _places() -> tuple[dict[Family, int], int, int]:
+    """The first cell of each family, of an engine's in its block; the first cell and the size of the blocks."""
+    places, common, block = {}, 0, 0
+    for family in COUNTED:
+        if family.per_engine:
+            places[family], block = block, block + family.size
+        else:
+            places[family], common = common, common + family.size
+    return places, common, block
+
+
+_PLACES, _COMMON, _BLOCK = _places()
+CELLS = _COMMON + ENGINES * _BLOCK
+LAYOUT = hashlib.sha256(repr((COUNTED, ENGINES)).encode()).hexdigest()[:12]
+"""Names the layout: daemons of another one count in another file."""
+
+_INDEXES = {
+    family: {values: index * family.width for index, values in enumerate(family.combinations)} for family in COUNTED
+}
+
+
+def cell(family: Family, engine: int, labels: tuple[str, ...] = ()) -> int:
+    """The first cell of a value in a slot. engine: its number, ignored by a family without engines.
+
+    Raises KeyError for a value of a label that the family lacks.
+    """
+    place = _PLACES[family] + _INDEXES[family][labels]
+    return _COMMON + engine * _BLOCK + place if family.per_engine else place
+
+
+def gauge_cells() -> Iterator[range]:
+    """The cells of gauges: what they say ends with the daemon that counts."""
+    for family in COUNTED:
+        if family.kind == GAUGE:
+            for engine in range(ENGINES) if family.per_engine else (NO_ENGINE,):
+                first = cell(family, engine, family.combinations[0])
+                yield range(first, first + family.size)

@@ -1,0 +1,88 @@
+"""What one daemon counts: a number in memory and, by one pwrite(2) of a few bytes, in its slot of the node's file."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from pelagos_core.errors import PelagosError
+from pelagos_core.metrics import families, slots
+from pelagos_core.metrics.families import Family
+from pelagos_core.metrics.slots import Slot
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Counts for one daemon. Without a slot it counts nothing, and costs a comparison."""
+
+    def __init__(self, slot: Slot | None = None) -> None:
+        self._slot = slot
+
+    @classmethod
+    def of_node(cls, *, wanted: bool = True) -> Recorder:
+        """The one of a daemon that begins. In the daemon, not before its fork: a fork has no lock.
+
+        wanted: what the node's config says. A file that cannot be used is logged, and the daemon counts nothing.
+        """
+        place = slots.directory()
+        if not wanted or not place:
+            return cls()
+        try:
+            recorder = cls(Slot.take(place))
+        except (OSError, PelagosError) as error:
+            log.info("metrics are not counted: %s", error)
+            return cls()
+        recorder.count(families.DAEMONS_STARTED)
+        return recorder
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is counted."""
+        return self._slot is not None
+
+    def count(self, family: Family, engine: str = "", *labels: str, by: int = 1) -> None:
+        """Add to a counter or a gauge. labels: the values of all labels but `engine`. by: may be -1 for a gauge."""
+        if self._slot is None:
+            return
+        try:
+            number = self._slot.engine(engine) if family.per_engine else 0
+            cell = families.cell(family, number, labels)
+            self._slot.cells[cell] = max(0, self._slot.cells[cell] + by)
+            self._slot.write(cell, cell + 1)
+        except OSError as error:
+            self._give_up(error)
+
+    def observe(self, family: Family, engine: str, began: int) -> None:
+        """Add a duration to a histogram. began: `now` at its begin."""
+        if self._slot is None:
+            return
+        took = time.monotonic_ns() - began
+        try:
+            first = families.cell(family, self._slot.engine(engine))
+            cells = self._slot.cells
+            cells[first] += took
+            cells[first + family.bucket(took / families.NANOSECONDS)] += 1
+            self._slot.write(first, first + family.width)
+        except OSError as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Give the slot up, at the daemon's end."""
+        if self._slot is not None:
+            slot, self._slot = self._slot, None
+            try:
+                slot.close()
+            except OSError as error:
+                log.info("metrics: %s", error)
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("metrics are not counted any more: %s", error)
+        self.close()
+
+
+NOT_COUNTED = Recorder()
+"""One that counts nothing."""
+
+now = time.monotonic_ns
+"""The clock of `observe`, in nanoseconds."""
