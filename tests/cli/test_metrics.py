@@ -71,7 +71,7 @@ def test_one_that_cannot_be_created_and_one_that_is_refused_memory(guests):
     assert metrics("pelagos_create_failures_total") == {(("reason", "PLG-MODULE"),): 1} or metrics(
         "pelagos_create_failures_total"
     ) == {(("reason", "PLG-ENGINE-UNFIT"),): 1}
-    pelagos("run", "--memory", "16m", guests / "memory.wasm", "take", "64")
+    pelagos("run", "--memory", "64m", guests / "memory.wasm", "take", "256")
     assert metrics("pelagos_memory_refusals_total") == {(("engine", "wasmtime"),): 1}
 
 
