@@ -39,6 +39,7 @@ _NEEDS = {
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
     "compiler": (c_program.has_compiler, "needs gcc or clang: on Debian, apt-get install gcc libc6-dev"),
+    "components": (provision.has_components, "needs programs for WASI 0.2: `make test-setup` builds them with Rust"),
     "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),
 }
 
@@ -101,6 +102,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def guests() -> Path:
     """The directory of the built test programs."""
     return provision.guests_directory()
+
+
+@pytest.fixture(scope="session")
+def components() -> Path:
+    """The directory of the built programs for WASI 0.2."""
+    return provision.components_directory()
 
 
 @pytest.fixture(scope="session", autouse=True)

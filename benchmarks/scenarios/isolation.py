@@ -59,7 +59,7 @@ def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
     """The processor time of a process that does ever more of it; `contender` is the machine itself."""
     bundle = _bundle(stage)
     cgroup = Cgroup.of(bundle.spec.cgroups_path, bundle.id)
-    cases = _cases(plan(bundle, cgroup, Filters.of(None, bundle.policy.seccomp)), _hello(bundle))
+    cases = _cases(plan(bundle, cgroup, Filters.of(None, bundle.policy)), _hello(bundle))
     times: dict[str, list[float]] = {name: [] for name in cases}
     with contextlib.closing(Nursery(wasmtime.pelagos_native())) as nursery, _compiled(stage, bundle) as code:
         for _ in range(stage.settings.tasks):

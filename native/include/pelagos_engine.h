@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PELAGOS_ENGINE_VERSION 1
+#define PELAGOS_ENGINE_VERSION 2
 
 /* Strings that end in a NUL; the array ends with a null pointer. */
 struct pelagos_words {
@@ -32,6 +32,10 @@ struct pelagos_guest {
     const uint64_t *memories;              /* initial size of each linear memory, in bytes */
     uint32_t memory_count;
     int (*allows_memory)(uint64_t size);   /* whether the linear memories may have this size in total now */
+    int network;                           /* whether the guest has one: sockets, and names that are looked up */
+    struct pelagos_words sockets;          /* a component's imports by which it begins to use the network */
+    /* Reports the first call of such an import that is refused. `why`: half a sentence; null if there is no network. */
+    void (*refuse_network)(const char *import, const char *why);
     void (*leave)(int code);               /* ends this process, from within a call of the guest; null: `run` returns */
 };
 

@@ -76,16 +76,38 @@ OPERATION(guest_memory) {
     return 0;
 }
 
-OPERATION(guest_module) {
-    p->guest.module = SLOT(0);
-    return 0;
-}
-
 static void write_line(const char *text) {
     size_t size = strlen(text);
     while (size && text[size - 1] == '\n') size--;
     /* A full or closed stderr does not change how the guest ends. */
     if (write(2, text, size) < 0 || write(2, "\n", 1) < 0) return;
+}
+
+/* The line that reports a refusal: texts around the name of an import and the reason, and the default reason. */
+enum { NETWORK_TEXTS = 4 };
+static const char *network_text[NETWORK_TEXTS];
+static int is_refused_network;
+
+static void refuse_network(const char *import, const char *why) {
+    char text[1024];
+    if (is_refused_network) return;
+    is_refused_network = 1;
+    snprintf(text, sizeof text, "%s%s%s%s%s", network_text[0], import, network_text[1], why ? why : network_text[3],
+             network_text[2]);
+    write_line(text);
+}
+
+/* Arguments: whether the guest has a network, `network_text`, and the imports by which it begins to use it. */
+OPERATION(guest_network) {
+    p->guest.network = (int)NUMBER(0);
+    for (int i = 0; i < NETWORK_TEXTS; i++) network_text[i] = TEXT(1 + i);
+    p->guest.refuse_network = refuse_network;
+    return keep_words(&p->guest.sockets, a + 1 + NETWORK_TEXTS, count - 1 - NETWORK_TEXTS);
+}
+
+OPERATION(guest_module) {
+    p->guest.module = SLOT(0);
+    return 0;
 }
 
 /* The control file with the guest's memory limit, read at each growth: an open control file is readable independent of

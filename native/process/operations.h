@@ -76,6 +76,7 @@
     X(unshare, "i")                                                                                          \
     X(join_namespace, "sis")                                                                                 \
     X(bring_loopback_up, "")                                                                                 \
+    X(fix_name_sources, "s")                                                                                 \
     X(set_host_name, "s")                                                                                    \
     X(set_domain_name, "s")                                                                                  \
     /* second_stage.c */                                                                                     \
@@ -124,6 +125,7 @@
     X(guest_memory, "bi")                                                                                    \
     X(guest_memory_limit, "dissss")                                                                          \
     X(guest_fuel, "i")                                                                                       \
+    X(guest_network, "issss*")                                                                               \
     X(guest_module, "d")                                                                                     \
     X(load_guest, "ds")                                                                                      \
     X(run_guest, "isi")                                                                                      \

@@ -19,13 +19,13 @@ from pelagos_core import __version__, reasons
 from pelagos_core.backends.registry import Backend, Backends
 from pelagos_core.backends.selection import Choice, Selection
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.plugin import linking
+from pelagos_core.plugin import linking, sockets
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Detection
 from pelagos_core.plugin.limits import Limits
 
-_FORMAT = 1  # of a record; part of the key, so records of another format are not found
+_FORMAT = 2  # of a record; part of the key, so records of another format are not found
 MAX_BYTES = 32 << 10  # of the record of one module, as JSON
 _MAX_SCORE = 100
 _MAX_MEMORY = 2**63
@@ -75,6 +75,7 @@ class KnownGuest:
     settings: the backend's part of the key of compiled code; None if the module is not compiled ahead of time.
     calls: of a core module, the functions to call in order; of a component, the path of names to its function.
     memories: initial size of each memory, in bytes. warns: `preopens.may_be_elsewhere`.
+    sockets: `sockets.asked_for`. vain: `sockets.waits_in_vain`.
     """
 
     backend: Backend
@@ -84,6 +85,8 @@ class KnownGuest:
     is_component: bool
     memories: tuple[int, ...]
     warns: bool
+    sockets: tuple[str, ...] = ()
+    vain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ class KnownModule:
     is_component: bool = False
     memories: tuple[int, ...] = ()
     warns: bool = False
+    sockets: tuple[str, ...] = ()
+    vain: bool = False
     detections: Mapping[str, Detection] = field(default_factory=dict)
     programs: frozenset[str] = frozenset()
     settings: Mapping[str, str | None] = field(default_factory=dict)
@@ -115,7 +120,7 @@ class KnownModule:
         name = choice.backend.name
         if name in self.programs or name not in self.settings:
             return None
-        own = self.calls, self.is_component, self.memories, self.warns
+        own = self.calls, self.is_component, self.memories, self.warns, self.sockets, self.vain
         return KnownGuest(choice.backend, choice.reason, self.settings[name], *own)
 
     def with_earlier(self, earlier: KnownModule) -> KnownModule:
@@ -138,6 +143,8 @@ class KnownModule:
             "is_component": self.is_component,
             "memories": list(self.memories),
             "warns": self.warns,
+            "sockets": list(self.sockets),
+            "vain": self.vain,
             "answers": answers,
             "settings": dict(self.settings),
         }
@@ -152,6 +159,8 @@ class KnownModule:
             is_component=values["is_component"],
             memories=tuple(_number(size, _MAX_MEMORY) for size in values["memories"]),
             warns=values["warns"],
+            sockets=tuple(_text(name) for name in values["sockets"]),
+            vain=values["vain"],
             detections={name: answer for name, (answer, _) in answers.items()},
             programs=frozenset(name for name, (_, is_program) in answers.items() if is_program),
             settings={name: None if value is None else _text(value) for name, value in values["settings"].items()},
@@ -184,6 +193,8 @@ def learnt(entrypoint: Entrypoint, choice: Choice, settings: str | None, *, warn
             interface.is_component,
             interface.memories,
             warns,
+            sockets.asked_for(interface),
+            sockets.waits_in_vain(interface),
             choice.detections,
             frozenset(name for name, answer in choice.detections.items() if answer.program is not None),
             {choice.backend.name: settings},
@@ -201,7 +212,8 @@ def _sound(known: KnownModule) -> KnownModule | None:
 
 
 _KINDS: dict[str, type] = {
-    "calls": list, "is_component": bool, "memories": list, "warns": bool, "answers": dict, "settings": dict
+    "calls": list, "is_component": bool, "memories": list, "warns": bool, "sockets": list, "vain": bool,
+    "answers": dict, "settings": dict
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def lines(config: dict[str, object], rootfs: tuple[mount_option.Mount, ...]) -> 
     spec = oci.parse(json.dumps(config).encode())
     bundle = Bundle("ID", "pelagos", _BUNDLE, spec, tuple(Mount(*each) for each in rootfs))
     bundle = replace(bundle, policy=narrowed(node.policy, opinions(bundle.wasm_annotations, {})))
-    made = plan(bundle, Cgroup.of(spec.cgroups_path, bundle.id), Filters.of(spec.seccomp, bundle.policy.seccomp))
+    made = plan(bundle, Cgroup.of(spec.cgroups_path, bundle.id), Filters.of(spec.seccomp, bundle.policy))
     path, _ = split_func(spec.process.args[0])
     phases = [*_with_engine_root(made, path), *_compilers(node)]
     for process, group in groupby(phases, key=lambda phase: phase.process):

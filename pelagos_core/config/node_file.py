@@ -5,6 +5,8 @@
     zygote_idle_seconds = 600   # how long the zygote stays unused; 0: there is none
     metrics = true              # whether the node's figures are counted, see `pelagos metrics`
 
+    host_network = true         # a guest of a pod with the host's network uses it; by default it has none
+
     [backends.this]             # the settings of one backend
     program = "/opt/this/bin/this"
 
@@ -43,7 +45,9 @@ PATH = "/etc/pelagos/config.toml"
 PATH_VARIABLE = "PELAGOS_CONFIG"
 CACHE_VARIABLE = "PELAGOS_CACHE_DIR"
 MAX_BYTES = 1 << 20
-KEYS = frozenset({"runtime", "order", "backends", "cache", "seccomp", "wasm", "zygote_idle_seconds", "metrics"})
+KEYS = frozenset(
+    {"runtime", "order", "backends", "cache", "host_network", "metrics", "seccomp", "wasm", "zygote_idle_seconds"}
+)
 _GIB = 1 << 30
 _MAX_SECONDS = 24 * 3600
 
@@ -71,6 +75,7 @@ class Config:
     backends: each backend's own settings.
     seccomp: the least that is done about system calls, one of SECCOMP; empty for no opinion.
     wasm: words of `policy`, which have been checked.
+    host_network: whether a guest may use the host's network, if its pod has that; None for no opinion.
     cache: of compiled code.
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
@@ -84,6 +89,7 @@ class Config:
     seccomp: str = ""
     wasm: Mapping[str, str] = field(default_factory=dict)
     cache: CacheSettings = CacheSettings()
+    host_network: bool | None = None
     zygote_idle_seconds: int | None = None
     metrics: bool = True
     shim_cgroup: str = ""
@@ -95,7 +101,7 @@ class Config:
     @property
     def policy(self) -> Policy:
         """What a guest may use where no annotation or option narrows it."""
-        least = replace(EVERYTHING, seccomp=self.seccomp or EVERYTHING.seccomp)
+        least = replace(EVERYTHING, seccomp=self.seccomp or EVERYTHING.seccomp, host_network=self.host_network is True)
         return least.narrowed(self.wasm, lambda word: f"config: wasm.{word}")
 
 
@@ -181,6 +187,7 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         seccomp=_seccomp(found.get("seccomp", ""), f"{what}: seccomp"),
         wasm=_words(found.get("wasm", {}), f"{what}: wasm"),
         cache=_cache(_checked(found.get("cache", {}), dict, f"{what}: cache"), f"{what}: cache"),
+        host_network=_switch(found.get("host_network"), f"{what}: host_network"),
         zygote_idle_seconds=_seconds(found.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
         metrics=_checked(found.get("metrics", True), bool, f"{what}: metrics"),
     )
@@ -244,6 +251,12 @@ def _seconds(value: object, what: str) -> int | None:
     if isinstance(value, bool) or _checked(value, int, what) < 0:
         raise InvalidArgument(f"{what}: not a number of seconds")
     return int(_checked(value, int, what))
+
+
+def _switch(value: object, what: str) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise InvalidArgument(f"{what}: not true or false")
+    return value
 
 
 def _checked(value: object, kind: type, what: str) -> Any:  # noqa: ANN401 (the kind decides)

@@ -5,7 +5,7 @@ after the other, in the same words. No word widens: an annotation may come from 
 
     dirs = "/data:ro,/tmp"    of the container's files only these, or "none"
     env = "HOME,LANG"         of its variables only these, or "none"
-    network = "none"          no network
+    network = "none"          no network; "outbound": it connects, and listens nowhere
     stdin = "none"            no input
     deadline = "1h30m"        the longest time from its start to its end
     fuel = "1000000"          units of execution, in the engine's own measure
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pelagos_core.config import duration
 from pelagos_core.errors import InvalidArgument
 
-NONE = "none"
+NONE, OUTBOUND = "none", "outbound"
 SECCOMP = ("off", "spec", "engine")
 """What is done about system calls, from the least to the most, which is what a node does by itself."""
 
@@ -44,12 +44,16 @@ class Policy:
 
     directories: each tuple leaves just these of what the tuples before have left.
     env: names of variables; None for all. network, stdin: whether it may use them.
+    listens: whether it may bind and listen, where it has a network.
+    host_network: whether the host's network counts as one. It is no word: the node's config alone has it.
     deadline: seconds; None for no end. fuel: None for no limit. seccomp: one of SECCOMP.
     """
 
     directories: tuple[tuple[Directory, ...], ...] = ()
     env: frozenset[str] | None = None
     network: bool = True
+    listens: bool = True
+    host_network: bool = False
     stdin: bool = True
     deadline: float | None = None
     fuel: int | None = None
@@ -120,6 +124,17 @@ def _only_none(word: str) -> bool:
     return False
 
 
+def _network(policy: Policy, word: str) -> Policy:
+    if word == NONE:
+        return replace(policy, network=False)
+    if word == OUTBOUND:
+        return replace(policy, listens=False)
+    known = f"'{NONE}' or '{OUTBOUND}'"
+    if ":" in word:
+        raise ValueError(f"{word!r} is not {known}: no engine here can hold a guest to a list of addresses")
+    raise ValueError(f"{word!r} is not {known}")
+
+
 def _deadline(policy: Policy, word: str) -> Policy:
     seconds = duration.parse(word)
     if not seconds:
@@ -143,7 +158,7 @@ def _seccomp(policy: Policy, word: str) -> Policy:
 WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "dirs": _dirs,
     "env": _env,
-    "network": lambda policy, word: replace(policy, network=_only_none(word)),
+    "network": _network,
     "stdin": lambda policy, word: replace(policy, stdin=_only_none(word)),
     "deadline": _deadline,
     "fuel": _fuel,

@@ -105,6 +105,8 @@ def _checked(options: Config, what: str) -> Config:
         raise InvalidArgument(f"{what}: the settings of the cache belong in the node's config, {node_file.PATH}")
     if options.zygote_idle_seconds is not None:
         raise InvalidArgument(f"{what}: zygote_idle_seconds belongs in the node's config, {node_file.PATH}")
+    if options.host_network is not None:
+        raise InvalidArgument(f"{what}: host_network belongs in the node's config, {node_file.PATH}")
     if options.seccomp:
         raise InvalidArgument(
             f"{what}: seccomp belongs in the node's config, {node_file.PATH}; here it is wasm.seccomp"

@@ -133,7 +133,7 @@ def _settle() -> None:
     The system call filters of engines are the same for all containers, so they are compiled now.
     """
     with contextlib.suppress(PelagosError):  # reported when a container needs them
-        Filters.of(None, EVERYTHING.seccomp)
+        Filters.of(None, EVERYTHING)
     gc.collect()
     gc.freeze()
 

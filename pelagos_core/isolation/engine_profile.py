@@ -121,3 +121,14 @@ COMPILER = _profile("", _NEW_THREAD)
 
 COMPILER_PROGRAM = _profile(_FILES, _NEW_THREAD, _allow("execve"))
 """For a program that compiles ahead of time: also execve(2) and opening files."""
+
+OUTBOUND = Seccomp(
+    default_action="ALLOW",
+    default_number=0,
+    rules=(
+        Rule(("bind", "listen", "accept", "accept4"), "ERRNO", errno.EACCES),
+        # Both could do the same where a filter does not see it.
+        Rule(("io_uring_setup", "socketcall"), "ERRNO", errno.ENOSYS),
+    ),
+)
+"""For a guest that may connect and not listen. A filter sees no address, so UDP that is bound to a port goes too."""

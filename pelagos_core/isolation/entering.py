@@ -18,6 +18,9 @@ from pelagos_core.oci import Namespace, TimeOffset
 from pelagos_core.rootfs import mount_points
 from pelagos_core.rootfs.mounts import TREE
 
+_NAME_SOURCES = "files dns"
+"""As nsswitch.conf(5) names them: what glibc 2.34 and newer has in itself."""
+
 
 def joining(namespace: Namespace, *, foreign: bool = False) -> Instruction:
     """Join a namespace by path (`pid`: for its children).
@@ -32,7 +35,7 @@ def not_joined(namespace: Namespace, failed: Failure) -> InvalidArgument:
     """The error for a path that is no namespace of its type, or is the process' own."""
     what = f"{namespace.type} namespace {namespace.path!r}"
     if failed.stage == "host":
-        return InvalidArgument(f"{what} is the host's, and the spec changes something in it")
+        return InvalidArgument(f"{what} is the host's, which is not for this container")
     return InvalidArgument(f"{what}: {failed.strerror}")
 
 
@@ -65,7 +68,7 @@ class EnterNamespaces(Operation):
     """Join the namespaces with a path, then unshare the others.
 
     The mount namespace is always new; clone(2) has entered the pid namespace.
-    changed: types with a setting of the spec, which must not be the host's.
+    changed: types with a setting of the spec, and others that must not be the host's.
     propagation: of all mounts, an MS_ flag. Slave mounts receive later mounts of the host, and
         propagate none to it.
     """
@@ -281,6 +284,20 @@ class EnterEmptyNetwork(Operation):
     def instructions(self) -> tuple[Instruction, ...]:
         slot = Slot(EMPTY_NETWORK)
         return (instruction("join_namespaces", slot, syscalls.CLONE_NEWNET), instruction("close_slot", slot))
+
+
+@dataclass(frozen=True, slots=True)
+class FixNameSources(Operation):
+    """Have host names looked up in /etc/hosts and by DNS alone, whatever the image's /etc/nsswitch.conf says.
+
+    The C library opens a library for each other source: code of the image, outside of its sandbox.
+    """
+
+    def describe(self) -> str:
+        return f"host names from {_NAME_SOURCES} only"
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (instruction("fix_name_sources", _NAME_SOURCES),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.isolation.devices import ForbidDevices, LinkDevices, LinkStreams, MakeDevices
 from pelagos_core.isolation.entering import (
+    FixNameSources,
     LeaveNetwork,
 )
 from pelagos_core.isolation.filesystem import (
@@ -119,7 +120,8 @@ def for_wasm(
     complete: list[Operation] = [step for step in late if step.mount.type not in KERNEL_FILE_SYSTEMS]
     # Views of the kernel are removed after all is mounted; links are replaced after that.
     complete += [*_devices_of_guest(spec), *shielding(volumes, volumes), *_last_mounts(spec), *narrowing(bundle)]
-    return Steps((*complete, *input_of(bundle)), seal_of_guest(spec, enter, filters.embedded, filters))
+    names = (FixNameSources(),) if bundle.policy.network else ()  # while the host's files are in reach
+    return Steps((*complete, *input_of(bundle)), (*names, *seal_of_guest(spec, enter, filters.embedded, filters)))
 
 
 def seal_of_guest(
@@ -137,6 +139,7 @@ def seal_of_guest(
         *applied,
         ForbidNewPrivileges(),  # regardless of the spec: a guest needs no more privileges
         DieWithShim(),  # the kernel has forgotten it when the credentials changed
+        *([FilterSystemCalls("policy", filters.outbound)] if filters.outbound else []),
         # The spec's filter comes last: it may not allow the call that installs the other one.
         *([FilterSystemCalls("engine", engine)] if engine else []),
         *([FilterSystemCalls("spec", filters.spec)] if filters.spec else []),

@@ -18,10 +18,11 @@ from pelagos_core.oci import Spec
 _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
 
 
-def entering(spec: Spec, propagation: int) -> EnterNamespaces:
+def entering(spec: Spec, propagation: int, foreign: frozenset[str] = frozenset()) -> EnterNamespaces:
     """The step of a container's init process into its namespaces.
 
-    propagation: of the host's mounts in the new mount namespace, an MS_ flag. Raises Unimplemented or
+    propagation: of the host's mounts in the new mount namespace, an MS_ flag. foreign: types of which the
+        namespace must not be the host's, for whatever reason. Raises Unimplemented or
     InvalidArgument that names the field.
     """
     for namespace in spec.namespaces:
@@ -36,6 +37,7 @@ def entering(spec: Spec, propagation: int) -> EnterNamespaces:
     changed = {sysctl.namespace_of(name) for name in spec.sysctl}
     if spec.hostname or spec.domainname:
         changed.add("uts")
+    changed |= foreign & {namespace.type for namespace in joined}
     for kind in sorted(changed):
         if spec.namespace(kind) is None:
             setting = next((name for name in spec.sysctl if sysctl.namespace_of(name) == kind), "hostname, domainname")

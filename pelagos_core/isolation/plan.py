@@ -135,7 +135,7 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     mounting = kind_plan.mounting(spec, opened=user is not None)
     early, late = kind_plan.by_time(mounting)
     propagation = _propagation(spec)
-    namespaces = namespace_plan.entering(spec, propagation)
+    namespaces = namespace_plan.entering(spec, propagation, _foreign(bundle))
     root = AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"])
     settings = namespace_plan.settings_of(spec)
     # The group comes before the namespaces: the root of a new cgroup namespace is the group of its creator.
@@ -185,6 +185,12 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
             *early,
         ),
     )
+
+
+def _foreign(bundle: Bundle) -> frozenset[str]:
+    """The namespaces that are not the host's: that was found by a path, which may lead elsewhere since."""
+    policy = bundle.policy
+    return frozenset({"network"} if policy.network and not policy.host_network else ())
 
 
 def _propagation(spec: Spec) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pelagos_core.config.policy import Policy
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.operation import Operation
 from pelagos_core.isolation.seccomp import Filter, filter_of
@@ -16,23 +17,25 @@ class Filters:
     """The filters of one container; None for one that is not wanted.
 
     spec: of `linux.seccomp`, for all processes. embedded, program: for an engine in the init process, and
-    for one that is a program.
+    for one that is a program. outbound: for a guest that may listen nowhere.
     """
 
     spec: Filter | None = None
     embedded: Filter | None = None
     program: Filter | None = None
+    outbound: Filter | None = None
 
     @classmethod
-    def of(cls, profile: Seccomp | None, level: str) -> Filters:
-        """The filters for a spec's profile at a level of `policy.SECCOMP`. In the daemon.
+    def of(cls, profile: Seccomp | None, policy: Policy) -> Filters:
+        """The filters for a spec's profile and a policy. In the daemon.
 
         Raises InvalidArgument, or FailedPrecondition without libseccomp.
         """
-        spec = filter_of(profile) if profile and level != "off" else None
-        if level != "engine":
-            return cls(spec)
-        return cls(spec, filter_of(engine_profile.EMBEDDED), filter_of(engine_profile.PROGRAM))
+        spec = filter_of(profile) if profile and policy.seccomp != "off" else None
+        outbound = None if policy.listens else filter_of(engine_profile.OUTBOUND)
+        if not policy.confines_engines:
+            return cls(spec, outbound=outbound)
+        return cls(spec, filter_of(engine_profile.EMBEDDED), filter_of(engine_profile.PROGRAM), outbound)
 
 
 NO_FILTERS = Filters()

@@ -37,6 +37,7 @@ from pelagos_core.native import library
 from pelagos_core.native.instruction import MAX_ARGUMENTS, SlotNumbers, encode
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Spec
+from pelagos_core.plugin import sockets
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import candidates, split_func
 from pelagos_core.plugin.limits import Limits
@@ -103,7 +104,8 @@ class BareInit:
         complete = plan.wasm.complete
         if network:
             complete = tuple(EnterEmptyNetwork() if step == LeaveNetwork() else step for step in complete)
-        warning = preopens.warning_in(self._process.cwd) if guest.warns else ""
+        cwd = preopens.warning_in(self._process.cwd) if guest.warns else ""
+        warnings = tuple(line for line in (cwd, sockets.vain(path) if guest.vain else "") if line)
         return self._encoded(
             (
                 *complete,
@@ -114,7 +116,7 @@ class BareInit:
                 *plan.ready,
                 WaitForStart(),
                 *plan.start,
-                RunGuest(warning, last=not plan.end),
+                RunGuest(warnings, last=not plan.end),
                 *plan.end,
             )
         )
@@ -133,6 +135,8 @@ class BareInit:
             memories=guest.memories,
             limits=self._limits,
             cwd=self._process.cwd,
+            network=self._bundle.policy.network,
+            sockets=guest.sockets,
         )
 
     @property

@@ -18,6 +18,7 @@ from pelagos_core.isolation.state import CODE_DIRECTORY, CONTROL, ENTRYPOINT, RO
 from pelagos_core.launch import preopens
 from pelagos_core.native.instruction import Instruction, Slot, instruction
 from pelagos_core.native.process import Failure
+from pelagos_core.plugin import sockets
 from pelagos_core.plugin.entrypoint import CODE
 from pelagos_core.plugin.hookspecs import UnusableCode
 from pelagos_core.plugin.kind import MODULE_MAGIC, NATIVE_MAGIC
@@ -103,6 +104,7 @@ class DescribeGuest(Operation):
 
     calls: of a module, the functions to call in order; of a component, the path of names to its function.
     memories: initial size of each linear memory, in bytes. cwd: of the spec, resolved into PWD unless it is `/`.
+    network: whether it has one. sockets: the imports by which it begins to use it (`sockets.asked_for`).
     """
 
     arguments: tuple[str, ...]
@@ -113,6 +115,8 @@ class DescribeGuest(Operation):
     memories: tuple[int, ...]
     limits: Limits
     cwd: str
+    network: bool = False
+    sockets: tuple[str, ...] = ()
 
     def reads(self) -> tuple[str, ...]:
         return (ROOT, ENTRYPOINT)
@@ -139,6 +143,7 @@ class DescribeGuest(Operation):
                 none if limits.memory is None else limits.memory,
             ),
             instruction("guest_fuel", none if limits.fuel is None else limits.fuel),
+            instruction("guest_network", int(self.network), *sockets.REFUSAL, sockets.NO_NETWORK, *self.sockets),
             instruction("guest_module", Slot(ENTRYPOINT)),
         )
 
@@ -192,10 +197,10 @@ class WaitForStart(Operation):
 class RunGuest(Operation):
     """Run the guest.
 
-    warning: a line for its stderr before the run, or empty. last: whether it is the last step.
+    warnings: lines for its stderr before the run. last: whether it is the last step.
     """
 
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
     last: bool = True
 
     def describe(self) -> str:
@@ -203,4 +208,4 @@ class RunGuest(Operation):
 
     def instructions(self) -> tuple[Instruction, ...]:
         run = instruction("run_guest", TRAP, with_reason(TRAPPED, reasons.TRAP), int(not self.last))
-        return (instruction("say", self.warning), run) if self.warning else (run,)
+        return (*(instruction("say", line) for line in self.warnings), run)

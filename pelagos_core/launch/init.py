@@ -23,7 +23,7 @@ from pelagos_core import reasons
 from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Choice, Selection
 from pelagos_core.cache.known_module import learnt
-from pelagos_core.errors import PelagosError, Unimplemented, to_fields, with_reason
+from pelagos_core.errors import InvalidArgument, PelagosError, Unimplemented, to_fields, with_reason
 from pelagos_core.isolation import engine_root
 from pelagos_core.isolation.filesystem import CheckEngineShield
 from pelagos_core.isolation.operation import execute
@@ -44,6 +44,7 @@ from pelagos_core.launch.messages import (
     Wanted,
 )
 from pelagos_core.oci import Hook
+from pelagos_core.plugin import sockets
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import CODE, Entrypoint
 from pelagos_core.plugin.hookspecs import GuestExit, Trap, UnusableCode, Workload
@@ -266,9 +267,28 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
         os.chdir("/")
         os.close(code)
     if not file.kind.is_native:
-        workload = preopens.warned(workload, file, _say)
+        workload = _warned(workload, [line for line in (preopens.warning(file), _network_warning(file)) if line])
     os.close(file.file)
     return workload
+
+
+def _warned(workload: Workload, lines: list[str]) -> Workload:
+    """The workload, which first writes these lines to stderr."""
+
+    def run() -> int:
+        for line in lines:
+            _say(line)
+        return workload()
+
+    return run if lines else workload
+
+
+def _network_warning(file: Entrypoint) -> str:
+    """A line for a module that waits for connections that cannot come; else empty."""
+    with contextlib.suppress(InvalidArgument):  # the engine has reported the error
+        if sockets.waits_in_vain(file.interface):
+            return sockets.vain(file.path)
+    return ""
 
 
 def _narrowed(file: Entrypoint, order: LaunchRequest, root: Root) -> Entrypoint:

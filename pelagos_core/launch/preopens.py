@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
 
 from pelagos_core import reasons
 from pelagos_core.errors import InvalidArgument, with_reason
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind, Preopen
-from pelagos_core.plugin.hookspecs import Workload
 from pelagos_core.rootfs.narrowing import directory_path
 from pelagos_core.rootfs.root import Root
 
@@ -47,17 +45,6 @@ def variables(env: tuple[str, ...], cwd: str, root: Root) -> tuple[str, ...]:
         return env
     # If the directory is missing, PWD keeps the unresolved path: lookups fail rather than start elsewhere.
     return (*(each for each in env if not each.startswith("PWD=")), f"PWD={directory_path(root, path) or path}")
-
-
-def warned(workload: Workload, entrypoint: Entrypoint, say: Callable[[str], object]) -> Workload:
-    """The workload, which first writes the `warning` of its entry point, if there is one."""
-    line = warning(entrypoint)
-
-    def run() -> int:
-        say(line)
-        return workload()
-
-    return run if line else workload
 
 
 def warning(entrypoint: Entrypoint) -> str:

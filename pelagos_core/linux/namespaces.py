@@ -5,6 +5,7 @@ Source: namespaces(7), pid_namespaces(7), setns(2), unshare(2).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable
@@ -99,10 +100,13 @@ def _fork_after(join_namespace: Callable[[], None]) -> int:
 
 
 def is_own(path: str) -> bool:
-    """Whether the namespace at `path` is one that the calling process is in."""
+    """Whether the namespace at `path` is one that the calling process, or the system's first one, is in."""
     try:
         found = os.stat(path)
-        own = [os.stat(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")]
     except OSError:
         return False  # joining it gives the better error
+    own = []
+    for directory in ("/proc/self/ns", "/proc/1/ns"):
+        with contextlib.suppress(OSError):  # of the first one only root sees them
+            own += [os.stat(f"{directory}/{name}") for name in os.listdir(directory)]
     return (found.st_dev, found.st_ino) in {(each.st_dev, each.st_ino) for each in own}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import posixpath
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.oci import Process
-from pelagos_core.plugin import digest, linking, wasi, wasm, wat
+from pelagos_core.plugin import digest, linking, sockets, wasi, wasm, wat
 from pelagos_core.plugin.kind import Kind, kind_of, sniff, split_func
 from pelagos_core.plugin.limits import Limits, LiveMemory
 from pelagos_core.plugin.wasm import UNKNOWN, Interface
@@ -70,6 +71,7 @@ class Entrypoint:
     code: str = ""
     compiled_interface: Interface | None = None
     memory: LiveMemory | None = None
+    _refused: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
@@ -157,6 +159,16 @@ class Entrypoint:
         if self.memory is not None:
             return self.memory.allows(size)
         return self.limits.memory is None or size <= self.limits.memory
+
+    def refuse_network(self, name: str, why: str = sockets.NO_NETWORK) -> None:
+        """Report on stderr that the guest has called an import of `sockets.asked_for` in vain.
+
+        In the process that runs it. The first time only. name: of the import. why: half a sentence.
+        """
+        if not self._refused:
+            self._refused.append(name)
+            with contextlib.suppress(OSError):  # a full or closed stderr does not change how the guest ends
+                os.write(2, f"{sockets.refusal(name, why)}\n".encode("utf-8", "replace"))
 
     def read(self) -> bytes:
         """The file's bytes: a copy, so that they cannot change while they are compiled."""

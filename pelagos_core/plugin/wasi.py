@@ -67,6 +67,12 @@ WASI_0_2_INTERFACES: Mapping[str, frozenset[str]] = {
 Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:cli/command`.
 """
 
+OUTGOING_HTTP_0_2: Mapping[str, frozenset[str]] = {"wasi:http@0.2": frozenset({"types", "outgoing-handler"})}
+"""The interfaces by which a component of WASI 0.2 sends HTTP requests.
+
+Source: github.com/WebAssembly/WASI, wit-0.2.0, `wasi:http`, the world `imports`.
+"""
+
 COMMAND_0_2 = "wasi:cli/run@0.2"
 """The interface that a command of WASI 0.2 exports."""
 

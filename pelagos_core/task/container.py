@@ -333,7 +333,7 @@ class Container:
                 os.kill(pid, signum)
 
     def _filters(self) -> Filters:
-        return Filters.of(self.bundle.spec.seccomp, self.bundle.policy.seccomp)
+        return Filters.of(self.bundle.spec.seccomp, self.bundle.policy)
 
     async def _make_cgroup(self) -> None:
         self.cgroup.check_unused()

@@ -350,7 +350,7 @@ class TaskService:
         """The preferred backend and the narrowed policy, by the annotations of the container and its pod."""
         own, name = bundle.wasm_annotations, bundle.name_in_pod
         policy = narrowed(policy, opinions(own, self._pod, name))
-        if not _has_network(bundle):
+        if not (_has_network(bundle) or policy.host_network):
             policy = replace(policy, network=False)
         return preference(own, self._pod, options, node, name), policy
 

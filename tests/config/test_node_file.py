@@ -55,7 +55,7 @@ def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
     [
         (
             "runtim = 1",
-            r"unknown key 'runtim' \(known: backends, cache, metrics, order, runtime, seccomp, wasm, "
+            r"unknown key 'runtim' \(known: backends, cache, host_network, metrics, order, runtime, seccomp, wasm, "
             r"zygote_idle_seconds\)",
         ),
         ("runtime = 1", "runtime: not a string"),
@@ -72,6 +72,7 @@ def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
         ("[cache]\nseconds = 1.5", "cache.seconds: not a whole number"),
         ("[cache]\ndirectory = 'x'", "cache.directory: 'x' is not an absolute path"),
         ("[backends]\na = 1", "backends.a: not a table"),
+        ('host_network = "yes"', "host_network: not true or false"),
         ('seccomp = "none"', "seccomp: 'none' is none of off, spec, engine"),
         ("=", "not TOML"),
     ],
@@ -114,3 +115,8 @@ def test_a_fifo_is_no_config(tmp_path):
 def test_a_path_that_can_be_no_file_is_refused(path):
     with pytest.raises(InvalidArgument, match="config "):
         node_file.load(path)
+
+
+def test_the_hosts_network_is_for_guests_only_where_the_node_says_so():
+    assert not node_file.parse(b"", "config").policy.host_network
+    assert node_file.parse(b"host_network = true", "config").policy.host_network

@@ -106,7 +106,7 @@ WORD = st.fixed_dictionaries(
     {},
     optional={
         "env": st.sampled_from(["none", "A", "B,C", "A,B,C,D"]),
-        "network": st.just("none"),
+        "network": st.sampled_from(["none", "outbound"]),
         "stdin": st.just("none"),
         "deadline": st.integers(1, 999).map(lambda n: f"{n}s"),
         "fuel": st.integers(1, 999).map(str),
@@ -122,6 +122,8 @@ def test_whatever_is_said_later_never_widens(said):
         after = narrowed(before, **words)
         assert after.env is None or after.env <= (before.env if before.env is not None else after.env)
         assert after.network <= before.network
+        assert after.listens <= before.listens
+        assert not after.host_network
         assert after.stdin <= before.stdin
         assert (after.deadline or 1e9) <= (before.deadline or 1e9)
         assert (after.fuel or 1e9) <= (before.fuel or 1e9)
@@ -133,3 +135,16 @@ def test_every_word_is_documented():
     from pelagos_core.config import policy
 
     assert all(f"    {word} = " in (policy.__doc__ or "") for word in WORDS)
+
+
+def test_a_guest_may_connect_without_listening():
+    policy = narrowed(EVERYTHING, network="outbound")
+    assert (policy.network, policy.listens) == (True, False)
+    assert not narrowed(policy, network="none").network
+    assert not narrowed(narrowed(EVERYTHING, network="none"), network="outbound").network
+
+
+@pytest.mark.parametrize("word", ["10.0.0.1:443", "db.test:5432,10.0.0.0/8:443"])
+def test_a_list_of_addresses_is_refused_since_nothing_here_can_hold_it(word):
+    with pytest.raises(InvalidArgument, match="no engine here can hold a guest to a list of addresses"):
+        narrowed(EVERYTHING, network=word)

@@ -91,6 +91,7 @@ def test_no_options_and_other_runtimes_options_mean_nothing(given):
         (options(config_body=b"[cache]\nsize = '1g'"), "belong in the node's config"),
         (options(config_body=b"zygote_idle_seconds = 1"), "belongs in the node's config"),
         (options(config_body=b'seccomp = "off"'), "belongs in the node's config"),
+        (options(config_body=b"host_network = true"), "host_network belongs in the node's config"),
         (Any(type_url="runtimeoptions.v1.Options", value=b"\xff"), "not a runtimeoptions"),
     ],
 )

@@ -228,11 +228,44 @@ async def test_a_guest_in_a_given_network_has_that_one(tmp_path, guests):
             holder.kill()
 
 
-@pytest.mark.parametrize("network", [(), ("--annotation", "io.pelagos.wasm.network=none")])
-def test_a_component_gets_no_sockets(tmp_path, guests, network):
-    """As wasi-testsuite's p2_cli_no_tcp: no engine here gives any, whatever the network."""
-    done = forms.FORMS["wasmtime"]().run(tmp_path, *network, str(guests / "bind.wasm"))
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+def test_a_component_gets_no_sockets_without_a_network(tmp_path, guests):
+    """As wasi-testsuite's p2_cli_no_tcp."""
+    words = ("--annotation", "io.pelagos.wasm.network=none", str(guests / "bind.wasm"))
+    done = forms.FORMS["wasmtime"]().run(tmp_path, *words)
+    told = "pelagos: the guest asked for wasi:sockets/tcp-create-socket@0.2.0, and it has no network [PLG-NETWORK]\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
+async def test_the_hosts_network_is_a_guests_only_where_the_node_says_so(tmp_path, guests):
+    bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
+    change_config(bundle, linux={"namespaces": [{"type": "pid"}, {"type": "mount"}]})
+    narrowed = make_bundle(tmp_path / "c2", module=guests / "spin.wasm")
+    change_config(narrowed, linux={"namespaces": [{"type": "mount"}]}, annotations={"io.pelagos.wasm.network": "none"})
+    config = tmp_path / "config.toml"
+    config.write_text("host_network = true\n")
+    async with running_shim(tmp_path, env={"PELAGOS_CONFIG": str(config)}) as shim:
+        for name, directory, has in (("c1", bundle, True), ("c2", narrowed, False)):
+            pid = await shim.create(name, directory)
+            assert (os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")) is has
+
+
+async def test_a_module_that_accepts_connections_is_told_that_none_will_come(tmp_path):
+    """As one of Go, whose library then listens inside of the program alone. By Python, then by the native part."""
+    import wasmtime
+
+    text = """(module (import "wasi_snapshot_preview1" "sock_accept" (func (param i32 i32 i32) (result i32)))
+      (memory (export "memory") 1) (func (export "_start")))"""
+    module = tmp_path / "accept.wasm"
+    module.write_bytes(bytes(wasmtime.wat2wasm(text)))
+    async with running_shim(tmp_path) as shim:
+        for name in ("c1", "c2"):
+            bundle = make_bundle(tmp_path / name, module=module)
+            fifos = Fifos(bundle)
+            assert await shim.run(name, bundle, fifos) == 0
+            (line,) = fifos.output()[1].splitlines()
+            assert line.startswith("pelagos: /app.wasm accepts connections, and WASI 0.1 has no socket for it: ")
+            assert line.endswith("[PLG-NETWORK]")
+            fifos.close()
 
 
 async def test_the_shim_has_no_abstract_socket_and_only_rooms_for_root(tmp_path):

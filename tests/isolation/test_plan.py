@@ -44,6 +44,7 @@ UNBINDABLE, PRIVATE, SLAVE, SHARED = (1 << bit for bit in (17, 18, 19, 20))
 OWN_NETWORK = (Namespace("network"),)
 KINDS = ("pid", "mount", "ipc", "uts", "network", "cgroup")
 SPEC_FILTER, EMBEDDED, PROGRAM = (Filter(bytes([number]) * 8) for number in range(3))
+NAMES = ns.FixNameSources()
 FILTERS = Filters(SPEC_FILTER, EMBEDDED, PROGRAM)
 
 
@@ -88,8 +89,8 @@ def test_the_least_spec_still_isolates():
     )
     assert (steps.ready, steps.start, steps.end) == ((), (streams.UseStreams(), op.Close("control")), ())
     assert steps.wasm.complete == (devices.LinkStreams(), devices.ForbidDevices(), fs.ShieldEngine(()))
-    assert steps.program == Steps((), steps.wasm.seal)
-    assert steps.wasm.seal == (fs.ChangeRoot(), user, identity.ForbidNewPrivileges(), identity.DieWithShim())
+    assert steps.program == Steps((), steps.wasm.seal[1:])
+    assert steps.wasm.seal == (NAMES, fs.ChangeRoot(), user, identity.ForbidNewPrivileges(), identity.DieWithShim())
     assert steps.native.complete == (
         devices.MakeDevices(device_nodes.DEFAULT),
         devices.LinkDevices(),
@@ -124,7 +125,20 @@ def test_new_namespaces_are_made_and_given_ones_joined_first():
     namespaces = (*(Namespace(kind) for kind in KINDS if kind != "network"), given)
     (step,) = [step for step in planned(namespaces=namespaces).assemble if isinstance(step, ns.EnterNamespaces)]
     # the pid namespace is the one that the process was born in
-    assert step == ns.EnterNamespaces((given,), ("mount", "cgroup", "ipc", "uts"))
+    assert step == ns.EnterNamespaces((given,), ("mount", "cgroup", "ipc", "uts"), frozenset({"network"}))
+
+
+def test_a_given_network_may_be_the_hosts_for_what_does_not_use_it_and_where_the_node_allows_it():
+    given = (Namespace("mount"), Namespace("network", "/proc/1/ns/net"))
+    for policy in (Policy(network=False), Policy(host_network=True)):
+        steps = planned(namespaces=given, policy=policy)
+        assert ns.EnterNamespaces((given[1],), ("mount",)) in steps.assemble
+
+
+def test_a_guest_that_may_not_listen_has_a_filter_for_that():
+    steps = plan(Bundle("c1", "ns", "/b", Spec(process=Process(args=("/x",)))), CGROUP, Filters(outbound=EMBEDDED))
+    step = FilterSystemCalls("policy", EMBEDDED)
+    assert (step in steps.wasm.seal, step in steps.program.seal, step in steps.native.seal) == (True, True, False)
 
 
 def test_the_cgroup_is_joined_before_a_cgroup_namespace_is_made_of_it():
@@ -191,7 +205,7 @@ def test_a_process_with_a_terminal_takes_it_and_leaves_it():
         own = (streams.UseOwnTerminal(7, console), streams.GiveStreams(7))
         assert steps.native.complete[-2:] == own  # /dev/console is shown in a /dev of the container's own
         assert not set(own) & set(steps.wasm.complete)
-        for seal in (steps.wasm.seal, steps.program.seal, steps.native.seal):
+        for seal in (steps.wasm.seal[1:], steps.program.seal, steps.native.seal):
             assert seal[0] == streams.TakeTerminal()
         assert (steps.ready, steps.end) == ((streams.ReportSignals(),), (streams.LeaveTerminal(),))
         assert steps.start == (streams.UseStreams(),)  # the daemon listens to its keys
@@ -310,7 +324,7 @@ def test_limits_are_set_before_the_privileges_for_it_are_lost():
 
 def test_labels_are_applied_last_and_unconfined_is_none():
     steps = planned(process=Process(args=("/x",), apparmor_profile="p", selinux_label="l", no_new_privileges=True))
-    for seal, executed in ((steps.wasm.seal, False), (steps.native.seal, True)):
+    for seal, executed in ((steps.wasm.seal[1:], False), (steps.native.seal, True)):
         assert seal[:2] == (
             identity.OpenLabel("process.apparmorProfile", "p", executed),
             identity.OpenLabel("process.selinuxLabel", "l", executed),
@@ -365,6 +379,7 @@ def test_each_step_says_what_it_does():
         "if wasm: complete: relative links to /tmp [from root]",
         "if wasm: complete: working directory /work [from root]",
         "if wasm: complete: read-only root [from root]",
+        "if wasm: seal: host names from files dns only",
         "if wasm: seal: change the root [from root]",
         "if wasm: seal: become user 0:0 (no capabilities)",
         "if wasm: seal: no new privileges",
@@ -407,29 +422,30 @@ def test_a_further_process_joins_what_is_there_and_is_sealed_like_the_first(nati
     steps, first = joining(native=native)
     assert steps.begin[-1] == streams.MoveDescriptors(("control", "stdin", "stdout", "stderr", "container"))
     assert steps.assemble == JOINED
-    same, other = (steps.native, steps.wasm) if native else (steps.wasm, steps.native)
+    same = steps.native if native else steps.wasm
     assert same.complete == ((THERE, streams.GiveStreams(7)) if native else (THERE,))
-    assert (same.seal[:2], other.seal[:2]) == (AS_IT_IS, IN_COPY)
-    assert (steps.wasm.seal[2:], steps.native.seal[2:]) == (first.wasm.seal[1:], first.native.seal[1:])
+    enter = (AS_IT_IS, IN_COPY) if native else (IN_COPY, AS_IT_IS)
+    assert (steps.native.seal[:2], steps.wasm.seal[:3]) == (enter[0], (NAMES, *enter[1]))
+    assert (steps.wasm.seal[3:], steps.native.seal[2:]) == (first.wasm.seal[2:], first.native.seal[1:])
 
 
 @pytest.mark.parametrize(("native", "copies"), [(True, ()), (False, (ns.CopyContainer(),))])
 def test_an_engine_that_is_a_program_goes_around_a_copy(native, copies):
     steps, _ = joining(native=native)
-    assert steps.program == Steps(copies, (*IN_COPY, *steps.wasm.seal[2:]))
+    assert steps.program == Steps(copies, (*IN_COPY, *steps.wasm.seal[3:]))
 
 
 def test_of_a_container_below_an_engine_root_all_get_a_copy():
     steps, _ = joining(native=False, enclosed=True)
     assert steps.assemble == (*JOINED[:-1], ns.CopyContainer("/guest"))
     assert ns.CopyContainer() not in (*steps.wasm.complete, *steps.program.complete, *steps.native.complete)
-    for seal in (steps.wasm.seal, steps.program.seal, steps.native.seal):
+    for seal in (steps.wasm.seal[1:], steps.program.seal, steps.native.seal):
         assert seal[:2] == IN_COPY
 
 
 def test_a_containers_user_namespace_is_entered_last():
     steps, _ = joining(namespaces=(Namespace("user", "/proc/1/ns/user"),), native=False)
-    assert steps.wasm.seal[:3] == (ns.EnterContainerRoot(), ns.EnterContainerUser(), op.Close("container"))
+    assert steps.wasm.seal[1:4] == (ns.EnterContainerRoot(), ns.EnterContainerUser(), op.Close("container"))
     assert steps.program.seal[:3] == (fs.ChangeRoot(), ns.EnterContainerUser(), op.Close("container"))
 
 
@@ -509,7 +525,7 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         identity.DieWithShim(),
         ns.JoinCgroup(CGROUP),
         identity.AllowRlimits((Rlimit("RLIMIT_CORE", 0, 0),)),
-        ns.EnterNamespaces((net,), ("mount",), frozenset({"uts"})),
+        ns.EnterNamespaces((net,), ("mount",), frozenset({"network", "uts"})),
         fs.AssembleRoot(()),
         fs.OpenSource(volume, "source 1"),
         fs.TakeRootAlong(),
@@ -519,7 +535,7 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         identity.NewSession(),
         identity.DieWithShim(),
         identity.BecomeRoot(),
-        ns.EnterNamespaces((), ("mount", "uts"), frozenset({"uts"})),
+        ns.EnterNamespaces((), ("mount", "uts"), frozenset({"network", "uts"})),
         ns.SetHostname("box"),
         fs.FollowRoot(),
         fs.MountVolume(tmpfs),

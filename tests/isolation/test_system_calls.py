@@ -1,9 +1,12 @@
 """Which filters a container gets."""
 
+import errno
 import os
+import socket
 
 import pytest
 
+from pelagos_core.config.policy import Policy
 from pelagos_core.errors import Internal
 from pelagos_core.isolation import engine_profile
 from pelagos_core.isolation.identity import ForbidNewPrivileges
@@ -18,10 +21,36 @@ SPEC = Seccomp("ALLOW", rules=(Rule(("getcwd",), "ERRNO", 33),))
 
 def test_each_level_has_more_than_the_one_before():
     spec, embedded = filter_of(SPEC), filter_of(engine_profile.EMBEDDED)
-    assert Filters.of(SPEC, "off") == NO_FILTERS
-    assert Filters.of(SPEC, "spec") == Filters(spec)
-    assert Filters.of(SPEC, "engine") == Filters(spec, embedded, filter_of(engine_profile.PROGRAM))
-    assert Filters.of(None, "engine").spec is None
+    assert Filters.of(SPEC, Policy(seccomp="off")) == NO_FILTERS
+    assert Filters.of(SPEC, Policy(seccomp="spec")) == Filters(spec)
+    assert Filters.of(SPEC, Policy()) == Filters(spec, embedded, filter_of(engine_profile.PROGRAM))
+    assert Filters.of(None, Policy()).spec is None
+
+
+@pytest.mark.parametrize("level", ["off", "spec", "engine"])
+def test_a_guest_that_may_not_listen_has_a_filter_at_each_level(level):
+    made = Filters.of(None, Policy(listens=False, seccomp=level))
+    assert made.outbound == filter_of(engine_profile.OUTBOUND)
+
+
+@pytest.mark.root
+def test_what_may_not_listen_connects_and_neither_binds_nor_listens():
+    def attempts():
+        take(ForbidNewPrivileges())
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client, socket.socket() as other:
+            take(FilterSystemCalls("policy", filter_of(engine_profile.OUTBOUND)))
+            client.connect(server.getsockname())
+            return [_error(call) for call in (lambda: other.bind(("127.0.0.1", 0)), other.listen, server.accept)]
+
+    assert in_child(attempts) == 3 * ["EACCES"]
+
+
+def _error(call):
+    try:
+        call()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
 
 
 def test_a_filter_says_how_long_it_is():

@@ -26,6 +26,7 @@ from tests.support import debian
 CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
 SOURCES = Path(__file__).parent.parent / "guests"
 _WAZERO = SOURCES.parent / "engines/wazero"
+_COMPONENTS = SOURCES.parent / "components"
 
 # The Debian releases whose containerd we run: 1.6, 1.7 and whatever the unstable one has by now
 # (2.1 when this was written). Never installed: installing would start a containerd.
@@ -276,6 +277,31 @@ def provide_guests() -> None:
     work.rename(guests_directory())
 
 
+def components_directory() -> Path:
+    """Where the built components of the present sources are."""
+    return CACHE / f"components-{_digest(_COMPONENTS)}"
+
+
+def has_components() -> bool:
+    """Whether the programs for WASI 0.2 are built."""
+    return (components_directory() / "complete").exists()
+
+
+def provide_components() -> None:
+    """Build the programs of tests/components with Rust, which rustup has a target for."""
+    if not shutil.which("rustup"):
+        raise RuntimeError("rustup is not there (Debian: apt-get install rustup)")
+    _run(["rustup", "target", "add", "wasm32-wasip2"])
+    work = components_directory().with_suffix(".part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for source in sorted(_COMPONENTS.glob("*.rs")):
+        words = ["rustc", "--edition=2021", "--target=wasm32-wasip2", "-O", "-Cstrip=symbols"]
+        _run([*words, "-o", str(work / f"{source.stem}.wasm"), str(source)])
+    (work / "complete").touch()
+    work.rename(components_directory())
+
+
 def _build_c(source: Path, target: Path) -> None:
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-s"]
     compiler += ["-mexec-model=reactor"] if source.stem.endswith(_LIBRARY) else []
@@ -346,6 +372,7 @@ def main() -> int:
     complete &= _step("a registry", has_registry, provide_registry)
     complete &= _step("crictl", has_crictl, provide_crictl)
     complete &= _step("test programs", has_guests, provide_guests)
+    complete &= _step("components", has_components, provide_components)
     complete &= _step("wazero", has_wazero, provide_wazero)
     return 1 if os.environ.get("CI") == "true" and not complete else 0
 

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "memories.h"
+#include "network.h"
 #include "pelagos_part.h"
 
 static const size_t LARGEST_STACK = 8 << 20; /* as on the command lines of engines, and of a native program */
@@ -108,7 +109,8 @@ static wasmtime_error_t *make_linker(struct setting *of) {
 
 static wasmtime_error_t *make_component_linker(struct setting *of) {
     of->component_linker = wasmtime_component_linker_new(of->engine);
-    return wasmtime_component_linker_add_wasip2(of->component_linker);
+    wasmtime_error_t *failure = wasmtime_component_linker_add_wasip2(of->component_linker);
+    return failure ? failure : wasmtime_component_linker_add_wasi_http(of->component_linker);
 }
 
 static wasm_engine_t *make_engine(bool fuel, size_t stack) {
@@ -240,6 +242,7 @@ static int load(const struct pelagos_guest *of, const char *code, char *error, s
     failure = of->fuel < 0 ? NULL : wasmtime_context_set_fuel(guest.context, (uint64_t)of->fuel);
     if (failure) return refuse(-EINVAL, "", failure, error, size);
     if (!of->is_component) return link_module(module, error, size);
+    if ((failure = network_refuse(of, guest.setting.component_linker))) return refuse(-EINVAL, "", failure, error, size);
     why = link_component(error, size);
     return why ? why : check_function(&of->calls, error, size);
 }
@@ -276,7 +279,9 @@ static int give_wasi(const struct pelagos_guest *of, char *error, size_t size) {
     for (uint32_t i = 0; i < of->directory_count; i++)
         if (!wasi_config_preopen_dir(wasi, of->directories[i].path, of->directories[i].name, true))
             return part_say(-EINVAL, error, size, "failed to add preopen dir");
+    network_give(of, wasi);
     wasmtime_error_t *failure = wasmtime_context_set_wasi(guest.context, wasi);
+    if (of->is_component) wasmtime_context_set_wasi_http(guest.context);
     if (failure) tell(failure, NULL, error, size);
     return failure ? -EINVAL : 0;
 }

@@ -30,6 +30,9 @@ typedef struct wasmtime_component_type_t wasmtime_component_type_t;
 typedef struct wasmtime_component_instance_type_t wasmtime_component_instance_type_t;
 typedef struct wasmtime_component_func_type_t wasmtime_component_func_type_t;
 typedef struct wasmtime_component_extern_t wasmtime_component_extern_t;
+typedef struct wasmtime_component_linker_instance_t wasmtime_component_linker_instance_t;
+typedef struct wasmtime_component_resource_type_t wasmtime_component_resource_type_t;
+typedef struct wasmtime_component_resource_any_t wasmtime_component_resource_any_t;
 
 typedef struct {
     size_t size;
@@ -70,6 +73,23 @@ typedef struct {
 typedef struct wasmtime_linear_memory wasmtime_linear_memory_t;
 typedef void (*finalizer_t)(void *env);
 
+typedef struct wasmtime_component_val {
+    uint8_t kind;
+    union {
+        struct {
+            bool is_ok;
+            struct wasmtime_component_val *val;
+        } result;
+        struct {
+            wasm_byte_vec_t discriminant;
+            struct wasmtime_component_val *val;
+        } variant;
+        wasm_byte_vec_t enumeration;
+        wasmtime_component_resource_any_t *resource;
+        uint64_t all[3];
+    } of;
+} wasmtime_component_val_t;
+
 /* Result, name, parameters: what Wasmtime calls. */
 #define WASMTIME_CALLBACKS(X)                                                                                          \
     X(uint8_t *, wasmtime_memory_get_callback_t, (void *, size_t *, size_t *))                                         \
@@ -77,7 +97,11 @@ typedef void (*finalizer_t)(void *env);
     X(wasmtime_error_t *, wasmtime_new_memory_callback_t,                                                              \
       (void *, const wasm_memorytype_t *, size_t, size_t, size_t, size_t, wasmtime_linear_memory_t *))                 \
     X(wasm_trap_t *, wasmtime_func_callback_t,                                                                         \
-      (void *, wasmtime_caller_t *, const wasmtime_val_t *, size_t, wasmtime_val_t *, size_t))
+      (void *, wasmtime_caller_t *, const wasmtime_val_t *, size_t, wasmtime_val_t *, size_t))                        \
+    X(wasmtime_error_t *, wasmtime_component_func_callback_t,                                                          \
+      (void *, wasmtime_context_t *, const wasmtime_component_func_type_t *, wasmtime_component_val_t *, size_t,       \
+       wasmtime_component_val_t *, size_t))                                                                            \
+    X(wasmtime_error_t *, wasmtime_component_resource_destructor_t, (void *, wasmtime_context_t *, uint32_t))
 
 #define X(result, name, parameters) typedef result(*name) parameters;
 WASMTIME_CALLBACKS(X)
@@ -110,17 +134,6 @@ typedef struct {
     void *third;
 } wasmtime_component_func_t;
 
-typedef struct wasmtime_component_val {
-    uint8_t kind;
-    union {
-        struct {
-            bool is_ok;
-            struct wasmtime_component_val *val;
-        } result;
-        uint64_t all[3];
-    } of;
-} wasmtime_component_val_t;
-
 typedef struct {
     uint8_t kind;
     union {
@@ -147,6 +160,8 @@ typedef struct {
     X(wasmtime_component_instance_t, store_id)                                                                \
     X(wasmtime_component_val_t, kind) X(wasmtime_component_val_t, of)                                         \
     X(wasmtime_component_val_t, of.result.is_ok) X(wasmtime_component_val_t, of.result.val)                   \
+    X(wasmtime_component_val_t, of.variant.discriminant) X(wasmtime_component_val_t, of.variant.val)          \
+    X(wasmtime_component_val_t, of.enumeration) X(wasmtime_component_val_t, of.resource)                      \
     X(wasmtime_component_item_t, kind) X(wasmtime_component_item_t, of)                                       \
     X(wasmtime_component_valtype_t, kind) X(wasmtime_component_valtype_t, of)
 
@@ -160,6 +175,7 @@ typedef struct {
 /* Name, value. */
 #define WASMTIME_CONSTANTS(X)                                                                             \
     X(WASM_I32, 0) X(WASMTIME_EXTERN_FUNC, 0) X(WASMTIME_COMPONENT_RESULT, 19)                            \
+    X(WASMTIME_COMPONENT_VARIANT, 16) X(WASMTIME_COMPONENT_ENUM, 17) X(WASMTIME_COMPONENT_RESOURCE, 21)     \
     X(WASMTIME_COMPONENT_ITEM_COMPONENT_INSTANCE, 1) X(WASMTIME_COMPONENT_ITEM_COMPONENT_FUNC, 3)
 
 enum {
@@ -196,11 +212,14 @@ enum {
     X(void, wasi_config_inherit_stdout, (wasi_config_t *))                                                             \
     X(void, wasi_config_inherit_stderr, (wasi_config_t *))                                                             \
     X(bool, wasi_config_preopen_dir, (wasi_config_t *, const char *, const char *, bool))                              \
+    X(void, wasi_config_inherit_network, (wasi_config_t *))                                                            \
+    X(void, wasi_config_allow_ip_name_lookup, (wasi_config_t *, bool))                                                 \
     X(wasmtime_store_t *, wasmtime_store_new, (wasm_engine_t *, void *, finalizer_t))                                  \
     X(wasmtime_context_t *, wasmtime_store_context, (wasmtime_store_t *))                                              \
     X(void, wasmtime_store_limiter, (wasmtime_store_t *, int64_t, int64_t, int64_t, int64_t, int64_t))                 \
     X(wasmtime_error_t *, wasmtime_context_set_fuel, (wasmtime_context_t *, uint64_t))                                 \
     X(wasmtime_error_t *, wasmtime_context_set_wasi, (wasmtime_context_t *, wasi_config_t *))                          \
+    X(void, wasmtime_context_set_wasi_http, (wasmtime_context_t *))                                                    \
     X(wasmtime_error_t *, wasmtime_module_deserialize_file, (wasm_engine_t *, const char *, wasmtime_module_t **))     \
     X(wasmtime_linker_t *, wasmtime_linker_new, (wasm_engine_t *))                                                     \
     X(wasmtime_error_t *, wasmtime_linker_define_wasi, (wasmtime_linker_t *))                                          \
@@ -222,6 +241,23 @@ enum {
       (const wasm_engine_t *, const char *, wasmtime_component_t **))                                                  \
     X(wasmtime_component_linker_t *, wasmtime_component_linker_new, (const wasm_engine_t *))                           \
     X(wasmtime_error_t *, wasmtime_component_linker_add_wasip2, (wasmtime_component_linker_t *))                       \
+    X(wasmtime_error_t *, wasmtime_component_linker_add_wasi_http, (wasmtime_component_linker_t *))                    \
+    X(void, wasmtime_component_linker_allow_shadowing, (wasmtime_component_linker_t *, bool))                          \
+    X(wasmtime_component_linker_instance_t *, wasmtime_component_linker_root, (wasmtime_component_linker_t *))         \
+    X(wasmtime_error_t *, wasmtime_component_linker_instance_add_instance,                                             \
+      (wasmtime_component_linker_instance_t *, const char *, size_t, wasmtime_component_linker_instance_t **))         \
+    X(wasmtime_error_t *, wasmtime_component_linker_instance_add_func,                                                 \
+      (wasmtime_component_linker_instance_t *, const char *, size_t, wasmtime_component_func_callback_t, void *,       \
+       finalizer_t))                                                                                                   \
+    X(wasmtime_error_t *, wasmtime_component_linker_instance_add_resource,                                             \
+      (wasmtime_component_linker_instance_t *, const char *, size_t, const wasmtime_component_resource_type_t *,       \
+       wasmtime_component_resource_destructor_t, void *, finalizer_t))                                                 \
+    X(void, wasmtime_component_linker_instance_delete, (wasmtime_component_linker_instance_t *))                       \
+    X(wasmtime_component_resource_type_t *, wasmtime_component_resource_type_new_host, (uint32_t))                     \
+    X(wasmtime_error_t *, wasmtime_component_resource_any_drop,                                                        \
+      (wasmtime_context_t *, const wasmtime_component_resource_any_t *))                                               \
+    X(wasmtime_component_val_t *, wasmtime_component_val_new, (wasmtime_component_val_t *))                            \
+    X(void, wasm_byte_vec_new, (wasm_byte_vec_t *, size_t, const uint8_t *))                                           \
     X(wasmtime_error_t *, wasmtime_component_linker_instantiate,                                                       \
       (const wasmtime_component_linker_t *, wasmtime_context_t *, const wasmtime_component_t *,                        \
        wasmtime_component_instance_t *))                                                                               \

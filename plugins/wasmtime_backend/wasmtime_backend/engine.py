@@ -16,7 +16,7 @@ from pelagos_core.plugin.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.plugin.hookspecs import Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.wasi import COMMAND_0_2
-from wasmtime_backend import image, interface, memory, prepared, stack, wasi
+from wasmtime_backend import image, interface, memory, network, prepared, stack, wasi
 
 _NO_INSTANCE = "resource limit exceeded: instance count"
 # Where an ELF header has its processor's flags (elf(5), e_flags), in which Wasmtime says what it is.
@@ -140,13 +140,16 @@ def _load_component(engine: wasmtime.Engine, program: component.Component, entry
     store = _store(engine, entrypoint.limits)
     linker = component.Linker(engine)
     linker.add_wasip2()
+    linker.add_wasi_http()
     entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_component(engine, program))
+    network.refuse(linker, entrypoint)
     _linked(functools.partial(_try_to_link, engine, linker), program, entrypoint)
     path = linking.function_path(entrypoint.interface, entrypoint.func)
     kind = _checked_function(interface.function(engine, program, path), entrypoint)
 
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
+        store.set_wasi_http()
         instance = linker.instantiate(store, program)
         _limit_tables(store, entrypoint.limits)
         index = None

@@ -28,6 +28,7 @@ _WORDS = {
     ctypes.c_int64: "int64",
     ctypes.c_size_t: "size",  # and uint64_t, which is the same class
     ctypes.c_uint8: "uint8",
+    ctypes.c_uint32: "uint32",
     ctypes.c_void_p: "void*",
 }
 _SAME = {"uint64": "size", "finalizer": "void(void*)"}

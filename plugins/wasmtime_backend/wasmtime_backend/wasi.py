@@ -7,9 +7,10 @@ import wasmtime
 from pelagos_core.plugin import wasi
 from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.linking import Imports
+from wasmtime_backend import network
 
-IMPORTS: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, **wasi.WASI_0_2_INTERFACES}
-"""What `Linker.define_wasi` defines, and `component.Linker.add_wasip2`.
+IMPORTS: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, **wasi.WASI_0_2_INTERFACES, **wasi.OUTGOING_HTTP_0_2}
+"""What `Linker.define_wasi` defines, and `component.Linker.add_wasip2` and `add_wasi_http`.
 
 WASI's snapshot before 0.1 is not in this package, though it is in Wasmtime's command line.
 """
@@ -25,4 +26,6 @@ def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:
     wasi.inherit_stderr()
     for name, path, _ in entrypoint.preopens():
         wasi.preopen_dir(path, name)
+    if entrypoint.network:
+        network.give(wasi)
     return wasi

@@ -1,0 +1,39 @@
+/* Where the C library looks host names up, once the root is that of an image.
+
+   Source: nsswitch.conf(5), the manual of glibc, "Name Service Switch". */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "operations.h"
+
+/* The first version of glibc that has these sources in itself and opens no library for them. */
+enum { MAJOR = 2, MINOR = 34 };
+
+static int is_older(const char *version) {
+    char *rest;
+    long major = strtol(version, &rest, 10), minor = *rest == '.' ? strtol(rest + 1, NULL, 10) : 0;
+    return major < MAJOR || (major == MAJOR && minor < MINOR);
+}
+
+/* Keep the libraries of the sources that are always needed in this process: glibc opens libnss_NAME.so.2 by its name,
+   and takes one that is loaded. */
+static int load_sources(void) {
+    return dlopen("libnss_files.so.2", RTLD_NOW) && dlopen("libnss_dns.so.2", RTLD_NOW) ? 0 : -ELIBACC;
+}
+
+/* Argument: the sources of host names, as nsswitch.conf has them. While the host's files are in reach.
+
+   getaddrinfo(3) of glibc opens the library of each source that nsswitch.conf names, from the root of the process: an
+   image would have its own code executed outside of the Wasm sandbox. With this call glibc does not read that file
+   again. Another C library (musl) has no such sources, and not this function. */
+OPERATION(fix_name_sources) {
+    int (*configure)(const char *, const char *);
+    const char *(*version)(void);
+    *(void **)&configure = dlsym(RTLD_DEFAULT, "__nss_configure_lookup");
+    *(void **)&version = dlsym(RTLD_DEFAULT, "gnu_get_libc_version");
+    if (!configure) return version ? -ENOSYS : 0;
+    if (configure("hosts", TEXT(0))) return errno ? -errno : -EINVAL;
+    return version && is_older(version()) ? load_sources() : 0;
+}

@@ -1,0 +1,124 @@
+"""Names that guests look up: by the container's own files, and never by code of its image."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.network import new_network
+from tests.support.shim import running_shim
+
+pytestmark = [pytest.mark.root, pytest.mark.components]
+
+_EVIL = """
+#include <unistd.h>
+__attribute__((constructor)) static void run(void) { if (write(2, "code of the image\\n", 18)) return; }
+"""
+# What glibc opens for a host name where it is free to: sources of nsswitch.conf, and libraries of these.
+_LIBRARIES = [f"libnss_{name}.so.2" for name in ("evil", "files", "dns", "resolve", "myhostname", "mdns4_minimal")]
+_LIBRARIES += ["libresolv.so.2", "libidn2.so.0", "libgcc_s.so.1"]
+_PLACES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib", "usr/lib", "lib64", "usr/lib64")
+
+
+@pytest.fixture
+def network():
+    with new_network() as made:
+        yield made
+
+
+def guest(directory, component, namespace, *words, **annotations):
+    bundle = make_bundle(directory, "/app.wasm", *words, module=component)
+    kinds = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]
+    change_config(
+        bundle,
+        linux={"namespaces": [*kinds, {"type": "network", "path": namespace.path}]},
+        annotations={f"io.pelagos.wasm.{name}": word for name, word in annotations.items()},
+    )
+    etc = bundle / "rootfs/etc"
+    etc.mkdir()
+    (etc / "hosts").write_text("10.1.2.3 box.test\n")
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:2\n")
+    return bundle
+
+
+async def outcomes(tmp_path, bundles, env=None):
+    """What came of each: exit code, stdout, stderr. The first run is by Python, further ones by the native part."""
+    found = []
+    async with running_shim(tmp_path, env=env) as shim:
+        for number, bundle in enumerate(bundles):
+            streams = tmp_path / f"streams-{number}"
+            streams.mkdir()
+            fifos = Fifos(streams)
+            code = await shim.run(f"c{number}", bundle, fifos)
+            found.append((code, *fifos.output()))
+            fifos.close()
+    return found
+
+
+async def test_a_guest_looks_names_up_as_its_container_has_them(tmp_path, components, network):
+    component = components / "network.wasm"
+    asked = ["box.test", "away.test", "nowhere.test"] * 2
+    bundles = [guest(tmp_path / f"b{n}", component, network, "look-up", name) for n, name in enumerate(asked)]
+    with network.serving_names(away_test="10.9.8.7"):
+        found = await outcomes(tmp_path, bundles)
+    assert [each[:2] for each in found[:2]] == [(0, "10.1.2.3\n"), (0, "10.9.8.7\n")]
+    assert found[2][0] == 1
+    assert "failed to lookup address information" in found[2][1]
+    assert found[3:] == found[:3]
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """Adds to a root what an image may ship for the C library to open."""
+    library = tmp_path / "evil.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-xc", "-", "-o", library], input=_EVIL, text=True, check=True)
+
+    def add(root):
+        for place in _PLACES:
+            directory = root / place
+            directory.mkdir(parents=True, exist_ok=True)
+            for name in _LIBRARIES:
+                os.link(library, directory / name)
+        (root / "etc").mkdir(exist_ok=True)
+        (root / "etc/nsswitch.conf").write_text(
+            "hosts: evil resolve myhostname mdns4_minimal files dns\npasswd: evil\nservices: evil\n"
+        )
+
+    return add
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("level", ["engine", "off"])
+async def test_no_code_of_an_image_is_loaded_for_a_look_up(tmp_path, components, network, hostile, level):
+    """With the system calls that an engine has, and with all of them."""
+    bundles = []
+    for number in range(2):
+        bundle = guest(tmp_path / f"b{number}", components / "network.wasm", network, "look-up", "away.test")
+        hostile(bundle / "rootfs")
+        bundles.append(bundle)
+    config = tmp_path / "config.toml"
+    config.write_text(f'seccomp = "{level}"\n')
+    with network.serving_names(away_test="10.9.8.7"):
+        found = await outcomes(tmp_path, bundles, {"PELAGOS_CONFIG": str(config)})
+    assert found == 2 * [(0, "10.9.8.7\n", "")]
+
+
+@pytest.mark.compiler
+def test_the_c_library_does_load_it_where_nothing_is_done(tmp_path, hostile):
+    """Else the test above would show nothing."""
+    hostile(tmp_path / "root")
+    look_up = f"import os, socket; os.chroot({str(tmp_path / 'root')!r}); socket.getaddrinfo(b'away.test', 80)"
+    done = subprocess.run([sys.executable, "-c", look_up], capture_output=True, text=True)
+    assert "code of the image\n" in done.stderr
+
+
+async def test_without_a_network_no_name_is_looked_up_and_the_guest_is_told(tmp_path, components, network):
+    bundles = [
+        guest(tmp_path / f"b{n}", components / "network.wasm", network, "look-up", "box.test", network="none")
+        for n in range(2)
+    ]
+    told = "pelagos: the guest asked for wasi:sockets/ip-name-lookup@0.2.6, and it has no network [PLG-NETWORK]\n"
+    found = await outcomes(tmp_path, bundles)
+    assert [(code, stderr) for code, _, stderr in found] == 2 * [(1, told)]

@@ -1,0 +1,117 @@
+"""Network namespaces of the tests' own, and small peers in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_LOOPBACK = "ip link set lo up 2>/dev/null; echo ready; exec sleep 1000"
+
+# Answers each question of a name with one A record (RFC 1035); a question of another type with none.
+_DNS = """
+import socket, sys
+names = dict(word.split("=") for word in sys.argv[1:])
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+print("ready", flush=True)
+while True:
+    data, client = server.recvfrom(512)
+    labels, at = [], 12
+    while data[at]:
+        labels.append(data[at + 1 : at + 1 + data[at]].decode())
+        at += 1 + data[at]
+    question, kind = data[12 : at + 5], data[at + 1 : at + 3]
+    found = names.get(".".join(labels))
+    answer = b""
+    if found and kind == b"\\0\\1":
+        answer = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4" + socket.inet_aton(found)
+    flags = b"\\x81\\x80" if found else b"\\x81\\x83"
+    head = data[:2] + flags + b"\\0\\1" + (b"\\0\\1" if answer else b"\\0\\0") + b"\\0\\0\\0\\0"
+    server.sendto(head + question + answer, client)
+"""
+
+_ECHO = """
+import socket, sys
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True:
+    client, _ = server.accept()
+    with client:
+        while data := client.recv(4096):
+            client.sendall(data)
+"""
+
+_ASK = """
+import socket, sys
+kind, host, port, text = sys.argv[1:]
+with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as client:
+    client.settimeout(10)
+    client.connect((host, int(port)))
+    client.sendall(text.encode())
+    print(client.recv(4096).decode(), end="")
+"""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network namespace, held by a process. path: of it, as a spec names it."""
+
+    pid: int
+
+    @property
+    def path(self) -> str:
+        return f"/proc/{self.pid}/ns/net"
+
+    @property
+    def inode(self) -> int:
+        return os.stat(self.path).st_ino
+
+    @contextlib.contextmanager
+    def serving_names(self, **names: str) -> Iterator[None]:
+        """A DNS server at 127.0.0.1 that knows these names, with `_` for a dot."""
+        words = [f"{name.replace('_', '.')}={address}" for name, address in names.items()]
+        with self._serving(_DNS, *words):
+            yield
+
+    @contextlib.contextmanager
+    def echoing(self, address: str = "127.0.0.1", port: int = 7) -> Iterator[None]:
+        """A TCP echo."""
+        with self._serving(_ECHO, address, str(port)):
+            yield
+
+    def ask(self, kind: str, port: int, text: str, host: str = "127.0.0.1") -> str:
+        """The first answer to a text that is sent from this namespace. kind: `tcp` or `udp`."""
+        words = [sys.executable, "-c", _ASK, kind, host, str(port), text]
+        return subprocess.run([*self._enter, *words], check=True, capture_output=True, text=True, timeout=30).stdout
+
+    @property
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--net={self.path}"]
+
+    @contextlib.contextmanager
+    def _serving(self, program: str, *words: str) -> Iterator[None]:
+        with ready([*self._enter, sys.executable, "-c", program, *words]):
+            yield
+
+
+@contextlib.contextmanager
+def ready(words: list[str]) -> Iterator[int]:
+    """A process that has said so, until the block ends; its pid."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def new_network() -> Iterator[Network]:
+    """A network namespace with a loopback device."""
+    with ready(["unshare", "--net", "sh", "-c", _LOOPBACK]) as pid:
+        yield Network(pid)
