@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = IMPORT_SECONDS + 2.0  # longer than the timer in the child, which interrupts Python code only
 _ENDED = "it has ended"
+_MOST_BYTES = 32 << 10  # of a report of problems; less than a pipe holds
 _JOINED_SECONDS = 0.05  # the kernel may still list a joined thread for so long
 
 
@@ -133,6 +134,35 @@ class Node:
             elif before != after:
                 log.info("backend %r: %s", name, f"{after} was installed" if after else "was removed")
         self._versions = {name: self._versions.get(name, version) for name, version in now.items()}
+
+
+def problems(backends: Backends) -> list[str]:
+    """Why backends cannot be used, one line for each of these."""
+    unusable = [each for each in backends.installed if each.description.problem]
+    return [*map(str, backends.failures), *(f"{each.name}: {each.description.problem}" for each in unusable)]
+
+
+def problems_now(seconds: float) -> list[str] | None:
+    """The `problems` of backends that are loaded anew, in a child process; None if that ends, or takes too long.
+
+    seconds: to wait at most. For a process of one thread, which must end if this is None: the child ends with it. The
+    child is not reaped here; the zygote ignores SIGCHLD. Raises OSError.
+    """
+    trying = child.fork_reporting(_report_problems)
+    try:
+        report = trying.read_all(_MOST_BYTES, seconds)
+        return list(json.loads(report)) if report else None
+    except ValueError:  # cut off
+        return None
+    finally:
+        trying.release()
+
+
+def _report_problems(writer: int) -> None:
+    _be_alone(writer)
+    importlib.invalidate_caches()
+    report = json.dumps(problems(Backends.load(plugins(), _settings())))
+    os.write(writer, report.encode()[:_MOST_BYTES])
 
 
 def load_waiting() -> Node:
@@ -303,10 +333,15 @@ async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, 
 
 def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> None:
     """Load the backends. In the child."""
+    _be_alone(writer)
+    _announced(found, settings, excluded, writer)
+
+
+def _be_alone(writer: int) -> None:
+    """Share nothing with the parent but the pipe. In a child that loads backends."""
     forked.restore_signals()
     forked.close_all_but(writer)  # a reader gets end of file only when every copy of the writing end is closed
     forked.end_with_parent(writer)
-    _announced(found, settings, excluded, writer)
 
 
 async def _followed(loading: _Loading) -> Failure | None:

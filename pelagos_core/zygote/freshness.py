@@ -8,12 +8,13 @@ import sysconfig
 import time
 
 import pelagos_native
-from pelagos_core.backends.installed import stamp
+from pelagos_core.backends.installed import problems, problems_now, stamp
 from pelagos_core.backends.registry import Backends
 from pelagos_core.config import node_file
 
-# Seconds after which a zygote with an unusable backend is stale: a missing dependency may be installed by then.
+# Seconds after which the backends of a zygote with an unusable one are tried again: what that lacks may have come.
 _DOUBTFUL_SECONDS = 10.0
+_TRY_SECONDS = 0.5  # a `start` waits for this, and for a second at most
 _LINKER_CACHE = "/etc/ld.so.cache"
 
 
@@ -22,15 +23,27 @@ class Freshness:
 
     def __init__(self, backends: Backends) -> None:
         """Take the stamps. Call it when everything is loaded."""
-        usable = not backends.failures and not any(each.description.problem for each in backends.installed)
-        self._until = float("inf") if usable else time.monotonic() + _DOUBTFUL_SECONDS
+        self._problems = problems(backends)
+        self._until = time.monotonic() + _DOUBTFUL_SECONDS
         self._stamps = {path: stamp(path) for path in self._paths()}
 
     def is_stale(self) -> bool:
-        """Whether a new process could load something else. At most a tenth of a second, for stat(2)."""
-        if time.monotonic() > self._until:
+        """Whether a new process could load something else. Takes half a second at most."""
+        return any(stamp(path) != seen for path, seen in self._stamps.items()) or self._is_otherwise_usable()
+
+    def _is_otherwise_usable(self) -> bool:
+        """Whether unusable backends have become usable, or for another reason, or it cannot be told.
+
+        What a backend lacks may come in a place that has no stamp.
+        """
+        if not self._problems or time.monotonic() < self._until:
+            return False
+        try:
+            now = problems_now(_TRY_SECONDS)
+        except OSError:
             return True
-        return any(stamp(path) != seen for path, seen in self._stamps.items())
+        self._until = time.monotonic() + _DOUBTFUL_SECONDS
+        return now != self._problems
 
     @staticmethod
     def _paths() -> set[str]:
