@@ -11,10 +11,10 @@ ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/
 QUICK := not root and not container and not containerd and not guests and not engines and not compiler and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-quick test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve wheels release-check release clean
+.PHONY: help run test test-setup test-quick test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve wheels release-check release clean
 
 help: ## show this
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
 run: $(CORE) ## run a WebAssembly program in a container, through the real shim
 	@$(BIN)/pelagos run examples/hello.wat
@@ -27,6 +27,18 @@ test-quick: $(DEV) ## the tests that need no root, no container and no download:
 
 test-setup: $(DEV) ## get containerd 1.6, 1.7, 2.x and 2.4 side by side, build `crictl` and the test programs
 	@$(BIN)/python -m tests.support.provision
+
+test-kubernetes: test-setup kubernetes ## a cluster of one node, and what its users do; containerd 2.4, or KUBERNETES_CONTAINERD=bookworm
+	@PYTHON=$(BIN)/python sh scripts/run-tests tests/kubernetes $(TESTS)
+
+cluster: test-setup kubernetes ## bring a cluster up to play with; `make cluster-down` leaves nothing of it
+	@$(BIN)/python -m tests.kubernetes up
+
+cluster-down: ## end that cluster and remove all of it
+	@$(BIN)/python -m tests.kubernetes down
+
+kubernetes: $(DEV) ## build the programs of a cluster (10 minutes of processor time, once)
+	@$(BIN)/python -m tests.support.provision kubernetes
 
 test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3.11 and 3.12
 	@sh scripts/test-versions

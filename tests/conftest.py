@@ -38,6 +38,7 @@ _NEEDS = {
     "engines": (engines.present, "needs WasmEdge, Wasmer and Wasmtime's program: `make engines` gets them"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
+    "kubernetes": (provision.has_kubernetes, "needs a cluster's programs: `make test-kubernetes` builds them"),
     "compiler": (c_program.has_compiler, "needs gcc or clang: on Debian, apt-get install gcc libc6-dev"),
     "components": (provision.has_components, "needs programs for WASI 0.2: `make test-setup` builds them with Rust"),
     "guests": (provision.has_guests, "needs the test programs: `make test-setup` builds them"),

@@ -13,7 +13,8 @@ SOURCES = sorted(
     if "api" not in path.parts and "build" not in path.parts
 )
 CORE = [path for path in SOURCES if ROOT / "pelagos_core" in path.parents]
-TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if not {"integration", "fuzz"} & set(path.parts))
+WHOLES = {"integration", "fuzz", "kubernetes"}  # directories of tests of the whole
+TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if not WHOLES & set(path.parts))
 TESTS_OF_ALL = sorted((ROOT / "tests").rglob("test_*.py"))
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "base", "types"}
 # Tests of the tree itself, which mirror no module.

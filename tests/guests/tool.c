@@ -65,6 +65,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "ls")) return list(argv[2]);
     else if (!strcmp(what, "out")) for (long i = 0, n = atol(argv[2]); i < n; i++) printf("%063ld\n", i);
     else if (!strcmp(what, "spin")) for (volatile long i = 0;; i++) {}
+    else if (!strcmp(what, "sleep")) sleep(atoi(argv[2]));
     else if (!strcmp(what, "say")) { puts("ready"); fflush(stdout); getchar(); }
     else if (!strcmp(what, "abort")) __builtin_trap();
     else { fprintf(stderr, "tool: unknown: %s\n", what); return 64; }

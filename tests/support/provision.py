@@ -2,6 +2,7 @@
 with systemd for it, and programs built for WebAssembly.
 
     python -m tests.support.provision
+    python -m tests.support.provision kubernetes    # a cluster's programs, which take longest and few tests need
 
 Everything goes into a cache directory outside the tree (PELAGOS_CACHE, else
 ~/.cache/pelagos) and is kept there; a second run takes no time. Nothing is installed on the
@@ -41,6 +42,16 @@ UML_RELEASE = "bookworm"
 REGISTRY_RELEASE = "bookworm"
 _CRI_TOOLS = "v1.34.0"
 _GO_MINIMUM = (1, 24)  # the first with libraries for GOOS=wasip1
+_KUBERNETES = SOURCES.parent / "kubernetes/programs"
+_KUBERNETES_VERSION = "v1.34.4"  # that of its go.mod
+_KUBERNETES_RELEASE = "bookworm"
+# Debian's program with Debian's libraries, on whatever Linux this is.
+_NFT = """\
+#!/bin/sh
+root=${0%/bin/*}/debian
+exec "$root/lib64/ld-linux-x86-64.so.2" --library-path \
+    "$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu" "$root/usr/sbin/nft" "$@"
+"""
 _LIBRARY = "_library"  # how the names of sources end that are built as libraries, without `_start`
 
 
@@ -261,6 +272,38 @@ def provide_wazero() -> None:
     work.rename(wazero())
 
 
+def kubernetes() -> Path:
+    """Where the programs of a cluster are: its own, etcd, network plugins, metrics-server, busybox and `nft`."""
+    return CACHE / f"kubernetes-{_digest(_KUBERNETES)}"
+
+
+def has_kubernetes() -> bool:
+    """Whether those programs are there."""
+    return kubernetes().exists()
+
+
+def provide_kubernetes() -> None:
+    """Build a cluster's programs from the Go module proxy, in a quarter of an hour on two processors, once."""
+    work = kubernetes().with_suffix(".part")
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "bin").mkdir(parents=True)
+    place = "k8s.io/component-base/version.git"
+    minor = _KUBERNETES_VERSION.split(".")[1]
+    marks = {"Version": _KUBERNETES_VERSION, "Major": "1", "Minor": minor, "TreeState": "clean"}
+    linked = " ".join(["-s -w", *(f"-X {place}{name}={value}" for name, value in marks.items())])
+    environment = {"CGO_ENABLED": "0", "GOCACHE": str(CACHE / "go"), "GOTOOLCHAIN": "local", "GOFLAGS": "-p=2"}
+    words = ["nice", go(), "build", "-trimpath", "-ldflags", linked, "-o", str(work / "bin"), "tool"]
+    _run(words, cwd=_KUBERNETES, env=environment)
+    (work / "bin/server").rename(work / "bin/etcd")  # the name of its package
+    # `nft` makes Services and host ports; busybox is a native program in the tests' images.
+    engines.tool("mmdebstrap")
+    packages = "--include=nftables,busybox-static"
+    _run(["mmdebstrap", "--quiet", "--variant=extract", packages, _KUBERNETES_RELEASE, str(work / "debian")])
+    (work / "bin/nft").write_text(_NFT)
+    (work / "bin/nft").chmod(0o755)
+    work.rename(kubernetes())
+
+
 def provide_guests() -> None:
     """Build the programs of tests/guests: C with zig, Go with Go, text with Wasmtime."""
     work = guests_directory().with_suffix(".part")
@@ -363,8 +406,10 @@ def _step(name: str, done: Callable[[], bool], provide: Callable[[], None]) -> b
 
 
 def main() -> int:
-    """Provide everything. With CI=true anything that is missing is a failure."""
+    """Provide everything, or a cluster's programs. With CI=true anything that is missing is a failure."""
     CACHE.mkdir(parents=True, exist_ok=True)
+    if sys.argv[1:] == ["kubernetes"]:
+        return 0 if _step(f"Kubernetes {_KUBERNETES_VERSION}", has_kubernetes, provide_kubernetes) else 1
     complete = _step("containerd and runc", has_containerd, provide_containerd)
     complete &= _step(f"containerd {_BUILT_VERSION}", has_built_containerd, provide_built_containerd)
     complete &= _step("User-Mode Linux", has_uml, provide_uml)
