@@ -174,9 +174,11 @@ class LoadGuest(Operation):
     def failure(self, failed: Failure) -> PelagosError:
         if failed.error == errno.ESTALE:
             raise UnusableCode(failed.detail)
-        if failed.stage == "load" and failed.detail:
+        if failed.stage != "load":
+            return Internal(f"{self.describe()}: {failed.strerror}", reasons.ISOLATION)
+        if failed.error == errno.EINVAL and failed.detail:  # the only error for which the guest is at fault
             return InvalidArgument(f"{self.path!r} {failed.detail}")
-        return Internal(f"{self.describe()}: {failed.strerror}")
+        return Internal(f"{self.describe()}: {failed.detail or failed.strerror}", reasons.ENGINE_FAILED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def asked(tmp_path):
 
 async def test_code_is_made_and_its_compile_service_is_gone(asked):
     before = children(os.getpid())
-    assert code.read(await compilation._made(asked)) == b"code of " + compiling.MODULE
+    assert code.read((await compilation._made(asked))[0]) == b"code of " + compiling.MODULE
     assert children(os.getpid()) == before
 
 
