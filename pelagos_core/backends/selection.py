@@ -11,6 +11,7 @@ from pelagos_core.backends.annotations import RUNTIME, opinions
 from pelagos_core.backends.registry import AUTO, NATIVE, Backend, Backends, Failure, described
 from pelagos_core.config.node_file import Config
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound, PelagosError
+from pelagos_core.plugin import linking
 from pelagos_core.plugin.bundle import RUNTIME_ANNOTATION, Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Detection
@@ -228,10 +229,21 @@ def _answer(backend: Backend, bundle: Bundle, entrypoint: Entrypoint) -> Detecti
     detection = backend.detect(bundle, entrypoint) or Detection.cannot("not for this backend")
     if detection.score and detection.imports is not None:
         detection = _linked(detection, entrypoint)
+    if detection.score and "function-values" not in backend.description.features and _has_values(entrypoint):
+        reason = f"cannot give {entrypoint.func!r} arguments, or print what it returns"
+        return replace(detection, score=0, reason=reason)
     missing = entrypoint.limits.required - backend.description.limits if detection.score else frozenset()
     if missing:
         return replace(detection, score=0, reason=f"cannot hold a guest to a limit of {', '.join(sorted(missing))}")
     return detection
+
+
+def _has_values(entrypoint: Entrypoint) -> bool:
+    """Whether its function may take arguments or return something; of text nothing is known."""
+    try:
+        return bool(entrypoint.func) and linking.has_values(entrypoint.interface, entrypoint.func)
+    except InvalidArgument:
+        return False  # malformed, which the backend has not minded
 
 
 def _linked(detection: Detection, entrypoint: Entrypoint) -> Detection:

@@ -25,7 +25,7 @@ from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Detection
 from pelagos_core.plugin.limits import Limits
 
-_FORMAT = 2  # of a record; part of the key, so records of another format are not found
+_FORMAT = 3  # of a record; part of the key, so records of another format are not found
 MAX_BYTES = 32 << 10  # of the record of one module, as JSON
 _MAX_SCORE = 100
 _MAX_MEMORY = 2**63
@@ -96,6 +96,8 @@ class KnownModule:
     detections: the answers of backends, without the files of an engine's program.
     programs: the backends that run it by a program, whose files are looked up on the host each time.
     settings: of each backend that was chosen so far, as in `KnownGuest`. The other fields are as there.
+    has_values: whether the function may take arguments or return something, so that a process with an
+        interpreter converts and prints them.
     """
 
     calls: tuple[str, ...]
@@ -104,6 +106,7 @@ class KnownModule:
     warns: bool = False
     sockets: tuple[str, ...] = ()
     vain: bool = False
+    has_values: bool = False
     detections: Mapping[str, Detection] = field(default_factory=dict)
     programs: frozenset[str] = frozenset()
     settings: Mapping[str, str | None] = field(default_factory=dict)
@@ -112,10 +115,11 @@ class KnownModule:
         """The data to start a guest, with the backend that `Selection.choose` would choose.
 
         None if the record does not suffice: an answer is missing, or the chosen backend is a program or is
-        chosen for the first time. In the daemon; calls no backend.
+        chosen for the first time. Nor for a function with values: only Python converts and prints them.
+        In the daemon; calls no backend.
         """
         choice = selection.recall(self.detections)
-        if choice is None or choice.backend is None:
+        if choice is None or choice.backend is None or self.has_values:
             return None
         name = choice.backend.name
         if name in self.programs or name not in self.settings:
@@ -145,6 +149,7 @@ class KnownModule:
             "warns": self.warns,
             "sockets": list(self.sockets),
             "vain": self.vain,
+            "has_values": self.has_values,
             "answers": answers,
             "settings": dict(self.settings),
         }
@@ -161,6 +166,7 @@ class KnownModule:
             warns=values["warns"],
             sockets=tuple(_text(name) for name in values["sockets"]),
             vain=values["vain"],
+            has_values=values["has_values"],
             detections={name: answer for name, (answer, _) in answers.items()},
             programs=frozenset(name for name, (_, is_program) in answers.items() if is_program),
             settings={name: None if value is None else _text(value) for name, value in values["settings"].items()},
@@ -186,15 +192,17 @@ def learnt(entrypoint: Entrypoint, choice: Choice, settings: str | None, *, warn
         return None  # the engine reports the error
     if not interface.is_known:
         return None
-    call = linking.function_path if interface.is_component else linking.calls
+    func = entrypoint.func
+    paths = linking.function_paths(interface, func) if interface.is_component else [linking.calls(interface, func)]
     return _sound(
         KnownModule(
-            tuple(call(interface, entrypoint.func)),
+            tuple(paths[0]) if paths else (),
             interface.is_component,
             interface.memories,
             warns,
             sockets.asked_for(interface),
             sockets.waits_in_vain(interface),
+            linking.has_values(interface, func),
             choice.detections,
             frozenset(name for name, answer in choice.detections.items() if answer.program is not None),
             {choice.backend.name: settings},
@@ -213,7 +221,7 @@ def _sound(known: KnownModule) -> KnownModule | None:
 
 _KINDS: dict[str, type] = {
     "calls": list, "is_component": bool, "memories": list, "warns": bool, "sockets": list, "vain": bool,
-    "answers": dict, "settings": dict
+    "has_values": bool, "answers": dict, "settings": dict,
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ MEANINGS: dict[int, tuple[str, str]] = {
     USAGE: ("the program's own", "the command line is wrong"),
     DEADLINE: ("the program had its time (`io.pelagos.wasm.deadline`)", ""),
     FAILED: ("pelagos, the host or the command line is at fault: the line on stderr says which", ""),
-    CANNOT_INVOKE: ("the file is there and cannot be run", ""),
+    CANNOT_INVOKE: ("the file is there and cannot be run, or not with these arguments of its function", ""),
     NOT_FOUND: ("the file, or the backend that was asked for, is not there", ""),
     INTERRUPTED: ("`^C` or SIGINT ended it", "`^C` or SIGINT ended it"),
     TRAP: ("the guest has trapped, or its engine failed", ""),
@@ -39,7 +39,7 @@ MEANINGS: dict[int, tuple[str, str]] = {
 }
 
 
-_CANNOT_RUN = frozenset({reasons.ENTRYPOINT, reasons.ENGINE_UNFIT, reasons.MODULE})
+_CANNOT_RUN = frozenset({reasons.ENTRYPOINT, reasons.ENGINE_UNFIT, reasons.MODULE, reasons.ARGUMENTS})
 _MAY_BE_MISSING = frozenset({reasons.ENTRYPOINT, reasons.ENGINE_MISSING})
 
 

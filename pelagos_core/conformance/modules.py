@@ -167,6 +167,25 @@ LIBRARY = f"""(module {_WASI}
   (func (export "ready") (call $proc_exit (global.get $ready))))"""
 """A library (reactor): `ready` ends with how often it was initialized."""
 
+VALUES = f"""(module {_WASI}
+  (global $ready (mut i32) (i32.const 0))
+  (func (export "_initialize") (global.set $ready (i32.add (global.get $ready) (i32.const 1))))
+  (func (export "ready") (result i32) (global.get $ready))
+  (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "takes") (param i64))
+  (func (export "same") (param i32 i64 f32 f64) (result i32 i64 f32 f64)
+    (local.get 0) (local.get 1) (local.get 2) (local.get 3)))"""
+"""A library whose functions take and return numbers."""
+
+CALLS = [
+    ("ready", (), b"1\n"),
+    ("add", ("1", "-3"), b"-2\n"),
+    ("takes", ("1",), b""),
+    ("same", ("4294967295", "9007199254740993", "0.1", "1e21"), b"-1\n9007199254740993\n0.1\n1000000000000000000000\n"),
+    ("same", ("-0", "18446744073709551615", "nan", "-inf"), b"0\n-1\nNaN\n-inf\n"),
+]
+"""Calls of its functions: the words, and what is printed."""
+
 TRAPS = {
     "unreachable": program("(unreachable)"),
     "memory out of bounds": program("(drop (i32.load (i32.const 0x7fffffff)))"),

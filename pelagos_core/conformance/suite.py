@@ -273,6 +273,24 @@ def test_a_library_is_initialized_once_before_its_function(run: Runner) -> None:
     assert run(modules.LIBRARY, func="ready").code == 1
 
 
+@feature("arguments and results of a function")
+@claims("function-values")
+@pytest.mark.parametrize(("func", "words", "out"), modules.CALLS)
+def test_a_function_is_given_its_arguments_and_its_results_are_printed(
+    run: Runner, func: str, words: tuple[str, ...], out: bytes
+) -> None:
+    assert run(modules.VALUES, *words, func=func) == Ended(0, out, "")
+
+
+@feature("arguments and results of a function")
+@claims("function-values")
+@pytest.mark.parametrize("words", [(), ("1",), ("1", "x"), ("1", "4294967296"), ("1", "2", "3")])
+def test_what_are_no_arguments_of_a_function_is_refused(run: Runner, words: tuple[str, ...]) -> None:
+    ended = run(modules.VALUES, *words, func="add")
+    assert (ended.code, ended.out) == (126, b""), ended
+    assert "add(i32, i32) -> i32" in ended.err
+
+
 @feature("WebAssembly text")
 @claims("wat")
 def test_text_runs_as_it_is(run: Runner) -> None:

@@ -37,7 +37,7 @@ from pelagos_core.native import library
 from pelagos_core.native.instruction import MAX_ARGUMENTS, SlotNumbers, encode
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Spec
-from pelagos_core.plugin import sockets
+from pelagos_core.plugin import linking, sockets
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import candidates, split_func
 from pelagos_core.plugin.limits import Limits
@@ -56,8 +56,13 @@ class BareInit:
 
     @staticmethod
     def serves(spec: Spec) -> bool:
-        """Whether a process without an interpreter suffices for this spec: not if the init process runs hooks."""
-        return not (spec.hooks.while_creating or spec.hooks.start_container)
+        """Whether a process without an interpreter may suffice for this spec.
+
+        Not if the init process runs hooks, or a function is given arguments, which are converted by its type.
+        """
+        args = spec.process.args
+        has_arguments = len(args) > 1 and not linking.is_main(split_func(args[0])[1])
+        return not (spec.hooks.while_creating or spec.hooks.start_container or has_arguments)
 
     def birth(self, target: JoinTarget | None) -> Birth:
         """The namespace and cgroup of the fork. target: the container to join, or None."""

@@ -337,14 +337,14 @@ class Conversation:
         return Created(NATIVE.name, sniff(head).value, enclosed=False)
 
     def _recalled(self, found: Found) -> KnownGuest:
-        """The record of the found module. Raises NotBareError if there is none."""
+        """The record of the found module. Raises NotBareError if there is none, or it does not suffice."""
         launch = self._launch
         _, func = split_func(launch.bundle.spec.process.args[0])
         key = KnownKey.of(found.digest, func, self._limits, launch.bundle, launch.selection.backends)
         known = self._known.find(launch.cache, key)
         guest = known.guest(launch.selection) if known else None
         if guest is None:
-            self._unknown = key
+            self._unknown = None if known and known.has_values else key
             raise NotBareError
         return guest
 

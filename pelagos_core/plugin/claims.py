@@ -11,6 +11,7 @@ FEATURES = {
     "wasi-0.3": "WASI 0.3, command",
     "wasi-unstable": "core modules of WASI's snapshot before 0.1 (wasi_unstable)",
     "function": "any exported function as entry point (path#function)",
+    "function-values": "its arguments after it, and what it returns on stdout (path#function ARGUMENTS)",
     "argv0": "argv[0] as the container's spec has it",
     "cwd": "the root as first preopen, under its own name",
     "read-only": "files of a read-only mount or root can be read",

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.oci import Process
-from pelagos_core.plugin import digest, linking, sockets, wasi, wasm, wat
+from pelagos_core.plugin import digest, linking, sockets, values, wasi, wasm, wat
+from pelagos_core.plugin.interface import UNKNOWN, Interface
 from pelagos_core.plugin.kind import Kind, kind_of, sniff, split_func
 from pelagos_core.plugin.limits import Limits, LiveMemory
-from pelagos_core.plugin.wasm import UNKNOWN, Interface
 
 # What is in `kind` is part of an entry point, and of what a backend imports from here.
 __all__ = ["CODE", "Entrypoint", "Kind", "Preopen", "candidates", "kind_of", "not_found", "sniff", "split_func"]
@@ -137,7 +137,9 @@ class Entrypoint:
         In `spawn`, once it is compiled. read: gives the interface as the engine sees it.
         Raises InvalidArgument, as `check`.
         """
-        if self.kind is not Kind.WAT and self.interface.is_known:
+        function = self.interface.function(self.func)
+        is_typed = function is None or bool(function.signature) or self.interface.is_component
+        if self.kind is not Kind.WAT and self.interface.is_known and is_typed:
             return self
         found = replace(self, compiled_interface=read())
         found.check(known)
@@ -150,6 +152,21 @@ class Entrypoint:
         In `spawn`: the file is closed when the workload runs.
         """
         return linking.calls(self.interface, self.func) if self.func else [linking.COMMAND]
+
+    @property
+    def call(self) -> values.Call:
+        """The last of `calls`, with its arguments: the words after `path#function`, converted by its type.
+
+        In `spawn`, by an engine that claims "function-values".
+        Raises InvalidArgument, which names the function and its type, for words that are not its arguments.
+        """
+        function = self.interface.function(self.func)
+        if linking.is_main(self.func) or function is None:
+            return values.Call(self.func or linking.COMMAND)
+        try:
+            return values.convert(function, self.args[1:])
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.path!r} {error.message}", error.reason) from None
 
     def allows_memory(self, size: int) -> bool:
         """Whether the guest's linear memories may grow to `size` bytes together, as its limit is now.

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 
 NATIVE_MAGIC = (b"\x7fELF", b"#!")  # elf(5), execve(2)
 MODULE_MAGIC = b"\0asm"
 _HEAD_BYTES = 4096  # what is read to tell the kind
+# The name of an interface of a component, whose function may be named after another `#`.
+_INTERFACE = re.compile(r"[a-z0-9:-]+:[a-z0-9:-]+/[^/#]+\Z")
 _LONG_HEAD_BYTES = 1 << 20  # of text that begins with a long comment, such as a licence
 
 
@@ -59,6 +62,12 @@ def kind_of(file: int) -> Kind:
 
 
 def split_func(word: str) -> tuple[str, str]:
-    """Split `path#func` into path and func; func is empty where there is none."""
+    """Split `path#func` into path and func; func is empty where there is none.
+
+    It may be that of an interface, as `path#wasi:cli/run@0.2.0#run`.
+    """
     path, separator, func = word.rpartition("#")
+    before, inner, interface = path.rpartition("#")
+    if inner and before and func and _INTERFACE.match(interface):
+        return before, f"{interface}#{func}"
     return (path, func) if separator and path else (word, "")

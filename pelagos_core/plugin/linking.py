@@ -6,12 +6,14 @@ Names and versions of components: component-model, Explainer.md ("Import and Exp
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.plugin import wasi
-from pelagos_core.plugin.wasm import Import, Interface
+from pelagos_core.plugin import values, wasi
+from pelagos_core.plugin.interface import Export, Import, Interface
 
 Imports = Mapping[str, Collection[str] | None]
 """What an engine provides: the names of each module, or None for any name.
@@ -27,6 +29,10 @@ _INTERFACE = re.compile(r"(?P<package>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<version>.+
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[^+]+)?(?:\+.*)?\Z")
 _LISTED = 5
 _SHOWN = 200  # letters of a name
+_HAVE = ("function", "instance")  # kinds of exports of a component that are a function, or have some
+_COMPARED = 1000  # names with one that is not there
+_JOINS = ("/", "#", ".")  # between the name of an interface and that of its function
+_SEPARATOR = re.compile("[:/#@.]")
 _RUN = "wasi:cli/run"
 _HANDLERS = frozenset({"wasi:http/incoming-handler", "wasi:http/handler"})
 
@@ -112,12 +118,39 @@ def _check_import(item: Import, imports: Imports) -> None:
 
 def _check_exports(interface: Interface, func: str) -> None:
     name = func or COMMAND
-    if interface.function(name) is None:
-        raise InvalidArgument(f"exports no function {name!r}{_instead(interface)}")
+    if interface.function(COMMAND) and interface.function(INITIALIZE):
+        raise InvalidArgument(
+            f"exports both {COMMAND} and {INITIALIZE}: by WASI it is a command or a library, not both"
+        )
+    called = interface.function(name)
+    if called is None:
+        raise InvalidArgument(f"exports no function {name!r}{_instead(interface, func)}")
     for each in calls(interface, func):
         function = interface.function(each)
-        if function is not None and function.parameters:
+        if function is not None and function.parameters and (each != func or is_main(func)):
             raise InvalidArgument(f"has a function {each!r} that takes arguments, so it cannot be an entry point")
+    if is_main(func):
+        return
+    for kind in (*(called.parameters or ()), *(called.results or ())):
+        if kind not in values.NUMBERS:
+            known = ", ".join(sorted(values.NUMBERS))
+            text = f"values of type {kind} cannot be given or printed, but only {known}"
+            raise InvalidArgument(f"has the function {values.described(called)}: {text}")
+
+
+def is_main(func: str) -> bool:
+    """Whether a core module's function is one of WASI's, so that the words are the program's and not its arguments."""
+    return func in ("", COMMAND, INITIALIZE)
+
+
+def has_values(interface: Interface, func: str) -> bool:
+    """Whether a function may take arguments or return something. func: as in `check`, where that has found no fault."""
+    if interface.is_component:
+        return function_paths(interface, func) != function_paths(interface, "")
+    function = interface.function(func)
+    if is_main(func) or function is None:
+        return False
+    return function.parameters != () or function.results != ()
 
 
 def calls(interface: Interface, func: str) -> list[str]:
@@ -130,26 +163,67 @@ def calls(interface: Interface, func: str) -> list[str]:
     return [INITIALIZE, name] if is_library else [name]
 
 
-def function_path(interface: Interface, func: str) -> list[str]:
-    """The names that lead to the function of a component to be called: of its interface, if it is in one, and its own.
+def function_paths(interface: Interface, func: str) -> list[list[str]]:
+    """The names that may lead to the function of a component to call: of its interface, if any, and its own.
 
-    func: as in `check`; without one it is that of a command of WASI 0.2. Empty if the component is no command.
+    Only the engine knows what is in an interface: it takes the only one of these at which there is a function.
+
+    func: as in `check`; without one it is that of a command of WASI 0.2. A function of an exported interface
+    has the interface's name before it, with or without its package and version, and a `/`, `#` or `.` between
+    them; or it stands alone. None if there is no such interface, or the component is no command.
     """
-    if func:
-        owner, _, name = func.rpartition("/")
-        return [owner, name] if owner else [name]
-    command = exported(interface, wasi.COMMAND_0_2)
-    return [command, "run"] if command else []
+    if not func:
+        command = exported(interface, wasi.COMMAND_0_2)
+        return [[command, "run"]] if command else []
+    if interface.function(func):
+        return [[func]]
+    instances = [item.name for item in interface.exports if item.kind == "instance"]
+    if not _SEPARATOR.search(func):
+        return [[name, func] for name in instances]
+    found = ([name, rest] for name in instances for rest in _without(func, name))
+    return list(itertools.islice((path for path in found if path[1]), _LISTED))
 
 
-def _instead(interface: Interface) -> str:
+def similar(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence on a name that is not there: those that are written much like it."""
+    short = [each for each in itertools.islice(known, _COMPARED) if len(each) <= _SHOWN]
+    found = difflib.get_close_matches(name[:_SHOWN], short, _LISTED)
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _without(func: str, instance: str) -> list[str]:
+    """What is left of a name behind that of an interface, in any of its forms; none if it begins with none of them."""
+    match = _INTERFACE.match(instance)
+    package, name = (match["package"], match["name"]) if match else ("", instance)
+    forms = {instance, name, f"{package}/{name}"} if match else {instance}
+    return [
+        func[len(form) + 1 :] for form in forms if func.startswith(form) and func[len(form) : len(form) + 1] in _JOINS
+    ]
+
+
+def _instead(interface: Interface, func: str) -> str:
     """What a module without such a function is, and what it has instead."""
+    other = next((item.kind for item in interface.exports if item.name == func), "")
+    if other:
+        return f": it is a {other}{_callable(interface)}"
     what = next((text for section, text in _UNFINISHED.items() if _has_section(interface, section)), "")
     if not what and interface.function(INITIALIZE) is not None:
         what = "it is a library (a reactor)"
-    names = [item.name for item in interface.exports if item.kind == "function" and not item.name.startswith("_")]
-    functions = f"path#function calls one of: {_listed(names)}" if names else ""
-    return "".join(f"; {part}" for part in (what, functions) if part)
+    near = similar(func, (item.name for item in _functions(interface))) if func else ""
+    return f"{near}{f'; {what}' if what else ''}{_callable(interface)}"
+
+
+def _functions(interface: Interface) -> list[Export]:
+    return [item for item in interface.exports if item.kind == "function" and not item.name.startswith("_")]
+
+
+def _callable(interface: Interface) -> str:
+    """Which functions can be called instead, by `path#function ARGUMENTS`."""
+    return _called([values.described(item) for item in _functions(interface)[: _LISTED + 1]])
+
+
+def _called(named: list[str]) -> str:
+    return f"; path#function calls one of: {_listed(named)}" if named else ""
 
 
 def _has_section(interface: Interface, beginning: str) -> bool:
@@ -158,10 +232,8 @@ def _has_section(interface: Interface, beginning: str) -> bool:
 
 def _check_component_exports(interface: Interface, func: str, worlds: Collection[str]) -> None:
     if func:
-        owner = func.rpartition("/")[0]
-        wanted = (owner, "instance") if owner else (func, "function")
-        if wanted not in [(item.name, item.kind) for item in interface.exports]:
-            raise InvalidArgument(f"exports no function {func!r} (it exports {_exports(interface)})")
+        if not function_paths(interface, func):
+            raise InvalidArgument(f"exports no function {shown(func)!r} (it exports {_exports(interface)})")
     elif not any(exported(interface, world) for world in worlds):
         raise InvalidArgument(_no_command(interface, worlds))
 
@@ -176,7 +248,11 @@ def _no_command(interface: Interface, worlds: Collection[str]) -> str:
             return f"is a command of another version of WASI: it exports {shown(item.name)}, not {known}"
         if name in _HANDLERS:
             return f"is an HTTP handler, which a server calls: it exports {shown(item.name)}, not {known}"
-    return f"is not a command: it exports {_exports(interface)}, not {known}"
+    inside = "/FUNCTION"
+    named = [
+        item.name + (inside if item.kind == "instance" else "") for item in interface.exports if item.kind in _HAVE
+    ]
+    return f"is not a command: it exports {_exports(interface)}, not {known}{_called(named)}"
 
 
 def _exports(interface: Interface) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pelagos_core import reasons
 from pelagos_core.errors import with_reason
+from pelagos_core.plugin.interface import Interface
 from pelagos_core.plugin.linking import compatible, shown
-from pelagos_core.plugin.wasm import Interface
 
 FIRST_CALLS = frozenset(
     {

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin.interface import UNKNOWN, Export, Import, Interface, signature
 
 _TABLE, _MEMORY, _GLOBAL, _TAG = 1, 2, 3, 4
 _CORE_KINDS = ("function", "table", "memory", "global", "tag")
@@ -34,56 +34,6 @@ _MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be l
 _MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
 _MAX_READ = 100_000  # of sections, and of those items but functions, that are read here; more are for the engine
 _MAX_VALUES = 1000  # of a function's parameters or results that are told
-
-
-@dataclass(frozen=True, slots=True)
-class Import:
-    """One import. module: empty for a component, whose imports have one name.
-
-    signature: of a core module's function, such as `(i32, i64) -> (i32)`; empty where it is not known.
-    """
-
-    module: str
-    name: str
-    kind: str
-    signature: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.module}::{self.name}" if self.module else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """One export. parameters: how many a function takes; None where it is not known."""
-
-    name: str
-    kind: str
-    parameters: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """What a module or component asks of the world and offers to it.
-
-    custom: the names of a core module's custom sections.
-    is_known: False for a file of which nothing is known.
-    memories: the bytes that each memory of its own has at first. has_shared_memory: whether one is shared.
-    """
-
-    imports: tuple[Import, ...] = ()
-    exports: tuple[Export, ...] = ()
-    custom: tuple[str, ...] = ()
-    is_component: bool = False
-    is_known: bool = True
-    memories: tuple[int, ...] = ()
-    has_shared_memory: bool = False
-
-    def function(self, name: str) -> Export | None:
-        """The exported function of this name."""
-        return next((export for export in self.exports if (export.name, export.kind) == (name, "function")), None)
-
-
-UNKNOWN = Interface(is_known=False)
 
 
 def read(file: int) -> Interface:
@@ -193,14 +143,8 @@ def _load(file: int, offset: int, size: int) -> _Bytes:
     return _Bytes(os.pread(file, size, offset))
 
 
-@dataclass(frozen=True, slots=True)
-class _FunctionType:
-    parameters: int
-    signature: str
-
-
 def _core(file: int) -> Interface:
-    types: list[_FunctionType] | None = []
+    types: list[str] | None = []
     imported: list[int] = []
     defined: Sequence[int] = ()
     imports: tuple[Import, ...] = ()
@@ -247,14 +191,13 @@ def _checked_order(kind: int, last: int) -> int:
     return place
 
 
-def _types(section: _Bytes) -> list[_FunctionType] | None:
-    """The function types; None if there are types of a later proposal."""
+def _types(section: _Bytes) -> list[str] | None:
+    """The signatures of the function types; None if there are types of a later proposal."""
     types = []
     for _ in range(section.count()):
         if section.byte() != _FUNCTION_TYPE:
             return None
-        parameters, results = section.value_types(), section.value_types()
-        types.append(_FunctionType(len(parameters), f"({', '.join(parameters)}) -> ({', '.join(results)})"))
+        types.append(signature(section.value_types(), section.value_types()))
     return types
 
 
@@ -270,7 +213,7 @@ def _numbers(section: _Bytes) -> Sequence[int]:
     return [_Bytes(number).number() if len(number) > 1 else number[0] for number in found]
 
 
-def _imports(section: _Bytes, types: list[_FunctionType] | None) -> tuple[tuple[Import, ...], list[int]]:
+def _imports(section: _Bytes, types: list[str] | None) -> tuple[tuple[Import, ...], list[int]]:
     """The imports, and the type of each function among them."""
     imports, functions = [], []
     for _ in range(section.count()):
@@ -279,13 +222,13 @@ def _imports(section: _Bytes, types: list[_FunctionType] | None) -> tuple[tuple[
             raise _NotUnderstood
         if kind >= len(_CORE_KINDS):
             _malformed(f"an import of kind {kind}")
-        signature = ""
+        of_type = ""
         if kind:
             _skip_type(section, kind)
         else:
             functions.append(section.number())
-            signature = "" if types is None else types[functions[-1]].signature
-        imports.append(Import(module, name, _CORE_KINDS[kind], signature))
+            of_type = "" if types is None else types[functions[-1]]
+        imports.append(Import(module, name, _CORE_KINDS[kind], of_type))
     return tuple(imports), functions
 
 
@@ -321,18 +264,18 @@ def _memories(section: _Bytes) -> tuple[tuple[int, ...], bool]:
 
 
 def _exports(
-    section: _Bytes, types: list[_FunctionType] | None, imported: Sequence[int], defined: Sequence[int]
+    section: _Bytes, types: list[str] | None, imported: Sequence[int], defined: Sequence[int]
 ) -> tuple[Export, ...]:
     exports = []
     for _ in range(section.count()):
         name, kind, index = section.name(), section.byte(), section.number()
         if kind >= len(_CORE_KINDS):
             _malformed(f"an export of kind {kind}")
-        parameters = None
+        of_type = ""
         if kind == 0:
-            of_type = imported[index] if index < len(imported) else defined[index - len(imported)]
-            parameters = None if types is None else types[of_type].parameters
-        exports.append(Export(name, _CORE_KINDS[kind], parameters))
+            number = imported[index] if index < len(imported) else defined[index - len(imported)]
+            of_type = "" if types is None else types[number]
+        exports.append(Export(name, _CORE_KINDS[kind], of_type))
     return tuple(exports)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pelagos_core.plugin.wasm import UNKNOWN, Export, Import, Interface
+from pelagos_core.plugin.interface import UNKNOWN, Export, Import, Interface
 
 _MAX_BYTES = 256 << 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

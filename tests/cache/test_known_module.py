@@ -36,6 +36,7 @@ KNOWN = KnownModule(
     ("_initialize", "go"),
     memories=(65536, 0),
     warns=True,
+    has_values=True,
     detections={"a": Detection.can(90, "a core module"), "b": Detection(0, "no", fault=reasons.MODULE)},
     programs=frozenset({"b"}),
     settings={"a": "fuel", "b": None},
@@ -106,7 +107,6 @@ def test_the_rest_of_a_root_makes_no_difference():
         (LIBRARY, "go", ("_initialize", "go"), False, ()),
         (COMPONENT, "", ("wasi:cli/run@0.2.3", "run"), True, ()),
         (COMPONENT, "wasi:cli/run@0.2.3/run", ("wasi:cli/run@0.2.3", "run"), True, ()),
-        (COMPONENT, "mine", ("mine",), True, ()),
     ],
 )
 def test_what_is_learnt_of_a_module_is_what_starts_it(tmp_path, source, func, calls, is_component, memories):
@@ -116,6 +116,17 @@ def test_what_is_learnt_of_a_module_is_what_starts_it(tmp_path, source, func, ca
     assert (guest.backend, guest.reason) == (found.named("a"), "score 90; best of a, b")
     assert (guest.settings, guest.warns) == ("fuel", True)
     assert (guest.calls, guest.is_component, guest.memories) == (calls, is_component, memories)
+
+
+@pytest.mark.parametrize(
+    ("source", "func"),
+    [(COMPONENT, "mine"), ('(module (func (export "five") (result i32) (i32.const 5)))', "five")],
+)
+def test_a_function_with_values_is_known_to_need_an_interpreter(tmp_path, source, func):
+    described = Description(features=frozenset({"function-values"}))
+    found = load(a=plugin(describe=lambda: described, detect=lambda: Detection.can(90, "yes", imports={})))
+    assert known(entrypoint(tmp_path, source, func), found).has_values
+    assert known(entrypoint(tmp_path, source, func), load(a=scoring(90))) is None  # it does not claim that
 
 
 def test_a_component_that_only_its_engine_can_start_has_nothing_to_be_called(tmp_path):

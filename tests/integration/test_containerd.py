@@ -36,6 +36,7 @@ def test_both_runtime_names_run_a_module(containerd, rootfs, container, runtime)
         (["/component_error.wasm"], 1, "error from components\n"),
         (["hello.wasm"], 0, "hello\n"),
         (["/functions.wasm#five"], 5, ""),
+        (["/functions.wasm#add", "-1", "3"], 0, "2\n"),
         (["/functions.wasm"], 0, ""),
     ],
 )
@@ -111,6 +112,7 @@ def test_another_module_is_run_in_a_running_container(containerd, rootfs, contai
     assert "FROM=spec" in containerd.ctr(*execute, container, "/tool.wasm", "env").stdout
     assert containerd.ctr(*execute, container, "/exit7.wasm").returncode == 7
     assert containerd.ctr(*execute, container, "/functions.wasm#five").returncode == 5
+    assert containerd.ctr(*execute, container, "/functions.wasm#add", "-1", "3").stdout == "2\n"
     done = containerd.ctr(*execute, container, "/none.wasm")
     assert done.returncode == 1
     assert f"exec 'e1' of container '{container}': entry point '/none.wasm': no such file" in done.stderr
@@ -149,7 +151,7 @@ def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
         (["/none.wasm"], "'/none.wasm': no such file or directory in the container"),
         (["/data/note.txt"], "is not WebAssembly"),
         (["/unknown_import.wasm"], "unknown import: nobody::has_this"),
-        (["/functions.wasm#add"], "function 'add' that takes arguments"),
+        (["/functions.wasm#add", "1"], "the function add(i32, i32) -> i32, which takes 2 arguments, and is given 1"),
         (["/functions.wasm#sub"], "exports no function 'sub'"),
     ],
 )

@@ -67,6 +67,7 @@ def test_a_probe_runs_in_a_running_container(crictl, pod, container):
     # `-s` prints both streams with a line's end after each.
     assert crictl.run("exec", "-s", spin, "/tool.wasm", "args", "x").stdout.rstrip() == "/tool.wasm\nargs\nx"
     assert crictl.run("exec", spin, "/tool.wasm", "args", "y").stdout == "/tool.wasm\nargs\ny\n"
+    assert crictl.run("exec", spin, "/functions.wasm#add", "-1", "3").stdout == "2\n"
     failed = crictl.run("exec", "-s", spin, "/tool.wasm", "exit", "3", check=False)
     assert "3" in failed.stderr
     assert failed.returncode != 0

@@ -77,30 +77,30 @@ def test_a_library_says_that_it_is_one_and_what_it_has(tmp_path, guests):
     done = run(tmp_path, "wasmtime", (guests / "ready_library.wasm").read_bytes())
     assert done.returncode == 126
     assert (
-        "exports no function '_start'; it is a library (a reactor); path#function calls one of: say, leave"
+        "exports no function '_start'; it is a library (a reactor); path#function calls one of: say(), leave()"
         in done.stderr
     )
     assert done.stderr.endswith("[PLG-MODULE]\n")
 
 
 @pytest.mark.parametrize(
-    ("func", "code"),
+    ("func", "code", "output"),
     [
-        ("ends", 0),
-        ("fails", 1),
-        ("number", 0),
-        ("traps", 134),
-        ("takes", 126),
-        ("none", 126),
-        ("my:own/functions@1.0.0/ends", 0),
-        ("my:own/functions@1.0.0/fails", 1),
-        ("my:own/functions@1.0.0/none", 126),
-        ("my:own/none@1.0.0/ends", 126),
+        ("ends", 0, "()\n"),
+        ("fails", 1, "err\n"),
+        ("number", 0, "7\n"),
+        ("traps", 134, ""),
+        ("takes", 126, ""),
+        ("none", 126, ""),
+        ("my:own/functions@1.0.0/ends", 0, "()\n"),
+        ("my:own/functions@1.0.0/fails", 1, "err\n"),
+        ("my:own/functions@1.0.0/none", 126, ""),
+        ("my:own/none@1.0.0/ends", 126, ""),
     ],
 )
-def test_a_function_of_a_component_is_an_entry_point(tmp_path, func, code):
+def test_a_function_of_a_component_is_an_entry_point(tmp_path, func, code, output):
     done = run(tmp_path, "wasmtime", OWN_FUNCTIONS, func=func)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert (done.returncode, done.stdout) == (code, output), done.stderr
     assert run(tmp_path, "wasmtime", OWN_FUNCTIONS.encode(), func=func).returncode == code
 
 

@@ -5,10 +5,10 @@ import wasmtime
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import linking, wasi
-from pelagos_core.plugin.wasm import UNKNOWN, Export, Import, Interface
+from pelagos_core.plugin.interface import UNKNOWN, Export, Import, Interface
 
 KNOWN = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, **wasi.WASI_0_2_INTERFACES, "any": None, "some:any": None}
-START = (Export("_start", "function", 0),)
+START = (Export("_start", "function", "() -> ()"),)
 RUN = (Export("wasi:cli/run@0.2.3", "instance"),)
 
 
@@ -79,7 +79,11 @@ def test_an_import_that_is_not_provided_as_it_is_asked_for_is_named(interface, m
     assert message in fault(interface)
 
 
-LIBRARY = (Export("_initialize", "function", 0), Export("add", "function", 2), Export("go", "function", 0))
+LIBRARY = (
+    Export("_initialize", "function", "() -> ()"),
+    Export("add", "function", "(i32, i32) -> (i32)"),
+    Export("go", "function", "() -> ()"),
+)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +91,10 @@ LIBRARY = (Export("_initialize", "function", 0), Export("add", "function", 2), E
     [
         (module(exports=()), "exports no function '_start'"),
         (module(exports=(Export("_start", "memory"),)), "exports no function '_start'"),
-        (module(exports=(Export("_start", "function", 1),)), "has a function '_start' that takes arguments"),
+        (module(exports=(Export("_start", "function", "(i32) -> ()"),)),
+         "has a function '_start' that takes arguments"),
         (module(exports=LIBRARY),
-         "no function '_start'; it is a library (a reactor); path#function calls one of: add, go"),
+         "no function '_start'; it is a library (a reactor); path#function calls one of: add(i32, i32) -> i32, go()"),
         (module(exports=(), custom=("dylink.0",)), "it is a shared library"),
         (module(exports=(), custom=("linking", "reloc.CODE")), "it is an object file"),
         (module(exports=(), custom=("component-type:x",)), "it is to become a component"),
@@ -100,7 +105,10 @@ LIBRARY = (Export("_initialize", "function", 0), Export("add", "function", 2), E
                    exports=(Export("wasi:http/incoming-handler@0.2.0", "instance"),)),
          "is an HTTP handler, which a server calls: it exports wasi:http/incoming-handler@0.2.0, not wasi:cli/run@0.2"),
         (component(exports=(Export("a:b/c@1.0.0", "instance"), Export("f", "function"))),
-         "is not a command: it exports a:b/c@1.0.0, f, not wasi:cli/run@0.2"),
+         "is not a command: it exports a:b/c@1.0.0, f, not wasi:cli/run@0.2;"
+         " path#function calls one of: a:b/c@1.0.0/FUNCTION, f"),
+        (module(exports=(*START, Export("_initialize", "function", "() -> ()"))),
+         "exports both _start and _initialize: by WASI it is a command or a library, not both"),
         (component(exports=()), "is not a command: it exports nothing"),
     ],
 )  # fmt: skip
@@ -118,10 +126,9 @@ def test_objects_that_were_linked_with_their_relocations_run():
         (LIBRARY, "go", ["_initialize", "go"]),
         (LIBRARY, "_initialize", ["_initialize"]),
         (START, "", ["_start"]),
-        ((*START, *LIBRARY), "_start", ["_start"]),
-        ((*START, *LIBRARY), "go", ["_initialize", "go"]),
-        ((*START, Export("go", "function", 0)), "go", ["go"]),
-        ((Export("_initialize", "memory"), Export("go", "function", 0)), "go", ["go"]),
+        (LIBRARY, "add", ["_initialize", "add"]),
+        ((*START, Export("go", "function", "() -> ()")), "go", ["go"]),
+        ((Export("_initialize", "memory"), Export("go", "function", "() -> ()")), "go", ["go"]),
     ],
 )
 def test_a_library_is_initialized_before_a_function_of_it_is_called(exports, func, calls):
@@ -129,35 +136,74 @@ def test_a_library_is_initialized_before_a_function_of_it_is_called(exports, fun
     check(module(exports=exports), func)
 
 
+FACES = (Export("my:own/face@1.0.0", "instance"), Export("my:own/other", "instance"), Export("mine", "function"))
+
+
 @pytest.mark.parametrize(
-    ("func", "path"),
+    ("func", "paths"),
     [
-        ("", ["wasi:cli/run@0.2.3", "run"]),
-        ("mine", ["mine"]),
-        ("my:own/face@1.0.0/go", ["my:own/face@1.0.0", "go"]),
+        ("mine", [["mine"]]),
+        *((f"{name}{join}go", [["my:own/face@1.0.0", "go"]])
+          for name in ("my:own/face@1.0.0", "my:own/face", "face") for join in "/#."),
+        ("my:own/other/go", [["my:own/other", "go"]]),
+        ("my:own/face@1.0.0/[method]thing.go", [["my:own/face@1.0.0", "[method]thing.go"]]),
+        ("go", [["my:own/face@1.0.0", "go"], ["my:own/other", "go"]]),
+        ("my:own/none/go", []),
+        ("my:own/face@2.0.0/go", []),
+        ("my:own/face@1.0.0/", []),
+        ("my:own/face@1.0.0", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_names_lead_to_the_functions_that_may_be_meant(func, paths):
+    assert linking.function_paths(component(exports=FACES), func) == paths
+
+
+def test_without_a_name_it_is_the_function_of_a_command():
+    assert linking.function_paths(component(), "") == [["wasi:cli/run@0.2.3", "run"]]
+
+
+def test_many_interfaces_that_may_be_meant_are_few_in_the_end():
+    exports = tuple(Export(f"a{number}:b/face", "instance") for number in range(10_000))
+    assert len(linking.function_paths(component(exports=exports), "face/go")) < 10
+
+
+@pytest.mark.parametrize(
+    ("interface", "func", "message"),
+    [
+        (module(exports=LIBRARY), "ad", "exports no function 'ad'; did you mean 'add'?; it is a library"),
+        (module(exports=(*START, Export("m", "memory"))), "m", "exports no function 'm': it is a memory"),
+        (module(exports=(Export("_initialize", "function", "(i32) -> ()"), Export("go", "function", "() -> ()"))),
+         "go", "'_initialize' that takes arguments"),
+        (module(exports=(Export("f", "function", "(v128) -> ()"),)), "f",
+         "has the function f(v128): values of type v128 cannot be given or printed"),
+        (module(exports=(Export("f", "function", "() -> (i32, externref)"),)), "f",
+         "has the function f() -> (i32, externref): values of type externref cannot be given"),
+        (component(exports=(Export("go", "function"), Export("a:b/c@1.0.0", "instance"))), "a:b/d/f",
+         "exports no function 'a:b/d/f' (it exports go, a:b/c@1.0.0)"),
+        (component(exports=(Export("go", "function"),)), "f", "exports no function 'f' (it exports go)"),
+    ],
+)  # fmt: skip
+def test_a_function_that_cannot_be_called_is_refused(interface, func, message):
+    assert message in fault(interface, func)
+
+
+@pytest.mark.parametrize(
+    ("interface", "func", "has_values"),
+    [
+        (module(exports=LIBRARY), "go", False),
+        (module(exports=LIBRARY), "add", True),
+        (module(exports=LIBRARY), "_initialize", False),
+        (module(exports=(Export("f", "function", "() -> (i32)"),)), "f", True),
+        (module(exports=(Export("f", "function"),)), "f", True),  # its type is not known
+        (module(exports=(Export("_start", "function", "() -> (i32)"),)), "", False),
+        (component(), "", False),
+        (component(), "wasi:cli/run@0.2.3/run", False),
+        (component(exports=FACES), "mine", True),
     ],
 )
-def test_names_lead_to_the_function_of_a_component(func, path):
-    assert linking.function_path(component(), func) == path
-
-
-def test_no_name_leads_to_the_function_of_a_component_that_is_no_command():
-    handler = (Export("wasi:http/incoming-handler@0.2.0", "instance"),)
-    assert linking.function_path(component(exports=handler), "") == []
-
-
-def test_a_function_that_cannot_be_called_is_refused():
-    assert (
-        fault(module(exports=LIBRARY), "add")
-        == "has a function 'add' that takes arguments, so it cannot be an entry point"
-    )
-    takes = (Export("_initialize", "function", 1), Export("go", "function", 0))
-    assert "'_initialize' that takes arguments" in fault(module(exports=takes), "go")
-    exports = (Export("go", "function"), Export("a:b/c@1.0.0", "instance"))
-    check(component(exports=exports), "go")
-    check(component(exports=exports), "a:b/c@1.0.0/f")
-    assert fault(component(exports=exports), "f") == "exports no function 'f' (it exports go, a:b/c@1.0.0)"
-    assert fault(component(exports=exports), "a:b/d/f").startswith("exports no function 'a:b/d/f'")
+def test_a_function_has_values_unless_it_takes_and_returns_nothing(interface, func, has_values):
+    assert linking.has_values(interface, func) == has_values
 
 
 @pytest.mark.parametrize(
@@ -180,7 +226,7 @@ def test_versions_that_are_compatible_are_one(name, parts):
 def test_a_hostile_name_is_told_in_one_short_line(name):
     for interface in (
         module((name, name, "function")),
-        module(exports=(Export(name, "function", 0),)),
+        module(exports=(Export(name, "function", "() -> ()"),)),
         component((name, "instance")),
         component(exports=(Export(name, "instance"),)),
     ):

@@ -9,7 +9,7 @@ import wasmtime
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import wasm
-from pelagos_core.plugin.wasm import Export, Import
+from pelagos_core.plugin.interface import Export, Import
 from tests.support import provision
 
 MODULE = """(module
@@ -37,12 +37,13 @@ def test_a_module_says_what_it_needs_and_offers(tmp_path):
     assert [str(item) for item in found.imports] == ["env::f", "env::t", "env::m", "env::g"]
     assert [item.kind for item in found.imports] == ["function", "table", "memory", "global"]
     assert found.exports == (
-        Export("go", "function", 0),
-        Export("add", "function", 2),
-        Export("again", "function", 2),
+        Export("go", "function", "() -> (i32)"),
+        Export("add", "function", "(i32, i32) -> (i32)"),
+        Export("again", "function", "(i32, i64) -> ()"),
         Export("mem", "memory"),
     )
-    assert found.function("go").parameters == 0
+    assert (found.function("go").parameters, found.function("go").results) == ((), ("i32",))
+    assert found.function("add").parameters == ("i32", "i32")
     assert found.function("mem") is None
 
 
@@ -69,7 +70,7 @@ def test_many_functions_of_many_types_cost_little(tmp_path):
     types = " ".join(f"(type (func {'(param i32)' * number}))" for number in range(200))
     data = wasmtime.wat2wasm(f'(module {types} {functions} (export "last" (func 39999)))')
     began = time.process_time()
-    assert read(tmp_path, data).function("last").parameters == 199
+    assert read(tmp_path, data).function("last").parameters == ("i32",) * 199
     assert time.process_time() - began < 0.5
 
 

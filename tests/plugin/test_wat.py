@@ -9,7 +9,7 @@ import wasmtime
 
 from pelagos_core.conformance import modules
 from pelagos_core.plugin import wasm, wat
-from pelagos_core.plugin.wasm import UNKNOWN, Export, Import
+from pelagos_core.plugin.interface import UNKNOWN, Export, Import
 from tests.plugin.test_wasm import MODULE
 from tests.support import provision
 

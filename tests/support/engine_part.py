@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin import linking
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind, Preopen, sniff
 from pelagos_core.plugin.hookspecs import GuestExit, NativePart, Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
-from pelagos_core.plugin.linking import exported
-from pelagos_core.plugin.wasi import COMMAND_0_2
 from tests.support import c_program
 
 ROOT = Path(__file__).parent.parent.parent
@@ -122,10 +121,7 @@ def _memories(entrypoint: Entrypoint) -> tuple[int, ...]:
 def _calls(entrypoint: Entrypoint) -> list[str]:
     if entrypoint.kind is not Kind.COMPONENT:
         return entrypoint.calls
-    if not entrypoint.func:
-        return [exported(entrypoint.interface, COMMAND_0_2), "run"]
-    owner, _, name = entrypoint.func.rpartition("/")
-    return [owner, name] if owner else [name]
+    return linking.function_paths(entrypoint.interface, entrypoint.func)[0]
 
 
 def run(

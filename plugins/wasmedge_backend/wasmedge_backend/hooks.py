@@ -12,6 +12,7 @@ from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, Trap, Workload, hookimpl
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
+from pelagos_core.plugin.values import Call
 from wasmedge_backend import library, native_part
 from wasmedge_backend.library import Failure, Library, Machine
 
@@ -77,7 +78,7 @@ class WasmEdge(ProgramBackend):
         if self.library is None:
             said = super().pelagos_describe()
             return replace(said, features=said.features | {"ahead-of-time"}) if self.compiles_ahead else said
-        features, limits = self.features | {"argv0", "function"}, self.limits | {"fuel"}
+        features, limits = self.features | {"argv0", "function", "function-values"}, self.limits | {"fuel"}
         # A signal that it raises in the container's first process is lost: pid_namespaces(7).
         lost = frozenset({"the end"})
         return Description(self.engine, self.library.version, "embedded", features, limits, deviations=lost)
@@ -109,8 +110,8 @@ class WasmEdge(ProgramBackend):
             machine = self.library.load(entrypoint.read(), _memory_pages(entrypoint), limits.fuel)
         except Failure as error:
             raise InvalidArgument(f"{entrypoint.path!r} is not valid WebAssembly: {error}") from None
-        names = entrypoint.calls
-        return lambda: _run(machine, entrypoint, names)
+        first, call = entrypoint.calls[:-1], entrypoint.call
+        return lambda: _run(machine, entrypoint, first, call)
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
         """It has no command for that: call a function that is not there.
@@ -159,9 +160,9 @@ def _preopens(entrypoint: Entrypoint, root: str = "") -> list[str]:
     return [f"{name}:{path}" for name, path, _ in entrypoint.preopens(root)]
 
 
-def _run(machine: Machine, entrypoint: Entrypoint, names: list[str]) -> int:
+def _run(machine: Machine, entrypoint: Entrypoint, first: list[str], call: Call) -> int:
     try:
-        return machine.run(names, entrypoint.args, entrypoint.env, _preopens(entrypoint)) & 0xFF
+        return machine.run(first, call, entrypoint.args, entrypoint.env, _preopens(entrypoint)) & 0xFF
     except Failure as error:
         raise Trap(f"wasm trap: {error}") from None
 

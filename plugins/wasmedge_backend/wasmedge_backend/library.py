@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
+
+from pelagos_core.plugin.values import Call, Number
 
 DEFAULT = "libwasmedge.so.0"
 _WASI = 0  # WasmEdge_HostRegistration_Wasi
@@ -17,6 +20,22 @@ class _Result(ctypes.Structure):
 
 class _String(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint32), ("data", ctypes.c_char_p))
+
+
+class _Value(ctypes.Structure):
+    """128 bits, of which a number has the first, and its type."""
+
+    _fields_ = (("bits", ctypes.c_uint64 * 2), ("type", ctypes.c_uint64 * 2))
+
+
+# Of each type the letters of `struct`, and the function that makes a value, with what it takes.
+_NUMBERS: dict[str, tuple[str, str, type]] = {
+    "i32": ("<i", "WasmEdge_ValueGenI32", ctypes.c_int32),
+    "i64": ("<q", "WasmEdge_ValueGenI64", ctypes.c_int64),
+    "f32": ("<f", "WasmEdge_ValueGenF32", ctypes.c_float),
+    "f64": ("<d", "WasmEdge_ValueGenF64", ctypes.c_double),
+}
+_ALIGNED = 16  # as C has a value, of which a part has 128 bits
 
 
 class Failure(Exception):
@@ -54,6 +73,8 @@ class Library:
         self._declare("WasmEdge_VMGetImportModuleContext", pointer, pointer, ctypes.c_int)
         self._declare("WasmEdge_ModuleInstanceInitWASI", None, pointer, words, count, words, count, words, count)
         self._declare("WasmEdge_ModuleInstanceWASIGetExitCode", count, pointer)
+        for _, name, kind in _NUMBERS.values():
+            self._declare(name, _Value, kind)
         # It logs on stdout, which is the guest's.
         self._c.WasmEdge_LogOff()
 
@@ -108,6 +129,12 @@ class Library:
         """Call a declared function."""
         return getattr(self._c, f"WasmEdge_{name}")(*arguments)
 
+    def value(self, kind: str, value: Number) -> _Value:
+        """A value for a call. kind: i32, i64, f32 or f64."""
+        made = getattr(self._c, _NUMBERS[kind][1])(value)
+        assert isinstance(made, _Value)
+        return made
+
     def _declare(self, name: str, result: object, *arguments: object) -> None:
         function = getattr(self._c, name)
         function.restype = result
@@ -120,9 +147,12 @@ class Machine:
     def __init__(self, library: Library, machine: object) -> None:
         self._library = library
         self._machine = machine
+        self._returned: list[Number] = []  # by the last call
 
-    def run(self, functions: Sequence[str], args: Sequence[str], env: Sequence[str], preopens: Sequence[str]) -> int:
-        """Instantiate it and call functions without parameters, one after the other; the guest's exit code.
+    def run(
+        self, first: Sequence[str], call: Call, args: Sequence[str], env: Sequence[str], preopens: Sequence[str]
+    ) -> int:
+        """Instantiate it, call functions without parameters, one after the other, and then another one; the exit code.
 
         preopens: `GUEST:HOST` words. Raises Failure for a trap.
         """
@@ -130,12 +160,24 @@ class Machine:
         words = [_array(each) for each in (args, env, preopens)]
         sizes = [len(each) for each in (args, env, preopens)]
         self._library.call("ModuleInstanceInitWASI", wasi, words[0], sizes[0], words[1], sizes[1], words[2], sizes[2])
-        ran = self._check(self._library.call("VMInstantiate", self._machine)) and all(map(self._call, functions))
-        return 0 if ran else int(str(self._library.call("ModuleInstanceWASIGetExitCode", wasi)))
+        calls = (*map(Call, first), call)
+        ran = self._check(self._library.call("VMInstantiate", self._machine)) and all(map(self._call, calls))
+        if not ran:
+            return int(str(self._library.call("ModuleInstanceWASIGetExitCode", wasi)))
+        return call.show(self._returned) if call.results else 0
 
-    def _call(self, function: str) -> bool:
-        name = function.encode()
-        return self._check(self._library.call("VMExecute", self._machine, _String(len(name), name), None, 0, None, 0))
+    def _call(self, call: Call) -> bool:
+        """Call a function; whether it has returned, and not ended the guest."""
+        name = call.name.encode()
+        given = _values(
+            [self._library.value(kind, each) for kind, each in zip(call.types, call.arguments, strict=True)]
+        )
+        returned = _values([_Value()] * len(call.results))
+        parameters = given, len(call.arguments), returned, len(call.results)
+        if not self._check(self._library.call("VMExecute", self._machine, _String(len(name), name), *parameters)):
+            return False
+        self._returned = [_number(kind, value) for kind, value in zip(call.results, returned, strict=True)]
+        return True
 
     def _check(self, result: object) -> bool:
         assert isinstance(result, _Result)
@@ -144,3 +186,19 @@ class Machine:
 
 def _array(words: Sequence[str]) -> object:
     return (ctypes.c_char_p * len(words))(*[word.encode() for word in words])
+
+
+def _values(of: Sequence[_Value]) -> ctypes.Array[_Value]:
+    """An array of values, where C may have it: ctypes itself aligns to 8 bytes."""
+    kind = _Value * len(of)
+    room = ctypes.create_string_buffer(ctypes.sizeof(kind) + _ALIGNED)
+    array = kind.from_buffer(room, -ctypes.addressof(room) % _ALIGNED)
+    for index, each in enumerate(of):
+        array[index] = each
+    return array
+
+
+def _number(kind: str, value: _Value) -> Number:
+    letters = _NUMBERS[kind][0]
+    found: Number = struct.unpack_from(letters, bytes(value))[0]
+    return found

@@ -8,8 +8,9 @@ from typing import Any
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import GuestExit, Trap, UnusableCode, Workload
+from pelagos_core.plugin.interface import Export, Import, Interface, signature
 from pelagos_core.plugin.linking import Imports
-from pelagos_core.plugin.wasm import Export, Import, Interface
+from pelagos_core.plugin.values import Call
 
 _EXIT = re.compile(r"RuntimeError: WASI exited with code: (\d+)")
 
@@ -35,8 +36,8 @@ class Engine:
         store = self._store()
         module = self._deserialized(store, entrypoint) if entrypoint.code else self._compiled(store, entrypoint)
         entrypoint = entrypoint.with_compiled(imports, lambda: _interface(module))
-        names = entrypoint.calls
-        return lambda: self._run(store, module, entrypoint, names)
+        first, call = entrypoint.calls[:-1], entrypoint.call
+        return lambda: self._run(store, module, entrypoint, first, call)
 
     def compile(self, entrypoint: Entrypoint) -> bytes:
         """Compile it for `load`. Raises InvalidArgument."""
@@ -58,17 +59,18 @@ class Engine:
         except RuntimeError as error:
             raise UnusableCode(str(error)) from None
 
-    def _run(self, store: Any, module: Any, entrypoint: Entrypoint, names: list[str]) -> int:  # noqa: ANN401 (no types)
+    def _run(self, store: Any, module: Any, entrypoint: Entrypoint, first: list[str], call: Call) -> int:  # noqa: ANN401 (no types)
         try:
             instance = self._wasmer.Instance(module, self._imports(store, module, entrypoint))
-            for name in names:
+            for name in first:
                 getattr(instance.exports, name)()
+            returned = getattr(instance.exports, call.name)(*call.arguments)
         except RuntimeError as error:
             left = _EXIT.match(str(error))
             if left:
                 raise GuestExit(int(left[1]) & 0xFF) from None
             raise Trap(str(error)) from None
-        return 0
+        return call.show(returned if isinstance(returned, list | tuple) else [returned]) if call.results else 0
 
     def _imports(self, store: Any, module: Any, entrypoint: Entrypoint) -> Any:  # noqa: ANN401 (it has no types)
         wasi = self._wasmer.wasi
@@ -84,7 +86,7 @@ class Engine:
 def _interface(module: Any) -> Interface:  # noqa: ANN401 (it has no types)
     """What a module imports and exports. For text, of which core knows nothing."""
     imports = [Import(item.module, item.name, _kind(item.type)) for item in module.imports]
-    exports = [Export(item.name, _kind(item.type), _parameters(item.type)) for item in module.exports]
+    exports = [Export(item.name, _kind(item.type), _signature(item.type)) for item in module.exports]
     return Interface(tuple(imports), tuple(exports))
 
 
@@ -92,5 +94,8 @@ def _kind(of: Any) -> str:  # noqa: ANN401 (it has no types)
     return str(type(of).__name__.removesuffix("Type").lower())
 
 
-def _parameters(of: Any) -> int | None:  # noqa: ANN401 (it has no types)
-    return len(of.params) if hasattr(of, "params") else None
+def _signature(of: Any) -> str:  # noqa: ANN401 (it has no types)
+    if not hasattr(of, "params"):
+        return ""
+    parameters, results = ([str(each.name).lower() for each in kinds] for kinds in (of.params, of.results))
+    return signature(parameters, results)

@@ -76,7 +76,7 @@ class Wasmer(ProgramBackend):
         """What it is, as the package or the program tells."""
         if self.embedded is None:
             return super().pelagos_describe()
-        features = self.features | {"function", "ahead-of-time"}
+        features = self.features | {"function", "function-values", "ahead-of-time"}
         return Description(
             self.engine, self.embedded.version, "embedded", features, self.limits, deviations=_DEVIATIONS_EMBEDDED
         )

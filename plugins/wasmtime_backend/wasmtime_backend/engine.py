@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import wasmtime
 from wasmtime import component
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.plugin import linking
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind, sniff
 from pelagos_core.plugin.hookspecs import Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
-from pelagos_core.plugin.wasi import COMMAND_0_2
+from pelagos_core.plugin.values import Number
 from wasmtime_backend import image, interface, memory, network, prepared, stack, wasi
+from wasmtime_backend.component_call import ComponentCall
 
 _NO_INSTANCE = "resource limit exceeded: instance count"
 # Where an ELF header has its processor's flags (elf(5), e_flags), in which Wasmtime says what it is.
@@ -113,20 +113,30 @@ def _limit_tables(store: wasmtime.Store, limits: Limits) -> None:
 def _load_module(linker: wasmtime.Linker, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
     store = _store(linker.engine, entrypoint.limits)
     entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_module(module))
-    names = entrypoint.calls
+    first, call = entrypoint.calls[:-1], entrypoint.call
     linked = _linked(linker.instantiate_pre, module, entrypoint)
 
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
         exports = linked.instantiate(store).exports(store)
         _limit_tables(store, entrypoint.limits)
-        for name in names:
-            function = exports[name]
-            assert isinstance(function, wasmtime.Func)
-            function(store)
-        return 0
+        for name in first:
+            _function(exports, name)(store)
+        returned = _function(exports, call.name)(store, *call.arguments)
+        return call.show(_as_list(returned)) if call.results else 0
 
     return lambda: _guarded(run)
+
+
+def _function(exports: Mapping[str, object], name: str) -> wasmtime.Func:
+    function = exports[name]
+    assert isinstance(function, wasmtime.Func)
+    return function
+
+
+def _as_list(returned: object) -> list[Number]:
+    """What a function has returned: the package gives one value alone."""
+    return returned if isinstance(returned, list) else [returned]  # type: ignore[list-item]
 
 
 def _linked(link: Callable[[_T], _Linked], program: _T, entrypoint: Entrypoint) -> _Linked:
@@ -144,20 +154,14 @@ def _load_component(engine: wasmtime.Engine, program: component.Component, entry
     entrypoint = entrypoint.with_compiled(wasi.IMPORTS, lambda: interface.of_component(engine, program))
     network.refuse(linker, entrypoint)
     _linked(functools.partial(_try_to_link, engine, linker), program, entrypoint)
-    path = linking.function_path(entrypoint.interface, entrypoint.func)
-    kind = _checked_function(interface.function(engine, program, path), entrypoint)
+    called = ComponentCall.of(engine, program, entrypoint)
 
     def run() -> int:
         store.set_wasi(wasi.config(entrypoint))
         store.set_wasi_http()
         instance = linker.instantiate(store, program)
         _limit_tables(store, entrypoint.limits)
-        index = None
-        for name in path:
-            index = instance.get_export_index(store, name, index)
-        function = instance.get_func(store, index) if index else None
-        assert function is not None  # it was looked for before
-        return 0 if interface.is_ok(function(store), kind) else 1
+        return called.run(store, instance)
 
     return lambda: _guarded(run)
 
@@ -171,15 +175,6 @@ def _try_to_link(engine: wasmtime.Engine, linker: component.Linker, program: com
     except wasmtime.WasmtimeError as error:
         if _NO_INSTANCE not in str(error):
             raise
-
-
-def _checked_function(kind: component.FuncType | None, entrypoint: Entrypoint) -> component.FuncType:
-    name = entrypoint.func or COMMAND_0_2
-    if kind is None:
-        raise InvalidArgument(f"{entrypoint.path!r} exports no function {name!r}")
-    if kind.params:
-        raise InvalidArgument(f"{entrypoint.path!r} has a function {name!r} that takes arguments")
-    return kind
 
 
 def _guarded(run: Workload) -> int:

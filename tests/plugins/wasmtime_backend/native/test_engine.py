@@ -86,9 +86,7 @@ COMMANDS = {
     "input": Guest(modules.binary(modules.COPIES_INPUT)),
     "a function": Guest(file("functions"), func="five"),
     "functions in order": Guest(modules.binary(modules.LIBRARY), func="ready"),
-    "functions with results": Guest(
-        wat('(module (func (export "f") (result i32 f64) i32.const 1 f64.const 2))'), func="f"
-    ),
+    "a command with results": Guest(wat('(module (func (export "_start") (result i32 f64) i32.const 1 f64.const 2))')),
     "a start function leaves": Guest(
         wat(
             '(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
@@ -330,7 +328,7 @@ def component(body, result="(result (result))", core="(result i32)", more=""):
     return wat(
         f'(component (core module $m {more} (func (export "run") {core} {body})) (core instance $i (instantiate $m))'
         f'(func $run {result} (canon lift (core func $i "run"))) (instance $e (export "run" (func $run)))'
-        '(export "wasi:cli/run@0.2.3" (instance $e)) (export "top" (func $run)))'
+        '(export "wasi:cli/run@0.2.3" (instance $e)))'
     )
 
 
@@ -343,19 +341,24 @@ EXITS_0_2 = """(component
   (func $run (result (result)) (canon lift (core func $i "run")))
   (instance $e (export "run" (func $run))) (export "wasi:cli/run@0.2.0" (instance $e)))"""
 
+EXITS_WITH_CODE = EXITS_0_2.replace(
+    '"exit" (func (param "status" (result)))', '"exit-with-code" (func (param "status-code" u8))'
+)
+EXITS_WITH_CODE = EXITS_WITH_CODE.replace('lower (func $exit "exit")', 'lower (func $exit "exit-with-code")')
+
 MEMORY, IS_REFUSED = "(memory 1)", "(i32.eq (memory.grow (i32.const 9)) (i32.const -1))"
 COMPONENTS = {
     "hello": (Guest(file("component")), 0),
     "an error": (Guest(file("component_error")), 1),
     "ok": (Guest(component("(i32.const 0)")), 0),
-    "its own function": (Guest(component("(i32.const 1)"), func="top"), 1),
-    "of an interface": (Guest(component("(i32.const 1)"), func="wasi:cli/run@0.2.3/run"), 1),
-    "without a result": (Guest(component("", "", ""), func="top"), 0),
-    "a number": (Guest(component("(i32.const 1)", "(result u32)"), func="top"), 0),
+    "by its name": (Guest(component("(i32.const 1)"), func="wasi:cli/run@0.2.3/run"), 1),
+    "without a result": (Guest(component("", "", "")), 0),
+    "a number": (Guest(component("(i32.const 1)", "(result u32)")), 0),
     "a trap": (Guest(component("(unreachable)")), 134),
     "a trap by fuel": (Guest(component("(loop (br 0)) (i32.const 0)"), limits=Limits(fuel=1000)), 134),
     "exit 0": (Guest(wat(EXITS_0_2.replace("CODE", "0"))), 0),
     "exit 1": (Guest(wat(EXITS_0_2.replace("CODE", "1"))), 1),
+    **{f"exit with {code}": (Guest(wat(EXITS_WITH_CODE.replace("CODE", str(code)))), code) for code in (0, 1, 42, 255)},
     "growth": (Guest(component("(memory.grow (i32.const 9))", more=MEMORY), limits=Limits(memory=MIB)), 1),
     "no growth": (Guest(component(IS_REFUSED, more=MEMORY), limits=Limits(memory=MIB // 2)), 1),
     "too deep": (Guest(component("(call 0)")), 134),
@@ -379,14 +382,13 @@ BAD_COMPONENTS = {
         "cannot be linked: ",
     ),
     "no function": (
-        Guest(component("(i32.const 0)"), func="wasi:cli/run@0.2.3/walk"),
-        "exports no function 'wasi:cli/run@0.2.3/walk'",
+        Guest(component("(i32.const 0)").replace(b"\3run", b"\3sun")),
+        "exports no function 'wasi:cli/run@0.2.3/run'",
     ),
     "an argument": (
-        Guest(component("", '(param "x" u32)', "(param i32)"), func="top"),
-        "has a function 'top' that takes arguments",
+        Guest(component("", '(param "x" u32)', "(param i32)")),
+        "has a function 'wasi:cli/run@0.2.3/run' that takes arguments",
     ),
-    "an instance": (Guest(component("(i32.const 0)"), func="wasi:cli/run@0.2.3"), "exports no function"),
 }
 
 

@@ -1,0 +1,174 @@
+"""Arguments and results of a core module's function, as words: the notation of engines' command lines.
+
+A result is written as Rust displays a number: an integer with its sign, a float by the fewest digits that are
+read back as the same one, without an exponent. An argument may be any of these, and more: an integer may be
+unsigned, or hexadecimal after `0x`, and a float may have an exponent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pelagos_core import reasons
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin.interface import Export
+
+Number = int | float
+
+_BITS = {"i32": 32, "i64": 64}
+_FLOATS = {"f32": "<f", "f64": "<d"}
+NUMBERS = frozenset({*_BITS, *_FLOATS})
+"""The types of values that can be given and printed: vectors and references have no notation."""
+
+_INTEGER = re.compile(r"([+-]?)(?:([0-9]+)|0[xX]([0-9a-fA-F]+))\Z", re.ASCII)
+_FLOAT = re.compile(
+    r"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|inf|infinity|nan)\Z", re.I
+)
+_MAX_DIGITS = 100
+_SHOWN = 60
+_F32_DIGITS = 9  # as many tell any two of them apart
+_STDOUT, _STDERR = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a core module's function.
+
+    name: of its export. arguments: an int for each i32 and i64, signed, and a float for each f32 and f64.
+    types: of the arguments. results: the types of what it returns; () if that is not printed.
+    """
+
+    name: str
+    types: tuple[str, ...] = ()
+    arguments: tuple[Number, ...] = ()
+    results: tuple[str, ...] = ()
+
+    def show(self, values: Sequence[Number]) -> int:
+        """Write the results to stdout, a line each; the exit code. In the process that has run the guest."""
+        lines = (f"{word(kind, value)}\n" for kind, value in zip(self.results, values, strict=True))
+        return show("".join(lines))
+
+
+def show(text: str) -> int:
+    """Write what a function has returned to stdout: 0, or 1 after a line on stderr if it cannot be written."""
+    data = memoryview(text.encode("utf-8", "replace"))
+    try:
+        while data:
+            data = data[os.write(_STDOUT, data) :]
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(_STDERR, f"pelagos: the result cannot be written: {error.strerror}\n".encode())
+        return 1
+    return 0
+
+
+def described(function: Export) -> str:
+    """A function with its type, such as `add(i32, i32) -> i32`."""
+    results = function.results or ()
+    returned = results[0] if len(results) == 1 else f"({', '.join(results)})"
+    return f"{shown(function.name)}({', '.join(function.parameters or ())})" + (f" -> {returned}" if results else "")
+
+
+def convert(function: Export, words: Sequence[str]) -> Call:
+    """The call of a function with the arguments that the words are, by the types that it takes.
+
+    Raises InvalidArgument that names the function and the word; its text is a sentence without its subject.
+    """
+    types = function.parameters or ()
+    if len(types) != len(words):
+        raise wrong(wrong_count(described(function), len(types), len(words)))
+    arguments = tuple(_number(function, index, words[index], kind) for index, kind in enumerate(types))
+    return Call(function.name, types, arguments, function.results or ())
+
+
+def wrong_count(function: str, taken: int, given: int) -> str:
+    """What to say of a call with too many words or too few."""
+    count = "1 argument" if taken == 1 else f"{taken} arguments" if taken else "no arguments"
+    return f"has the function {function}, which takes {count}, and is given {given or 'none'}"
+
+
+def wrong_argument(function: str, index: int, given: str, why: str) -> str:
+    """What to say of a word that is not of its type. index: from 0."""
+    return f"has the function {function}: argument {index + 1}, {shown(repr(given))}, {why}"
+
+
+def wrong(what: str) -> InvalidArgument:
+    """The error for a call that does not fit its function."""
+    return InvalidArgument(what, reasons.ARGUMENTS)
+
+
+def shown(text: str) -> str:
+    """A text of a file or a user, for a line on a terminal."""
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if text.isprintable() else repr(text)
+
+
+def word(kind: str, value: Number) -> str:
+    """A value in the notation above. kind: i32, i64, f32 or f64."""
+    if kind in _BITS:
+        return str(_signed(int(value), _BITS[kind]))
+    return float_word(float(value), is_single=kind == "f32") if not math.isnan(value) else "NaN"
+
+
+def float_word(value: float, *, is_single: bool) -> str:
+    """A float that is a number, or infinite, without an exponent. is_single: of 32 bits."""
+    if math.isinf(value):
+        return "-inf" if value < 0 else "inf"
+    digits = _shortest_single(value) if is_single else repr(value)
+    text = format(Decimal(digits), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _shortest_single(value: float) -> str:
+    for count in range(1, _F32_DIGITS):
+        text = f"{value:.{count}g}"
+        with contextlib.suppress(OverflowError):  # rounded up beyond the largest
+            if struct.unpack("<f", struct.pack("<f", float(text)))[0] == value:
+                return text
+    return f"{value:.{_F32_DIGITS}g}"
+
+
+def _number(function: Export, index: int, given: str, kind: str) -> Number:
+    try:
+        return _integer(given, _BITS[kind]) if kind in _BITS else read_float(given, is_single=kind == "f32")
+    except ValueError as error:
+        raise wrong(wrong_argument(described(function), index, given, f"{error} {kind}")) from None
+
+
+def _integer(given: str, bits: int) -> int:
+    """The signed value. Raises ValueError with the begin of what to say of it."""
+    match = _INTEGER.match(given)
+    if match is None:
+        raise ValueError("is no")
+    sign, decimal, hexadecimal = match.groups()
+    digits = (decimal or hexadecimal).lstrip("0") or "0"
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("is too large for an")
+    value = int(f"{sign}{digits}", 10 if decimal else 16)
+    if not -(1 << bits - 1) <= value < 1 << bits:
+        raise ValueError("is too large for an")
+    return _signed(value, bits)
+
+
+def _signed(value: int, bits: int) -> int:
+    return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+
+
+def read_float(given: str, *, is_single: bool) -> float:
+    """The float that a word is; is_single: of 32 bits. Raises ValueError with the begin of what to say of it."""
+    if not _FLOAT.match(given):
+        raise ValueError("is no")
+    value = float(given)
+    if not is_single:
+        return value
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)

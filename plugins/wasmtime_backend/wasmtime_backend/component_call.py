@@ -1,0 +1,101 @@
+"""The call of a component's function: which one it is, its arguments, and what it returns.
+
+In the init process, after isolation. The arguments are a user's words; what is returned goes to stdout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import wasmtime
+from wasmtime import component
+
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin import linking, values
+from pelagos_core.plugin.entrypoint import Entrypoint
+from pelagos_core.plugin.wasi import COMMAND_0_2
+from wasmtime_backend import component_values, interface, wave, wit
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class ComponentCall:
+    """The call of a component's function.
+
+    path: the names that lead to it. arguments: values of `wave`. is_main: it is that of a command, which takes the
+    words by WASI.
+    """
+
+    path: list[str]
+    kind: component.FuncType
+    arguments: list[object]
+    is_main: bool
+
+    @classmethod
+    def of(cls, engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint) -> ComponentCall:
+        """Find the function, and convert its arguments. Raises InvalidArgument."""
+        path, kind = _found(engine, program, entrypoint)
+        is_main = [path] == linking.function_paths(entrypoint.interface, "")
+        if is_main and kind.params:
+            raise InvalidArgument(f"{entrypoint.path!r} has a function {'/'.join(path)!r} that takes arguments")
+        try:
+            name = wit.signature("/".join(path), kind)
+            return cls(path, kind, [] if is_main else _arguments(name, kind, entrypoint.args[1:]), is_main)
+        except wit.UnsupportedType as error:
+            what = f"has a function {'/'.join(path)!r} with values that have no text: {error}"
+            raise InvalidArgument(f"{entrypoint.path!r} {what}") from None
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{entrypoint.path!r} {error.message}", error.reason) from None
+
+    def run(self, store: wasmtime.Store, instance: component.Instance) -> int:
+        """Call it; the exit code: 1 if it has returned an error."""
+        index = None
+        for name in self.path:
+            index = instance.get_export_index(store, name, index)
+        function = instance.get_func(store, index) if index else None
+        assert function is not None  # it was looked for before
+        returned = component_values.call(store, function, [each for _, each in self.kind.params], self.arguments)
+        result = self.kind.result
+        is_error = (
+            isinstance(result, component.ResultType) and isinstance(returned, wit.Case) and returned.name == "err"
+        )
+        shown = 0 if self.is_main else values.show(f"{wave.write(result, returned) if result else '()'}\n")
+        return shown or int(is_error)
+
+
+def _found(
+    engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint
+) -> tuple[list[str], component.FuncType]:
+    """The function to be called. Raises InvalidArgument if there is none, or several have its name."""
+    what, func = f"{entrypoint.path!r} exports", entrypoint.func or COMMAND_0_2
+    paths = linking.function_paths(entrypoint.interface, entrypoint.func)
+    found = [(path, kind) for path in paths if (kind := interface.function(engine, program, path))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        named = ", ".join(linking.shown("/".join(path)) for path, _ in found)
+        raise InvalidArgument(f"{what} several functions {func!r}: name the interface too: {named}")
+    if not entrypoint.func:
+        raise InvalidArgument(f"{what} no function {'/'.join(*paths)!r}")
+    known = interface.functions(engine, program)
+    near = linking.similar(func, dict.fromkeys([*known, *(name.rpartition("/")[2] for name in known)]))
+    listed = ", ".join(map(linking.shown, [*known][:_LISTED])) + (", …" if len(known) > _LISTED else "")
+    raise InvalidArgument(
+        f"{what} no function {linking.shown(func)!r}{near}{f'; path#function calls one of: {listed}' if listed else ''}"
+    )
+
+
+def _arguments(name: str, kind: component.FuncType, words: Sequence[str]) -> list[object]:
+    """The words as values, by the types of the parameters. name: of the function, with its type."""
+    types = [each for _, each in kind.params]
+    if len(types) != len(words):
+        raise values.wrong(values.wrong_count(name, len(types), len(words)))
+    found = list[object]()
+    for index, (each, word) in enumerate(zip(types, words, strict=True)):
+        try:
+            found.append(wave.read_word(each, word))
+        except ValueError as error:
+            raise values.wrong(values.wrong_argument(name, index, word, str(error))) from None
+    return found
