@@ -17,7 +17,13 @@ _COMMANDS = {
     "run": "pelagos_core.cli.run",
     "pack": "pelagos_core.cli.pack",
     "ps": "pelagos_core.cli.ps",
-    "kill": "pelagos_core.cli.ps",
+    "logs": "pelagos_core.cli.logs",
+    "exec": "pelagos_core.cli.execute",
+    "stats": "pelagos_core.cli.stats",
+    "stop": "pelagos_core.cli.ending",
+    "kill": "pelagos_core.cli.ending",
+    "wait": "pelagos_core.cli.ending",
+    "rm": "pelagos_core.cli.ending",
     "install": "pelagos_core.cli.install",
     "uninstall": "pelagos_core.cli.install",
     "doctor": "pelagos_core.cli.doctor",
@@ -28,6 +34,8 @@ _COMMANDS = {
     "zygote": "pelagos_core.cli.zygote",
     "version": "pelagos_core.cli.version",
 }
+# Of commands that are named as a word of Python's is.
+_FUNCTIONS = {"exec": "execute"}
 
 
 class _Commands(click.Group):
@@ -52,7 +60,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
 
 
@@ -81,7 +90,7 @@ def _code() -> int:
         return int(cli(prog_name="pelagos", standalone_mode=False) or exit_codes.OK)
     except click.ClickException as error:
         click.echo(mistakes.describe(error), err=True)
-        of_run = isinstance(error, click.UsageError) and error.ctx and error.ctx.command.name == "run"
+        of_run = isinstance(error, click.UsageError) and error.ctx and error.ctx.command.name in ("run", "exec")
         return exit_codes.FAILED if of_run else error.exit_code
     except PelagosError as error:
         click.echo(f"pelagos: {error}", err=True)

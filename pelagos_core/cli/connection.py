@@ -8,9 +8,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from pelagos_core.api import inspection_pb2
+from pelagos_core.api import inspection_pb2, runs_pb2
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.cli.waiting import Waiting
+from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError, Unavailable, from_fields
 from pelagos_core.task import INSPECTION as INSPECTION_NAME
 from pelagos_core.task import NAMES
@@ -20,6 +21,7 @@ from pelagos_core.ttrpc.service import Service
 
 TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
 INSPECTION = Service(INSPECTION_NAME, inspection_pb2.DESCRIPTOR.services_by_name["Inspection"])
+RUNS = Service(runs.SERVICE, runs_pb2.DESCRIPTOR.services_by_name["Runs"])
 _SECONDS = 2.0  # for a daemon to take in a request: one that is stopped does not
 _READ_BYTES = 64 << 10
 

@@ -27,6 +27,7 @@ class Container(NamedTuple):
     """What to run. Either `rootfs` (a directory) or `module` (an open file and its name) is given.
 
     memory: the limit in bytes, for what is said when it is too low; None without one.
+    user: its user and group ids. hostname: in its UTS namespace, empty for the host's. readonly: its root.
     """
 
     rootfs: str | None
@@ -39,36 +40,45 @@ class Container(NamedTuple):
     resources: Mapping[str, object] = MappingProxyType({})
     memory: int | None = None
     terminal: bool = False
+    user: tuple[int, int] = (0, 0)
+    hostname: str = ""
+    readonly: bool = False
 
-    def run(self, uid: int, command: tuple[str, ...], *, interactive: bool) -> int:
+    def run(self, uid: int, run: runs.Run, *, interactive: bool = False) -> int:
         """Run it to its end through a shim of its own; return its exit code.
 
-        uid: of the user, outside of a user namespace that was made for this. command: for `pelagos ps`.
+        uid: of the user, outside of a user namespace that was made for this. run: its record. A detached one is left
+        running: its id is printed, and 0 is returned once it has started.
         A deadly signal ends it at any moment: before there is a program by itself, then as the program takes it.
         Raises PelagosError or OSError if it could not be run.
         """
         with Waiting() as waiting:
             signals = Signals(waiting)  # before anything is made that they would leave behind
             try:
-                return self._run(uid, command, waiting, signals, interactive=interactive)
+                return self._run(uid, run, waiting, signals, interactive=interactive)
             except Ended as ended:
                 return exit_codes.of_signal(ended.signum)
 
-    def _run(self, uid: int, command: tuple[str, ...], waiting: Waiting, signals: Signals, *, interactive: bool) -> int:
+    def _run(self, uid: int, run: runs.Run, waiting: Waiting, signals: Signals, *, interactive: bool) -> int:
         for directory in runs.abandoned(uid):
             clean_up(directory)
-        with Workspace(runs.usable_place(uid), command, waiting) as workspace:
+        with Workspace(runs.usable_place(uid), run, waiting) as workspace:
             workspace.prepare()
-            with contextlib.closing(Progress(f"loading the engines for {command[0]}").keep_up(waiting)) as progress:
-                log = DaemonLog(workspace.bundle, command[0], progress, waiting)
+            what = run.command[0]
+            with contextlib.closing(Progress(f"loading the engines for {what}").keep_up(waiting)) as progress:
+                log = DaemonLog(workspace.bundle, what, progress, waiting)
                 try:
                     workspace.start_shim()
                     self._write_bundle(workspace.bundle, waiting)
                     from pelagos_core.cli.session import Session  # takes 20 ms, in which the shim starts
 
-                    session = Session(workspace, waiting, signals, interactive=interactive, tty=self.terminal)
-                    progress.doing = f"preparing {command[0]}"
-                    return session.run(self.layers, progress.close)
+                    session = Session(workspace, waiting, signals, tty=self.terminal)
+                    progress.doing = f"preparing {what}"
+                    if run.is_detached:
+                        session.detach(self.layers)
+                        click.echo(run.id)
+                        return exit_codes.OK
+                    return session.run(self.layers, progress.close, interactive=interactive)
                 finally:
                     progress.close()
                     log.close()
@@ -97,10 +107,11 @@ class Container(NamedTuple):
                 "args": self.args,
                 "env": self._environment(),
                 "cwd": self.cwd,
-                "user": {"uid": 0, "gid": 0},
+                "user": dict(zip(("uid", "gid"), self.user, strict=True)),
                 "terminal": self.terminal,
             },
-            "root": {"path": "rootfs"},
+            "root": {"path": "rootfs", "readonly": self.readonly},
+            **({"hostname": self.hostname} if self.hostname else {}),
             "mounts": [mount._asdict() for mount in (*self._own_mounts(), *self.mounts)],
             "annotations": self.annotations,
             "linux": {

@@ -53,6 +53,32 @@ def open_module(path: str, advice: str = _ADVICE) -> int:
     return file
 
 
+def read_stream(stream: int) -> int:
+    """A module that is read from a stream, such as standard input, to its end; a descriptor of a file in memory.
+
+    Waits for the stream. Raises InvalidArgument if it is a terminal, empty or larger than MAX_BYTES.
+    """
+    what = "module on standard input"
+    if os.isatty(stream):
+        raise InvalidArgument(f"{what}: it is a terminal: give a file, or pipe one in", reasons.ENTRYPOINT)
+    file = os.memfd_create("module", os.MFD_CLOEXEC)
+    try:
+        length = 0
+        while chunk := os.read(stream, _CHUNK):
+            length += len(chunk)
+            if length > MAX_BYTES:
+                raise _too_large(what, length)
+            while chunk:
+                chunk = chunk[os.write(file, chunk) :]
+        if not length:
+            raise InvalidArgument(f"{what}: there is none", reasons.ENTRYPOINT)
+        _check(what, file, _ADVICE)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
 def _check(what: str, file: int, advice: str) -> None:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):

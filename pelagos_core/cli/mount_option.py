@@ -1,4 +1,4 @@
-"""`--mount` and `--volume`: mounts of a container, as docker's options describe them."""
+"""`--mount`, `--volume`, `--dir` and `--tmpfs`: mounts of a container, as docker and engines describe them."""
 
 from __future__ import annotations
 
@@ -48,6 +48,24 @@ def volume(word: str) -> Mount:
     if not source or not target or mode not in ("", "rw", "ro"):
         raise click.BadParameter(f"{word!r} is not SOURCE:TARGET[:ro]", param_hint="--volume")
     return _bind(source, target, ("ro",) if mode == "ro" else (), "--volume")
+
+
+def directory(word: str) -> Mount:
+    """The mount of the `--dir` syntax of engines' command lines, `HOST[::GUEST]`. Raises as `mount`."""
+    source, _, target = word.partition("::")
+    if not source:
+        raise click.BadParameter(f"{word!r} is not HOST[::GUEST]", param_hint="--dir")
+    return _bind(source, target or os.path.realpath(source), (), "--dir")
+
+
+def tmpfs(word: str) -> Mount:
+    """The mount of docker's `--tmpfs` syntax, `DIR[:OPTIONS]`. Raises BadParameter.
+
+    The options are mount(8)'s; the shim refuses one that it does not know.
+    """
+    target, _, options = word.partition(":")
+    given = tuple(option for option in options.split(",") if option)
+    return Mount(absolute(target, "--tmpfs"), "tmpfs", "tmpfs", ("nosuid", "nodev", *given))
 
 
 def _bind(source: str, target: str, options: tuple[str, ...], option: str) -> Mount:

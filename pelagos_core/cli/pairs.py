@@ -6,6 +6,11 @@ import os
 
 import click
 
+from pelagos_core.errors import InvalidArgument, NotFound
+
+_MAX_BYTES = 1 << 20
+_OPTION = "--env-file"
+
 
 def variable(word: str) -> str:
     """`NAME=VALUE`; of a bare NAME our own value, empty if it is not set here: then it is not passed on.
@@ -23,6 +28,39 @@ def variable(word: str) -> str:
 def variables(words: tuple[str, ...]) -> tuple[str, ...]:
     """Those of all words of `--env` that have a value. Raises BadParameter."""
     return tuple(found for word in words if (found := variable(word)))
+
+
+def of_files(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """The variables of docker's `--env-file`: one a line, no quotes, `#` at the beginning for a comment.
+
+    Raises NotFound or InvalidArgument that names the file and the line.
+    """
+    return tuple(found for path in paths for line in _lines(path) if (found := line))
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise InvalidArgument(f"{_OPTION}: {path!r} has more than {_MAX_BYTES} bytes")
+        text = data.decode()
+    except FileNotFoundError:
+        raise NotFound(f"{_OPTION}: {path!r} does not exist") from None
+    except OSError as error:
+        raise InvalidArgument(f"{_OPTION}: {path!r}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{_OPTION}: {path!r} is not UTF-8") from None
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        word = line.rstrip("\r").lstrip()
+        if not word or word.startswith("#"):
+            continue
+        name = word.partition("=")[0]
+        if not name or any(character.isspace() for character in name) or "\0" in word:
+            raise InvalidArgument(f"{_OPTION}: {path!r}, line {number}: {word!r} is not NAME=VALUE")
+        found.append(variable(word))
+    return tuple(found)
 
 
 def pairs(words: tuple[str, ...], option: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`pelagos ps` and `pelagos kill`: the containers of this user's `pelagos run`."""
+"""`pelagos ps`: the containers of this user's `pelagos run`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 import time
 
 import click
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
-from pelagos_core.cli import exit_codes
 from pelagos_core.cli.connection import TASK, Answer, Connection
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.config import duration
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
-from pelagos_core.errors import FailedPrecondition, PelagosError
+from pelagos_core.errors import PelagosError
 
 _SECONDS = 2.0  # for a daemon to answer; one that is stopped does not
 _STATUS = {
@@ -35,15 +33,16 @@ _SILENT = "no answer"
 
 
 @click.command()
+@click.option("-a", "--all", "ended", is_flag=True, help="Also the detached ones that have ended.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ps(quiet: bool, as_json: bool) -> None:
+def ps(ended: bool, quiet: bool, as_json: bool) -> None:
     """List the containers of your `pelagos run` commands.
 
     PID is the program's process on this host. One that is still being made is `starting`.
     Containers of containerd are listed by `ctr task ls` and `crictl ps`.
     """
-    found = runs.listed(os.geteuid())
+    found = runs.listed(os.geteuid(), ended=ended)
     if quiet:
         for run in found:
             click.echo(run.id)
@@ -53,29 +52,7 @@ def ps(quiet: bool, as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     now = time.time()
-    print_table(["ID", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"], [_row(row, now) for row in rows])
-
-
-@click.command()
-@click.option("-s", "--signal", "name", default="KILL", show_default=True, metavar="SIGNAL", help="A name or number.")
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-def kill(name: str, ids: tuple[str, ...]) -> None:
-    """Send a signal to containers of your `pelagos run` commands.
-
-    ID is an id that `pelagos ps` lists, or the beginning of one. Prints the ids of those that
-    have got the signal. Exit code 1 if one has not.
-    """
-    signum = _number(name)
-    code = exit_codes.OK
-    for word in ids:
-        try:
-            run = runs.find(os.geteuid(), word)
-            _kill(run, signum)
-            click.echo(run.id)
-        except PelagosError as error:
-            click.echo(f"pelagos: {error}", err=True)
-            code = exit_codes.FAULT
-    raise SystemExit(code)
+    print_table(["ID", "NAME", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"], [_row(row, now) for row in rows])
 
 
 def _described(found: list[Run]) -> list[dict[str, object]]:
@@ -88,6 +65,8 @@ def _described(found: list[Run]) -> list[dict[str, object]]:
 
 def _ask(run: Run, waiting: Waiting, stack: contextlib.ExitStack) -> Answer | str:
     """Ask its daemon for its state; the answer to come, or what is known without."""
+    if run.ended:
+        return f"exited {run.exit_code}"
     if not run.address or not run.backend:
         return _STARTING
     try:
@@ -118,26 +97,10 @@ def _row_of(run: Run, pid: int, status: str) -> dict[str, object]:
         "status": status,
         "started": run.started,
         "command": list(run.command),
+        "name": run.name,
+        "detached": run.is_detached,
+        **({"ended": run.ended, "exit_code": run.exit_code} if run.ended else {}),
     }
-
-
-def _kill(run: Run, signum: int) -> None:
-    if not run.address:
-        raise FailedPrecondition(f"container {run.id!r} is starting: it has no process yet")
-    with Waiting() as waiting, Connection(run.address, waiting) as connection:
-        answer = connection.send(TASK, "Kill", api.KillRequest(id=run.id, signal=signum), _SECONDS)
-        if not waiting.until(lambda: answer.has_come, _SECONDS):
-            raise FailedPrecondition(f"container {run.id!r}: its shim does not answer")
-        answer.message()
-
-
-def _number(name: str) -> int:
-    if name.isascii() and name.isdecimal() and int(name) in signal.valid_signals():
-        return int(name)
-    try:
-        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
-    except KeyError:
-        raise click.BadParameter(f"{name!r} is not a signal such as TERM or 15", param_hint="--signal") from None
 
 
 def _row(row: dict[str, object], now: float) -> list[str]:
@@ -145,6 +108,7 @@ def _row(row: dict[str, object], now: float) -> list[str]:
     assert isinstance(command, list)
     return [
         str(row["id"]),
+        str(row["name"] or "-"),
         str(row["pid"] or "-"),
         str(row["backend"] or "-"),
         str(row["status"]),

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import sys
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -35,20 +34,20 @@ class Workspace:
     has, and is removed.
     """
 
-    def __init__(self, place: str, command: tuple[str, ...], waiting: Waiting) -> None:
-        """place: from `runs.usable_place`. command: what is run, for `pelagos ps`."""
-        self.id = f"{runs.PREFIX}{os.urandom(4).hex()}"
-        self._run = runs.Run(self.id, os.getpid(), command, time.time())
+    def __init__(self, place: str, run: runs.Run, waiting: Waiting) -> None:
+        """place: from `runs.usable_place`. run: of `runs.new`. Raises AlreadyExists if its name is in use."""
+        self.id = run.id
+        self._run = run
         self._waiting = waiting
         self._asked: Question | None = None
         self._connection: Connection | None = None
-        self.directory, self._alive = runs.make(place, self.id)
+        self._is_left = False
+        self.directory, self._alive = runs.make(place, run)
         self.bundle = os.path.join(self.directory, "bundle")
 
     def prepare(self) -> None:
         """Make what is in it. Apart from __init__, so that a full disk leaves nothing."""
         os.mkdir(self.bundle)
-        runs.record(self.directory, self._run)
 
     def note(self, *, address: str = "", backend: str = "") -> None:
         """Record more of the run; empty for what is not known yet."""
@@ -57,11 +56,14 @@ class Workspace:
         with contextlib.suppress(OSError):  # the program runs all the same
             runs.record(self.directory, self._run)
 
-    def fifo(self, name: str) -> str:
-        """Make a FIFO; return its path."""
-        path = os.path.join(self.directory, name)
-        os.mkfifo(path, 0o600)
-        return path
+    @property
+    def output(self) -> str:
+        """The file of a detached run's output."""
+        return os.path.join(self.directory, runs.OUTPUT)
+
+    def leave(self) -> None:
+        """Leave the run to its daemon, which has been told to go on without this command."""
+        self._is_left = True
 
     def start_shim(self) -> None:
         """Have the shim started, and return at once: it takes some time, in which something else can be done."""
@@ -110,6 +112,9 @@ class Workspace:
         if self._asked:
             self._asked.answer()  # the directory must not go while the zygote looks for a place in it
         os.close(self._alive)
+        if self._is_left and self._connection:
+            self._connection.close()
+            return
         try:
             if self._connection:
                 self._connection.wait_closed(_END_SECONDS)

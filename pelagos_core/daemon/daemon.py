@@ -13,6 +13,7 @@ from pelagos_core.backends.installed import Node
 from pelagos_core.backends.selection import Preference, Selection
 from pelagos_core.cgroups.hierarchies import KnownHierarchies
 from pelagos_core.daemon import event_loop, owner, runs
+from pelagos_core.daemon.detached import Detached
 from pelagos_core.launch.launcher import Launcher
 from pelagos_core.launch.nursery import Nurseries
 from pelagos_core.metrics.recorder import Recorder
@@ -44,7 +45,8 @@ class Daemon:
         self._metrics = Recorder.of_node(wanted=node.config.metrics)
         facilities = Facilities(self._publisher, Launcher(nurseries, self._metrics), self._hierarchies)
         self._service = TaskService(flags.namespace, node, facilities, self.stop)
-        self._server = Server(self._service.services())
+        self._detached = Detached(flags.owner, self._service)
+        self._server = Server([*self._service.services(), *(self._detached.services() if flags.owner else [])])
         self._socket = identity(flags.socket)
 
     async def serve(self, listener: socket.socket) -> None:
@@ -85,12 +87,19 @@ class Daemon:
 
     async def _end_with_owner(self) -> None:
         """End, with all containers, when the `pelagos run` command that started this daemon has ended."""
-        await owner.wait_for_end(self._flags.owner)
-        log.info("the command has ended")
+        command = asyncio.ensure_future(owner.wait_for_end(self._flags.owner))
+        detached = asyncio.ensure_future(self._detached.wait_for_end())
+        await asyncio.wait((command, detached), return_when=asyncio.FIRST_COMPLETED)
+        log.info("the command has ended" if command.done() else "the detached container has ended")
         await self._service.end()
         self.stop()
         # Before the connection ends: a command that waits for its end must find all removed.
-        runs.remove(self._flags.owner)
+        if command.done():
+            runs.remove(self._flags.owner)
+        else:
+            runs.end(self._flags.owner, *detached.result())
+        command.cancel()
+        detached.cancel()
 
     async def _stop_when_idle(self) -> None:
         while self._service.idle_seconds < IDLE_SECONDS:

@@ -7,7 +7,9 @@
 
 The kernel closes the FIFO whenever a process ends, also by SIGKILL. So the daemon reads end of file when
 its command has ended, and a directory whose FIFO has no reader is abandoned. The command opens the
-FIFO for reading too, so that this holds before there is a daemon.
+FIFO for reading too, so that this holds before there is a daemon. Of a detached run the daemon opens
+it for writing too, before the command ends. When such a run has ended, its record and its output (a file
+`output`) stay until `pelagos rm`; the rest of its directory is removed.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pelagos_core.errors import NotFound, PermissionDenied
+from pelagos_core.errors import AlreadyExists, NotFound, PermissionDenied
 from pelagos_core.shim.unix_socket import Lock
 
+SERVICE = "pelagos.v1.Runs"
 ROOTS = "/run/pelagos/runs"
 PREFIX = "run-"
 ALIVE = "alive"
+OUTPUT = "output"
 _RECORD = "run.json"
 _MAX_BYTES = 1 << 20
 
@@ -35,7 +40,9 @@ class Run(NamedTuple):
 
     id: of the container and its directory. pid: of the command. command: MODULE or ROOTFS and ARGS.
     started: seconds since the epoch, UTC. address: the daemon's socket, empty before there is one.
-    backend: its name, empty before one is chosen.
+    backend: its name, empty before one is chosen. name: that it was given, or empty.
+    is_detached: whether it goes on without its command. is_removed: whether nothing of it stays when it has ended.
+    ended: seconds since the epoch, 0 before its end. exit_code: valid once it has ended.
     """
 
     id: str
@@ -44,6 +51,17 @@ class Run(NamedTuple):
     started: float
     address: str = ""
     backend: str = ""
+    name: str = ""
+    is_detached: bool = False
+    is_removed: bool = True
+    ended: float = 0.0
+    exit_code: int = 0
+
+
+def new(command: tuple[str, ...], *, name: str = "", is_detached: bool = False, is_removed: bool = True) -> Run:
+    """A run of this process that begins now, with an id of its own."""
+    run_id = f"{PREFIX}{os.urandom(4).hex()}"
+    return Run(run_id, os.getpid(), command, time.time(), "", "", name, is_detached, is_removed)
 
 
 def places(uid: int) -> list[str]:
@@ -82,15 +100,41 @@ def usable_place(uid: int) -> str:
     raise PermissionDenied(refused)
 
 
-def make(place: str, run_id: str) -> tuple[str, int]:
-    """Create the directory of a run in `place`; return its path, and the descriptor of its FIFO to keep open."""
-    directory = os.path.join(place, run_id)
+def make(place: str, run: Run) -> tuple[str, int]:
+    """Create the directory of a run in `place`; return its path, and the descriptor of its FIFO to keep open.
+
+    Raises AlreadyExists if another run has its name, or OSError; then nothing is left.
+    """
+    directory = os.path.join(place, run.id)
     with Lock(directory):  # `abandoned` takes it too, so it finds no directory whose FIFO is not created yet
+        _check_name(place, run.name)
         os.mkdir(directory, 0o700)
-        alive = os.path.join(directory, ALIVE)
-        os.mkfifo(alive, 0o600)
-        # O_RDWR: opening one end alone would wait for the other, or fail (fifo(7)).
-        return directory, os.open(alive, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            alive = os.path.join(directory, ALIVE)
+            os.mkfifo(alive, 0o600)
+            record(directory, run)
+            return directory, keep_open(directory)
+        except BaseException:
+            remove(directory)
+            raise
+
+
+def keep_open(directory: str) -> int:
+    """Keep a run's FIFO open for writing; the descriptor, for the caller to close. Raises OSError."""
+    # O_RDWR: opening one end alone would wait for the other, or fail (fifo(7)).
+    return os.open(os.path.join(directory, ALIVE), os.O_RDWR | os.O_CLOEXEC)
+
+
+def _check_name(place: str, name: str) -> None:
+    if not name:
+        return
+    with contextlib.suppress(OSError):
+        for directory in _in(place):
+            other = _read(directory)
+            if other and other.name == name and (other.ended or _is_alive(directory)):
+                raise AlreadyExists(
+                    f"name {name!r} is in use by container {other.id!r}: `pelagos rm` it, or choose another"
+                )
 
 
 def record(directory: str, run: Run) -> None:
@@ -101,28 +145,68 @@ def record(directory: str, run: Run) -> None:
     os.rename(f"{path}.new", path)
 
 
-def listed(uid: int) -> list[Run]:
-    """The present runs of a user, the oldest first. A run that is not recorded yet is left out."""
-    found = [_read(directory) for directory in _directories(uid) if _is_alive(directory)]
-    return sorted((run for run in found if run), key=lambda run: run.started)
+def listed(uid: int, *, ended: bool = False) -> list[Run]:
+    """The runs of a user, the oldest first: the present ones, and with `ended` what is left of others too.
+
+    A run that is not recorded yet is left out.
+    """
+    read = ((_read(directory), directory) for directory in _directories(uid))
+    found = [run for run, directory in read if run and (ended if run.ended else _is_alive(directory))]
+    return sorted(found, key=lambda run: run.started)
 
 
-def find(uid: int, name: str) -> Run:
-    """The present run of this id, or of the only id with this prefix. Raises NotFound."""
-    runs = [run for run in listed(uid) if run.id.startswith((name, f"{PREFIX}{name}"))] if name else []
-    exact = [run for run in runs if run.id == name]
-    if len(exact or runs) != 1:
-        raise NotFound(f"container {name!r}: {'several ids begin so' if runs else 'none of `pelagos run` has this id'}")
-    return (exact or runs)[0]
+def find(uid: int, name: str, *, ended: bool = False) -> Run:
+    """The run of this id or name, or of the only id with this prefix; of `listed`. Raises NotFound."""
+    known = listed(uid, ended=ended) if name else []
+    exact = [run for run in known if name in (run.id, run.name)]
+    found = exact or [run for run in known if run.id.startswith((name, f"{PREFIX}{name}"))]
+    if len(found) != 1:
+        raise NotFound(
+            f"container {name!r}: {'several ids begin so' if found else 'none of `pelagos run` has this id'}"
+        )
+    return found[0]
+
+
+def directory_of(uid: int, run: Run) -> str:
+    """The directory of a run that was listed. Raises NotFound if it has been removed meanwhile."""
+    for directory in _directories(uid):
+        if os.path.basename(directory) == run.id:
+            return directory
+    raise NotFound(f"container {run.id!r} has been removed")
 
 
 def abandoned(uid: int) -> list[str]:
-    """The directories of runs whose command and daemon have both ended."""
+    """The directories of runs whose command and daemon have both ended, before the run was recorded as ended."""
     found = []
     for place in filter(_is_own, places(uid)):
         with Lock(f"{place}/any"), contextlib.suppress(OSError):
-            found += [path for path in _in(place) if not _is_alive(path)]
+            found += [path for path in _in(place) if not _is_alive(path) and not is_kept(path)]
     return found
+
+
+def is_kept(directory: str) -> bool:
+    """Whether it is what stays of a run that has ended."""
+    run = _read(directory)
+    return bool(run and run.ended)
+
+
+def end(directory: str, ended: float, exit_code: int) -> None:
+    """Record the end of a detached run, and remove all of its directory but the record and the output.
+
+    In the daemon. ended: seconds since the epoch. Raises nothing: on a full disk the run counts as abandoned.
+    """
+    run = _read(directory)
+    if run is None or run.is_removed:
+        remove(directory)
+        return
+    with contextlib.suppress(OSError):
+        record(directory, run._replace(ended=ended, exit_code=exit_code))
+        import shutil  # as in `remove`
+
+        for name in os.listdir(directory):
+            if name not in (_RECORD, OUTPUT):
+                path = os.path.join(directory, name)
+                shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
 
 
 def remove(directory: str) -> None:

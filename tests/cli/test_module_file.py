@@ -98,3 +98,23 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sendfile", full)
     with pytest.raises(ResourceExhausted, match=f"cannot be copied to '{tmp_path}': No space left on device"):
         copied(tmp_path / "x", tmp_path / "y")
+
+
+def test_a_module_may_come_by_a_pipe():
+    reader, writer = os.pipe()
+    os.write(writer, b"\0asm\1\0\0\0")
+    os.close(writer)
+    file = module_file.read_stream(reader)
+    assert os.pread(file, 100, 0) == b"\0asm\1\0\0\0"
+    os.close(file)
+    with pytest.raises(InvalidArgument, match="there is none"):
+        module_file.read_stream(reader)
+    os.close(reader)
+
+
+def test_a_terminal_is_no_module():
+    ours, theirs = os.openpty()
+    with pytest.raises(InvalidArgument, match="it is a terminal: give a file, or pipe one in"):
+        module_file.read_stream(theirs)
+    os.close(ours)
+    os.close(theirs)

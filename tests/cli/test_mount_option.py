@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from pelagos_core.cli.mount_option import Mount, mount, volume
+from pelagos_core.cli.mount_option import Mount, directory, mount, tmpfs, volume
 from pelagos_core.errors import InvalidArgument
 
 
@@ -50,3 +50,21 @@ def test_a_target_is_absolute_and_a_source_is_there():
         volume("/:x")
     with pytest.raises(InvalidArgument, match="--volume: source '/none/such' does not exist"):
         volume("/none/such:/x")
+
+
+def test_a_directory_as_wasmtime_writes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert directory(".") == Mount(str(tmp_path), "bind", str(tmp_path), ("rbind",))
+    assert directory(".::/data") == Mount("/data", "bind", str(tmp_path), ("rbind",))
+    for word, text in (("::/x", "is not HOST"), (".::x", "'x' is not absolute")):
+        with pytest.raises(click.BadParameter, match=text):
+            directory(word)
+    with pytest.raises(InvalidArgument, match="--dir: source '/none/such' does not exist"):
+        directory("/none/such")
+
+
+def test_a_tmpfs_has_mounts_options():
+    assert tmpfs("/run") == Mount("/run", "tmpfs", "tmpfs", ("nosuid", "nodev"))
+    assert tmpfs("/run:noexec,size=64k").options == ("nosuid", "nodev", "noexec", "size=64k")
+    with pytest.raises(click.BadParameter, match="'run' is not absolute"):
+        tmpfs("run")

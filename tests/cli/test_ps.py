@@ -45,7 +45,7 @@ def test_what_runs_is_listed_and_can_be_killed(guests):
         assert row["command"] == [str(guests / "spin.wasm"), "a b"]
         assert os.path.exists(f"/proc/{row['pid']}")
         header, *lines = pelagos("ps").stdout.splitlines()
-        assert header.split() == ["ID", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"]
+        assert header.split() == ["ID", "NAME", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"]
         (line,) = [line for line in lines if line.startswith(name)]
         assert line.endswith("spin.wasm 'a b'")
         assert name in pelagos("ps", "-q").stdout.split()

@@ -161,7 +161,7 @@ def test_out_of_memory_is_said(guests):
         (["/dev/zero"], 126, "module '/dev/zero' is a device, not a regular file"),
         ([sys.executable], 126, "is a native program, not WebAssembly"),
         (["--backend", "none-such", "hello.wasm"], 127, "'none-such', asked for by --backend, is not installed"),
-        (["--env-file", "x", "hello.wasm"], 125, "No such option '--env-file'. Try 'pelagos run --help'."),
+        (["--entrypoint", "x", "hello.wasm"], 125, "No such option '--entrypoint'. Try 'pelagos run --help'."),
         (["--memry", "64m", "hello.wasm"], 125, "No such option '--memry'. Did you mean '--memory'? Try"),
         (["nothing.wasm"], 127, "module 'nothing.wasm' does not exist"),
         (["complete"], 126, "entry point '/complete' (file of unknown kind)"),

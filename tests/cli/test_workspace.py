@@ -9,6 +9,7 @@ import pytest
 from pelagos_core.cli import workspace
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.cli.workspace import DaemonLog, Workspace
+from pelagos_core.daemon import runs
 from pelagos_core.errors import Internal
 from pelagos_core.shim.zygote_client import FAILED, STARTED
 
@@ -59,7 +60,7 @@ class Zygote:
 def made(tmp_path, monkeypatch):
     monkeypatch.setattr(workspace.zygote_request, "socket_path", lambda: "/z")
     with Waiting() as waiting:
-        made = Workspace(str(tmp_path), ("x.wasm",), waiting)
+        made = Workspace(str(tmp_path), runs.new(("x.wasm",)), waiting)
         made.prepare()
         yield made
         os.close(made._alive)
@@ -118,7 +119,7 @@ def test_a_directory_is_left_only_when_the_zygote_has_answered(tmp_path, monkeyp
     zygote = Zygote(STARTED, b"unix:///somewhere")
     monkeypatch.setattr(workspace, "Question", zygote)
     monkeypatch.setattr(workspace.zygote_request, "socket_path", lambda: "/z")
-    with Waiting() as waiting, Workspace(str(tmp_path), ("x.wasm",), waiting) as made:
+    with Waiting() as waiting, Workspace(str(tmp_path), runs.new(("x.wasm",)), waiting) as made:
         made.prepare()
         made.start_shim()
     assert zygote.answered == 1

@@ -9,7 +9,7 @@ from pelagos_core.daemon.runs import Run
 
 def test_a_daemon_sees_the_end_of_its_command_before_or_after_it_looks(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "places", lambda uid: [str(tmp_path)])
-    directory, alive = runs.make(str(tmp_path), "run-00000001")
+    directory, alive = runs.make(str(tmp_path), runs.new(("x.wasm",)))
     runs.record(directory, Run("run-00000001", os.getpid(), ("x.wasm",), 1.0))
 
     async def watch():

@@ -6,7 +6,7 @@ import pytest
 
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
-from pelagos_core.errors import NotFound, PermissionDenied
+from pelagos_core.errors import AlreadyExists, NotFound, PermissionDenied
 
 UID = 12345
 
@@ -23,10 +23,9 @@ def run(place):
     runs.usable_place(UID)
     made = []
 
-    def make(name="run-00000001", started=1.0):
-        directory, fd = runs.make(place, name)
+    def make(run_id="run-00000001", started=1.0, **fields):
+        directory, fd = runs.make(place, Run(run_id, os.getpid(), ("x.wasm", "a"), started, **fields))
         made.append(fd)
-        runs.record(directory, Run(name, os.getpid(), ("x.wasm", "a"), started))
         return directory, fd
 
     yield make
@@ -106,3 +105,54 @@ def test_a_place_that_others_can_write_to_is_not_used(place):
     os.symlink("/tmp", place)
     with pytest.raises(PermissionDenied):
         runs.usable_place(UID)
+
+
+def test_a_name_is_one_containers_until_it_is_removed(run):
+    directory, fd = run("run-00000001", name="web", is_removed=False)
+    assert runs.find(UID, "web").id == "run-00000001"
+    with pytest.raises(AlreadyExists, match="name 'web' is in use by container 'run-00000001'"):
+        run("run-00000002", name="web")
+    assert [name for name in os.listdir(os.path.dirname(directory)) if name.startswith(runs.PREFIX)] == ["run-00000001"]
+    runs.end(directory, 2.0, 3)
+    os.close(fd)
+    with pytest.raises(AlreadyExists):
+        run("run-00000002", name="web")
+    runs.remove(directory)
+    run("run-00000002", name="web")
+
+
+def test_the_record_and_the_output_of_one_that_has_ended_stay(run):
+    directory, fd = run(is_detached=True, is_removed=False)
+    os.mkdir(f"{directory}/bundle")
+    for name in ("output", "bundle/config.json"):
+        with open(f"{directory}/{name}", "w") as file:
+            file.write("x")
+    runs.end(directory, 5.0, 7)
+    os.close(fd)
+    assert sorted(os.listdir(directory)) == ["output", "run.json"]
+    assert runs.listed(UID) == []
+    assert runs.abandoned(UID) == []
+    (ended,) = runs.listed(UID, ended=True)
+    assert (ended.ended, ended.exit_code) == (5.0, 7)
+    with pytest.raises(NotFound):
+        runs.find(UID, ended.id)
+    assert runs.directory_of(UID, runs.find(UID, ended.id, ended=True)) == directory
+
+
+def test_nothing_stays_of_one_that_is_to_be_removed(run):
+    directory, _ = run(is_detached=True, is_removed=True)
+    runs.end(directory, 5.0, 7)
+    assert not os.path.exists(directory)
+    runs.end(directory, 5.0, 7)
+
+
+def test_a_full_disk_leaves_no_directory(place, monkeypatch):
+    runs.usable_place(UID)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "record", full)
+    with pytest.raises(OSError, match="No space"):
+        runs.make(place, runs.new(("x.wasm",)))
+    assert [name for name in os.listdir(place) if name.startswith(runs.PREFIX)] == []

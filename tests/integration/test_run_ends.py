@@ -166,7 +166,7 @@ def _is_daemon(pid, run_id):
 
 def test_what_could_not_be_cleaned_up_is_so_by_the_next_run(guests):
     place = runs.usable_place(os.geteuid())
-    directory, alive = runs.make(place, f"{runs.PREFIX}dead0001")
+    directory, alive = runs.make(place, runs.new(("x.wasm",)))
     os.mkdir(f"{directory}/bundle")
     os.close(alive)
     done = subprocess.run([*COMMAND, guests / "hello.wasm"], capture_output=True, timeout=60)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pelagos_core.daemon import runs
 from tests.support.containerd import until
@@ -54,3 +59,24 @@ def native_words(root: Path) -> list[str]:
         elif os.path.isdir(f"/{name}"):
             words += ["-v", f"/{name}:/{name}:ro"]
     return [*words, "--env", "PATH=/usr/bin:/bin", str(root)]
+
+
+PELAGOS = (sys.executable, "-m", "pelagos_core")
+
+
+def pelagos(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command with these words; what it printed and its exit code."""
+    return subprocess.run([*PELAGOS, *map(str, words)], capture_output=True, text=True, timeout=60, **options)
+
+
+@contextlib.contextmanager
+def detached(*words: object) -> Iterator[str]:
+    """A container of `pelagos run -d` with these words, by its id; nothing of it is left afterwards."""
+    before = left_by_runs()
+    done = pelagos("run", "-d", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    try:
+        yield done.stdout.strip()
+    finally:
+        pelagos("rm", "-f", done.stdout.strip())
+    wait_until_nothing_is_left(before)

@@ -1,0 +1,64 @@
+"""`pelagos logs`: the output of a detached container."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from io import BufferedReader
+
+import click
+
+from pelagos_core.api import task_pb2 as api
+from pelagos_core.cli.connection import TASK, Connection
+from pelagos_core.cli.waiting import Waiting
+from pelagos_core.daemon import runs
+from pelagos_core.daemon.runs import Run
+from pelagos_core.errors import FailedPrecondition, PelagosError
+
+_CHUNK = 64 << 10
+_LOOK_SECONDS = 0.1  # between two looks at a file that grows
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
+@click.option("-n", "--tail", type=click.IntRange(0), metavar="LINES", help="Only the last lines.")
+@click.argument("container")
+def logs(follow: bool, tail: int | None, container: str) -> None:
+    """Print the output of a detached container, also of one that has ended.
+
+    Both its outputs are one file, so that their order is kept.
+    """
+    run = runs.find(os.geteuid(), container, ended=True)
+    if not run.is_detached:
+        raise FailedPrecondition(f"container {run.id!r} is not detached: its output is at its own terminal")
+    path = os.path.join(runs.directory_of(os.geteuid(), run), runs.OUTPUT)
+    with open(path, "rb") as file:
+        for line in deque(file, maxlen=tail) if tail is not None else ():
+            _write(line)
+        _copy(file)
+        if follow and not run.ended:
+            _follow(run, file)
+
+
+def _copy(file: BufferedReader) -> None:
+    """Print what is between the present position and the end."""
+    while data := file.read1(_CHUNK):
+        _write(data)
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def _follow(run: Run, file: BufferedReader) -> None:
+    """Print what comes, until the container has ended."""
+    with Waiting() as waiting:
+        try:
+            with Connection(run.address, waiting) as connection:
+                ended = connection.send(TASK, "Wait", api.WaitRequest(id=run.id))
+                while not waiting.until(lambda: ended.has_come, _LOOK_SECONDS):
+                    _copy(file)
+        except PelagosError:  # it has ended in this moment
+            pass
+    _copy(file)

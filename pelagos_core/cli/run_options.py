@@ -1,0 +1,170 @@
+"""The options of `pelagos run` as they are typed, and the container that they describe."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+import click
+
+from pelagos_core.cli import module_file, mount_option, pairs
+from pelagos_core.cli.embedded import Container
+from pelagos_core.config import size
+from pelagos_core.daemon import runs
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin.kind import split_func
+
+STDIN = "-"
+_STDIN_NAME = "stdin.wasm"
+_PERIOD_MICROSECONDS = 100_000
+_LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond
+# docker's own; with less the engine of even an empty module is killed before it can say anything.
+_LEAST_MEMORY = 6 << 20
+_MOST_ID = (1 << 32) - 2  # -1 is no id in chown(2) and setuid(2)
+# docker's: what becomes a path or a word of a command line elsewhere.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# RFC 1123, section 2.1: letters, digits, hyphens; 63 bytes a label; sethostname(2) takes 64 in all.
+_HOSTNAME = re.compile(
+    r"(?=.{1,64}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+
+
+class Options(NamedTuple):
+    """What the command line says, under the names that click gives it."""
+
+    env: tuple[str, ...]
+    env_files: tuple[str, ...]
+    backend: str
+    mounts: tuple[str, ...]
+    volumes: tuple[str, ...]
+    directories: tuple[str, ...]
+    tmpfs: tuple[str, ...]
+    workdir: str
+    user: str
+    hostname: str
+    name: str
+    memory: str
+    cpus: float | None
+    cpuset: str
+    pids: int | None
+    fuel: str
+    deadline: str
+    annotations: tuple[str, ...]
+    detach: bool
+    removed: bool
+    interactive: bool
+    tty: bool
+    read_only: bool
+    explain: bool
+
+
+def container(options: Options, target: str, args: tuple[str, ...]) -> Container:
+    """What is to run. Raises BadParameter or UsageError, and PelagosError or OSError of files that are named."""
+    if options.interactive and target == STDIN:
+        raise click.UsageError("standard input is the module: it cannot be the program's too (-i)")
+    return Container(
+        *_program(target, args),
+        env=(*pairs.of_files(options.env_files), *pairs.variables(options.env)),
+        cwd=mount_option.absolute(options.workdir, "--workdir"),
+        mounts=(
+            *map(mount_option.mount, options.mounts),
+            *map(mount_option.volume, options.volumes),
+            *map(mount_option.directory, options.directories),
+            *map(mount_option.tmpfs, options.tmpfs),
+        ),
+        annotations=_annotations(options),
+        resources=_resources(options),
+        memory=_bytes(options.memory),
+        terminal=options.tty,
+        user=_user(options.user),
+        hostname=_matched(_HOSTNAME, options.hostname, "--hostname", "a host's name"),
+        readonly=options.read_only,
+    )
+
+
+def record(options: Options, command: tuple[str, ...]) -> runs.Run:
+    """The record of its run. command: as it was typed. Raises BadParameter or UsageError."""
+    if options.detach and (options.interactive or options.tty):
+        raise click.UsageError(
+            "-d cannot be combined with -i or -t: there is nothing that a terminal could be joined to"
+        )
+    name = _matched(_NAME, options.name, "--name", "a name of letters, digits, '_', '.' and '-'")
+    return runs.new(command, name=name, is_detached=options.detach, is_removed=options.removed or not options.detach)
+
+
+def _program(target: str, args: tuple[str, ...]) -> tuple[str | None, tuple[int, str] | None, tuple[str, ...]]:
+    """What to run: a rootfs or a module, and argv."""
+    if os.path.isdir(target):
+        if not args:
+            raise click.UsageError(f"{target} is a directory: name the module in it, e.g. /app.wasm")
+        return os.path.realpath(target), None, args
+    path, func = split_func(target)
+    if path == STDIN:
+        file, name = module_file.read_stream(0), _STDIN_NAME
+    else:
+        file, name = module_file.open_module(path), os.path.basename(path)
+    return None, (file, name), (f"/{name}#{func}" if func else f"/{name}", *args)
+
+
+def _annotations(options: Options) -> dict[str, str]:
+    found = pairs.pairs(options.annotations, "--annotation")
+    said = {"runtime": options.backend, "fuel": options.fuel, "deadline": options.deadline}
+    if any(said.values()):
+        from pelagos_core.plugin.bundle import ANNOTATION_PREFIX
+
+        found |= {f"{ANNOTATION_PREFIX}{word}": value for word, value in said.items() if value}
+    return found
+
+
+def _user(word: str) -> tuple[int, int]:
+    """User and group of docker's `UID[:GID]`."""
+    if not word:
+        return 0, 0
+    uid, colon, gid = word.partition(":")
+    if not _is_id(uid) or (colon and not _is_id(gid)):
+        raise click.BadParameter(f"{word!r} is not UID[:GID], in numbers", param_hint="--user")
+    ids = int(uid), int(gid or 0)
+    if os.geteuid() and any(ids):
+        raise click.BadParameter("without root there is no other user than 0 in a container", param_hint="--user")
+    return ids
+
+
+def _is_id(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and int(word) <= _MOST_ID
+
+
+def _resources(options: Options) -> dict[str, object]:
+    """`linux.resources` for docker's options."""
+    if options.cpus is not None and not _LEAST_CPUS <= options.cpus <= (os.cpu_count() or 1):
+        raise click.BadParameter(f"{options.cpus:g} is not from {_LEAST_CPUS} to {os.cpu_count()}", param_hint="--cpus")
+    cpu: dict[str, object] = {}
+    if options.cpus is not None:
+        cpu |= {"quota": round(options.cpus * _PERIOD_MICROSECONDS), "period": _PERIOD_MICROSECONDS}
+    if options.cpuset:
+        cpu["cpus"] = options.cpuset
+    asked: dict[str, dict[str, object]] = {
+        "memory": {"limit": _bytes(options.memory)},
+        "cpu": cpu,
+        "pids": {"limit": options.pids},
+    }
+    return {name: part for name, part in asked.items() if any(value is not None for value in part.values())}
+
+
+def _bytes(text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        count = size.parse(text)
+    except InvalidArgument as error:
+        raise click.BadParameter(str(error), param_hint="--memory") from None
+    if count < _LEAST_MEMORY:
+        least = f"{_LEAST_MEMORY >> 20}m"
+        raise click.BadParameter(f"{text!r} is too small for an engine: the least is {least}", param_hint="--memory")
+    return count
+
+
+def _matched(pattern: re.Pattern[str], word: str, option: str, what: str) -> str:
+    if word and not pattern.fullmatch(word):
+        raise click.BadParameter(f"{word!r} is not {what}", param_hint=option)
+    return word

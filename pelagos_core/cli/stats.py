@@ -1,0 +1,115 @@
+"""`pelagos stats`: what containers of this user's `pelagos run` use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+
+import click
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from pelagos_core.api import metrics_v1_pb2, metrics_v2_pb2
+from pelagos_core.api import task_pb2 as api
+from pelagos_core.cli.connection import TASK, Connection
+from pelagos_core.cli.table import print_table
+from pelagos_core.cli.waiting import Waiting
+from pelagos_core.config import size
+from pelagos_core.daemon import runs
+from pelagos_core.daemon.runs import Run
+from pelagos_core.errors import NotFound, Unavailable
+
+_INTERVAL_SECONDS = 1.0
+_ANSWER_SECONDS = 2.0
+_NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number of nearly 2^63
+
+
+@click.command()
+@click.option("--no-stream", "once", is_flag=True, help="Print one table and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
+@click.argument("names", metavar="[CONTAINER...]", nargs=-1)
+def stats(once: bool, as_json: bool, names: tuple[str, ...]) -> None:
+    """Show the processor time, memory and processes of containers of your `pelagos run` commands.
+
+    All that run, or those that are named. CPU is of one processor: 200% are two. On a terminal it
+    goes on until ^C; elsewhere it prints one table.
+    """
+    found = [runs.find(os.geteuid(), name) for name in names] or runs.listed(os.geteuid())
+    before, then = _measured(found), time.monotonic()
+    while True:
+        time.sleep(_INTERVAL_SECONDS)
+        now = time.monotonic()
+        after = _measured(found if names else runs.listed(os.geteuid()))
+        rows = [_row(name, before.get(name), figures, now - then) for name, figures in after.items()]
+        if as_json:
+            click.echo(json.dumps(rows))
+            return
+        if os.isatty(1) and not once:
+            click.clear()
+        print_table(["ID", "NAME", "CPU", "MEMORY", "LIMIT", "PROCESSES"], [_cells(row) for row in rows])
+        if once or not os.isatty(1):
+            return
+        before, then = after, now
+
+
+Figures = dict[str, object]
+
+
+def _measured(found: list[Run]) -> Mapping[str, Figures]:
+    """What each container has used, by its id. One that has ended meanwhile is left out."""
+    with Waiting() as waiting, contextlib.ExitStack() as stack:
+        asked = []
+        for run in found:
+            with contextlib.suppress(Unavailable):
+                connection = stack.enter_context(Connection(run.address, waiting))
+                asked.append((run, connection.send(TASK, "Stats", api.StatsRequest(id=run.id), _ANSWER_SECONDS)))
+        waiting.until(lambda: all(answer.has_come for _, answer in asked), _ANSWER_SECONDS)
+        figures = {}
+        for run, answer in asked:
+            if answer.has_come:
+                with contextlib.suppress(NotFound, Unavailable):
+                    figures[run.id] = {"name": run.name, **_figures(answer.message().stats)}
+        return figures
+
+
+def _figures(stats: AnyMessage) -> Figures:
+    """The figures of cgroup v1 or v2 under the same names: seconds, bytes, numbers."""
+    if stats.type_url.endswith("io.containerd.cgroups.v2.Metrics"):
+        v2 = metrics_v2_pb2.Metrics.FromString(stats.value)
+        limit = v2.memory.usage_limit
+        found = v2.cpu.usage_usec / 1e6, v2.memory.usage, v2.pids.current
+    else:
+        v1 = metrics_v1_pb2.Metrics.FromString(stats.value)
+        limit = v1.memory.usage.limit
+        found = v1.cpu.usage.total / 1e9, v1.memory.usage.usage, v1.pids.current
+    seconds, memory, processes = found
+    return {
+        "cpu_seconds": seconds,
+        "memory": memory,
+        "memory_limit": limit if 0 < limit < _NO_LIMIT else None,
+        "processes": processes,
+    }
+
+
+def _row(name: str, before: Figures | None, after: Figures, seconds: float) -> Figures:
+    used = _number(after["cpu_seconds"]) - _number(before["cpu_seconds"]) if before else 0.0
+    return {"id": name, **after, "cpu_percent": round(100 * used / seconds, 1)}
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _cells(row: Figures) -> list[str]:
+    limit = row["memory_limit"]
+    return [
+        str(row["id"]),
+        str(row["name"] or "-"),
+        f"{row['cpu_percent']}%",
+        size.describe(int(_number(row["memory"]))),
+        size.describe(int(_number(limit))) if limit else "-",
+        str(row["processes"]),
+    ]
