@@ -13,7 +13,7 @@ import click
 from pelagos_core.backends.installed import Node, load_waiting
 from pelagos_core.backends.registry import Backend, Backends
 from pelagos_core.backends.selection import ANNOTATION, Choice, Selection
-from pelagos_core.cli import packages
+from pelagos_core.cli import completion, packages
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.table import print_table
 from pelagos_core.config.policy import Policy
@@ -26,8 +26,16 @@ from pelagos_core.plugin.linking import shown
 
 
 @click.command()
-@click.option("--explain", metavar="MODULE", help="Say which backend would run MODULE, and why.")
-@click.option("--backend", metavar="NAME", default="", help="With --explain: as if a container asked for NAME.")
+@click.option(
+    "--explain", metavar="MODULE", shell_complete=completion.files, help="Say which backend would run MODULE, and why."
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    default="",
+    shell_complete=completion.backends,
+    help="With --explain: as if a container asked for NAME.",
+)
 @click.option("--fuel", metavar="N", default="", help="With --explain: as if a container had this limit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> None:

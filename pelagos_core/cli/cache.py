@@ -22,7 +22,7 @@ from pelagos_core.cache import compile_service, key
 from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.known_store import KnownEntry, KnownStore
 from pelagos_core.cache.store import Listed, Store
-from pelagos_core.cli import rootless
+from pelagos_core.cli import completion, rootless
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.cli.progress import STEP_SECONDS, Progress
 from pelagos_core.cli.table import print_table
@@ -70,10 +70,16 @@ def ls(as_json: bool) -> None:
 
 
 @cache.command()
-@click.option("--backend", metavar="NAME", default="", help="Compile for this one, not for the one Auto takes.")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    default="",
+    shell_complete=completion.backends,
+    help="Compile for this one, not for the one Auto takes.",
+)
 @click.option("--fuel", is_flag=True, help="Compile for containers that have a limit of fuel.")
 @_json
-@click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+@click.argument("modules", metavar="MODULE...", nargs=-1, required=True, shell_complete=completion.files)
 def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> None:
     """Compile modules now, so that no container has to wait for it.
 

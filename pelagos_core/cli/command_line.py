@@ -32,6 +32,7 @@ _COMMANDS = {
     "conformance": "pelagos_core.cli.conformance",
     "metrics": "pelagos_core.cli.metrics",
     "zygote": "pelagos_core.cli.zygote",
+    "completion": "pelagos_core.cli.completion",
     "version": "pelagos_core.cli.version",
 }
 # Of commands that are named as a word of Python's is.

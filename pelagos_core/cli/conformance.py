@@ -8,12 +8,12 @@ import sys
 
 import click
 
-from pelagos_core.cli import packages
+from pelagos_core.cli import completion, packages
 from pelagos_core.errors import FailedPrecondition
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("name", shell_complete=completion.backends)
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
     """Try the backend NAME and print what works.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.cli import exit_codes
+from pelagos_core.cli import completion, exit_codes
 from pelagos_core.cli.connection import TASK, Connection
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.daemon import runs
@@ -21,7 +21,7 @@ _SECONDS = 2.0  # for a daemon to answer; one that is stopped does not
 _END_SECONDS = 10.0  # after SIGKILL, for a daemon to remove what there is
 _LOOK_SECONDS = 0.02  # between two looks for a record that a daemon is about to write
 
-_ids = click.argument("ids", metavar="CONTAINER...", nargs=-1, required=True)
+_ids = click.argument("ids", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=completion.containers)
 
 
 @click.command()

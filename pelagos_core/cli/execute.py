@@ -11,7 +11,7 @@ import click
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.cli import exit_codes, mount_option, pairs, terminal
+from pelagos_core.cli import completion, exit_codes, mount_option, pairs, terminal
 from pelagos_core.cli.attached import Attached, Stdio
 from pelagos_core.cli.connection import TASK, Connection
 from pelagos_core.cli.signals import Ended, Signals
@@ -29,7 +29,7 @@ _PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory.  [default: the container's]")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal; with -i, yours.")
-@click.argument("container")
+@click.argument("container", shell_complete=completion.running)
 @click.argument("path", metavar="PATH[#FUNCTION]")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def execute(

@@ -9,6 +9,7 @@ from io import BufferedReader
 import click
 
 from pelagos_core.api import task_pb2 as api
+from pelagos_core.cli import completion
 from pelagos_core.cli.connection import TASK, Connection
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.daemon import runs
@@ -22,7 +23,7 @@ _LOOK_SECONDS = 0.1  # between two looks at a file that grows
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
 @click.option("-n", "--tail", type=click.IntRange(0), metavar="LINES", help="Only the last lines.")
-@click.argument("container")
+@click.argument("container", shell_complete=completion.containers)
 def logs(follow: bool, tail: int | None, container: str) -> None:
     """Print the output of a detached container, also of one that has ended.
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import click
 
 from pelagos_core import reasons
-from pelagos_core.cli import module_file, mount_option, pairs, progress
+from pelagos_core.cli import completion, module_file, mount_option, pairs, progress
 from pelagos_core.config import size
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.images import archive, image, reference
@@ -57,7 +57,7 @@ _STDOUT = "-"
     help="Of the nodes, such as linux/amd64,linux/arm64.  [default: this machine's]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("module", metavar="MODULE")
+@click.argument("module", metavar="MODULE", shell_complete=completion.files)
 def pack(
     name: str,
     output: str,

@@ -8,15 +8,26 @@ from typing import Any
 
 import click
 
-from pelagos_core.cli import exit_codes, rootless, run_options, terminal
+from pelagos_core.cli import completion, exit_codes, rootless, run_options, terminal
 from pelagos_core.errors import FailedPrecondition, PelagosError
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
-@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Set the variables of a file, one a line.")
 @click.option(
-    "--backend", default="", metavar="NAME", help="Which backend runs it; auto takes the best.  [default: auto]"
+    "--env-file",
+    "env_files",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="Set the variables of a file, one a line.",
+)
+@click.option(
+    "--backend",
+    default="",
+    metavar="NAME",
+    shell_complete=completion.backends,
+    help="Which backend runs it; auto takes the best.  [default: auto]",
 )
 @click.option(
     "--mount",
@@ -58,8 +69,8 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
     is_flag=True,
     help="Run nothing: print each step that its processes would take to isolate themselves.",
 )
-@click.argument("target", metavar="MODULE|ROOTFS")
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.argument("target", metavar="MODULE|ROOTFS", shell_complete=completion.files)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, shell_complete=completion.files)
 def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 (click's options: see Options)
     """Run a WebAssembly program in a container.
 

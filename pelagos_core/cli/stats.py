@@ -13,6 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from pelagos_core.api import metrics_v1_pb2, metrics_v2_pb2
 from pelagos_core.api import task_pb2 as api
+from pelagos_core.cli import completion
 from pelagos_core.cli.connection import TASK, Connection
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.waiting import Waiting
@@ -29,7 +30,7 @@ _NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number of nearly 2^63
 @click.command()
 @click.option("--no-stream", "once", is_flag=True, help="Print one table and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
-@click.argument("names", metavar="[CONTAINER...]", nargs=-1)
+@click.argument("names", metavar="[CONTAINER...]", nargs=-1, shell_complete=completion.running)
 def stats(once: bool, as_json: bool, names: tuple[str, ...]) -> None:
     """Show the processor time, memory and processes of containers of your `pelagos run` commands.
 

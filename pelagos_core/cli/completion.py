@@ -1,0 +1,71 @@
+"""`pelagos completion`, and what the arguments of commands are completed to.
+
+Source: click's documentation, "Shell Completion". The functions run in a `pelagos` that the shell starts at each press
+of its key, so what they need is imported in them. What they cannot find out is nothing to complete.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+SHELLS = ("bash", "zsh", "fish")
+_VARIABLE = "_PELAGOS_COMPLETE"  # that click looks for: `_` and the program's name
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS), required=False)
+def completion(shell: str | None) -> None:
+    """Print a script by which a shell completes commands, options, files, backends and containers.
+
+    Without SHELL it is for yours ($SHELL). For every new shell:
+
+    \b
+    pelagos completion bash > /etc/bash_completion.d/pelagos
+    pelagos completion zsh > "${fpath[1]}/_pelagos"
+    pelagos completion fish > ~/.config/fish/completions/pelagos.fish
+
+    For this one: eval "$(pelagos completion)".
+    """
+    name = shell or os.path.basename(os.environ.get("SHELL", ""))
+    if name not in SHELLS:
+        raise click.UsageError(f"name a shell: {', '.join(SHELLS)}")
+    found = get_completion_class(name)
+    assert found
+    context = click.get_current_context().find_root()
+    click.echo(found(context.command, {}, "pelagos", _VARIABLE).source())
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files and directories, which the shell completes itself."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of installed backends, none of which is loaded; and `auto`."""
+    from importlib import metadata
+
+    from pelagos_core.plugin.hookspecs import ENTRY_POINT_GROUP
+
+    names = {point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)} | {"auto"}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def running(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The containers of this user's `pelagos run` that run, by name and by id."""
+    return _containers(incomplete, ended=False)
+
+
+def containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The same, and the detached ones that have ended."""
+    return _containers(incomplete, ended=True)
+
+
+def _containers(incomplete: str, *, ended: bool) -> list[CompletionItem]:
+    from pelagos_core.daemon import runs
+
+    found = runs.listed(os.geteuid(), ended=ended)
+    items = [(name, run) for run in found for name in (run.name, run.id) if name]
+    return [CompletionItem(name, help=" ".join(run.command)) for name, run in items if name.startswith(incomplete)]
