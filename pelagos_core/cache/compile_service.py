@@ -30,6 +30,7 @@ from pelagos_core.cache.store import Store
 from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config import size
+from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import Internal, PelagosError, ResourceExhausted, from_fields, to_fields
 from pelagos_core.linux import child, forked, process_stat, syscalls
 from pelagos_core.linux.child import Child
@@ -105,7 +106,7 @@ def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
         theirs.close()
 
 
-def make_group(request: CompileRequest) -> Cgroup:
+def make_group(cache: CacheSettings) -> Cgroup:
     """Create a control group outside of every pod's, with the memory limit. The parent removes it.
 
     If none can be created, returns one without directories: only the resource limits of processes hold then.
@@ -116,7 +117,7 @@ def make_group(request: CompileRequest) -> Cgroup:
     for path in cgroup.paths:
         _sweep(os.path.dirname(path))
     try:
-        cgroup.create(Resources(memory=Memory(limit=request.cache.memory)))
+        cgroup.create(Resources(memory=Memory(limit=cache.memory)))
     except (PelagosError, OSError) as error:
         log.warning("compiling has no control group: %s", error)
         cgroup.try_remove()

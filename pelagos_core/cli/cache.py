@@ -206,7 +206,7 @@ def _request(
 
 def _compiled(request: CompileRequest) -> dict[str, object]:
     began = time.monotonic()
-    cgroup = compile_service.make_group(request)
+    cgroup = compile_service.make_group(request.cache)
     made = compile_service.fork(request, cgroup)
     try:
         with contextlib.closing(Progress(f"compiling {request.path} for {request.backend.name}")) as progress:

@@ -19,8 +19,9 @@ from pelagos_core.cli import completion, module_file, mount_option, pairs, progr
 from pelagos_core.config import size
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.images import archive, image, reference
-from pelagos_core.images.image import Blob, Image, Platform, Settings
+from pelagos_core.images.image import Blob, Image, Settings
 from pelagos_core.images.layer import Layer, Sink
+from pelagos_core.images.node_platform import Platform
 from pelagos_core.plugin import wasm
 from pelagos_core.plugin.kind import Kind, kind_of
 

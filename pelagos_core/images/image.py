@@ -1,60 +1,17 @@
-"""An image or a Wasm artifact, as values: its platforms, its words for a container, its blobs. In the command."""
+"""An image or a Wasm artifact, as values: its words for a container, its blobs. In the command."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pelagos_core.errors import InvalidArgument
 from pelagos_core.images import media_types
 from pelagos_core.images.layer import Layer, Sink
-
-_MACHINES = {
-    "x86_64": "linux/amd64",
-    "aarch64": "linux/arm64",
-    "armv7l": "linux/arm/v7",
-    "i686": "linux/386",
-    "ppc64le": "linux/ppc64le",
-    "riscv64": "linux/riscv64",
-    "s390x": "linux/s390x",
-    "loongarch64": "linux/loong64",
-}
-_ARCHITECTURES = frozenset(name.split("/")[1] for name in _MACHINES.values())
-TITLE = "org.opencontainers.image.title"
-"""The annotation of a layer that has the name of its file."""
-
-
-class Platform(NamedTuple):
-    """A platform of the image spec."""
-
-    os: str
-    architecture: str
-    variant: str = ""
-
-    @classmethod
-    def of_this_machine(cls) -> Platform:
-        """That of the machine that the command runs on."""
-        return cls(*_MACHINES.get(platform.machine(), f"linux/{platform.machine()}").split("/"))
-
-    @classmethod
-    def parse(cls, word: str) -> Platform:
-        """That of docker's words, such as `linux/arm64`. Raises InvalidArgument."""
-        parts = word.split("/")
-        if parts[0] in ("wasi", "wasip1", "wasip2", "wasm") or "wasm" in parts:
-            why = "containerd on a node finds no match for it: leave it out, or make an artifact (--artifact)"
-            raise InvalidArgument(f"platform {word!r}: {why}")
-        if parts[0] != "linux" or len(parts) not in (2, 3) or parts[1] not in _ARCHITECTURES:
-            raise InvalidArgument(f"platform {word!r} is not such as linux/amd64 or linux/arm64")
-        return cls(*parts)
-
-    def fields(self) -> dict[str, str]:
-        """As a config and a descriptor have it."""
-        return {name: value for name, value in self._asdict().items() if value}
+from pelagos_core.images.node_platform import Platform
 
 
 class Blob(NamedTuple):
@@ -173,7 +130,7 @@ def artifact(module: Blob, title: str, settings: Settings, *, is_component: bool
         "config": settings.config(),
     }
     config = Blob.of(_json(fields))
-    layer = {**descriptor(media_types.WASM_LAYER, module), "annotations": {TITLE: title}}
+    layer = {**descriptor(media_types.WASM_LAYER, module), "annotations": {media_types.TITLE: title}}
     manifest = _manifest(descriptor(media_types.WASM_CONFIG, config), [layer], settings.annotations)
     return Image(descriptor(media_types.MANIFEST, manifest), (module, config, manifest), (module.digest,))
 

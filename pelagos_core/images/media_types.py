@@ -1,4 +1,4 @@
-"""The media types of images and of Wasm artifacts, as manifests and configs name them."""
+"""The media types of images and of Wasm artifacts, and the annotation by which a layer has a name."""
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -19,3 +19,6 @@ WASM_LAYERS = frozenset(
     }
 )
 """The types of layers that are a module, and no archive of files."""
+
+TITLE = "org.opencontainers.image.title"
+"""The annotation of a layer that has the name of its file."""

@@ -38,7 +38,7 @@ from pelagos_core.isolation.identity import (
 from pelagos_core.isolation.kind_plan import Steps
 from pelagos_core.isolation.operation import Close, Operation, Refuse
 from pelagos_core.isolation.second_stage import SecondStageClone
-from pelagos_core.isolation.state import CONTAINER, CONTROL
+from pelagos_core.isolation.state import CONTAINER, CONTROL, ENTRYPOINT
 from pelagos_core.isolation.streams import (
     OF_INIT,
     OF_JOINING,
@@ -119,6 +119,12 @@ class Plan:
             Phase(second, "start", self.start),
             Phase(second, "end", self.end),
         ]
+
+    def with_entrypoint(self) -> Plan:
+        """The same with an open entry point: its descriptor stays open, with those that every process has."""
+        *others, last = self.begin
+        assert isinstance(last, MoveDescriptors)
+        return replace(self, begin=(*others, MoveDescriptors((*last.slots, ENTRYPOINT))))
 
     def describe(self) -> list[str]:
         """One line for each step, in order, with its phase."""

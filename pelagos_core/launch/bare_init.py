@@ -46,7 +46,9 @@ from pelagos_core.plugin.limits import Limits
 class BareInit:
     """The parts of the plan of one process, encoded, and the decoding of its errors."""
 
-    def __init__(self, bundle: Bundle, plan: Plan, limits: Limits) -> None:
+    def __init__(self, bundle: Bundle, plan: Plan, limits: Limits, *, finds: bool = True) -> None:
+        """finds: whether the entry point is a file of the container, which the process finds."""
+        self._finds = finds
         self._bundle, self._plan, self._limits = bundle, plan, limits
         self._process = bundle.spec.process
         self._numbers = SlotNumbers()
@@ -92,7 +94,7 @@ class BareInit:
         plan = self._plan
         second = (plan.second_stage,) if plan.second_stage else ()
         steps = (*plan.begin, *plan.outside, *second, *plan.assemble)
-        return self._encoded((*steps, FindEntrypoint(self._paths), GoOn()))
+        return self._encoded((*steps, *((FindEntrypoint(self._paths),) if self._finds else ()), GoOn()))
 
     def path(self, found: Found) -> str:
         """The path of the entry point in the container. Raises Internal for an impossible answer."""
@@ -100,10 +102,11 @@ class BareInit:
             raise Internal("the init process reported an entry point that is not among the requested paths")
         return self._paths[found.index]
 
-    def guest(self, guest: KnownGuest, path: str, *, compiled: bool, network: bool) -> bytes:
+    def guest(self, guest: KnownGuest, path: str, *, compiled: bool, network: bool, opened: bool = True) -> bytes:
         """The second part for a Wasm guest.
 
         path: of the entry point. compiled, network: whether the slots of its code and of an empty network are filled.
+        opened: whether that of the entry point is: of an artifact it is not where its code suffices.
         """
         plan = self._plan
         complete = plan.wasm.complete
@@ -115,9 +118,9 @@ class BareInit:
             (
                 *complete,
                 *self._memory_limit(),
-                self._described(guest),
+                self._described(guest, opened=opened),
                 *plan.wasm.seal,
-                LoadGuest(path, compiled),
+                LoadGuest(path, compiled, opened),
                 *plan.ready,
                 WaitForStart(),
                 *plan.start,
@@ -130,7 +133,7 @@ class BareInit:
         path = self._plan.cgroup.memory_limit_path if self._limits.memory is not None else None
         return (OpenMemoryLimit(path),) if path else ()
 
-    def _described(self, guest: KnownGuest) -> DescribeGuest:
+    def _described(self, guest: KnownGuest, *, opened: bool) -> DescribeGuest:
         return DescribeGuest(
             arguments=self._arguments,
             environment=self._bundle.policy.variables(self._process.env),
@@ -142,6 +145,7 @@ class BareInit:
             cwd=self._process.cwd,
             network=self._bundle.policy.network,
             sockets=guest.sockets,
+            opened=opened,
         )
 
     @property

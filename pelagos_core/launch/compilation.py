@@ -61,15 +61,21 @@ class CompiledCode:
         self._entry = ""
         self._discarded = False
 
+    def find(self, backend: Backend, wanted: Wanted) -> int | None:
+        """As `obtain`, of code that is in the store; None if it is not. The module's bytes are not needed."""
+        self._entry = self._request(backend, wanted, -1).key(wanted.digest).name
+        found = self._found()
+        if found is not None:
+            self._metrics.count(CACHE_HITS, backend.name)
+        return found
+
     async def obtain(self, backend: Backend, wanted: Wanted, module: int, process: InitProcess) -> int:
         """Return a descriptor of the code's directory for a process; the caller closes it. This may take minutes.
 
         A cancellation, or the process' end, ends the compile service before it returns. Raises EndedError,
         PelagosError or OSError.
         """
-        request = CompileRequest(
-            backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined
-        )
+        request = self._request(backend, wanted, module)
         self._entry = request.key(wanted.digest).name
         try:
             found = self._found()
@@ -82,6 +88,9 @@ class CompiledCode:
             return found
         except PelagosError as error:
             raise from_fields(error.code, f"{self._name}: {error.message}", error.reason or reasons.MODULE) from None
+
+    def _request(self, backend: Backend, wanted: Wanted, module: int) -> CompileRequest:
+        return CompileRequest(backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined)
 
     def discard(self, refusal: str) -> None:
         """Discard the code, which the backend does not accept. Possible once.
@@ -123,7 +132,7 @@ class CompiledCode:
 async def _made(request: CompileRequest) -> tuple[int, bool]:
     """A descriptor of the code's directory, and whether it was compiled: another pod may have been quicker."""
     log.info("%s: compiling for backend %r", request.path, request.backend.name)
-    cgroup = compile_service.make_group(request)
+    cgroup = compile_service.make_group(request.cache)
     made = compile_service.fork(request, cgroup)
     code = -1
     try:

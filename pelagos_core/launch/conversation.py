@@ -7,7 +7,6 @@ code, a second stage, an early Kill. In the daemon, on its event loop.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -16,19 +15,19 @@ from dataclasses import replace
 
 from pelagos_core import reasons
 from pelagos_core.backends import builtin
-from pelagos_core.backends.registry import DETECT_SECONDS, NATIVE, Backend, Failure
-from pelagos_core.cache.known_module import KnownGuest, KnownKey
+from pelagos_core.backends.registry import NATIVE, Backend, Failure
 from pelagos_core.cache.known_store import KnownModules
-from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, PelagosError, from_fields
-from pelagos_core.exit_status import ending
-from pelagos_core.isolation.state import CODE_DIRECTORY, EMPTY_NETWORK
-from pelagos_core.launch import home, runtime_hooks
+from pelagos_core.errors import Internal
+from pelagos_core.isolation.state import CODE_DIRECTORY, EMPTY_NETWORK, ENTRYPOINT
+from pelagos_core.launch import home
+from pelagos_core.launch.artifact import Artifact, ContainerImage
 from pelagos_core.launch.bare_init import BareInit
 from pelagos_core.launch.compilation import CompiledCode
 from pelagos_core.launch.empty_networks import EmptyNetworks, Loan, leaves_as_it_was
+from pelagos_core.launch.exchange import BackendCrashError, Exchange
 from pelagos_core.launch.forking import Forker
-from pelagos_core.launch.guest_steps import NotBareError, OtherEngineError
-from pelagos_core.launch.init import LaunchRequest
+from pelagos_core.launch.guest_steps import MissingError, NotBareError, OtherEngineError
+from pelagos_core.launch.init import JoinTarget, LaunchRequest
 from pelagos_core.launch.init_process import EndedError, InitProcess
 from pelagos_core.launch.launch import NO_NETWORK, Launch, Launched
 from pelagos_core.launch.messages import (
@@ -36,60 +35,46 @@ from pelagos_core.launch.messages import (
     Assembled,
     Contents,
     Created,
-    Failed,
     Found,
     Learnt,
-    Message,
     Ready,
     SecondStage,
-    Stopped,
     Terminal,
-    Unusable,
     Wanted,
 )
+from pelagos_core.launch.recall import Recall
 from pelagos_core.linux.descriptor import Fd
-from pelagos_core.plugin.entrypoint import sniff, split_func
+from pelagos_core.plugin.entrypoint import sniff
 from pelagos_core.plugin.hookspecs import UnusableCode
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.reasons import because
 
 log = logging.getLogger(__name__)
 
-# Longer than the timer in the child, which interrupts Python code only: after this time the child is killed.
-_LOOK_SECONDS = DETECT_SECONDS + 2.0
 
-
-class _BackendCrash(Exception):
-    """The process has ended inside a backend's hook."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-
-
-class Conversation:
+class Conversation(Exchange):
     """One launch. Call `run` once.
 
     termination_signal: the signal to report for the process' end, see `hookspecs.RunningProcess`.
     """
 
-    def __init__(self, launch: Launch, forker: Forker, known: KnownModules, networks: EmptyNetworks) -> None:
-        """forker: forks the processes. known: the records of modules. networks: kept by the daemon."""
-        self._launch = launch
+    def __init__(
+        self, launch: Launch, forker: Forker, known: KnownModules, networks: EmptyNetworks, address: str = ""
+    ) -> None:
+        """forker: forks the processes. known: the records of modules. networks: kept by the daemon.
+
+        address: of containerd's API, for the container's image; empty without one.
+        """
+        super().__init__(launch)
         self._forker = forker
-        self._known = known
-        self._name = launch.name
         self._limits = Limits.of(launch.bundle.spec, launch.bundle.policy)
+        self._recall = Recall(launch, self._limits, known)
+        self._image = ContainerImage(launch, address)
         confined = launch.bundle.policy.confines_engines
         self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined, metrics=launch.metrics)
-        # Loading may compile, with the time limit of compiling ahead, minutes; `detect` must be quick.
-        self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
         self._process: InitProcess | None = None
-        self._bare: BareInit | None = None
         self._is_bare = False  # whether to fork a process without an interpreter next
         self._nursed_by: Backend | None = None  # the backend whose nursery forks it
-        self._unknown: KnownKey | None = None  # the key of a found module without a record
-        self._killed = False
         self.termination_signal = 0
         is_alone = launch.find_target is None and leaves_as_it_was(launch.bundle, launch.plan)
         self._network = Loan(networks, wanted=is_alone)
@@ -115,12 +100,16 @@ class Conversation:
             return await self._run()
         finally:
             self._network.close()
+            self._image.close()
 
     async def _run(self) -> Launched:
         excluded: tuple[Failure, ...] = ()
         self._is_bare = BareInit.serves(self._launch.bundle.spec)
         self._nursed_by = self._launch.selection.likely_with_native_part
         while True:
+            if not self._is_bare:
+                await self._image.obtain()
+            self._check_not_killed()  # a Kill may have ended what was waited for, or the process that was given up
             self._process = process = self._forked(excluded)
             try:
                 self._launch.forked(process.pid)
@@ -128,10 +117,13 @@ class Conversation:
             except NotBareError:
                 await process.abandon()
                 self._is_bare = False
+            except MissingError as missing:
+                await process.abandon()
+                await self._look_into_image(missing)
             except OtherEngineError as other:
                 await process.abandon()
                 self._nursed_by = other.backend
-            except _BackendCrash as crash:
+            except BackendCrashError as crash:
                 await process.abandon()
                 if crash.failure.stage != "detect":
                     raise Internal(f"{self._name}: {crash.failure}", reasons.ENGINE_FAILED) from None
@@ -142,7 +134,6 @@ class Conversation:
             except BaseException:
                 await process.abandon()
                 raise
-            self._check_not_killed()  # a Kill may have ended the process that was given up
 
     def signal(self, signum: int) -> None:
         """Send a signal to the current process. One that has ended is no error.
@@ -150,16 +141,32 @@ class Conversation:
         By the built-in hook, since the backend may not be known yet. A signal that ends the process ends the launch.
         """
         self._killed = self._killed or builtin.is_deadly(signum)
-        with contextlib.suppress(ProcessLookupError):
-            builtin.pelagos_signal(self, signum)
+        if self._killed:
+            self._image.cancel()
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                builtin.pelagos_signal(self, signum)
+
+    async def _look_into_image(self, missing: MissingError) -> None:
+        """Take a module of the container's image for the entry point, if it has one. Raises the error of Create."""
+        await self._image.look(self._target())
+        self._check_not_killed()
+        if self._image.artifact is None:
+            if missing.error:
+                raise missing.error
+            self._is_bare = False
+
+    def _target(self) -> JoinTarget | None:
+        """The container to join, or None. Looked up before each use: it may have ended meanwhile."""
+        return self._launch.find_target() if self._launch.find_target else None
 
     def _forked(self, excluded: tuple[Failure, ...]) -> InitProcess:
         launch = self._launch
-        # Looked up before each fork: the container may have ended meanwhile.
-        target = launch.find_target() if launch.find_target else None
+        target, artifact = self._target(), self._image.artifact
+        module = artifact.file if artifact else -1
         self._bare = None
         if self._is_bare:
-            bare = BareInit(launch.bundle, launch.plan, self._limits)
+            bare = BareInit(launch.bundle, launch.plan, self._limits, finds=artifact is None)
             part = self._nursed_by.native if self._nursed_by else None
             try:
                 pid, control = self._forker.fork_bare(part, bare, launch.streams.child, target)
@@ -176,13 +183,14 @@ class Conversation:
         def request(control: socket.socket) -> LaunchRequest:
             return LaunchRequest(
                 launch.bundle,
-                launch.plan,
+                launch.plan.with_entrypoint() if module >= 0 else launch.plan,
                 control,
                 launch.streams.child,
                 selection,
                 self._limits,
                 target,
-                learns=self._unknown is not None,
+                learns=self._recall.is_missed,
+                module=module,
             )
 
         pid, control = self._forker.fork(request)
@@ -216,7 +224,11 @@ class Conversation:
         asking: Asking | None = None
         found: Found | None = None
         created: Created | None = None
+        artifact, is_split = self._image.artifact, self._launch.plan.second_stage is not None
         while True:
+            if artifact and created is None and not is_split:
+                created = await self._load(process, bare, artifact.digest, artifact.path, artifact)
+                asking = Asking(created.backend, "spawn")
             message, file = await self._receive(process, asking)
             with Fd(file):
                 if isinstance(message, Found) and found is None:
@@ -230,6 +242,7 @@ class Conversation:
                     return created
                 elif isinstance(message, SecondStage):
                     await self._adopt_second_stage(process, message.pid)
+                    is_split = False
                 elif isinstance(message, Terminal):
                     self._launch.streams.adopt(os.dup(file))
                 else:
@@ -257,42 +270,10 @@ class Conversation:
                 elif isinstance(message, Wanted):
                     await self._give_code(process, message, file, asking)
                 else:
-                    raise self._error(message)
+                    raise self._error(message, asking)
             finally:
                 if file >= 0:
                     os.close(file)
-
-    async def _receive(self, process: InitProcess, asking: Asking | None) -> tuple[Message, int]:
-        """The next message, with its descriptor, or -1."""
-        limit = self._patience.get(asking.hook) if asking else None
-        try:
-            message, file = await process.receive(limit)
-        except asyncio.TimeoutError:
-            assert asking is not None
-            raise _BackendCrash(Failure(asking.backend, asking.hook, f"no answer in {limit:g} s")) from None
-        if message is None:
-            raise self._lost(process, asking)
-        return message, file
-
-    async def _run_hooks(self, process: InitProcess) -> None:
-        bundle = self._launch.bundle
-        await runtime_hooks.run(bundle.spec.hooks.create_runtime, bundle, "creating", process.pid)
-        self._let_go_on(process)
-
-    async def _adopt_second_stage(self, process: InitProcess, pid: int) -> None:
-        try:
-            await process.adopt_second_stage(pid)
-        except PelagosError as error:
-            raise Internal(f"{self._name}: {error.message}") from None
-        self._launch.forked(process.pid)
-        self._let_go_on(process)
-
-    def _let_go_on(self, process: InitProcess) -> None:
-        self._check_not_killed()
-        try:
-            process.send_go()
-        except OSError:
-            raise FailedPrecondition(f"{self._name}: cannot start, its process is gone") from None
 
     async def _give_code(self, process: InitProcess, wanted: Wanted, module: int, asking: Asking | None) -> None:
         """Send compiled code to the init process; a Kill ends the wait for the code."""
@@ -313,7 +294,13 @@ class Conversation:
                 return self._run_program(process, bare, found, None)
             process.send_plan(bare.users())
             return None
-        guest, path = self._recalled(found), bare.path(found)
+        return await self._load(process, bare, found.digest, bare.path(found), module)
+
+    async def _load(
+        self, process: InitProcess, bare: BareInit, digest: str, path: str, module: int | Artifact
+    ) -> Created:
+        """Send the last part of a guest's plan. module: the file that the process has opened, or another."""
+        guest = self._recall.guest(digest)
         backend = guest.backend
         if backend.native is None or (backend.compiles and guest.settings is None):
             raise NotBareError  # the native part cannot compile
@@ -321,11 +308,14 @@ class Conversation:
             raise OtherEngineError(backend)
         asking, code = Asking(backend.name, "spawn"), -1
         if guest.settings is not None:
-            wanted = Wanted(backend.name, path, found.digest, guest.settings)
+            wanted = Wanted(backend.name, path, digest, guest.settings)
             code = await self._obtained(process, backend, wanted, module, asking)
+        file = await self._file(process, module, asking) if isinstance(module, Artifact) and code < 0 else -1
         with Fd(code):
-            given = {CODE_DIRECTORY: code, EMPTY_NETWORK: self._network.take()}
-            plan = bare.guest(guest, path, compiled=code >= 0, network=given[EMPTY_NETWORK] >= 0)
+            given = {CODE_DIRECTORY: code, EMPTY_NETWORK: self._network.take(), ENTRYPOINT: file}
+            opened = file >= 0 or not isinstance(module, Artifact)
+            has_network = given[EMPTY_NETWORK] >= 0
+            plan = bare.guest(guest, path, compiled=code >= 0, network=has_network, opened=opened)
             process.send_plan(plan, {bare.number(slot): fd for slot, fd in given.items() if fd >= 0})
         return Created(backend.name, guest.reason, enclosed=False)
 
@@ -336,65 +326,30 @@ class Conversation:
             process.send_plan(bare.program(bare.path(found), head, users))
         return Created(NATIVE.name, sniff(head).value, enclosed=False)
 
-    def _recalled(self, found: Found) -> KnownGuest:
-        """The record of the found module. Raises NotBareError if there is none, or it does not suffice."""
-        launch = self._launch
-        _, func = split_func(launch.bundle.spec.process.args[0])
-        key = KnownKey.of(found.digest, func, self._limits, launch.bundle, launch.selection.backends)
-        known = self._known.find(launch.cache, key)
-        guest = known.guest(launch.selection) if known else None
-        if guest is None:
-            self._unknown = None if known and known.has_values else key
-            raise NotBareError
-        return guest
-
     def _keep(self, learnt: Learnt, asking: Asking | None) -> None:
-        """Store the record of a module, once, if a process without backends has reported the same digest.
-
-        Backends have run in the sender, so it must not be able to write the record of another module.
-        """
+        """Store the record of a module."""
         # Once the engine has read the guest's bytes, the process is not trusted.
         if asking is None or asking.hook == "spawn":
             raise Internal(f"{self._name}: the init process reported a module out of turn", reasons.ENGINE_FAILED)
-        unknown, self._unknown = self._unknown, None
-        if unknown is not None and learnt.digest == unknown.module:
-            self._known.keep(self._launch.cache, unknown, learnt.known)
+        self._recall.keep(learnt)
 
     async def _obtained(
-        self, process: InitProcess, backend: Backend, wanted: Wanted, module: int, asking: Asking
+        self, process: InitProcess, backend: Backend, wanted: Wanted, module: int | Artifact, asking: Asking
     ) -> int:
         """The directory with compiled code. Raises the error of the process' end if it ends before."""
+        if isinstance(module, Artifact):
+            found = self._code.find(backend, wanted)
+            if found is not None:
+                return found
+            module = await self._file(process, module, asking)
         try:
             return await self._code.obtain(backend, wanted, module, process)
         except EndedError:
             raise self._lost(process, asking) from None
 
-    def _error(self, message: Message) -> Exception:
-        """The error of Create for a message of the init process. Raises NotBareError."""
-        if isinstance(message, Stopped) and self._bare is not None:
-            error = self._bare.error(message)
-            if isinstance(error, PelagosError):
-                error.message = f"{self._name}: {error.message}"
-            return error
-        if isinstance(message, Failed):
-            return from_fields(message.code, f"{self._name}: {message.message}", message.reason)
-        if isinstance(message, Unusable):
-            return UnusableCode(f"backend {message.backend!r} does not accept compiled code: {message.message}")
-        text = f"{self._name}: the init process reported a guest that does not run"
-        return Internal(text, reasons.ENGINE_FAILED)
-
-    def _lost(self, process: InitProcess, asking: Asking | None) -> Exception:
-        """The error of Create for the end of the init process."""
-        if self._killed:
-            return self._cancelled()
-        how = ending(process.how_it_ended())
-        if asking:
-            return _BackendCrash(Failure(asking.backend, asking.hook, how))
-        return Internal(f"{self._name}: its process has ended unexpectedly: {how}", reasons.LOST)
-
-    def _check_not_killed(self) -> None:
-        if self._killed:
-            raise self._cancelled()
-
-    def _cancelled(self) -> Cancelled:
-        return Cancelled(f"{self._name}: killed while it was being created", reasons.KILLED)
+    async def _file(self, process: InitProcess, artifact: Artifact, asking: Asking) -> int:
+        """The bytes of a module that is no file of the container. Raises as `_obtained`."""
+        try:
+            return await process.unless_ended(artifact.obtain())
+        except EndedError:
+            raise self._lost(process, asking) from None

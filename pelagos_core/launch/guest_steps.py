@@ -42,6 +42,17 @@ class NotBareError(Exception):
     """A bare process cannot continue; one with an interpreter can, or reports the error."""
 
 
+class MissingError(Exception):
+    """The entry point is no file of the container.
+
+    error: of Create; None if only a process with an interpreter has it.
+    """
+
+    def __init__(self, error: PelagosError | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+
 @dataclass(frozen=True, slots=True)
 class FindEntrypoint(Operation):
     """Open the first existing path of these, and describe it to the daemon."""
@@ -62,6 +73,8 @@ class FindEntrypoint(Operation):
         return (instruction("find_entrypoint", Slot(ENTRYPOINT), *NATIVE_MAGIC, MODULE_MAGIC, *self.paths),)
 
     def failure(self, failed: Failure) -> PelagosError:
+        if failed.error in (errno.ENOENT, errno.ENOTDIR):
+            raise MissingError
         raise NotBareError
 
 
@@ -105,6 +118,7 @@ class DescribeGuest(Operation):
     calls: of a module, the functions to call in order; of a component, the path of names to its function.
     memories: initial size of each linear memory, in bytes. cwd: of the spec, resolved into PWD unless it is `/`.
     network: whether it has one. sockets: the imports by which it begins to use it (`sockets.asked_for`).
+    opened: as in LoadGuest.
     """
 
     arguments: tuple[str, ...]
@@ -117,9 +131,10 @@ class DescribeGuest(Operation):
     cwd: str
     network: bool = False
     sockets: tuple[str, ...] = ()
+    opened: bool = True
 
     def reads(self) -> tuple[str, ...]:
-        return (ROOT, ENTRYPOINT)
+        return (ROOT, ENTRYPOINT) if self.opened else (ROOT,)
 
     def describe(self) -> str:
         return f"a {'component' if self.is_component else 'module'}, of which {', '.join(self.calls)} is called"
@@ -144,7 +159,7 @@ class DescribeGuest(Operation):
             ),
             instruction("guest_fuel", none if limits.fuel is None else limits.fuel),
             instruction("guest_network", int(self.network), *sockets.REFUSAL, sockets.NO_NETWORK, *self.sockets),
-            instruction("guest_module", Slot(ENTRYPOINT)),
+            *([instruction("guest_module", Slot(ENTRYPOINT))] if self.opened else []),
         )
 
     def failure(self, failed: Failure) -> PelagosError:
@@ -155,21 +170,25 @@ class DescribeGuest(Operation):
 
 @dataclass(frozen=True, slots=True)
 class LoadGuest(Operation):
-    """Let the engine load and check the guest. path: of the entry point, for messages."""
+    """Let the engine load and check the guest. path: of the entry point, for messages.
+
+    opened: whether the entry point is open. That of a Wasm artifact is not where its code suffices.
+    """
 
     reason: ClassVar[str] = reasons.MODULE
     path: str
     compiled: bool
+    opened: bool = True
 
     def reads(self) -> tuple[str, ...]:
-        return (ENTRYPOINT, CODE_DIRECTORY) if self.compiled else (ENTRYPOINT,)
+        return (*((ENTRYPOINT,) if self.opened else ()), *((CODE_DIRECTORY,) if self.compiled else ()))
 
     def describe(self) -> str:
         return f"load {self.path}"
 
     def instructions(self) -> tuple[Instruction, ...]:
         load = instruction("load_guest", Slot(CODE_DIRECTORY), CODE if self.compiled else "")
-        return (load, instruction("close_slot", Slot(ENTRYPOINT)))
+        return (load, instruction("close_slot", Slot(ENTRYPOINT))) if self.opened else (load,)
 
     def failure(self, failed: Failure) -> PelagosError:
         if failed.error == errno.ESTALE:

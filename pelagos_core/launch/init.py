@@ -59,9 +59,10 @@ _CONTROL = FIRST
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """A running container to join. pidfd: of its init process."""
+    """A running container to join. pidfd: of its init process. word: args[0] of that."""
 
     pidfd: int
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class LaunchRequest:
     selection: chooses a backend while the host's files are in reach.
     limits: that the engine must enforce.
     learns: whether to send Learnt, the record of the entry point.
+    module: the entry point's file, if it is none of the container; else -1.
     """
 
     bundle: Bundle
@@ -83,6 +85,7 @@ class LaunchRequest:
     limits: Limits
     join_target: JoinTarget | None = None
     learns: bool = False
+    module: int = -1
 
     @property
     def terminal(self) -> bool:
@@ -94,6 +97,8 @@ class LaunchRequest:
         slots = dict(zip((CONTROL, *STREAMS), (self.control.fileno(), *self.stdio), strict=True))
         if self.join_target is not None:
             slots[CONTAINER] = self.join_target.pidfd
+        if self.module >= 0:
+            slots[ENTRYPOINT] = self.module
         return State(Root(self.bundle.root), slots)
 
 
@@ -123,9 +128,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         if plan.second_stage is not None:
             execute((plan.second_stage,), state)  # continues in the second process
         execute(plan.assemble, state)
-        with because(reasons.ENTRYPOINT):
-            file = lookup.find(root, order.bundle.spec.process, order.limits)
-        state.descriptors[ENTRYPOINT] = file.file
+        file = _entrypoint(order, state)
         steps = plan.of(file.kind)
         execute(steps.complete, state)
         if file.kind.is_native:
@@ -162,6 +165,17 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         os._exit(1)
     _report(Created(backend.name, choice.reason, program is not None))
     return workload
+
+
+def _entrypoint(order: LaunchRequest, state: State) -> Entrypoint:
+    """The entry point, open: in the container's root, or the file that the daemon has given."""
+    process = order.bundle.spec.process
+    with because(reasons.ENTRYPOINT):
+        if order.module >= 0:
+            return lookup.given(state.get(ENTRYPOINT), process, order.limits)
+        file = lookup.find(state.root, process, order.limits)
+    state.descriptors[ENTRYPOINT] = file.file
+    return file
 
 
 def _enclosed(program: Program, file: Entrypoint, code: int | None, order: LaunchRequest, state: State) -> Entrypoint:

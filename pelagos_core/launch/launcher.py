@@ -17,16 +17,17 @@ class Launcher:
     networks: empty network namespaces, kept for later guests. metrics: counts for this daemon.
     """
 
-    def __init__(self, nurseries: Nurseries, metrics: Recorder = NOT_COUNTED) -> None:
-        """nurseries: fork the processes that need no interpreter."""
-        self._nurseries = nurseries
+    def __init__(self, nurseries: Nurseries, metrics: Recorder = NOT_COUNTED, address: str = "") -> None:
+        """nurseries: fork the processes that need no interpreter. address: of containerd's API, for images."""
+        self._nurseries, self._address = nurseries, address
         self.metrics = metrics
         self._known = KnownModules()
         self.networks = EmptyNetworks()
 
     def begin(self, launch: Launch) -> Conversation:
         """Return the conversation of a launch; the caller runs it."""
-        return Conversation(launch, Forker(launch.name, self._nurseries), self._known, self.networks)
+        forker = Forker(launch.name, self._nurseries)
+        return Conversation(launch, forker, self._known, self.networks, self._address)
 
     def leave_group(self) -> None:
         """End the nurseries after a change of the daemon's control group; they are executed again when needed."""

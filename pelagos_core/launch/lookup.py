@@ -41,6 +41,11 @@ def find(root: Root, process: Process, limits: Limits) -> Entrypoint:
     return chosen
 
 
+def given(module: int, process: Process, limits: Limits) -> Entrypoint:
+    """The entry point whose file is not in the container: a module of its image."""
+    return Entrypoint.of(process, candidates(process)[-1], split_func(process.args[0])[1], module, limits)
+
+
 def _open(root: Root, process: Process, path: str, limits: Limits) -> Entrypoint | None:
     file = root.open_file(path)
     return None if file is None else Entrypoint.of(process, path, split_func(process.args[0])[1], file, limits)

@@ -113,7 +113,7 @@ class Process:
         """The container to join, by this process. Raises FailedPrecondition unless it waits for Start or runs."""
         if self.pidfd < 0 or self._launched is None:
             raise FailedPrecondition(f"{self.name}: its process is gone")
-        return JoinTarget(self.pidfd)
+        return JoinTarget(self.pidfd, self.bundle.spec.process.args[0])
 
     @property
     def network(self) -> Fd:

@@ -231,7 +231,7 @@ def test_a_fork_that_fails_leaves_no_group(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fork", fail)
     request = compiling.request(tmp_path, compile)
-    cgroup = compile_service.make_group(request)
+    cgroup = compile_service.make_group(request.cache)
     assert cgroup.exists()
     with pytest.raises(OSError, match="no process is left"):
         compile_service.fork(request, cgroup)
@@ -261,12 +261,12 @@ def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobod
     request = compiling.request(tmp_path, compile)
     owner = os.fork()
     if owner == 0:
-        compile_service.make_group(request)
+        compile_service.make_group(request.cache)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitid(os.P_PID, owner, os.WEXITED | os.WNOWAIT)
     left = [path for made in Cgroup.of("", "any").paths for path in Path(made).parent.glob(f"compile-{owner}-*")]
     assert left
-    compile_service.make_group(request).try_remove()
+    compile_service.make_group(request.cache).try_remove()
     assert not [path for path in left if path.exists()]
     os.waitpid(owner, 0)
     os.close(request.file)

@@ -9,8 +9,9 @@ import pytest
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.images import archive, image
-from pelagos_core.images.image import Blob, Platform, Settings
+from pelagos_core.images.image import Blob, Settings
 from pelagos_core.images.layer import Layer
+from pelagos_core.images.node_platform import Platform
 
 NAME = "docker.io/library/app:v1"
 PLATFORMS = (Platform("linux", "amd64"), Platform("linux", "arm", "v7"))

@@ -7,20 +7,13 @@ import pytest
 
 from tests.support import provision
 from tests.support.containerd import Containerd, until
-from tests.support.crictl import CRI_CONFIG, PAUSE_IMAGE, Crictl
+from tests.support.crictl import CRI_CONFIG, PAUSE_IMAGE, UNPACKING, Crictl
 from tests.support.images import write_image
 from tests.support.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests, pytest.mark.crictl]
 
 RUNTIME = "io.containerd.pelagos.wasm.v1"
-# Where containerd 2 unpacks what it pulls: by itself it knows of overlayfs only.
-UNPACKING = """
-[plugins."io.containerd.transfer.v1.local"]
-  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
-    platform = "linux/amd64"
-    snapshotter = "native"
-"""
 
 
 @pytest.fixture(scope="module")

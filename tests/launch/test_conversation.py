@@ -21,7 +21,7 @@ from pelagos_core.config.node_file import CacheSettings, Config
 from pelagos_core.errors import Cancelled, FailedPrecondition, Internal, InvalidArgument, PelagosError
 from pelagos_core.isolation.plan import plan
 from pelagos_core.isolation.second_stage import SecondStageClone
-from pelagos_core.launch import conversation, messages
+from pelagos_core.launch import conversation, exchange, messages
 from pelagos_core.launch.conversation import Conversation
 from pelagos_core.launch.empty_networks import EmptyNetworks
 from pelagos_core.launch.launch import Launch
@@ -235,7 +235,7 @@ async def test_a_backend_that_ends_its_process_in_spawn_fails_the_launch(launch,
 
 
 async def test_a_backend_that_does_not_answer_is_left_out(launch, inits, monkeypatch):
-    monkeypatch.setattr(conversation, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(exchange, "_LOOK_SECONDS", 0.01)
     _, outcome = await begin(launch, inits)
     inits.say(Asking("wasm", "detect"))
     await until(lambda: len(inits.children) == 2)
@@ -346,7 +346,7 @@ async def test_hooks_are_run_between_assembled_and_the_go_ahead(launch, inits, m
     async def run(hooks, bundle, status, pid):
         ran.append((status, pid))
 
-    monkeypatch.setattr(conversation.runtime_hooks, "run", run)
+    monkeypatch.setattr(exchange.runtime_hooks, "run", run)
     _, outcome = await begin(launch, inits)
     inits.say(Assembled())
     assert await inits.hear() == messages.GO

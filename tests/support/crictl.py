@@ -30,6 +30,13 @@ CRI_CONFIG = """
       pod_annotations = ["io.pelagos.wasm.*"]
       container_annotations = ["io.pelagos.wasm.*"]
 """
+# Where containerd 2 unpacks what it pulls: by itself it knows of overlayfs only.
+UNPACKING = """
+[plugins."io.containerd.transfer.v1.local"]
+  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    platform = "linux/amd64"
+    snapshotter = "native"
+"""
 _POD, _NODE = 0, 2  # runtime.v1.NamespaceMode: the pod's, the host's own
 USER_NAMESPACE = {
     "uids": [{"host_id": 100000, "container_id": 0, "length": 65536}],

@@ -1,0 +1,81 @@
+"""What containerd knows of a container's image, and its blobs, through containerd's API.
+
+In the reader's process (`reader`), over the socket that containerd names to a shim by `-address`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from pelagos_core import reasons
+from pelagos_core.api import containers_pb2, content_pb2, images_pb2
+from pelagos_core.errors import InvalidArgument, NotFound, ResourceExhausted
+from pelagos_core.images import artifact
+from pelagos_core.images.artifact import Descriptor, Module
+from pelagos_core.images.grpc import Channel
+from pelagos_core.images.node_platform import Platform
+
+_NAMESPACE = "containerd-namespace"  # gRPC metadata of each call
+_GET_CONTAINER = "containerd.services.containers.v1.Containers/Get"
+_GET_IMAGE = "containerd.services.images.v1.Images/Get"
+_READ = "containerd.services.content.v1.Content/Read"
+
+
+class ImageStore:
+    """The images of one namespace."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    @staticmethod
+    def connect(address: str, namespace: str, seconds: float) -> Channel:
+        """A connection for calls about a namespace. Raises OSError if nothing listens at the address."""
+        return Channel(address, {_NAMESPACE: namespace}, seconds)
+
+    def image_of(self, container: str) -> str:
+        """The name of a container's image; empty if it has none, as those of docker. Raises PelagosError."""
+        request = containers_pb2.GetContainerRequest(id=container)
+        return self._channel.call(_GET_CONTAINER, request, containers_pb2.GetContainerResponse).container.image
+
+    def modules(self, image: str, node: Platform) -> list[Module]:
+        """The modules of an image for a node; none of an image that has files only. Raises PelagosError."""
+        request = images_pb2.GetImageRequest(name=image)
+        said = self._channel.call(_GET_IMAGE, request, images_pb2.GetImageResponse).image.target
+        target = artifact.descriptor(said.media_type, said.digest, said.size)
+        if artifact.is_index(target):
+            found = artifact.manifest_of(self._small(target), node)
+            if found is None or artifact.is_index(found):
+                return []
+            target = found
+        return artifact.modules(self._small(target))
+
+    def copy(self, digest: str, length: int, sink: Callable[[bytes], object]) -> None:
+        """Copy a blob of this digest and size. Raises InvalidArgument if it is not of them, NotFound."""
+        found, copied = hashlib.sha256(), 0
+        for data in self._read(digest):
+            copied += len(data)
+            if copied > length:
+                break
+            found.update(data)
+            sink(data)
+        if copied != length:
+            more = "more" if copied > length else f"{copied}"
+            raise InvalidArgument(f"blob sha256:{digest} has {more} bytes, and not {length}", reasons.IMAGE)
+        if found.hexdigest() != digest:
+            raise InvalidArgument(f"blob sha256:{digest} has bytes of another digest", reasons.IMAGE)
+
+    def _small(self, blob: Descriptor) -> bytes:
+        if blob.size > artifact.MAX_MANIFEST:
+            raise ResourceExhausted(f"its manifest has {blob.size} bytes", reasons.IMAGE)
+        data = bytearray()
+        self.copy(blob.digest, blob.size, data.extend)
+        return bytes(data)
+
+    def _read(self, digest: str) -> Iterator[bytes]:
+        request = content_pb2.ReadContentRequest(digest=f"sha256:{digest}")
+        try:
+            for answer in self._channel.stream(_READ, request, content_pb2.ReadContentResponse):
+                yield answer.data
+        except NotFound:
+            raise NotFound(f"blob sha256:{digest} is not in containerd's store: pull it again", reasons.IMAGE) from None

@@ -1,0 +1,138 @@
+"""The module of a container whose image is a Wasm artifact: found, and copied if it is needed, by a reader.
+
+In the daemon, which waits for the reader on its event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import posixpath
+from collections.abc import Coroutine
+from typing import Any
+
+from pelagos_core import reasons
+from pelagos_core.cache import compile_service
+from pelagos_core.errors import DeadlineExceeded, PelagosError, from_fields
+from pelagos_core.images import reader
+from pelagos_core.images.artifact import Module
+from pelagos_core.images.reader import Reader, Source
+from pelagos_core.launch.init import JoinTarget
+from pelagos_core.launch.launch import Launch
+from pelagos_core.linux.pidfd import readable
+from pelagos_core.plugin.entrypoint import candidates, split_func
+
+log = logging.getLogger(__name__)
+
+_FIND_SECONDS = 30.0
+
+
+class Artifact:
+    """A module of a container's image, in place of a file of the container.
+
+    digest: sha256, in hex: of the image's manifest, and of the bytes that `obtain` returns.
+    path: where the container would have the file. file: a descriptor of its bytes; -1 before `obtain`.
+    """
+
+    def __init__(self, launch: Launch, source: Source, module: Module) -> None:
+        self._launch, self._source, self._module = launch, source, module
+        self.digest = module.digest
+        self.path = candidates(launch.bundle.spec.process)[-1]
+        self.file = -1
+
+    async def obtain(self) -> int:
+        """A descriptor of its bytes, in a sealed file in memory. It stays this object's, until `close`.
+
+        A cancellation ends the reader. Raises PelagosError or OSError.
+        """
+        if self.file < 0:
+            name, cache = self._launch.name, self._launch.cache
+            cgroup = compile_service.make_group(cache)
+            try:
+                _, self.file = await _answer(name, reader.fetch(self._source, self._module, cgroup), cache.seconds)
+            finally:
+                cgroup.try_remove()
+            log.info("%s: module sha256:%s of its image was read", name, self.digest)
+        return self.file
+
+    def close(self) -> None:
+        """Close the file, if it was read."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+
+class ContainerImage:
+    """The image of a launch's container, asked once, when the entry point is no file of the container.
+
+    artifact: the module that is meant; None before `look`, and if the image has no such module.
+    """
+
+    def __init__(self, launch: Launch, address: str) -> None:
+        """address: of containerd's API; empty without one."""
+        self._launch, self._address = launch, address
+        self._reading: asyncio.Future[None] | None = None
+        self.artifact: Artifact | None = None
+
+    async def look(self, target: JoinTarget | None) -> None:
+        """Look for the module that args[0] means. target: the container that a further process joins.
+
+        A further process means a module by its name, or by the word that the first process has for it; the first one
+        means the only module by any word.
+        Returns at once after `cancel`. Raises PelagosError for an image that cannot be used, or read.
+        """
+        if self._address:
+            address, self._address = self._address, ""
+            await self._unless_cancelled(self._find(address, target))
+
+    async def obtain(self) -> None:
+        """Have the bytes of `artifact`, if there is one. Returns and raises as `look`."""
+        if self.artifact is not None:
+            await self._unless_cancelled(self._obtain(self.artifact))
+
+    def cancel(self) -> None:
+        """End what is going on: the launch has been killed."""
+        if self._reading:
+            self._reading.cancel()
+
+    def close(self) -> None:
+        """Close the file of `artifact`."""
+        if self.artifact is not None:
+            self.artifact.close()
+
+    async def _find(self, address: str, target: JoinTarget | None) -> None:
+        launch, bundle = self._launch, self._launch.bundle
+        word, _ = split_func(bundle.spec.process.args[0])
+        only = target is None or split_func(target.word)[0] == word
+        source = Source(address, bundle.namespace, bundle.id)
+        found, _ = await _answer(launch.name, reader.find(source, posixpath.basename(word), only=only), _FIND_SECONDS)
+        if found is not None:
+            self.artifact = Artifact(launch, source, Module(*found))
+
+    @staticmethod
+    async def _obtain(artifact: Artifact) -> None:
+        await artifact.obtain()
+
+    async def _unless_cancelled(self, work: Coroutine[None, None, None]) -> None:
+        self._reading = reading = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({reading})
+        finally:
+            reading.cancel()  # no effect on a finished task
+            await asyncio.wait({reading})  # its reader has ended then
+            self._reading = None
+        if not reading.cancelled():
+            reading.result()
+
+
+async def _answer(name: str, running: Reader, seconds: float) -> tuple[Any, int]:
+    try:
+        await asyncio.wait_for(readable(running.socket.fileno()), seconds)
+        return running.answer()
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded(f"{name}: its image was not read in {seconds:g} s", reasons.IMAGE) from None
+    except PelagosError as error:
+        raise from_fields(error.code, f"{name}: image: {error.message}", error.reason) from None
+    finally:
+        running.close()
