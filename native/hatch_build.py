@@ -45,6 +45,12 @@ class Hook(compiling.Hook):  # type: ignore[misc, name-defined]
                 [*includes, _HERE / "process"],
                 flags=identity,
             ),
+            compiling.Product(
+                "libpelagos-names.so",
+                [_HERE / "names/names.c"],
+                library=True,
+                flags=["-nostdlib", "-Wl,--as-needed", "-fno-stack-protector"],
+            ),
             compiling.Product("libpelagos.so", process, includes, library=True, flags=identity),
         ]
 

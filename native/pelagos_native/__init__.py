@@ -10,3 +10,5 @@ LAUNCHER = _BIN / "launcher"
 NURSERY = _BIN / "pelagos-nursery"
 # What carries out the plan of a process.
 LIBRARY = _BIN / "libpelagos.so"
+# What an engine's program loads first, so that no library of an image is loaded for host names.
+NAMES = _BIN / "libpelagos-names.so"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pelagos_core.backends.registry import Backend
 from pelagos_core.cache import key
@@ -18,7 +18,8 @@ class CompileRequest:
 
     path: of the entry point, for messages. settings: the backend's part of the key.
     file: a descriptor of the module. Its bytes may still change: the service copies them first.
-    confined: whether the compiler runs under its system call filter.
+    confined: whether the compiler runs under its system call filter. network: whether the guest has one, by which a
+        backend may choose its form.
     """
 
     backend: Backend
@@ -28,6 +29,7 @@ class CompileRequest:
     limits: Limits
     cache: CacheSettings
     confined: bool = True
+    network: bool = False
 
     def key(self, module: str) -> Key:
         """The key of the compiled code for a module of this digest."""
@@ -42,4 +44,5 @@ class CompileRequest:
 
     def entrypoint(self, module: int) -> Entrypoint:
         """The entry point for the backend: the module alone, since the code must not depend on anything else."""
-        return Entrypoint(kind_of(module), self.path, "", (self.path,), (), "/", module, self.limits)
+        made = Entrypoint(kind_of(module), self.path, "", (self.path,), (), "/", module, self.limits)
+        return replace(made, network=self.network)

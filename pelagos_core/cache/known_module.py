@@ -36,7 +36,7 @@ class KnownKey:
     """The key of a record: all that its content depends on.
 
     module: sha256 of its bytes, in hex. func: the function to call, empty for the default one.
-    limits: that the engine enforces. readonly: `Bundle.has_readonly_files`.
+    limits: that the engine enforces. readonly: `Bundle.has_readonly_files`. network: whether the guest has one.
     backends: `Backends.identity` of the installed ones. core: the version of pelagos, which parses interfaces.
     """
 
@@ -44,13 +44,14 @@ class KnownKey:
     func: str
     limits: str
     readonly: bool
+    network: bool
     backends: str
     core: str = __version__
 
     @classmethod
     def of(cls, module: str, func: str, limits: Limits, bundle: Bundle, backends: Backends) -> KnownKey:
         """The key for a module of this digest in a container, with the loaded backends of this process."""
-        return cls(module, func, str(limits), bundle.has_readonly_files, _identity(backends))
+        return cls(module, func, str(limits), bundle.has_readonly_files, bundle.policy.network, _identity(backends))
 
     def is_of(self, backends: Backends) -> bool:
         """Whether processes with these backends can find a record by this key."""

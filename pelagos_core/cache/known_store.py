@@ -202,7 +202,7 @@ def _decode(data: bytes) -> tuple[KnownKey, KnownModule]:
     try:
         found = json.loads(data)
         key = KnownKey(*found["key"])
-        if [type(value) for value in astuple(key)] != [str, str, str, bool, str, str]:
+        if [type(value) for value in astuple(key)] != [str, str, str, bool, bool, str, str]:
             raise ValueError("not a key")
         return key, KnownModule.of(found["known"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -132,6 +133,7 @@ def _explain(node: Node, module: str, annotations: dict[str, str], policy: Polic
     with Path(path).open("rb") as file:
         # The copy stays open for as long as the command runs.
         entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()), Limits.of(spec, policy))
+        entrypoint = replace(entrypoint, network=policy.network)
     selection = Selection(node.backends, asked_for(annotations, node.config))
     return selection.choose(bundle, entrypoint), entrypoint
 

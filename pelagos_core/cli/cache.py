@@ -192,6 +192,7 @@ def _request(
     process = Process(args=(f"/{Path(module).name}",))
     spec = Spec(process=process, annotations=annotations)
     entrypoint = Entrypoint.of(process, process.args[0], func, file, Limits.of(spec, policy))
+    entrypoint = replace(entrypoint, network=policy.network)
     bundle = Bundle(id="warm", namespace="pelagos", path=str(Path.cwd()), spec=spec, policy=policy)
     selection = Selection(node.backends, asked_for(annotations, node.config))
     choice = selection.choose(bundle, entrypoint)
@@ -201,7 +202,8 @@ def _request(
     if settings is None:
         raise Unimplemented(f"module {module!r}: backend {choice.backend.name!r} compiles nothing ahead of time")
     limits, cache = entrypoint.limits, node.config.cache
-    return CompileRequest(choice.backend, entrypoint.path, settings, file, limits, cache, policy.confines_engines)
+    confined, network = policy.confines_engines, policy.network
+    return CompileRequest(choice.backend, entrypoint.path, settings, file, limits, cache, confined, network)
 
 
 def _compiled(request: CompileRequest) -> dict[str, object]:

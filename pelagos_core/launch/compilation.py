@@ -21,6 +21,7 @@ from pelagos_core.cache.kept_mounts import KeptMounts
 from pelagos_core.cache.store import Store
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config.node_file import CacheSettings
+from pelagos_core.config.policy import Policy
 from pelagos_core.errors import Internal, PelagosError, from_fields
 from pelagos_core.launch.init_process import InitProcess
 from pelagos_core.launch.messages import Wanted
@@ -46,17 +47,18 @@ class CompiledCode:
         cache: CacheSettings,
         limits: Limits,
         *,
-        confined: bool,
+        policy: Policy,
         metrics: Recorder = NOT_COUNTED,
     ) -> None:
         """name: of the process, for errors. limits: that the engine must enforce.
 
-        confined: whether the compiler runs under its system call filter. metrics: counts hits, misses and times.
+        policy: of the container: whether the compiler runs under its system call filter, and whether the guest has a
+        network. metrics: counts hits, misses and times.
         """
         self._name = name
         self._limits = limits
         self._cache = cache
-        self._confined = confined
+        self._confined, self._network = policy.confines_engines, policy.network
         self._metrics = metrics
         self._entry = ""
         self._discarded = False
@@ -90,7 +92,8 @@ class CompiledCode:
             raise from_fields(error.code, f"{self._name}: {error.message}", error.reason or reasons.MODULE) from None
 
     def _request(self, backend: Backend, wanted: Wanted, module: int) -> CompileRequest:
-        return CompileRequest(backend, wanted.path, wanted.settings, module, self._limits, self._cache, self._confined)
+        settings = self._limits, self._cache, self._confined, self._network
+        return CompileRequest(backend, wanted.path, wanted.settings, module, *settings)
 
     def discard(self, refusal: str) -> None:
         """Discard the code, which the backend does not accept. Possible once.

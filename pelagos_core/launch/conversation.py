@@ -70,8 +70,8 @@ class Conversation(Exchange):
         self._limits = Limits.of(launch.bundle.spec, launch.bundle.policy)
         self._recall = Recall(launch, self._limits, known)
         self._image = ContainerImage(launch, address)
-        confined = launch.bundle.policy.confines_engines
-        self._code = CompiledCode(launch.name, launch.cache, self._limits, confined=confined, metrics=launch.metrics)
+        policy = launch.bundle.policy
+        self._code = CompiledCode(launch.name, launch.cache, self._limits, policy=policy, metrics=launch.metrics)
         self._process: InitProcess | None = None
         self._is_bare = False  # whether to fork a process without an interpreter next
         self._nursed_by: Backend | None = None  # the backend whose nursery forks it

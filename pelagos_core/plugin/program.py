@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pelagos_native
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.plugin import elf
 
@@ -53,12 +54,22 @@ class Program:
     source: its path on the host. path: its path in the engine root.
     files: the program, its loader and its libraries.
     command: how to run it on the host itself, for example to ask for its version.
+    preload: path of the library in `environment`, in the engine root; empty for a static program.
     """
 
     source: str
     path: str
     files: tuple[HostFile, ...]
     command: tuple[str, ...]
+    preload: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program that may use the network needs in its environment: a library that it loads first.
+
+        With it host names are looked up in /etc/hosts and by DNS, and no library of the image is opened for that.
+        """
+        return {"LD_PRELOAD": self.preload} if self.preload else {}
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -153,7 +164,8 @@ def _described(source: str, root: str) -> Program:
     directory = _default_directory(libraries, root)
     files = [HostFile(os.path.realpath(each), f"{directory}/{os.path.basename(each)}") for each in libraries]
     command = (loader, *search, source) if root else (source,)
-    return Program(source, path, (own, HostFile(loader, interpreter), *files), command)
+    names = HostFile(str(pelagos_native.NAMES), f"{directory}/{pelagos_native.NAMES.name}")
+    return Program(source, path, (own, HostFile(loader, interpreter), *files, names), command, names.target)
 
 
 def _interpreter(path: str) -> str:

@@ -181,7 +181,8 @@ class ProgramBackend:
         assert self.program is not None
         self._validate(self.program.path, entrypoint)
         words = [self.program.path, *self.arguments(entrypoint)]
-        return functools.partial(_run, words, self.environment(entrypoint), self.diagnostics)
+        environment = self.environment(entrypoint) | (self.program.environment if entrypoint.network else {})
+        return functools.partial(_run, words, environment, self.diagnostics)
 
     def _validate(self, path: str, entrypoint: Entrypoint) -> None:
         arguments = self.validation(entrypoint)

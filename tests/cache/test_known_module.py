@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pelagos_core import reasons
 from pelagos_core.backends.selection import Preference, Selection
 from pelagos_core.cache.known_module import MAX_BYTES, KnownKey, KnownModule, learnt
+from pelagos_core.config.policy import Policy
 from pelagos_core.oci import Mount, Process, Root, Spec
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint
@@ -21,7 +22,7 @@ from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import Program
 from tests.backends.test_registry import bundle, load, plugin, scoring
 
-KEY = KnownKey("0" * 64, "", "Limits()", False, "b", "1")
+KEY = KnownKey("0" * 64, "", "Limits()", False, False, "b", "1")
 COMMAND = '(module (memory 2) (func (export "_start")))'
 LIBRARY = '(module (func (export "_initialize")) (func (export "go")))'
 COMPONENT = """
@@ -68,7 +69,7 @@ PROGRAM = Program("/usr/bin/e", "/usr/bin/e", (), ("/usr/bin/e",))
 
 
 def test_a_key_is_another_one_where_anything_in_it_is():
-    other = KnownKey("1" * 64, "f", "Limits(1)", True, "c", "2")
+    other = KnownKey("1" * 64, "f", "Limits(1)", True, True, "c", "2")
     changed = [replace(KEY, **{each.name: getattr(other, each.name)}) for each in fields(KEY)]
     assert len({key.name for key in (KEY, *changed)}) == 1 + len(fields(KEY))
     assert KEY.name == KnownKey(*astuple(KEY)).name
@@ -85,6 +86,7 @@ def test_a_key_has_all_that_an_answer_may_depend_on():
         KnownKey.of("0", "", Limits(memory=1), bundle(), found),
         KnownKey.of("0", "", Limits(fuel=1), bundle(), found),
         KnownKey.of("0", "", Limits(), readonly, found),
+        KnownKey.of("0", "", Limits(), replace(bundle(), policy=Policy(network=False)), found),
         KnownKey.of("0", "", Limits(), bundle(), load(a=scoring(1), b=scoring(1))),
         KnownKey.of("0", "", Limits(), bundle(), load(a=plugin(describe=lambda: Description("E", "2")))),
     ]

@@ -6,12 +6,14 @@ import sys
 
 import pytest
 
+from scripts import engines
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.network import new_network
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.components]
 
+NO_PROGRAM = '[backends.wasmtime]\nprogram = "/nowhere/wasmtime"\n'
 _EVIL = """
 #include <unistd.h>
 __attribute__((constructor)) static void run(void) { if (write(2, "code of the image\\n", 18)) return; }
@@ -26,6 +28,14 @@ _PLACES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib", "usr/lib",
 def network():
     with new_network() as made:
         yield made
+
+
+@pytest.fixture(params=["library", pytest.param("program", marks=pytest.mark.engines)])
+def config(request, tmp_path):
+    """The node's config, by which Wasmtime's library or its program runs a guest with sockets."""
+    path = tmp_path / "config.toml"
+    path.write_text(engines.config() if request.param == "program" else NO_PROGRAM)
+    return path
 
 
 def guest(directory, component, namespace, *words, **annotations):
@@ -43,10 +53,10 @@ def guest(directory, component, namespace, *words, **annotations):
     return bundle
 
 
-async def outcomes(tmp_path, bundles, env=None):
-    """What came of each: exit code, stdout, stderr. The first run is by Python, further ones by the native part."""
+async def outcomes(tmp_path, bundles, config):
+    """What came of each: exit code, stdout, stderr. The library is first used by Python, then by the native part."""
     found = []
-    async with running_shim(tmp_path, env=env) as shim:
+    async with running_shim(tmp_path, env={"PELAGOS_CONFIG": str(config)}) as shim:
         for number, bundle in enumerate(bundles):
             streams = tmp_path / f"streams-{number}"
             streams.mkdir()
@@ -57,12 +67,12 @@ async def outcomes(tmp_path, bundles, env=None):
     return found
 
 
-async def test_a_guest_looks_names_up_as_its_container_has_them(tmp_path, components, network):
+async def test_a_guest_looks_names_up_as_its_container_has_them(tmp_path, components, network, config):
     component = components / "network.wasm"
     asked = ["box.test", "away.test", "nowhere.test"] * 2
     bundles = [guest(tmp_path / f"b{n}", component, network, "look-up", name) for n, name in enumerate(asked)]
     with network.serving_names(away_test="10.9.8.7"):
-        found = await outcomes(tmp_path, bundles)
+        found = await outcomes(tmp_path, bundles, config)
     assert [each[:2] for each in found[:2]] == [(0, "10.1.2.3\n"), (0, "10.9.8.7\n")]
     assert found[2][0] == 1
     assert "failed to lookup address information" in found[2][1]
@@ -83,7 +93,7 @@ def hostile(tmp_path):
                 os.link(library, directory / name)
         (root / "etc").mkdir(exist_ok=True)
         (root / "etc/nsswitch.conf").write_text(
-            "hosts: evil resolve myhostname mdns4_minimal files dns\npasswd: evil\nservices: evil\n"
+            "hosts: evil resolve [UNAVAIL=return] myhostname files dns\npasswd: evil\nservices: evil\n"
         )
 
     return add
@@ -91,17 +101,16 @@ def hostile(tmp_path):
 
 @pytest.mark.compiler
 @pytest.mark.parametrize("level", ["engine", "off"])
-async def test_no_code_of_an_image_is_loaded_for_a_look_up(tmp_path, components, network, hostile, level):
+async def test_no_code_of_an_image_is_loaded_for_a_look_up(tmp_path, components, network, hostile, config, level):
     """With the system calls that an engine has, and with all of them."""
     bundles = []
     for number in range(2):
         bundle = guest(tmp_path / f"b{number}", components / "network.wasm", network, "look-up", "away.test")
         hostile(bundle / "rootfs")
         bundles.append(bundle)
-    config = tmp_path / "config.toml"
-    config.write_text(f'seccomp = "{level}"\n')
+    config.write_text(f'seccomp = "{level}"\n{config.read_text()}')
     with network.serving_names(away_test="10.9.8.7"):
-        found = await outcomes(tmp_path, bundles, {"PELAGOS_CONFIG": str(config)})
+        found = await outcomes(tmp_path, bundles, config)
     assert found == 2 * [(0, "10.9.8.7\n", "")]
 
 
@@ -114,11 +123,11 @@ def test_the_c_library_does_load_it_where_nothing_is_done(tmp_path, hostile):
     assert "code of the image\n" in done.stderr
 
 
-async def test_without_a_network_no_name_is_looked_up_and_the_guest_is_told(tmp_path, components, network):
+async def test_without_a_network_no_name_is_looked_up_and_the_guest_is_told(tmp_path, components, network, config):
     bundles = [
         guest(tmp_path / f"b{n}", components / "network.wasm", network, "look-up", "box.test", network="none")
         for n in range(2)
     ]
     told = "pelagos: the guest asked for wasi:sockets/ip-name-lookup@0.2.6, and it has no network [PLG-NETWORK]\n"
-    found = await outcomes(tmp_path, bundles)
+    found = await outcomes(tmp_path, bundles, config)
     assert [(code, stderr) for code, _, stderr in found] == 2 * [(1, told)]

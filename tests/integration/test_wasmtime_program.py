@@ -60,11 +60,11 @@ def test_the_commands_tell_of_it(tmp_path, wasmtime):
     said = json.loads(wasmtime.pelagos(tmp_path, "backends", "--json").stdout)["backends"]
     told = next(each for each in said if each["name"] == "wasmtime")
     assert told["program"]
-    assert {"shared-memory", "wasi-unstable", "wasi-0.3"} <= set(told["features"])
+    assert {"shared-memory", "sockets", "wasi-unstable", "wasi-0.3"} <= set(told["features"])
     explained = wasmtime.pelagos(tmp_path, "backends", "--explain", written(tmp_path, extensions.UNSTABLE)).stdout
     assert "chosen: wasmtime (WebAssembly text, wasi-unstable, " in explained
     (tmp_path / "absent.toml").write_text(ABSENT)
     words = [sys.executable, "-m", "pelagos_core", "backends"]
     environment = {**os.environ, "PELAGOS_CONFIG": str(tmp_path / "absent.toml")}
     shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert "lacks shared-memory, wasi-0.3, wasi-unstable" in shown.stderr
+    assert "lacks shared-memory, sockets, wasi-0.3, wasi-unstable" in shown.stderr

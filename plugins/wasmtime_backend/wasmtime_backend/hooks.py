@@ -72,7 +72,8 @@ def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection:
 
 def _use_of(entrypoint: Entrypoint) -> Use | None:
     try:
-        return use_of(entrypoint)
+        use = use_of(entrypoint)
+        return use if use and (use.is_needed or _program.program) else None
     except InvalidArgument:
         return None  # core says what is wrong with it
 

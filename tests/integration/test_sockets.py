@@ -1,0 +1,151 @@
+"""TCP and UDP of guests: in the network namespace of their container or pod, and nowhere else."""
+
+import contextlib
+import os
+import socket
+
+import pytest
+
+from scripts import engines
+from tests.support.bundles import Fifos, change_config, make_bundle
+from tests.support.network import new_network
+from tests.support.shim import running_shim
+
+pytestmark = [pytest.mark.root, pytest.mark.components, pytest.mark.engines]
+
+_KINDS = ("pid", "mount", "ipc", "uts")
+
+
+@pytest.fixture
+def network():
+    with new_network() as made:
+        yield made
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(engines.config())
+    return path
+
+
+@contextlib.asynccontextmanager
+async def running_guest(tmp_path, component, path, *words, config, **annotations):
+    """A started guest in a network namespace, or the spec's none. Gives its pid, streams and the shim."""
+    bundle = make_bundle(tmp_path / "c1", "/app.wasm", *words, module=component)
+    network = [{"type": "network", **({"path": path} if path else {})}] if path is not None else []
+    change_config(
+        bundle,
+        linux={"namespaces": [*({"type": kind} for kind in _KINDS), *network]},
+        annotations={f"io.pelagos.wasm.{name}": word for name, word in annotations.items()},
+    )
+    fifos = Fifos(bundle)
+    try:
+        async with running_shim(tmp_path, env={"PELAGOS_CONFIG": str(config)}) as shim:
+            pid = await shim.create("c1", bundle, fifos)
+            await shim.start("c1")
+            yield pid, fifos, shim
+    finally:
+        fifos.close()
+
+
+async def ended(guest):
+    """Its exit code, stdout and stderr."""
+    _, fifos, shim = guest
+    status = await shim.wait("c1")
+    return status.exit_status, *fifos.output()
+
+
+@pytest.mark.parametrize(("kind", "word"), [("tcp", "listen"), ("udp", "receive")])
+async def test_a_guest_serves_in_its_pods_network_alone(tmp_path, components, network, config, kind, word):
+    words = (word, "0.0.0.0:7007")
+    async with running_guest(tmp_path, components / "network.wasm", network.path, *words, config=config) as guest:
+        pid, fifos, _ = guest
+        assert await fifos.some(100) == "listening\n"
+        assert os.stat(f"/proc/{pid}/ns/net").st_ino == network.inode
+        for text in ("one", "two"):
+            assert network.ask(kind, 7007, text) == text
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", 7007)) != 0
+
+
+async def test_a_guest_connects_to_a_neighbour_of_its_pod(tmp_path, components, network, config):
+    words = ("connect", "127.0.0.1:7")
+    with network.echoing():
+        async with running_guest(tmp_path, components / "network.wasm", network.path, *words, config=config) as guest:
+            assert await ended(guest) == (0, "hello\n", "")
+
+
+async def test_a_port_that_is_taken_is_an_error_of_the_guests(tmp_path, components, network, config):
+    with network.echoing(port=7007):
+        async with running_guest(
+            tmp_path, components / "network.wasm", network.path, "listen", "127.0.0.1:7007", config=config
+        ) as guest:
+            code, said, _ = await ended(guest)
+            assert code == 1
+            assert "error: Address" in said
+
+
+@pytest.mark.parametrize("path", ["", None, "/proc/self/ns/net", f"/proc/{os.getpid()}/ns/net"])
+@pytest.mark.parametrize("target", ["host", "169.254.169.254:80"])
+async def test_the_hosts_loopback_and_the_nodes_metadata_are_out_of_reach(
+    tmp_path, components, network, config, path, target
+):
+    """With a network namespace of its own, none, and paths to the host's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        address = f"127.0.0.1:{server.getsockname()[1]}" if target == "host" else target
+        async with running_guest(
+            tmp_path, components / "network.wasm", path, "connect", address, config=config
+        ) as guest:
+            code, said, _ = await ended(guest)
+        assert (code, said.startswith("error: ")) == (1, True)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+async def test_another_pods_network_is_out_of_reach(tmp_path, components, network, config):
+    with new_network() as other, other.echoing(), network.echoing(port=9):
+        async with running_guest(
+            tmp_path, components / "network.wasm", network.path, "connect", "127.0.0.1:7", config=config
+        ) as guest:
+            code, said, _ = await ended(guest)
+        assert code == 1
+        assert "refused" in said
+
+
+async def test_a_guest_that_may_only_connect_connects_and_serves_nothing(tmp_path, components, network, config):
+    component = components / "network.wasm"
+    outcomes = {}
+    with network.echoing():
+        for word, address in (("connect", "127.0.0.1:7"), ("listen", "127.0.0.1:0"), ("receive", "127.0.0.1:0")):
+            (tmp_path / word).mkdir()
+            async with running_guest(
+                tmp_path / word, component, network.path, word, address, config=config, network="outbound"
+            ) as guest:
+                outcomes[word] = await ended(guest)
+    assert outcomes["connect"] == (0, "hello\n", "")
+    for word in ("listen", "receive"):
+        assert outcomes[word][0] == 1
+        assert "Permission denied" in outcomes[word][1]
+
+
+async def test_a_list_of_addresses_is_refused_by_name(tmp_path, components, network, config):
+    with pytest.raises(Exception, match="no engine here can hold a guest to a list of addresses"):
+        async with running_guest(
+            tmp_path, components / "network.wasm", network.path, "connect", "x", config=config, network="10.0.0.1:1"
+        ):
+            pass
+
+
+async def test_without_the_program_a_guest_is_told_at_its_first_try(tmp_path, components, network, config):
+    config.write_text('[backends.wasmtime]\nprogram = "/nowhere/wasmtime"\n')
+    async with running_guest(
+        tmp_path, components / "network.wasm", network.path, "listen", "127.0.0.1:7007", config=config
+    ) as guest:
+        code, _, told = await ended(guest)
+    assert code == 1
+    assert told == (
+        "pelagos: the guest asked for wasi:sockets/tcp-create-socket@0.2.6, and Wasmtime's library gives no TCP "
+        "and UDP, its program does [PLG-NETWORK]\n"
+    )
