@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!pelagos_core/api/inspection.proto\x12\npelagos.v1\"-\n\x0e\x42\x61\x63kendRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"2\n\x0f\x42\x61\x63kendResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2P\n\nInspection\x12\x42\n\x07\x42\x61\x63kend\x12\x1a.pelagos.v1.BackendRequest\x1a\x1b.pelagos.v1.BackendResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!pelagos_core/api/inspection.proto\x12\npelagos.v1\"-\n\x0e\x42\x61\x63kendRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"2\n\x0f\x42\x61\x63kendResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\r\n\x0bListRequest\"@\n\x0cListResponse\x12\x30\n\ncontainers\x18\x01 \x03(\x0b\x32\x1c.pelagos.v1.ContainerSummary\"Z\n\x10\x43ontainerSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x05 \x03(\t2\x8b\x01\n\nInspection\x12\x42\n\x07\x42\x61\x63kend\x12\x1a.pelagos.v1.BackendRequest\x1a\x1b.pelagos.v1.BackendResponse\x12\x39\n\x04List\x12\x17.pelagos.v1.ListRequest\x1a\x18.pelagos.v1.ListResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKENDREQUEST']._serialized_end=94
   _globals['_BACKENDRESPONSE']._serialized_start=96
   _globals['_BACKENDRESPONSE']._serialized_end=146
-  _globals['_INSPECTION']._serialized_start=148
-  _globals['_INSPECTION']._serialized_end=228
+  _globals['_LISTREQUEST']._serialized_start=148
+  _globals['_LISTREQUEST']._serialized_end=161
+  _globals['_LISTRESPONSE']._serialized_start=163
+  _globals['_LISTRESPONSE']._serialized_end=227
+  _globals['_CONTAINERSUMMARY']._serialized_start=229
+  _globals['_CONTAINERSUMMARY']._serialized_end=319
+  _globals['_INSPECTION']._serialized_start=322
+  _globals['_INSPECTION']._serialized_end=461
 # @@protoc_insertion_point(module_scope)

@@ -12,29 +12,37 @@ from pelagos_core import __version__
 from pelagos_core.cli import exit_codes, mistakes
 from pelagos_core.errors import PelagosError
 
-# Imported when asked for: `pelagos run` must not pay for the others.
-_COMMANDS = {
-    "run": "pelagos_core.cli.run",
-    "pack": "pelagos_core.cli.pack",
-    "ps": "pelagos_core.cli.ps",
-    "logs": "pelagos_core.cli.logs",
-    "exec": "pelagos_core.cli.execute",
-    "stats": "pelagos_core.cli.stats",
-    "stop": "pelagos_core.cli.ending",
-    "kill": "pelagos_core.cli.ending",
-    "wait": "pelagos_core.cli.ending",
-    "rm": "pelagos_core.cli.ending",
-    "install": "pelagos_core.cli.install",
-    "uninstall": "pelagos_core.cli.install",
-    "doctor": "pelagos_core.cli.doctor",
-    "backends": "pelagos_core.cli.backends",
-    "cache": "pelagos_core.cli.cache",
-    "conformance": "pelagos_core.cli.conformance",
-    "metrics": "pelagos_core.cli.metrics",
-    "zygote": "pelagos_core.cli.zygote",
-    "completion": "pelagos_core.cli.completion",
-    "version": "pelagos_core.cli.version",
+# By what they are about, in the order of the help. Imported when asked for: `pelagos run` must not pay for the others.
+_SECTIONS = {
+    "Containers": {
+        "run": "pelagos_core.cli.run",
+        "ps": "pelagos_core.cli.ps",
+        "logs": "pelagos_core.cli.logs",
+        "exec": "pelagos_core.cli.execute",
+        "stats": "pelagos_core.cli.stats",
+        "stop": "pelagos_core.cli.ending",
+        "kill": "pelagos_core.cli.ending",
+        "wait": "pelagos_core.cli.ending",
+        "rm": "pelagos_core.cli.ending",
+    },
+    "Modules and engines": {
+        "pack": "pelagos_core.cli.pack",
+        "backends": "pelagos_core.cli.backends",
+        "cache": "pelagos_core.cli.cache",
+        "conformance": "pelagos_core.cli.conformance",
+    },
+    "This node": {
+        "install": "pelagos_core.cli.install",
+        "uninstall": "pelagos_core.cli.install",
+        "doctor": "pelagos_core.cli.doctor",
+        "metrics": "pelagos_core.cli.metrics",
+        "zygote": "pelagos_core.cli.zygote",
+        "completion": "pelagos_core.cli.completion",
+        "version": "pelagos_core.cli.version",
+    },
 }
+_COMMANDS = {name: module for section in _SECTIONS.values() for name, module in section.items()}
+_LONGEST_SENTENCE = 200
 # Of commands that are named as a word of Python's is.
 _FUNCTIONS = {"exec": "execute"}
 
@@ -55,6 +63,13 @@ class _Commands(click.Group):
             raise click.UsageError(f"No such command '{args[0]}'.{mistakes.near(args[0], _COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in their sections, each with its whole first sentence: click would cut it off."""
+        for title, names in _SECTIONS.items():
+            rows = [(name, _first_sentence(self.get_command(ctx, name))) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows, col_max=14)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -64,6 +79,10 @@ class _Commands(click.Group):
         module = importlib.import_module(_COMMANDS[cmd_name])
         command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
+
+
+def _first_sentence(command: click.Command | None) -> str:
+    return command.get_short_help_str(_LONGEST_SENTENCE) if command else ""
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -78,7 +78,7 @@ def wait(ids: tuple[str, ...]) -> None:
 @click.option("-f", "--force", is_flag=True, help="One that runs too: it is killed.")
 @_ids
 def rm(force: bool, ids: tuple[str, ...]) -> None:
-    """Remove what is left of detached containers that have ended: the record and the output."""
+    """Remove detached containers that have ended: the record and the output."""
 
     def remove(word: str) -> None:
         run = runs.find(os.geteuid(), word, ended=True)

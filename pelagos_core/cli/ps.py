@@ -12,6 +12,7 @@ import click
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
+from pelagos_core.cli import node_page
 from pelagos_core.cli.connection import TASK, Answer, Connection
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.waiting import Waiting
@@ -33,15 +34,20 @@ _SILENT = "no answer"
 
 
 @click.command()
+@click.option("--node", is_flag=True, help="All containers of pelagos on this node, those of containerd too.")
 @click.option("-a", "--all", "ended", is_flag=True, help="Also the detached ones that have ended.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ps(ended: bool, quiet: bool, as_json: bool) -> None:
+def ps(node: bool, ended: bool, quiet: bool, as_json: bool) -> None:
     """List the containers of your `pelagos run` commands.
 
     PID is the program's process on this host. One that is still being made is `starting`.
-    Containers of containerd are listed by `ctr task ls` and `crictl ps`.
+    With --node those of containerd are listed too, as `ctr task ls` and `crictl ps` do; they are
+    theirs to end. That needs root.
     """
+    if node:
+        node_page.show(quiet=quiet, as_json=as_json)
+        return
     found = runs.listed(os.geteuid(), ended=ended)
     if quiet:
         for run in found:

@@ -32,9 +32,9 @@ _NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number of nearly 2^63
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
 @click.argument("names", metavar="[CONTAINER...]", nargs=-1, shell_complete=completion.running)
 def stats(once: bool, as_json: bool, names: tuple[str, ...]) -> None:
-    """Show the processor time, memory and processes of containers of your `pelagos run` commands.
+    """Show what containers use: processor time, memory, processes.
 
-    All that run, or those that are named. CPU is of one processor: 200% are two. On a terminal it
+    All of your `pelagos run` that run, or those that are named. CPU is of one processor: 200% are two. On a terminal it
     goes on until ^C; elsewhere it prints one table.
     """
     found = [runs.find(os.geteuid(), name) for name in names] or runs.listed(os.geteuid())

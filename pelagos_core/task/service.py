@@ -70,6 +70,17 @@ _STATUS = {
 RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
 
+def _summary(container: Container) -> inspection_pb2.ContainerSummary:
+    init = container.init
+    return inspection_pb2.ContainerSummary(
+        id=container.id,
+        pid=init.pid,
+        status=types_pb2.Status.Name(_STATUS[_shown(init.status, container.status)]).lower(),
+        backend=init.backend,
+        args=container.bundle.spec.process.args,
+    )
+
+
 def _shown(own: Status, containers: Status) -> Status:
     """The status to report: a running process of a paused container is paused."""
     return containers if own is Status.RUNNING and containers in (Status.PAUSING, Status.PAUSED) else own
@@ -288,6 +299,10 @@ class TaskService:
         """Backend, of the Inspection service: the backend of a process, and why it was chosen."""
         process = self._process(request)
         return inspection_pb2.BackendResponse(backend=process.backend, reason=process.reason)
+
+    async def list(self, request: inspection_pb2.ListRequest) -> inspection_pb2.ListResponse:
+        """List, of the Inspection service: the containers of this daemon."""
+        return inspection_pb2.ListResponse(containers=map(_summary, self._containers.values()))
 
     async def shutdown(self, request: api.ShutdownRequest) -> Empty:
         """Shutdown: ignored while a container is left; the id has no meaning."""

@@ -1,0 +1,101 @@
+"""`pelagos ps --node`: the containers of every daemon of this node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import click
+
+from pelagos_core.api import inspection_pb2
+from pelagos_core.cli.connection import INSPECTION, Connection
+from pelagos_core.cli.table import print_table
+from pelagos_core.cli.waiting import Waiting
+from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied
+from pelagos_core.shim import flags
+from pelagos_core.shim.start import PROGRAM
+
+_ANSWER_SECONDS = 2.0
+_SILENT = "no answer"
+
+
+class Daemon(NamedTuple):
+    """A daemon that runs. group: the id of its pod, or of its only container. socket: a path."""
+
+    pid: int
+    namespace: str
+    group: str
+    socket: str
+
+
+def show(*, quiet: bool, as_json: bool) -> None:
+    """Print all containers, those of a pod together. In the command. Raises PermissionDenied without root."""
+    if os.geteuid():
+        raise PermissionDenied("--node needs root: the shims of containerd are root's")
+    rows = _rows(sorted(daemons(), key=lambda daemon: (daemon.namespace, daemon.group)))
+    if quiet:
+        for row in rows:
+            click.echo(row["id"])
+    elif as_json:
+        click.echo(json.dumps(rows))
+    else:
+        print_table(["NAMESPACE", "POD", "ID", "PID", "BACKEND", "STATUS", "COMMAND"], [_cells(row) for row in rows])
+
+
+def daemons() -> Iterator[Daemon]:
+    """The daemons of this user, by their command lines, which `start` gives them."""
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError, InvalidArgument):
+            # A process of another user may have any command line.
+            if os.stat(f"/proc/{name}").st_uid != os.geteuid():
+                continue
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                program, *words = file.read().decode(errors="replace").rstrip("\0").split("\0")
+            if program == PROGRAM and (found := flags.parse(words)).socket:
+                yield Daemon(int(name), found.namespace, found.id, found.socket)
+
+
+def _rows(found: list[Daemon]) -> list[dict[str, object]]:
+    """What each daemon says of its containers, of all of which the answers are waited for at the same time."""
+    with Waiting() as waiting, contextlib.ExitStack() as stack:
+        asked = []
+        for daemon in found:
+            with contextlib.suppress(PelagosError):  # it has ended in this moment
+                connection = stack.enter_context(Connection(daemon.socket, waiting))
+                request = inspection_pb2.ListRequest()
+                asked.append((daemon, connection.send(INSPECTION, "List", request, _ANSWER_SECONDS)))
+        waiting.until(lambda: all(answer.has_come for _, answer in asked), _ANSWER_SECONDS)
+        rows = []
+        for daemon, answer in asked:
+            silent = [inspection_pb2.ContainerSummary(id=daemon.group, status=_SILENT)]
+            containers = silent
+            if answer.has_come:
+                with contextlib.suppress(PelagosError):  # as above; or a daemon of an older version
+                    containers = answer.message().containers
+            rows += [_row(daemon, container) for container in containers]
+        return rows
+
+
+def _row(daemon: Daemon, container: inspection_pb2.ContainerSummary) -> dict[str, object]:
+    return {
+        "namespace": daemon.namespace,
+        "pod": daemon.group,
+        "id": container.id,
+        "pid": container.pid,
+        "backend": container.backend,
+        "status": container.status,
+        "args": list(container.args),
+        "shim_pid": daemon.pid,
+    }
+
+
+def _cells(row: dict[str, object]) -> list[str]:
+    args = row["args"]
+    assert isinstance(args, list)
+    pod = "-" if row["pod"] == row["id"] else str(row["pod"])
+    words = [str(row["namespace"]), pod, str(row["id"]), str(row["pid"] or "-"), str(row["backend"] or "-")]
+    return [*words, str(row["status"]), shlex.join(args)]
