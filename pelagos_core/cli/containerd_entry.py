@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pelagos_core.cli import containerd_config, replacement
-from pelagos_core.cli.containerd import DEFAULT_CONFIG, Containerd
+from pelagos_core.cli.containerd import Containerd
 from pelagos_core.cli.containerd_config import HANDLER, dump
 from pelagos_core.cli.replacement import Change
 from pelagos_core.errors import FailedPrecondition
@@ -111,10 +111,11 @@ class _Trial:
         self._before = before.table
 
     def imports(self) -> list[str]:
-        """The patterns of files that the config imports. A node's has one by default in newer containerds."""
-        own = self._containerd.config == DEFAULT_CONFIG
-        told = [str(each) for each in self._before.get("imports") or () if own and "*" in str(each)]
-        return list(dict.fromkeys([*_patterns(self.parsed, self._containerd.config), *told]))
+        """The patterns of files that the config imports.
+
+        containerd 2.4 prints /etc/containerd/conf.d/*.toml as a default, but reads it only for a config that names it.
+        """
+        return _patterns(self.parsed, self._containerd.config)
 
     def places(self, ours: list[str]) -> Iterator[Place]:
         """The places for the entry, that of an entry that is there first."""

@@ -44,10 +44,6 @@ version = 2
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.pelagos]
-      runtime_type = "io.containerd.pelagos.wasm.v1"
-      pod_annotations = ["io.pelagos.wasm.*"]
-      container_annotations = ["io.pelagos.wasm.*"]
 """
 _NETWORK = {
     "cniVersion": "1.0.0",
@@ -274,7 +270,7 @@ class Cluster:
         machine.write("/etc/kubernetes/kubelet.json", json.dumps({**_KUBELET}))
         for name in ("bridge", "host-local", "loopback", "portmap"):
             machine.write(f"/opt/cni/bin/{name}", (self.programs / name).read_bytes(), 0o755)
-        machine.run(sys.executable, "-m", "pelagos_core", "install", "--bin-dir", "/usr/local/bin")
+        machine.run(sys.executable, "-m", "pelagos_core", "install")  # which registers the runtime, too
 
     def _words_of_apiserver(self) -> list[str]:
         return [
