@@ -154,8 +154,10 @@ def test_every_key_of_the_config_is_in_its_page():
     text = (ROOT / "docs/configuration.md").read_text()
     rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([a-z_.]+)(?:\.NAME)?`", rows))
-    keys = node_file.KEYS - {"wasm", "cache"} | {f"wasm.{word}" for word in policy.WORDS}
-    assert keys | {f"cache.{field.name}" for field in fields(node_file.CacheSettings)} <= named
+    keys = node_file.KEYS - {"wasm", "cache", "traces"} | {f"wasm.{word}" for word in policy.WORDS}
+    tables = {"cache": node_file.CacheSettings, "traces": node_file.TraceSettings}
+    keys |= {f"{name}.{field.name}" for name, table in tables.items() for field in fields(table)}
+    assert keys <= named
     assert node_file.parse(text.partition("```toml\n")[2].partition("```")[0].encode(), "the example").order
 
 

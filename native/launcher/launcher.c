@@ -132,6 +132,10 @@ static int find_zygote(const char *const *texts, struct sockaddr_un *address) {
 static void write_request(struct fields *request, int count, char **words) {
     static const char *const KEPT[] = {
         "PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR", "PELAGOS_METRICS",
+        "OTEL_SDK_DISABLED", "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
     };
     char text[32];
     mode_t mask = umask(077);

@@ -13,6 +13,10 @@
     [wasm]                      # what a guest may use at the most: see `policy`
     network = "none"
 
+    [traces]                    # OpenTelemetry; without this table, and OTEL_… in the environment, there are none
+    endpoint = "http://127.0.0.1:4318"
+    sampling = 0.1              # of the traces that begin here; containerd decides for those that it has begun
+
     [cache]                     # of compiled code; these are the defaults
     directory = "/var/cache/pelagos"
     size = "4g"                 # the least recently used goes first; "0" keeps nothing
@@ -46,7 +50,18 @@ PATH_VARIABLE = "PELAGOS_CONFIG"
 CACHE_VARIABLE = "PELAGOS_CACHE_DIR"
 MAX_BYTES = 1 << 20
 KEYS = frozenset(
-    {"runtime", "order", "backends", "cache", "host_network", "metrics", "seccomp", "wasm", "zygote_idle_seconds"}
+    {
+        "runtime",
+        "order",
+        "backends",
+        "cache",
+        "host_network",
+        "metrics",
+        "seccomp",
+        "traces",
+        "wasm",
+        "zygote_idle_seconds",
+    }
 )
 _GIB = 1 << 30
 _MAX_SECONDS = 24 * 3600
@@ -67,6 +82,18 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """OpenTelemetry traces.
+
+    endpoint: of a collector, for OTLP by HTTP; empty: as OTEL_EXPORTER_OTLP_… says, else http://localhost:4318.
+    sampling: the share of traces that begin here, 0 to 1; None: as OTEL_TRACES_SAMPLER says, else all.
+    """
+
+    endpoint: str = ""
+    sampling: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What a node, or one runtime of it, is set to.
 
@@ -80,6 +107,7 @@ class Config:
     zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
         zygote; None for no opinion.
     metrics: whether daemons count for `pelagos metrics`.
+    traces: of the daemons' work; None where the config does not ask for them.
     shim_cgroup: the control group for the daemon, of runtime options; empty for that of `start`.
     """
 
@@ -92,6 +120,7 @@ class Config:
     host_network: bool | None = None
     zygote_idle_seconds: int | None = None
     metrics: bool = True
+    traces: TraceSettings | None = None
     shim_cgroup: str = ""
 
     def settings(self, name: str) -> Mapping[str, object]:
@@ -190,6 +219,7 @@ def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Conf
         host_network=_switch(found.get("host_network"), f"{what}: host_network"),
         zygote_idle_seconds=_seconds(found.get("zygote_idle_seconds"), f"{what}: zygote_idle_seconds"),
         metrics=_checked(found.get("metrics", True), bool, f"{what}: metrics"),
+        traces=_traces(found["traces"], f"{what}: traces") if "traces" in found else None,
     )
 
 
@@ -234,6 +264,20 @@ def _cache(table: Mapping[str, object], what: str) -> CacheSettings:
     if not memory:
         raise InvalidArgument(f"{what}.memory: nothing can be compiled in no memory")
     return CacheSettings(directory, _bytes(table.get("size"), default.size, f"{what}.size"), memory, seconds)
+
+
+def _traces(value: object, what: str) -> TraceSettings:
+    table = _checked(value, dict, what)
+    _check_keys(table.keys(), frozenset(TraceSettings.__slots__), what)
+    endpoint = _checked(table.get("endpoint", ""), str, f"{what}.endpoint")
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise InvalidArgument(f"{what}.endpoint: {endpoint!r} is not a URL of http or https")
+    sampling = table.get("sampling")
+    if sampling is not None and (isinstance(sampling, bool) or not isinstance(sampling, int | float)):
+        raise InvalidArgument(f"{what}.sampling: not a number")
+    if sampling is not None and not 0 <= sampling <= 1:
+        raise InvalidArgument(f"{what}.sampling: {sampling} is not between 0 and 1")
+    return TraceSettings(endpoint, None if sampling is None else float(sampling))
 
 
 def _bytes(value: object, default: int, what: str) -> int:

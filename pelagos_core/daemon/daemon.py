@@ -22,6 +22,7 @@ from pelagos_core.shim.unix_socket import Lock, identity
 from pelagos_core.task.container import Facilities
 from pelagos_core.task.publisher import Publisher
 from pelagos_core.task.service import TaskService
+from pelagos_core.tracing import setup
 from pelagos_core.ttrpc.server import Server
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ class Daemon:
         facilities = Facilities(self._publisher, launcher, self._hierarchies)
         self._service = TaskService(flags.namespace, node, facilities, self.stop)
         self._detached = Detached(flags.owner, self._service)
-        self._server = Server([*self._service.services(), *(self._detached.services() if flags.owner else [])])
+        self._tracer = setup.start(node.config.traces, flags.namespace)
+        services = [*self._service.services(), *(self._detached.services() if flags.owner else [])]
+        self._server = Server(services, self._tracer.call if self._tracer else None)
         self._socket = identity(flags.socket)
 
     async def serve(self, listener: socket.socket) -> None:
@@ -64,6 +67,8 @@ class Daemon:
         self._nurseries.close()
         self._hierarchies.close()
         self._metrics.close()
+        if self._tracer:
+            self._tracer.close()
         self._publisher.close()
         ending.cancel()
 

@@ -23,6 +23,7 @@ from pelagos_core.native.process_name import SHIM, set_name
 from pelagos_core.shim import load_lock, zygote_request
 from pelagos_core.shim.flags import parse
 from pelagos_core.shim.start import LISTENER_FD, TURN_FD
+from pelagos_core.tracing import setup
 from pelagos_core.zygote.freshness import Freshness
 from pelagos_core.zygote.server import Zygote
 
@@ -59,6 +60,7 @@ def main() -> None:
     _log_to_stderr()
     # The parent of the process that continues exits.
     node = Node.load(leave=lambda pid: os._exit(0))
+    setup.preload(node.settings.traces)
     _settle()
     configured = node.settings.zygote_idle_seconds
     idle_seconds = IDLE_SECONDS if configured is None else configured
@@ -87,6 +89,7 @@ def stay() -> None:
         log.error("%s turns the zygote off, or names too long a path", zygote_request.VARIABLE)
         os._exit(1)
     node = load_waiting()
+    setup.preload(node.settings.traces)
     credentials.die_with_parent(signal.SIGTERM)  # the parent is the process that a service manager supervises
     make_everything_immortal()
     _settle()

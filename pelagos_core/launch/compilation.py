@@ -29,6 +29,7 @@ from pelagos_core.linux.pidfd import readable
 from pelagos_core.metrics.families import CACHE_HITS, CACHE_MISSES, COMPILE_FAILURES, COMPILE_SECONDS
 from pelagos_core.metrics.recorder import NOT_COUNTED, Recorder, now
 from pelagos_core.plugin.limits import Limits
+from pelagos_core.tracing.spans import spanned
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class CompiledCode:
         """Have the code made, and count it."""
         engine, began = request.backend.name, now()
         try:
-            code, is_new = await _made(request)
+            code, is_new = await spanned("compile", _made(request), pelagos__backend=engine)
         except (PelagosError, OSError):
             self._metrics.count(CACHE_MISSES, engine)
             self._metrics.count(COMPILE_FAILURES, engine)

@@ -10,13 +10,15 @@ from pelagos_core.errors import FailedPrecondition
 from pelagos_core.launch.oci_hooks import Running, state
 from pelagos_core.oci import Hook
 from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.tracing.spans import span
 
 
 async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> None:
     """Run hooks in order. Raises FailedPrecondition at the first that fails."""
     try:
         for hook in hooks:
-            await _run(hook, state(bundle, status, pid), bundle.path)
+            with span("hook", process__executable__path=hook.path):
+                await _run(hook, state(bundle, status, pid), bundle.path)
     except FailedPrecondition as error:
         raise FailedPrecondition(f"container {bundle.id!r}: {error.message}", reasons.HOOK) from None
 

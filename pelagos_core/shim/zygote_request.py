@@ -34,8 +34,26 @@ _IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1) | 3
 # Variables of the environment that backends may read while they are loaded.
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
 # Variables that a daemon keeps. containerd's environment may hold credentials, and a forked init process is a
-# copy of the daemon.
-_KEPT = ("PATH", "TTRPC_ADDRESS", "PELAGOS_SOCKET_DIR", "PELAGOS_CONFIG", "PELAGOS_CACHE_DIR", "PELAGOS_METRICS")
+# copy of the daemon. So OTEL_EXPORTER_OTLP_HEADERS is not among them. Nor is
+# OTEL_SERVICE_NAME, which containerd sets for itself.
+_KEPT = (
+    "PATH",
+    "TTRPC_ADDRESS",
+    "PELAGOS_SOCKET_DIR",
+    "PELAGOS_CONFIG",
+    "PELAGOS_CACHE_DIR",
+    "PELAGOS_METRICS",
+    "OTEL_SDK_DISABLED",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+)
 
 
 class Request:

@@ -45,6 +45,7 @@ from pelagos_core.task.publisher import Sink
 from pelagos_core.task.scope import ContainerScope
 from pelagos_core.task.state import Action, Status
 from pelagos_core.task.streams.stdio import StdioPaths
+from pelagos_core.tracing.spans import annotate, span, spanned
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Container:
         try:
             with because(reasons.SPEC, self.init.name):
                 steps = plan(self.bundle, self.cgroup, self._filters())
-            with because(reasons.CGROUP):
+            with because(reasons.CGROUP), span("control group"):
                 await self._make_cgroup()
             await self.init.create(steps, partial(self._record, record.add_process))
             self._scope.settle()
@@ -279,13 +280,14 @@ class Container:
         log.debug("%s: started by backend %r: %s", process.name, process.backend, process.reason)
 
     def _watch(self, process: Process) -> None:
-        watcher = asyncio.ensure_future(self._see_to_its_end(process))
+        watcher = asyncio.ensure_future(spanned("process", self._see_to_its_end(process), process__pid=process.pid))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
     async def _see_to_its_end(self, process: Process) -> None:
         """Wait for the end of a process; publish its exit and answer Wait in the promised order."""
         status = await process.ended()
+        annotate(process__exit__code=status.code)
         self._oom.look()
         if process is self.init:
             self._end_the_rest()

@@ -30,6 +30,7 @@ from pelagos_core.reasons import because
 from pelagos_core.task.control import Control
 from pelagos_core.task.state import Action, Lifecycle, Status
 from pelagos_core.task.streams.stdio import Stdio, StdioPaths
+from pelagos_core.tracing.spans import annotate, spanned
 
 log = logging.getLogger(__name__)
 
@@ -173,10 +174,11 @@ class Process:
         )
         self._conversation = self._launcher.begin(launch)
         try:
-            launched = await self._conversation.run()
+            launched = await spanned("launch", self._conversation.run())
         finally:
             self._conversation = None
         self._launched, self.pidfd, self.termination_signal = launched, launched.pidfd, launched.termination_signal
+        annotate(pelagos__backend=launched.backend.name)
         self._control = Control(self.name, launched.control, self._signal, self._count_refusal)
         stdio.forked()
         self._lifecycle.apply(Action.CREATED)

@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 from google.protobuf.message import DecodeError, Message
 
@@ -34,13 +35,16 @@ from pelagos_core.ttrpc.service import Service
 log = logging.getLogger(__name__)
 
 MAX_REQUESTS = 1024  # at a time on one connection; containerd has one Wait and a few others
+Around = Callable[[ttrpc_pb2.Request, Message], AbstractContextManager[None]]
 _UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
 
 class Server:
     """Serves a set of services on one listening socket."""
 
-    def __init__(self, services: Iterable[Service]) -> None:
+    def __init__(self, services: Iterable[Service], around: Around | None = None) -> None:
+        """around: makes a block for a request and its decoded message, in which the method runs."""
+        self._around = around
         self._services = {service.name: service for service in services}
         self._acceptor: Acceptor | None = None
         self._connections: set[_Connection] = set()
@@ -83,7 +87,10 @@ class Server:
             message.ParseFromString(request.payload)
         except DecodeError:
             raise InvalidArgument(f"method {request.method}: the payload is not a {method.request.__name__}") from None
-        return await method.handler(message)
+        if self._around is None:
+            return await method.handler(message)
+        with self._around(request, message):
+            return await method.handler(message)
 
     def joined(self, connection: _Connection) -> None:
         self._connections.add(connection)

@@ -55,8 +55,8 @@ def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
     [
         (
             "runtim = 1",
-            r"unknown key 'runtim' \(known: backends, cache, host_network, metrics, order, runtime, seccomp, wasm, "
-            r"zygote_idle_seconds\)",
+            r"unknown key 'runtim' \(known: backends, cache, host_network, metrics, order, runtime, seccomp, traces, "
+            r"wasm, zygote_idle_seconds\)",
         ),
         ("runtime = 1", "runtime: not a string"),
         ('order = "a"', "order: not a list"),
@@ -64,6 +64,11 @@ def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
         ("backends = 1", "backends: not a table"),
         ("cache = 1", "cache: not a table"),
         ("metrics = 'off'", "metrics: not true or false"),
+        ("traces = true", "traces: not a table"),
+        ("[traces]\nurl = 'x'", r"traces: unknown key 'url' \(known: endpoint, sampling\)"),
+        ("[traces]\nendpoint = 'localhost:4317'", "traces.endpoint: 'localhost:4317' is not a URL of http or https"),
+        ("[traces]\nsampling = true", "traces.sampling: not a number"),
+        ("[traces]\nsampling = 1.5", "traces.sampling: 1.5 is not between 0 and 1"),
         ("[cache]\nsise = '1g'", r"cache: unknown key 'sise' \(known: directory, memory, seconds, size\)"),
         ("[cache]\nsize = 1", "cache.size: not a string"),
         ("[cache]\nsize = '1q'", "cache.size: '1q' is not a size such as 64m"),
