@@ -63,6 +63,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
 @click.option("--rm", "removed", is_flag=True, help="With -d: leave nothing of it once it has ended.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal; with -i, yours.")
+@click.option("--watch/--no-watch", "watched", help="Run it again whenever the module's file changes, until ^C.")
 @click.option(
     "--explain-plan",
     "explain",
@@ -101,6 +102,10 @@ def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN
 
             click.echo("\n".join(plan_page.lines(container.config(), container.layers)))
             return
+        if options.watched:
+            from pelagos_core.cli import watch
+
+            sys.exit(watch.watch(run_options.watched_file(options, target, args), sys.argv[2:], 1 + len(args)))
         uid = os.geteuid()
         rootless.enter()
         code = container.run(uid, run_options.record(options, (target, *args)), interactive=options.interactive)

@@ -53,6 +53,7 @@ class Options(NamedTuple):
     annotations: tuple[str, ...]
     detach: bool
     removed: bool
+    watched: bool
     interactive: bool
     tty: bool
     read_only: bool
@@ -91,6 +92,15 @@ def record(options: Options, command: tuple[str, ...]) -> runs.Run:
         )
     name = _matched(_NAME, options.name, "--name", "a name of letters, digits, '_', '.' and '-'")
     return runs.new(command, name=name, is_detached=options.detach, is_removed=options.removed or not options.detach)
+
+
+def watched_file(options: Options, target: str, args: tuple[str, ...]) -> str:
+    """The path of the file whose changes count with --watch. Raises UsageError."""
+    if options.detach or target == STDIN:
+        raise click.UsageError(
+            f"--watch cannot be combined with {'-d' if options.detach else 'a module on standard input'}"
+        )
+    return os.path.join(target, args[0].lstrip("/")) if os.path.isdir(target) else split_func(target)[0]
 
 
 def _program(target: str, args: tuple[str, ...]) -> tuple[str | None, tuple[int, str] | None, tuple[str, ...]]:

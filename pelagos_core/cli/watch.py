@@ -1,0 +1,95 @@
+"""`pelagos run --watch`: the run is started again whenever its module changes.
+
+Each run is a `pelagos run` of its own, a child of this process: so its end is what the end of that command is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import click
+
+from pelagos_core.cli import exit_codes
+
+_LOOK_SECONDS = 0.2
+_END_SECONDS = 5.0  # from SIGTERM to SIGKILL
+_UNWATCHED = "--no-watch"
+
+State = tuple[int, int, int, int]
+
+
+def watch(path: str, words: Sequence[str], operands: int) -> int:
+    """Run the command again and again until a signal ends this process; the exit code.
+
+    path: of the module. words: of the command line after `run`. operands: how many of its last are MODULE and ARGS.
+    """
+    child = _words_of_child(words, operands)
+    name = os.path.basename(path)
+    with _Interruptible() as interrupted:
+        while not interrupted:
+            seen = _state(path)
+            with subprocess.Popen([sys.executable, "-m", "pelagos_core", "run", *child]) as process:
+                while process.poll() is None and not interrupted and not _has_changed(path, seen):
+                    time.sleep(_LOOK_SECONDS)
+                if process.poll() is None:
+                    _end(process)
+                elif not interrupted:
+                    click.echo(f"pelagos: exit code {process.returncode}; waiting for {name} to change", err=True)
+            while not interrupted and not _has_changed(path, seen):
+                time.sleep(_LOOK_SECONDS)
+            if not interrupted:
+                click.echo(f"pelagos: {name} has changed", err=True)
+    return exit_codes.of_signal(interrupted[0])
+
+
+def _words_of_child(words: Sequence[str], operands: int) -> list[str]:
+    """The same command line without the watch: of a flag and its opposite the last one counts."""
+    end = len(words) - operands
+    if end and words[end - 1] == "--":
+        end -= 1
+    return [*words[:end], _UNWATCHED, *words[end:]]
+
+
+def _state(path: str) -> State | None:
+    """What tells one content of a file from another; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _has_changed(path: str, seen: State | None) -> bool:
+    """Whether there is another content, which is no more being written: two looks find the same."""
+    now = _state(path)
+    if now is None or now == seen:
+        return False
+    time.sleep(_LOOK_SECONDS)
+    return now == _state(path)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_SECONDS)
+        return
+    process.kill()
+
+
+class _Interruptible(list[int]):
+    """The signals that are to end this process and have come; while it is entered they end nothing by themselves."""
+
+    def __enter__(self) -> _Interruptible:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda got, _: self.append(got))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_DFL)
