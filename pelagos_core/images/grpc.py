@@ -6,6 +6,7 @@ For a short-lived process of its own, which it blocks: no thread and no event lo
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
@@ -19,6 +20,8 @@ import h2.settings
 from google.protobuf.message import DecodeError, Message
 
 from pelagos_core.errors import Internal, ResourceExhausted, Unavailable, from_fields
+
+logging.getLogger("hpack").setLevel(logging.WARNING)  # it describes each header, also those that are secret
 
 _CHUNK = 256 << 10
 _WINDOW = 8 << 20  # of bytes that the server may send ahead

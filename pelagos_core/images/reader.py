@@ -5,6 +5,7 @@ A fork of the daemon: the daemon itself loads no HTTP/2, waits for nothing, and 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from pelagos_core import reasons
 from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
-from pelagos_core.errors import Internal, InvalidArgument, NotFound, from_fields, to_fields
+from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, from_fields, to_fields
 from pelagos_core.images import artifact
 from pelagos_core.images.artifact import Module
 from pelagos_core.images.node_platform import Platform
@@ -101,7 +102,8 @@ def fetch(source: Source, module: Module, cgroup: Cgroup) -> Reader:
     def work() -> tuple[object, int]:
         from pelagos_core.images.store import ImageStore
 
-        joining.join(cgroup)
+        with contextlib.suppress(PelagosError):  # a daemon of another pid namespace has taken the group for a left one
+            joining.join(cgroup)
         memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with (
             ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel,

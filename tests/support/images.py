@@ -30,6 +30,7 @@ def of_modules(modules: dict[str, bytes], media_type: str, config: str) -> Image
         "os": "linux",
         "config": {"Entrypoint": [f"/{titles[0]}"]},
         "rootfs": {"type": "layers", "diff_ids": []},
+        "layerDigests": [blob.digest for blob in blobs],  # else the CRI takes all of these images for one
     }
     layers = [
         {**image.descriptor(media_type, blob), "annotations": {TITLE: title}}
