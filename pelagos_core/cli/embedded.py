@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -20,6 +20,9 @@ from pelagos_core.cli.workspace import DaemonLog, Workspace, clean_up
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
 
+if TYPE_CHECKING:
+    from pelagos_core.cli.ports import Port, Publisher
+
 _DEV = Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=64k"))
 
 
@@ -28,6 +31,7 @@ class Container(NamedTuple):
 
     memory: the limit in bytes, for what is said when it is too low; None without one.
     user: its user and group ids. hostname: in its UTS namespace, empty for the host's. readonly: its root.
+    ports: that are published. has_host_network: whether it has the host's network, else one of its own.
     """
 
     rootfs: str | None
@@ -43,6 +47,8 @@ class Container(NamedTuple):
     user: tuple[int, int] = (0, 0)
     hostname: str = ""
     readonly: bool = False
+    ports: tuple[Port, ...] = ()
+    has_host_network: bool = False
 
     def run(self, uid: int, run: runs.Run, *, interactive: bool = False) -> int:
         """Run it to its end through a shim of its own; return its exit code.
@@ -52,14 +58,26 @@ class Container(NamedTuple):
         A deadly signal ends it at any moment: before there is a program by itself, then as the program takes it.
         Raises PelagosError or OSError if it could not be run.
         """
-        with Waiting() as waiting:
+        with contextlib.ExitStack() as stack:
+            # Before there are threads, and anything that its process would hold open.
+            publisher = stack.enter_context(self._publisher()) if self.ports else None
+            waiting = stack.enter_context(Waiting())
             signals = Signals(waiting)  # before anything is made that they would leave behind
             try:
-                return self._run(uid, run, waiting, signals, interactive=interactive)
+                return self._run(uid, run, waiting, signals, publisher, interactive=interactive)
             except Ended as ended:
                 return exit_codes.of_signal(ended.signum)
 
-    def _run(self, uid: int, run: runs.Run, waiting: Waiting, signals: Signals, *, interactive: bool) -> int:
+    def _run(
+        self,
+        uid: int,
+        run: runs.Run,
+        waiting: Waiting,
+        signals: Signals,
+        publisher: Publisher | None,
+        *,
+        interactive: bool,
+    ) -> int:
         for directory in runs.abandoned(uid):
             clean_up(directory)
         with Workspace(runs.usable_place(uid), run, waiting) as workspace:
@@ -72,7 +90,7 @@ class Container(NamedTuple):
                     self._write_bundle(workspace.bundle, waiting)
                     from pelagos_core.cli.session import Session  # takes 20 ms, in which the shim starts
 
-                    session = Session(workspace, waiting, signals, tty=self.terminal)
+                    session = Session(workspace, waiting, signals, publisher, tty=self.terminal)
                     progress.doing = f"preparing {what}"
                     if run.is_detached:
                         session.detach(self.layers)
@@ -84,6 +102,11 @@ class Container(NamedTuple):
                     log.close()
                     if self.memory and log.is_out_of_memory:
                         click.echo(f"pelagos: out of memory: its limit is {size.describe(self.memory)}", err=True)
+
+    def _publisher(self) -> Publisher:
+        from pelagos_core.cli.ports import Publisher  # here: most runs publish nothing
+
+        return Publisher(self.ports)
 
     def _environment(self) -> tuple[str, ...]:
         if not self.terminal or any(variable.startswith("TERM=") for variable in self.env):
@@ -98,6 +121,10 @@ class Container(NamedTuple):
     def _own_mounts(self) -> tuple[Mount, ...]:
         """A /dev, as ctr and docker give one; but no directory is made for it among the user's files."""
         return (_DEV,) if self.rootfs is None or os.path.isdir(os.path.join(self.rootfs, "dev")) else ()
+
+    @property
+    def _namespaces(self) -> tuple[str, ...]:
+        return ("pid", "ipc", "uts", "mount", *(() if self.has_host_network else ("network",)))
 
     def config(self) -> dict[str, object]:
         """Its config.json."""
@@ -115,8 +142,10 @@ class Container(NamedTuple):
             "mounts": [mount._asdict() for mount in (*self._own_mounts(), *self.mounts)],
             "annotations": self.annotations,
             "linux": {
-                "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
+                "namespaces": [{"type": kind} for kind in self._namespaces],
                 "resources": self.resources,
+                # As docker has it: the program may listen at port 80 of a network of its own, whatever its user.
+                **({"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}} if self.ports else {}),
             },
         }
 
@@ -126,5 +155,19 @@ class Container(NamedTuple):
         if self.module is not None:
             file, name = self.module
             module_file.copy(file, os.path.join(rootfs, name), f"module {name!r}", waiting.look)
+            self._write_names(os.path.join(rootfs, "etc"))
         with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as config:
             config.write(json.dumps(self.config()))  # by the encoder in C, which `dump` does not use
+
+    def _write_names(self, etc: str) -> None:
+        """Write what names are looked up in, as docker does, for a module that may use a network."""
+        if not (self.ports or self.has_host_network):
+            return
+        os.mkdir(etc)
+        with open(os.path.join(etc, "hosts"), "w", encoding="ascii") as hosts:
+            hosts.write("127.0.0.1 localhost\n::1 localhost\n")
+        if self.has_host_network:
+            import shutil  # here: it is large, and most runs have no use for it
+
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile("/etc/resolv.conf", os.path.join(etc, "resolv.conf"))

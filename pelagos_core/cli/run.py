@@ -51,6 +51,20 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
 @click.option("-w", "--workdir", default="/", metavar="DIR", help="Working directory in the container.")
 @click.option("-u", "--user", default="", metavar="UID[:GID]", help="User and group, in numbers.")
 @click.option("--hostname", default="", metavar="NAME", help="The host's name in the container.")
+@click.option(
+    "-p",
+    "--publish",
+    "ports",
+    multiple=True,
+    metavar="[IP:]PORT:PORT[/udp]",
+    help="Forward a port of the host to one of the container.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["none", "host"]),
+    default="none",
+    help="A network of its own with what is published alone, or the host's.  [default: none]",
+)
 @click.option("-m", "--memory", default="", metavar="SIZE", help="Memory limit, such as 64m or 1g.")
 @click.option("--cpus", type=float, metavar="N", help="Processors it may use, such as 0.5.")
 @click.option("--cpuset-cpus", "cpuset", default="", metavar="LIST", help="Which ones, such as 0-2,4.")
@@ -83,7 +97,7 @@ def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN
     pelagos run -v ./data:/data:ro tool.wasm /data/in.txt
     pelagos run ./rootfs /app.wasm --flag
     pelagos run -it ./rootfs /bin/sh
-    pelagos run -d --name web server.wasm
+    pelagos run -d --name web -p 8080:80 server.wasm
     pelagos run --explain-plan -m 64m hello.wasm
 
     The exit code is the program's; 134 is a trap, 128+N the death by signal N. If it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -12,8 +12,11 @@ from pelagos_core.cli import module_file, mount_option, pairs
 from pelagos_core.cli.embedded import Container
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import FailedPrecondition, InvalidArgument
 from pelagos_core.plugin.kind import split_func
+
+if TYPE_CHECKING:
+    from pelagos_core.cli.ports import Port
 
 STDIN = "-"
 _STDIN_NAME = "stdin.wasm"
@@ -43,6 +46,8 @@ class Options(NamedTuple):
     workdir: str
     user: str
     hostname: str
+    ports: tuple[str, ...]
+    network: str
     name: str
     memory: str
     cpus: float | None
@@ -64,8 +69,9 @@ def container(options: Options, target: str, args: tuple[str, ...]) -> Container
     """What is to run. Raises BadParameter or UsageError, and PelagosError or OSError of files that are named."""
     if options.interactive and target == STDIN:
         raise click.UsageError("standard input is the module: it cannot be the program's too (-i)")
+    program = _program(target, args)
     return Container(
-        *_program(target, args),
+        *program,
         env=(*pairs.of_files(options.env_files), *pairs.variables(options.env)),
         cwd=mount_option.absolute(options.workdir, "--workdir"),
         mounts=(
@@ -81,6 +87,8 @@ def container(options: Options, target: str, args: tuple[str, ...]) -> Container
         user=_user(options.user),
         hostname=_matched(_HOSTNAME, options.hostname, "--hostname", "a host's name"),
         readonly=options.read_only,
+        ports=_ports(options.ports),
+        has_host_network=_has_host_network(options, is_module=program[1] is not None),
     )
 
 
@@ -125,6 +133,29 @@ def _annotations(options: Options) -> dict[str, str]:
 
         found |= {f"{ANNOTATION_PREFIX}{word}": value for word, value in said.items() if value}
     return found
+
+
+def _ports(words: tuple[str, ...]) -> tuple[Port, ...]:
+    if not words:
+        return ()
+    from pelagos_core.cli import ports  # here: most runs publish nothing
+
+    return tuple(map(ports.parse, words))
+
+
+def _has_host_network(options: Options, *, is_module: bool) -> bool:
+    """Whether it has the host's network. Raises UsageError, and FailedPrecondition if the node gives it to no guest."""
+    if options.network == "none":
+        return False
+    if options.ports:
+        raise click.UsageError("--network host cannot be combined with -p: the host's ports are the program's own")
+    from pelagos_core.config import node_file
+
+    if is_module and not node_file.load_node().policy.host_network:
+        raise FailedPrecondition(
+            f"--network host: the node's config gives it to no guest: host_network = true in {node_file.node_path()}"
+        )
+    return True
 
 
 def _user(word: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pelagos_core.api import inspection_pb2, runs_pb2
 from pelagos_core.api import task_pb2 as api
@@ -14,16 +15,24 @@ from pelagos_core.cli.signals import Signals
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.cli.workspace import Workspace
 
+if TYPE_CHECKING:
+    from pelagos_core.cli.ports import Publisher
+
 
 class Session:
     """One task, from Create on. What is left of it when the command ends goes with its daemon."""
 
-    def __init__(self, workspace: Workspace, waiting: Waiting, signals: Signals, *, tty: bool) -> None:
-        """In a workspace whose shim was started. Raises what starting it has come to, and Unavailable."""
+    def __init__(
+        self, workspace: Workspace, waiting: Waiting, signals: Signals, publisher: Publisher | None, *, tty: bool
+    ) -> None:
+        """publisher: of its ports, if there are any.
+
+        In a workspace whose shim was started. Raises what starting it has come to, and Unavailable."""
         self._connection = workspace.connect()
         self._workspace = workspace
         self._id = workspace.id
         self._attached = Attached(self._connection, waiting, signals, workspace.id)
+        self._publisher = publisher
         self._tty = tty
 
     def run(self, layers: tuple[Mount, ...], created: Callable[[], None], *, interactive: bool) -> int:
@@ -53,6 +62,8 @@ class Session:
         self._note_backend()
         self._connection.call(RUNS, "Detach", runs_pb2.DetachRequest(id=self._id))
         self._workspace.leave()
+        if self._publisher:
+            self._publisher.leave()
 
     def _create(self, layers: tuple[Mount, ...], stdio: Stdio) -> None:
         request = api.CreateTaskRequest(
@@ -64,7 +75,9 @@ class Session:
             stderr=stdio.stderr,
             terminal=self._tty,
         )
-        self._connection.call(TASK, "Create", request)
+        created = self._connection.call(TASK, "Create", request)
+        if self._publisher:
+            self._publisher.start(created.pid)
 
     def _ask_for_backend(self) -> None:
         self._asked = self._connection.send(INSPECTION, "Backend", inspection_pb2.BackendRequest(id=self._id))
