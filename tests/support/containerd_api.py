@@ -22,15 +22,15 @@ CHUNK = 1 << 20  # as containerd sends
 
 
 @contextlib.contextmanager
-def serving(directory: Path, **said: Any) -> Iterator[str]:
-    """A server's address.
+def serving(directory: Path, name: str = "api.sock", namespace: str = "ns", **said: Any) -> Iterator[str]:
+    """A server's address, of this name in the directory, for one namespace.
 
     said: `containers` (id -> image), `images` (name -> media type, digest, size), `blobs` (digest -> bytes),
     `silent` (names of methods that never answer), `fails` (method -> a word of grpc.StatusCode).
     """
     blobs = {digest: base64.b64encode(data).decode() for digest, data in said.pop("blobs", {}).items()}
-    (directory / "said.json").write_text(json.dumps({**said, "blobs": blobs}))
-    address = directory / "api.sock"
+    (directory / "said.json").write_text(json.dumps({**said, "blobs": blobs, "namespace": namespace}))
+    address = directory / name
     words = [sys.executable, "-m", "tests.support.containerd_api", str(address), str(directory / "said.json")]
     server = subprocess.Popen(words, stdout=subprocess.PIPE)
     try:
@@ -57,7 +57,7 @@ def _serve(address: str, said: dict[str, Any]) -> None:  # noqa: C901 (its handl
     def checked(method: str, context: Any, found: Any = True) -> Any:
         if method in said.get("silent", []):
             time.sleep(3600)
-        if dict(context.invocation_metadata()).get("containerd-namespace") != "ns":
+        if dict(context.invocation_metadata()).get("containerd-namespace") != said["namespace"]:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "namespace is required")
         if method in said.get("fails", {}):
             context.abort(grpc.StatusCode[said["fails"][method]], "as the test wants it: 100 % über")
