@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin.interface import UNKNOWN, Export, Import, Interface, signature
+from pelagos_core.plugin.sections import MAX_READ, NotUnderstood, Section, load, malformed, sections
 
 _TABLE, _MEMORY, _GLOBAL, _TAG = 1, 2, 3, 4
 _CORE_KINDS = ("function", "table", "memory", "global", "tag")
@@ -30,9 +30,7 @@ _FUNCTION_TYPE, _REFERENCES = 0x60, (0x63, 0x64)  # the latter are followed by t
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
 _HAS_MAXIMUM, _IS_SHARED, _HAS_PAGE_SIZE = 1, 2, 8  # flags of a table's or memory's limits
 _LEB128 = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
-_MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be larger
-_MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
-_MAX_READ = 100_000  # of sections, and of those items but functions, that are read here; more are for the engine
+_MAX_FUNCTIONS = 1_000_000  # more than an engine takes
 _MAX_VALUES = 1000  # of a function's parameters or results that are told
 
 
@@ -47,100 +45,15 @@ def read(file: int) -> Interface:
     head = os.pread(file, 8, 0)
     is_component = head[6:8] != b"\0\0"
     if head[4:6] != (_COMPONENT_VERSION if is_component else _CORE_VERSION):
-        _malformed(f"version {int.from_bytes(head[4:6], 'little')} of the format is not known")
+        malformed(f"version {int.from_bytes(head[4:6], 'little')} of the format is not known")
     try:
         return _component(file) if is_component else _core(file)
-    except _NotUnderstood:
+    except NotUnderstood:
         return UNKNOWN
     except UnicodeDecodeError:
         raise InvalidArgument("not valid WebAssembly: a name is not UTF-8") from None
     except IndexError:
         raise InvalidArgument("not valid WebAssembly: a section is too short for what it claims") from None
-
-
-class _NotUnderstood(Exception):
-    """An engine may understand it."""
-
-
-class _Bytes:
-    """A section's bytes and a position in them."""
-
-    __slots__ = ("at", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def byte(self) -> int:
-        value = self.data[self.at]
-        self.at += 1
-        return value
-
-    def number(self, bits: int = 32) -> int:
-        """An unsigned LEB128 number of up to so many bits."""
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if not byte & 0x80:
-                return value
-            shift += 7
-            if shift >= bits:
-                _malformed(f"a number of over {bits} bits")
-
-    def count(self, most: int = _MAX_READ) -> int:
-        """The length of a vector."""
-        count = self.number()
-        if count > _MAX_ITEMS:
-            _malformed(f"{count} items in a section")
-        if count > most:
-            raise _NotUnderstood
-        return count
-
-    def name(self) -> str:
-        length = self.number()
-        text = self.data[self.at : self.at + length]
-        if len(text) != length:
-            raise IndexError
-        self.at += length
-        return text.decode()
-
-    def skip_number(self) -> None:
-        """Pass over a LEB128 number of any size."""
-        while self.byte() & 0x80:
-            pass
-
-    def value_types(self) -> list[str]:
-        """The names of a vector of value types."""
-        names = list[str]()
-        for _ in range(self.count(_MAX_VALUES)):
-            kind = self.byte()
-            if kind in _REFERENCES:
-                self.skip_number()
-            names.append(_VALUE_TYPES.get(kind, "ref"))
-        return names
-
-
-def _sections(file: int) -> Iterator[tuple[int, int, int]]:
-    """The (id, offset, size) of each section."""
-    offset, end = 8, os.fstat(file).st_size
-    for _ in range(_MAX_READ):
-        if offset >= end:
-            return
-        head = _Bytes(os.pread(file, 6, offset))
-        kind, size = head.byte(), head.number()
-        offset += head.at
-        if offset + size > end:
-            _malformed("a section is longer than the file")
-        yield kind, offset, size
-        offset += size
-    raise _NotUnderstood
-
-
-def _load(file: int, offset: int, size: int) -> _Bytes:
-    if size > _MAX_SECTION:
-        _malformed(f"a section of {size} bytes")
-    return _Bytes(os.pread(file, size, offset))
 
 
 def _core(file: int) -> Interface:
@@ -152,29 +65,29 @@ def _core(file: int) -> Interface:
     custom: list[str] = []
     bodies = last = 0
     memories: tuple[tuple[int, ...], bool] = ((), False)
-    for kind, offset, size in _sections(file):
+    for kind, offset, size in sections(file):
         if kind == _CUSTOM:
-            custom.append(_custom_name(_Bytes(os.pread(file, min(size, 256), offset)), size))
+            custom.append(_custom_name(Section(os.pread(file, min(size, 256), offset)), size))
             continue
         last = _checked_order(kind, last)
         if kind == _TYPE:
-            types = _types(_load(file, offset, size))
+            types = _types(load(file, offset, size))
         elif kind == _IMPORT:
-            imports, imported = _imports(_load(file, offset, size), types)
+            imports, imported = _imports(load(file, offset, size), types)
         elif kind == _FUNCTION:
-            defined = _numbers(_load(file, offset, size))
+            defined = _numbers(load(file, offset, size))
         elif kind == _OWN_MEMORY:
-            memories = _memories(_load(file, offset, size))
+            memories = _memories(load(file, offset, size))
         elif kind == _EXPORT:
-            exports = _exports(_load(file, offset, size), types, imported, defined)
+            exports = _exports(load(file, offset, size), types, imported, defined)
         elif kind == _CODE:
-            bodies = _Bytes(os.pread(file, min(size, 5), offset)).number()
+            bodies = Section(os.pread(file, min(size, 5), offset)).number()
     if bodies != len(defined):
-        _malformed(f"{len(defined)} functions are declared, and {bodies} have code")
+        malformed(f"{len(defined)} functions are declared, and {bodies} have code")
     return Interface(imports, exports, tuple(custom), memories=memories[0], has_shared_memory=memories[1])
 
 
-def _custom_name(section: _Bytes, size: int) -> str:
+def _custom_name(section: Section, size: int) -> str:
     """The name of a custom section of this size, of which the first bytes are given: text, so it may be cut."""
     length = section.number()
     if section.at + length > size:
@@ -187,41 +100,52 @@ def _checked_order(kind: int, last: int) -> int:
     """The place of a section, which comes after the last one's; 0 is before the first."""
     place = _ORDER.get(kind, -1) + 1
     if place <= last:
-        _malformed(f"a section of kind {kind} where none may be")
+        malformed(f"a section of kind {kind} where none may be")
     return place
 
 
-def _types(section: _Bytes) -> list[str] | None:
+def _types(section: Section) -> list[str] | None:
     """The signatures of the function types; None if there are types of a later proposal."""
     types = []
     for _ in range(section.count()):
         if section.byte() != _FUNCTION_TYPE:
             return None
-        types.append(signature(section.value_types(), section.value_types()))
+        types.append(signature(_value_types(section), _value_types(section)))
     return types
 
 
-def _numbers(section: _Bytes) -> Sequence[int]:
+def _value_types(section: Section) -> list[str]:
+    """The names of a vector of value types."""
+    names = list[str]()
+    for _ in range(section.count(_MAX_VALUES)):
+        kind = section.byte()
+        if kind in _REFERENCES:
+            section.skip_number()
+        names.append(_VALUE_TYPES.get(kind, "ref"))
+    return names
+
+
+def _numbers(section: Section) -> Sequence[int]:
     """A vector of LEB128 numbers. A module has thousands of functions, so no byte is looked at in Python."""
-    length, data = section.count(_MAX_ITEMS), section.data[section.at :]
+    length, data = section.count(_MAX_FUNCTIONS), section.data[section.at :]
     if length == len(data) and data.isascii():
         return data
     # Of a number without an end, that would be looked for from each of its bytes.
     found: list[bytes] = _LEB128.findall(data) if data[-1:].isascii() else []
     if len(found) != length or (data and not found):
         raise IndexError
-    return [_Bytes(number).number() if len(number) > 1 else number[0] for number in found]
+    return [Section(number).number() if len(number) > 1 else number[0] for number in found]
 
 
-def _imports(section: _Bytes, types: list[str] | None) -> tuple[tuple[Import, ...], list[int]]:
+def _imports(section: Section, types: list[str] | None) -> tuple[tuple[Import, ...], list[int]]:
     """The imports, and the type of each function among them."""
     imports, functions = [], []
     for _ in range(section.count()):
         module, name, kind = section.name(), section.name(), section.byte()
         if kind in _LATER_KINDS:
-            raise _NotUnderstood
+            raise NotUnderstood
         if kind >= len(_CORE_KINDS):
-            _malformed(f"an import of kind {kind}")
+            malformed(f"an import of kind {kind}")
         of_type = ""
         if kind:
             _skip_type(section, kind)
@@ -232,7 +156,7 @@ def _imports(section: _Bytes, types: list[str] | None) -> tuple[tuple[Import, ..
     return tuple(imports), functions
 
 
-def _skip_type(section: _Bytes, kind: int) -> None:
+def _skip_type(section: Section, kind: int) -> None:
     """Pass over the type of an imported table, memory, global or tag."""
     if kind == _TAG:
         section.number()  # its attribute
@@ -248,7 +172,7 @@ def _skip_type(section: _Bytes, kind: int) -> None:
                 section.skip_number()
 
 
-def _memories(section: _Bytes) -> tuple[tuple[int, ...], bool]:
+def _memories(section: Section) -> tuple[tuple[int, ...], bool]:
     """The first size of each memory in bytes, and whether one is shared."""
     sizes, all_flags = [], 0
     for _ in range(section.count()):
@@ -258,19 +182,19 @@ def _memories(section: _Bytes) -> tuple[tuple[int, ...], bool]:
             section.number(64)
         power = section.number() if flags & _HAS_PAGE_SIZE else _PAGE_POWER
         if power > _PAGE_POWER:
-            _malformed(f"a memory with pages of 2^{power} bytes")
+            malformed(f"a memory with pages of 2^{power} bytes")
         sizes.append(pages << power)
     return tuple(sizes), bool(all_flags & _IS_SHARED)
 
 
 def _exports(
-    section: _Bytes, types: list[str] | None, imported: Sequence[int], defined: Sequence[int]
+    section: Section, types: list[str] | None, imported: Sequence[int], defined: Sequence[int]
 ) -> tuple[Export, ...]:
     exports = []
     for _ in range(section.count()):
         name, kind, index = section.name(), section.byte(), section.number()
         if kind >= len(_CORE_KINDS):
-            _malformed(f"an export of kind {kind}")
+            malformed(f"an export of kind {kind}")
         of_type = ""
         if kind == 0:
             number = imported[index] if index < len(imported) else defined[index - len(imported)]
@@ -282,30 +206,30 @@ def _exports(
 def _component(file: int) -> Interface:
     imports: list[Import] = []
     exports: list[Export] = []
-    for kind, offset, size in _sections(file):
+    for kind, offset, size in sections(file):
         if kind not in (_COMPONENT_IMPORT, _COMPONENT_EXPORT):
             continue
-        section = _load(file, offset, size)
+        section = load(file, offset, size)
         if kind == _COMPONENT_IMPORT:
             imports += [_component_import(section) for _ in range(section.count())]
         else:
             exports += [_component_export(section) for _ in range(section.count())]
-        if len(imports) + len(exports) > _MAX_READ:
-            raise _NotUnderstood
+        if len(imports) + len(exports) > MAX_READ:
+            raise NotUnderstood
     return Interface(tuple(imports), tuple(exports), is_component=True)
 
 
-def _component_name(section: _Bytes) -> str:
+def _component_name(section: Section) -> str:
     if section.byte() not in _PLAIN_NAMES:
-        raise _NotUnderstood
+        raise NotUnderstood
     return section.name()
 
 
-def _component_import(section: _Bytes) -> Import:
+def _component_import(section: Section) -> Import:
     return Import("", _component_name(section), _external(section))
 
 
-def _component_export(section: _Bytes) -> Export:
+def _component_export(section: Section) -> Export:
     name, kind = _component_name(section), section.byte()
     if kind == 0:
         section.byte()
@@ -315,7 +239,7 @@ def _component_export(section: _Bytes) -> Export:
     return Export(name, _component_kind(kind))
 
 
-def _external(section: _Bytes) -> str:
+def _external(section: Section) -> str:
     """Pass over an external description; return its kind."""
     kind = section.byte()
     if kind == 0:
@@ -335,9 +259,5 @@ def _external(section: _Bytes) -> str:
 
 def _component_kind(kind: int) -> str:
     if kind >= len(_COMPONENT_KINDS):
-        _malformed(f"an item of kind {kind}")
+        malformed(f"an item of kind {kind}")
     return _COMPONENT_KINDS[kind]
-
-
-def _malformed(what: str) -> NoReturn:
-    raise InvalidArgument(f"not valid WebAssembly: {what}")
