@@ -35,6 +35,8 @@ RUN_BY = {
     "pelagos cache ls": "tests/integration/test_readme.py",
     "pelagos cache prune": "tests/integration/test_readme.py",
     "pelagos backends --explain x.wasm": "tests/cli/test_backends.py",
+    "pelagos inspect app.wasm": "tests/cli/test_inspect.py",
+    "pelagos compare --runs 10 -v ./data:/data:ro tool.wasm /data/in.txt": "tests/cli/test_compare.py",
 }
 
 

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import click
 
-from pelagos_core.backends.installed import Node, load_waiting
+from pelagos_core.backends.installed import load_waiting
 from pelagos_core.backends.registry import Backend, Backends
-from pelagos_core.backends.selection import ANNOTATION, Choice, Selection
-from pelagos_core.cli import completion, packages
-from pelagos_core.cli.backend_option import asked_for
+from pelagos_core.backends.selection import ANNOTATION, Choice
+from pelagos_core.cli import completion, module_choice, packages
 from pelagos_core.cli.table import print_table
-from pelagos_core.config.policy import Policy
-from pelagos_core.errors import InvalidArgument, NotFound
-from pelagos_core.oci import Process, Spec
-from pelagos_core.plugin.bundle import Bundle
-from pelagos_core.plugin.entrypoint import Entrypoint, split_func
-from pelagos_core.plugin.limits import Limits
+from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.linking import shown
 
 
@@ -57,7 +49,7 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
     if fuel:
         policy = policy.narrowed({"fuel": fuel}, lambda key: f"--{key}")
     annotations = {ANNOTATION: backend} if backend else {}
-    choice, entrypoint = _explain(node, explain, annotations, policy)
+    choice, entrypoint = module_choice.choose(node, explain, annotations, policy)
     if as_json:
         click.echo(json.dumps(_as_dict(choice, entrypoint)))
     else:
@@ -121,21 +113,6 @@ def _row(backend: Backend) -> list[str]:
     form += f", program {said.program}" if said.program else ""
     runs = ", ".join(sorted(said.features)) or backend.summary
     return [backend.name, backend.version, engine, form, runs, ", ".join(sorted(said.limits)) or "-"]
-
-
-def _explain(node: Node, module: str, annotations: dict[str, str], policy: Policy) -> tuple[Choice, Entrypoint]:
-    path, func = split_func(module)
-    if not Path(path).is_file():
-        raise NotFound(f"module {path!r} does not exist")
-    process = Process(args=(module,))
-    spec = Spec(process=process, annotations=annotations)
-    bundle = Bundle(id="explain", namespace="pelagos", path=str(Path.cwd()), spec=spec, policy=policy)
-    with Path(path).open("rb") as file:
-        # The copy stays open for as long as the command runs.
-        entrypoint = Entrypoint.of(process, path, func, os.dup(file.fileno()), Limits.of(spec, policy))
-        entrypoint = replace(entrypoint, network=policy.network)
-    selection = Selection(node.backends, asked_for(annotations, node.config))
-    return selection.choose(bundle, entrypoint), entrypoint
 
 
 def _imports(entrypoint: Entrypoint) -> dict[str, list[str]]:

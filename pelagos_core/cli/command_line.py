@@ -28,6 +28,8 @@ _SECTIONS = {
     "Modules and engines": {
         "pack": "pelagos_core.cli.pack",
         "backends": "pelagos_core.cli.backends",
+        "inspect": "pelagos_core.cli.inspect",
+        "compare": "pelagos_core.cli.compare",
         "cache": "pelagos_core.cli.cache",
         "conformance": "pelagos_core.cli.conformance",
     },

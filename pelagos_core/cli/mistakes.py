@@ -11,7 +11,7 @@ _NEAR = 0.8  # of 1; click's own 0.6 takes --cpus for --tmpfs
 
 def describe(error: click.ClickException) -> str:
     """What to print: a line, or the help where there was no word at all."""
-    text = _message(error).strip()
+    text = told(error).strip()
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None or text.startswith("Usage: "):
         return text if text.startswith("Usage: ") else f"pelagos: {text}"
@@ -27,7 +27,8 @@ def near(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{dashes}{found[0]}'?" if found else ""
 
 
-def _message(error: click.ClickException) -> str:
+def told(error: click.ClickException) -> str:
+    """What is wrong, without what to do about it."""
     if not isinstance(error, click.NoSuchOption):
         return error.format_message()
     parameters = error.ctx.command.get_params(error.ctx) if error.ctx else []

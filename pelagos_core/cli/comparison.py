@@ -1,0 +1,159 @@
+"""One program on several backends: what each has made of it, how long it took, and where they differ."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pelagos_core.cli import exit_codes
+from pelagos_core.cli.progress import STEP_SECONDS, Progress
+
+MAX_BYTES = 64 << 20  # of a stream that are compared; of what is beyond only the length
+_DIFF_LINES = 10_000  # of a stream, of which the lines are compared
+_END_SECONDS = 10.0  # for `pelagos run` to end its program
+_NOT_RUN = (exit_codes.FAILED, exit_codes.CANNOT_INVOKE, exit_codes.NOT_FOUND)
+_REASON = re.compile(r"^pelagos: (?:container '[^']*': )?(?P<why>.* \[PLG-[A-Z-]+\])$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. seconds: of the whole command. code: None if it has not ended in its time."""
+
+    code: int | None
+    seconds: float
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def result(self) -> tuple[int | None, bytes]:
+        """What has to be the same from engine to engine; on stderr each has words of its own for a trap."""
+        return self.code, self.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The runs on one backend, the first one apart: it may compile. problem: why there are none, or ""."""
+
+    backend: str
+    runs: tuple[Run, ...] = ()
+    problem: str = ""
+
+    @property
+    def first(self) -> Run:
+        """The first run. There is one where there is no problem."""
+        return self.runs[0]
+
+    @property
+    def median(self) -> float | None:
+        """The median of the seconds of the later runs; None without any."""
+        return statistics.median(run.seconds for run in self.runs[1:]) if len(self.runs) > 1 else None
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether all its runs have the same result."""
+        return len({run.result for run in self.runs}) <= 1
+
+    def differences(self, other: Outcome) -> list[str]:
+        """What is not as in another outcome: of `exit code`, `stdout` and `stderr`."""
+        own, its = self.first, other.first
+        is_trap = exit_codes.TRAP in (own.code, its.code)
+        found = {
+            "exit code": own.code != its.code,
+            "stdout": own.stdout != its.stdout,
+            "stderr": own.stderr != its.stderr and not is_trap,
+        }
+        return [what for what, differs in found.items() if differs]
+
+
+@dataclass
+class Comparison:
+    """The outcomes, of which the first that has run is what the others are compared with."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def able(self) -> list[Outcome]:
+        """Those that have run it."""
+        return [outcome for outcome in self.outcomes if not outcome.problem]
+
+    def differing(self) -> dict[str, list[str]]:
+        """Of each backend that differs from the first one what differs."""
+        able = self.able
+        found = {each.backend: each.differences(able[0]) for each in able[1:]}
+        return {name: what for name, what in found.items() if what}
+
+    def agrees(self) -> bool:
+        """Whether exit codes and stdout are the same, and there are any."""
+        decisive = (set(what) - {"stderr"} for what in self.differing().values())
+        return bool(self.able) and not any(decisive)
+
+
+def run(backend: str, words: Sequence[str], stdin: bytes, later: int, limit: float) -> Outcome:
+    """Run a program on a backend once and some more times, by `pelagos run` itself.
+
+    words: those of `pelagos run`, without `--backend`. later: how often after the first time. limit: seconds for each.
+    """
+    runs = [_once(backend, words, stdin, limit)]
+    said = _REASON.search(runs[0].stderr.decode("utf-8", "replace"))
+    if runs[0].code in _NOT_RUN and said and not runs[0].stdout:
+        return Outcome(backend, problem=said["why"])
+    if runs[0].code is not None:
+        runs += [_once(backend, words, stdin, limit) for _ in range(later)]
+    return Outcome(backend, tuple(runs))
+
+
+def _once(backend: str, words: Sequence[str], stdin: bytes, limit: float) -> Run:
+    command = [sys.executable, "-m", "pelagos_core", "run", "--backend", backend, *words]
+    progress = Progress(f"running it on {backend}")
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err)
+        try:
+            code = _wait(process, progress, began + limit)
+        finally:
+            seconds = time.monotonic() - began
+            _end(process)
+            progress.close()
+        streams = []
+        for stream in (out, err):
+            stream.seek(0)
+            streams.append(stream.read(MAX_BYTES))
+        return Run(code, seconds, *streams)
+
+
+def _wait(process: subprocess.Popen[bytes], progress: Progress, deadline: float) -> int | None:
+    """Its exit code, or None at the deadline."""
+    while time.monotonic() < deadline:
+        try:
+            return process.wait(min(STEP_SECONDS, max(0.0, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            progress.tick()
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()  # which `pelagos run` passes on to the program
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def changed_lines(name: str, one: bytes, other_name: str, other: bytes, most: int) -> Iterator[str]:
+    """The lines in which two outputs differ, at the most so many of them."""
+    before, after = (each.decode("utf-8", "replace").splitlines()[:_DIFF_LINES] for each in (one, other))
+    found = list(difflib.unified_diff(before, after, name, other_name, lineterm="", n=1))
+    yield from found[:most]
+    if len(found) > most:
+        yield f"… {len(found) - most} more lines"
