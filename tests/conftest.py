@@ -21,7 +21,7 @@ from pelagos_core.config.node_file import CACHE_VARIABLE
 from pelagos_core.metrics import slots
 from pelagos_core.shim import zygote_request
 from scripts import engines
-from tests.support import c_program, provision
+from tests.support import c_program, provision, services
 from tests.support.zygote import end_zygotes
 
 CI = os.environ.get("CI") == "true"
@@ -36,6 +36,7 @@ _NEEDS = {
     "systemd": (provision.has_systemd_root, "needs a Debian with systemd: `make test-setup` unpacks it"),
     "registry": (provision.has_registry, "needs docker's registry: `make test-setup` unpacks it"),
     "engines": (engines.present, "needs WasmEdge, Wasmer and Wasmtime's program: `make engines` gets them"),
+    "services": (services.has, "needs services in Rust, Python and JavaScript: `make test-setup` builds them"),
     "crictl": (provision.has_crictl, "needs crictl: `make test-setup` builds it"),
     "wazero": (provision.has_wazero, "needs the engine wazero: `make test-setup` builds it"),
     "kubernetes": (provision.has_kubernetes, "needs a cluster's programs: `make test-kubernetes` builds them"),

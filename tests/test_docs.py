@@ -155,7 +155,7 @@ def test_the_rooms_that_contributors_are_shown_are_there():
 def test_every_key_of_the_config_is_in_its_page():
     text = (ROOT / "docs/configuration.md").read_text()
     rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
-    named = set(re.findall(r"`([a-z_.]+)(?:\.NAME)?`", rows))
+    named = set(re.findall(r"`([a-z_.-]+)(?:\.NAME)?`", rows))
     keys = node_file.KEYS - {"wasm", "cache", "traces"} | {f"wasm.{word}" for word in policy.WORDS}
     tables = {"cache": node_file.CacheSettings, "traces": node_file.TraceSettings}
     keys |= {f"{name}.{field.name}" for name, table in tables.items() for field in fields(table)}
@@ -164,7 +164,7 @@ def test_every_key_of_the_config_is_in_its_page():
 
 
 def test_every_word_of_the_policy_is_in_its_table():
-    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/limits.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs/limits.md").read_text(), re.MULTILINE)
     assert set(rows) == set(policy.WORDS)
 
 

@@ -32,6 +32,7 @@ from pelagos_core.plugin.hookspecs import (
     Detection,
     NativePart,
     RunningProcess,
+    Server,
     UnusableCode,
     Workload,
 )
@@ -168,7 +169,7 @@ class Backend:
             return answer
         raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
 
-    def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload:
+    def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload | Server:
         """Call the hook `spawn`, in the init process. Raises PelagosError or UnusableCode."""
         try:
             workload = self._hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
@@ -183,7 +184,7 @@ class Backend:
         # Includes SystemExit: a plugin must not end the process.
         except BaseException as error:
             raise InvalidArgument(f"backend {self.name!r}: {described(error)}", reasons.ENGINE_FAILED) from error
-        if not callable(workload):
+        if not (callable(workload) or isinstance(workload, Server)):
             raise Internal(f"backend {self.name!r}: spawn returned no workload", reasons.ENGINE_FAILED)
         return workload  # type: ignore[no-any-return]  # pluggy calls are untyped
 

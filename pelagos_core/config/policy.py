@@ -1,7 +1,8 @@
 """What a Wasm guest may use: all that its container has, and from there on only less.
 
 The node's config, the runtime options, the pod's and the container's annotations narrow it one
-after the other, in the same words. No word widens: an annotation may come from an image's author.
+after the other, in the same words. No word widens: an annotation may come from an image's author. Two of them, of
+a guest that handles HTTP requests, choose what takes nothing away and gives nothing.
 
     dirs = "/data:ro,/tmp"    of the container's files only these, or "none"
     env = "HOME,LANG"         of its variables only these, or "none"
@@ -9,6 +10,9 @@ after the other, in the same words. No word widens: an annotation may come from 
     stdin = "none"            no input
     deadline = "1h30m"        the longest time from its start to its end
     fuel = "1000000"          units of execution, in the engine's own measure
+    http-timeout = "30s"      the longest time of one request, for a guest that handles them
+    http-address = "8080"     where it takes them, in the network of its container: the last word counts
+    http-log = "prefixed"     each line of its output names the instance; "plain" takes that back
     seccomp = "engine"        system calls: at least the spec's profile (spec), or also an engine's
 """
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -23,6 +28,10 @@ from pelagos_core.config import duration
 from pelagos_core.errors import InvalidArgument
 
 NONE, OUTBOUND = "none", "outbound"
+HTTP_ADDRESS = "0.0.0.0:8080"
+"""Where a guest that handles HTTP requests is served, if nothing else is said: in its container's own network."""
+
+PREFIXED = "prefixed"
 SECCOMP = ("off", "spec", "engine")
 """What is done about system calls, from the least to the most, which is what a node does by itself."""
 
@@ -47,6 +56,8 @@ class Policy:
     listens: whether it may bind and listen, where it has a network.
     host_network: whether the host's network counts as one. It is no word: the node's config alone has it.
     deadline: seconds; None for no end. fuel: None for no limit. seccomp: one of SECCOMP.
+    http_timeout: seconds for one request; None for no end. http_address: where requests are taken, as
+        `ADDRESS:PORT`; empty if no word says so. http_prefixes: whether each line of output names its request.
     """
 
     directories: tuple[tuple[Directory, ...], ...] = ()
@@ -58,6 +69,9 @@ class Policy:
     deadline: float | None = None
     fuel: int | None = None
     seccomp: str = SECCOMP[-1]
+    http_timeout: float | None = None
+    http_address: str = ""
+    http_prefixes: bool = False
 
     @property
     def confines_engines(self) -> bool:
@@ -136,10 +150,44 @@ def _network(policy: Policy, word: str) -> Policy:
 
 
 def _deadline(policy: Policy, word: str) -> Policy:
+    return replace(policy, deadline=_shorter(policy.deadline, word))
+
+
+def _http_timeout(policy: Policy, word: str) -> Policy:
+    return replace(policy, http_timeout=_shorter(policy.http_timeout, word))
+
+
+def _shorter(before: float | None, word: str) -> float:
     seconds = duration.parse(word)
     if not seconds:
         raise ValueError(f"{word!r} is no time at all")
-    return replace(policy, deadline=min(seconds, seconds if policy.deadline is None else policy.deadline))
+    return seconds if before is None else min(seconds, before)
+
+
+def _http_address(policy: Policy, word: str) -> Policy:
+    """Not less, but another: what can listen there is decided by the container's network and user."""
+    return replace(policy, http_address=address(word))
+
+
+def address(word: str) -> str:
+    """Complete `8080`, `:8080`, `127.0.0.1:8080` or `[::1]:8080` to an address and a port. Raises ValueError."""
+    host, colon, port = word.rpartition(":")
+    host = host if colon and host else "0.0.0.0"  # noqa: S104 (of the container's own network)
+    is_port = bool(_NUMBER.fullmatch(port)) and int(port) < 1 << 16
+    family, plain = (socket.AF_INET6, host[1:-1]) if host.startswith("[") else (socket.AF_INET, host)
+    try:
+        socket.inet_pton(family, plain)
+    except (OSError, ValueError):
+        is_port = False
+    if not is_port or (family == socket.AF_INET6 and not host.endswith("]")):
+        raise ValueError(f"{word!r} is no address and port, such as 8080, 127.0.0.1:8080 or [::]:8080")
+    return f"{host}:{port}"
+
+
+def _http_log(policy: Policy, word: str) -> Policy:
+    if word not in ("plain", PREFIXED):
+        raise ValueError(f"{word!r} is neither 'plain' nor {PREFIXED!r}")
+    return replace(policy, http_prefixes=word == PREFIXED)
 
 
 def _fuel(policy: Policy, word: str) -> Policy:
@@ -163,5 +211,8 @@ WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "deadline": _deadline,
     "fuel": _fuel,
     "seccomp": _seccomp,
+    "http-address": _http_address,
+    "http-log": _http_log,
+    "http-timeout": _http_timeout,
 }
 """Every word, and what it does to a policy. Raises ValueError or InvalidArgument."""

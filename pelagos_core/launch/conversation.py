@@ -76,6 +76,7 @@ class Conversation(Exchange):
         self._is_bare = False  # whether to fork a process without an interpreter next
         self._nursed_by: Backend | None = None  # the backend whose nursery forks it
         self.termination_signal = 0
+        self.serves = False
         is_alone = launch.find_target is None and leaves_as_it_was(launch.bundle, launch.plan)
         self._network = Loan(networks, wanted=is_alone)
 
@@ -210,7 +211,8 @@ class Conversation(Exchange):
             backend,
             created.reason,
             enclosed=created.enclosed,
-            listens=self._launch.bundle.spec.process.terminal or has_limit,
+            listens=self._launch.bundle.spec.process.terminal or has_limit or created.serves,
+            serves=created.serves,
             termination_signal=self.termination_signal,
             network=self._network.pass_on(process.pid) if is_bare_guest else NO_NETWORK,
         )

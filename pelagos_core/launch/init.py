@@ -38,6 +38,7 @@ from pelagos_core.launch.messages import (
     Created,
     Failed,
     Learnt,
+    Listening,
     Message,
     Terminal,
     Unusable,
@@ -47,7 +48,7 @@ from pelagos_core.oci import Hook
 from pelagos_core.plugin import sockets
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import CODE, Entrypoint
-from pelagos_core.plugin.hookspecs import GuestExit, Trap, UnusableCode, Workload
+from pelagos_core.plugin.hookspecs import GuestExit, Server, Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import Program
 from pelagos_core.reasons import because
@@ -149,7 +150,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         hooks_state = _run_creating_hooks(order, None if file.kind.is_native else state)
         execute(steps.seal, state)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
-            workload = _spawn(backend, order.bundle, file, code)
+            workload, serves = _spawn(backend, order.bundle, file, code)
         if program is not None:
             execute((engine_root.KeepModuleBack(program, file.file_path),), state)
         if hooks_state:
@@ -163,7 +164,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         if not isinstance(error, PelagosError):
             traceback.print_exc()
         os._exit(1)
-    _report(Created(backend.name, choice.reason, program is not None))
+    _report(Created(backend.name, choice.reason, program is not None, serves))
     return workload
 
 
@@ -270,20 +271,47 @@ def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
     return fds[0]
 
 
-def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> Workload:
+def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> tuple[Workload, bool]:
+    """The workload, and whether it is that of a server."""
     _report(Asking(backend.name, "spawn"))
     if code is not None:
         # The code's directory has no path in the container, so it is made the working directory.
         os.fchdir(code)
         file = replace(file, code=CODE)
-    workload = backend.spawn(bundle, file)
+    spawned = backend.spawn(bundle, file)
+    serves = isinstance(spawned, Server)
+    workload = _serving(spawned) if isinstance(spawned, Server) else spawned
     if code is not None:
         os.chdir("/")
         os.close(code)
     if not file.kind.is_native:
         workload = _warned(workload, [line for line in (preopens.warning(file), _network_warning(file)) if line])
     os.close(file.file)
-    return workload
+    return workload, serves
+
+
+def _serving(server: Server) -> Workload:
+    """A workload that tells the daemon when the server accepts connections, or why it does not."""
+    control = os.dup(_CONTROL)  # Start may close the other one
+    told = False
+
+    def tell(message: Message) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            with contextlib.suppress(OSError):  # the daemon has ended
+                os.write(control, messages.encode(message))
+            os.close(control)
+
+    def run() -> int:
+        try:
+            return server.run(lambda: tell(Listening()))
+        except PelagosError as error:
+            tell(Failed(*to_fields(error)))
+            _say(f"pelagos: {error}")
+            return 1
+
+    return run
 
 
 def _warned(workload: Workload, lines: list[str]) -> Workload:

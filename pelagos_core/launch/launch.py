@@ -58,7 +58,8 @@ class Launched:
 
     pidfd, control: the receiver closes them and reaps the child. backend, reason: the chosen backend, and why.
     enclosed: whether the container's root is inside an engine root. listens: whether the daemon must read
-    further messages on `control`. termination_signal: a signal that has ended it already, or 0.
+    further messages on `control`. serves: whether one of them says that it accepts connections.
+    termination_signal: a signal that has ended it already, or 0.
     network: its network namespace, if a later guest may have it (`empty_networks`), else -1; the receiver closes it.
     """
 
@@ -69,5 +70,6 @@ class Launched:
     reason: str
     enclosed: bool = False
     listens: bool = False
+    serves: bool = False
     termination_signal: int = 0
     network: Fd = NO_NETWORK

@@ -16,7 +16,7 @@ GO and CODE are the daemon's answers. SecondStage is sent by the first process o
 namespace, see `isolation.second_stage`. With hooks, Assembled and GO come between Asking "detect" and "spawn".
 With Wanted comes a descriptor of the entry point, with CODE one of the code's directory. Learnt comes once,
 before Asking "spawn", if it was asked for. Terminal, with its master, may come before Asking, Refused once
-after the last GO. `conversation` is the daemon's half.
+after the last GO. Listening comes after that from a server, or Failed. `conversation` is the daemon's half.
 """
 
 from __future__ import annotations
@@ -93,12 +93,13 @@ class Terminal:
 class Created:
     """The workload is loaded and waits for Start.
 
-    enclosed: whether the container's root is inside an engine root.
+    enclosed: whether the container's root is inside an engine root. serves: whether Listening comes after Start.
     """
 
     backend: str
     reason: str
     enclosed: bool
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,11 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """The started server accepts connections."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Memory was refused to the running guest: bytes requested, and the container's limit."""
 
@@ -171,6 +177,7 @@ Message = (
     | Contents
     | Ready
     | Stopped
+    | Listening
     | Refused
 )
 _FIELDS: dict[type[Message], list[type]] = {
@@ -181,12 +188,13 @@ _FIELDS: dict[type[Message], list[type]] = {
     Learnt: [str, dict],
     Wanted: [str, str, str, str],
     Unusable: [str, str],
-    Created: [str, str, bool],
+    Created: [str, str, bool, bool],
     Failed: [int, str, str],
     Found: [int, int, str, str],
     Contents: [],
     Ready: [],
     Stopped: [int, int, int, int, str],
+    Listening: [],
     Refused: [int, int],
 }
 _KINDS = {cls.__name__: cls for cls in _FIELDS}

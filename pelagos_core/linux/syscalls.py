@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import signal
+import struct
 from collections.abc import Callable
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -21,6 +22,7 @@ _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_OPEN_TREE = 428
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
 CLONE_NEWNS = 0x00020000
@@ -48,6 +50,9 @@ AT_EMPTY_PATH = 0x1000
 OPEN_TREE_CLONE = 1
 
 IN_MODIFY = 2
+
+_SOL_SOCKET, _SO_ATTACH_FILTER = 1, 26
+_SYN, _ACK = 0x02, 0x10
 
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
@@ -171,6 +176,23 @@ def mount_setattr(
 def close_range(first: int, last: int = 2**32 - 1) -> None:
     """close_range(2): close every descriptor from `first` to `last`."""
     _syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_int(0))
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """A copy of descriptor `number` of a process: pidfd_getfd(2). Raises OSError."""
+    return _syscall(_SYS_PIDFD_GETFD, "pidfd_getfd", ctypes.c_int(pidfd), ctypes.c_int(number), ctypes.c_uint(0))
+
+
+def refuse_connections(listener: int) -> None:
+    """Have the kernel drop each SYN for a TCP socket that listens. Connections that have begun go on. Raises OSError.
+
+    By a filter (socket(7), SO_ATTACH_FILTER; filter.rst): packets come to it from the TCP header on, whose byte 13
+    has the flags.
+    """
+    code = ((0x30, 0, 0, 13), (0x54, 0, 0, _SYN | _ACK), (0x15, 0, 1, _SYN), (0x06, 0, 0, 0), (0x06, 0, 0, 2**32 - 1))
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+    program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(instructions))
+    _checked(libc.setsockopt(listener, _SOL_SOCKET, _SO_ATTACH_FILTER, program, len(program)), "SO_ATTACH_FILTER")
 
 
 def inotify(path: str, events: int) -> int:

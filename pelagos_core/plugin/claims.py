@@ -37,6 +37,7 @@ LIMITS = {
     "memory": "linear memory: memory.grow fails at the limit",
     "live-memory": "that limit is the container's as it is at each growth (Entrypoint.allows_memory)",
     "fuel": "units of execution: the guest traps when they are used up",
+    "request": "time for one HTTP request, of a guest that handles them",
 }
 """The limits of `Limits` that a backend may claim to enforce."""
 

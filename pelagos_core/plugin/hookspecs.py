@@ -58,6 +58,17 @@ goes to the container's stderr and the exit code is 134, as for a trap.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What `spawn` returns in place of a workload, for a guest that serves.
+
+    run: as a workload, with a function that it calls once connections are accepted: Start is answered then.
+        A PelagosError that it raises before that is the error of Start.
+    """
+
+    run: Callable[[Callable[[], None]], int]
+
+
 class GuestExit(Exception):
     """Raised in a workload: the guest has left by `proc_exit` or `wasi:cli/exit`.
 
@@ -198,6 +209,10 @@ class RunningProcess(Protocol):
     def pidfd(self) -> int:
         """A pidfd of it (pidfd_open(2)); readable once the process has ended."""
 
+    @property
+    def serves(self) -> bool:
+        """Whether `spawn` has returned a Server for it."""
+
     termination_signal: int
     """The signal a SIGKILL stands for, so that 128+n can be told; 0 for none."""
 
@@ -311,7 +326,7 @@ def pelagos_compiler(entrypoint: Entrypoint) -> Compilation | None:
 
 
 @hookspec(firstresult=True)
-def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | None:
+def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | Server | None:
     """Load and check the entry point; return the workload that Start will call.
 
     Only the chosen backend is asked, in the container's init process, after isolation:
@@ -324,7 +339,7 @@ def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | None:
 
     :param bundle: the container's bundle.
     :param entrypoint: what is to run, with args, env and cwd.
-    :return: the workload.
+    :return: the workload, or a Server.
     :raises UnusableCode: the engine does not take the code.
     :raises Exception: anything else: Create fails with its text. A subclass of
         `pelagos_core.errors.PelagosError` also chooses the status code.

@@ -21,21 +21,24 @@ class Limits:
     memory: bytes of linear memory, a little below the cgroup's limit, so that `memory.grow`
         fails instead of the kernel killing the container. The cgroup holds it in any case.
     fuel: units of execution, in the engine's own measure. Only the engine can hold it.
+    request: seconds for one HTTP request. Only the engine can hold it.
     """
 
     memory: int | None = None
     fuel: int | None = None
+    request: float | None = None
 
     @classmethod
     def of(cls, spec: Spec, policy: Policy) -> Limits:
         """The limits that a spec and a policy ask for."""
         limit = spec.memory_limit
-        return cls(_for_guest(limit) if limit is not None else None, policy.fuel)
+        return cls(_for_guest(limit) if limit is not None else None, policy.fuel, policy.http_timeout)
 
     @property
     def required(self) -> frozenset[str]:
         """The limits that only the engine can hold."""
-        return frozenset({"fuel"} if self.fuel is not None else ())
+        only = {"fuel": self.fuel, "request": self.request}
+        return frozenset(name for name, value in only.items() if value is not None)
 
 
 class LiveMemory:

@@ -201,11 +201,12 @@ class ProgramBackend:
         """Stop and continue the engine itself too; the built-in hook goes on with the rest."""
         if signum in _PASSED_TO_ENGINE:
             with contextlib.suppress(OSError, ValueError):
-                for child in _children(process.pid):
-                    os.kill(child, signum)
+                for engine in children(process.pid):
+                    os.kill(engine, signum)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The children of a process."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(word) for word in file.read().split()]
 
@@ -218,28 +219,29 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
     reader, writer = os.pipe() if diagnostics else (-1, -1)
     streams = {diagnostics.stream: writer} if diagnostics else {}
     try:
-        engine = child.execute(words, environment, streams, _end_with_init)
+        engine = child.execute(words, environment, streams, end_with_init)
     except OSError as error:
         if error.filename != words[0]:
             raise  # no process or pipe is left: it was not tried
         os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
         return child.CANNOT_EXECUTE
     if diagnostics is None:
-        return _code(engine.reap())
+        return exit_code(engine.reap())
     os.close(writer)
     relay = _Relay(reader, diagnostics)
     relay.run()
-    code = _code(engine.reap())
+    code = exit_code(engine.reap())
     relay.finish(code)
     return code
 
 
-def _end_with_init() -> None:
+def end_with_init() -> None:
     """In the engine's process. Where the pid namespace is shared, the kernel does not end it with init."""
     credentials.die_with_parent(signal.SIGKILL)
 
 
-def _code(ended: os.waitid_result) -> int:
+def exit_code(ended: os.waitid_result) -> int:
+    """The exit code for how an engine's process has ended; of a signal there is a line on stderr."""
     if ended.si_code != os.CLD_EXITED:
         with contextlib.suppress(OSError):
             os.write(2, f"pelagos: the engine was ended by {signal_name(ended.si_status)}\n".encode())

@@ -76,12 +76,6 @@ Source: github.com/WebAssembly/WASI, wit-0.2.0, `wasi:http`, the world `imports`
 COMMAND_0_2 = "wasi:cli/run@0.2"
 """The interface that a command of WASI 0.2 exports."""
 
-HTTP_0_2_INTERFACES: Mapping[str, frozenset[str]] = {"wasi:http@0.2": frozenset({"types", "outgoing-handler"})}
-"""What a component may import beside `WASI_0_2_INTERFACES` that handles HTTP requests, or makes some.
-
-Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:http/proxy`.
-"""
-
 HANDLER_0_2 = "wasi:http/incoming-handler@0.2"
 """The interface that a component exports which handles HTTP requests."""
 
@@ -102,7 +96,10 @@ Source: github.com/WebAssembly/WASI, 0.3.0, the world `wasi:cli/command`.
 """
 
 HTTP_0_3_INTERFACES: Mapping[str, frozenset[str]] = {"wasi:http@0.3": frozenset({"types", "client", "handler"})}
-"""As `HTTP_0_2_INTERFACES`, of WASI 0.3."""
+"""What a component of WASI 0.3 may import beside those that sends or handles HTTP requests.
+
+Source: github.com/WebAssembly/WASI, 0.3.0, `wasi:http`.
+"""
 
 COMMAND_0_3 = "wasi:cli/run@0.3"
 """The interface that a command of WASI 0.3 exports."""

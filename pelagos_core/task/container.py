@@ -144,8 +144,8 @@ class Container:
     async def start(self, exec_id: str = "") -> None:
         """Start the guest, or create and start a further process.
 
-        Raises FailedPrecondition in any other state than CREATED, or ADDED for an exec. If an exec
-        cannot be created, raises that error; the exec is STOPPED then.
+        Raises FailedPrecondition in any other state than CREATED, or ADDED for an exec. If an exec cannot be
+        created, or a server does not accept connections, raises that error; the process is STOPPED then.
         """
         process = self.process(exec_id)
         if exec_id:
@@ -154,6 +154,7 @@ class Container:
         process.start()
         # Queued with no await in between, so that no exit event precedes it.
         self._sink.publish(events.task_start(self.id, process.pid))
+        await process.serving()
         try:
             await runtime_hooks.run(self.bundle.spec.hooks.poststart, self.bundle, "running", process.pid)
         except PelagosError:
@@ -277,6 +278,7 @@ class Container:
             raise error from None
         self._sink.publish(events.exec_started(self.id, process.id, process.pid))
         self._watch(process)
+        await process.serving()
         log.debug("%s: started by backend %r: %s", process.name, process.backend, process.reason)
 
     def _watch(self, process: Process) -> None:

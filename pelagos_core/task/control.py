@@ -1,4 +1,4 @@
-"""The daemon's end of the control socket of a process: the start message, terminal keys, memory refusals."""
+"""The daemon's end of the control socket of a process: the start message, what it says of itself afterwards."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import socket
 from collections.abc import Callable
 
 from pelagos_core import reasons
-from pelagos_core.errors import PelagosError, with_reason
+from pelagos_core.errors import DeadlineExceeded, FailedPrecondition, PelagosError, from_fields, with_reason
 from pelagos_core.isolation import terminal
 from pelagos_core.launch import messages
-from pelagos_core.launch.messages import Refused
+from pelagos_core.launch.messages import Failed, Listening, Refused
 from pelagos_core.plugin.limits import refusal
 
 log = logging.getLogger(__name__)
 
 _LAST_WORDS = 16  # datagrams
+_SERVE_SECONDS = 30.0  # for a server to accept connections: its code is compiled by then
 
 
 class Control:
@@ -40,6 +41,7 @@ class Control:
         self._refused = refused
         self._is_told = False
         self._listens = False
+        self._serving: asyncio.Future[None] | None = None
 
     def go(self, *, listens: bool) -> None:
         """Start the workload. listens: whether to read messages of the process; else the socket is closed.
@@ -53,6 +55,18 @@ class Control:
             asyncio.get_running_loop().add_reader(self._socket, self._hear)
         else:
             self.close()
+
+    async def serving(self) -> None:
+        """Wait until the process, a server, accepts connections. After `go`, in the same step of the event loop.
+
+        Raises the server's own error, FailedPrecondition if it has ended, or DeadlineExceeded.
+        """
+        self._serving = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(self._serving, _SERVE_SECONDS)
+        except asyncio.TimeoutError:
+            text = f"{self._name}: it does not accept connections after {_SERVE_SECONDS:g} s"
+            raise DeadlineExceeded(text, reasons.SERVE) from None
 
     def drain(self) -> None:
         """Read the remaining datagrams of a process that is reaped, and close the socket."""
@@ -68,9 +82,18 @@ class Control:
                 asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
+            self._answer(FailedPrecondition(f"{self._name}: it has ended before it accepted connections"))
+
+    def _answer(self, error: PelagosError | None) -> None:
+        """End the wait of `serving`, the first time."""
+        if self._serving is not None and not self._serving.done():
+            if error:
+                self._serving.set_exception(error)
+            else:
+                self._serving.set_result(None)
 
     def _hear(self) -> bool:
-        """Read one datagram: a key of the terminal, or a refusal of memory. Returns whether there was one."""
+        """Read one datagram: a key of the terminal, or a message. Returns whether there was one."""
         if self._socket is None:
             return False
         try:
@@ -82,15 +105,20 @@ class Control:
         if not said:
             self.close()
         elif len(said) > 1:
-            self._hear_refusal(said)
+            self._hear_message(said)
         elif said[0] in terminal.SIGNALS:
             self._key(said[0])
         return bool(said)
 
-    def _hear_refusal(self, datagram: bytes) -> None:
-        """Log the first refusal of memory."""
+    def _hear_message(self, datagram: bytes) -> None:
+        """Take the answer of a server, and log the first refusal of memory."""
         with contextlib.suppress(PelagosError):
             message = messages.decode(datagram)
+            if isinstance(message, Listening):
+                self._answer(None)
+            elif isinstance(message, Failed):
+                text = f"{self._name}: {message.message}"
+                self._answer(from_fields(message.code, text, message.reason))
             if isinstance(message, Refused) and not self._is_told:
                 self._is_told = True
                 text = f"{self._name}: {refusal(message.asked, message.limit)}"

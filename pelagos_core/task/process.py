@@ -102,6 +102,11 @@ class Process:
         return self._late
 
     @property
+    def serves(self) -> bool:
+        """Whether it is a server: it counts as started when it accepts connections."""
+        return self._launched is not None and self._launched.serves
+
+    @property
     def is_leaving(self) -> bool:
         """Whether it has ended, or is about to.
 
@@ -198,6 +203,18 @@ class Process:
         seconds = self.bundle.policy.deadline
         if seconds is not None and self._launched.backend is not NATIVE:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
+
+    async def serving(self) -> None:
+        """Return once it accepts connections, if it is a server. Right after `start`. Raises as `Control.serving`."""
+        if not self.serves or self._control is None:
+            return
+        try:
+            await self._control.serving()
+        except PelagosError:  # told once it has ended
+            if self.pidfd >= 0:
+                self._signal(signal.SIGKILL)
+            await self.wait()
+            raise
 
     def kill(self, signum: int) -> None:
         """Send a signal. Raises InvalidArgument, FailedPrecondition, or NotFound if it has ended."""

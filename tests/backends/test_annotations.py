@@ -9,7 +9,8 @@ from pelagos_core.config.policy import EVERYTHING, WORDS, Directory
 from pelagos_core.errors import InvalidArgument
 
 P = "io.pelagos.wasm."
-GOOD = {"dirs": "/a", "env": "A", "network": "none", "stdin": "none", "deadline": "1s", "fuel": "9", "seccomp": "spec"}
+GOOD = {"dirs": "/a", "env": "A", "network": "none", "stdin": "none", "deadline": "1s", "fuel": "9", "seccomp": "spec",
+        "http-address": "1.2.3.4:5", "http-log": "prefixed", "http-timeout": "1s"}  # fmt: skip
 
 
 def policy(own, pod, name="app"):

@@ -148,3 +148,30 @@ def test_a_guest_may_connect_without_listening():
 def test_a_list_of_addresses_is_refused_since_nothing_here_can_hold_it(word):
     with pytest.raises(InvalidArgument, match="no engine here can hold a guest to a list of addresses"):
         narrowed(EVERYTHING, network=word)
+
+
+@pytest.mark.parametrize(
+    ("word", "address"),
+    [("80", "0.0.0.0:80"), (":80", "0.0.0.0:80"), ("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:65535", "[::1]:65535")],
+)
+def test_an_address_of_a_service_is_completed_and_the_last_word_counts(word, address):
+    assert narrowed(**{"http-address": word}).http_address == address
+    assert narrowed(narrowed(**{"http-address": "1"}), **{"http-address": word}).http_address == address
+
+
+@pytest.mark.parametrize("word", ["", "0", "65536", "x:1", "::1:1", "[127.0.0.1]:1", "[::1:1", "1.2.3.4", "[]:1"])
+def test_what_is_no_address_is_refused(word):
+    with pytest.raises(InvalidArgument, match="annotation 'http-address': "):
+        narrowed(**{"http-address": word})
+
+
+def test_the_shortest_time_of_a_request_counts():
+    for first, second in (("30s", "1h"), ("1h", "30s")):
+        assert narrowed(narrowed(**{"http-timeout": first}), **{"http-timeout": second}).http_timeout == 30
+
+
+def test_prefixes_are_asked_for_by_one_word():
+    assert narrowed(**{"http-log": "prefixed"}).http_prefixes
+    assert not narrowed(**{"http-log": "plain"}).http_prefixes
+    with pytest.raises(InvalidArgument, match="annotation 'http-log': 'no' is neither"):
+        narrowed(**{"http-log": "no"})

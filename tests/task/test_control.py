@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
+from pelagos_core.errors import DeadlineExceeded, FailedPrecondition
 from pelagos_core.launch import messages
-from pelagos_core.launch.messages import Failed, Refused
+from pelagos_core.launch.messages import Failed, Listening, Refused
 from pelagos_core.task.control import Control
 
 TOO_MUCH = b'["Refused", 1' + b"0" * 400 + b", 2]"
@@ -67,3 +68,33 @@ async def test_the_first_refusal_of_memory_is_logged_and_nothing_else(ends, capl
     (record,) = caplog.records
     assert record.getMessage().startswith("container 'c1': the guest asked for 96 MiB of memory;")
     assert record.getMessage().endswith("[PLG-MEMORY]")
+
+
+async def test_a_server_is_started_when_it_says_so(ends):
+    control, theirs, _ = ends
+    control.go(listens=True)
+    theirs.send(messages.encode(Listening()))
+    await control.serving()
+    theirs.send(messages.encode(Failed(3, "too late")))
+    await asyncio.sleep(0.01)
+
+
+async def test_a_server_that_cannot_serve_says_why(ends):
+    control, theirs, _ = ends
+    control.go(listens=True)
+    theirs.send(messages.encode(Failed(9, "it is taken", "PLG-SERVE")))
+    with pytest.raises(FailedPrecondition, match="container 'c1': it is taken") as error:
+        await control.serving()
+    assert error.value.reason == "PLG-SERVE"
+
+
+async def test_a_server_that_ends_or_is_silent_is_an_error(ends, monkeypatch):
+    control, theirs, _ = ends
+    control.go(listens=True)
+    monkeypatch.setattr("pelagos_core.task.control._SERVE_SECONDS", 0.01)
+    with pytest.raises(DeadlineExceeded, match=r"does not accept connections after 0\.01 s"):
+        await control.serving()
+    monkeypatch.setattr("pelagos_core.task.control._SERVE_SECONDS", 5)
+    theirs.close()
+    with pytest.raises(FailedPrecondition, match="has ended before it accepted connections"):
+        await control.serving()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -9,11 +10,13 @@ from importlib import metadata
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import program
 from pelagos_core.plugin.bundle import Bundle
+from pelagos_core.plugin.drain import Drains
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
-from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, RunningProcess, Workload, hookimpl
+from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, RunningProcess, Server, Workload, hookimpl
 from pelagos_core.plugin.program import Compilation
+from pelagos_core.plugin.program_backend import children
 from wasmtime_backend import engine, native_part, wasi
-from wasmtime_backend.program_form import ProgramForm, Use, use_of
+from wasmtime_backend.program_form import HTTP, ProgramForm, Use, use_of
 
 _FEATURES = frozenset(
     {
@@ -23,7 +26,7 @@ _FEATURES = frozenset(
 )
 # What its package has on by default.
 _PROPOSALS = frozenset({"simd", "relaxed-simd", "tail-call", "exceptions", "gc", "memory64", "multi-memory"})
-_LIMITS = frozenset({"memory", "live-memory", "fuel"})
+_LIMITS = frozenset({"memory", "live-memory", "fuel", "request"})
 # Of what is loaded now: another version may be installed while this process lives.
 _DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES | _PROPOSALS, _LIMITS)
 _CAN = {
@@ -34,6 +37,8 @@ _CAN = {
 
 
 _program = ProgramForm()
+_drains = Drains()
+_GRACEFUL = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 @hookimpl
@@ -101,14 +106,20 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytearray:
 
 
 @hookimpl
-def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload:
+def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | Server:
     """Map the code, or compile it, and check it; the workload instantiates and runs it, or executes the program."""
+    if entrypoint.file_path and use_of(entrypoint) is HTTP:
+        return _program.server(bundle, entrypoint)
     if entrypoint.file_path:
         return _program.pelagos_spawn(entrypoint)
     return engine.load(entrypoint)
 
 
 @hookimpl
-def pelagos_signal(process: RunningProcess, signum: int) -> None:
-    """Stop and continue the program too."""
+def pelagos_signal(process: RunningProcess, signum: int) -> bool | None:
+    """Let a server end its requests; stop and continue the program too. A second signal ends a server at once."""
+    if process.serves and signum in _GRACEFUL:
+        for engine in children(process.pid):
+            return _drains.begin(process, engine, signal.SIGINT) or None
     _program.pelagos_signal(process, signum)
+    return None

@@ -1,4 +1,4 @@
-"""Wasmtime by its command line, for what its library cannot do here: shared memory, other versions of WASI.
+"""Wasmtime by its command line, for what its library cannot do here: HTTP, shared memory, other versions of WASI.
 
 It does not do wasi-threads, which Wasmtime has given up: 48 refuses the option for it.
 """
@@ -11,14 +11,15 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from pelagos_core.plugin import program, sockets, wasi
+from pelagos_core.plugin import http_address, program, sockets, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.claims import FEATURES
 from pelagos_core.plugin.entrypoint import Entrypoint
-from pelagos_core.plugin.hookspecs import Detection
+from pelagos_core.plugin.hookspecs import Detection, Server
 from pelagos_core.plugin.interface import Interface
 from pelagos_core.plugin.linking import Imports, compatible, exported
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
+from pelagos_core.plugin.program_server import ProgramServer
 from wasmtime_backend.network import lacking
 
 _WASI_0_1: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
@@ -53,7 +54,11 @@ COMMAND_0_3 = Use("wasi-0.3", _WASI_0_3, running=("-Sp3=y",), worlds=(wasi.COMMA
 
 SOCKETS = Use("sockets", {**wasi.WASI_0_2_INTERFACES, **wasi.OUTGOING_HTTP_0_2}, is_needed=False)
 
-USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3, SOCKETS)
+_HTTP: Imports = {**_WASI_0_3, **wasi.OUTGOING_HTTP_0_2, **wasi.HTTP_0_3_INTERFACES}
+HTTP = Use("http", _HTTP, worlds=(wasi.HANDLER_0_2, wasi.HANDLER_0_3))
+
+USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3, SOCKETS, HTTP)
+_LISTENING = re.compile(rb"(?m)^Serving HTTP on [^\n]*\n")
 
 
 def use_of(entrypoint: Entrypoint) -> Use | None:
@@ -72,6 +77,8 @@ def use_of(entrypoint: Entrypoint) -> Use | None:
 def _use_of_component(interface: Interface, network: bool) -> Use | None:
     if exported(interface, wasi.COMMAND_0_2):
         return SOCKETS if network and lacking(sockets.asked_for(interface)) else None
+    if any(exported(interface, world) for world in HTTP.worlds):
+        return HTTP
     return COMMAND_0_3 if exported(interface, wasi.COMMAND_0_3) else None
 
 
@@ -113,8 +120,9 @@ class ProgramForm(ProgramBackend):
         use = use_of(entrypoint)
         if use is None:
             return []
-        return ["compile", *use.compiling, *_fuel(1 if entrypoint.limits.fuel else None), "-o", output,
-                entrypoint.file_path]  # fmt: skip
+        units = 1 if entrypoint.limits.fuel is not None else None
+        options = [*use.compiling, *(_epochs(entrypoint) if use is HTTP else []), *_fuel(units)]
+        return ["compile", *options, "-o", output, entrypoint.file_path]
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line."""
@@ -122,6 +130,25 @@ class ProgramForm(ProgramBackend):
         assert use is not None
         words = ["run", *_code(entrypoint), *use.compiling, *use.running, *_limits(entrypoint), *_world(entrypoint)]
         return [*words, "--argv0", entrypoint.args[0], entrypoint.file_path, *entrypoint.args[1:]]
+
+    def server(self, bundle: Bundle, entrypoint: Entrypoint) -> Server:
+        """The program as a server of the entry point. In the container. Raises InvalidArgument."""
+        assert self.program is not None
+        address = http_address.of(bundle, entrypoint)
+        what = f"{entrypoint.path!r} cannot be served at {address}"
+        words = [self.program.path, "serve", *_code(entrypoint), *HTTP.compiling, *_limits(entrypoint)]
+        seconds = entrypoint.limits.request
+        if seconds is not None:
+            words += [*_epochs(entrypoint), f"-Wtimeout={seconds * 1000:.0f}ms"]
+        # All of WASI, and not the world `wasi:http/proxy` alone, which has no files and variables.
+        words += [*_world(entrypoint), "-Scli=y", "--addr", address]
+        words += [] if bundle.policy.http_prefixes else ["--no-logging-prefix"]
+        return ProgramServer((*words, entrypoint.file_path), {}, what, _LISTENING, self.invalid).server()
+
+
+def _epochs(entrypoint: Entrypoint) -> list[str]:
+    """Code that can be interrupted is other code."""
+    return ["-Wepoch-interruption=y"] if entrypoint.limits.request is not None else []
 
 
 def _packaged() -> str:

@@ -1,0 +1,120 @@
+"""The TCP sockets of another process: which it has, and what its connections do.
+
+Of sockets no more is taken than a copy of the descriptor for a moment (pidfd_getfd(2)): as long as there is one, a
+connection that the process closes stays open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pelagos_core.linux import syscalls
+from pelagos_core.linux.descriptor import Fd
+
+_MOST = 4096  # descriptors of a process that are looked at
+_ESTABLISHED, _LISTEN = 1, 10  # tcp_states.h
+# struct tcp_info (tcp.h): the state, the queue of a listening socket, milliseconds since data was sent and received,
+# bytes that the peer has confirmed, and that it has sent.
+_STATE, _QUEUED, _SENT, _RECEIVED, _CONFIRMED = 0, 24, 44, 52, 120
+_INFO_BYTES = 136
+_UNREAD, _UNSENT = 0x541B, 0x5411  # tcp(7): SIOCINQ, SIOCOUTQ
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An established connection at one moment.
+
+    received, sent: bytes so far, of the peer's and such as it has confirmed. since_received, since_sent: milliseconds,
+    in steps of the kernel's clock. pending: bytes that are unread, unsent or unconfirmed.
+    """
+
+    received: int
+    sent: int
+    since_received: int
+    since_sent: int
+    pending: int
+
+
+class Sockets:
+    """The TCP sockets of a process.
+
+    Its methods raise OSError once the process has ended, and where it may not be looked into (ptrace(2)).
+    """
+
+    def __init__(self, pid: int) -> None:
+        """pid: of a process that has not been reaped while this is made."""
+        self._pid = pid
+        self._pidfd = Fd(os.pidfd_open(pid))
+
+    def close(self) -> None:
+        """Close the descriptor of the process."""
+        self._pidfd.close()
+
+    def listeners(self) -> Iterator[socket.socket]:
+        """Copies of those that listen; each is closed when the next one is asked for."""
+        return (copy for _, copy, info in self._each() if info[_STATE] == _LISTEN)
+
+    def connections(self) -> Iterator[tuple[str, socket.socket, Connection]]:
+        """Its established connections: a name that stays the same, a copy as of `listeners`, the connection."""
+        for name, copy, info in self._each():
+            if info[_STATE] == _ESTABLISHED:
+                yield name, copy, _connection(copy, info)
+
+    def _each(self) -> Iterator[tuple[str, socket.socket, bytes]]:
+        directory = f"/proc/{self._pid}/fd"
+        seen = set()
+        with os.scandir(directory) as entries:
+            numbers = [entry.name for _, entry in zip(range(_MOST), entries, strict=False)]
+        for number in numbers:
+            with contextlib.suppress(FileNotFoundError):
+                name = os.readlink(f"{directory}/{number}")
+                if name.startswith("socket:") and name not in seen:
+                    seen.add(name)
+                    yield from self._copied(name, int(number))
+
+    def _copied(self, name: str, number: int) -> Iterator[tuple[str, socket.socket, bytes]]:
+        try:
+            copied = syscalls.pidfd_getfd(self._pidfd, number)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                return  # it was closed meanwhile
+            raise
+        with contextlib.closing(_socket(copied)) as copy:
+            info = _info(copy)
+            if len(info) == _INFO_BYTES:
+                yield name, copy, info
+
+
+def queue(listener: socket.socket) -> int:
+    """How many connections wait to be accepted."""
+    return int(struct.unpack_from("I", _info(listener), _QUEUED)[0])
+
+
+def _socket(fd: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:  # another file by now
+        os.close(fd)
+        raise
+
+
+def _info(copy: socket.socket) -> bytes:
+    """Its `tcp_info`; empty for a socket of another protocol."""
+    try:
+        return copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    except OSError:
+        return b""
+
+
+def _connection(copy: socket.socket, info: bytes) -> Connection:
+    since_received, since_sent = (struct.unpack_from("I", info, offset)[0] for offset in (_RECEIVED, _SENT))
+    confirmed, received = struct.unpack_from("QQ", info, _CONFIRMED)
+    pending = sum(struct.unpack("i", fcntl.ioctl(copy, request, bytes(4)))[0] for request in (_UNREAD, _UNSENT))
+    return Connection(received, confirmed, since_received, since_sent, pending)

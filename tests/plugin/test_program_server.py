@@ -1,0 +1,55 @@
+"""A program that serves: when it counts as started, and what it says if it does not."""
+
+import os
+import re
+
+import pytest
+
+from pelagos_core.errors import FailedPrecondition
+from pelagos_core.plugin.program_server import ProgramServer
+from tests.support.child import in_child
+
+LISTENING = re.compile(rb"(?m)^Serving on [^\n]*\n")
+FAILURE = re.compile(r"Error: (.*)")
+
+
+def run(script):
+    """(exit code or error, whether it has listened, stderr) of a shell script as the program."""
+
+    def child():
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        os.close(writer)
+        told = []
+        server = ProgramServer(("/bin/sh", "-c", script), {}, "'/app' cannot be served", LISTENING, FAILURE).server()
+        try:
+            outcome = server.run(lambda: told.append(True))
+        except FailedPrecondition as error:
+            outcome = error.message
+        os.close(2)
+        return outcome, told, os.read(reader, 1 << 16).decode()
+
+    return in_child(child)
+
+
+def test_it_has_started_with_the_line_which_is_no_output():
+    script = "echo before >&2; echo Serving on 1 >&2; echo Serving on 2 >&2; exit 3"
+    assert run(script) == (3, [True], "before\nServing on 2\n")
+
+
+def test_output_passes_through_in_pieces():
+    assert run("printf 'Serving on 1\nhalf' >&2; exit 0") == (0, [True], "half")
+
+
+def test_what_keeps_it_from_that_is_the_error():
+    assert run("echo 'Error: Address already in use' >&2; exit 1")[:2] == (
+        "'/app' cannot be served: Address already in use",
+        [],
+    )
+    assert run("exit 7")[0] == "'/app' cannot be served: the server has ended with 7"
+
+
+def test_a_program_that_is_not_there_is_an_error():
+    server = ProgramServer(("/nowhere",), {}, "'/app' cannot be served", LISTENING, FAILURE).server()
+    with pytest.raises(FailedPrecondition, match="No such file"):
+        server.run(lambda: None)

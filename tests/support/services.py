@@ -1,0 +1,96 @@
+"""Services for the tests: components that handle HTTP requests, built of Rust, Python and JavaScript.
+
+    python -m tests.support.services
+
+The tools that make a component of Python and of JavaScript are downloads of 60 and 390 MB, once; all is in the cache
+of `provision`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import provision
+
+SOURCES = Path(__file__).parent.parent / "services"
+NAMES = ("rust", "python", "javascript")
+_WORLD = "wasi:http/proxy@0.2.12"
+_TARGET = "wasm32-wasip2"
+_COMPONENTIZE_PY = "componentize-py==0.25.1"
+_COMPONENTIZE_JS = "@bytecodealliance/componentize-js@0.23.0"
+
+
+def directory() -> Path:
+    """Where the components of the present sources are."""
+    return provision.CACHE / f"services-{provision.digest(SOURCES)}"
+
+
+def component(name: str) -> Path:
+    """One of NAMES."""
+    return directory() / f"{name}.wasm"
+
+
+def has() -> bool:
+    """Whether all are built."""
+    return all(component(name).exists() for name in NAMES)
+
+
+def provide() -> None:
+    """Build them. Raises RuntimeError."""
+    work = directory().with_suffix(".part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    crate = SOURCES / "rust/Cargo.toml"
+    _build_rust(crate, work / "rust.wasm")
+    wit = _interfaces(crate)
+    _build_python(wit, work / "python.wasm")
+    _build_javascript(wit, work / "javascript.wasm")
+    work.rename(directory())
+
+
+def _build_rust(crate: Path, made: Path) -> None:
+    if not shutil.which("cargo"):
+        raise RuntimeError("cargo is not there: rustup installs it")
+    if shutil.which("rustup"):
+        provision.run(["rustup", "target", "add", _TARGET])
+    target = provision.CACHE / "services.target"
+    words = ["build", "--quiet", "--release", "--locked", "--manifest-path", str(crate), "--target", _TARGET]
+    provision.run(["cargo", *words, "--target-dir", str(target)])
+    shutil.copy(target / _TARGET / "release/service.wasm", made)
+
+
+def _interfaces(crate: Path) -> Path:
+    """The WIT of WASI 0.2, which is a part of the crate that the Rust service is made with."""
+    words = ["cargo", "metadata", "--format-version=1", "--locked", "--manifest-path", str(crate)]
+    said = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    manifest = next(each["manifest_path"] for each in said["packages"] if each["name"] == "wasip2")
+    return Path(manifest).parent / "wit"
+
+
+def _build_python(wit: Path, made: Path) -> None:
+    environment = provision.CACHE / "componentize-py"
+    tool = environment / "bin/componentize-py"
+    if not tool.exists():
+        provision.run([sys.executable, "-m", "venv", str(environment)])
+        provision.run([str(environment / "bin/pip"), "install", "-q", _COMPONENTIZE_PY])
+    words = ["-d", str(wit), "-w", _WORLD, "componentize", "app", "-o", str(made)]
+    provision.run([str(tool), *words], cwd=SOURCES / "python")
+
+
+def _build_javascript(wit: Path, made: Path) -> None:
+    if not shutil.which("npm"):
+        raise RuntimeError("npm is not there: on Debian, apt-get install npm")
+    tool = provision.CACHE / "componentize-js"
+    if not (tool / "node_modules").exists():
+        provision.run(["npm", "install", "--silent", "--prefix", str(tool), _COMPONENTIZE_JS])
+    # Node looks for packages beside the program that asks for them.
+    program = shutil.copy(SOURCES / "javascript/build.mjs", tool)
+    provision.run(["node", str(program), str(SOURCES / "javascript/app.js"), str(wit), _WORLD, str(made)])
+
+
+if __name__ == "__main__":
+    provide()
