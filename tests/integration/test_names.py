@@ -131,3 +131,25 @@ async def test_without_a_network_no_name_is_looked_up_and_the_guest_is_told(tmp_
     told = "pelagos: the guest asked for wasi:sockets/ip-name-lookup@0.2.6, and it has no network [PLG-NETWORK]\n"
     found = await outcomes(tmp_path, bundles, config)
     assert [(code, stderr) for code, _, stderr in found] == 2 * [(1, told)]
+
+
+async def test_a_guest_sends_http_requests_by_name(tmp_path, components, network):
+    """By the library, in Python and by the native part: it asks for no socket."""
+    bundles = [guest(tmp_path / f"b{n}", components / "fetch.wasm", network, "web.test") for n in range(2)]
+    config = tmp_path / "config.toml"
+    config.write_text(NO_PROGRAM)
+    with network.serving_names(web_test="127.0.0.1"), network.serving_http():
+        found = await outcomes(tmp_path, bundles, config)
+    assert found == 2 * [(0, "200\nyou asked web.test", "")]
+
+
+async def test_without_a_network_no_request_is_sent_and_the_guest_is_told(tmp_path, components, network):
+    bundles = [
+        guest(tmp_path / f"b{n}", components / "fetch.wasm", network, "127.0.0.1", network="none") for n in range(2)
+    ]
+    config = tmp_path / "config.toml"
+    config.write_text(NO_PROGRAM)
+    told = "pelagos: the guest asked for wasi:http/outgoing-handler@0.2.12, and it has no network [PLG-NETWORK]\n"
+    with network.serving_http():
+        found = await outcomes(tmp_path, bundles, config)
+    assert found == 2 * [(1, "error: ErrorCode::HttpRequestDenied\n", told)]

@@ -45,6 +45,20 @@ while True:
             client.sendall(data)
 """
 
+_HTTP = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"you asked {self.headers['Host']}".encode())
+    def log_message(self, *words):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 80), Handler)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
 _ASK = """
 import socket, sys
 kind, host, port, text = sys.argv[1:]
@@ -81,6 +95,12 @@ class Network:
     def echoing(self, address: str = "127.0.0.1", port: int = 7) -> Iterator[None]:
         """A TCP echo."""
         with self._serving(_ECHO, address, str(port)):
+            yield
+
+    @contextlib.contextmanager
+    def serving_http(self) -> Iterator[None]:
+        """An HTTP server at port 80."""
+        with self._serving(_HTTP):
             yield
 
     def ask(self, kind: str, port: int, text: str, host: str = "127.0.0.1") -> str:

@@ -342,6 +342,11 @@ def provide_components() -> None:
     for source in sorted(_COMPONENTS.glob("*.rs")):
         words = ["rustc", "--edition=2021", "--target=wasm32-wasip2", "-O", "-Cstrip=symbols"]
         run([*words, "-o", str(work / f"{source.stem}.wasm"), str(source)])
+    for project in sorted(path.parent for path in _COMPONENTS.glob("*/Cargo.toml")):
+        words = ["cargo", "build", "--locked", "--release", "--target=wasm32-wasip2"]
+        run([*words, "--target-dir", str(work / "target")], cwd=project)
+        shutil.copy(work / "target/wasm32-wasip2/release" / f"{project.name}.wasm", work)
+    shutil.rmtree(work / "target", ignore_errors=True)
     (work / "complete").touch()
     work.rename(components_directory())
 
