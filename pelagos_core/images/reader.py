@@ -72,7 +72,7 @@ def find(source: Source, path: str, *, only: bool) -> Reader:
     """
 
     def work() -> tuple[object, int]:
-        from pelagos_core.images.store import ImageStore  # here: h2 is loaded in this process only
+        from pelagos_core.images.image_store import ImageStore  # here: h2 is loaded in this process only
 
         try:
             with ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel:
@@ -100,7 +100,7 @@ def fetch(source: Source, module: Module, cgroup: Cgroup) -> Reader:
     """
 
     def work() -> tuple[object, int]:
-        from pelagos_core.images.store import ImageStore
+        from pelagos_core.images.image_store import ImageStore
 
         with contextlib.suppress(PelagosError):  # a daemon of another pid namespace has taken the group for a left one
             joining.join(cgroup)

@@ -20,9 +20,9 @@ from pelagos_core.cache.known_store import KnownModules
 from pelagos_core.errors import Internal
 from pelagos_core.isolation.state import CODE_DIRECTORY, EMPTY_NETWORK, ENTRYPOINT
 from pelagos_core.launch import home
-from pelagos_core.launch.artifact import Artifact, ContainerImage
 from pelagos_core.launch.bare_init import BareInit
 from pelagos_core.launch.compilation import CompiledCode
+from pelagos_core.launch.container_image import Artifact, ContainerImage
 from pelagos_core.launch.empty_networks import EmptyNetworks, Loan, leaves_as_it_was
 from pelagos_core.launch.exchange import BackendCrashError, Exchange
 from pelagos_core.launch.forking import Forker

@@ -11,8 +11,8 @@ import pytest
 from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import DeadlineExceeded, InvalidArgument
 from pelagos_core.images import media_types
-from pelagos_core.launch import artifact
-from pelagos_core.launch.artifact import ContainerImage
+from pelagos_core.launch import container_image
+from pelagos_core.launch.container_image import ContainerImage
 from pelagos_core.launch.init import JoinTarget
 from pelagos_core.oci import Process, Spec
 from pelagos_core.plugin.bundle import Bundle
@@ -97,7 +97,7 @@ async def test_the_end_of_the_launch_ends_the_reader(tmp_path):
 
 
 async def test_a_time_limit_and_a_fault_name_the_container(tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact, "_FIND_SECONDS", 0.2)
+    monkeypatch.setattr(container_image, "_FIND_SECONDS", 0.2)
     with (
         serving(tmp_path, silent=["image"], **said()) as address,
         pytest.raises(DeadlineExceeded, match=r"container 'c1': its image was not read in 0\.2 s"),

@@ -8,8 +8,8 @@ from pelagos_core import reasons
 from pelagos_core.errors import InvalidArgument, NotFound, ResourceExhausted
 from pelagos_core.images import artifact, media_types
 from pelagos_core.images.artifact import Module
+from pelagos_core.images.image_store import ImageStore
 from pelagos_core.images.node_platform import Platform
-from pelagos_core.images.store import ImageStore
 from tests.support.containerd_api import digest_of, serving
 
 NODE = Platform("linux", "amd64")
