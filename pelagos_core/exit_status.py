@@ -1,4 +1,4 @@
-"""How a process ended, as the task API tells it: a code and a time."""
+"""How a process ended, as the task API reports it: a code and a time."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Preference:
     """The requested backend, the source of the request, and the configured order for Auto."""
 
     name: str = AUTO
-    source: str = "nobody"
+    source: str = "no setting"
     order: tuple[str, ...] = ()
 
     def rank(self, name: str) -> int:
@@ -49,7 +49,7 @@ def preference(
         (options.runtime, "the runtime options"),
         (node.runtime, "the node's config"),
     )
-    name, source = next((opinion for opinion in asked if opinion[0]), (AUTO, "nobody"))
+    name, source = next((opinion for opinion in asked if opinion[0]), (AUTO, "no setting"))
     return Preference(name, source, options.order or node.order)
 
 
@@ -133,13 +133,13 @@ class Selection:
     def _chosen(self, ask: Callable[[list[str]], _Answers]) -> Choice:
         """The choice by the answers that `ask` returns for a list of names."""
         wanted = self.preference.name
-        everybody = [backend.name for backend in self.backends.installed]
-        sole = self.first if wanted == AUTO and self.first in everybody else wanted
-        asked = [name for name in everybody if sole in (AUTO, name)]
+        installed = [backend.name for backend in self.backends.installed]
+        sole = self.first if wanted == AUTO and self.first in installed else wanted
+        asked = [name for name in installed if sole in (AUTO, name)]
         detections, failures = ask(asked)
         best = self._best(detections)
         if best is None and sole != AUTO:
-            others = ask([name for name in everybody if name not in asked])
+            others = ask([name for name in installed if name not in asked])
             detections, failures = detections | others[0], failures + others[1]
             best = self._best(detections) if wanted == AUTO else None
         failures = (*self.backends.failures, *self.excluded, *failures)

@@ -80,7 +80,7 @@ class Attached:
             if not has_input:
                 self._take_input(stdio.stdin, stack)  # the process of an exec is made by Start
             self._signals.pass_on(self._pass_on)
-            # Not before: whoever has seen output of the program may send a signal that is meant for it.
+            # Not before: a user that has seen output of the program may send a signal that is meant for it.
             for output, target in zip(outputs, (1, 2), strict=False):
                 self._copy_output(output, target)
             started()

@@ -57,7 +57,7 @@ def _words_of_child(words: Sequence[str], operands: int) -> list[str]:
 
 
 def _state(path: str) -> State | None:
-    """What tells one content of a file from another; None if it is not there."""
+    """What identifies one content of a file; None if it is not there."""
     try:
         status = os.stat(path)
     except OSError:

@@ -62,7 +62,7 @@ class Workspace:
         return os.path.join(self.directory, runs.OUTPUT)
 
     def leave(self) -> None:
-        """Leave the run to its daemon, which has been told to go on without this command."""
+        """Leave the run to its daemon, which goes on without this command."""
         self._is_left = True
 
     def start_shim(self) -> None:
@@ -136,7 +136,7 @@ def clean_up(directory: str) -> None:
 
 
 class DaemonLog:
-    """The daemon's log, for what no call of the task API tells."""
+    """The daemon's log, for what no call of the task API reports."""
 
     def __init__(self, bundle: str, name: str, progress: Progress, waiting: Waiting) -> None:
         """bundle: its path. name: of what is run, for `progress`."""

@@ -1,4 +1,4 @@
-"""The kit's part in pytest: which backend is tried, who must claim what, the table at the end.
+"""The kit's part in pytest: which backend is tried, which claims it must make, the table at the end.
 
     addopts = "-p pelagos_core.conformance.plugin --pelagos-backend=NAME"
 
@@ -178,7 +178,7 @@ def area(areas: Areas) -> Area:
 
 @pytest.fixture
 def guest(areas: Areas) -> Guest:
-    """A guest that calls what it is told to call."""
+    """A guest that calls what a test asks for."""
     return areas.guest()
 
 

@@ -47,7 +47,7 @@ class Layer:
         self._entries: dict[str, _Entry] = {}
 
     def add_module(self, file: int, path: str) -> None:
-        """Add an open file as `path`, readable for everybody, executable for nobody."""
+        """Add an open file as `path`, readable for all users, executable for none."""
         self._put(path, _Entry(tarfile.REGTYPE, 0o644, os.fstat(file).st_size, file))
 
     def add(self, source: str, target: str) -> None:

@@ -1,1 +1,1 @@
-"""Calls of the kernel that any of our processes makes, and what it tells of processes."""
+"""Calls of the kernel that any of our processes makes, and what it reports of processes."""

@@ -1,4 +1,4 @@
-"""What the kernel tells of a process in its line of numbers: proc(5), /proc/PID/stat."""
+"""The kernel's line of numbers about a process: proc(5), /proc/PID/stat."""
 
 from __future__ import annotations
 

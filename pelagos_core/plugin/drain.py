@@ -11,7 +11,7 @@ A process of its own, which the daemon forks at the signal, sees to it. It looks
 4. The program gets the signal at which it lets requests in flight end, and ends. Its listening socket is closed: who
    comes now is refused.
 
-Whether a request is in flight is told by which byte was the last, the peer's or the program's. So an answer that pauses
+A request is in flight if the last byte was the peer's, and not the program's. So an answer that pauses
 for _IDLE_SECONDS is cut. The end of the grace period is SIGKILL for the container, as ever.
 """
 

@@ -214,7 +214,7 @@ class RunningProcess(Protocol):
         """Whether `spawn` has returned a Server for it."""
 
     termination_signal: int
-    """The signal a SIGKILL stands for, so that 128+n can be told; 0 for none."""
+    """The signal a SIGKILL stands for, so that 128+n can be reported; 0 for none."""
 
 
 @hookspec
@@ -227,7 +227,7 @@ def pelagos_configure(settings: Mapping[str, object]) -> None:
     :param settings: the table `[backends.NAME]` of the node's config, empty if there is none.
         Refuse a key that you do not know: a misspelt setting is worse than none.
     :raises Exception: anything: the backend is left out, with this reason. An engine that is
-        merely not there is better told by `Description.problem`.
+        merely not there is better reported by `Description.problem`.
     """
 
 
@@ -303,8 +303,8 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytes | bytearray | memoryview | 
     that what is made can serve every container with the same module.
 
     :param entrypoint: what is to be compiled.
-    :return: the code, in the engine's own form. It is kept in root's cache and given to nobody
-        but this backend; an image cannot bring any.
+    :return: the code, in the engine's own form. It is kept in root's cache and given to no
+        backend but this one; an image cannot bring any.
     :raises InvalidArgument: what is wrong with the module.
     :raises Exception: anything else is the backend's own fault: Create fails with its text.
     """
@@ -366,7 +366,7 @@ def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus] | None:
     """Wait for the end of a process of this backend.
 
     In the shim's daemon, on its event loop; must not block. The built-in one reaps the
-    process by its pidfd and tells its exit code, or 128+n for death by signal n.
+    process by its pidfd and reports its exit code, or 128+n for death by signal n.
 
     A hook that fails, keeps the event loop for a second, or has no answer two seconds after the
     end, is replaced by the built-in one, if it has left the process to be reaped.

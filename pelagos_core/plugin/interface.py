@@ -1,4 +1,4 @@
-"""What a module or component imports and exports, whoever has read it: core or an engine."""
+"""What a module or component imports and exports, read by core or by an engine."""
 
 from __future__ import annotations
 

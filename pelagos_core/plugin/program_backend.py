@@ -1,7 +1,7 @@
 """Base class of a backend whose engine is a command-line program.
 
 The program runs in the container's isolation, in an engine root (see `program`), as a child of
-the init process, which passes its streams and exit code on, and tells a trap from an exit.
+the init process, which passes its streams and exit code on, and distinguishes a trap from an exit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KEPT_BYTES = 64 << 10  # of what the engine printed last; its text for a trap i
 _LINE_BYTES = 4 << 10
 _STDERR = 2
 _LINE_SECONDS = 0.02  # for the rest of a line to come: a program writes it in pieces, a guest may be prompting
-_END_SECONDS = 0.5  # for an engine to end that seems to have told a trap
+_END_SECONDS = 0.5  # for an engine to end that seems to have reported a trap
 _HALF = 50  # a score: it runs, with something missing
 _PASSED_TO_ENGINE = frozenset({signal.SIGSTOP, signal.SIGCONT})
 _KINDS = {Kind.MODULE: "module", Kind.COMPONENT: "component", Kind.WAT: "wat"}
@@ -64,7 +64,7 @@ class ProgramBackend:
     name: the program's name on the PATH. engine: the engine's, for a person.
     remedy: how to get it. features, limits, deviations: as in `Description`.
     imports, worlds: what the engine provides and starts, as in `Detection`.
-    score: for `Detection`. diagnostics: how it tells a trap; None if exit code 134 is enough.
+    score: for `Detection`. diagnostics: how it reports a trap; None if exit code 134 is enough.
     invalid: finds in the output of `validation` and `compilation` what is wrong with a module.
     code_name: what the file with compiled code is called; some programs tell its form by that.
     version_arguments: with which the program prints its version; () if it does not.
@@ -130,7 +130,7 @@ class ProgramBackend:
         self.find_program(settings)
 
     def find_program(self, settings: Mapping[str, object]) -> None:
-        """Look for the program; `problem` tells if it is not there."""
+        """Look for the program; `problem` says if it is not there."""
         try:
             self.program, self.problem = program.find(self.name, settings), ""
         except PelagosError as error:

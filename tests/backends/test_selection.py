@@ -64,7 +64,7 @@ def test_among_those_that_can_the_configured_order_decides(order, scores, best):
         ({}, {KEY: "b"}, "c", "d", "b", "the pod's annotation"),
         ({KEY: ""}, {}, "c", "d", "c", "the runtime options"),
         ({}, {}, "", "d", "d", "the node's config"),
-        ({}, {}, "", "", "auto", "nobody"),
+        ({}, {}, "", "", "auto", "no setting"),
         ({KEY: "auto"}, {KEY: "b"}, "c", "d", "auto", "the container's annotation"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A guest that calls the functions of WASI 0.1 as it is told: see `listener` for its program."""
+"""A guest that calls the functions of WASI 0.1 that a test asks for: see `listener` for its program."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Event:
 
 
 class Guest:
-    """A running guest that calls what it is told to call."""
+    """A running guest that calls what a test asks for."""
 
     def __init__(self, command: list[str], names: frozenset[str]) -> None:
         """command: runs `source(names)`, with its input passed on. names: the functions that the engine has."""

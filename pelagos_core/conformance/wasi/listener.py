@@ -1,4 +1,4 @@
-"""The program of a guest that calls the functions of WASI 0.1 as it is told.
+"""The program of a guest that calls the functions of WASI 0.1 that a test asks for.
 
 It reads requests from stdin and answers on stdout, so that a test is written in Python and each call
 is made by WebAssembly, in a container, on the engine that is tried.
