@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from pelagos_core.cgroups import joining as cgroup_joining
 from pelagos_core.cgroups.group import Cgroup
@@ -48,6 +49,7 @@ def unsharing(kinds: Iterable[str]) -> Instruction:
 class JoinCgroup(Operation):
     """Join the container's control group, before the cgroup namespace is created, whose root it becomes."""
 
+    is_common: ClassVar[bool] = False
     cgroup: Cgroup
 
     def describe(self) -> str:

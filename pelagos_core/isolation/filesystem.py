@@ -49,6 +49,7 @@ class RootOperation(Operation):
 class NameRoot(Operation):
     """Set the host's directory that becomes the root. The path is from the bundle, not from the image."""
 
+    is_common: ClassVar[bool] = False
     reason: ClassVar[str] = reasons.MOUNT
     path: str
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import struct
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from pelagos_core.errors import PelagosError
 from pelagos_core.isolation import scheduling, security_labels
@@ -26,6 +27,7 @@ class TakeName(Operation):
     engine that is a program has its own command line from execve(2) on.
     """
 
+    is_common: ClassVar[bool] = False
     name: str
     words: tuple[str, ...]
 

@@ -21,6 +21,8 @@ class Operation:
     __slots__ = ()
     reason: ClassVar[str] = reasons.ISOLATION
     """The reason code of the step's errors, unless the error has one."""
+    is_common: ClassVar[bool] = True
+    """Whether other containers may have an equal step, so that its encoding is kept; no for what may be a secret."""
 
     def reads(self) -> tuple[str, ...]:
         """The slots that it reads, filled by an earlier step or at the process' start."""

@@ -17,7 +17,7 @@ from pelagos_core.isolation.operation import Close, Operation
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.isolation.state import ENTRYPOINT
 from pelagos_core.isolation.streams import OF_JOINING
-from pelagos_core.launch import home, nursery, preopens
+from pelagos_core.launch import home, kept_steps, nursery, preopens
 from pelagos_core.launch.guest_steps import (
     DescribeGuest,
     FindEntrypoint,
@@ -29,12 +29,13 @@ from pelagos_core.launch.guest_steps import (
     WaitForStart,
 )
 from pelagos_core.launch.init import JoinTarget
+from pelagos_core.launch.kept_steps import TooManyArgumentsError
 from pelagos_core.launch.messages import Found, Stopped
 from pelagos_core.launch.nursery import Birth
 from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram, HandOverTerminal, SendFile
 from pelagos_core.linux import syscalls
 from pelagos_core.native import library
-from pelagos_core.native.instruction import MAX_ARGUMENTS, SlotNumbers, encode
+from pelagos_core.native.instruction import SlotNumbers
 from pelagos_core.native.process import Failure
 from pelagos_core.oci import Spec
 from pelagos_core.plugin import linking, sockets
@@ -206,12 +207,9 @@ class BareInit:
         And for a step that cannot be: a process with an interpreter carries out those before it and reports it.
         """
         try:
-            instructions = [each for operation in operations for each in operation.instructions()]
-            part = encode(instructions, self._numbers)
-        except PelagosError:
+            part = b"".join([kept_steps.encoded(operation, self._numbers) for operation in operations])
+        except (PelagosError, TooManyArgumentsError):
             raise NotBareError from None
-        if max(len(each.arguments) for each in instructions) > MAX_ARGUMENTS:
-            raise NotBareError
         if len(part) > nursery.MAX_PLAN:
             raise NotBareError
         self._parts.append(operations)

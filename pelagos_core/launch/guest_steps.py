@@ -96,6 +96,7 @@ class GoOn(Operation):
 class OpenMemoryLimit(Operation):
     """Open the control file of the memory limit, which is read at each growth of the guest's memory."""
 
+    is_common: ClassVar[bool] = False
     path: str
 
     def writes(self) -> tuple[str, ...]:
@@ -121,6 +122,7 @@ class DescribeGuest(Operation):
     opened: as in LoadGuest.
     """
 
+    is_common: ClassVar[bool] = False
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     directories: tuple[tuple[str, str], ...]

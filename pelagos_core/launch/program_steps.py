@@ -78,6 +78,7 @@ class ChooseProgram(Operation):
 class ExecuteProgram(Operation):
     """Execute the chosen program by execve(2)."""
 
+    is_common: ClassVar[bool] = False
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
 

@@ -153,18 +153,23 @@ def instructions(operations: Iterable[object]) -> Iterator[Instruction]:
             continue  # a step that Python takes, or one that is refused when its turn comes
 
 
-def sample_plans() -> bytes:
-    """Each plan, with its length before it (u32)."""
-    whole = []
+def processes() -> Iterator[tuple[Operation, ...]]:
+    """The steps of each process of the samples."""
     for bundle in _bundles():
         plans = [plan(bundle, _GROUP, _FILTERS)]
         plans += [
             joining_plan(bundle, _GROUP, _FILTERS, native=native, enclosed=enclosed)
             for native, enclosed in ((True, False), (False, False), (False, True))
         ]
-        for each in itertools.chain.from_iterable(map(_ways, plans)):
-            numbers = SlotNumbers()
-            for name in _SLOTS:
-                numbers.of(name)
-            whole.append(encode(instructions(each), numbers))
+        yield from itertools.chain.from_iterable(map(_ways, plans))
+
+
+def sample_plans() -> bytes:
+    """Each plan, with its length before it (u32)."""
+    whole = []
+    for each in processes():
+        numbers = SlotNumbers()
+        for name in _SLOTS:
+            numbers.of(name)
+        whole.append(encode(instructions(each), numbers))
     return b"".join(struct.pack("=I", len(each)) + each for each in dict.fromkeys(whole))

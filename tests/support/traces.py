@@ -66,9 +66,17 @@ def processes(pid: int) -> list[int]:
 
 
 def descriptors(pid: int) -> int:
-    """How many descriptors an idle daemon has open, but for the mounts of compiled code that it keeps."""
+    """How many descriptors an idle daemon has open, but for what it keeps: mounts of compiled code, empty networks."""
     mounts = {line.split()[0] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
-    return sum(not _is_detached(pid, fd, mounts) for fd in os.listdir(f"/proc/{pid}/fd"))
+    opened = os.listdir(f"/proc/{pid}/fd")
+    return sum(not _is_network(pid, fd) and not _is_detached(pid, fd, mounts) for fd in opened)
+
+
+def _is_network(pid: int, fd: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}").startswith("net:[")
+    except OSError:
+        return False
 
 
 def _is_detached(pid: int, fd: str, mounts: set[str]) -> bool:
