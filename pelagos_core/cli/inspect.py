@@ -1,27 +1,32 @@
-"""`pelagos inspect`: what a module is, asks for and offers, and which backends can run it."""
+"""`pelagos inspect`: what a module is, asks for and offers, and which backends can run it; or what a container is."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 from dataclasses import asdict
 
 import click
 
 from pelagos_core.backends.installed import load_waiting
-from pelagos_core.cli import completion, module_choice
+from pelagos_core.cli import completion, module_choice, ps
 from pelagos_core.cli.inspection import Inspection, Item
 from pelagos_core.cli.table import print_table
 from pelagos_core.config import size
+from pelagos_core.daemon import runs
+from pelagos_core.daemon.runs import Run
+from pelagos_core.errors import NotFound
 from pelagos_core.plugin.proposals import Memory
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("module", metavar="MODULE[#FUNCTION]", shell_complete=completion.files)
+@click.argument("module", metavar="MODULE[#FUNCTION]|CONTAINER", shell_complete=completion.files)
 def inspect(module: str, *, as_json: bool) -> None:
-    """Say what a module is: its world, imports, exports with their types, memory and proposals.
+    """Say what a module is: its world, imports, exports with their types, memory and proposals; or what a container is.
 
     It says which backend would run it, or this function of it, and why others cannot. Nothing is run. Proposals are
     those of which its sections tell, and the features with which its tool chain has compiled.
@@ -29,9 +34,14 @@ def inspect(module: str, *, as_json: bool) -> None:
     \b
     pelagos inspect app.wasm
     pelagos inspect app.wasm#add
+    pelagos inspect web
 
-    Exit code 1 if no backend can run it.
+    Of a container of `pelagos run`, by its name or id, it prints JSON: its record and state, and while it runs its
+    config.json. Exit code 1 if no backend can run it.
     """
+    if not os.path.exists(module) and (run := _container(module)):
+        click.echo(json.dumps(_described(run), indent=2))
+        return
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())  # what goes wrong is printed below
     node = load_waiting()
     choice, entrypoint = module_choice.choose(node, module, {}, node.config.policy)
@@ -41,6 +51,21 @@ def inspect(module: str, *, as_json: bool) -> None:
     else:
         _print(found)
     sys.exit(0 if found.chosen else 1)
+
+
+def _container(name: str) -> Run | None:
+    try:
+        return runs.find(os.geteuid(), name, ended=True)
+    except NotFound:
+        return None
+
+
+def _described(run: Run) -> dict[str, object]:
+    (row,) = ps.described([run])
+    path = os.path.join(runs.directory_of(os.geteuid(), run), "bundle", "config.json")
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:  # it has ended
+        row["config"] = json.load(file)
+    return row
 
 
 def _print(found: Inspection) -> None:

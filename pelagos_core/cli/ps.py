@@ -53,7 +53,7 @@ def ps(node: bool, ended: bool, quiet: bool, as_json: bool) -> None:
         for run in found:
             click.echo(run.id)
         return
-    rows = _described(found)
+    rows = described(found)
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -61,7 +61,7 @@ def ps(node: bool, ended: bool, quiet: bool, as_json: bool) -> None:
     print_table(["ID", "NAME", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"], [_row(row, now) for row in rows])
 
 
-def _described(found: list[Run]) -> list[dict[str, object]]:
+def described(found: list[Run]) -> list[dict[str, object]]:
     """What the daemons say, of all of which the answers are waited for at the same time."""
     with Waiting() as waiting, contextlib.ExitStack() as stack:
         asked = [_ask(run, waiting, stack) for run in found]

@@ -11,7 +11,7 @@ import pytest
 
 from pelagos_core.daemon import runs
 from tests.support.containerd import until
-from tests.support.runs import left_by_runs, wait_until_nothing_is_left
+from tests.support.runs import detached, left_by_runs, wait_until_nothing_is_left
 
 COMMAND = [sys.executable, "-m", "pelagos_core"]
 
@@ -73,3 +73,14 @@ def test_mistakes_are_told():
 def test_without_any_there_is_a_header_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "places", lambda uid: [str(tmp_path / "none")])
     assert runs.listed(os.geteuid()) == []
+
+
+def test_a_container_can_be_inspected_while_it_runs_and_after_its_end(guests):
+    with detached("--name", "looked-at", "-e", "A=1", guests / "spin.wasm") as name:
+        found = json.loads(pelagos("inspect", "looked-at").stdout)
+        assert (found["id"], found["status"], found["backend"]) == (name, "running", "wasmtime")
+        assert found["config"]["process"]["env"] == ["A=1"]
+        pelagos("stop", name)
+        found = json.loads(pelagos("inspect", name).stdout)
+        assert (found["status"], found["exit_code"]) == ("exited 143", 143)
+        assert "config" not in found
