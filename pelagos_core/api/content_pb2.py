@@ -24,17 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epelagos_core/api/content.proto\x12\x1e\x63ontainerd.services.content.v1\"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32|\n\x07\x43ontent\x12q\n\x04Read\x12\x32.containerd.services.content.v1.ReadContentRequest\x1a\x33.containerd.services.content.v1.ReadContentResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epelagos_core/api/content.proto\x12\x1e\x63ontainerd.services.content.v1\"$\n\x04Info\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\"\x1d\n\x0bInfoRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"B\n\x0cInfoResponse\x12\x32\n\x04info\x18\x01 \x01(\x0b\x32$.containerd.services.content.v1.Info\"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xdf\x01\n\x07\x43ontent\x12\x61\n\x04Info\x12+.containerd.services.content.v1.InfoRequest\x1a,.containerd.services.content.v1.InfoResponse\x12q\n\x04Read\x12\x32.containerd.services.content.v1.ReadContentRequest\x1a\x33.containerd.services.content.v1.ReadContentResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pelagos_core.api.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_READCONTENTREQUEST']._serialized_start=66
-  _globals['_READCONTENTREQUEST']._serialized_end=132
-  _globals['_READCONTENTRESPONSE']._serialized_start=134
-  _globals['_READCONTENTRESPONSE']._serialized_end=185
-  _globals['_CONTENT']._serialized_start=187
-  _globals['_CONTENT']._serialized_end=311
+  _globals['_INFO']._serialized_start=66
+  _globals['_INFO']._serialized_end=102
+  _globals['_INFOREQUEST']._serialized_start=104
+  _globals['_INFOREQUEST']._serialized_end=133
+  _globals['_INFORESPONSE']._serialized_start=135
+  _globals['_INFORESPONSE']._serialized_end=201
+  _globals['_READCONTENTREQUEST']._serialized_start=203
+  _globals['_READCONTENTREQUEST']._serialized_end=269
+  _globals['_READCONTENTRESPONSE']._serialized_start=271
+  _globals['_READCONTENTRESPONSE']._serialized_end=322
+  _globals['_CONTENT']._serialized_start=325
+  _globals['_CONTENT']._serialized_end=548
 # @@protoc_insertion_point(module_scope)

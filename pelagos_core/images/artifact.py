@@ -81,7 +81,8 @@ def modules(manifest: bytes) -> list[Module]:
     """The layers of a manifest that are modules. Raises InvalidArgument, or ResourceExhausted for too large a one."""
     found = []
     for layer in _list(_object(manifest), "layers"):
-        if layer.get("mediaType") not in media_types.WASM_LAYERS:
+        kind = layer.get("mediaType")
+        if type(kind) is not str or kind not in media_types.WASM_LAYERS:
             continue
         blob = _described(layer)
         if blob.size > MAX_MODULE:

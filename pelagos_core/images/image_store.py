@@ -19,6 +19,7 @@ from pelagos_core.images.node_platform import Platform
 _NAMESPACE = "containerd-namespace"  # gRPC metadata of each call
 _GET_CONTAINER = "containerd.services.containers.v1.Containers/Get"
 _GET_IMAGE = "containerd.services.images.v1.Images/Get"
+_INFO = "containerd.services.content.v1.Content/Info"
 _READ = "containerd.services.content.v1.Content/Read"
 
 
@@ -50,6 +51,20 @@ class ImageStore:
             target = found
         return artifact.modules(self._small(target))
 
+    def check(self, module: Module) -> None:
+        """Raise an error unless a module is in the store, of its size.
+
+        A manifest may name any digest, also of a module that its author has never had: what is known of that on the
+        node is not for a container whose namespace lacks it.
+        """
+        request = content_pb2.InfoRequest(digest=f"sha256:{module.digest}")
+        try:
+            length = self._channel.call(_INFO, request, content_pb2.InfoResponse).info.size
+        except NotFound:
+            raise _gone(module.digest) from None
+        if length != module.size:
+            raise _other_size(module.digest, f"{length}", module.size)
+
     def copy(self, digest: str, length: int, sink: Callable[[bytes], object]) -> None:
         """Copy a blob of this digest and size. Raises InvalidArgument if it is not of them, NotFound."""
         found, copied = hashlib.sha256(), 0
@@ -60,8 +75,7 @@ class ImageStore:
             found.update(data)
             sink(data)
         if copied != length:
-            more = "more" if copied > length else f"{copied}"
-            raise InvalidArgument(f"blob sha256:{digest} has {more} bytes, and not {length}", reasons.IMAGE)
+            raise _other_size(digest, "more" if copied > length else f"{copied}", length)
         if found.hexdigest() != digest:
             raise InvalidArgument(f"blob sha256:{digest} has bytes of another digest", reasons.IMAGE)
 
@@ -78,4 +92,12 @@ class ImageStore:
             for answer in self._channel.stream(_READ, request, content_pb2.ReadContentResponse):
                 yield answer.data
         except NotFound:
-            raise NotFound(f"blob sha256:{digest} is not in containerd's store: pull it again", reasons.IMAGE) from None
+            raise _gone(digest) from None
+
+
+def _gone(digest: str) -> NotFound:
+    return NotFound(f"blob sha256:{digest} is not in containerd's store: pull it again", reasons.IMAGE)
+
+
+def _other_size(digest: str, found: str, length: int) -> InvalidArgument:
+    return InvalidArgument(f"blob sha256:{digest} has {found} bytes, and not {length}", reasons.IMAGE)

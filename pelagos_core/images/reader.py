@@ -86,7 +86,10 @@ def find(source: Source, path: str, *, only: bool) -> Reader:
                     if error.reason:
                         raise
                     return None, -1  # removed since the container was made, as is the container of `nerdctl run`
-                return artifact.choose(found, path, only=only), -1
+                chosen = artifact.choose(found, path, only=only)
+                if chosen is not None:
+                    store.check(chosen)
+                return chosen, -1
         except (FileNotFoundError, ConnectionRefusedError):
             return None, -1  # no containerd: the shim is used by `pelagos run`, or by a test
 

@@ -1,8 +1,11 @@
 """What a manifest says, also one that was made to harm."""
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pelagos_core import reasons
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, ResourceExhausted
@@ -127,3 +130,30 @@ def test_every_error_has_its_reason():
         with pytest.raises(PelagosError) as raised:
             artifact.descriptor(*wrong)
         assert raised.value.reason == reasons.IMAGE
+
+
+_TEXTS = st.sampled_from(
+    ["sha256:" + DIGEST, "application/wasm", media_types.MANIFEST, "linux", "amd64", "wasm", "\0\ud800"]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXTS | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["layers", "manifests", "mediaType", "digest", "size", "platform", "os", "architecture", "annotations"]
+            ),
+            inner,
+            max_size=9,
+        )
+    ),
+)
+
+
+@settings(deadline=None)
+@given(_VALUES)
+def test_whatever_json_it_is_there_is_an_answer_or_an_error_of_ours(value):
+    data = json.dumps({"layers": value, "manifests": value}).encode()
+    for read in (artifact.modules, lambda index: artifact.manifest_of(index, NODE)):
+        with contextlib.suppress(PelagosError):
+            read(data)

@@ -71,6 +71,14 @@ def test_a_container_s_image_is_found_and_its_module_copied(store):
     assert len(parts) > 1
 
 
+def test_a_module_that_its_author_need_not_have_is_asked_for(store):
+    store.check(Module(digest_of(MODULE)[7:], len(MODULE)))
+    with pytest.raises(NotFound, match="is not in containerd's store"):
+        store.check(Module("ab" * 32, 8))
+    with pytest.raises(InvalidArgument, match=f"has {len(MODULE)} bytes, and not 8"):
+        store.check(Module(digest_of(MODULE)[7:], 8))
+
+
 def test_a_list_without_this_node_s_platform_has_nothing_for_it(store):
     assert store.modules("list", Platform("linux", "arm64")) == []
 

@@ -161,7 +161,7 @@ FORGED = {"digest": digest_of(b"another module")}
 @pytest.mark.parametrize(
     ("fields", "error", "text"),
     [
-        ({"size": 7}, PelagosError, "has more bytes, and not 7"),
+        ({"size": 7}, PelagosError, "bytes, and not 7"),
         ({"size": 1 << 40}, ResourceExhausted, "a module of 1.0 TiB"),
         ({"size": (1 << 30) - 1}, PelagosError, "bytes, and not 1073741823"),
         (FORGED, NotFound, "is not in containerd's store"),
@@ -177,6 +177,21 @@ async def test_an_artifact_that_lies_leaves_an_error_and_nothing_else(tmp_path, 
         assert str(raised.value).startswith("container 'c1': image: ")
         assert not processes(shim.pid)
         assert descriptors(shim.pid) == before
+
+
+async def test_what_is_known_of_a_module_is_not_for_an_image_that_only_names_it(tmp_path, tool):
+    """The author of a manifest may know a digest, and have nothing of the module."""
+    async with shim_with(tmp_path, image_of(tool)) as shim:
+        for name in ("c1", "c2"):  # its code and what is known of it are kept
+            assert await run(shim, name, bundle_of(tmp_path, name)) == (0, SAID)
+        said = image_of(tool)
+        del said["blobs"][digest_of(tool)]
+        (tmp_path / "containerd.sock").unlink()
+        with (
+            serving(tmp_path, "containerd.sock", "test", **said),
+            pytest.raises(NotFound, match="is not in containerd's store"),
+        ):
+            await shim.create("c3", bundle_of(tmp_path, "c3"))
 
 
 async def test_bytes_of_another_digest_are_not_run(tmp_path, guests, tool):

@@ -74,6 +74,10 @@ def _serve(address: str, said: dict[str, Any]) -> None:  # noqa: C901 (its handl
         target = types_pb2.Descriptor(media_type=media_type, digest=digest, size=size)
         return images_pb2.GetImageResponse(image=images_pb2.Image(name=request.name, target=target))
 
+    def info(request: Any, context: Any) -> Any:
+        data = base64.b64decode(checked("info", context, said["blobs"].get(request.digest)))
+        return content_pb2.InfoResponse(info=content_pb2.Info(digest=request.digest, size=len(data)))
+
     def read(request: Any, context: Any) -> Iterator[Any]:
         data = base64.b64decode(checked("read", context, said["blobs"].get(request.digest)))
         for at in range(0, len(data), CHUNK):
@@ -88,9 +92,10 @@ def _serve(address: str, said: dict[str, Any]) -> None:  # noqa: C901 (its handl
         "containerd.services.containers.v1.Containers": {"Get": unary(container, containers_pb2.GetContainerRequest)},
         "containerd.services.images.v1.Images": {"Get": unary(image, images_pb2.GetImageRequest)},
         "containerd.services.content.v1.Content": {
+            "Info": unary(info, content_pb2.InfoRequest),
             "Read": grpc.unary_stream_rpc_method_handler(
                 read, content_pb2.ReadContentRequest.FromString, lambda answer: answer.SerializeToString()
-            )
+            ),
         },
     }
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_send_message_length", -1)])
