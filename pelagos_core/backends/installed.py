@@ -63,6 +63,7 @@ class Node:
         self._versions = versions
         self._state = state
         self._refreshing = asyncio.Lock()
+        self._config: tuple[tuple[int, ...], Config] | None = None
 
     @classmethod
     def load(cls, leave: Callable[[int], None]) -> Node:
@@ -95,8 +96,11 @@ class Node:
 
     @property
     def config(self) -> Config:
-        """The current content of the node's config file. Raises PelagosError that names it."""
-        return node_file.load_node()
+        """The current content of the node's config file, parsed after a change. Raises PelagosError that names it."""
+        now = _identity(node_file.node_path())
+        if self._config is None or self._config[0] != now:
+            self._config = now, node_file.load_node()
+        return self._config[1]
 
     async def refresh(self) -> None:
         """Load again if a distribution was installed or removed, or the config changed.
@@ -200,6 +204,15 @@ def stamp(path: str) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return status.st_ino, status.st_mtime_ns
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    """A stamp of a file that changes also if its content is replaced within one tick of the clock, by another size."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _announced(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> Backends:

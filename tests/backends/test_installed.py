@@ -7,7 +7,12 @@ import sys
 
 import pytest
 
+from pelagos_core.backends import installed
+from pelagos_core.backends.registry import Backends
+from pelagos_core.config import node_file
+from pelagos_core.config.node_file import Config
 from pelagos_core.conformance.environment import environment_with
+from pelagos_core.errors import InvalidArgument
 from tests.support import slow_import
 
 CODE = """
@@ -181,3 +186,26 @@ def test_a_faulty_config_is_told_when_it_is_used(tmp_path):
     environment = {**os.environ, "PELAGOS_CONFIG": str(tmp_path / "config.toml")}
     done = subprocess.run([sys.executable, "-c", CODE + code], capture_output=True, text=True, env=environment)
     assert "not TOML" in json.loads(done.stdout)
+
+
+def test_the_config_is_parsed_after_a_change_alone(tmp_path, monkeypatch):
+    file = tmp_path / "config.toml"
+    monkeypatch.setenv("PELAGOS_CONFIG", str(file))
+    node = installed.Node(Backends(()), {}, (), Config())
+    parsed = []
+    load = node_file.load_node
+    monkeypatch.setattr(node_file, "load_node", lambda: parsed.append(1) or load())
+    assert node.config is node.config
+    file.write_text("=")
+    for _ in range(2):
+        with pytest.raises(InvalidArgument):
+            _ = node.config
+    file.write_text("[cache]\nseconds = 7\n")
+    assert node.config.cache.seconds == node.config.cache.seconds == 7
+    (tmp_path / "new").write_text("[cache]\nseconds = 8\n")
+    os.utime(tmp_path / "new", ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    os.replace(tmp_path / "new", file)
+    assert node.config.cache.seconds == 8
+    file.unlink()
+    assert node.config == load()
+    assert len(parsed) == 6
