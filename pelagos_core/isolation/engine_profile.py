@@ -61,7 +61,7 @@ _ATTACKS = (
 
 _CLONE_THREAD = 0x00010000
 _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW…
-_INET, _INET6, _UNIX, _NETLINK = 2, 10, 1, 16
+_INET, _INET6, _NETLINK = 2, 10, 16
 _SOCK_TYPE, _STREAM, _DGRAM = 0xF, 1, 2
 _NETLINK_ROUTE = 0  # used by the C library to list the host's addresses
 # FIONREAD FIONBIO FIOCLEX FIONCLEX, and for a terminal: TCGETS TCSETS TCSETSW TCSETSF TIOCGPGRP TIOCGWINSZ
@@ -102,7 +102,7 @@ def _profile(names: str, *more: Rule) -> Seccomp:
 _RUNNING = f"{_FILES} {_SOCKETS}"
 _OUTSIDE = (
     *(_allow("socket", _equal(0, family), _masked(1, _SOCK_TYPE, kind))
-      for family in (_INET, _INET6, _UNIX) for kind in (_STREAM, _DGRAM)),
+      for family in (_INET, _INET6) for kind in (_STREAM, _DGRAM)),
     _allow("socket", _equal(0, _NETLINK), _equal(2, _NETLINK_ROUTE)),
     *(_allow("ioctl", _masked(1, 0xFFFFFFFF, request)) for request in _IOCTLS),
 )  # fmt: skip

@@ -19,7 +19,8 @@ Imports = Mapping[str, Collection[str] | None]
 """What an engine provides: the names of each module, or None for any name.
 
 A component imports from packages: `wasi:io@0.2` has the names `poll` and `streams`, and stands for
-every version that is compatible with 0.2.
+every version that is compatible with 0.2. A function of WASI with its type behind its name, such as
+`sock_accept(i32, i32) -> (i32)`, is provided with that type too, besides the one that WASI defines.
 """
 
 COMMAND = "_start"
@@ -112,7 +113,8 @@ def _check_import(item: Import, imports: Imports) -> None:
     defined = wasi.SIGNATURES.get(item.module, {}).get(item.name, "")
     if defined and item.kind != "function":
         raise InvalidArgument(f"imports {item} as a {item.kind}, and it is a function")
-    if defined and item.signature and item.signature != defined:
+    is_own = names is not None and f"{item.name}{item.signature}" in names
+    if defined and item.signature and item.signature != defined and not is_own:
         raise InvalidArgument(f"imports {item} as {item.signature}, and its type is {defined}")
 
 

@@ -3,10 +3,15 @@
 import contextlib
 import os
 import socket
+import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from pelagos_core.errors import InvalidArgument
 from scripts import engines
+from tests.support import forms
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.network import new_network
 from tests.support.shim import running_shim
@@ -30,7 +35,7 @@ def config(tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def running_guest(tmp_path, component, path, *words, config, **annotations):
+async def running_guest(tmp_path, component, path, *words, config, python=sys.executable, **annotations):
     """A started guest in a network namespace, or the spec's none. Gives its pid, streams and the shim."""
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", *words, module=component)
     network = [{"type": "network", **({"path": path} if path else {})}] if path is not None else []
@@ -41,7 +46,7 @@ async def running_guest(tmp_path, component, path, *words, config, **annotations
     )
     fifos = Fifos(bundle)
     try:
-        async with running_shim(tmp_path, env={"PELAGOS_CONFIG": str(config)}) as shim:
+        async with running_shim(tmp_path, python=python, env={"PELAGOS_CONFIG": str(config)}) as shim:
             pid = await shim.create("c1", bundle, fifos)
             await shim.start("c1")
             yield pid, fifos, shim
@@ -149,3 +154,96 @@ async def test_without_the_program_a_guest_is_told_at_its_first_try(tmp_path, co
         "pelagos: the guest asked for wasi:sockets/tcp-create-socket@0.2.6, and Wasmtime's library gives no TCP "
         "and UDP, its program does [PLG-NETWORK]\n"
     )
+
+
+# WasmEdge's own functions: an echo of one connection at port 7007.
+_ECHO = """(module
+  (import "wasi_snapshot_preview1" "sock_open" (func $open (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_bind" (func $bind (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_listen" (func $listen (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_accept" (func $accept (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_recv" (func $recv (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_send" (func $send (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "\\20\\00\\00\\00\\04\\00\\00\\00") ;; an address: 4 bytes at 32, which are 0
+  (data (i32.const 48) "\\80\\00\\00\\00\\00\\10\\00\\00") ;; a buffer of 4096 bytes at 128
+  (data (i32.const 64) "\\48\\00\\00\\00\\0a\\00\\00\\00listening\\0a") ;; a line of 10 bytes at 72
+  (func $check (param i32) (if (local.get 0) (then (call $exit (local.get 0)))))
+  (func (export "_start")
+    (call $check (call $open (i32.const 1) (i32.const 2) (i32.const 0)))
+    (call $check (call $bind (i32.load (i32.const 0)) (i32.const 16) (i32.const 7007)))
+    (call $check (call $listen (i32.load (i32.const 0)) (i32.const 8)))
+    (call $check (call $write (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 8)))
+    (call $check (call $accept (i32.load (i32.const 0)) (i32.const 4)))
+    (call $check (call $recv (i32.load (i32.const 4)) (i32.const 48) (i32.const 1) (i32.const 0) (i32.const 8)
+      (i32.const 12)))
+    (i32.store (i32.const 52) (i32.load (i32.const 8)))
+    (call $check (call $send (i32.load (i32.const 4)) (i32.const 48) (i32.const 1) (i32.const 0) (i32.const 8)))))
+"""
+
+
+# The same by those of WASIX, which Wasmer has. An address is its family, 1, its port and 4 bytes.
+_ECHO_OF_WASIX = (
+    _ECHO.replace('"wasi_snapshot_preview1" "sock_', '"wasix_32v1" "sock_')
+    .replace('"sock_accept" (func $accept (param i32 i32)', '"sock_accept_v2" (func $accept (param i32 i32 i32 i32)')
+    .replace("$open (param i32 i32 i32)", "$open (param i32 i32 i32 i32)")
+    .replace("$bind (param i32 i32 i32)", "$bind (param i32 i32)")
+    .replace('"\\20\\00\\00\\00\\04\\00\\00\\00"', '"\\01\\00\\5f\\1b\\00\\00\\00\\00"')
+    .replace(
+        "$open (i32.const 1) (i32.const 2) (i32.const 0)",
+        "$open (i32.const 1) (i32.const 1) (i32.const 0) (i32.const 0)",
+    )
+    .replace("(i32.const 16) (i32.const 7007)", "(i32.const 16)")
+    .replace(
+        "(i32.const 0)) (i32.const 4)))\n    (call $check (call $recv",
+        "(i32.const 0)) (i32.const 0) (i32.const 4) (i32.const 8192)))\n    (call $check (call $recv",
+    )
+)
+_FORMS = {"wasmedge-program": _ECHO, "wasmedge-embedded": _ECHO, "wasmer-program": _ECHO_OF_WASIX}
+
+
+class Engine(NamedTuple):
+    """One that has functions of its own for sockets: its words for `running_guest`, and an echo."""
+
+    words: dict[str, object]
+    echo: Path
+
+
+def _engine(name, tmp_path):
+    import wasmtime
+
+    form = forms.FORMS[name]()
+    (tmp_path / "config.toml").write_text(form.config)
+    (tmp_path / "echo.wasm").write_bytes(bytes(wasmtime.wat2wasm(_FORMS[name])))
+    words = {"python": form.python, "config": tmp_path / "config.toml", "runtime": form.backend}
+    return Engine(words, tmp_path / "echo.wasm")
+
+
+@pytest.mark.parametrize("name", _FORMS)
+async def test_a_guest_serves_in_its_pods_network_by_functions_of_its_engine(tmp_path, name):
+    engine = _engine(name, tmp_path)
+    for number in range(2):  # by Python, then by the native part where there is one
+        place = tmp_path / str(number)
+        place.mkdir()
+        with new_network() as network:
+            async with running_guest(place, engine.echo, network.path, **engine.words) as guest:
+                assert await guest[1].some(100) == "listening\n"
+                assert network.ask("tcp", 7007, "hello") == "hello"
+                assert (await ended(guest))[0] == 0
+
+
+@pytest.mark.parametrize("name", _FORMS)
+@pytest.mark.parametrize("word", ["none", "outbound"])
+async def test_such_a_guest_is_held_to_its_policy(tmp_path, network, name, word):
+    engine = _engine(name, tmp_path)
+    guest = running_guest(tmp_path, engine.echo, network.path, network=word, **engine.words)
+    if (name.partition("-")[0], word) == ("wasmedge", "none"):
+        with pytest.raises(InvalidArgument, match=r"unknown import: .*sock_"):
+            async with guest:
+                pass
+    else:
+        async with guest as started:
+            code, said, _ = await ended(started)
+            assert (code != 0, said) == (True, "")

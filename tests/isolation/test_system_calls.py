@@ -45,6 +45,20 @@ def test_what_may_not_listen_connects_and_neither_binds_nor_listens():
     assert in_child(attempts) == 3 * ["EACCES"]
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("profile", [engine_profile.EMBEDDED, engine_profile.PROGRAM], ids=["embedded", "program"])
+def test_an_engine_has_no_unix_socket(profile):
+    """Neither one of a path that is mounted nor an abstract one of its network namespace."""
+
+    def attempts():
+        take(ForbidNewPrivileges())
+        take(FilterSystemCalls("engine", filter_of(profile)))
+        families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        return [_error(lambda family=family: socket.socket(family).close()) for family in families]
+
+    assert in_child(attempts) == ["done", "done", "ENOSYS"]
+
+
 def _error(call):
     try:
         call()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pelagos_core.errors import InvalidArgument
@@ -11,11 +11,19 @@ from pelagos_core.plugin import program, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, Trap, Workload, hookimpl
+from pelagos_core.plugin.linking import Imports
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
 from pelagos_core.plugin.values import Call
 from wasmedge_backend import library, native_part
 from wasmedge_backend.library import Failure, Library, Machine
 
+# Its own functions for sockets (WasmEdge, lib/host/wasi/wasimodule.cpp), and the type of its own `sock_accept`.
+_OF_SOCKETS = "open bind connect listen accept recv recv_from send send_to getlocaladdr getpeeraddr".split()
+_SOCKETS = {
+    *(f"sock_{name}" for name in (*_OF_SOCKETS, "shutdown", "getaddrinfo", "getsockopt", "setsockopt")),
+    *(f"sock_{name}_v2" for name in _OF_SOCKETS),
+    "sock_accept(i32, i32) -> (i32)",
+}
 _PAGE = 64 << 10
 _LOG = rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\] \[error\] "
 _SETTINGS = {"compile", "form", "library", *program.SETTINGS}
@@ -29,10 +37,9 @@ class WasmEdge(ProgramBackend):
     engine = "WasmEdge"
     remedy = "install WasmEdge 0.14 or newer (Debian 13: apt-get install wasmedge), or set [backends.wasmedge] root"
     score = 91
-    features = frozenset({"module", "wasi-0.1", "read-only", "simd"})
+    features = frozenset({"module", "wasi-0.1", "read-only", "simd", "sockets"})
     # Its program can hold fuel too, but then prints statistics among the guest's output.
     limits = frozenset({"memory"})
-    imports: Mapping[str, Collection[str] | None] = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
     # The program logs a trap on stdout, where the guest's output goes too.
     diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["}, re.compile(_LOG))
     code_name = "code.so"
@@ -92,10 +99,10 @@ class WasmEdge(ProgramBackend):
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """Core modules with imports that WasmEdge has."""
         if self.library is None:
-            return super().pelagos_detect(bundle, entrypoint)
+            return replace(super().pelagos_detect(bundle, entrypoint), imports=_imports(entrypoint))
         if entrypoint.kind is not Kind.MODULE:
             return Detection.cannot(f"WasmEdge cannot run a {entrypoint.kind.value}")
-        return Detection.can(self.score, "core module, WASI 0.1, embedded", imports=self.imports)
+        return Detection.can(self.score, "core module, WASI 0.1, embedded", imports=_imports(entrypoint))
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
@@ -140,6 +147,12 @@ class WasmEdge(ProgramBackend):
         for variable in entrypoint.env:
             words += ["--env", variable]
         return [*words, "--", entrypoint.file_path, *entrypoint.args[1:]]
+
+
+def _imports(entrypoint: Entrypoint) -> Imports:
+    """What it provides: sockets only to a guest with a network. It would give them to every guest."""
+    more = _SOCKETS if entrypoint.network else frozenset()
+    return {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS | more}
 
 
 def _library(path: str) -> Library | None:

@@ -37,7 +37,7 @@ class Wasmer(ProgramBackend):
         "set [backends.wasmer] program, or use CPython 3.10, for which it is a Python package"
     )
     score = 92
-    features = frozenset({"module", "wat", "wasi-0.1", "argv0"})
+    features = frozenset({"module", "wat", "wasi-0.1", "argv0", "sockets"})
     # Of its program, 7.4.2: it runs programs of C and Go, and has other errnos, rights and links than WASI says.
     deviations = frozenset(WASI_0_1_AREAS.keys() - {"all functions are there", "clocks", "random bytes", "directories"})
     imports: Mapping[str, Collection[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
@@ -126,7 +126,7 @@ class Wasmer(ProgramBackend):
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
         """The program's command line."""
-        words = ["run", "--quiet", "--disable-cache"]
+        words = ["run", "--quiet", "--disable-cache", *(["--net"] if entrypoint.network else [])]
         for name, path in _volumes():
             words += ["--volume", f"{path}:{name}"]
         for name, value in entrypoint.environment():
