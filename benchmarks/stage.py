@@ -18,7 +18,7 @@ class Settings:
 
     idle_containers: how many run in one pod when memory is taken, ascending.
     settle_seconds: how long after the last container memory is taken; what a shim keeps ready
-    for the next one is gone after five.
+    for the next one is gone after five. serve_seconds: how long a service is under load at a time.
     """
 
     rounds: int
@@ -33,6 +33,7 @@ class Settings:
     idle_seconds: float
     settle_seconds: float
     work: int
+    serve_seconds: int
 
 
 FULL = Settings(
@@ -48,6 +49,7 @@ FULL = Settings(
     idle_seconds=30,
     settle_seconds=6,
     work=60,
+    serve_seconds=3,
 )
 QUICK = Settings(
     rounds=1,
@@ -62,6 +64,7 @@ QUICK = Settings(
     idle_seconds=2,
     settle_seconds=6,
     work=2,
+    serve_seconds=1,
 )
 
 

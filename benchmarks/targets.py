@@ -176,5 +176,17 @@ TARGETS = [
         ratio(figure("speed", "in a container", "work"), figure("speed", "engine's library alone", "work")),
         1.02,
     ),
+    Target(
+        "requests/s of a service, against the engine's program alone",
+        ratio(figure("serving", "in a container", "rate"), figure("serving", "engine's program alone", "rate")),
+        0.97,
+        True,
+    ),
+    Target(
+        "from Start of a service to its first answer",
+        figure("serving", "in a container", "cold answer"),
+        100,
+        unit="ms",
+    ),
     *(_computing(contender) for contender in (OURS, f"{OURS}, wasmedge", f"{OURS}, wasmer")),
 ]

@@ -45,14 +45,15 @@ def provide() -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     crate = SOURCES / "rust/Cargo.toml"
-    _build_rust(crate, work / "rust.wasm")
+    build_rust(work / "rust.wasm", crate)
     wit = _interfaces(crate)
     _build_python(wit, work / "python.wasm")
     _build_javascript(wit, work / "javascript.wasm")
     work.rename(directory())
 
 
-def _build_rust(crate: Path, made: Path) -> None:
+def build_rust(made: Path, crate: Path = SOURCES / "rust/Cargo.toml") -> None:
+    """Build the service in Rust alone. Raises RuntimeError."""
     if not shutil.which("cargo"):
         raise RuntimeError("cargo is not there: rustup installs it")
     if shutil.which("rustup"):

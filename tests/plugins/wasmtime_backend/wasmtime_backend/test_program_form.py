@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pelagos_core.config.policy import Policy
 from pelagos_core.errors import NotFound
 from pelagos_core.oci import Process, Spec
 from pelagos_core.plugin import program
@@ -15,7 +16,7 @@ from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import HostFile, Program
 from tests.support import extensions
 from wasmtime_backend import hooks, program_form
-from wasmtime_backend.program_form import COMMAND_0_3, SHARED_MEMORY, SOCKETS, UNSTABLE, ProgramForm, use_of
+from wasmtime_backend.program_form import COMMAND_0_3, HTTP, SHARED_MEMORY, SOCKETS, UNSTABLE, ProgramForm, use_of
 
 PROCESS = Process(args=("/app.wat", "word"), env=("A=1", "B"))
 BUNDLE = Bundle("c1", "default", "/b", Spec(PROCESS))
@@ -161,3 +162,37 @@ def test_without_the_program_the_library_runs_what_asks_for_sockets(component, m
     monkeypatch.setattr(hooks, "_program", ProgramForm())
     assert hooks.pelagos_detect(BUNDLE, component(True)).program is None
     assert hooks.pelagos_detect(BUNDLE, component(True)).score
+
+
+HANDLER = '(component (instance $i) (export "wasi:http/incoming-handler@0.2.3" (instance $i)))'
+
+
+@pytest.mark.parametrize("version", ["incoming-handler@0.2.12", "handler@0.3.0"])
+def test_a_component_that_handles_requests_is_served(entrypoint, version):
+    assert use_of(entrypoint(HANDLER.replace("incoming-handler@0.2.3", version))) is HTTP
+
+
+def test_a_command_that_handles_requests_too_is_a_command(entrypoint):
+    both = HANDLER[:-1] + '(export "wasi:cli/run@0.2.0" (instance $i)))'
+    assert use_of(entrypoint(both)) is None
+    assert use_of(entrypoint(HANDLER, "f")) is None
+
+
+def served(form, file, **policy):
+    """The words with which it is served."""
+    bundle = replace(BUNDLE, policy=Policy(**policy))
+    found = form.server(bundle, replace(file, network=True, file_path="/app.wat"))
+    return found.run.__self__.words
+
+
+def test_the_words_of_a_server_are_those_of_its_policy(entrypoint, form):
+    words = served(form, entrypoint(HANDLER, request=1.5), http_address="[::]:1")
+    assert words[words.index("--addr") + 1] == "[::]:1"
+    assert {"-Wtimeout=1500ms", "-Wepoch-interruption=y", "--no-logging-prefix", "-Sinherit-network=y"} <= set(words)
+    words = served(form, entrypoint(HANDLER), http_prefixes=True)
+    assert not {"-Wepoch-interruption=y", "--no-logging-prefix"} & set(words)
+
+
+def test_code_depends_on_whether_requests_have_an_end(entrypoint, form):
+    keys = [form.pelagos_code_key(entrypoint(HANDLER, request=seconds)) for seconds in (None, 1.0, 2.0)]
+    assert keys[0] != keys[1] == keys[2]
