@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 
-from pelagos_core.oci.field import Field
+from pelagos_core.oci.field import Field, kept
 from pelagos_core.oci.process import MAX_ID
 
 MODES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
@@ -30,6 +30,7 @@ class Device:
     gid: int = 0
 
 
+@kept
 def read_device(device: Field) -> Device:
     """Read one of `linux.devices`. Raises InvalidArgument."""
     kind = device.get("type")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import marshal
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -14,6 +16,9 @@ T = TypeVar("T")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _Step = str | int | tuple[str]
+_KEPT = 64  # results of one reader
+_KEPT_BYTES = 32 << 10  # of a value; a usual profile of seccomp has 12 KiB
+_MARSHAL_VERSION = 2  # the last one by which equal values have equal bytes
 
 
 class Field:
@@ -144,6 +149,31 @@ class Field:
         """An object whose values are strings."""
         members = self._checked(dict, "an object", default={})
         return dict(members) if _are_texts(members.values()) else {key: item.text() for key, item in self.members()}
+
+
+def kept(read: Callable[[Field], T]) -> Callable[[Field], T]:
+    """A reader whose last results are kept by the content of the values, for the next container with the same.
+
+    For values that containers have in common: not for words and variables of a process, which may be secrets.
+    """
+    results: dict[bytes, T] = {}
+
+    @functools.wraps(read)
+    def read_or_kept(field: Field) -> T:
+        try:
+            content = marshal.dumps(field._value, _MARSHAL_VERSION)
+        except ValueError:  # it is nested too deeply
+            return read(field)
+        if content in results:
+            return results[content]
+        result = read(field)
+        if len(content) <= _KEPT_BYTES:
+            if len(results) >= _KEPT:
+                results.clear()
+            results[content] = result
+        return result
+
+    return read_or_kept
 
 
 def _are_texts(values: Iterable[object]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pelagos_core.oci.field import Field
+from pelagos_core.oci.field import Field, kept
 from pelagos_core.oci.id_maps import IdMaps, read_id_maps
 
 
@@ -19,6 +19,7 @@ class Mount:
     id_maps: IdMaps = field(default_factory=IdMaps)
 
 
+@kept
 def read_mount(mount: Field) -> Mount:
     """Read one of `mounts`. Raises InvalidArgument."""
     destination = mount.get("destination")

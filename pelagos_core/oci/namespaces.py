@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pelagos_core.oci.field import Field
+from pelagos_core.oci.field import Field, kept
 
 NAMESPACE_TYPES = frozenset({"pid", "mount", "ipc", "uts", "network", "cgroup", "user", "time"})
 
@@ -45,6 +45,7 @@ def read_time_offsets(offsets: Field) -> tuple[TimeOffset, ...]:
     return tuple(read(clock) for clock in CLOCKS if offsets.get(clock))
 
 
+@kept
 def read_namespaces(namespaces: Field) -> tuple[Namespace, ...]:
     """Read `linux.namespaces`. Raises InvalidArgument."""
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pelagos_core.oci.field import Field
+from pelagos_core.oci.field import Field, kept
 
 _BYTES = 2**63 - 1
 _U32 = 2**32 - 1
@@ -115,6 +115,7 @@ class Resources:
     devices: tuple[DeviceRule, ...] | None = None
 
 
+@kept
 def read_resources(resources: Field) -> Resources:
     """Read `linux.resources`. Raises InvalidArgument, also for what is not known."""
     if not resources:

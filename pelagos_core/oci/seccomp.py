@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pelagos_core.oci.field import Field
+from pelagos_core.oci.field import Field, kept
 
 OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 
@@ -60,6 +60,7 @@ class Seccomp:
         return hash((self.default_action, self.architectures, len(self.rules)))
 
 
+@kept
 def read_seccomp(seccomp: Field) -> Seccomp | None:
     """Read `linux.seccomp`; None if there is none. Raises InvalidArgument."""
     if not seccomp:

@@ -1,9 +1,13 @@
 """A JSON value that knows where it stands."""
 
+import json
+
 import pytest
 
+from pelagos_core import oci
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.oci.field import Field
+from pelagos_core.oci import field as module
+from pelagos_core.oci.field import Field, kept
 
 
 def field(text):
@@ -40,3 +44,55 @@ def test_an_error_names_the_value(read, message):
 def test_what_is_not_json_is_refused(text):
     with pytest.raises(InvalidArgument, match="it: not JSON"):
         field(text)
+
+
+@pytest.fixture
+def read():
+    calls = []
+
+    @kept
+    def read(value):
+        calls.append(value)
+        return value.get("a").text(), len(calls)
+
+    return read
+
+
+def of(value, name="x"):
+    return Field(name, value)
+
+
+def test_equal_values_are_read_once(read):
+    assert read(of({"a": "b", "c": [1]})) == ("b", 1)
+    assert read(of(json.loads('{"a": "b", "c": [1]}'))) == ("b", 1)
+    for other in ({"a": "b", "c": [1.0]}, {"a": "b", "c": [True]}, {"a": "b", "c": 1}, {"a": "b", "c": ["1"]}, None):
+        assert read(of(other))[1] > 1
+
+
+def test_a_value_that_is_refused_is_refused_each_time_by_its_own_name(read):
+    for name in ("x", "y"):
+        with pytest.raises(InvalidArgument, match=f"^{name}: a: not a string"):
+            read(of({"a": 1}, name))
+
+
+def test_neither_many_nor_large_values_are_kept(read, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT", 2)
+    monkeypatch.setattr(module, "_KEPT_BYTES", 100)
+    assert [read(of({"a": text}))[1] for text in "bcdbd"] == [1, 2, 3, 4, 3]
+    large = {"a": "b" * 100}
+    assert read(of(large))[1] != read(of(large))[1]
+
+
+def test_containers_with_the_same_mounts_and_limits_share_what_was_read():
+    def spec(name):
+        mount = {"destination": "/m", "type": "bind", "source": "/s", "options": ["ro"]}
+        linux = {"resources": {"memory": {"limit": 1 << 20}}, "namespaces": [{"type": "pid"}]}
+        config = {"process": {"args": [name], "cwd": "/", "env": ["A=B"]}, "mounts": [mount], "linux": linux}
+        return oci.parse(json.dumps(config).encode())
+
+    one, other = spec("one"), spec("other")
+    assert one.mounts[0] is other.mounts[0]
+    assert one.resources is other.resources
+    assert one.namespaces is other.namespaces
+    assert one.process.args == ("one",)
+    assert other.process.args == ("other",)
