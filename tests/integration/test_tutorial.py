@@ -73,3 +73,8 @@ def test_the_first_backend_is_a_package_that_can_be_chosen(tmp_path):
 def test_the_backend_of_the_tutorial_is_that_of_the_readme():
     (source,) = blocks("backend.md", "python")
     assert source in (ROOT / "README.md").read_text()
+
+
+def test_the_service_of_the_tutorial_is_that_of_the_page_on_serving():
+    (source,) = blocks("service.md", "rust")
+    assert f"```rust\n{source}```" in (ROOT / "docs/serving.md").read_text()
