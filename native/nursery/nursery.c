@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "message.h"
+#include "name_sources.h"
 #include "plan.h"
 
 enum { REQUESTS = 3, IDENTITY = 1, PART, LIBRARY, SETTINGS, ENGINE_WORDS };
@@ -46,7 +47,7 @@ static const struct pelagos_engine *warm(char **words) {
     else if (engine->version != PELAGOS_ENGINE_VERSION) fprintf(stderr, "pelagos-nursery: %s: another version\n", words[PART]);
     else if (engine->warm(words[LIBRARY], words[SETTINGS], error, sizeof error)) fprintf(stderr, "pelagos-nursery: %s: %s\n", words[LIBRARY], error);
     else if (!has_one_thread()) fprintf(stderr, "pelagos-nursery: %s: it has started a thread\n", words[LIBRARY]);
-    else return engine;
+    else return name_sources_fix(), engine; /* a step does it again, in no time, and looks at what comes of it */
     return NULL;
 }
 

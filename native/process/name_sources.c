@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "name_sources.h"
 #include "operations.h"
 
 /* The first version of glibc that has these sources in itself and opens no library for them. */
@@ -23,17 +24,19 @@ static int load_sources(void) {
     return dlopen("libnss_files.so.2", RTLD_NOW) && dlopen("libnss_dns.so.2", RTLD_NOW) ? 0 : -ELIBACC;
 }
 
-/* Argument: the sources of host names, as nsswitch.conf has them. While the host's files are in reach.
-
-   getaddrinfo(3) of glibc opens the library of each source that nsswitch.conf names, from the root of the process: an
-   image would have its own code executed outside of the Wasm sandbox. With this call glibc does not read that file
-   again. Another C library (musl) has no such sources, and not this function. */
-OPERATION(fix_name_sources) {
+int name_sources_fix(void) {
     int (*configure)(const char *, const char *);
     const char *(*version)(void);
     *(void **)&configure = dlsym(RTLD_DEFAULT, "__nss_configure_lookup");
     *(void **)&version = dlsym(RTLD_DEFAULT, "gnu_get_libc_version");
     if (!configure) return version ? -ENOSYS : 0;
-    if (configure("hosts", TEXT(0))) return errno ? -errno : -EINVAL;
+    if (configure("hosts", "files dns")) return errno ? -errno : -EINVAL;
     return version && is_older(version()) ? load_sources() : 0;
 }
+
+/* While the host's files are in reach.
+
+   getaddrinfo(3) of glibc opens the library of each source that nsswitch.conf names, from the root of the process: an
+   image would have its own code executed outside of the Wasm sandbox. With this call glibc does not read that file
+   again. Another C library (musl) has no such sources, and not this function. */
+OPERATION(fix_name_sources) { return name_sources_fix(); }

@@ -76,7 +76,7 @@
     X(unshare, "i")                                                                                          \
     X(join_namespace, "sis")                                                                                 \
     X(bring_loopback_up, "")                                                                                 \
-    X(fix_name_sources, "s")                                                                                 \
+    X(fix_name_sources, "")                                                                                  \
     X(set_host_name, "s")                                                                                    \
     X(set_domain_name, "s")                                                                                  \
     /* second_stage.c */                                                                                     \

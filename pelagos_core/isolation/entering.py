@@ -19,9 +19,6 @@ from pelagos_core.oci import Namespace, TimeOffset
 from pelagos_core.rootfs import mount_points
 from pelagos_core.rootfs.mounts import TREE
 
-_NAME_SOURCES = "files dns"
-"""As nsswitch.conf(5) names them: what glibc 2.34 and newer has in itself."""
-
 
 def joining(namespace: Namespace, *, foreign: bool = False) -> Instruction:
     """Join a namespace by path (`pid`: for its children).
@@ -296,10 +293,10 @@ class FixNameSources(Operation):
     """
 
     def describe(self) -> str:
-        return f"host names from {_NAME_SOURCES} only"
+        return "host names from /etc/hosts and DNS only"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        return (instruction("fix_name_sources", _NAME_SOURCES),)
+        return (instruction("fix_name_sources"),)
 
 
 @dataclass(frozen=True, slots=True)

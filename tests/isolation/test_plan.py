@@ -379,7 +379,7 @@ def test_each_step_says_what_it_does():
         "if wasm: complete: relative links to /tmp [from root]",
         "if wasm: complete: working directory /work [from root]",
         "if wasm: complete: read-only root [from root]",
-        "if wasm: seal: host names from files dns only",
+        "if wasm: seal: host names from /etc/hosts and DNS only",
         "if wasm: seal: change the root [from root]",
         "if wasm: seal: become user 0:0 (no capabilities)",
         "if wasm: seal: no new privileges",

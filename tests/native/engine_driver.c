@@ -16,7 +16,7 @@
 #include "pelagos_engine.h"
 
 enum { MOST = 4096, MAX_DETAIL = 4096 /* plan.h */, FAILED = 125, TRAPPED = 134 };
-static char *arguments[MOST], *environment[MOST], *calls[MOST], text[MAX_DETAIL];
+static char *arguments[MOST], *environment[MOST], *calls[MOST], *sockets[MOST], text[MAX_DETAIL];
 static struct pelagos_directory directories[MOST];
 static uint64_t memories[MOST];
 static int64_t allowed = -1;
@@ -24,9 +24,16 @@ static const char *report_path;
 
 static int allows(uint64_t size) { return allowed < 0 || size <= (uint64_t)allowed; }
 
+/* As `refusal` of plugin/sockets.py. */
+static void refuse_network(const char *import, const char *why) {
+    static int is_told;
+    if (!is_told++) fprintf(stderr, "pelagos: the guest asked for %s, and %s [PLG-NETWORK]\n", import, why ? why : "it has no network");
+}
+
 static struct pelagos_guest guest = {
     .arguments = {arguments, 0}, .environment = {environment, 0}, .calls = {calls, 0}, .directories = directories,
     .module = -1, .memory = -1, .fuel = -1, .memories = memories, .allows_memory = allows,
+    .sockets = {sockets, 0}, .refuse_network = refuse_network,
 };
 
 static void add(struct pelagos_words *to, char *word) { to->at[to->count++] = word; }
@@ -98,6 +105,8 @@ static int take_option(int option, char *value) {
     case 'f': guest.fuel = strtoll(value, NULL, 10); break;
     case 'i': memories[guest.memory_count++] = strtoull(value, NULL, 10); break;
     case 'w': guest.module = open(value, O_RDONLY | O_CLOEXEC); break;
+    case 's': add(&guest.sockets, value); break;
+    case 'N': guest.network = 1; break;
     case 'C': guest.is_component = 1; break;
     case 'L': guest.leave = leave; break;
     case 'S': set_limit(RLIMIT_STACK, value); break;
@@ -109,7 +118,7 @@ static int take_option(int option, char *value) {
 
 int main(int argc, char **argv) {
     int option, forks = 0;
-    while ((option = getopt(argc, argv, "+a:e:c:d:m:l:f:i:w:n:S:A:CL")) > 0)
+    while ((option = getopt(argc, argv, "+a:e:c:d:m:l:f:i:w:n:s:S:A:CLN")) > 0)
         if (option == 'n') forks = atoi(optarg);
         else if (take_option(option, optarg)) return 2;
     if (argc - optind != 5) return 2;

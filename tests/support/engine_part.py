@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.plugin import linking
+from pelagos_core.plugin import linking, sockets
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind, Preopen, sniff
 from pelagos_core.plugin.hookspecs import GuestExit, NativePart, Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
@@ -61,6 +61,7 @@ class Guest:
     allowed: int | None = None
     stack: int = 0
     space: int = 0
+    network: bool = False
 
     def entrypoint(self, directory: Path, code: str = "") -> Entrypoint:
         """What a backend is given. Its file is for the caller to close."""
@@ -77,6 +78,7 @@ class Guest:
             limits=self.limits,
             directories=self.directories,
             code=code,
+            network=self.network,
         )
         return replace(made, memory=_Allowed(self.allowed)) if self.allowed is not None else made  # type: ignore[arg-type]
 
@@ -91,12 +93,14 @@ class Guest:
             "-A": self.space,
         }
         words = [each for option, value in limits.items() if value for each in (option, str(value))]
+        words += ["-N"] if self.network else []
         words += ["-C"] if entrypoint.kind is Kind.COMPONENT else []
         lists: Mapping[str, list[str]] = {
             "-a": list(self.args),
             "-e": list(self.env),
             "-c": _calls(entrypoint),
             "-d": [f"{each.name}={each.path}" for each in self.directories],
+            "-s": list(_sockets(entrypoint)),
             "-i": [str(size) for size in _memories(entrypoint)],
         }
         os.close(entrypoint.file)
@@ -114,6 +118,13 @@ class _Allowed:
 def _memories(entrypoint: Entrypoint) -> tuple[int, ...]:
     try:
         return tuple(min(size, (1 << 64) - 1) for size in entrypoint.interface.memories)
+    except InvalidArgument:
+        return ()
+
+
+def _sockets(entrypoint: Entrypoint) -> tuple[str, ...]:
+    try:
+        return sockets.asked_for(entrypoint.interface)
     except InvalidArgument:
         return ()
 

@@ -9,12 +9,14 @@ import wasmtime
 from wasmtime import _ffi
 
 from pelagos_core.conformance import modules
+from pelagos_core.plugin import sockets
 from pelagos_core.plugin.entrypoint import Preopen
 from pelagos_core.plugin.hookspecs import NativePart
 from pelagos_core.plugin.limits import Limits
 from tests.support import engine_part
 from tests.support.engine_part import ROOT, Guest
 from wasmtime_backend import engine, image
+from wasmtime_backend.network import LACKING
 
 SOURCES = sorted((ROOT / "plugins/wasmtime_backend/native").glob("*.c"))
 MIB = 1 << 20
@@ -363,6 +365,23 @@ COMPONENTS = {
     "no growth": (Guest(component(IS_REFUSED, more=MEMORY), limits=Limits(memory=MIB // 2)), 1),
     "too deep": (Guest(component("(call 0)")), 134),
 }  # fmt: skip
+
+
+REFUSED = "pelagos: the guest asked for wasi:sockets/tcp-create-socket@0.2.0, and {} [PLG-NETWORK]\n"
+
+
+@pytest.mark.parametrize(("network", "why"), [(False, sockets.NO_NETWORK), (True, LACKING)])
+def test_sockets_that_a_guest_does_not_get_are_refused_and_reported_the_same_way(part, tmp_path, network, why):
+    outcome = both(part, Guest(file("bind"), network=network), tmp_path)
+    assert (outcome.code, outcome.stderr.decode()) == (1, REFUSED.format(why))
+
+
+@pytest.mark.components
+@pytest.mark.parametrize(("name", "args"), [("network", ("x", "look-up", "a")), ("fetch", ("x", "127.0.0.1"))])
+def test_names_and_requests_are_refused_the_same_way(part, tmp_path, components, name, args):
+    outcome = both(part, Guest((components / f"{name}.wasm").read_bytes(), args=args), tmp_path)
+    assert outcome.code == 1
+    assert b"and it has no network [PLG-NETWORK]\n" in outcome.stderr
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
