@@ -11,7 +11,7 @@ ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/
 QUICK := not root and not container and not containerd and not guests and not engines and not compiler and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-quick test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve man wheels release-check release clean
+.PHONY: help run test test-setup test-quick test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve man wheels packages release-check release clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -98,6 +98,9 @@ release-check: $(DEV) ## the same, then check the files, and run a container fro
 
 release: $(DEV) ## give the changelog VERSION and today's date, commit, tag (see RELEASING.md)
 	@$(BIN)/python -m scripts.release cut "$(VERSION)"
+
+packages: wheels ## build what nodes without pip are given: archives, Debian packages, installers' images, into dist
+	@$(BIN)/python -m scripts.node_packages
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) build dist native/pelagos_native/bin plugins/*_backend/*_backend/bin .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*

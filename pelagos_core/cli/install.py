@@ -21,6 +21,7 @@ from pelagos_core.errors import AlreadyExists, FailedPrecondition, NotFound, Pel
 
 DEFAULT_BIN_DIR = "/usr/local/bin"
 _SECONDS = 30
+_EXECUTABLE, _READABLE = 0o755, 0o644
 
 _bin_dir = click.option(
     "--bin-dir",
@@ -90,6 +91,8 @@ def install(
         _look_at_path(node, bin_dir, work)
     entries = [entry] if entry else []
     work.carry_out([*launchers, *entries])
+    if node and not dry_run:
+        _check_entry(node, entries)
     work.tell("installed")
     if systemd_dir and not dry_run:
         work.say(f"to run the zygote: systemctl daemon-reload; systemctl enable --now {launcher.UNIT}")
@@ -142,6 +145,7 @@ class _Work:
     dry_run: bool
     as_json: bool
     done: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     diffs: list[str] = field(default_factory=list)
     answer: dict[str, object] = field(default_factory=dict)
 
@@ -163,14 +167,21 @@ class _Work:
             else:
                 _apply(change)
             self.done.append(change.path)
+            verb = (
+                "removed"
+                if change.after is None
+                else "changed"
+                if change.before and change.mode != _EXECUTABLE
+                else "installed"
+            )
+            self.lines.append(f"{verb} {change.path}")
 
     def tell(self, what: str) -> None:
         """Say which files have been written or removed, or would be."""
         for text in self.diffs:
             self.say(text.rstrip("\n"))
-        if not self.dry_run:
-            for path in self.done:
-                self.say(f"{what} {path}")
+        for line in self.lines if not self.dry_run else ():
+            self.say(line)
         if not self.done:
             self.say(f"nothing to be {what}")
 
@@ -190,9 +201,9 @@ def _apply(change: Change) -> None:
 
 def _files(bin_dir: Path, systemd_dir: Path | None, force: bool) -> list[Change]:
     """The launchers and the unit, as they are to be."""
-    files = {bin_dir / name: (launcher.program(), 0o755) for name in launcher.NAMES}
+    files = {bin_dir / name: (launcher.program(), _EXECUTABLE) for name in launcher.NAMES}
     if systemd_dir:
-        files[systemd_dir / launcher.UNIT] = (launcher.unit().encode(), 0o644)
+        files[systemd_dir / launcher.UNIT] = (launcher.unit().encode(), _READABLE)
     changes = []
     for path, (content, mode) in files.items():
         if not path.parent.is_dir():
@@ -245,6 +256,18 @@ def _containerd(config: str | None, work: _Work) -> Containerd | None:
         work.warn(f"containerd's config {found.config} is not a node's, left alone (--containerd-config changes it)")
         return None
     return found
+
+
+def _check_entry(node: Containerd, entries: list[Change]) -> None:
+    """Take an entry back at once by which containerd does not know the runtime after all."""
+    if node.of_rancher:
+        return  # its config is written at its start
+    problem = containerd_config.registration(node).problem
+    for change in entries if problem else ():
+        if change.needed:
+            replacement.apply(change.inverse())
+    if problem:
+        raise FailedPrecondition(f"{problem}; what was written into containerd's config is taken back")
 
 
 def _look_at_environment(work: _Work) -> None:

@@ -46,6 +46,10 @@ class Change:
         """Whether anything is to be done."""
         return self.before != self.after
 
+    def inverse(self) -> Change:
+        """The change that takes this one back."""
+        return Change(self.path, self.after, self.before, self.mode, self.directory)
+
     def diff(self) -> str:
         """The change as `diff -u` shows it; for a file that is no text one line."""
         old, new = self.before or b"", self.after or b""
