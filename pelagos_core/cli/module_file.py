@@ -53,10 +53,11 @@ def open_module(path: str, advice: str = _ADVICE) -> int:
     return file
 
 
-def read_stream(stream: int) -> int:
+def read_stream(stream: int, advice: str = _ADVICE) -> int:
     """A module that is read from a stream, such as standard input, to its end; a descriptor of a file in memory.
 
-    Waits for the stream. Raises InvalidArgument if it is a terminal, empty or larger than MAX_BYTES.
+    advice: as in `open_module`. Waits for the stream. Raises InvalidArgument if it is a terminal, empty or
+    larger than MAX_BYTES.
     """
     what = "module on standard input"
     if os.isatty(stream):
@@ -72,7 +73,7 @@ def read_stream(stream: int) -> int:
                 chunk = chunk[os.write(file, chunk) :]
         if not length:
             raise InvalidArgument(f"{what}: there is none", reasons.ENTRYPOINT)
-        _check(what, file, _ADVICE)
+        _check(what, file, advice)
     except BaseException:
         os.close(file)
         raise

@@ -27,7 +27,8 @@ from pelagos_core.plugin.kind import Kind, kind_of
 
 _CHUNK = 1 << 20
 _LATEST = 253402300799  # the last second of the year 9999
-_STDOUT = "-"
+_STREAM = "-"
+_ADVICE = "pelagos packs modules, `docker build` packs programs"
 
 
 @click.command()
@@ -77,23 +78,28 @@ def pack(
 ) -> None:
     """Pack a WebAssembly program into an image.
 
-    MODULE is a .wasm or .wat file. It lies at the top of the image's files, and a container of the image
-    runs it. The image is a file for `ctr images import`, `docker load` and the like, and for tools that push
-    to registries. The same files and options make the same image, bit for bit; its times are those of
-    SOURCE_DATE_EPOCH, or 1970.
+    MODULE is a .wasm or .wat file, or - for standard input. It lies at the top of the image's files, and a
+    container of the image runs it. The image is a file for `ctr images import`, `docker load` and the like, and
+    for tools that push to registries. The same files and options make the same image, bit for bit; its times
+    are those of SOURCE_DATE_EPOCH, or 1970.
 
     \b
     pelagos pack app.wasm -t registry.example/app:v1
     pelagos pack app.wasm -t app -o - | ctr -n k8s.io images import -
     pelagos pack app.wasm -t app --add ./static:/static --env LANG=C --arg serve
     pelagos pack app.wasm -t app --artifact
+    build | pelagos pack - -t app
     """
     if artifact and (added or platforms):
         raise click.UsageError("an artifact has no files and no platform but the module's: no --add, no --platform")
     whole = reference.normalised(name)
-    file = module_file.open_module(module, "pelagos packs modules, `docker build` packs programs")
+    is_piped = module == _STREAM
+    file = module_file.read_stream(0, _ADVICE) if is_piped else module_file.open_module(module, _ADVICE)
     kind = _checked(module, file, binary=artifact)
-    path = f"/{os.path.basename(module)}"
+    title = os.path.basename(module)
+    if is_piped:
+        title = f"{reference.base(whole)}.{'wat' if kind is Kind.WAT else 'wasm'}"
+    path = f"/{title}"
     settings = Settings(
         entrypoint=(entrypoint or path,),
         command=args,
@@ -104,16 +110,16 @@ def pack(
         workdir=mount_option.absolute(workdir, "--workdir") if workdir else "",
         created=_created(),
     )
-    target = output or f"{os.path.splitext(os.path.basename(module))[0]}.tar"
+    target = output or f"{os.path.splitext(title)[0]}.tar"
     with _shown(whole) as tick, _opened(target) as write:
         sink = _counted(write, tick)
         made = (
-            image.artifact(_module(file), path[1:], settings, is_component=kind is Kind.COMPONENT)
+            image.artifact(_module(file), title, settings, is_component=kind is Kind.COMPONENT)
             if artifact
             else _image(file, path, added, platforms, settings)
         )
         archive.write(made, whole, sink)
-    if target != _STDOUT:
+    if target != _STREAM:
         _tell(as_json, whole, made, target)
 
 
@@ -175,7 +181,7 @@ def _created() -> int:
 @contextmanager
 def _opened(target: str) -> Iterator[Callable[[bytes], object]]:
     """Write to a file, which is there once it is complete, or to what is no regular file, as it is."""
-    if target == _STDOUT:
+    if target == _STREAM:
         if sys.stdout.isatty():
             raise click.UsageError("an archive is not for a terminal: name a file with -o, or pass it on")
         yield sys.stdout.buffer.write

@@ -42,6 +42,11 @@ def familiar(name: str) -> str:
     return name.removeprefix(f"{_HUB}/").removeprefix(f"{_HUB_USER}/")
 
 
+def base(name: str) -> str:
+    """The last part of a whole name's path, such as `app`."""
+    return name.rpartition("/")[2].partition(":")[0]
+
+
 def tag(name: str) -> str:
     """The tag of a whole name."""
     return name.rpartition(":")[2]

@@ -21,10 +21,12 @@ def module(tmp_path):
     return tmp_path / "app.wasm"
 
 
-def pack(*words, cwd=None, binary=False, **env):
+def pack(*words, cwd=None, binary=False, stdin=None, **env):
     command = [sys.executable, "-m", "pelagos_core", "pack", *map(str, words)]
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=not binary, env={**environment, **env})
+    return subprocess.run(
+        command, cwd=cwd, stdin=stdin, capture_output=True, text=not binary, env={**environment, **env}
+    )
 
 
 def refused(*words, **env):
@@ -151,6 +153,15 @@ def test_a_device_and_a_full_disk_are_what_they_are(module):
     assert pack(module, "-t", "a", "-o", "/dev/null").returncode == 0
     assert "No space left" in refused(module, "-t", "a", "-o", "/dev/full")
     assert os.path.exists("/dev/null")
+
+
+def test_a_piped_module_has_the_name_of_its_image(module, tmp_path):
+    with module.open("rb") as stdin:
+        done = pack("-", "-t", "team/tool:v1", cwd=tmp_path, stdin=stdin)
+    assert done.stdout.startswith("packed docker.io/team/tool:v1 into tool.tar ("), done.stderr
+    assert parts(tmp_path / "tool.tar")[0]["config"] == {"Entrypoint": ["/tool.wasm"]}
+    with open(os.devnull, "rb") as stdin:
+        assert "module on standard input: there is none" in pack("-", "-t", "a", stdin=stdin).stderr
 
 
 def test_an_archive_is_kept_off_a_terminal(module):
