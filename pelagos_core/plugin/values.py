@@ -33,6 +33,7 @@ _FLOAT = re.compile(
 )
 _MAX_DIGITS = 100
 _SHOWN = 60
+_LONGEST_TYPE = 500
 _F32_DIGITS = 9  # as many tell any two of them apart
 _STDOUT, _STDERR = 1, 2
 
@@ -73,7 +74,13 @@ def described(function: Export) -> str:
     """A function with its type, such as `add(i32, i32) -> i32`."""
     results = function.results or ()
     returned = results[0] if len(results) == 1 else f"({', '.join(results)})"
-    return f"{shown(function.name)}({', '.join(function.parameters or ())})" + (f" -> {returned}" if results else "")
+    taken = ", ".join(function.parameters or ())
+    return cut(f"{shown(function.name)}({taken})" + (f" -> {returned}" if results else ""))
+
+
+def cut(text: str) -> str:
+    """The type of a function, for a message: it may be as long as the file."""
+    return text if len(text) <= _LONGEST_TYPE else f"{text[:_LONGEST_TYPE]}…"
 
 
 def convert(function: Export, words: Sequence[str]) -> Call:

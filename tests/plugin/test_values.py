@@ -118,6 +118,11 @@ def test_a_function_is_told_with_its_type(signature, text):
     assert values.described(Export("f", "function", signature)) == text
 
 
+def test_a_type_without_end_is_told_in_part():
+    many = Export("f" * 1000, "function", f"({', '.join(['i32'] * 1000)}) -> ()")
+    assert len(values.described(many)) < 600
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "word"),
     [

@@ -41,7 +41,7 @@ class ComponentCall:
         if is_main and kind.params:
             raise InvalidArgument(f"{entrypoint.path!r} has a function {'/'.join(path)!r} that takes arguments")
         try:
-            name = wit.signature("/".join(path), kind)
+            name = values.cut(wit.signature("/".join(path), kind))
             return cls(path, kind, [] if is_main else _arguments(name, kind, entrypoint.args[1:]), is_main)
         except wit.UnsupportedType as error:
             what = f"has a function {'/'.join(path)!r} with values that have no text: {error}"
