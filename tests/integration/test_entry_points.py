@@ -107,8 +107,6 @@ def test_a_function_of_a_component_is_an_entry_point(tmp_path, func, code, outpu
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (HANDLER, "is an HTTP handler, which a server calls"),
-        (NEWER, "it exports wasi:cli/run@0.3.0, not wasi:cli/run@0.2"),
         (OWN_FUNCTIONS, "is not a command: it exports my:own/functions@1.0.0"),
         (OTHER_TYPE, "cannot be linked: component imports instance `wasi:cli/stdout@0.2.0`"),
         (SAME_NAME.format("(memory 1)"), "fd_write as a memory, and it is a function"),
@@ -120,6 +118,13 @@ def test_what_cannot_be_started_or_linked_is_refused_before_it_runs(tmp_path, so
     done = run(tmp_path, "wasmtime", source)
     assert (done.returncode, message in done.stderr) == (126, True), done.stderr
     assert done.stderr.endswith("[PLG-MODULE]\n")
+
+
+@pytest.mark.parametrize(("source", "what"), [(HANDLER, "wasi:http"), (NEWER, "WASI 0.3, command")])
+def test_a_component_that_needs_wasmtimes_program_says_so(tmp_path, source, what):
+    done = run(tmp_path, "wasmtime", source)
+    assert (done.returncode, what in done.stderr, "which needs Wasmtime's program" in done.stderr) == (126, True, True)
+    assert done.stderr.endswith("[PLG-ENGINE-UNFIT]\n")
 
 
 @pytest.mark.parametrize("form", ["wasmtime", pytest.param("wasmer-program", marks=pytest.mark.engines)])
@@ -149,7 +154,8 @@ def test_a_module_of_the_first_snapshot_runs_where_the_engine_has_it(tmp_path, f
         assert (done.returncode, done.stdout) == (0, "hello"), done.stderr
     else:
         assert (done.returncode, done.stdout) == (126, "")
-        assert "unknown import: wasi_unstable::" in done.stderr
+        lacks = "which needs Wasmtime's program" if form == "wasmtime" else "unknown import: wasi_unstable::"
+        assert lacks in done.stderr
 
 
 @pytest.mark.parametrize(
