@@ -105,7 +105,7 @@ def test_a_node_without_containerd_can_still_run(monkeypatch):
 
 def test_what_a_killed_run_has_left_is_named_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "places", lambda uid: [str(tmp_path / "runs")])
-    directory, alive = runs.make(runs.usable_place(os.geteuid()), "run-00000009")
+    directory, alive = runs.make(runs.usable_place(os.geteuid()), runs.new(("x.wasm",)))
     os.close(alive)
     found = CHECKS["left over"]()
     assert found.state == "warning"

@@ -14,7 +14,7 @@ def test_what_is_written_much_like_it_is_suggested(typed, meant):
     assert mistakes.near(typed, OPTIONS) == f" Did you mean '{meant}'?"
 
 
-@pytest.mark.parametrize("typed", ["--user", "--tmpfs", "--env-file", "--network", "--fuel", "--dir", "--invoke", "--"])
+@pytest.mark.parametrize("typed", ["--entrypoint", "--privileged", "--restart", "--invoke", "--"])
 def test_what_is_only_somewhat_like_it_is_not(typed):
     assert mistakes.near(typed, OPTIONS) == ""
 

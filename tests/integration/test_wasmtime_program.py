@@ -67,4 +67,4 @@ def test_the_commands_tell_of_it(tmp_path, wasmtime):
     words = [sys.executable, "-m", "pelagos_core", "backends"]
     environment = {**os.environ, "PELAGOS_CONFIG": str(tmp_path / "absent.toml")}
     shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert "lacks shared-memory, sockets, wasi-0.3, wasi-unstable" in shown.stderr
+    assert "lacks http, shared-memory, sockets, wasi-0.3, wasi-unstable" in shown.stderr
