@@ -89,7 +89,16 @@ def _checked(words: tuple[str, ...]) -> dict[str, Any]:
 
 def _print(found: Comparison) -> None:
     header = ["BACKEND", "EXIT", "FIRST", "LATER", "STDOUT", "STDERR", "NOTE"]
-    print_table(header, [_row(each, found) for each in found.outcomes])
+    rows = [_row(each, found) for each in found.able]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    if rows:
+        print_table(header, rows)
+    problems = [[each.backend, each.problem] for each in found.outcomes if each.problem]
+    if problems:
+        if found.able:
+            click.echo()
+        print_table(["BACKEND", "WHY IT HAS NOT RUN IT"], problems)
     for name, what in found.differing().items():
         other = next(each for each in found.able if each.backend == name)
         for stream in sorted({"stdout", "stderr"} & set(what)):
@@ -107,8 +116,6 @@ def _changes(one: Outcome, other: Outcome, stream: str) -> Iterator[str]:
 
 
 def _row(outcome: Outcome, found: Comparison) -> list[str]:
-    if outcome.problem:
-        return [outcome.backend, "-", "-", "-", "-", "-", outcome.problem]
     first, reference = outcome.first, found.able[0]
     differs = outcome.differences(reference)
     marks = ["" if outcome.is_steady else "differs from run to run", f"other {', '.join(differs)}" if differs else ""]

@@ -19,7 +19,12 @@ MAX_BYTES = 64 << 20  # of a stream that are compared; of what is beyond only th
 _DIFF_LINES = 10_000  # of a stream, of which the lines are compared
 _END_SECONDS = 10.0  # for `pelagos run` to end its program
 _NOT_RUN = (exit_codes.FAILED, exit_codes.CANNOT_INVOKE, exit_codes.NOT_FOUND)
-_REASON = re.compile(r"^pelagos: (?:container '[^']*': )?(?P<why>.* \[PLG-[A-Z-]+\])$", re.MULTILINE)
+# Why it was not run; of the choice of a backend only what the backend itself says.
+_REASON = re.compile(
+    r"^pelagos: (?:container '[^']*': )?(?:.*, asked for by --backend, cannot run it: )?(?P<why>.*?)"
+    r"(?: \(installed: [^)]*\))?(?P<name> \[PLG-[A-Z-]+\])$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ def run(backend: str, words: Sequence[str], stdin: bytes, later: int, limit: flo
     runs = [_once(backend, words, stdin, limit)]
     said = _REASON.search(runs[0].stderr.decode("utf-8", "replace"))
     if runs[0].code in _NOT_RUN and said and not runs[0].stdout:
-        return Outcome(backend, problem=said["why"])
+        return Outcome(backend, problem=said["why"] + said["name"])
     if runs[0].code is not None:
         runs += [_once(backend, words, stdin, limit) for _ in range(later)]
     return Outcome(backend, tuple(runs))

@@ -61,6 +61,22 @@ def test_lines_that_differ_are_shown_up_to_a_number():
     assert (len(lines), lines[-1]) == (11, "… 93 more lines")
 
 
+@pytest.mark.parametrize(
+    ("stderr", "why"),
+    [
+        ("pelagos: container 'run-1': '/m' has no f [PLG-MODULE]\n", "'/m' has no f [PLG-MODULE]"),
+        ("pelagos: container 'run-1': entry point '/m' (core module): backend 'a', asked for by --backend, "
+         "cannot run it: it is too old (installed: a, b; b could) [PLG-ENGINE-UNFIT]\n",
+         "it is too old [PLG-ENGINE-UNFIT]"),
+        ("pelagos: module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]\n",
+         "module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]"),
+    ],
+)  # fmt: skip
+def test_of_an_error_it_is_told_what_the_backend_says(stderr, why):
+    said = comparison._REASON.search(stderr)
+    assert said["why"] + said["name"] == why
+
+
 def compare(directory, source, *words, options=()):
     path = directory / "app.wasm"
     path.write_bytes(modules.binary(source))
