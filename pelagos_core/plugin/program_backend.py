@@ -181,8 +181,12 @@ class ProgramBackend:
         assert self.program is not None
         self._validate(self.program.path, entrypoint)
         words = [self.program.path, *self.arguments(entrypoint)]
-        environment = self.environment(entrypoint) | (self.program.environment if entrypoint.network else {})
-        return functools.partial(_run, words, environment, self.diagnostics)
+        return functools.partial(_run, words, self.whole_environment(entrypoint), self.diagnostics)
+
+    def whole_environment(self, entrypoint: Entrypoint) -> dict[str, str]:
+        """`environment`, and what a program needs that may use the network. For whatever executes it with a guest."""
+        assert self.program is not None
+        return self.environment(entrypoint) | (self.program.environment if entrypoint.network else {})
 
     def _validate(self, path: str, entrypoint: Entrypoint) -> None:
         arguments = self.validation(entrypoint)

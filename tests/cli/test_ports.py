@@ -59,8 +59,8 @@ def is_open(port):
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def soon(condition):
-    for _ in range(500):
+def soon(condition, seconds=5):
+    for _ in range(100 * seconds):
         if condition():
             return True
         time.sleep(0.01)

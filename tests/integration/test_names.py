@@ -1,5 +1,6 @@
 """Names that guests look up: by the container's own files, and never by code of its image."""
 
+import json
 import os
 import subprocess
 import sys
@@ -153,3 +154,19 @@ async def test_without_a_network_no_request_is_sent_and_the_guest_is_told(tmp_pa
     with network.serving_http():
         found = await outcomes(tmp_path, bundles, config)
     assert found == 2 * [(1, "error: ErrorCode::HttpRequestDenied\n", told)]
+
+
+@pytest.mark.engines
+@pytest.mark.compiler
+async def test_nor_is_any_for_a_service_that_asks_another_one(tmp_path, components, network, hostile):
+    bundle = guest(tmp_path / "b", components / "proxy.wasm", network)
+    hostile(bundle / "rootfs")
+    spec = json.loads((bundle / "config.json").read_text())
+    change_config(bundle, process={**spec["process"], "env": ["UPSTREAM=web.test"]})
+    config = tmp_path / "config.toml"
+    config.write_text(engines.config())
+    with network.serving_names(web_test="127.0.0.1"), network.serving_http():
+        async with running_shim(tmp_path, env={"PELAGOS_CONFIG": str(config)}) as shim:
+            await shim.create("c1", bundle)
+            await shim.start("c1")
+            assert network.fetch(8080) == "you asked web.test\n"

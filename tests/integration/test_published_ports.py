@@ -128,3 +128,23 @@ def test_both_at_once_make_no_sense(command):
     done = subprocess.run(**command("--network", "host", "-p", "8080:80"), timeout=60)
     assert done.returncode == 125
     assert "--network host cannot be combined with -p" in done.stderr
+
+
+def test_a_service_is_reached_at_its_port(command, components):
+    port = free_port()
+    words = command("-e", "UPSTREAM=localhost:1", "-p", f"127.0.0.1:{port}:8080", guest=())
+    words["args"][-1] = str(components / "proxy.wasm")
+    with subprocess.Popen(**words) as process:
+        try:
+            assert soon(lambda: b"HTTP/1.1 200" in _answered(port), 60)
+            process.terminate()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+def _answered(port):
+    try:
+        return asked(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    except OSError:
+        return b""

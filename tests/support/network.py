@@ -108,6 +108,12 @@ class Network:
         words = [sys.executable, "-c", _ASK, kind, host, str(port), text]
         return subprocess.run([*self._enter, *words], check=True, capture_output=True, text=True, timeout=30).stdout
 
+    def fetch(self, port: int) -> str:
+        """The body of an HTTP server's answer to this namespace."""
+        program = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}', timeout=10).read().decode())"
+        words = [*self._enter, sys.executable, "-c", program]
+        return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
+
     @property
     def _enter(self) -> list[str]:
         return ["nsenter", f"--net={self.path}"]

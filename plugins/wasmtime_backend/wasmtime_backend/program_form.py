@@ -143,7 +143,8 @@ class ProgramForm(ProgramBackend):
         # All of WASI, and not the world `wasi:http/proxy` alone, which has no files and variables.
         words += [*_world(entrypoint), "-Scli=y", "--addr", address]
         words += [] if bundle.policy.http_prefixes else ["--no-logging-prefix"]
-        return ProgramServer((*words, entrypoint.file_path), {}, what, _LISTENING, self.invalid).server()
+        environment = self.whole_environment(entrypoint)
+        return ProgramServer((*words, entrypoint.file_path), environment, what, _LISTENING, self.invalid).server()
 
 
 def _epochs(entrypoint: Entrypoint) -> list[str]:
