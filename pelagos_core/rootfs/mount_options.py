@@ -5,6 +5,7 @@ Source: mount(8), mount(2), mount_setattr(2), OCI runtime spec "Linux mount opti
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from pelagos_core.errors import InvalidArgument
@@ -75,6 +76,7 @@ OPTION_WORDS = {
     "bind",
     "rbind",
 }
+_FLAGS = {**_OF_FILE_SYSTEM, **{name: flag for name, (flag, _) in _ATTRIBUTES.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class MountOptions:
         return self.change.propagation or self.deep.propagation
 
 
+@functools.lru_cache(maxsize=256)  # the same few are asked for again, several times for each mount
 def parse_options(words: tuple[str, ...]) -> MountOptions:
     """Parse option words; later words override earlier ones, as in mount(8).
 
@@ -169,8 +172,7 @@ def _attribute(change: Change, word: str) -> Change:
 
 
 def _flags(flags: int, word: str) -> int:
-    known = {**_OF_FILE_SYSTEM, **{name: flag for name, (flag, _) in _ATTRIBUTES.items()}}
-    if word not in known:
-        return flags & ~known[_CLEAR[word]]
-    others = _MS_ATIME if known[word] & _MS_ATIME else 0
-    return flags & ~others | known[word]
+    if word not in _FLAGS:
+        return flags & ~_FLAGS[_CLEAR[word]]
+    others = _MS_ATIME if _FLAGS[word] & _MS_ATIME else 0
+    return flags & ~others | _FLAGS[word]
