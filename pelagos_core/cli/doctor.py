@@ -153,19 +153,20 @@ def _config() -> Finding:
 def _backends() -> Finding:
     node = load_waiting()
     usable = [each for each in node.backends.installed if not each.description.problem]
-    faults = [f"{each.name}: {each.description.problem}" for each in node.backends.installed if each not in usable]
-    faults += [str(failure) for failure in node.backends.failures]
+    absent = [f"{each.name}: {each.description.problem}" for each in node.backends.installed if each not in usable]
+    faults = [str(failure) for failure in node.backends.failures]
     faults += [f"{each.name}: no native part: {each.native_problem}" for each in usable if each.native_problem]
-    remedy = "`pelagos backends` says how to mend each" if faults else ""
+    remedy = "`pelagos backends` says how to mend each" if absent or faults else ""
     if not usable:
         return Finding(
             FAILED,
-            "; ".join(faults) or "none is installed",
+            "; ".join([*absent, *faults]) or "none is installed",
             remedy or f"{packages.adding('PACKAGE')}: the README lists them",
         )
     engines = ", ".join(_engine(each) for each in usable)
     lacks = [f"{each.name} lacks {each.description.lacks}" for each in usable if each.description.lacks]
-    return Finding(WARNING if faults else OK, "; ".join([engines, *faults, *lacks]), remedy)
+    # A backend whose engine is not there is no fault of a node that has another one: packages bring all of them.
+    return Finding(WARNING if faults else OK, "; ".join([engines, *faults, *absent, *lacks]), remedy)
 
 
 def _engine(backend: Backend) -> str:
