@@ -30,7 +30,7 @@ class ProgramServer:
     words: the program's path and its arguments. environment: its own. what: that is served, and where, for errors.
     listening: the line on its stderr, with its end, by which it says that it accepts connections; it is taken out
         of the output. No guest has run by then, so none has printed it.
-    failure: finds in its output what has kept it from that.
+    failure: finds in its output what has kept it from that. hidden: what it says afterwards for a person at a terminal.
     """
 
     words: tuple[str, ...]
@@ -38,6 +38,7 @@ class ProgramServer:
     what: str
     listening: re.Pattern[bytes]
     failure: re.Pattern[str]
+    hidden: re.Pattern[bytes] = re.compile(rb"(?!)")
 
     def server(self) -> Server:
         """For `spawn`."""
@@ -55,7 +56,7 @@ class ProgramServer:
         said = self._until_it_listens(reader)
         if said is None:
             tell()
-        _pass_on(reader)
+        self._pass_on(reader)
         code = exit_code(program.reap())
         if said is not None:
             reason = fault(self.failure, said) or f"the server has ended with {code}"
@@ -72,12 +73,11 @@ class ProgramServer:
                 return None
         return said
 
-
-def _pass_on(reader: int) -> None:
-    """Copy its stderr to the container's, up to its end."""
-    while chunk := os.read(reader, _READ_BYTES):
-        _write(chunk)
-    os.close(reader)
+    def _pass_on(self, reader: int) -> None:
+        """Copy its stderr to the container's, up to its end."""
+        while chunk := os.read(reader, _READ_BYTES):
+            _write(self.hidden.sub(b"", chunk))
+        os.close(reader)
 
 
 def _write(data: bytes) -> None:

@@ -40,7 +40,7 @@ class Node:
         change_config(bundle, annotations={f"{A}{key}": value for key, value in (annotations or {}).items()}, **fields)
         self.fifos[name] = Fifos(bundle)
         self._opened.callback(self.fifos[name].close)
-        pid = await self.shim.create(name, bundle, self.fifos[name])
+        pid = await self.shim.create(name, bundle, self.fifos[name], timeout=240)  # an interpreter is compiled too
         await self.shim.start(name)
         return pid
 
@@ -74,7 +74,12 @@ def ask(pid, path="/", **how):
 
 @pytest.mark.parametrize(
     ("service", "said"),
-    [("rust", "hello\n"), ("python", "hello from Python\n"), ("javascript", "hello from JavaScript\n")],
+    [
+        ("rust", "hello\n"),
+        ("python", "hello from Python\n"),
+        ("javascript", "hello from JavaScript\n"),
+        ("python-0.3", "hello from WASI 0.3\n"),
+    ],
 )
 async def test_it_answers_as_soon_as_it_is_started(tmp_path, service, said):
     async with running(tmp_path) as node:

@@ -53,3 +53,17 @@ def test_a_program_that_is_not_there_is_an_error():
     server = ProgramServer(("/nowhere",), {}, "'/app' cannot be served", LISTENING, FAILURE).server()
     with pytest.raises(FailedPrecondition, match="No such file"):
         server.run(lambda: None)
+
+
+def test_what_is_for_a_person_at_a_terminal_is_left_out():
+    def child():
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        os.close(writer)
+        words = ("/bin/sh", "-c", "printf 'Serving on 1\n' >&2; sleep 0.1; printf 'press a key\nbye\n' >&2")
+        hidden = re.compile(rb"(?m)^press a key\n")
+        ProgramServer(words, {}, "", LISTENING, FAILURE, hidden).server().run(lambda: None)
+        os.close(2)
+        return os.read(reader, 1 << 16).decode()
+
+    assert in_child(child) == "bye\n"

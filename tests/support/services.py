@@ -17,10 +17,11 @@ from pathlib import Path
 from tests.support import provision
 
 SOURCES = Path(__file__).parent.parent / "services"
-NAMES = ("rust", "python", "javascript")
+NAMES = ("rust", "python", "javascript", "python-0.3")
 _WORLD = "wasi:http/proxy@0.2.12"
 _TARGET = "wasm32-wasip2"
 _COMPONENTIZE_PY = "componentize-py==0.25.1"
+_COMPONENTIZE_JS_DIRECTORY = provision.CACHE / "componentize-js"
 _COMPONENTIZE_JS = "@bytecodealliance/componentize-js@0.23.0"
 
 
@@ -47,8 +48,10 @@ def provide() -> None:
     crate = SOURCES / "rust/Cargo.toml"
     build_rust(work / "rust.wasm", crate)
     wit = _interfaces(crate)
-    _build_python(wit, work / "python.wasm")
+    _build_python("service", wit, _WORLD, work / "python.wasm")
     _build_javascript(wit, work / "javascript.wasm")
+    _build_python("service_0_3", _interfaces_0_3(work / "wit"), "service", work / "python-0.3.wasm")
+    shutil.rmtree(work / "wit")
     work.rename(directory())
 
 
@@ -72,20 +75,33 @@ def _interfaces(crate: Path) -> Path:
     return Path(manifest).parent / "wit"
 
 
-def _build_python(wit: Path, made: Path) -> None:
+def _interfaces_0_3(wit: Path) -> Path:
+    """The WIT of WASI 0.3, which comes with the tool for JavaScript, below the world of the service."""
+    (wit / "deps").mkdir(parents=True)
+    found = _COMPONENTIZE_JS_DIRECTORY / "node_modules/@bytecodealliance/jco/lib/wit/builtin/0.3.0"
+    for package in found.glob("wasi-*/package.wit"):
+        shutil.copy(package, wit / "deps" / f"{package.parent.name}.wit")
+    shutil.copy(SOURCES / "python/world.wit", wit)
+    return wit
+
+
+def _build_python(module: str, wit: Path, world: str, made: Path) -> None:
     environment = provision.CACHE / "componentize-py"
     tool = environment / "bin/componentize-py"
     if not tool.exists():
         provision.run([sys.executable, "-m", "venv", str(environment)])
         provision.run([str(environment / "bin/pip"), "install", "-q", _COMPONENTIZE_PY])
-    words = ["-d", str(wit), "-w", _WORLD, "componentize", "app", "-o", str(made)]
-    provision.run([str(tool), *words], cwd=SOURCES / "python")
+    words = ["-d", str(wit), "-w", world, "componentize", module, "-o", str(made)]
+    # What it compiles beside the sources would count as one of them.
+    sources = shutil.copytree(SOURCES / "python", made.with_suffix(".source"))
+    provision.run([str(tool), *words], cwd=sources)
+    shutil.rmtree(sources)
 
 
 def _build_javascript(wit: Path, made: Path) -> None:
     if not shutil.which("npm"):
         raise RuntimeError("npm is not there: on Debian, apt-get install npm")
-    tool = provision.CACHE / "componentize-js"
+    tool = _COMPONENTIZE_JS_DIRECTORY
     if not (tool / "node_modules").exists():
         provision.run(["npm", "install", "--silent", "--prefix", str(tool), _COMPONENTIZE_JS])
     # Node looks for packages beside the program that asks for them.

@@ -118,11 +118,13 @@ class Shim:
     async def call(self, method: str, request: Message | None = None, timeout: float | None = 30) -> Any:
         return await self.client.call(method, request, timeout=timeout)
 
-    async def create(self, container_id: str, bundle: Path, fifos: Fifos | None = None, **fields: Any) -> int:
-        """Create a task, with the FIFOs as its streams and the bundle's own rootfs; its pid."""
+    async def create(
+        self, container_id: str, bundle: Path, fifos: Fifos | None = None, timeout: float = 30, **fields: Any
+    ) -> int:
+        """Create a task, with the FIFOs as its streams and the bundle's own rootfs; its pid. timeout: seconds."""
         streams = {"stdin": fifos.stdin, "stdout": fifos.stdout, "stderr": fifos.stderr} if fifos else {}
         request = api.CreateTaskRequest(id=container_id, bundle=str(bundle), **streams, **fields)
-        return (await self.call("Create", request)).pid
+        return (await self.call("Create", request, timeout)).pid
 
     async def exec(
         self,

@@ -58,6 +58,7 @@ _HTTP: Imports = {**_WASI_0_3, **wasi.OUTGOING_HTTP_0_2, **wasi.HTTP_0_3_INTERFA
 HTTP = Use("http", _HTTP, worlds=(wasi.HANDLER_0_2, wasi.HANDLER_0_3))
 
 USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3, SOCKETS, HTTP)
+_HINT = re.compile(rb"(?m)^Waiting for child tasks to exit, ctrl-c again to quit sooner\.\.\.\n")
 _LISTENING = re.compile(rb"(?m)^Serving HTTP on [^\n]*\n")
 
 
@@ -143,8 +144,9 @@ class ProgramForm(ProgramBackend):
         # All of WASI, and not the world `wasi:http/proxy` alone, which has no files and variables.
         words += [*_world(entrypoint), "-Scli=y", "--addr", address]
         words += [] if bundle.policy.http_prefixes else ["--no-logging-prefix"]
+        words += [entrypoint.file_path]
         environment = self.whole_environment(entrypoint)
-        return ProgramServer((*words, entrypoint.file_path), environment, what, _LISTENING, self.invalid).server()
+        return ProgramServer(tuple(words), environment, what, _LISTENING, self.invalid, _HINT).server()
 
 
 def _epochs(entrypoint: Entrypoint) -> list[str]:
