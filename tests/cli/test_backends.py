@@ -26,7 +26,7 @@ def test_what_is_installed_is_listed():
         "Wasmtime",
         "embedded",
         True,
-        ["fuel", "live-memory", "memory"],
+        ["fuel", "live-memory", "memory", "request"],
     )
     assert {"module", "component", "wasi-0.1", "wasi-0.2"} <= set(row["features"])
     assert (row["native"], row["native_problem"]) == (True, "")
