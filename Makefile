@@ -76,7 +76,7 @@ protos: $(DEV) ## generate pelagos_core/api from protos/
 
 cover: $(DEV) ## branch coverage of the quick tests
 	@rm -f .coverage .coverage.*
-	@PYTHON="$(BIN)/python -m coverage run" sh scripts/run-tests -m "not slow and not containerd and not guests"
+	@PYTHON="$(BIN)/python -m coverage run" sh scripts/run-tests --part quick
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 

@@ -58,7 +58,26 @@ def _may_run_containers() -> bool:
     return os.geteuid() == 0 or subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode == 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# Markers of the tests that `make check` leaves to `make test`: what they need takes long to build, or they take long.
+_LATER = ("slow", "containerd", "guests", "engines", "services", "kubernetes")
+# Never in `make test`, which runs no cluster.
+_APART = "kubernetes"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", choices=("quick", "rest"), help="only the tests of `make check`, or all others")
+
+
+def _is_in_part(item: pytest.Item, part: str | None) -> bool:
+    later = any(item.get_closest_marker(mark) for mark in _LATER)
+    return {"quick": not later, "rest": later and not item.get_closest_marker(_APART), None: True}[part]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if not _is_in_part(item, config.getoption("part"))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
     # Quick tests first: a mistake shows early.
     items.sort(key=lambda item: sum(item.get_closest_marker(mark) is not None for mark in ("slow", "containerd")))
 
