@@ -77,13 +77,16 @@ def with_whole_mounts(bundle: Bundle) -> Spec:
         if is_bind(mount):
             # An id map without ranges means that of the container's user namespace.
             own = {"idmap", "ridmap"} & set(mount.options) and not mount.id_maps
+            if not own and mount.source.startswith("/"):
+                return mount  # as nearly all are
             maps = bundle.spec.id_maps if own else mount.id_maps
             return replace(mount, source=os.path.join(bundle.path, mount.source), id_maps=maps)
         if label and mount.type not in KERNEL_FILE_SYSTEMS - {"devpts"}:
             return replace(mount, options=(*mount.options, f'context="{label}"'))
         return mount
 
-    return replace(bundle.spec, mounts=tuple(map(whole, bundle.spec.mounts)))
+    mounts = tuple(map(whole, bundle.spec.mounts))
+    return bundle.spec if mounts == bundle.spec.mounts else replace(bundle.spec, mounts=mounts)
 
 
 def mounting(spec: Spec, *, opened: bool) -> list[MountVolume]:
