@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pelagos_core.backends.selection import Choice
 from pelagos_core.errors import InvalidArgument
-from pelagos_core.plugin import component_types, linking, proposals, wasi
+from pelagos_core.plugin import linking, proposals, wasi
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.interface import UNKNOWN, Interface
 from pelagos_core.plugin.proposals import Memory, Needs
@@ -75,7 +75,6 @@ class Inspection:
         """Inspect the file of an entry point. Raises OSError."""
         interface, problem = _interface(entrypoint)
         needs = _needs(entrypoint)
-        types = component_types.functions(entrypoint.file) if entrypoint.kind is Kind.COMPONENT else None
         return cls(
             path=entrypoint.path,
             size=os.fstat(entrypoint.file).st_size,
@@ -85,7 +84,7 @@ class Inspection:
             worlds=_worlds(interface),
             problem=problem,
             imports=tuple(Item(item.module, item.name, item.kind, item.signature) for item in interface.imports),
-            exports=_exports(interface, types or {}),
+            exports=_exports(interface, entrypoint.functions or {}),
             memories=tuple(needs.memories) if needs else None,
             proposals=tuple(sorted(needs.proposals)) if needs else None,
             answers=(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.oci import Process
-from pelagos_core.plugin import digest, linking, sockets, values, wasi, wasm, wat
+from pelagos_core.plugin import component_types, digest, linking, sockets, values, wasi, wasm, wat
 from pelagos_core.plugin.interface import UNKNOWN, Interface
 from pelagos_core.plugin.kind import Kind, kind_of, sniff, split_func
 from pelagos_core.plugin.limits import Limits, LiveMemory
@@ -111,6 +111,11 @@ class Entrypoint:
             raise InvalidArgument(f"{self.path!r} is {error.message}", error.reason) from None
 
     @functools.cached_property
+    def functions(self) -> dict[str, str] | None:
+        """The functions that a component exports, and their types; None of another file, or if they are not known."""
+        return component_types.functions(self.file) if self.kind is Kind.COMPONENT else None
+
+    @functools.cached_property
     def digest(self) -> str:
         """sha256 of the file's bytes, in hex. Raises OSError."""
         return digest.sha256(self.file)
@@ -128,6 +133,8 @@ class Entrypoint:
         interface = self.interface
         try:
             linking.check(interface, self.func, known, worlds)
+            if self.func and self.functions is not None:
+                linking.chosen_path(self.func, linking.function_paths(interface, self.func), self.functions)
         except InvalidArgument as error:
             raise InvalidArgument(f"{self.path!r} {error.message}", error.reason) from None
 

@@ -186,6 +186,23 @@ def function_paths(interface: Interface, func: str) -> list[list[str]]:
     return list(itertools.islice((path for path in found if path[1]), _LISTED))
 
 
+def chosen_path(func: str, paths: list[list[str]], known: Mapping[str, str]) -> list[str]:
+    """The only one of `function_paths` at which there is a function.
+
+    known: the functions that a component exports, by their names with a `/` between, and their types.
+    Raises InvalidArgument if there is none, or more than one, as `check`.
+    """
+    found = [path for path in paths if "/".join(path) in known]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        named = _listed(["/".join(path) for path in found])
+        raise InvalidArgument(f"exports several functions {shown(func)!r}: name the interface too: {named}")
+    near = similar(func, dict.fromkeys([*known, *(name.rpartition("/")[2] for name in known)]))
+    described = [values.cut(f"{name}{of}") for name, of in itertools.islice(known.items(), _LISTED + 1)]
+    raise InvalidArgument(f"exports no function {shown(func)!r}{near}{_called(described)}")
+
+
 def similar(name: str, known: Iterable[str]) -> str:
     """The end of a sentence on a name that is not there: those that are written much like it."""
     short = [each for each in itertools.islice(known, _COMPARED) if len(each) <= _SHOWN]

@@ -56,6 +56,12 @@ def test_a_component_is_told_with_the_functions_of_its_interfaces(tmp_path):
     exports = {each["name"]: each["type"] for each in said["exports"]}
     assert exports["my:own/numbers@1.2.0/add"] == "(x: u32, y: u32) -> u32"
     assert exports["echo-text"] == "(s: string) -> string"
+    assert [as_json(tmp_path, TEXTS, func=func)[0] for func in ("do-nothing", "more/add", "add", "none")] == [
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_memories_and_proposals_are_told(tmp_path):

@@ -1,5 +1,7 @@
 """Whether it can be linked and started: imports, their types and versions, exports, and what is said if not."""
 
+import re
+
 import pytest
 import wasmtime
 
@@ -157,6 +159,34 @@ FACES = (Export("my:own/face@1.0.0", "instance"), Export("my:own/other", "instan
 )  # fmt: skip
 def test_names_lead_to_the_functions_that_may_be_meant(func, paths):
     assert linking.function_paths(component(exports=FACES), func) == paths
+
+
+KNOWN_FUNCTIONS = {"mine": "()", "my:own/face@1.0.0/go": "(x: u32)", "my:own/other/go": "()", "my:own/other/walk": "()"}
+
+
+def test_the_path_that_leads_to_a_function_is_chosen():
+    for func, path in (
+        ("walk", ["my:own/other", "walk"]),
+        ("face/go", ["my:own/face@1.0.0", "go"]),
+        ("mine", ["mine"]),
+    ):
+        paths = linking.function_paths(component(exports=FACES), func)
+        assert linking.chosen_path(func, paths, KNOWN_FUNCTIONS) == path
+
+
+@pytest.mark.parametrize(
+    ("func", "message"),
+    [
+        ("go", "exports several functions 'go': name the interface too: my:own/face@1.0.0/go, my:own/other/go"),
+        ("wolk", "exports no function 'wolk'; did you mean 'walk'?; path#function calls one of: mine(), "
+         "my:own/face@1.0.0/go(x: u32), my:own/other/go(), my:own/other/walk()"),
+        ("other/none", "exports no function 'other/none'"),
+    ],
+)  # fmt: skip
+def test_a_name_that_leads_to_none_or_several_is_refused(func, message):
+    paths = linking.function_paths(component(exports=FACES), func)
+    with pytest.raises(InvalidArgument, match=f"^{re.escape(message)}"):
+        linking.chosen_path(func, paths, KNOWN_FUNCTIONS)
 
 
 def test_without_a_name_it_is_the_function_of_a_command():

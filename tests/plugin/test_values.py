@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelagos_core import reasons
@@ -146,16 +146,19 @@ def test_a_value_is_written_as_rust_displays_it(kind, value, word):
 
 
 @given(st.floats(allow_nan=False))
+@settings(deadline=None)
 def test_a_float_is_read_back_as_it_was(value):
     assert values.read_float(values.word("f64", value), is_single=False) == value
 
 
 @given(st.floats(allow_nan=False, width=32))
+@settings(deadline=None)
 def test_a_float_of_32_bits_is_read_back_as_it_was(value):
     assert values.read_float(values.word("f32", value), is_single=True) == value
 
 
 @given(st.integers(-(2**63), 2**64 - 1))
+@settings(deadline=None)
 def test_an_integer_comes_back_with_its_sign(value):
     assert int(values.word("i64", converted("i64", str(value)))) % 2**64 == value % 2**64
 

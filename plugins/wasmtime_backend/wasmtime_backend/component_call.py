@@ -14,10 +14,7 @@ from wasmtime import component
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin import linking, values
 from pelagos_core.plugin.entrypoint import Entrypoint
-from pelagos_core.plugin.wasi import COMMAND_0_2
 from wasmtime_backend import component_values, interface, wave, wit
-
-_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -36,18 +33,22 @@ class ComponentCall:
     @classmethod
     def of(cls, engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint) -> ComponentCall:
         """Find the function, and convert its arguments. Raises InvalidArgument."""
-        path, kind = _found(engine, program, entrypoint)
-        is_main = [path] == linking.function_paths(entrypoint.interface, "")
-        if is_main and kind.params:
-            raise InvalidArgument(f"{entrypoint.path!r} has a function {'/'.join(path)!r} that takes arguments")
         try:
-            name = values.cut(wit.signature("/".join(path), kind))
-            return cls(path, kind, [] if is_main else _arguments(name, kind, entrypoint.args[1:]), is_main)
-        except wit.UnsupportedType as error:
-            what = f"has a function {'/'.join(path)!r} with values that have no text: {error}"
-            raise InvalidArgument(f"{entrypoint.path!r} {what}") from None
+            return cls._of(*_found(engine, program, entrypoint), entrypoint)
         except InvalidArgument as error:
             raise InvalidArgument(f"{entrypoint.path!r} {error.message}", error.reason) from None
+
+    @classmethod
+    def _of(cls, path: list[str], kind: component.FuncType, entrypoint: Entrypoint) -> ComponentCall:
+        full = "/".join(path)
+        is_main = [path] == linking.function_paths(entrypoint.interface, "")
+        if is_main and kind.params:
+            raise InvalidArgument(f"has a function {full!r} that takes arguments")
+        try:
+            name = values.cut(wit.signature(full, kind))
+        except wit.UnsupportedType as error:
+            raise InvalidArgument(f"has a function {full!r} with values that have no text: {error}") from None
+        return cls(path, kind, [] if is_main else _arguments(name, kind, entrypoint.args[1:]), is_main)
 
     def run(self, store: wasmtime.Store, instance: component.Instance) -> int:
         """Call it; the exit code: 1 if it has returned an error."""
@@ -69,22 +70,14 @@ def _found(
     engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint
 ) -> tuple[list[str], component.FuncType]:
     """The function to be called. Raises InvalidArgument if there is none, or several have its name."""
-    what, func = f"{entrypoint.path!r} exports", entrypoint.func or COMMAND_0_2
     paths = linking.function_paths(entrypoint.interface, entrypoint.func)
-    found = [(path, kind) for path in paths if (kind := interface.function(engine, program, path))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        named = ", ".join(linking.shown("/".join(path)) for path, _ in found)
-        raise InvalidArgument(f"{what} several functions {func!r}: name the interface too: {named}")
-    if not entrypoint.func:
-        raise InvalidArgument(f"{what} no function {'/'.join(*paths)!r}")
-    known = interface.functions(engine, program)
-    near = linking.similar(func, dict.fromkeys([*known, *(name.rpartition("/")[2] for name in known)]))
-    listed = ", ".join(map(linking.shown, [*known][:_LISTED])) + (", …" if len(known) > _LISTED else "")
-    raise InvalidArgument(
-        f"{what} no function {linking.shown(func)!r}{near}{f'; path#function calls one of: {listed}' if listed else ''}"
-    )
+    path = paths[0]
+    if entrypoint.func:
+        path = linking.chosen_path(entrypoint.func, paths, dict.fromkeys(interface.functions(engine, program), ""))
+    kind = interface.function(engine, program, path)
+    if kind is None:
+        raise InvalidArgument(f"exports no function {'/'.join(path)!r}")
+    return path, kind
 
 
 def _arguments(name: str, kind: component.FuncType, words: Sequence[str]) -> list[object]:

@@ -207,6 +207,7 @@ def test_a_huge_string_comes_back():
 
 
 @given(st.floats())
+@settings(deadline=None)
 def test_any_float_is_read_as_it_is_written(number):
     kind = component.F64()
     again = wave.read(kind, wave.write(kind, number))
