@@ -64,8 +64,11 @@ def of_config(config: str) -> Containerd | None:
     for each in _running():
         if os.path.realpath(each.config) == os.path.realpath(path):
             return each
-    program = next((each.program for each in (*_running(), *_installed())), "")
-    return Containerd(program, path) if program else None
+    installed = list(_installed())
+    own = [each for each in installed if os.path.realpath(each.config) == os.path.realpath(path)]
+    # One that runs with another config is the last to ask: it may be of another version.
+    found = [*own, *installed[::-1], *_running()]
+    return Containerd(found[0].program, path) if found else None
 
 
 def _running() -> Iterator[Containerd]:

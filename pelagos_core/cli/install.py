@@ -90,7 +90,7 @@ def install(
     if node:
         _look_at_path(node, bin_dir, work)
     entries = [entry] if entry else []
-    work.carry_out([*launchers, *entries])
+    work.carry_out([*launchers, *entries], *_places(node))
     if node and not dry_run:
         _check_entry(node, entries)
     work.tell("installed")
@@ -131,7 +131,7 @@ def uninstall(
     node = None if no_containerd else _containerd(config, work)
     entries = containerd_entry.to_remove(node) if node else []
     # The entry goes first: at no moment does containerd's config name a runtime without its launcher.
-    work.carry_out([*entries, *_own_files(bin_dir, systemd_dir, work)])
+    work.carry_out([*entries, *_own_files(bin_dir, systemd_dir, work)], *_places(node))
     work.tell("removed")
     if node and not dry_run:
         _see_to(node, work, restart, entries, registered=False)
@@ -156,11 +156,16 @@ class _Work:
     def warn(self, line: str) -> None:
         click.echo(f"pelagos: {line}", err=True)
 
-    def carry_out(self, changes: list[Change]) -> None:
+    def carry_out(self, changes: list[Change], *directories: str) -> None:
         """Make the changes, or show them. All are looked at before the first is made."""
         needed = [change for change in changes if change.needed]
         for change in needed:
             replacement.check(change)
+        if not self.dry_run:
+            # Of a command that was killed, also where nothing else is to be done.
+            for directory in {os.path.dirname(change.path) for change in changes} | set(directories):
+                if os.path.isdir(directory):
+                    replacement.sweep(directory)
         for change in needed:
             if self.dry_run:
                 self.diffs.append(change.diff())
@@ -190,6 +195,11 @@ class _Work:
             more: dict[str, object] = {"diff": "".join(self.diffs)} if self.dry_run else {}
             name = f"to_be_{what}" if self.dry_run else what
             click.echo(json.dumps({name: self.done, **more, **self.answer}))
+
+
+def _places(node: Containerd | None) -> list[str]:
+    """The directory in which a directory for the entry may have been made."""
+    return [os.path.dirname(node.config)] if node else []
 
 
 def _apply(change: Change) -> None:

@@ -14,7 +14,9 @@ import difflib
 import errno
 import fcntl
 import os
+import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from dataclasses import dataclass
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 
 MAX_BYTES = 16 << 20
-_TEMPORARY = ".{}.pelagos-"  # begins the name of what is not in place yet
+_TEMPORARY = re.compile(r"\..+\.pelagos-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,45 +121,89 @@ def check(change: Change) -> None:
 def apply(change: Change) -> None:
     """Carry the change out. Raises PelagosError or OSError; then the file is as it was."""
     directory, name = os.path.split(change.path)
-    made = change.directory and not os.path.isdir(directory)
-    if made:
-        _make_directory(directory)
-    fd = _open_directory(directory)
-    try:
-        # Held until all is in place: what has a temporary name now is nobody's any more.
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        _sweep(fd, name)
-        if not change.force and read(change.path) != change.before:
-            raise FailedPrecondition(f"file {change.path!r} has been changed meanwhile: run the command again")
+    if change.directory and change.after is not None and not os.path.isdir(directory):
+        _make_with_directory(directory, name, change)
+        return
+    if change.directory and change.after is None and os.listdir(directory) == [name]:
+        _remove_with_directory(directory, change)
+        return
+    with _locked(directory) as fd:
+        _compare(change)
         if change.after is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=fd)
         else:
             _write(fd, name, change.after, change.mode)
         os.fsync(fd)
-    except BaseException:
-        if made:
-            _remove_directory(directory)
-        raise
-    finally:
-        os.close(fd)
-    if change.directory and change.after is None:
-        _remove_directory(directory)
 
 
-def _make_directory(path: str) -> None:
-    parent, name = os.path.split(path)
-    fd = _open_directory(parent)
+def sweep(directory: str) -> None:
+    """Remove what a command that was killed has left in a directory."""
+    with _locked(directory):
+        pass
+
+
+@contextlib.contextmanager
+def _locked(directory: str) -> Iterator[int]:
+    """A directory that no other command of ours works in: what has a temporary name in it is left over, and goes."""
+    fd = _open_directory(directory)
     try:
-        os.mkdir(name, 0o755, dir_fd=fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        for name in os.listdir(fd):
+            if _TEMPORARY.fullmatch(name):
+                _remove(fd, name)
+        yield fd
     finally:
         os.close(fd)
 
 
-def _remove_directory(path: str) -> None:
-    """Remove a directory if it is empty."""
+def _remove(directory: int, name: str) -> None:
     with contextlib.suppress(OSError):
-        os.rmdir(path)
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            shutil.rmtree(f"/proc/self/fd/{directory}/{name}")  # it follows no link
+        else:
+            os.unlink(name, dir_fd=directory)
+
+
+def _compare(change: Change) -> None:
+    if not change.force and read(change.path) != change.before:
+        raise FailedPrecondition(f"file {change.path!r} has been changed meanwhile: run the command again")
+
+
+def _make_with_directory(directory: str, name: str, change: Change) -> None:
+    """Make a directory and its first file by one rename: else a directory without it would be nobody's."""
+    parent, last = os.path.split(directory)
+    with _locked(parent) as fd:
+        temporary = _temporary(last)
+        os.mkdir(temporary, 0o755, dir_fd=fd)
+        try:
+            below = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            try:
+                _write(below, name, change.after or b"", change.mode)
+                os.fchmod(below, 0o755)
+                os.fsync(below)
+            finally:
+                os.close(below)
+            os.rename(temporary, last, src_dir_fd=fd, dst_dir_fd=fd)
+        except BaseException:
+            _remove(fd, temporary)
+            raise
+        os.fsync(fd)
+
+
+def _remove_with_directory(directory: str, change: Change) -> None:
+    """Remove a file and its directory by one rename, unless another file has come into it."""
+    parent, last = os.path.split(directory)
+    with _locked(parent) as fd:
+        _compare(change)
+        temporary = _temporary(last)
+        os.rename(last, temporary, src_dir_fd=fd, dst_dir_fd=fd)
+        if os.listdir(os.path.join(parent, temporary)) == [os.path.basename(change.path)]:
+            _remove(fd, temporary)
+        else:
+            os.rename(temporary, last, src_dir_fd=fd, dst_dir_fd=fd)
+            raise FailedPrecondition(f"directory {directory!r} has been changed meanwhile: run the command again")
+        os.fsync(fd)
 
 
 def _open_directory(path: str) -> int:
@@ -194,7 +240,7 @@ def _check_owner(fd: int, path: str, *, last: bool) -> None:
 
 def _write(directory: int, name: str, content: bytes, mode: int) -> None:
     """Write by rename: containerd may execute or read the file at any moment."""
-    temporary = f"{_TEMPORARY.format(name)}{secrets.token_hex(4)}"
+    temporary = _temporary(name)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -229,13 +275,6 @@ def _take_over(directory: int, name: str, fd: int, mode: int) -> None:
         os.close(old)
 
 
-def _sweep(directory: int, name: str) -> None:
-    """Remove what a command that was killed has left of the file."""
-    for each in _temporary(directory, name):
-        with contextlib.suppress(OSError):
-            os.unlink(each, dir_fd=directory)
-
-
-def _temporary(directory: int, name: str) -> Iterator[str]:
-    prefix = _TEMPORARY.format(name)
-    return (each for each in os.listdir(directory) if each.startswith(prefix))
+def _temporary(name: str) -> str:
+    """The name of what is not in its place yet, or not any more."""
+    return f".{name}.pelagos-{secrets.token_hex(4)}"

@@ -4,6 +4,7 @@ import configparser
 import json
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -212,3 +213,67 @@ def test_an_environment_that_another_user_can_change_is_told(tmp_path):
     assert (
         f"containerd executes as root what others can replace: directory '{venv}' belongs to user 1234" in done.stderr
     )
+
+
+_KILLED = """
+import os, signal, sys
+step, count = int(sys.argv.pop(1)), 0
+def counting(event, arguments):
+    global count
+    # What changes a file of the node; the directory of the trial is not one.
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir") or writes:
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+from pelagos_core.cli.command_line import execute
+sys.addaudithook(counting)
+sys.exit(execute())
+"""
+
+
+@pytest.mark.containerd
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_killed_at_any_step_the_next_command_makes_it_whole(tmp_path, command):
+    """Launchers, and an entry in a directory that is made for it: at no step does the config name what is not there."""
+    program = provision.containerd_directory("sid") / "usr/bin/containerd"
+    etc, bin_dir = tmp_path / "etc", tmp_path / "bin"
+    etc.mkdir()
+    bin_dir.mkdir()
+    (etc / "config.toml").write_text(f"version = 3\nimports = ['{etc}/conf.d/*.toml']\n")
+    words = ["--bin-dir", bin_dir, "--containerd-config", etc / "config.toml"]
+    path = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+    def tree():
+        return {str(each): each.read_bytes() if each.is_file() else None for each in sorted(tmp_path.rglob("*"))}
+
+    before = tree()
+    assert run("install", *words, **path).returncode == 0
+    installed = tree()
+    for step in range(1, 60):
+        if command == "install":
+            assert run("uninstall", *words, **path).returncode == 0
+        line = [sys.executable, "-c", _KILLED, str(step), command, *map(str, words)]
+        done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, **path})
+        if (etc / "conf.d/pelagos.toml").exists():
+            assert set(os.listdir(bin_dir)) >= set(NAMES)
+        assert run("install", *words, **path).returncode == 0
+        assert tree() == installed
+        if done.returncode != -signal.SIGKILL:
+            assert done.returncode == 0, done.stderr
+            break
+    assert step > {"install": 6, "uninstall": 3}[command]
+    assert run("uninstall", *words, **path).returncode == 0
+    assert tree() == before
+
+
+def test_two_installations_at_once_end_as_one(tmp_path):
+    words = [sys.executable, "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", tmp_path]
+    running = [subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in range(4)]
+    for process in running:
+        error = process.communicate()[1]
+        # One that has read the directory before another wrote it is told so.
+        assert process.returncode == 0 or "has been changed meanwhile: run the command again" in error
+    assert sorted(os.listdir(tmp_path)) == sorted(NAMES)
+    assert pelagos("install", "--bin-dir", tmp_path).stdout.startswith("nothing to be installed")
