@@ -37,7 +37,7 @@ cluster: test-setup kubernetes ## bring a cluster up to play with; `make cluster
 cluster-down: ## end that cluster and remove all of it
 	@$(BIN)/python -m tests.kubernetes down
 
-kubernetes: $(DEV) ## build the programs of a cluster (10 minutes of processor time, once)
+kubernetes: $(CORE) ## build the programs of a cluster (10 minutes of processor time, once)
 	@$(BIN)/python -m tests.support.provision kubernetes
 
 test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3.11 and 3.12

@@ -45,6 +45,12 @@ version = 2
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """
+_RUNTIME_CLASS = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": "pelagos"},
+    "handler": "pelagos",
+}
 _NETWORK = {
     "cniVersion": "1.0.0",
     "name": "pods",
@@ -131,6 +137,7 @@ class Cluster:
         self.release = release
         self.programs = provision.kubernetes() / "bin"
         self.machine = Machine(directory, self._path())
+        self.machine.environment["KUBECONFIG"] = _ADMIN
         self.services: dict[str, Service] = {}
 
     def up(self) -> None:
@@ -184,7 +191,7 @@ class Cluster:
 
     def words_of_kubectl(self, *words: str) -> list[str]:
         """The command line that runs `kubectl` with these words."""
-        return self.machine.command("kubectl", f"--kubeconfig={_ADMIN}", *words, net_only=True)
+        return self.machine.command("kubectl", *words, net_only=True)
 
     def get(self, *words: str) -> dict[str, Any]:
         """An object, as `kubectl get -o json` shows it."""
@@ -193,6 +200,10 @@ class Cluster:
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects."""
         self.kubectl("apply", "-f", "-", typed=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def give_runtime_class(self) -> None:
+        """Apply the RuntimeClass `pelagos`, as a cluster's administrator does."""
+        self.apply(_RUNTIME_CLASS)
 
     def import_image(self, archive: Path) -> None:
         """Give the node an image, as an archive."""
@@ -229,7 +240,9 @@ class Cluster:
 
     def _path(self) -> list[Path]:
         containerd = provision.containerd_directory(self.release) / "usr"
-        return [containerd / "bin", containerd / "sbin", self.programs]
+        # The one that is built has no shim of runc's with it.
+        other = provision.containerd_directory("sid") / "usr/bin"
+        return [containerd / "bin", containerd / "sbin", other, self.programs]
 
     def _kubectl(self, *words: str, typed: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         command = self.words_of_kubectl(*words)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tests.kubernetes.cluster import Cluster
 from tests.support import provision
@@ -13,13 +12,6 @@ from tests.support.images import write_image
 
 BUSYBOX_IMAGE = "localhost/busybox:test"
 _APPLETS = ("sh", "cat", "sleep", "tar", "wget", "httpd", "id", "nc")
-
-RUNTIME_CLASS: dict[str, Any] = {
-    "apiVersion": "node.k8s.io/v1",
-    "kind": "RuntimeClass",
-    "metadata": {"name": "pelagos"},
-    "handler": "pelagos",
-}
 
 
 def give_images(cluster: Cluster) -> None:
@@ -39,4 +31,4 @@ def give_images(cluster: Cluster) -> None:
             archive = Path(place, name.partition("/")[2].partition(":")[0])
             write_image(archive, name, files)
             cluster.import_image(archive)
-    cluster.apply(RUNTIME_CLASS)
+    cluster.give_runtime_class()
