@@ -20,7 +20,14 @@ from pelagos_core.plugin.kind import split_func
 
 _SHOWN_LINES = 20  # of what differs
 # Options of `run` that a comparison cannot have.
-_UNFIT = {"detach": "--detach", "tty": "--tty", "explain": "--explain-plan", "backend": "--backend", "name": "--name"}
+_UNFIT = {
+    "detach": "--detach",
+    "tty": "--tty",
+    "watched": "--watch",
+    "explain": "--explain-plan",
+    "backend": "--backend",
+    "name": "--name",
+}
 _OPTIONS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 
 
@@ -40,7 +47,14 @@ _OPTIONS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
     "--timeout", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(0.1), help="For each run."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("words", metavar="[OPTIONS OF RUN] MODULE [ARGS]...", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.argument(
+    "words",
+    metavar="[OPTIONS OF RUN] MODULE [ARGS]...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    required=True,
+    shell_complete=completion.files,
+)
 def compare(chosen: tuple[str, ...], runs: int, timeout: float, words: tuple[str, ...], *, as_json: bool) -> None:
     """Run a program on every engine, and show where they differ and how long each takes.
 

@@ -131,6 +131,7 @@ def test_what_no_engine_runs_is_told_by_each(tmp_path):
     ("words", "message"),
     [
         (["-d", "x.wasm"], "--detach of `pelagos run` does not go with a comparison"),
+        (["--watch", "x.wasm"], "--watch of `pelagos run` does not go with a comparison"),
         (["--wrong", "x.wasm"], "No such option '--wrong'"),
         (["none.wasm"], "module 'none.wasm' does not exist"),
         ([], "Missing argument"),

@@ -212,3 +212,18 @@ def test_any_float_is_read_as_it_is_written(number):
     kind = component.F64()
     again = wave.read(kind, wave.write(kind, number))
     assert again == number or (math.isnan(number) and math.isnan(again))
+
+
+KINDS = [Echo(kind) for kind in dict.fromkeys(kind for kind, _, _ in VALUES)]
+WORDS = ["a-b", "c", "some", "none", "ok", "err", "number", "read", "true", "nan", "-", "1", "e9", ".", "\\u{41}", "x"]
+
+
+@given(st.sampled_from(KINDS), st.lists(st.sampled_from([*WORDS, *"{}()[]:,%\"'\\ \n/"]), max_size=12).map("".join))
+@settings(deadline=None, max_examples=2000)
+def test_whatever_the_text_it_is_a_value_or_an_error(echo, text):
+    try:
+        value = wave.read(echo.kind, text)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert wave.write(echo.kind, wave.read(echo.kind, wave.write(echo.kind, value))) == wave.write(echo.kind, value)
