@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from pelagos_core.conformance import modules
+from scripts import engines
 from tests.support.bundles import Fifos, make_bundle
 from tests.support.forms import ALL, FORMS
 from tests.support.shim import running_shim
@@ -238,3 +239,29 @@ async def test_a_function_with_arguments_is_an_exec(tmp_path, guests):
             assert (await shim.wait("c1", f"e{index}")).exit_status == code, words
             assert fifos.output() == (output, ""), words
             fifos.close()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("func", "words", "call"),
+    [
+        ("echo-text", [r'"it\'s \t é 😀 \u{301} \u{7} \""'], r'echo-text("it\'s \t é 😀 \u{301} \u{7} \"")'),
+        ("add-more", ["1", "4294967295"], "add-more(1, 4294967295)"),
+        ("numbers.do-nothing", [], "do-nothing()"),
+        ("is-odd", ["false"], "is-odd(false)"),
+    ],
+)
+def test_a_result_is_printed_as_by_the_command_line_of_wasmtime(tmp_path, func, words, call):
+    source = TEXTS.removesuffix(")") + ' (export "add-more" (func $add)))'
+    done = run(tmp_path, "wasmtime", source, func, *words)
+    program = engines.DIRECTORY / "wasmtime/bin/wasmtime"
+    other = subprocess.run([program, "run", "--invoke", call, tmp_path / "guest.wasm"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (other.returncode, other.stdout), (done.stderr, other.stderr)
+
+
+@pytest.mark.engines
+def test_numbers_are_printed_as_by_the_command_line_of_wasmtime(tmp_path):
+    words = ["-1", "9007199254740993", "0.1", "-1e-7"]
+    done = run(tmp_path, "wasmtime", NUMBERS, "same", *words)
+    command = [engines.DIRECTORY / "wasmtime/bin/wasmtime", "run", "--invoke", "same", tmp_path / "guest.wasm", *words]
+    assert done.stdout == subprocess.run(command, capture_output=True, text=True).stdout
