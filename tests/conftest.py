@@ -60,7 +60,7 @@ def _may_run_containers() -> bool:
 
 # Markers of the tests that `make check` leaves to `make test`: what they need takes long to build, or they take long.
 _LATER = ("slow", "containerd", "guests", "engines", "services", "kubernetes")
-# Never in `make test`, which runs no cluster.
+# In neither part: .ci/run has a cluster by itself.
 _APART = "kubernetes"
 
 

@@ -120,7 +120,7 @@ class Container:
             await self.init.create(steps, partial(self._record, record.add_process))
             self._scope.settle()
         except BaseException as error:
-            self.init.explain(error)
+            self.init.explain(self._oom.explained(error))
             self.init.vanish(Action.EXIT)
             await self._clean_up()
             await self._run_poststop_hooks()

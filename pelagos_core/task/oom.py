@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from pelagos_core import reasons
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.cgroups.oom import OomNotice
+from pelagos_core.errors import PelagosError
 from pelagos_core.metrics.families import OOM_KILLS
 from pelagos_core.metrics.recorder import NOT_COUNTED, Recorder
 from pelagos_core.task import events
@@ -24,6 +26,7 @@ class OomWatch:
         self._sink = sink
         self._metrics = metrics
         self._notice: OomNotice | None = None
+        self._happened = False
 
     def start(self) -> None:
         """Begin to watch. A host without OOM notifications is no error: its limits are enforced anyway."""
@@ -38,8 +41,16 @@ class OomWatch:
         """Publish an event for each new OOM kill. The kernel notifies before it kills: none is missed at an exit."""
         if self._notice is not None and self._notice.happened():
             log.warning("container %r: out of memory", self._id)
+            self._happened = True
             self._sink.publish(events.task_oom(self._id))
             self._metrics.count(OOM_KILLS)
+
+    def explained(self, error: BaseException) -> BaseException:
+        """The error of a Create; if the kernel killed the process for lack of memory, the message says that."""
+        self.look()
+        if self._happened and isinstance(error, PelagosError) and error.reason == reasons.LOST:
+            error.message += ": out of memory: the container's limit is too low to start in"
+        return error
 
     def stop(self) -> None:
         """Stop watching, so that the group can be removed."""

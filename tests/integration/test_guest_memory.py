@@ -7,7 +7,7 @@ import re
 import pytest
 import wasmtime
 
-from pelagos_core.errors import FailedPrecondition, InvalidArgument
+from pelagos_core.errors import FailedPrecondition, Internal, InvalidArgument
 from tests.integration.test_live_control import limit, stats, update
 from tests.integration.test_resources import limited
 from tests.integration.test_user_namespaces import mapped
@@ -55,6 +55,11 @@ async def test_memory_for_which_there_is_no_address_space_is_told_of_at_create(t
         InvalidArgument, match=r"'/app\.wasm' begins with \d+ MiB of memory: no address space for it: .*PLG-MODULE"
     ):
         await run(tmp_path, module)
+
+
+async def test_a_limit_that_is_too_low_to_start_in_is_named(tmp_path, guests):
+    with pytest.raises(Internal, match=r"died of SIGKILL: out of memory: .* limit is too low to start in \[PLG-LOST\]"):
+        await run(tmp_path, guests / "hello.wasm", memory=MIB // 4)
 
 
 async def test_a_refusal_is_told_once_and_the_exit_code_is_the_guests_own(tmp_path, guests):
