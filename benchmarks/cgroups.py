@@ -36,6 +36,16 @@ class ProcessorTime:
         return int((self._group / "cpuacct.usage").read_text()) / 1e9
 
 
+def sibling(name: str) -> Path:
+    """A group beside those of the containers of a measurement, which has as much of the processors as one of them.
+
+    name: of the group that those are below. Returns the file to which a process writes 0 to join. Raises OSError.
+    """
+    group = (_ROOT if is_unified() else _hierarchy("cpu")) / name / "alone"
+    group.mkdir(parents=True, exist_ok=True)
+    return group / "cgroup.procs"
+
+
 def charged_mib(pid: int) -> float:
     """The memory that the group of a container is charged: its first process is `pid`. Raises OSError."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
