@@ -30,6 +30,7 @@ from pelagos_core.images.archive import write
 from pelagos_core.images.image import Platform, Settings, image
 from pelagos_core.images.layer import Layer
 from scripts import engines
+from scripts.release import version
 
 ROOT = Path(__file__).parent.parent
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -63,12 +64,6 @@ set -e
 [ "$1" != remove ] || pelagos uninstall
 find /usr/lib/pelagos/lib/site-packages -name __pycache__ -type d -prune -exec rm -r {} +
 """
-
-
-def version() -> str:
-    """The project's version."""
-    text = (ROOT / "pelagos_core/__init__.py").read_text()
-    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
 
 
 def epoch() -> int:

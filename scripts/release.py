@@ -30,6 +30,7 @@ COMPILED = [ROOT / "native", *[each for each in PLUGINS if (each / "hatch_build.
 # The interpreters of pyproject's classifiers; a release needs all of them.
 INTERPRETERS = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 VERSION_FILE = ROOT / "pelagos_core/__init__.py"
+INSTALLER = ROOT / "deploy/installer.yaml"
 CHANGELOG = ROOT / "CHANGELOG.md"
 GREETING = "hello"
 # A package's documentation, tests and type stubs are read by no program; what is native has no modules of Python.
@@ -156,6 +157,7 @@ def cut(number: str) -> None:
         raise NotReleasable(f"the tag v{number} exists already")
     VERSION_FILE.write_text(numbered(VERSION_FILE.read_text(), number))
     CHANGELOG.write_text(dated(CHANGELOG.read_text(), number, datetime.datetime.now(datetime.timezone.utc).date()))
+    INSTALLER.write_text(tagged(INSTALLER.read_text(), number))
     _run("git", "commit", "-qam", f"Release {number}")
     _run("git", "tag", "-a", "-m", f"pelagos {number}", f"v{number}")
     _say(f"committed and tagged v{number}: `git push --follow-tags`, then publish dist/ (RELEASING.md)")
@@ -172,6 +174,11 @@ def version() -> str:
 def numbered(source: str, number: str) -> str:
     """The text of `pelagos_core/__init__.py` with another version in it."""
     return re.sub(r'^__version__ = ".*"$', f'__version__ = "{number}"', source, count=1, flags=re.MULTILINE)
+
+
+def tagged(manifest: str, number: str) -> str:
+    """The installer's manifest with the tag of another version at its image."""
+    return re.sub(r"(?<=/pelagos-installer:)\S+", number, manifest)
 
 
 def dated(changelog: str, number: str, day: datetime.date) -> str:

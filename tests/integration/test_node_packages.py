@@ -3,20 +3,16 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from scripts import node_packages
 from tests.support import node_root, provision
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.containerd, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parent.parent.parent
-DISTRIBUTIONS = (".", "native", "plugins/wasmtime_backend", "plugins/wasmedge_backend", "plugins/wasmer_backend")
 OLD = "io.containerd.grpc.v1.cri"
 # As on a node of a cluster, and what a container in a container needs.
 CONFIG = f"""\
@@ -64,20 +60,7 @@ OF_DEBIAN = {provision.containerd_directory("trixie"): "/containerd"}
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A directory with the packages for this machine: PELAGOS_PACKAGES, or made here."""
-    if "PELAGOS_PACKAGES" in os.environ:
-        return Path(os.environ["PELAGOS_PACKAGES"]).resolve()
-    directory = tmp_path_factory.mktemp("packages")
-    for name in DISTRIBUTIONS:
-        words = [sys.executable, "-m", "build", "-nw", "-o", directory, ROOT / name]
-        environment = {**os.environ, "PELAGOS_RELEASE": "1"}
-        done = subprocess.run(words, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-    machine = os.uname().machine
-    node_packages.archive(machine, directory)
-    node_packages.deb(machine, directory)
-    node_packages.installer(machine, directory)
-    return directory
+    return node_root.packages(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="module")

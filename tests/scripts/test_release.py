@@ -49,13 +49,16 @@ def test_a_release_is_one_commit_and_a_tag(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "ROOT", tmp_path)
     monkeypatch.setattr(release, "VERSION_FILE", tmp_path / "version.py")
     monkeypatch.setattr(release, "CHANGELOG", tmp_path / "CHANGELOG.md")
+    monkeypatch.setattr(release, "INSTALLER", tmp_path / "installer.yaml")
     monkeypatch.setattr(release, "_run", lambda *words: _git(tmp_path, *words))
+    release.INSTALLER.write_text("image: registry.example/pelagos-installer:0.0.0\n")
     release.VERSION_FILE.write_text('"""Doc."""\n\n__version__ = "0.0.0"\n')
     release.CHANGELOG.write_text(_CHANGELOG)
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "Begin"]):
         _git(tmp_path, "git", *words)
     release.cut("0.2.0")
     assert release.version() == "0.2.0"
+    assert release.INSTALLER.read_text() == "image: registry.example/pelagos-installer:0.2.0\n"
     assert _git(tmp_path, "git", "log", "--format=%s").splitlines() == ["Release 0.2.0", "Begin"]
     assert _git(tmp_path, "git", "describe").strip() == "v0.2.0"
     with pytest.raises(release.NotReleasable, match=r"the tag v0\.2\.0 exists"):
@@ -94,3 +97,8 @@ def _git(directory, *words):
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "commit.gpgsign=false")
     done = subprocess.run([words[0], *identity, *words[1:]], cwd=directory, check=True, capture_output=True, text=True)
     return done.stdout
+
+
+def test_the_installers_image_has_the_tag_of_the_version():
+    text = release.INSTALLER.read_text()
+    assert f"/pelagos-installer:{release.version()}\n" in text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts import engines
+from scripts import engines, node_packages, release
 from tests.support import provision
 
 # What a test changes is in memory. The first process is the script's shell: with it all others end.
@@ -60,6 +62,19 @@ def _root(name: str, words: list[str]) -> Path:
             (part / "bin" / applet).symlink_to("/usr/bin/busybox")
     part.rename(target)
     return target
+
+
+def packages(directory: Path) -> Path:
+    """A directory with this machine's archive, Debian package and installer: PELAGOS_PACKAGES, or this one."""
+    if "PELAGOS_PACKAGES" in os.environ:
+        return Path(os.environ["PELAGOS_PACKAGES"]).resolve()
+    for distribution in release.DISTRIBUTIONS:
+        words = [sys.executable, "-m", "build", "-nw", "-o", directory, distribution]
+        done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PELAGOS_RELEASE": "1"})
+        assert done.returncode == 0, done.stdout + done.stderr
+    for make in (node_packages.archive, node_packages.deb, node_packages.installer):
+        make(os.uname().machine, directory)
+    return directory
 
 
 def run(root: Path, script: str, binds: Mapping[Path, str]) -> str:
