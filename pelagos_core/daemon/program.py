@@ -16,6 +16,7 @@ from pelagos_core.backends.installed import Node, load_waiting
 from pelagos_core.config.policy import EVERYTHING
 from pelagos_core.daemon import daemon
 from pelagos_core.errors import PelagosError
+from pelagos_core.images import reader
 from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.launch.immortal import make_everything_immortal
 from pelagos_core.linux import credentials
@@ -74,6 +75,7 @@ def main() -> None:
         os.close(null)
         # In the zygote and not before the first fork, whose pod would wait for it.
         gc.unfreeze()
+        reader.preload()
         make_everything_immortal()
         gc.freeze()
         with contextlib.suppress(OSError):  # its socket cannot be bound: no zygote then
@@ -90,6 +92,7 @@ def stay() -> None:
         os._exit(1)
     node = load_waiting()
     setup.preload(node.settings.traces)
+    reader.preload()
     credentials.die_with_parent(signal.SIGTERM)  # the parent is the process that a service manager supervises
     make_everything_immortal()
     _settle()

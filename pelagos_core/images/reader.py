@@ -65,6 +65,12 @@ class Reader:
         self.child.close()
 
 
+def preload() -> None:
+    """Import what a reader needs, in the process of which all daemons are forks: it takes longer than the reading."""
+    with contextlib.suppress(ImportError):  # without h2 a reader fails, and no other container
+        from pelagos_core.images import image_store  # noqa: F401 (for its side effect)
+
+
 def find(source: Source, path: str, *, only: bool) -> Reader:
     """Fork a reader that finds the module which a path names: see `artifact.choose`.
 
@@ -72,7 +78,7 @@ def find(source: Source, path: str, *, only: bool) -> Reader:
     """
 
     def work() -> tuple[object, int]:
-        from pelagos_core.images.image_store import ImageStore  # here: h2 is loaded in this process only
+        from pelagos_core.images.image_store import ImageStore  # here: of no other use in a daemon without a zygote
 
         try:
             with ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel:
