@@ -31,10 +31,11 @@ from pelagos_core.plugin.hookspecs import (
     Description,
     Detection,
     NativePart,
+    RestartingServer,
     RunningProcess,
     Server,
+    Spawned,
     UnusableCode,
-    Workload,
 )
 from pelagos_core.plugin.program import Compilation
 
@@ -169,7 +170,7 @@ class Backend:
             return answer
         raise TypeError(f"detect returned {type(answer).__name__}, not a Detection")
 
-    def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Workload | Server:
+    def spawn(self, bundle: Bundle, entrypoint: Entrypoint) -> Spawned:
         """Call the hook `spawn`, in the init process. Raises PelagosError or UnusableCode."""
         try:
             workload = self._hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
@@ -184,7 +185,7 @@ class Backend:
         # Includes SystemExit: a plugin must not end the process.
         except BaseException as error:
             raise InvalidArgument(f"backend {self.name!r}: {described(error)}", reasons.ENGINE_FAILED) from error
-        if not (callable(workload) or isinstance(workload, Server)):
+        if not (callable(workload) or isinstance(workload, Server | RestartingServer)):
             raise Internal(f"backend {self.name!r}: spawn returned no workload", reasons.ENGINE_FAILED)
         return workload  # type: ignore[no-any-return]  # pluggy calls are untyped
 

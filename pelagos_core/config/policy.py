@@ -12,6 +12,7 @@ a guest that handles HTTP requests, choose what takes nothing away and gives not
     fuel = "1000000"          units of execution, in the engine's own measure
     http-timeout = "30s"      the longest time of one request, for a guest that handles them
     http-address = "8080"     where it takes them, in the network of its container: the last word counts
+    scale-to-zero = "5m"      its engine runs while there are requests, and ends when none has come for so long
     http-log = "prefixed"     each line of its output names the instance; "plain" takes that back
     seccomp = "engine"        system calls: at least the spec's profile (spec), or also an engine's
 """
@@ -32,6 +33,7 @@ HTTP_ADDRESS = "0.0.0.0:8080"
 """Where a guest that handles HTTP requests is served, if nothing else is said: in its container's own network."""
 
 PREFIXED = "prefixed"
+OFF = "off"
 SECCOMP = ("off", "spec", "engine")
 """What is done about system calls, from the least to the most, which is what a node does by itself."""
 
@@ -58,6 +60,7 @@ class Policy:
     deadline: seconds; None for no end. fuel: None for no limit. seccomp: one of SECCOMP.
     http_timeout: seconds for one request; None for no end. http_address: where requests are taken, as
         `ADDRESS:PORT`; empty if no word says so. http_prefixes: whether each line of output names its request.
+    scale_to_zero: seconds without a request after which an engine that serves ends; None: it runs all the time.
     """
 
     directories: tuple[tuple[Directory, ...], ...] = ()
@@ -72,6 +75,7 @@ class Policy:
     http_timeout: float | None = None
     http_address: str = ""
     http_prefixes: bool = False
+    scale_to_zero: float | None = None
 
     @property
     def confines_engines(self) -> bool:
@@ -184,6 +188,13 @@ def address(word: str) -> str:
     return f"{host}:{port}"
 
 
+def _scale_to_zero(policy: Policy, word: str) -> Policy:
+    """Not less, but at other times: the last word counts."""
+    if word == OFF:
+        return replace(policy, scale_to_zero=None)
+    return replace(policy, scale_to_zero=_shorter(None, word))
+
+
 def _http_log(policy: Policy, word: str) -> Policy:
     if word not in ("plain", PREFIXED):
         raise ValueError(f"{word!r} is neither 'plain' nor {PREFIXED!r}")
@@ -214,5 +225,6 @@ WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "http-address": _http_address,
     "http-log": _http_log,
     "http-timeout": _http_timeout,
+    "scale-to-zero": _scale_to_zero,
 }
 """Every word, and what it does to a policy. Raises ValueError or InvalidArgument."""

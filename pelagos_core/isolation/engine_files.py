@@ -76,8 +76,32 @@ def take_away(surroundings: int, program: Program) -> None:
                 os.symlink(f"{GUEST_ROOT}/{name}", f"{SHOWN}/{name}", dir_fd=surroundings)
 
 
-def keep_module_back(surroundings: int, program: Program, module: str) -> None:
+def put_back(surroundings: int, program: Program) -> None:
+    """Undo `take_away`, for a program that is executed again. In the init process, while no engine runs.
+
+    First the links that were made then are removed: a path below one would lead into the container's root.
+    Raises OSError.
+    """
+    shown = os.open(SHOWN, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=surroundings)
+    try:
+        with os.scandir(shown) as entries:
+            links = [entry.name for entry in entries if entry.is_symlink()]
+        for name in links:
+            os.unlink(name, dir_fd=shown)
+    finally:
+        os.close(shown)
+    for directory in _directories(program):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(f"{SHOWN}{directory}", dir_fd=surroundings)
+    os.rename(f"{_GONE}/files", f"{SHOWN}{ENGINE_FILES}", src_dir_fd=surroundings, dst_dir_fd=surroundings)
+    for target in _links(program):
+        os.symlink(f"{ENGINE_FILES}{target}", f"{SHOWN}{target}", dir_fd=surroundings)
+
+
+def keep_module_back(surroundings: int, program: Program, module: str) -> threading.Thread:
     """Set the lease: from now on `take_away` runs before any open(2) of the module returns.
+
+    Returns the thread that does so, which ends then.
 
     surroundings: descriptor of the engine root's file system, closed here. module: its path in the engine root.
     In the init process, as the container's user, after the seal and before Start. The kernel breaks
@@ -114,12 +138,14 @@ def keep_module_back(surroundings: int, program: Program, module: str) -> None:
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         os.close(file)
 
-    threading.Thread(target=wait_for_open, daemon=True).start()
+    thread = threading.Thread(target=wait_for_open, daemon=True)
+    thread.start()
     held.wait()
     if refused:
         raise FailedPrecondition(
             f"{module!r} cannot be withheld from {program.source!r}: no lease (fcntl(2)): {refused[0].strerror}"
         )
+    return thread
 
 
 def _links(program: Program) -> list[str]:

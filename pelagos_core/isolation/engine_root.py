@@ -6,8 +6,10 @@ program's files later.
 
 from __future__ import annotations
 
+import os
 import posixpath
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pelagos_core import reasons
@@ -25,6 +27,7 @@ from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSU
 from pelagos_core.rootfs.mounts import Mounting
 
 _CODE = "code"
+_TAKEN_SECONDS = 1.0  # for the thread that has taken the files away to end
 
 
 def assembling(program: Program, path: str, uid: int, *, compiled: bool) -> tuple[Operation, ...]:
@@ -157,10 +160,15 @@ class CopyModule(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class KeepModuleBack(Operation):
-    """Set a lease by which a program's files are removed before its module can be opened."""
+    """Set a lease by which a program's files are removed before its module can be opened.
+
+    keeps: whether the engine root's file system stays open, for `again`.
+    """
 
     program: Program
     path: str
+    keeps: bool = False
+    _threads: list[threading.Thread] = field(default_factory=list, compare=False, repr=False)
 
     def reads(self) -> tuple[str, ...]:
         return (ENGINE_ROOT,)
@@ -169,4 +177,14 @@ class KeepModuleBack(Operation):
         return f"remove the program's files before {self.path} is opened"
 
     def execute(self, state: State) -> None:
-        engine_files.keep_module_back(state.take(ENGINE_ROOT), self.program, self.path)
+        surroundings = os.dup(state.descriptors[ENGINE_ROOT]) if self.keeps else state.take(ENGINE_ROOT)
+        self._threads[:] = [engine_files.keep_module_back(surroundings, self.program, self.path)]
+
+    def again(self, state: State) -> None:
+        """Do it once more, for a program that has ended and is executed again. Raises OSError, FailedPrecondition."""
+        for thread in self._threads:
+            thread.join(_TAKEN_SECONDS)
+            if thread.is_alive():
+                return  # the module was never opened: the files are in their place, and the lease holds
+        engine_files.put_back(state.descriptors[ENGINE_ROOT], self.program)
+        self.execute(state)

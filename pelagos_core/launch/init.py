@@ -48,7 +48,7 @@ from pelagos_core.oci import Hook
 from pelagos_core.plugin import sockets
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import CODE, Entrypoint
-from pelagos_core.plugin.hookspecs import GuestExit, Server, Trap, UnusableCode, Workload
+from pelagos_core.plugin.hookspecs import GuestExit, RestartingServer, Server, Spawned, Trap, UnusableCode, Workload
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import Program
 from pelagos_core.reasons import because
@@ -150,9 +150,8 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         hooks_state = _run_creating_hooks(order, None if file.kind.is_native else state)
         execute(steps.seal, state)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
-            workload, serves = _spawn(backend, order.bundle, file, code)
-        if program is not None:
-            execute((engine_root.KeepModuleBack(program, file.file_path),), state)
+            spawned, warnings = _spawn(backend, order.bundle, file, code)
+        workload = _warned(_withheld(spawned, program, file.file_path, state), warnings)
         if hooks_state:
             hooks = order.bundle.spec.hooks.start_container
             workload = functools.partial(_run_starting_hooks, hooks, hooks_state, workload)
@@ -164,7 +163,7 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
         if not isinstance(error, PelagosError):
             traceback.print_exc()
         os._exit(1)
-    _report(Created(backend.name, choice.reason, program is not None, serves))
+    _report(Created(backend.name, choice.reason, program is not None, isinstance(spawned, Server | RestartingServer)))
     return workload
 
 
@@ -271,26 +270,34 @@ def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
     return fds[0]
 
 
-def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> tuple[Workload, bool]:
-    """The workload, and whether it is that of a server."""
+def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> tuple[Spawned, list[str]]:
+    """What the backend has for Start, and lines that warn of what it will not find."""
     _report(Asking(backend.name, "spawn"))
     if code is not None:
         # The code's directory has no path in the container, so it is made the working directory.
         os.fchdir(code)
         file = replace(file, code=CODE)
     spawned = backend.spawn(bundle, file)
-    serves = isinstance(spawned, Server)
-    workload = _serving(spawned) if isinstance(spawned, Server) else spawned
     if code is not None:
         os.chdir("/")
         os.close(code)
-    if not file.kind.is_native:
-        workload = _warned(workload, [line for line in (preopens.warning(file), _network_warning(file)) if line])
+    warnings = [] if file.kind.is_native else [preopens.warning(file), _network_warning(file)]
     os.close(file.file)
-    return workload, serves
+    return spawned, list(filter(None, warnings))
 
 
-def _serving(server: Server) -> Workload:
+def _withheld(spawned: Spawned, program: Program | None, path: str, state: State) -> Workload:
+    """What to call at Start. A program's module, at this path, is withheld from it until its files are removed."""
+    kept = engine_root.KeepModuleBack(program, path, isinstance(spawned, RestartingServer)) if program else None
+    if kept:
+        execute((kept,), state)
+    if isinstance(spawned, RestartingServer):
+        run = spawned.run
+        return _serving(lambda tell: run(tell, lambda: kept.again(state) if kept else None))
+    return _serving(spawned.run) if isinstance(spawned, Server) else spawned
+
+
+def _serving(serve: Callable[[Callable[[], None]], int]) -> Workload:
     """A workload that tells the daemon when the server accepts connections, or why it does not."""
     control = os.dup(_CONTROL)  # Start may close the other one
     told = False
@@ -305,10 +312,10 @@ def _serving(server: Server) -> Workload:
 
     def run() -> int:
         try:
-            return server.run(lambda: tell(Listening()))
+            return serve(lambda: tell(Listening()))
         except PelagosError as error:
+            _say(f"pelagos: {error}")  # before: the daemon kills a server that has failed
             tell(Failed(*to_fields(error)))
-            _say(f"pelagos: {error}")
             return 1
 
     return run

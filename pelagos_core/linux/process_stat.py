@@ -1,4 +1,4 @@
-"""The kernel's line of numbers about a process: proc(5), /proc/PID/stat."""
+"""What the kernel tells of a process in its lines: proc(5), /proc/PID/stat and `status`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ def is_leaving(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return fields[_STATE] in _ENDED or bool(int(fields[_FLAGS]) & _PF_EXITING)
+
+
+def catches(pid: int, signum: int) -> bool:
+    """Whether a process has a handler for a signal: proc(5), /proc/PID/status. False once it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            caught = next((line for line in file if line.startswith(b"SigCgt:")), b"SigCgt: 0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(caught.split()[1], 16) >> (signum - 1) & 1)
 
 
 def _fields(pid: int) -> list[bytes]:

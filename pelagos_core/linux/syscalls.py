@@ -19,6 +19,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 # Old calls have numbers of their own on x86-64; the other architectures share theirs.
 _SYS_CLONE = 56 if platform.machine() == "x86_64" else 220
 _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
+_SYS_TGKILL = 234 if platform.machine() == "x86_64" else 131
 _SYS_OPEN_TREE = 428
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
@@ -182,6 +183,11 @@ def close_range(first: int, last: int = 2**32 - 1) -> None:
 def pidfd_getfd(pidfd: int, number: int) -> int:
     """A copy of descriptor `number` of a process: pidfd_getfd(2). Raises OSError."""
     return _syscall(_SYS_PIDFD_GETFD, "pidfd_getfd", ctypes.c_int(pidfd), ctypes.c_int(number), ctypes.c_uint(0))
+
+
+def tgkill(pid: int, signum: int) -> None:
+    """Send a signal to the first thread of a process: tgkill(2), which engines' profiles have, and kill(2) not."""
+    _syscall(_SYS_TGKILL, "tgkill", ctypes.c_int(pid), ctypes.c_int(pid), ctypes.c_int(signum))
 
 
 def refuse_connections(listener: int) -> None:

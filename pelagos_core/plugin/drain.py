@@ -27,7 +27,7 @@ import time
 import weakref
 from dataclasses import dataclass
 
-from pelagos_core.linux import child, credentials, syscalls, tcp
+from pelagos_core.linux import child, credentials, process_stat, syscalls, tcp
 from pelagos_core.linux.child import Child
 from pelagos_core.plugin.hookspecs import RunningProcess
 
@@ -46,6 +46,18 @@ class Drains:
     def __init__(self) -> None:
         self._ending: weakref.WeakSet[RunningProcess] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[object]] = set()
+
+    def are_by_init(self, process: RunningProcess) -> bool:
+        """Whether its init process holds the listening socket (`scale_to_zero`): it acts on SIGTERM then."""
+        return process_stat.catches(process.pid, signal.SIGTERM)
+
+    def tell(self, process: RunningProcess) -> bool:
+        """Have its init process end a server gracefully, once; returns whether this was the first time."""
+        if process in self._ending:
+            return False
+        self._ending.add(process)
+        signal.pidfd_send_signal(process.pidfd, signal.SIGTERM)
+        return True
 
     def begin(self, process: RunningProcess, engine: int, signum: int) -> bool:
         """Begin to end a server, once; returns whether this was the first time.

@@ -69,6 +69,21 @@ class Server:
     run: Callable[[Callable[[], None]], int]
 
 
+@dataclass(frozen=True, slots=True)
+class RestartingServer:
+    """As Server, for one whose program ends and is executed again.
+
+    run: as of Server. Its second function is called before the program is executed again, while none runs: its
+        files were removed before its guest ran (`program`), and are there again then. Raises OSError or PelagosError.
+    """
+
+    run: Callable[[Callable[[], None], Callable[[], None]], int]
+
+
+Spawned = Workload | Server | RestartingServer
+"""What `spawn` returns."""
+
+
 class GuestExit(Exception):
     """Raised in a workload: the guest has left by `proc_exit` or `wasi:cli/exit`.
 

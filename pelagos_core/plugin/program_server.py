@@ -6,6 +6,7 @@ In the container's init process, whose child the program is, as in `program_back
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 
 from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition
-from pelagos_core.linux import child
-from pelagos_core.plugin.hookspecs import Server
+from pelagos_core.linux import child, syscalls
+from pelagos_core.plugin.hookspecs import RestartingServer, Server
 from pelagos_core.plugin.program import fault
 from pelagos_core.plugin.program_backend import end_with_init, exit_code
+from pelagos_core.plugin.scale_to_zero import ScaleToZero
 
 _READ_BYTES = 64 << 10
 _KEPT_BYTES = 64 << 10  # of what a program prints before it listens; its error is at the end
@@ -29,7 +31,8 @@ class ProgramServer:
 
     words: the program's path and its arguments. environment: its own. what: that is served, and where, for errors.
     listening: the line on its stderr, with its end, by which it says that it accepts connections; it is taken out
-        of the output. No guest has run by then, so none has printed it.
+        of the output. No guest has run by then, so none has printed it. Its group `port` is where, for
+        `scaled_to_zero`.
     failure: finds in its output what has kept it from that. hidden: what it says afterwards for a person at a terminal.
     """
 
@@ -41,43 +44,84 @@ class ProgramServer:
     hidden: re.Pattern[bytes] = re.compile(rb"(?!)")
 
     def server(self) -> Server:
-        """For `spawn`."""
+        """For `spawn`: the program runs from Start on."""
         return Server(self._run)
+
+    def scaled_to_zero(self, address: str, idle: float, graceful: int) -> RestartingServer:
+        """For `spawn`: the program runs while there are requests. By its words it listens on the loopback.
+
+        address: `ADDRESS:PORT` for clients. idle: seconds without a request after which it ends.
+        graceful: the signal for that.
+        """
+
+        def run(tell: Callable[[], None], again: Callable[[], None]) -> int:
+            starts = itertools.count()
+
+            def start() -> StartedProgram:
+                if next(starts):
+                    again()
+                return StartedProgram(self)
+
+            try:
+                return ScaleToZero(start, address, idle, graceful).run(tell)
+            except FailedPrecondition as error:
+                raise FailedPrecondition(f"{self.what}: {error.message}", error.reason) from None
+
+        return RestartingServer(run)
 
     def _run(self, tell: Callable[[], None]) -> int:
         """Run it to its end; its exit code. Raises FailedPrecondition if it ends before it listens."""
-        reader, writer = os.pipe()
+        program = StartedProgram(self)
+        program.listening()
+        tell()
+        return program.wait()
+
+
+class StartedProgram:
+    """A program that was started, see `scale_to_zero.Program`."""
+
+    def __init__(self, server: ProgramServer) -> None:
+        """Raises FailedPrecondition."""
+        self._server = server
+        self._has_ended = False
+        self._reader, writer = os.pipe()
         try:
-            program = child.execute(list(self.words), self.environment, {_STDERR: writer}, end_with_init)
+            self._process = child.execute(list(server.words), server.environment, {_STDERR: writer}, end_with_init)
         except OSError as error:
-            raise FailedPrecondition(f"{self.what}: {error}", reasons.SERVE) from None
+            os.close(self._reader)
+            raise FailedPrecondition(f"{server.what}: {error}", reasons.SERVE) from None
         finally:
             os.close(writer)
-        said = self._until_it_listens(reader)
-        if said is None:
-            tell()
-        self._pass_on(reader)
-        code = exit_code(program.reap())
-        if said is not None:
-            reason = fault(self.failure, said) or f"the server has ended with {code}"
-            raise FailedPrecondition(f"{self.what}: {reason}", reasons.SERVE)
-        return code
 
-    def _until_it_listens(self, reader: int) -> bytes | None:
-        """Read its stderr up to the line that says so; what it has said if that does not come."""
+    def listening(self) -> int:
+        """Read its stderr up to the line that says so; the port. Raises FailedPrecondition if it ends before."""
         said = b""
-        while chunk := os.read(reader, _READ_BYTES):
+        while chunk := os.read(self._reader, _READ_BYTES):
             said = (said + chunk)[-_KEPT_BYTES:]
-            if match := self.listening.search(said):
+            if match := self._server.listening.search(said):
                 _write(said[: match.start()] + said[match.end() :])
-                return None
-        return said
+                return int(match.groupdict().get("port") or 0)
+        code = self.wait()
+        reason = fault(self._server.failure, said) or f"the server has ended with {code}"
+        raise FailedPrecondition(f"{self._server.what}: {reason}", reasons.SERVE)
 
-    def _pass_on(self, reader: int) -> None:
+    def end(self, signum: int) -> None:
+        """Send it a signal. One that has ended is no error."""
+        if not self._has_ended:
+            with contextlib.suppress(ProcessLookupError):
+                syscalls.tgkill(self._process.pid, signum)
+
+    def wait(self) -> int:
+        """Pass its output on until it ends; its exit code."""
+        self._pass_on()
+        self._has_ended = True  # its number may be another process' from now on
+        return exit_code(self._process.reap())
+
+    def _pass_on(self) -> None:
         """Copy its stderr to the container's, up to its end."""
-        while chunk := os.read(reader, _READ_BYTES):
-            _write(self.hidden.sub(b"", chunk))
-        os.close(reader)
+        while chunk := os.read(self._reader, _READ_BYTES):
+            _write(self._server.hidden.sub(b"", chunk))
+        os.close(self._reader)
 
 
 def _write(data: bytes) -> None:

@@ -10,7 +10,7 @@ from pelagos_core.errors import InvalidArgument
 
 P = "io.pelagos.wasm."
 GOOD = {"dirs": "/a", "env": "A", "network": "none", "stdin": "none", "deadline": "1s", "fuel": "9", "seccomp": "spec",
-        "http-address": "1.2.3.4:5", "http-log": "prefixed", "http-timeout": "1s"}  # fmt: skip
+        "http-address": "1.2.3.4:5", "http-log": "prefixed", "http-timeout": "1s", "scale-to-zero": "1s"}  # fmt: skip
 
 
 def policy(own, pod, name="app"):

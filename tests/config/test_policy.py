@@ -175,3 +175,14 @@ def test_prefixes_are_asked_for_by_one_word():
     assert not narrowed(**{"http-log": "plain"}).http_prefixes
     with pytest.raises(InvalidArgument, match="annotation 'http-log': 'no' is neither"):
         narrowed(**{"http-log": "no"})
+
+
+def test_the_last_word_on_scaling_to_zero_counts():
+    for words, seconds in ((["5m", "1s"], 1), (["1s", "5m"], 300), (["5m", "off"], None), (["off", "2s"], 2)):
+        policy = EVERYTHING
+        for word in words:
+            policy = policy.narrowed({"scale-to-zero": word}, str)
+        assert policy.scale_to_zero == seconds
+    for word in ("0s", "soon", ""):
+        with pytest.raises(InvalidArgument):
+            narrowed(**{"scale-to-zero": word})

@@ -32,8 +32,11 @@ def image(tmp_path):
     return root
 
 
-def engine(image, script, path="/app.wasm", more=(), uid=USER, before=lambda: None):
-    """Run a shell script as the engine, with its module as $1; what it prints. It may run `list`, `read`."""
+def engine(image, script, path="/app.wasm", more=(), uid=USER, before=lambda: None, *, times=1):
+    """Run a shell script as the engine, with its module as $1; what it prints. It may run `list`, `read`.
+
+    times: how often, one after the other; what all have printed.
+    """
     listing = 'list() { [ -d "$1" ] && cd "$1" && echo * && cd /; }'
     reading = 'read_() { [ -f "$1" ] && read -r l < "$1"; echo "$l"; l=; }'
 
@@ -52,7 +55,15 @@ def engine(image, script, path="/app.wasm", more=(), uid=USER, before=lambda: No
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
         before()
-        execute([engine_root.KeepModuleBack(described, path)], state)
+        kept = engine_root.KeepModuleBack(described, path, keeps=times > 1)
+        execute([kept], state)
+        said = shell()
+        for _ in range(times - 1):
+            kept.again(state)
+            said += shell()
+        return said
+
+    def shell():
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -141,3 +152,13 @@ def test_without_a_lease_the_container_fails_to_be_made(image):
 
     with pytest.raises(FailedPrecondition, match=r"'/app.wasm' cannot be withheld from .*: no lease"):
         engine(image, "", before=open_it)
+
+
+@pytest.mark.root
+def test_a_program_is_executed_again_and_its_files_are_out_of_reach_each_time(image):
+    script = 'read_ "$1"; [ -e /pelagos ] && echo files; list /; list /container; read_ /note; list /container/data/up'
+    before = sorted(str(path) for path in image.rglob("*"))
+    once, thrice = engine(image, script), engine(image, script, times=3)
+    assert thrice == once * 3
+    assert "files" not in once
+    assert sorted(str(path) for path in image.rglob("*")) == before

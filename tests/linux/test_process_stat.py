@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 from pelagos_core.linux import process_stat
 
@@ -22,3 +23,14 @@ def test_a_name_may_look_like_the_fields_that_follow_it(tmp_path):
     with subprocess.Popen([program, "60"]) as process:
         assert not process_stat.is_leaving(process.pid)
         process.kill()
+
+
+def test_a_process_catches_what_it_has_a_handler_for():
+    code = "import signal, sys; signal.signal(15, lambda *_: None); print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        assert process_stat.catches(process.pid, signal.SIGTERM)
+        assert not process_stat.catches(process.pid, signal.SIGUSR2)
+        process.kill()
+    assert not process_stat.catches(process.pid, signal.SIGTERM)

@@ -155,3 +155,11 @@ def test_every_signal_can_have_its_default_action_the_c_librarys_own_too():
         assert not ignored()
 
     in_child(child)
+
+
+def test_a_thread_of_another_process_is_sent_a_signal():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        syscalls.tgkill(process.pid, signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+    with pytest.raises(ProcessLookupError):
+        syscalls.tgkill(process.pid, signal.SIGINT)

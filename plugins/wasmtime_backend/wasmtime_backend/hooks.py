@@ -12,7 +12,14 @@ from pelagos_core.plugin import program
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.drain import Drains
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
-from pelagos_core.plugin.hookspecs import Description, Detection, NativePart, RunningProcess, Server, Workload, hookimpl
+from pelagos_core.plugin.hookspecs import (
+    Description,
+    Detection,
+    NativePart,
+    RunningProcess,
+    Spawned,
+    hookimpl,
+)
 from pelagos_core.plugin.program import Compilation
 from pelagos_core.plugin.program_backend import children
 from wasmtime_backend import engine, native_part, wasi
@@ -106,7 +113,7 @@ def pelagos_compile(entrypoint: Entrypoint) -> bytearray:
 
 
 @hookimpl
-def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | Server:
+def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Spawned:
     """Map the code, or compile it, and check it; the workload instantiates and runs it, or executes the program."""
     if entrypoint.file_path and use_of(entrypoint) is HTTP:
         return _program.server(bundle, entrypoint)
@@ -119,6 +126,8 @@ def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Workload | Server:
 def pelagos_signal(process: RunningProcess, signum: int) -> bool | None:
     """Let a server end its requests; stop and continue the program too. A second signal ends a server at once."""
     if process.serves and signum in _GRACEFUL:
+        if _drains.are_by_init(process):
+            return _drains.tell(process) or None
         for engine in children(process.pid):
             return _drains.begin(process, engine, signal.SIGINT) or None
     _program.pelagos_signal(process, signum)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -15,11 +16,12 @@ from pelagos_core.plugin import http_address, program, sockets, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.claims import FEATURES
 from pelagos_core.plugin.entrypoint import Entrypoint
-from pelagos_core.plugin.hookspecs import Detection, Server
+from pelagos_core.plugin.hookspecs import Detection, RestartingServer, Server
 from pelagos_core.plugin.interface import Interface
 from pelagos_core.plugin.linking import Imports, compatible, exported
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
 from pelagos_core.plugin.program_server import ProgramServer
+from pelagos_core.plugin.relay import LOOPBACK
 from wasmtime_backend.network import lacking
 
 _WASI_0_1: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS}
@@ -59,7 +61,7 @@ HTTP = Use("http", _HTTP, worlds=(wasi.HANDLER_0_2, wasi.HANDLER_0_3))
 
 USES = (SHARED_MEMORY, UNSTABLE, COMMAND_0_3, SOCKETS, HTTP)
 _HINT = re.compile(rb"(?m)^Waiting for child tasks to exit, ctrl-c again to quit sooner\.\.\.\n")
-_LISTENING = re.compile(rb"(?m)^Serving HTTP on [^\n]*\n")
+_LISTENING = re.compile(rb"(?m)^Serving HTTP on [^\n]*:(?P<port>\d+)/?[^\n]*\n")
 
 
 def use_of(entrypoint: Entrypoint) -> Use | None:
@@ -132,7 +134,7 @@ class ProgramForm(ProgramBackend):
         words = ["run", *_code(entrypoint), *use.compiling, *use.running, *_limits(entrypoint), *_world(entrypoint)]
         return [*words, "--argv0", entrypoint.args[0], entrypoint.file_path, *entrypoint.args[1:]]
 
-    def server(self, bundle: Bundle, entrypoint: Entrypoint) -> Server:
+    def server(self, bundle: Bundle, entrypoint: Entrypoint) -> Server | RestartingServer:
         """The program as a server of the entry point. In the container. Raises InvalidArgument."""
         assert self.program is not None
         address = http_address.of(bundle, entrypoint)
@@ -141,12 +143,14 @@ class ProgramForm(ProgramBackend):
         seconds = entrypoint.limits.request
         if seconds is not None:
             words += [*_epochs(entrypoint), f"-Wtimeout={seconds * 1000:.0f}ms"]
+        idle = bundle.policy.scale_to_zero
         # All of WASI, and not the world `wasi:http/proxy` alone, which has no files and variables.
-        words += [*_world(entrypoint), "-Scli=y", "--addr", address]
+        words += [*_world(entrypoint), "-Scli=y", "--addr", address if idle is None else f"{LOOPBACK}:0"]
         words += [] if bundle.policy.http_prefixes else ["--no-logging-prefix"]
         words += [entrypoint.file_path]
         environment = self.whole_environment(entrypoint)
-        return ProgramServer(tuple(words), environment, what, _LISTENING, self.invalid, _HINT).server()
+        served = ProgramServer(tuple(words), environment, what, _LISTENING, self.invalid, _HINT)
+        return served.server() if idle is None else served.scaled_to_zero(address, idle, signal.SIGINT)
 
 
 def _epochs(entrypoint: Entrypoint) -> list[str]:
