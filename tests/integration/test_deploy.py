@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.kubernetes.images import RUNTIME_CLASS
+from tests.kubernetes.cluster import RUNTIME_CLASS
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "deploy").rglob("*.yaml"))

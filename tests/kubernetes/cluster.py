@@ -45,7 +45,7 @@ version = 2
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """
-_RUNTIME_CLASS = {
+RUNTIME_CLASS = {
     "apiVersion": "node.k8s.io/v1",
     "kind": "RuntimeClass",
     "metadata": {"name": "pelagos"},
@@ -203,7 +203,7 @@ class Cluster:
 
     def give_runtime_class(self) -> None:
         """Apply the RuntimeClass `pelagos`, as a cluster's administrator does."""
-        self.apply(_RUNTIME_CLASS)
+        self.apply(RUNTIME_CLASS)
 
     def import_image(self, archive: Path) -> None:
         """Give the node an image, as an archive."""
