@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pelagos_core.cli import launcher
+from pelagos_core.cli import cri, launcher
 from pelagos_core.cli.containerd import Containerd
 
 if sys.version_info >= (3, 11):
@@ -27,6 +27,8 @@ else:
 RUNTIME_NAMES = ("io.containerd.pelagos.wasm.v1", "io.containerd.pelagos-wasm.v1")
 HANDLER = "pelagos"
 _SECONDS = 20
+_SERVER = "io.containerd.server.v1.grpc"
+_DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
 _OF_CONTAINERD_2 = "io.containerd.cri.v1.runtime"
 _TABLES = {1: "cri", 2: "io.containerd.grpc.v1.cri", 3: _OF_CONTAINERD_2, 4: _OF_CONTAINERD_2}
 _CRI = frozenset(_TABLES.values())
@@ -76,7 +78,7 @@ def registration(containerd: Containerd) -> Registration:
     if found.refused:
         problem = f"containerd refuses its config: {found.refused}"
         return Registration(version, problem=problem, broken=True)
-    address = str((found.table.get("grpc") or {}).get("address", ""))
+    address = _address(found.table)
     disabled = _CRI.intersection(map(str, found.table.get("disabled_plugins") or ()))
     if disabled:
         text = f"{containerd.config} has the CRI disabled: take {sorted(disabled)[0]!r} out of disabled_plugins"
@@ -87,22 +89,23 @@ def registration(containerd: Containerd) -> Registration:
     return Registration(version, ours, problem, address=address)
 
 
-def cri_problem(containerd: Containerd, address: str) -> str:
-    """Why the CRI of a containerd that runs does not work, asked by its `ctr`; empty if it does."""
-    ctr = os.path.join(os.path.dirname(containerd.program), "ctr")
-    if not address or not os.access(ctr, os.X_OK):
-        return ""
-    words = [ctr, "--address", address, "--connect-timeout", "5s", "plugins", "ls"]
-    environment = {**os.environ, "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
-    done = subprocess.run(
-        words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False, env=environment
-    )
-    if done.returncode:
-        return f"containerd does not answer: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
-    # TYPE ID PLATFORMS STATUS
-    rows = [line.split() for line in done.stdout.splitlines()]
-    states = [row[-1] for row in rows if row[:2] == ["io.containerd.grpc.v1", "cri"]]
-    return "" if states == ["ok"] else f"containerd's plugin cri: {states[0] if states else 'is not there'}"
+def _address(table: dict[str, Any]) -> str:
+    """The socket of the API: in version 4 of the config the server is a plugin."""
+    for path in (("grpc",), ("plugins", _SERVER)):
+        here: Any = table
+        for name in path:
+            here = here.get(name) if isinstance(here, dict) else None
+        if isinstance(here, dict) and here.get("address"):
+            return str(here["address"])
+    return _DEFAULT_ADDRESS
+
+
+def loaded_problem(address: str) -> str:
+    """Why the CRI of a containerd that runs does not have the runtime, asked itself; empty if it does."""
+    loaded, problem = cri.runtimes(address)
+    if problem or any(is_ours(kind) for kind in loaded.values()):
+        return problem
+    return "it runs without the runtime: restart it"
 
 
 def version_of(program: str) -> str:

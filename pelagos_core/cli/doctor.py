@@ -228,13 +228,13 @@ def _registered(node: containerd.Containerd, found: containerd_config.Registrati
     text = f"{found.version}, with the runtime as handler {', '.join(map(repr, found.handlers))}"
     if not node.running:
         return Finding(WARNING, f"{text}, not running", "start it: `systemctl start containerd`")
-    problem = containerd_config.cri_problem(node, found.address)
-    if problem:
-        return Finding(FAILED, f"{found.version}: {problem}", "its log says why: `journalctl -u containerd`")
     newer = [path for path in containerd_entry.files(node) if containerd.is_older_than(node, path)]
     if newer:
         restart = f"`systemctl restart {containerd.unit(node) or 'containerd'}`: containers go on meanwhile"
         return Finding(WARNING, f"{text}, but started before {newer[0]} was changed", restart)
+    problem = containerd_config.loaded_problem(found.address)
+    if problem:
+        return Finding(FAILED, f"{found.version}: {problem}", "its log says why: `journalctl -u containerd`")
     return Finding(OK, text)
 
 

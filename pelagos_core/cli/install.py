@@ -328,19 +328,19 @@ def _see_to(node: Containerd, work: _Work, restart: bool, entries: list[Change],
     found = containerd_config.registration(node)
     work.answer |= {"containerd": found.version, "handlers": list(found.handlers), "restart_needed": stale}
     problem = "" if not registered or (node.of_rancher and (stale or not node.running)) else found.problem
-    if node.running and not stale:
-        problem = problem or _cri_problem(node, found.address, _SECONDS if restarted else 0)
+    if registered and node.running and not stale:
+        problem = problem or _loaded_problem(found.address, _SECONDS if restarted else 0)
     if problem:
         raise FailedPrecondition(f"containerd {found.version}: {problem}")
     if registered and not stale:
         work.say(f"containerd {found.version} has the runtime as handler {', '.join(map(repr, found.handlers))}")
 
 
-def _cri_problem(node: Containerd, address: str, seconds: float) -> str:
-    """Why containerd's CRI does not work; empty if it does. One that has just been started takes a while."""
+def _loaded_problem(address: str, seconds: float) -> str:
+    """Why the containerd that runs does not have the runtime; empty if it does. A new one takes a while."""
     deadline = time.monotonic() + seconds
     while True:
-        problem = containerd_config.cri_problem(node, address)
+        problem = containerd_config.loaded_problem(address)
         if not problem or time.monotonic() > deadline:
             return problem
         time.sleep(0.2)
