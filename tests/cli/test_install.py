@@ -235,7 +235,7 @@ sys.exit(execute())
 @pytest.mark.containerd
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["install", "uninstall"])
-def test_killed_at_any_step_the_next_command_makes_it_whole(tmp_path, command):
+def test_killed_at_any_step_the_next_command_makes_it_whole(tmp_path, tmp_path_factory, command):
     """Launchers, and an entry in a directory that is made for it: at no step does the config name what is not there."""
     program = provision.containerd_directory("sid") / "usr/bin/containerd"
     etc, bin_dir = tmp_path / "etc", tmp_path / "bin"
@@ -243,7 +243,8 @@ def test_killed_at_any_step_the_next_command_makes_it_whole(tmp_path, command):
     bin_dir.mkdir()
     (etc / "config.toml").write_text(f"version = 3\nimports = ['{etc}/conf.d/*.toml']\n")
     words = ["--bin-dir", bin_dir, "--containerd-config", etc / "config.toml"]
-    path = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    # What is asked of containerd is in a temporary directory, which a killed command leaves.
+    path = {"PATH": f"{program.parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path_factory.mktemp("trials"))}
 
     def tree():
         return {str(each): each.read_bytes() if each.is_file() else None for each in sorted(tmp_path.rglob("*"))}
