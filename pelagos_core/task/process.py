@@ -40,6 +40,7 @@ _MAX_SIGNAL = 64
 _READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, without a limit
 _SETTLE_SECONDS = 2.0  # as containerd's own shim waits in Delete for its copies to end
 _SETTLE_TRIES = 4
+_FAILED_SECONDS = 1.0  # for a server that has failed to exit
 _TELL_SECONDS = 2.0  # for a backend's answer to `wait`, after the process has ended
 
 
@@ -206,15 +207,20 @@ class Process:
 
     async def serving(self) -> None:
         """Return once it accepts connections, if it is a server. Right after `start`. Raises as `Control.serving`."""
-        if not self.serves or self._control is None:
-            return
         try:
-            await self._control.serving()
-        except PelagosError:  # told once it has ended
-            if self.pidfd >= 0:
-                self._signal(signal.SIGKILL)
-            await self.wait()
+            if self.serves and self._control is not None:
+                await self._control.serving()
+        except PelagosError:
+            await self._end_of_server()
             raise
+
+    async def _end_of_server(self) -> None:
+        """Return once a server that does not serve has ended: by itself, with a code of its own, or by SIGKILL."""
+        try:
+            await asyncio.wait_for(self.wait(), _FAILED_SECONDS)
+        except asyncio.TimeoutError:
+            self._signal(signal.SIGKILL)
+            await self.wait()
 
     def kill(self, signum: int) -> None:
         """Send a signal. Raises InvalidArgument, FailedPrecondition, or NotFound if it has ended."""
@@ -227,10 +233,7 @@ class Process:
             (self._conversation.signal if self._conversation else self._signal)(signum)
 
     async def ended(self) -> ExitStatus:
-        """Wait for the process to exit and reap it. It is STOPPED then; `tell` answers its waiters.
-
-        Call it once, after `create`.
-        """
+        """Wait, once, for the process to exit, and reap it. It is STOPPED then; `tell` answers its waiters."""
         status = await self._reaped()
         if self._timer:
             self._timer.cancel()

@@ -22,7 +22,7 @@ SAID = {
     "backends": "chosen: wasmtime",
     "cache warm": ", wasmtime, ",
     "cache ls": "/hello.wat",
-    "cache prune": "freed 0 B",
+    "cache prune": "freed ",
 }
 
 

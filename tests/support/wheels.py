@@ -21,6 +21,8 @@ def build(directory: Path, distribution: str, *options: str, **environment: str)
     for name in {"native", distribution}:
         shutil.copytree(ROOT / name, tree / name, ignore=_SKIPPED)
     shutil.copy(ROOT / ".gitignore", tree)
+    (tree / "pelagos_core").mkdir()
+    shutil.copy(ROOT / "pelagos_core/__init__.py", tree / "pelagos_core")  # it has the version of all
     before = _files(tree)
     words = [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", directory / "dist"]
     done = subprocess.run(
