@@ -17,6 +17,7 @@ from scripts import engines
 from tests.support import services
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.http_load import PORT, Load, answer, get, inside
+from tests.support.patience import until
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.services]
@@ -43,6 +44,16 @@ class Node:
         pid = await self.shim.create(name, bundle, self.fifos[name], timeout=240)  # an interpreter is compiled too
         await self.shim.start(name)
         return pid
+
+    async def has_written(self, stdout, stderr, name="c1"):
+        """Wait until its outputs are these patterns: the engine copies them beside its answers."""
+        said = ["", ""]
+
+        def look():
+            said[:] = map("".join, zip(said, self.output(name), strict=True))
+            return re.fullmatch(stdout, said[0]) and re.fullmatch(stderr, said[1])
+
+        await until(look)
 
     def output(self, name="c1"):
         """What it has written so far to stdout and stderr."""
@@ -101,14 +112,14 @@ async def test_it_has_variables_files_and_output_without_prefixes(tmp_path):
         assert "No such file" in ask(pid, "/file?/proc/self/maps")[1]
         for _ in range(2):
             assert ask(pid, "/say") == (200, "said\n")
-        assert node.output() == ("on stdout\n" * 2, "on stderr\n" * 2)
+        await node.has_written("on stdout\n" * 2, "on stderr\n" * 2)
 
 
 async def test_prefixes_are_there_if_they_are_asked_for(tmp_path):
     async with running(tmp_path) as node:
         pid = await node.serve(annotations={"http-log": "prefixed"})
         assert ask(pid, "/say") == (200, "said\n")
-        assert re.fullmatch(r"stdout \[\d+\] :: on stdout\n", node.output()[0])
+        await node.has_written(r"stdout \[\d+\] :: on stdout\n", r"stderr \[\d+\] :: on stderr\n")
 
 
 @pytest.mark.parametrize(
