@@ -35,9 +35,12 @@ class _Port(Protocol):
 def drop_privileges() -> None:
     """Be `nobody`, where that is another user than we are: in a user namespace of one id there is none."""
     syscalls.prctl(_NO_NEW_PRIVILEGES, 1)
+    # Each by itself: one that a user namespace refuses must not keep the others from being tried.
     with contextlib.suppress(OSError):
         os.setgroups([])
+    with contextlib.suppress(OSError):
         os.setgid(_NOBODY)
+    with contextlib.suppress(OSError):
         os.setuid(_NOBODY)
 
 

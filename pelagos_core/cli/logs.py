@@ -32,8 +32,7 @@ def logs(follow: bool, tail: int | None, container: str) -> None:
     run = runs.find(os.geteuid(), container, ended=True)
     if not run.is_detached:
         raise FailedPrecondition(f"container {run.id!r} is not detached: its output is at its own terminal")
-    path = os.path.join(runs.directory_of(os.geteuid(), run), runs.OUTPUT)
-    with open(path, "rb") as file:
+    with open(runs.output_path(runs.directory_of(os.geteuid(), run)), "rb") as file:
         for line in deque(file, maxlen=tail) if tail is not None else ():
             _write(line)
         _copy(file)

@@ -18,11 +18,14 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 
+_LOCK_SECONDS = 30.0  # for another command of ours to end
+_LOOK_SECONDS = 0.05
 MAX_BYTES = 16 << 20
 _TEMPORARY = re.compile(r"\..+\.pelagos-[0-9a-f]{8}")
 
@@ -133,7 +136,7 @@ def apply(change: Change) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=fd)
         else:
-            _write(fd, name, change.after, change.mode)
+            _write(fd, name, change.after, change.mode, keep=not change.force)
         os.fsync(fd)
 
 
@@ -148,13 +151,27 @@ def _locked(directory: str) -> Iterator[int]:
     """A directory that no other command of ours works in: what has a temporary name in it is left over, and goes."""
     fd = _open_directory(directory)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, directory)
         for name in os.listdir(fd):
             if _TEMPORARY.fullmatch(name):
                 _remove(fd, name)
         yield fd
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, directory: str) -> None:
+    """Wait for the lock of a directory, but not for ever: any user that can open it can hold one."""
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                text = f"directory {directory!r} has been locked by another process for {_LOCK_SECONDS:g} s (lslocks)"
+                raise FailedPrecondition(text) from None
+            time.sleep(_LOOK_SECONDS)
 
 
 def _remove(directory: int, name: str) -> None:
@@ -179,7 +196,7 @@ def _make_with_directory(directory: str, name: str, change: Change) -> None:
         try:
             below = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             try:
-                _write(below, name, change.after or b"", change.mode)
+                _write(below, name, change.after or b"", change.mode, keep=False)
                 os.fchmod(below, 0o755)
                 os.fsync(below)
             finally:
@@ -238,15 +255,15 @@ def _check_owner(fd: int, path: str, *, last: bool) -> None:
         raise PermissionDenied(f"directory {path!r} can be written to by every user (chmod o-w)")
 
 
-def _write(directory: int, name: str, content: bytes, mode: int) -> None:
-    """Write by rename: containerd may execute or read the file at any moment."""
+def _write(directory: int, name: str, content: bytes, mode: int, *, keep: bool) -> None:
+    """Write by rename: containerd may execute or read the file at any moment. keep: see `_take_over`."""
     temporary = _temporary(name)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             file.flush()
-            _take_over(directory, name, fd, mode)
+            _take_over(directory, name, fd, mode, keep=keep)
             os.fsync(fd)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
@@ -255,8 +272,11 @@ def _write(directory: int, name: str, content: bytes, mode: int) -> None:
         raise
 
 
-def _take_over(directory: int, name: str, fd: int, mode: int) -> None:
-    """Give the new file what the old one has: owner, mode, attributes such as its SELinux label."""
+def _take_over(directory: int, name: str, fd: int, mode: int, *, keep: bool) -> None:
+    """Give the new file the attributes of the old one, such as its SELinux label.
+
+    keep: give it the owner and mode too. Not where the old file was forced out: it may be any user's.
+    """
     try:
         old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
@@ -264,10 +284,10 @@ def _take_over(directory: int, name: str, fd: int, mode: int) -> None:
         return
     try:
         status = os.fstat(old)
-        executable = mode & stat.S_IXUSR  # a launcher is that, and root's, whatever was there
-        if not executable:
+        kept = keep and not mode & stat.S_IXUSR  # a launcher is executable, and root's, whatever was there
+        if kept:
             os.fchown(fd, status.st_uid, status.st_gid)
-        os.fchmod(fd, mode if executable else stat.S_IMODE(status.st_mode))
+        os.fchmod(fd, stat.S_IMODE(status.st_mode) if kept else mode)
         for attribute in os.listxattr(old):
             with contextlib.suppress(OSError):
                 os.setxattr(fd, attribute, os.getxattr(old, attribute))

@@ -55,7 +55,7 @@ class Session:
         Raises the PelagosError of the call that fails.
         """
         # containerd's convention: with a file URI both outputs are written to that of stdout.
-        output = f"file://{self._workspace.output}"
+        output = f"file://{self._workspace.make_output()}"
         self._create(layers, Stdio("", output, output))
         self._ask_for_backend()
         self._connection.call(TASK, "Start", api.StartRequest(id=self._id))

@@ -56,10 +56,9 @@ class Workspace:
         with contextlib.suppress(OSError):  # the program runs all the same
             runs.record(self.directory, self._run)
 
-    @property
-    def output(self) -> str:
-        """The file of a detached run's output."""
-        return os.path.join(self.directory, runs.OUTPUT)
+    def make_output(self) -> str:
+        """Create the file of a detached run's output; its path. Raises OSError."""
+        return runs.make_output(self.directory)
 
     def leave(self) -> None:
         """Leave the run to its daemon, which goes on without this command."""

@@ -8,8 +8,9 @@
 The kernel closes the FIFO whenever a process ends, also by SIGKILL. So the daemon reads end of file when
 its command has ended, and a directory whose FIFO has no reader is abandoned. The command opens the
 FIFO for reading too, so that this holds before there is a daemon. Of a detached run the daemon opens
-it for writing too, before the command ends. When such a run has ended, its record and its output (a file
-`output`) stay until `pelagos rm`; the rest of its directory is removed.
+it for writing too, before the command ends. When such a run has ended, its record and its output stay until
+`pelagos rm`; the rest of its directory is removed. The output is a file on a disk (`output_path`): a program may write
+without an end, and /run is memory that the whole node needs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SERVICE = "pelagos.v1.Runs"
 ROOTS = "/run/pelagos/runs"
 PREFIX = "run-"
 ALIVE = "alive"
-OUTPUT = "output"
+_OUTPUTS = "/var/log/pelagos"
 _RECORD = "run.json"
 _MAX_BYTES = 1 << 20
 
@@ -203,17 +204,45 @@ def end(directory: str, ended: float, exit_code: int) -> None:
         record(directory, run._replace(ended=ended, exit_code=exit_code))
         import shutil  # as in `remove`
 
+        kept = {_RECORD, os.path.basename(output_path(directory))}
         for name in os.listdir(directory):
-            if name not in (_RECORD, OUTPUT):
+            if name not in kept:
                 path = os.path.join(directory, name)
                 shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
 
 
 def remove(directory: str) -> None:
-    """Remove the directory of a run. It holds no mounts: a container's mounts are in its own namespace."""
+    """Remove the directory of a run, and its output. It holds no mounts: these are in the container's own namespace."""
     import shutil  # not at the top: a command needs it only after a daemon that was killed
 
+    with contextlib.suppress(OSError):
+        os.unlink(output_path(directory))
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def output_path(directory: str) -> str:
+    """The file of a detached run's output: of root below /var/log, of other users in the run's directory."""
+    if os.path.dirname(directory) == ROOTS:
+        return os.path.join(_OUTPUTS, f"{os.path.basename(directory)}.log")
+    return os.path.join(directory, "output")
+
+
+def make_output(directory: str) -> str:
+    """Create that file, which only its user can read; its path. In the command. Raises OSError."""
+    path = output_path(directory)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    if os.path.dirname(path) == _OUTPUTS:
+        _sweep_outputs()
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    return path
+
+
+def _sweep_outputs() -> None:
+    """Remove the outputs of runs whose records are gone, as after a reboot."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(_OUTPUTS):
+            if name.startswith(PREFIX) and not os.path.exists(os.path.join(ROOTS, name.removesuffix(".log"))):
+                os.unlink(os.path.join(_OUTPUTS, name))
 
 
 def _directories(uid: int) -> Iterator[str]:

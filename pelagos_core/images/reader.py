@@ -116,7 +116,7 @@ def fetch(source: Source, module: Module, cgroup: Cgroup) -> Reader:
         memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with (
             ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel,
-            open(memory, "wb", buffering=0, closefd=False) as file,
+            open(memory, "wb", closefd=False) as file,  # buffered: write(2) may take less than it is given
         ):
             ImageStore(channel).copy(module.digest, module.size, file.write)
         if os.pread(memory, len(MODULE_MAGIC), 0) != MODULE_MAGIC:

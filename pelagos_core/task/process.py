@@ -219,7 +219,8 @@ class Process:
         try:
             await asyncio.wait_for(self.wait(), _FAILED_SECONDS)
         except asyncio.TimeoutError:
-            self._signal(signal.SIGKILL)
+            if self.pidfd >= 0:  # else it is reaped, and its output still waits for a reader
+                self._signal(signal.SIGKILL)
             await self.wait()
 
     def kill(self, signum: int) -> None:

@@ -156,3 +156,19 @@ def test_a_full_disk_leaves_no_directory(place, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         runs.make(place, runs.new(("x.wasm",)))
     assert [name for name in os.listdir(place) if name.startswith(runs.PREFIX)] == []
+
+
+def test_outputs_of_root_are_on_a_disk_and_those_without_a_record_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ROOTS", str(tmp_path / "runs"))
+    monkeypatch.setattr(runs, "_OUTPUTS", str(tmp_path / "log"))
+    directory = f"{tmp_path}/runs/run-00000001"
+    os.makedirs(directory)
+    os.mkdir(tmp_path / "log", 0o700)
+    (tmp_path / "log/run-of-before.log").touch()
+    (tmp_path / "log/other").touch()
+    path = runs.make_output(directory)
+    assert path == f"{tmp_path}/log/run-00000001.log"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(tmp_path / "log")) == ["other", "run-00000001.log"]
+    runs.remove(directory)
+    assert os.listdir(tmp_path / "log") == ["other"]
