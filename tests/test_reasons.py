@@ -52,7 +52,7 @@ def test_the_first_reason_stays():
 
 def test_what_the_kernel_says_gets_one_too():
     with pytest.raises(NotFound, match=r"No such file .* \[PLG-STREAMS\]$") as raised, because(reasons.STREAMS):
-        open("/none/such").close()
+        open("/proc/none/such").close()
     assert raised.value.code == Code.NOT_FOUND
 
 

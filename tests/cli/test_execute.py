@@ -43,7 +43,7 @@ def test_it_has_a_terminal_of_its_own(shell):
     ("words", "code", "text"),
     [
         (["none", "/bin/sh"], 125, "container 'none'"),
-        (["{}", "/none/such"], 127, "no such file"),
+        (["{}", "/proc/none/such"], 127, "no such file"),
         (["-w", "usr", "{}", "/bin/sh"], 125, "'usr' is not absolute"),
     ],
 )

@@ -176,7 +176,7 @@ def test_out_of_memory_is_said(guests):
         (["--env", "=x", "hello.wasm"], 125, "not NAME=VALUE"),
         (["--workdir", "relative", "hello.wasm"], 125, "'relative' is not absolute"),
         (["--mount", "source=/x", "hello.wasm"], 125, "--mount"),
-        (["-v", "/none/such:/x", "hello.wasm"], 125, "source '/none/such' does not exist"),
+        (["-v", "/proc/none/such:/x", "hello.wasm"], 125, "source '/proc/none/such' does not exist"),
         (["-v", "/tmp", "hello.wasm"], 125, "is not SOURCE:TARGET[:ro]"),
         (["--memory", "much", "hello.wasm"], 125, "'much' is not a size such as 64m"),
         (["--cpus", "1000", "hello.wasm"], 125, "1000 is not from 0.01 to"),

@@ -20,8 +20,8 @@ CASES = {
     "PLG-ENGINE-UNFIT": ({"args": ["/text"]}, {}, "no installed backend can run it"),
     "PLG-MOUNT": (
         {},
-        {"mounts": [{"destination": "/x", "type": "bind", "source": "/none/such"}]},
-        "mount source '/none/such': No such file or directory",
+        {"mounts": [{"destination": "/x", "type": "bind", "source": "/proc/none/such"}]},
+        "mount source '/proc/none/such': No such file or directory",
     ),
     "PLG-SPEC": (
         {},
@@ -58,8 +58,8 @@ async def test_a_failed_exec_says_so_on_its_own_stderr(tmp_path, guests):
             await shim.start("c1", "e1")
         assert str(raised.value).endswith("[PLG-ENTRYPOINT]")
         assert fifos.output()[1] == f"pelagos: {raised.value}\n"
-        await shim.exec("c1", "e2", "/app.wasm", stdout="/none/such")
-        with pytest.raises(PelagosError, match=r"stdout '/none/such' does not exist \[PLG-STREAMS\]"):
+        await shim.exec("c1", "e2", "/app.wasm", stdout="/proc/none/such")
+        with pytest.raises(PelagosError, match=r"stdout '/proc/none/such' does not exist \[PLG-STREAMS\]"):
             await shim.start("c1", "e2")
         fifos.close()
 

@@ -59,8 +59,8 @@ def test_what_engines_do_is_left_to_them(kind, call):
         lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1),
         lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0),
         lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9),  # NETLINK_AUDIT
-        lambda: os.chown("/none", 0, 0),
-        lambda: os.mknod("/none"),
+        lambda: os.chown("/proc/none", 0, 0),
+        lambda: os.mknod("/proc/none"),
         lambda: os.kill(os.getpid(), 0),
         lambda: os.setuid(os.getuid()),
         lambda: os.pidfd_open(os.getpid()),

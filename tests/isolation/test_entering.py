@@ -78,7 +78,7 @@ def test_a_namespace_is_joined_by_its_path(elsewhere, changed):
     assert in_child(run) == "elsewhere"
 
 
-@pytest.mark.parametrize("path", ["/none", "/etc/passwd", "/proc/self/ns/net"])
+@pytest.mark.parametrize("path", ["/proc/none", "/etc/passwd", "/proc/self/ns/net"])
 def test_a_path_that_is_no_such_namespace_is_refused_by_name(path):
     good = Namespace("network", "/proc/self/ns/net")
     with pytest.raises(InvalidArgument, match=f"uts namespace '{path}': (No such file|Invalid argument)"):

@@ -310,8 +310,8 @@ def test_a_session_keyring_is_a_new_one():
 
 def test_the_working_directory_is_entered(tmp_path):
     assert in_child(lambda: take(EnterWorkingDirectory(str(tmp_path))) and os.getcwd()) == str(tmp_path)
-    with pytest.raises(Internal, match="enter /none: No such file"):
-        in_child(lambda: take(EnterWorkingDirectory("/none")))
+    with pytest.raises(Internal, match="enter /proc/none: No such file"):
+        in_child(lambda: take(EnterWorkingDirectory("/proc/none")))
 
 
 @pytest.mark.root

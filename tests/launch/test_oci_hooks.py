@@ -53,8 +53,8 @@ def test_a_failure_is_told_with_what_it_said(line, told):
 
 
 def test_a_program_that_is_not_there_is_named():
-    with pytest.raises(FailedPrecondition, match="'/none/such': No such file"):
-        oci_hooks.run([Hook("prestart[0]", "/none/such", ("x",))], STATE)
+    with pytest.raises(FailedPrecondition, match="'/proc/none/such': No such file"):
+        oci_hooks.run([Hook("prestart[0]", "/proc/none/such", ("x",))], STATE)
 
 
 def test_the_first_failure_is_the_last_that_is_run(tmp_path):

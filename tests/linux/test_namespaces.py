@@ -48,7 +48,7 @@ def test_a_namespace_is_joined_by_its_path():
         os.close(writer)
 
 
-@pytest.mark.parametrize("path", ["/none", "/etc/passwd", "/proc/self/ns/net"])
+@pytest.mark.parametrize("path", ["/proc/none", "/etc/passwd", "/proc/self/ns/net"])
 def test_a_path_that_is_no_such_namespace_is_refused_by_name(path):
     with pytest.raises(InvalidArgument, match=f"uts namespace '{path}'"):
         in_child(lambda: namespaces.join("uts", path))
@@ -96,7 +96,7 @@ def test_a_child_is_born_into_a_given_pid_namespace():
 def test_a_fork_into_a_bad_namespace_fails_and_later_children_are_as_ever():
     def run():
         try:
-            namespaces.fork("/none")
+            namespaces.fork("/proc/none")
         except InvalidArgument:
             pid = namespaces.fork(None)
             if pid == 0:
@@ -108,7 +108,7 @@ def test_a_fork_into_a_bad_namespace_fails_and_later_children_are_as_ever():
 
 def test_an_own_namespace_is_told_from_others(tmp_path):
     assert namespaces.is_own("/proc/self/ns/net")
-    assert not namespaces.is_own("/none/such")
+    assert not namespaces.is_own("/proc/proc/none/such")
     assert not namespaces.is_own(str(tmp_path))
 
     def run():

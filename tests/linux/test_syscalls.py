@@ -21,9 +21,9 @@ INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
     [
         (lambda: syscalls.unshare(1), errno.EINVAL, "unshare 0x1"),
         (lambda: syscalls.setns(-1, 0), errno.EBADF, "setns 0x0"),
-        (lambda: syscalls.mount("", "/none", "tmpfs", 0, ""), errno.ENOENT, "/none"),
-        (lambda: syscalls.openat2(-100, "/none", os.O_RDONLY, 0), errno.ENOENT, "/none"),
-        (lambda: syscalls.open_tree(-100, "/none", 0), errno.ENOENT, "/none"),
+        (lambda: syscalls.mount("", "/proc/none", "tmpfs", 0, ""), errno.ENOENT, "/proc/none"),
+        (lambda: syscalls.openat2(-100, "/proc/none", os.O_RDONLY, 0), errno.ENOENT, "/proc/none"),
+        (lambda: syscalls.open_tree(-100, "/proc/none", 0), errno.ENOENT, "/proc/none"),
         (lambda: syscalls.mount_setattr(-1, 0, 1, 0, 0), errno.EBADF, "mount_setattr"),
         (lambda: syscalls.close_range(5, 4), errno.EINVAL, "close_range"),
         (lambda: syscalls.prctl(9999), errno.EINVAL, "prctl 9999"),

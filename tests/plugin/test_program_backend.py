@@ -143,7 +143,7 @@ def test_an_engine_that_dies_is_told_by_its_signal():
 
 def test_a_program_that_is_gone_is_told():
     def child():
-        return _run(["/none"], {}, None)
+        return _run(["/proc/none"], {}, None)
 
     assert in_child(child) == 127
 
@@ -207,8 +207,8 @@ def test_a_program_tells_its_version_in_its_own_way(arguments, version):
 
 def test_a_program_that_is_not_there_is_told_with_its_remedy():
     cat = Cat()
-    cat.pelagos_configure({"program": "/none"})
-    assert cat.pelagos_describe().obstacle == "program '/none' does not exist or cannot be executed: get a cat"
+    cat.pelagos_configure({"program": "/proc/none"})
+    assert cat.pelagos_describe().obstacle == "program '/proc/none' does not exist or cannot be executed: get a cat"
     assert "get a cat" in cat.pelagos_detect(BUNDLE, entrypoint()).reason
     with pytest.raises(InvalidArgument, match=r"unknown setting 'x' \(known: program, root\)"):
         cat.pelagos_configure({"x": 1})

@@ -218,7 +218,11 @@ def test_no_descriptor_is_left_open_but_of_the_root_and_of_devices(image):
         before = set(os.listdir("/proc/self/fd"))
         put(root, *mounts)
         left = len(set(os.listdir("/proc/self/fd")) - before)
-        for mount in (Mount("/etc", "bind", "/none"), Mount("/m/file", "bind", str(image)), Mount("/m", "none", "x")):
+        for mount in (
+            Mount("/etc", "bind", "/proc/none"),
+            Mount("/m/file", "bind", str(image)),
+            Mount("/m", "none", "x"),
+        ):
             with pytest.raises(PelagosError):
                 put(root, mount)
         return left, len(set(os.listdir("/proc/self/fd")) - before)

@@ -61,7 +61,7 @@ def test_a_process_that_is_gone_is_no_error(tmp_path, sleeper):
     assert run(tmp_path).exit_status == 137
 
 
-@pytest.mark.parametrize("bundle", ["", "/none/such"])
+@pytest.mark.parametrize("bundle", ["", "/proc/none/such"])
 def test_a_missing_bundle_is_no_error(tmp_path, monkeypatch, bundle):
     monkeypatch.chdir(tmp_path)
     assert run(bundle).exit_status == 137

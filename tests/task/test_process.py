@@ -273,13 +273,13 @@ def test_a_launch_that_fails_leaves_what_can_vanish(run, tmp_path):
 
 def test_streams_that_cannot_be_opened_make_no_process(run):
     async def body(made):
-        with pytest.raises(NotFound, match=r"stdout '/none/such' .*\[PLG-STREAMS\]"):
+        with pytest.raises(NotFound, match=r"stdout '/proc/none/such' .*\[PLG-STREAMS\]"):
             await made.create()
         made.process.explain(Internal("no"))  # there is nowhere to say it
         assert not made.engine.guests
         made.process.vanish(Action.EXIT)
 
-    run(body, paths=StdioPaths(stdout="/none/such"))
+    run(body, paths=StdioPaths(stdout="/proc/none/such"))
 
 
 def test_an_exec_that_fails_once_it_is_created_leaves_no_process(run):

@@ -24,7 +24,7 @@ def test_mapped_ids_are_no_options():
 @pytest.mark.parametrize(
     ("fields", "kind", "match"),
     [
-        ({"type": "bind", "source": "/none/such"}, NotFound, "'/none/such': it does not exist"),
+        ({"type": "bind", "source": "/proc/none/such"}, NotFound, "'/proc/none/such': it does not exist"),
         ({"source": "/x"}, InvalidArgument, "'/x': has no type"),
         ({"type": "bind", "source": "/x\0"}, InvalidArgument, "NUL"),
         ({"type": "bind", "source": "/", "options": ["r\0"]}, InvalidArgument, "NUL"),

@@ -143,7 +143,7 @@ def test_a_paused_containers_processes_are_shown_paused(run):
     [
         ({"id": "../c"}, InvalidArgument, "id"),
         ({"checkpoint": "/x"}, Unimplemented, "checkpoint"),
-        ({"bundle": "/none/such"}, NotFound, "container 'c1': .*config.json"),
+        ({"bundle": "/proc/none/such"}, NotFound, "container 'c1': .*config.json"),
         ({"bundle": "relative"}, InvalidArgument, "not an absolute path"),
     ],
 )

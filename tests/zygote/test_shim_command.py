@@ -78,7 +78,7 @@ def test_a_pod_is_found_by_its_annotation_and_the_address_written(caller):
 @pytest.mark.parametrize("served", [True, False])
 def test_a_delete_with_nothing_left_is_answered(caller, served):
     listener = bound(caller.socket("c1")) if served else socket.socket()
-    for words in (["delete"], ["-bundle", str(caller.bundle), "delete"], ["-bundle", "/none/such", "delete"]):
+    for words in (["delete"], ["-bundle", str(caller.bundle), "delete"], ["-bundle", "/proc/none/such", "delete"]):
         answer = DeleteResponse.FromString(caller.ask(*words))
         assert (answer.pid, answer.exit_status) == (0, 137)
         assert answer.exited_at.seconds > 1_700_000_000

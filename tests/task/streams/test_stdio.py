@@ -125,9 +125,9 @@ async def test_files_are_appended_to_and_made_only_by_a_uri(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "error", "message"),
     [
-        (StdioPaths("/none/in", "", ""), NotFound, "stdin '/none/in' does not exist"),
-        (StdioPaths("", "/none/out", ""), NotFound, "stdout '/none/out' does not exist"),
-        (StdioPaths("", "", "/none/err"), NotFound, "stderr '/none/err' does not exist"),
+        (StdioPaths("/proc/none/in", "", ""), NotFound, "stdin '/proc/none/in' does not exist"),
+        (StdioPaths("", "/proc/none/out", ""), NotFound, "stdout '/proc/none/out' does not exist"),
+        (StdioPaths("", "", "/proc/none/err"), NotFound, "stderr '/proc/none/err' does not exist"),
         (StdioPaths("in", "", ""), InvalidArgument, "stdin 'in': neither an absolute path"),
         (StdioPaths("", "out", ""), InvalidArgument, "stdout 'out': neither"),
         (StdioPaths("", "file:out", ""), InvalidArgument, "stdout 'file:out': neither"),

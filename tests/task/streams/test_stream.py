@@ -34,7 +34,7 @@ def test_no_path_is_dev_null():
         ("file://[x", InvalidArgument, "stdout"),
         ("/a\0b", InvalidArgument, "holds a NUL byte"),
         ("file:///a%00b", InvalidArgument, "holds a NUL byte"),
-        ("/none/such", NotFound, "stdout '/none/such' does not exist"),
+        ("/proc/none/such", NotFound, "stdout '/proc/none/such' does not exist"),
         ("/", InvalidArgument, "neither a FIFO nor a file|Is a directory"),
         ("file:///proc/version/x", AlreadyExists, "/proc/version"),
     ],
