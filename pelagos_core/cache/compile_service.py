@@ -50,7 +50,7 @@ _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-_GROUP = re.compile(r"compile-(\d+)-\d+")
+_GROUP = re.compile(r"compile-(?P<pids>\d+)-(?P<pid>\d+)-\d+")
 _numbers = itertools.count()
 # The mount point of the scratch file system, in a private mount namespace: a directory that exists on
 # every host and that holds no engine's files.
@@ -111,7 +111,7 @@ def make_group(cache: CacheSettings) -> Cgroup:
 
     If none can be created, returns one without directories: only the resource limits of processes hold then.
     """
-    cgroup = Cgroup.of("", f"compile-{os.getpid()}-{next(_numbers)}")
+    cgroup = Cgroup.of("", f"compile-{_pid_namespace()}-{os.getpid()}-{next(_numbers)}")
     if not cgroup.paths:
         return cgroup  # without root
     for path in cgroup.paths:
@@ -130,10 +130,18 @@ def _sweep(parent: str) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _GROUP.fullmatch(name)
+            # In another pid namespace, as of a cluster in a container, the number is another process' or none's.
+            if not match or int(match["pids"]) != _pid_namespace():
+                continue
             # A zombie has ended too: it was killed and is not reaped yet.
-            if match and process_stat.is_leaving(int(match[1])):
+            if process_stat.is_leaving(int(match["pid"])):
                 with contextlib.suppress(OSError):  # it is busy, or another process has removed it
                     os.rmdir(os.path.join(parent, name))
+
+
+def _pid_namespace() -> int:
+    """The number of this process' pid namespace: the inode of its file (namespaces(7))."""
+    return os.stat("/proc/self/ns/pid").st_ino
 
 
 def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> None:
@@ -142,8 +150,8 @@ def _serve(request: CompileRequest, cgroup: Cgroup, parent: socket.socket) -> No
     forked.restore_signals()
     forked.end_with_parent(parent.fileno())
     forked.close_all_but(parent.fileno(), request.file)
-    joining.join(cgroup)
     try:
+        joining.join(cgroup)
         code, how = _obtain(request)
         socket.send_fds(parent, [json.dumps([0, how, ""]).encode()], [code])
     except BaseException as error:  # noqa: BLE001 (every error is reported to the parent)

@@ -264,9 +264,18 @@ def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobod
         compile_service.make_group(request.cache)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitid(os.P_PID, owner, os.WEXITED | os.WNOWAIT)
-    left = [path for made in Cgroup.of("", "any").paths for path in Path(made).parent.glob(f"compile-{owner}-*")]
+    left = [path for made in Cgroup.of("", "any").paths for path in Path(made).parent.glob(f"compile-*-{owner}-*")]
     assert left
     compile_service.make_group(request.cache).try_remove()
     assert not [path for path in left if path.exists()]
     os.waitpid(owner, 0)
     os.close(request.file)
+
+
+def test_groups_of_ended_parents_are_removed_and_those_of_other_pid_namespaces_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(compile_service, "_pid_namespace", lambda: 7)
+    monkeypatch.setattr(compile_service.process_stat, "is_leaving", lambda pid: pid == 11)
+    for name in ("compile-7-11-0", "compile-7-12-0", "compile-8-11-0", "other"):
+        (tmp_path / name).mkdir()
+    compile_service._sweep(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compile-7-12-0", "compile-8-11-0", "other"]

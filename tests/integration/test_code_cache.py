@@ -296,7 +296,7 @@ async def test_a_killed_shim_leaves_no_compiler_running(tmp_path, guests):
 
 def _compilers(pid):
     """The control groups of a shim's compilations."""
-    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if re.search(rf"/pelagos/compile-{pid}-\d+$", path)]
+    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if re.search(rf"/pelagos/compile-\d+-{pid}-\d+$", path)]
 
 
 def _read(path):
