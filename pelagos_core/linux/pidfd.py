@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
+
+from pelagos_core.linux import process_stat
+
+
+def open_child(pid: int, parent: int) -> int:
+    """A pidfd of a child of another process: pidfd_open(2). The caller closes it.
+
+    pid: the child's number as it was read, from /proc/PARENT/task/PARENT/children say. The parent may have reaped it
+    since, and the number be another process' now. Raises OSError; ProcessLookupError if it is no child of `parent`.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        if process_stat.parent(pid) != parent:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    except BaseException:
+        os.close(pidfd)
+        raise
+    return pidfd
 
 
 async def readable(fd: int) -> None:

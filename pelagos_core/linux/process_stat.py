@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _FIRST = 3  # proc(5) counts from one; the fields behind the name begin with this one
-_STATE, _FLAGS = (number - _FIRST for number in (3, 9))
+_STATE, _PARENT, _FLAGS = (number - _FIRST for number in (3, 4, 9))
 _PF_EXITING = 0x4  # include/linux/sched.h
 _ENDED = (b"Z", b"X")
 
@@ -15,6 +15,11 @@ def is_leaving(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return fields[_STATE] in _ENDED or bool(int(fields[_FLAGS]) & _PF_EXITING)
+
+
+def parent(pid: int) -> int:
+    """The number of a process' parent. Raises OSError if there is no such process."""
+    return int(_fields(pid)[_PARENT])
 
 
 def catches(pid: int, signum: int) -> bool:

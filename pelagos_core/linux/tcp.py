@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.descriptor import Fd
+from pelagos_core.linux.pidfd import is_readable
 
 _MOST = 4096  # descriptors of a process that are looked at
 _ESTABLISHED, _LISTEN = 1, 10  # tcp_states.h
@@ -48,14 +49,20 @@ class Sockets:
     Its methods raise OSError once the process has ended, and where it may not be looked into (ptrace(2)).
     """
 
-    def __init__(self, pid: int) -> None:
-        """pid: of a process that has not been reaped while this is made."""
-        self._pid = pid
-        self._pidfd = Fd(os.pidfd_open(pid))
+    def __init__(self, pid: int, pidfd: int) -> None:
+        """pidfd: of the process `pid`; the caller's, open as long as this is used.
+
+        Raises ProcessLookupError if it has ended: the number may be another process' by then.
+        """
+        self._pidfd = pidfd
+        self._directory = Fd(os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY))
+        if is_readable(pidfd, 0):
+            self._directory.close()
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
     def close(self) -> None:
-        """Close the descriptor of the process."""
-        self._pidfd.close()
+        """Close the directory of its descriptors."""
+        self._directory.close()
 
     def listeners(self) -> Iterator[socket.socket]:
         """Copies of those that listen; each is closed when the next one is asked for."""
@@ -68,13 +75,12 @@ class Sockets:
                 yield name, copy, _connection(copy, info)
 
     def _each(self) -> Iterator[tuple[str, socket.socket, bytes]]:
-        directory = f"/proc/{self._pid}/fd"
         seen = set()
-        with os.scandir(directory) as entries:
+        with os.scandir(self._directory) as entries:
             numbers = [entry.name for _, entry in zip(range(_MOST), entries, strict=False)]
         for number in numbers:
             with contextlib.suppress(FileNotFoundError):
-                name = os.readlink(f"{directory}/{number}")
+                name = os.readlink(number, dir_fd=self._directory)
                 if name.startswith("socket:") and name not in seen:
                     seen.add(name)
                     yield from self._copied(name, int(number))

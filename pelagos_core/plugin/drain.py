@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from pelagos_core.linux import child, credentials, process_stat, syscalls, tcp
 from pelagos_core.linux.child import Child
+from pelagos_core.linux.pidfd import open_child
 from pelagos_core.plugin.hookspecs import RunningProcess
 
 _LOOK_SECONDS = 0.02  # between two looks at the connections
@@ -38,6 +39,8 @@ _IDLE_SECONDS = 2.0  # without a byte, after which a connection is idle whose la
 _SEVERAL = 2  # requests on a connection, after which a gap means that it is idle
 _UNSURE_SECONDS = 5.0  # the same, if the kernel's clock does not tell which byte was the last
 _REFUSE_SECONDS = 1.0  # for the program to act on the signal, before its listening socket is closed
+_SLOWER, _SLOWEST_SECONDS = 1.1, 1.0  # after the signal: how much later each look is, up to one in a second
+_MOST_SECONDS = 3600.0  # after the signal; a request that has not ended by then is left to SIGKILL
 
 
 class Drains:
@@ -68,7 +71,7 @@ class Drains:
             return False
         self._ending.add(process)
         try:
-            pidfd = os.pidfd_open(engine)
+            pidfd = open_child(engine, process.pid)
         except OSError:
             return False  # it is ending already
         try:
@@ -125,7 +128,7 @@ class _Program:
 
     def leave(self) -> None:
         """Let no new connection begin, and those that there are end. Raises OSError."""
-        with contextlib.closing(tcp.Sockets(self._pid)) as sockets:
+        with contextlib.closing(self._sockets()) as sockets:
             for listener in sockets.listeners():
                 syscalls.refuse_connections(listener.fileno())
             deadline = time.monotonic() + _QUEUE_SECONDS
@@ -139,14 +142,22 @@ class _Program:
             self._close_busy(sockets)
 
     def refuse(self) -> None:
-        """After the signal: close the listening sockets, and idle connections, until it has ended. Raises OSError."""
-        with contextlib.suppress(OSError), contextlib.closing(tcp.Sockets(self._pid)) as sockets:
+        """After the signal: close the listening sockets, and connections as they get idle, until it has ended.
+
+        A request may never end, and SIGKILL never come. So it looks ever more seldom, and not without an end.
+        """
+        with contextlib.suppress(OSError), contextlib.closing(self._sockets()) as sockets:
             if self._has_ended(_REFUSE_SECONDS):
                 return
             for listener in sockets.listeners():
                 listener.shutdown(socket.SHUT_RD)
-            while not self._has_ended(_LOOK_SECONDS):
+            pause, deadline = _LOOK_SECONDS, time.monotonic() + _MOST_SECONDS
+            while time.monotonic() < deadline and not self._has_ended(pause):
                 self._close_idle(sockets)
+                pause = min(pause * _SLOWER, _SLOWEST_SECONDS)
+
+    def _sockets(self) -> tcp.Sockets:
+        return tcp.Sockets(self._pid, self._pidfd)
 
     def _has_ended(self, seconds: float) -> bool:
         return bool(self._poll.poll(seconds * 1000))

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pelagos_core.errors import InvalidArgument, PelagosError
 from pelagos_core.exit_status import signal_name
 from pelagos_core.linux import child, credentials
+from pelagos_core.linux.descriptor import Fd
+from pelagos_core.linux.pidfd import open_child
 from pelagos_core.plugin import program, wasi
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
@@ -206,7 +208,8 @@ class ProgramBackend:
         if signum in _PASSED_TO_ENGINE:
             with contextlib.suppress(OSError, ValueError):
                 for engine in children(process.pid):
-                    os.kill(engine, signum)
+                    with Fd(open_child(engine, process.pid)) as pidfd:
+                        signal.pidfd_send_signal(pidfd, signum)
 
 
 def children(pid: int) -> list[int]:

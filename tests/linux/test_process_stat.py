@@ -25,6 +25,12 @@ def test_a_name_may_look_like_the_fields_that_follow_it(tmp_path):
         process.kill()
 
 
+def test_a_process_has_a_parent():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert process_stat.parent(process.pid) == os.getpid()
+        process.kill()
+
+
 def test_a_process_catches_what_it_has_a_handler_for():
     code = "import signal, sys; signal.signal(15, lambda *_: None); print(flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code]

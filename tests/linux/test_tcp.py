@@ -20,8 +20,12 @@ def server():
     port = listener.getsockname()[1]
     process = child.fork(signal.pause)
     listener.close()
-    with contextlib.closing(process), contextlib.closing(tcp.Sockets(process.pid)) as sockets:
+    with contextlib.closing(process), sockets_of(process) as sockets:
         yield sockets, port
+
+
+def sockets_of(process):
+    return contextlib.closing(tcp.Sockets(process.pid, process.fileno()))
 
 
 def test_the_queue_of_a_listening_socket_is_seen():
@@ -45,7 +49,7 @@ def test_new_connections_are_refused_and_old_ones_go_on():
 def test_the_last_byte_and_its_direction_are_told():
     ours, theirs = _pair()
     process = child.fork(signal.pause)
-    with contextlib.closing(process), contextlib.closing(tcp.Sockets(process.pid)) as sockets, ours, theirs:
+    with contextlib.closing(process), sockets_of(process) as sockets, ours, theirs:
         mine = theirs.getsockname()
 
         def seen():
@@ -53,6 +57,7 @@ def test_the_last_byte_and_its_direction_are_told():
             return found[0]
 
         assert (seen().received, seen().sent, seen().pending) == (0, 0, 0)
+        time.sleep(0.05)  # the kernel's clock has steps of some milliseconds
         ours.sendall(b"question")
         time.sleep(0.05)
         assert (seen().received, seen().pending) == (8, 8)
@@ -71,11 +76,22 @@ def _pair():
 
 
 def test_a_process_that_has_ended_is_an_error():
-    process = child.fork(lambda: 0)
-    with contextlib.closing(tcp.Sockets(process.pid)) as sockets:
-        process.reap()
+    process = child.fork(signal.pause)
+    with contextlib.closing(process), sockets_of(process) as sockets:
+        process.end()
         with pytest.raises(OSError, match="No such file"):
             list(sockets.listeners())
+
+
+def test_a_number_that_is_another_process_by_now_is_an_error():
+    process = child.fork(lambda: 0)
+    with contextlib.closing(process):
+        pidfd = process.fileno()
+        process.reap()
+        before = set(os.listdir("/proc/self/fd"))
+        with pytest.raises(ProcessLookupError):
+            tcp.Sockets(os.getpid(), pidfd)
+        assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_copy_is_kept():

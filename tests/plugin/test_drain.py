@@ -11,6 +11,7 @@ import pytest
 
 from pelagos_core.linux import child
 from pelagos_core.linux.tcp import Connection
+from pelagos_core.plugin import drain
 from pelagos_core.plugin.drain import Drains, _Seen
 
 
@@ -69,6 +70,7 @@ class Server:
         self.engine = child.fork(lambda: serve(self._listener))
         self._listener.close()
 
+    pid = os.getpid()
     serves = True
     termination_signal = 0
 
@@ -97,6 +99,30 @@ async def test_a_drain_closes_what_is_idle_and_then_gives_the_signal():
         assert await asyncio.to_thread(connection.recv, 1) == b""
         await asyncio.sleep(0.1)
         assert len(os.listdir("/proc/self/fd")) <= len(before) + 1  # the engine's pidfd
+
+
+@pytest.mark.root
+async def test_a_number_that_is_another_process_by_now_is_not_signalled():
+    process, drains = Server(_ends_at_sigint), Drains()
+    with contextlib.closing(process.engine):
+        process.pid = 1
+        assert not drains.begin(process, process.engine.pid, signal.SIGINT)
+        assert process.engine.wait(0.2) is None
+
+
+@pytest.mark.root
+def test_a_request_that_never_ends_is_looked_at_more_and_more_seldom_and_not_for_ever(monkeypatch):
+    looks = []
+    monkeypatch.setattr(drain, "_REFUSE_SECONDS", 0.0)
+    monkeypatch.setattr(drain, "_MOST_SECONDS", 2.0)
+    monkeypatch.setattr(drain._Program, "_close_idle", lambda *_: looks.append(time.monotonic()))
+    process = Server(lambda listener: signal.pause())
+    with contextlib.closing(process.engine):
+        began = time.monotonic()
+        drain._Program(process.engine.pid, process.engine.fileno()).refuse()
+        assert 2.0 <= time.monotonic() - began < 4
+        assert 5 < len(looks) < 40
+        assert process.engine.wait(0) is None
 
 
 @pytest.mark.root
