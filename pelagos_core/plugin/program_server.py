@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -83,7 +84,8 @@ class StartedProgram:
     def __init__(self, server: ProgramServer) -> None:
         """Raises FailedPrecondition."""
         self._server = server
-        self._has_ended = False
+        self._is_reaped = False
+        self._reaping = threading.Lock()  # held while it is signalled or reaped: a reaped one's number is not its own
         self._reader, writer = os.pipe()
         try:
             self._process = child.execute(list(server.words), server.environment, {_STDERR: writer}, end_with_init)
@@ -107,15 +109,17 @@ class StartedProgram:
 
     def end(self, signum: int) -> None:
         """Send it a signal. One that has ended is no error."""
-        if not self._has_ended:
-            with contextlib.suppress(ProcessLookupError):
+        with self._reaping, contextlib.suppress(ProcessLookupError):
+            if not self._is_reaped:
                 syscalls.tgkill(self._process.pid, signum)
 
     def wait(self) -> int:
         """Pass its output on until it ends; its exit code."""
         self._pass_on()
-        self._has_ended = True  # its number may be another process' from now on
-        return exit_code(self._process.reap())
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # it may have closed its stderr long before
+        with self._reaping:
+            self._is_reaped = True
+            return exit_code(self._process.reap())
 
     def _pass_on(self) -> None:
         """Copy its stderr to the container's, up to its end."""

@@ -2,11 +2,15 @@
 
 import os
 import re
+import signal
+import threading
+import time
 
 import pytest
 
 from pelagos_core.errors import FailedPrecondition
-from pelagos_core.plugin.program_server import ProgramServer
+from pelagos_core.linux import syscalls
+from pelagos_core.plugin.program_server import ProgramServer, StartedProgram
 from tests.support.child import in_child
 
 LISTENING = re.compile(rb"(?m)^Serving on [^\n]*\n")
@@ -53,6 +57,46 @@ def test_a_program_that_is_not_there_is_an_error():
     server = ProgramServer(("/nowhere",), {}, "'/app' cannot be served", LISTENING, FAILURE).server()
     with pytest.raises(FailedPrecondition, match="No such file"):
         server.run(lambda: None)
+
+
+def test_a_program_that_has_closed_its_stderr_is_signalled_too():
+    def child():
+        script = "trap 'exit 5' TERM; echo Serving on 1 >&2; exec 2>&-; while :; do sleep 0.05; done"
+        program = StartedProgram(ProgramServer(("/bin/sh", "-c", script), {}, "", LISTENING, FAILURE))
+        program.listening()
+        codes = []
+        waiting = threading.Thread(target=lambda: codes.append(program.wait()))
+        waiting.start()
+        time.sleep(0.2)
+        program.end(signal.SIGTERM)
+        waiting.join(5)
+        is_deaf = waiting.is_alive()
+        program.end(signal.SIGKILL)
+        return is_deaf, codes
+
+    assert in_child(child) == (False, [5])
+
+
+def test_a_reaped_program_is_not_signalled(monkeypatch):
+    def child():
+        program = StartedProgram(ProgramServer(("/bin/sh", "-c", "exit 0"), {}, "", LISTENING, FAILURE))
+        reap, order = program._process.reap, []
+
+        def slowly():
+            result = reap()
+            time.sleep(0.3)  # its number is free from now on
+            return result
+
+        monkeypatch.setattr(program._process, "reap", slowly)
+        monkeypatch.setattr(syscalls, "tgkill", lambda *_: order.append("signalled"))
+        waiting = threading.Thread(target=program.wait)
+        waiting.start()
+        time.sleep(0.15)
+        program.end(signal.SIGTERM)
+        waiting.join()
+        return order
+
+    assert in_child(child) == []
 
 
 def test_what_is_for_a_person_at_a_terminal_is_left_out():
