@@ -1,6 +1,7 @@
 """Bytes between the clients of a server and its program: for each client a connection of its own to the program.
 
-On an event loop, for `scale_to_zero`. Nothing here reads what it passes on.
+On an event loop, for `scale_to_zero`. Nothing here reads what it passes on. So whether an answer is complete is the
+program's to say: `Client.release` has it close the connection once no answer is under way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from typing import Protocol
 
 LOOPBACK = "127.0.0.1"
 _WAITING_BYTES = 1 << 20  # of one client, while the program starts
+# A server skips it before a request (RFC 9112, section 2.2). Hyper takes the end of its input for that of the client,
+# and drops an answer that is under way. While this line is unread it does not see the end: the answer comes first.
+# A request that its client has not completed by then is ended by it, as by any end.
+_EMPTY_LINE = b"\r\n"
+_PROMPT_SECONDS = 1.0  # in which a program closes a connection on which no answer is under way
 
 
 class Engine(Protocol):
@@ -31,6 +37,9 @@ class Server(Protocol):
 
     def moved(self) -> None:
         """Record that a byte has come or gone."""
+
+    def freed(self) -> None:
+        """Record that a client that was released stays connected, without a connection to the program."""
 
     def engine(self) -> Engine:
         """The program for a client whose bytes wait. It calls `connect` of the client, once it listens."""
@@ -57,6 +66,16 @@ class Client(asyncio.Protocol):
         """Seconds since the last byte."""
         return time.monotonic() - self._moved
 
+    @property
+    def is_served(self) -> bool:
+        """Whether it has a connection to the program, or is about to have one."""
+        return self._upstream is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it waits for an answer, or for the end of one that was under way when it was released."""
+        return self.waits or bool(self._upstream and self._upstream.released)
+
     def is_idle(self, seconds: float) -> bool:
         """Whether it has its answer, or none to wait for: an answer that has begun may pause for `seconds`."""
         return not self.waits and self.silent_seconds > seconds
@@ -69,7 +88,7 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.waits = True
         self._note()
-        if self._upstream and self._upstream.transport:
+        if self._upstream and self._upstream.transport and not self._upstream.released:
             self._upstream.transport.write(data)
             return
         self._waiting += data
@@ -97,13 +116,16 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.waits = False
-        self.detach()
+        upstream, self._upstream = self._upstream, None
+        if upstream:
+            upstream.close()
         self._server.left(self)
 
     def connect(self, port: int) -> None:
-        """Connect to the program, which listens at this port of the loopback."""
-        self._upstream = _Upstream(self)
-        self._upstream.connect(port)
+        """Connect to the program, which listens at this port of the loopback; after a release, once that is done."""
+        if self._upstream is None:
+            self._upstream = _Upstream(self)
+            self._upstream.connect(port)
 
     def connected(self, transport: asyncio.Transport) -> None:
         """Pass on what has waited."""
@@ -120,11 +142,25 @@ class Client(asyncio.Protocol):
         self._note()
         self._transport.write(data)
 
-    def detach(self) -> None:
-        """Give up the connection to the program; the next bytes are for another one."""
-        upstream, self._upstream, self.engine = self._upstream, None, None
-        if upstream:
-            upstream.close()
+    def release(self) -> None:
+        """Have the program close its connection, after an answer that is under way; the next bytes are for another one.
+
+        If an answer was under way, the client is closed after it: it may have been cut, and that has to be seen.
+        """
+        self.engine = None
+        if self._upstream:
+            self._upstream.release(is_ended=self._has_ended)
+
+    def unserved(self, *, is_complete: bool) -> None:
+        """The program has closed the connection. is_complete: upon `release`, and no answer was under way."""
+        if not is_complete:
+            self.close()
+            return
+        self._upstream = None
+        self.resume()
+        if self.engine and self.engine.port:
+            self.connect(self.engine.port)
+        self._server.freed()
 
     def pause(self) -> None:
         """The program is slower than the client."""
@@ -145,12 +181,17 @@ class Client(asyncio.Protocol):
 
 
 class _Upstream(asyncio.Protocol):
-    """A connection to the program, for one client. transport: None before it is connected."""
+    """A connection to the program, for one client.
+
+    transport: None before it is connected. released: since when (monotonic seconds) it is to be closed; 0: it is not.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client: Client | None = client
         self._connecting: asyncio.Task[None] | None = None
+        self._has_answered = False  # since the release
         self.transport: asyncio.Transport | None = None
+        self.released = 0.0
 
     def connect(self, port: int) -> None:
         """Begin to connect."""
@@ -161,6 +202,15 @@ class _Upstream(asyncio.Protocol):
         self._client = None
         if self.transport:
             self.transport.close()
+
+    def release(self, *, is_ended: bool) -> None:
+        """Send the end, once. is_ended: whether the client's own has been sent."""
+        if self.released or self.transport is None:
+            return
+        self.released = time.monotonic()
+        if not is_ended:
+            self.transport.write(_EMPTY_LINE)
+            self.transport.write_eof()
 
     async def _connect(self, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -182,6 +232,7 @@ class _Upstream(asyncio.Protocol):
             self._client.connected(transport)
 
     def data_received(self, data: bytes) -> None:
+        self._has_answered |= bool(self.released)
         if self._client:
             self._client.answered(data)
 
@@ -194,6 +245,7 @@ class _Upstream(asyncio.Protocol):
             self._client.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The program has closed it: the client is told by the same."""
+        """The program has closed it."""
         if self._client:
-            self._client.close()
+            is_prompt = bool(self.released) and time.monotonic() - self.released < _PROMPT_SECONDS
+            self._client.unserved(is_complete=is_prompt and not self._has_answered and exc is None)

@@ -5,12 +5,14 @@ In the container's init process, in place of a program that listens itself:
 1. The socket listens from Start on. No program runs, and none of its memory is taken.
 2. The first bytes of a client start the program, at a port of the loopback that the kernel chooses. They wait for it.
 3. Bytes are passed on in both directions, for each client by a connection of its own to the program.
-4. When no byte has come or gone for the idle time, and no client waits for an answer, the program is told to end.
+4. When no byte has come or gone for the idle time, and no client waits for an answer, the program has to close its
+   connections; it does so with each on which no answer is under way. When it has closed all, it is told to end.
    Clients stay connected; the next bytes of one start another program. HTTP/1.1 has no state beyond an answer, so a
-   client cannot tell.
+   client cannot tell. One whose answer was under way is closed after it.
 5. SIGTERM: no further client is taken. Those that wait get their answers, then the program ends, and the container.
 
-Nothing here reads HTTP. That a client waits is told by which byte was the last, the client's or the program's.
+Nothing here reads HTTP. That a client waits is told by which byte was the last, the client's or the program's. That an
+answer only pauses, or that of a second request is to come, is told by a connection that the program does not close.
 All modules must be imported before: the container's root has none.
 """
 
@@ -35,7 +37,7 @@ from pelagos_core.ttrpc.acceptor import Acceptor
 _MOST = 1000  # clients at a time, as many as the program itself takes
 _SPARE = 64  # descriptors that are not for clients
 _BACKLOG = 1024
-_SILENT_SECONDS = 600.0  # after which a client that is not answered, and sends nothing, does not keep the program
+_SILENT_SECONDS = 600.0  # after which a client whose answer does not go on, and that sends nothing, keeps no program
 _END_SECONDS = 10.0  # for a program that is told to end; no request is left by then
 _LOOK_SECONDS = 0.02  # between two looks at the clients, while the container ends
 _QUEUE_SECONDS = 0.1  # for clients whose connections had begun at SIGTERM
@@ -71,6 +73,7 @@ class ScaleToZero:
         self._engine: _Engine | None = None
         self._last: _Engine | None = None  # the one that was told to end
         self._timer: asyncio.TimerHandle | None = None
+        self._is_resting = False  # no byte has come or gone since the clients were released
 
     def run(self, tell: Callable[[], None]) -> int:
         """Serve until the container is to end; the exit code. tell: called once the socket listens.
@@ -116,9 +119,11 @@ class ScaleToZero:
         """Record that a client has gone."""
         self._clients.discard(client)
         self._acceptor.left()
+        self.freed()
 
     def moved(self) -> None:
         """Record that a byte has come or gone: the idle time begins anew."""
+        self._is_resting = False
         if self._timer:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._idle, self._rest)
@@ -128,6 +133,13 @@ class ScaleToZero:
         if self._engine is None:
             self._engine = _Engine(self, self._start, self._last)
         return self._engine
+
+    def freed(self) -> None:
+        """End the program, if its clients were to be released for that, and none is left."""
+        engine = self._engine
+        if engine and self._is_resting and not any(client.is_served for client in self._clients):
+            self._engine, self._last, self._is_resting = None, engine, False
+            engine.end(self._graceful)
 
     def listens(self, engine: _Engine) -> None:
         """Record that a program accepts connections."""
@@ -141,25 +153,22 @@ class ScaleToZero:
             self._result.set_result(code)
 
     def _rest(self) -> None:
-        """End the program, unless a client waits for an answer."""
-        engine = self._engine
-        if engine is None or self._is_leaving:
+        """Release the clients, upon which the program ends, unless one waits for an answer."""
+        if self._engine is None or self._is_leaving:
             return
-        waiting = [client for client in self._clients if client.waits]
-        for client in waiting:
-            if client.silent_seconds > max(_SILENT_SECONDS, self._idle):
-                client.close()
-        if waiting or not engine.port:
-            self.moved()
-            return
-        self._engine, self._last = None, engine
         for client in self._clients:
-            client.detach()
-        engine.end(self._graceful)
+            if client.is_busy and client.silent_seconds > max(_SILENT_SECONDS, self._idle):
+                client.close()
+        self.moved()  # for the next look
+        if self._engine.port and not any(client.waits for client in self._clients):
+            self._is_resting = True
+            for client in self._clients:
+                client.release()
+            self.freed()
 
     async def _leave(self, listener: socket.socket) -> None:
         """SIGTERM: answer those that wait, and end."""
-        self._is_leaving = True
+        self._is_leaving, self._is_resting = True, False
         with contextlib.suppress(OSError):
             syscalls.refuse_connections(listener.fileno())
         await asyncio.sleep(_QUEUE_SECONDS)
@@ -189,32 +198,59 @@ class _Engine:
         self._loop = asyncio.get_running_loop()
         self._program: Program | None = None
         self._killing: asyncio.TimerHandle | None = None
+        self._ending = 0  # the signal, once it is told to end
+        self._starting = threading.Lock()  # of `end` and `_started`: one of them sends the signal
         self.port = 0
         self.thread = threading.Thread(target=self._run, args=(start, last), daemon=True)
         self.thread.start()
 
     def end(self, signum: int) -> None:
-        """Tell it to end; kill it if it does not."""
+        """Tell it to end; kill it if it does not. It need not have started yet, and does not then."""
+        with self._starting:
+            self._ending = signum
+            if self._program:
+                self._program.end(signum)
+        self._killing = self._loop.call_later(_END_SECONDS, self._kill)
+
+    def _kill(self) -> None:
         if self._program:
-            self._program.end(signum)
-            self._killing = self._loop.call_later(_END_SECONDS, self._program.end, signal.SIGKILL)
+            self._program.end(signal.SIGKILL)
 
     def _run(self, start: Callable[[], Program], last: _Engine | None) -> None:
         """In the thread, with the start: a program ends with the thread that has started it (PR_SET_PDEATHSIG)."""
         if last:
             last.thread.join()
+        if self._is_told():
+            self._call(self._ended, 0)
+            return
         try:
             program = start()
-            self._program = program
+            self._started(program)
             port = program.listening()
         except (PelagosError, OSError) as error:
-            text = with_reason(error.message, error.reason) if isinstance(error, PelagosError) else str(error)
-            with contextlib.suppress(OSError):
-                os.write(2, f"pelagos: {text}\n".encode())
-            self._call(self._ended, 1)
+            self._call(self._ended, self._failed(error))
             return
         self._call(self._listens, port)
         self._call(self._ended, program.wait())
+
+    def _started(self, program: Program) -> None:
+        with self._starting:
+            self._program = program
+            if self._ending:
+                program.end(self._ending)
+
+    def _failed(self, error: PelagosError | OSError) -> int:
+        """The exit code of a program that does not listen; the reason is told, unless it was told to end."""
+        if self._is_told():
+            return 0
+        text = with_reason(error.message, error.reason) if isinstance(error, PelagosError) else str(error)
+        with contextlib.suppress(OSError):
+            os.write(2, f"pelagos: {text}\n".encode())
+        return 1
+
+    def _is_told(self) -> bool:
+        """Whether it was told to end."""
+        return bool(self._ending)
 
     def _listens(self, port: int) -> None:
         self.port = port

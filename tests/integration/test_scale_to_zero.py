@@ -94,6 +94,26 @@ async def test_a_slow_answer_keeps_it_and_a_burst_wakes_it_once(tmp_path):
         assert len(engines_of(pid)) == 1
 
 
+async def test_an_answer_with_pauses_and_a_second_request_are_not_cut(tmp_path):
+    async with running(tmp_path) as node:
+        pid = await node.serve(annotations=IDLE)
+        stream = asyncio.ensure_future(asyncio.to_thread(ask, pid, "/stream?700"))
+        pipelined = await asyncio.to_thread(inside, pid, functools.partial(_pipelined, b"/", b"/sleep?1500"))
+        assert pipelined.count(b"HTTP/1.1 200 OK") == 2
+        assert b"slept" in pipelined
+        assert await stream == (200, "chunk\n" * 10)
+        await until(lambda: not engines_of(pid))
+        assert ask(pid) == (200, "hello\n")
+        assert node.output() == ("", "")
+
+
+def _pipelined(*paths):
+    """What comes, up to the end of the connection, after requests that are sent at once."""
+    with socket.create_connection(("127.0.0.1", PORT), timeout=20) as client:
+        client.sendall(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
+        return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 async def test_no_request_is_lost_under_load_that_comes_and_goes(tmp_path, keeps):
     async with running(tmp_path) as node:

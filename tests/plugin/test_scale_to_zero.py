@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -15,7 +16,7 @@ import pytest
 from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.linux import child
-from pelagos_core.plugin import scale_to_zero
+from pelagos_core.plugin import relay, scale_to_zero
 from pelagos_core.plugin.scale_to_zero import ScaleToZero
 
 IDLE = 0.15
@@ -26,8 +27,9 @@ class Program:
 
     made = 0
 
-    def __init__(self, delay=0.0, code=0):
+    def __init__(self, delay=0.0, code=0, hangs=False, linger=0.0):
         Program.made += 1
+        self._hangs, self._linger = hangs, linger
         self.number = Program.made
         self._delay, self._code = delay, code
         self._over = threading.Event()
@@ -43,6 +45,7 @@ class Program:
 
     def wait(self):
         self._over.wait()
+        time.sleep(self._linger)
         self._listener.close()
         return self._code
 
@@ -55,6 +58,8 @@ class Program:
     def _answer(self, connection):
         with connection, contextlib.suppress(OSError), connection.makefile("rb") as lines:
             for line in lines:
+                if not line.strip():
+                    continue  # as HTTP servers do before a request
                 if line.startswith(b"slow"):
                     time.sleep(IDLE * 3)
                 if line.startswith(b"die"):
@@ -65,6 +70,10 @@ class Program:
                         connection.sendall(piece)
                         time.sleep(0.3)
                     continue
+                if line.startswith(b"half"):
+                    connection.sendall(b"half an ")
+                    time.sleep(60 if self._hangs else IDLE * 4)
+                    return
                 if line.startswith(b"close"):
                     connection.sendall(b"closed\n")
                     return
@@ -112,6 +121,11 @@ class Client:
     def ask(self, line="x"):
         self.send(line)
         return self.read()
+
+    def abort(self):
+        """Reset the connection: it takes no answer, and the server learns of that at once."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def close(self):
         self._lines.close()
@@ -170,6 +184,56 @@ def test_who_waits_for_an_answer_keeps_the_program(serve):
     assert client.ask("now") == "1 now"
 
 
+def test_an_answer_that_pauses_for_longer_than_the_idle_time_is_not_cut(serve):
+    served = serve()
+    client, other = served.client(), served.client()
+    client.send("pieces")
+    assert client.read() == "one two three"
+    assert client.read() == ""  # it may have been cut, for all that is known
+    time.sleep(IDLE * 2.5)
+    assert other.ask() == "2 x"
+
+
+def test_others_are_served_while_an_answer_pauses(serve):
+    served = serve()
+    client, other = served.client(), served.client()
+    client.send("pieces")
+    time.sleep(IDLE * 1.5)
+    assert other.ask() == "1 x"
+    assert client.read() == "one two three"
+
+
+def test_a_second_request_on_a_connection_keeps_the_program_as_well(serve):
+    client = serve().client()
+    client._socket.sendall(b"first\nslow\n")
+    assert [client.read(), client.read()] == ["1 first", "1 slow"]
+
+
+def test_a_client_whose_answer_breaks_off_sees_it(serve, monkeypatch):
+    monkeypatch.setattr(relay, "_PROMPT_SECONDS", IDLE)
+    client = serve().client()
+    assert client.ask("half") == "half an"
+    assert client.read() == ""
+
+
+def test_an_answer_that_never_goes_on_does_not_keep_the_program_for_ever(serve, monkeypatch):
+    monkeypatch.setattr(scale_to_zero, "_SILENT_SECONDS", IDLE)
+    served = serve(lambda: Program(hangs=True))
+    client, other = served.client(), served.client()
+    assert client.ask("half") == "half an"
+    time.sleep(IDLE * 3)
+    assert other.ask("b") == "2 b"
+
+
+def test_a_request_during_a_pause_is_not_mixed_with_the_answer(serve):
+    served = serve()
+    client = served.client()
+    client.send("pieces")
+    time.sleep(IDLE * 1.5)
+    client.send("next")
+    assert [client.read(), client.read()] == ["one two three", ""]
+
+
 def test_who_is_never_answered_does_not_keep_it_for_ever(serve, monkeypatch):
     monkeypatch.setattr(scale_to_zero, "_SILENT_SECONDS", IDLE)
     served = serve()
@@ -220,6 +284,35 @@ def test_sigterm_while_it_rests_ends_it(serve):
     served.leave()
     assert served.code() == 0
     assert time.monotonic() - began < scale_to_zero._PAUSE_SECONDS + 1
+
+
+def test_sigterm_ends_it_while_a_program_waits_for_the_end_of_the_one_before(serve, capfd):
+    served = serve(lambda: Program(linger=1.5))
+    client = served.client()
+    assert client.ask() == "1 x"
+    time.sleep(IDLE * 2)
+    client.send("x")
+    time.sleep(0.1)
+    client.abort()
+    served.leave()
+    assert served.code() == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_program_that_is_told_to_end_before_it_listens_is_no_failure(serve, capfd):
+    class Fails(Program):
+        def listening(self):
+            self._over.wait()
+            raise FailedPrecondition("the server has ended with 130", reasons.SERVE)
+
+    served = serve(Fails)
+    client = served.client()
+    client.send("x")
+    time.sleep(0.1)
+    client.abort()
+    served.leave()
+    assert served.code() == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_sigterm_waits_for_answers_and_takes_no_further_client(serve):
