@@ -39,11 +39,14 @@ class ImageStore:
         request = containers_pb2.GetContainerRequest(id=container)
         return self._channel.call(_GET_CONTAINER, request, containers_pb2.GetContainerResponse).container.image
 
-    def modules(self, image: str, node: Platform) -> list[Module]:
-        """The modules of an image for a node; none of an image that has files only. Raises PelagosError."""
+    def target_of(self, image: str) -> Descriptor:
+        """The list or manifest that an image's name means now: a pull may give it another. Raises PelagosError."""
         request = images_pb2.GetImageRequest(name=image)
         said = self._channel.call(_GET_IMAGE, request, images_pb2.GetImageResponse).image.target
-        target = artifact.descriptor(said.media_type, said.digest, said.size)
+        return artifact.descriptor(said.media_type, said.digest, said.size)
+
+    def modules(self, target: Descriptor, node: Platform) -> list[Module]:
+        """The modules of an image for a node; none of an image that has files only. Raises PelagosError."""
         if artifact.is_index(target):
             found = artifact.manifest_of(self._small(target), node)
             if found is None or artifact.is_index(found):

@@ -12,19 +12,22 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pelagos_core import reasons
 from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.errors import Internal, InvalidArgument, NotFound, PelagosError, from_fields, to_fields
 from pelagos_core.images import artifact
-from pelagos_core.images.artifact import Module
+from pelagos_core.images.artifact import Descriptor, Module
 from pelagos_core.images.node_platform import Platform
 from pelagos_core.linux import child, forked
 from pelagos_core.linux.child import Child
 from pelagos_core.native.process_name import rename
 from pelagos_core.plugin.kind import MODULE_MAGIC
+
+if TYPE_CHECKING:
+    from pelagos_core.images.image_store import ImageStore
 
 SILENCE_SECONDS = 10.0
 """How long containerd may be silent in a call."""
@@ -71,10 +74,12 @@ def preload() -> None:
         from pelagos_core.images import image_store  # noqa: F401 (for its side effect)
 
 
-def find(source: Source, path: str, *, only: bool) -> Reader:
+def find(source: Source, path: str, *, only: bool, image: Descriptor | None = None) -> Reader:
     """Fork a reader that finds the module which a path names: see `artifact.choose`.
 
-    Its answer is the fields of a `Module`, or None if the container has no image, or its image no such module.
+    image: what the name of the container's image meant for its first process; None to ask what it means now.
+    Its answer is the fields of that `Descriptor` and of a `Module`, or None if the container has no image, or its
+    image no such module.
     """
 
     def work() -> tuple[object, int]:
@@ -84,18 +89,19 @@ def find(source: Source, path: str, *, only: bool) -> Reader:
             with ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel:
                 store = ImageStore(channel)
                 try:
-                    image = store.image_of(source.container)
-                    if not image:
+                    target = image or _target(store, source.container)
+                    if target is None:
                         return None, -1
-                    found = store.modules(image, Platform.of_this_machine())
+                    found = store.modules(target, Platform.of_this_machine())
                 except NotFound as error:
                     if error.reason:
                         raise
                     return None, -1  # removed since the container was made, as is the container of `nerdctl run`
                 chosen = artifact.choose(found, path, only=only)
-                if chosen is not None:
-                    store.check(chosen)
-                return chosen, -1
+                if chosen is None:
+                    return None, -1
+                store.check(chosen)
+                return (target, chosen), -1
         except (FileNotFoundError, ConnectionRefusedError):
             return None, -1  # no containerd: the shim is used by `pelagos run`, or by a test
 
@@ -126,6 +132,11 @@ def fetch(source: Source, module: Module, cgroup: Cgroup) -> Reader:
         return None, memory
 
     return _forked(work)
+
+
+def _target(store: ImageStore, container: str) -> Descriptor | None:
+    name = store.image_of(container)
+    return store.target_of(name) if name else None
 
 
 def _forked(work: Callable[[], tuple[object, int]]) -> Reader:

@@ -16,7 +16,7 @@ from pelagos_core import reasons
 from pelagos_core.cache import compile_service
 from pelagos_core.errors import DeadlineExceeded, PelagosError, from_fields
 from pelagos_core.images import reader
-from pelagos_core.images.artifact import Module
+from pelagos_core.images.artifact import Descriptor, Module
 from pelagos_core.images.reader import Reader, Source
 from pelagos_core.launch.init import JoinTarget
 from pelagos_core.launch.launch import Launch
@@ -66,7 +66,9 @@ class Artifact:
 class ContainerImage:
     """The image of a launch's container, asked once, when the entry point is no file of the container.
 
-    artifact: the module that is meant; None before `look`, and if the image has no such module.
+    artifact: the module that is meant; None before `look`, and if the image has no such module. target: what the
+    image's name meant when the container's first process asked; None if it did not. Further processes have theirs
+    from the same, whatever the name means by then.
     """
 
     def __init__(self, launch: Launch, address: str) -> None:
@@ -74,6 +76,7 @@ class ContainerImage:
         self._launch, self._address = launch, address
         self._reading: asyncio.Future[None] | None = None
         self.artifact: Artifact | None = None
+        self.target: Descriptor | None = None
 
     async def look(self, target: JoinTarget | None) -> None:
         """Look for the module that args[0] means. target: the container that a further process joins.
@@ -106,9 +109,12 @@ class ContainerImage:
         word, _ = split_func(bundle.spec.process.args[0])
         only = target is None or split_func(target.word)[0] == word
         source = Source(address, bundle.namespace, bundle.id)
-        found, _ = await _answer(launch.name, reader.find(source, posixpath.basename(word), only=only), _FIND_SECONDS)
+        image = target.image if target else None
+        finding = reader.find(source, posixpath.basename(word), only=only, image=image)
+        found, _ = await _answer(launch.name, finding, _FIND_SECONDS)
         if found is not None:
-            self.artifact = Artifact(launch, source, Module(*found))
+            self.target = Descriptor(*found[0])
+            self.artifact = Artifact(launch, source, Module(*found[1]))
 
     @staticmethod
     async def _obtain(artifact: Artifact) -> None:

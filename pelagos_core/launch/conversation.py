@@ -214,6 +214,7 @@ class Conversation(Exchange):
             listens=self._launch.bundle.spec.process.terminal or has_limit or created.serves,
             serves=created.serves,
             termination_signal=self.termination_signal,
+            image=self._image.target,
             network=self._network.pass_on(process.pid) if is_bare_guest else NO_NETWORK,
         )
 

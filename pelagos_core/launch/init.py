@@ -24,6 +24,7 @@ from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Choice, Selection
 from pelagos_core.cache.known_module import learnt
 from pelagos_core.errors import InvalidArgument, PelagosError, Unimplemented, to_fields, with_reason
+from pelagos_core.images.artifact import Descriptor
 from pelagos_core.isolation import engine_root
 from pelagos_core.isolation.filesystem import CheckEngineShield
 from pelagos_core.isolation.operation import execute
@@ -60,10 +61,14 @@ _CONTROL = FIRST
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """A running container to join. pidfd: of its init process. word: args[0] of that."""
+    """A running container to join. pidfd: of its init process. word: args[0] of that.
+
+    image: of which that has its module; None if it has none of its image.
+    """
 
     pidfd: int
     word: str = ""
+    image: Descriptor | None = None
 
 
 @dataclass(frozen=True, slots=True)

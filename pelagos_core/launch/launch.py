@@ -10,6 +10,7 @@ from typing import Protocol
 from pelagos_core.backends.registry import Backend
 from pelagos_core.backends.selection import Selection
 from pelagos_core.config.node_file import CacheSettings
+from pelagos_core.images.artifact import Descriptor
 from pelagos_core.isolation.plan import Plan
 from pelagos_core.launch.init import JoinTarget
 from pelagos_core.linux.descriptor import Fd
@@ -60,6 +61,7 @@ class Launched:
     enclosed: whether the container's root is inside an engine root. listens: whether the daemon must read
     further messages on `control`. serves: whether one of them says that it accepts connections.
     termination_signal: a signal that has ended it already, or 0.
+    image: of which it has its module; None if it has none of its container's image.
     network: its network namespace, if a later guest may have it (`empty_networks`), else -1; the receiver closes it.
     """
 
@@ -72,4 +74,5 @@ class Launched:
     listens: bool = False
     serves: bool = False
     termination_signal: int = 0
+    image: Descriptor | None = None
     network: Fd = NO_NETWORK

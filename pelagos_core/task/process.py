@@ -120,7 +120,7 @@ class Process:
         """The container to join, by this process. Raises FailedPrecondition unless it waits for Start or runs."""
         if self.pidfd < 0 or self._launched is None:
             raise FailedPrecondition(f"{self.name}: its process is gone")
-        return JoinTarget(self.pidfd, self.bundle.spec.process.args[0])
+        return JoinTarget(self.pidfd, self.bundle.spec.process.args[0], self._launched.image)
 
     @property
     def network(self) -> Fd:

@@ -62,9 +62,9 @@ def store(address):
 def test_a_container_s_image_is_found_and_its_module_copied(store):
     assert store.image_of("c1") == "plain"
     assert store.image_of("none") == ""
-    (module,) = store.modules("plain", NODE)
+    (module,) = store.modules(store.target_of("plain"), NODE)
     assert module == Module(digest_of(MODULE)[7:], len(MODULE))
-    assert store.modules("list", NODE) == [module]
+    assert store.modules(store.target_of("list"), NODE) == [module]
     parts = []
     store.copy(module.digest, module.size, parts.append)
     assert b"".join(parts) == MODULE
@@ -80,7 +80,7 @@ def test_a_module_that_its_author_need_not_have_is_asked_for(store):
 
 
 def test_a_list_without_this_node_s_platform_has_nothing_for_it(store):
-    assert store.modules("list", Platform("linux", "arm64")) == []
+    assert store.modules(store.target_of("list"), Platform("linux", "arm64")) == []
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_a_list_without_this_node_s_platform_has_nothing_for_it(store):
 )
 def test_what_an_image_claims_is_checked(store, image, error, text):
     with pytest.raises(error, match=text) as raised:
-        store.modules(image, NODE)
+        store.modules(store.target_of(image), NODE)
     assert raised.value.reason == reasons.IMAGE
 
 
 def test_what_is_not_there_is_told_from_what_is_wrong(store):
-    for ask in (lambda: store.image_of("c2"), lambda: store.modules("other", NODE)):
+    for ask in (lambda: store.image_of("c2"), lambda: store.target_of("other")):
         with pytest.raises(NotFound) as raised:
             ask()
         assert raised.value.reason == ""

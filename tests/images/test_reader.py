@@ -61,7 +61,9 @@ def find(address, container, path="/app.wasm", only=True):
 
 
 def test_the_module_of_a_container_is_found(address):
-    assert find(address, "c1") == [digest_of(MODULE)[7:], len(MODULE), "app.wasm"]
+    target, chosen = find(address, "c1")
+    assert target[0] == media_types.MANIFEST
+    assert chosen == [digest_of(MODULE)[7:], len(MODULE), "app.wasm"]
     assert find(address, "c1", "/other", only=False) is None
     with pytest.raises(NotFound, match="none of its 2 modules is named 'x'") as raised:
         find(address, "c2", "/x")

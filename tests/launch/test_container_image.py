@@ -65,6 +65,27 @@ async def test_a_further_process_means_it_by_the_same_word_only(address):
     await image.obtain()  # of none
 
 
+async def test_a_further_process_has_the_image_of_the_first_one_though_its_name_has_moved(tmp_path):
+    newer = b"\0asm\1\0\0\0newer"
+    before = said(digest=digest_of(MODULE), size=len(MODULE))
+    after = said(digest=digest_of(newer), size=len(newer))
+    after["blobs"] |= before["blobs"] | {digest_of(newer): newer}
+    first = await looked(tmp_path, before)
+    assert first.artifact.digest == digest_of(MODULE)[7:]
+    joined = JoinTarget(-1, "/app.wasm", first.target)
+    assert (await looked(tmp_path, after, joined)).artifact.digest == digest_of(MODULE)[7:]
+    assert (await looked(tmp_path, after)).artifact.digest == digest_of(newer)[7:]
+
+
+async def looked(directory, words, target=None):
+    directory = directory / os.urandom(4).hex()
+    directory.mkdir()
+    with serving(directory, **words) as address:
+        image = ContainerImage(launch(), address)
+        await image.look(target)
+        return image
+
+
 async def test_without_an_address_nothing_is_asked():
     image = ContainerImage(launch(), "")
     await image.look(None)
