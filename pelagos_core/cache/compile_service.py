@@ -4,7 +4,8 @@ It is root and trusted: it copies and digests the module, and does not parse it;
 does. It waits for the store's lock of the key, so that a module is compiled once for any number
 of pods; the kernel releases the lock when its holder ends, and the next waiting process compiles.
 At most TURNS different modules are compiled at a time on a node, since each compilation may use its whole
-memory limit. After PATIENCE_SECONDS a compilation starts without a slot.
+memory limit. After PATIENCE_SECONDS a compilation starts without a slot. As many modules of images are in memory
+at a time (`wait_to_read`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pelagos_core.cache.entry import About
 from pelagos_core.cache.key import Key
 from pelagos_core.cache.lent_directory import detached
 from pelagos_core.cache.own_file import Broken
-from pelagos_core.cache.store import Store
+from pelagos_core.cache.store import READINGS, Store
 from pelagos_core.cgroups import joining
 from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.config import size
@@ -106,6 +107,17 @@ def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
         theirs.close()
 
 
+def wait_to_read(cache: CacheSettings) -> None:
+    """Wait until fewer than TURNS modules of images are in memory on this node; one is, until this process ends.
+
+    After PATIENCE_SECONDS it returns anyway, as a compilation starts. These slots are not those of compilations, which
+    are waited for with a module in memory: by one kind of slot all processes could wait for each other.
+    """
+    if store := _opened(cache):
+        with contextlib.suppress(OSError):  # the disk cannot be written
+            store.hold(READINGS, TURNS, PATIENCE_SECONDS)
+
+
 def make_group(cache: CacheSettings) -> Cgroup:
     """Create a control group outside of every pod's, with the memory limit. The parent removes it.
 
@@ -167,7 +179,7 @@ def _obtain(request: CompileRequest) -> tuple[int, str]:
     make_mounts_private()
     module = _sealed(request)
     key = request.key(digest.sha256(module))
-    store = _opened(request)
+    store = _opened(request.cache)
     code = _kept(store, key) if store else None
     if code is not None:
         return code, FOUND
@@ -198,9 +210,9 @@ def _sealed(request: CompileRequest) -> int:
     return memory
 
 
-def _opened(request: CompileRequest) -> Store | None:
+def _opened(cache: CacheSettings) -> Store | None:
     try:
-        return Store(request.cache.directory)
+        return Store(cache.directory)
     except (OSError, PelagosError) as error:
         log.warning("compiled code is not kept: %s", error)
         return None

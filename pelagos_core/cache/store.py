@@ -32,6 +32,8 @@ KNOWN = "known"
 """The directory in a store for the records of `known_store`. It is no entry and has its own limits."""
 _WHOLE = 0  # offset of the store's lock; an entry's is a number from its name, below 2^60
 _TURNS = 1 << 61
+READINGS = 1 << 62
+"""The first offset of the slots of modules in memory; see `Store.hold`."""
 _LOOK_SECONDS = 0.05
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -120,18 +122,26 @@ class Store:
         As with `lock`, the kernel releases the slot when the process ends.
         patience: seconds after which the block runs without a slot. Raises OSError.
         """
-        # fcntl(2) can wait for one lock, but not for the first free one of several: so they are polled.
-        deadline = time.monotonic() + patience
-        while (mine := self._first_free(most)) is None and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
+        mine = self.hold(_TURNS, most, patience)
         try:
             yield
         finally:
             if mine is not None:
                 self._give_up(mine)
 
-    def _first_free(self, most: int) -> int | None:
-        return next((each for each in range(_TURNS, _TURNS + most) if self._take(each)), None)
+    def hold(self, first: int, most: int, patience: float) -> int | None:
+        """Wait for one of `most` slots from the offset `first`, and hold it until this process ends.
+
+        patience: in seconds. The slot's offset; None if none was free in that time. Raises OSError.
+        """
+        # fcntl(2) can wait for one lock, but not for the first free one of several: so they are polled.
+        deadline = time.monotonic() + patience
+        while (mine := self._first_free(first, most)) is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return mine
+
+    def _first_free(self, first: int, most: int) -> int | None:
+        return next((each for each in range(first, first + most) if self._take(each)), None)
 
     def keep(self, about: About, code: int) -> int:
         """Create an entry of compiled code; return it as `Entry.lend` does.

@@ -108,10 +108,11 @@ def find(source: Source, path: str, *, only: bool, image: Descriptor | None = No
     return _forked(work)
 
 
-def fetch(source: Source, module: Module, cgroup: Cgroup) -> Reader:
+def fetch(source: Source, module: Module, cgroup: Cgroup, wait: Callable[[], object]) -> Reader:
     """Fork a reader that copies a module to a sealed file in memory, whose descriptor comes with its answer.
 
-    cgroup: whose memory that is.
+    cgroup: whose memory that is. wait: called in the reader before it takes any. The reader stays until it is closed,
+    with the group and all that `wait` has taken: the file is to be closed before.
     """
 
     def work() -> tuple[object, int]:
@@ -119,6 +120,7 @@ def fetch(source: Source, module: Module, cgroup: Cgroup) -> Reader:
 
         with contextlib.suppress(PelagosError):  # a daemon of another pid namespace has taken the group for a left one
             joining.join(cgroup)
+        wait()
         memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with (
             ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel,
@@ -159,6 +161,9 @@ def _serve(work: Callable[[], tuple[object, int]], parent: socket.socket) -> Non
     try:
         found, file = work()
         socket.send_fds(parent, [json.dumps([0, "", "", found]).encode()], [file] if file >= 0 else [])
+        if file >= 0:
+            os.close(file)
+            parent.recv(1)  # until its end: the parent has closed the file
     except BaseException as error:  # noqa: BLE001 (every error is reported to the parent)
         code, text, reason = to_fields(error)
         parent.send(json.dumps([code, text[:_MAX_TEXT], reason, None]).encode())

@@ -10,10 +10,12 @@ import logging
 import os
 import posixpath
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from pelagos_core import reasons
 from pelagos_core.cache import compile_service
+from pelagos_core.cgroups.group import Cgroup
 from pelagos_core.errors import DeadlineExceeded, PelagosError, from_fields
 from pelagos_core.images import reader
 from pelagos_core.images.artifact import Descriptor, Module
@@ -40,6 +42,7 @@ class Artifact:
         self.digest = module.digest
         self.path = candidates(launch.bundle.spec.process)[-1]
         self.file = -1
+        self._reading: tuple[Reader, Cgroup] | None = None
 
     async def obtain(self) -> int:
         """A descriptor of its bytes, in a sealed file in memory. It stays this object's, until `close`.
@@ -50,17 +53,29 @@ class Artifact:
             name, cache = self._launch.name, self._launch.cache
             cgroup = compile_service.make_group(cache)
             try:
-                _, self.file = await _answer(name, reader.fetch(self._source, self._module, cgroup), cache.seconds)
-            finally:
+                wait = partial(compile_service.wait_to_read, cache)
+                reading = reader.fetch(self._source, self._module, cgroup, wait)
+            except BaseException:
                 cgroup.try_remove()
+                raise
+            self._reading = reading, cgroup
+            try:
+                _, self.file = await _answer(name, reading, cache.seconds + compile_service.PATIENCE_SECONDS)
+            except BaseException:
+                self.close()
+                raise
             log.info("%s: module sha256:%s of its image was read", name, self.digest)
         return self.file
 
     def close(self) -> None:
-        """Close the file, if it was read."""
+        """Close the file, if it was read. Only then another one may take its memory."""
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
+        if self._reading:
+            (reading, cgroup), self._reading = self._reading, None
+            reading.close()
+            cgroup.try_remove()
 
 
 class ContainerImage:
@@ -111,7 +126,10 @@ class ContainerImage:
         source = Source(address, bundle.namespace, bundle.id)
         image = target.image if target else None
         finding = reader.find(source, posixpath.basename(word), only=only, image=image)
-        found, _ = await _answer(launch.name, finding, _FIND_SECONDS)
+        try:
+            found, _ = await _answer(launch.name, finding, _FIND_SECONDS)
+        finally:
+            finding.close()
         if found is not None:
             self.target = Descriptor(*found[0])
             self.artifact = Artifact(launch, source, Module(*found[1]))
@@ -140,5 +158,3 @@ async def _answer(name: str, running: Reader, seconds: float) -> tuple[Any, int]
         raise DeadlineExceeded(f"{name}: its image was not read in {seconds:g} s", reasons.IMAGE) from None
     except PelagosError as error:
         raise from_fields(error.code, f"{name}: image: {error.message}", error.reason) from None
-    finally:
-        running.close()

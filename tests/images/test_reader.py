@@ -80,7 +80,7 @@ def test_where_no_containerd_is_there_is_no_module(tmp_path):
 
 
 def test_a_module_comes_as_a_sealed_file(address):
-    running = reader.fetch(Source(address, "ns", "c1"), module(MODULE), Cgroup(()))
+    running = reader.fetch(Source(address, "ns", "c1"), module(MODULE), Cgroup(()), lambda: None)
     _, file = answer(running)
     try:
         assert os.pread(file, len(MODULE) + 1, 0) == MODULE
@@ -94,7 +94,23 @@ def test_a_module_comes_as_a_sealed_file(address):
 
 def test_what_only_its_media_type_calls_a_module_is_refused(address):
     with pytest.raises(InvalidArgument, match="is no WebAssembly, though its media type says so"):
-        answer(reader.fetch(Source(address, "ns", "c2"), module(NATIVE), Cgroup(())))
+        answer(reader.fetch(Source(address, "ns", "c2"), module(NATIVE), Cgroup(()), lambda: None))
+
+
+def test_it_stays_until_it_is_closed_and_takes_nothing_before_its_turn(address, tmp_path):
+    turn = tmp_path / "turn"
+    os.mkfifo(turn)
+    running = reader.fetch(Source(address, "ns", "c1"), module(MODULE), Cgroup(()), turn.read_bytes)
+    try:
+        assert not select.select([running.socket], [], [], 0.3)[0]
+        turn.write_bytes(b"")
+        assert select.select([running.socket], [], [], 20)[0]
+        os.close(running.answer()[1])
+        assert not select.select([running.socket], [], [], 0.3)[0]
+        assert alive(running.child.pid)
+    finally:
+        running.close()
+    assert not alive(running.child.pid)
 
 
 def test_a_failure_of_containerd_has_the_reason_of_images(tmp_path):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pelagos_core.cache import compile_service
 from pelagos_core.config.node_file import CacheSettings
 from pelagos_core.errors import DeadlineExceeded, InvalidArgument
 from pelagos_core.images import media_types
@@ -55,6 +56,23 @@ async def test_the_module_is_found_and_read_when_it_is_needed(address):
     image.close()
     assert found.file == -1
     assert children(os.getpid()) == before
+
+
+async def test_so_many_modules_are_in_memory_at_a_time(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(compile_service, "TURNS", 1)
+    begun = launch()
+    begun.cache = CacheSettings(directory=str(tmp_path / "cache"))
+    first, second = ContainerImage(begun, address), ContainerImage(begun, address)
+    for image in (first, second):
+        await image.look(None)
+    await first.obtain()
+    waiting = asyncio.ensure_future(second.obtain())
+    await asyncio.sleep(0.4)
+    assert not waiting.done()
+    first.close()
+    await asyncio.wait_for(waiting, 10)
+    assert second.artifact.file >= 0
+    second.close()
 
 
 async def test_a_further_process_means_it_by_the_same_word_only(address):
