@@ -6,7 +6,8 @@ untrusted; what is nested is followed to a depth, and a type whose text is long 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pelagos_core.errors import InvalidArgument
@@ -38,21 +39,25 @@ class _Item:
 
 
 class _Scope:
-    """The indices of a component, or of the type of an instance. parent: what it is nested in."""
+    """The indices of a component, or of the type of an instance. parent: what it is nested in.
+
+    All scopes of one reading together have MAX_READ items: a scope that is nested is kept beside those around it.
+    """
 
     def __init__(self, parent: _Scope | None = None) -> None:
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent else 0
         if self.depth > _MAX_DEPTH:
             raise NotUnderstood
+        self._numbers: Iterator[int] = parent._numbers if parent else itertools.count(1)
         self.items: dict[int, list[_Item]] = {sort: [] for sort in range(6)}
         self.exports: dict[str, tuple[int, _Item]] = {}
 
     def add(self, sort: int, item: _Item) -> _Item:
         """Give the next index of its sort to an item."""
-        self.items[sort].append(item)
-        if len(self.items[sort]) > MAX_READ:
+        if next(self._numbers) > MAX_READ:
             raise NotUnderstood
+        self.items[sort].append(item)
         return item
 
     def outer(self, count: int) -> _Scope:
@@ -69,11 +74,14 @@ def functions(file: int) -> dict[str, str] | None:
     """The exported functions and their types: `add` or `my:own/numbers@1.0.0/add` -> `(x: u32) -> u32`.
 
     file: of a component, whose sections `wasm.read` could follow; its offset is neither used nor moved.
-    None for one with items that are not understood here.
+    None for one with items that are not understood here, or with more than MAX_READ functions. One instance may be
+    exported under many names, so they are counted before.
     """
     try:
         exports = _component(file, 0, None, None).exports
     except (NotUnderstood, IndexError, UnicodeDecodeError, InvalidArgument):
+        return None
+    if sum(len(item.exports) + 1 for _, item in exports.values()) > MAX_READ:
         return None
     found = dict[str, str]()
     for name, (sort, item) in exports.items():

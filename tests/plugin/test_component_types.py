@@ -92,6 +92,23 @@ def test_types_that_are_made_of_one_another_do_not_grow_without_end(tmp_path):
     assert (len(told["g"]) < 1000, time.process_time() - began < 2) == (True, True)
 
 
+@pytest.mark.parametrize(("number", "is_told"), [(100, True), (1000, False)])
+def test_an_instance_under_many_names_is_not_multiplied_without_end(tmp_path, number, is_told):
+    inner = " ".join(f'(export "f{n}" (func $f))' for n in range(number))
+    outer = " ".join(f'(export "i{n}" (instance $i))' for n in range(number))
+    told = found(tmp_path, wasmtime.wat2wasm(f'(component (import "f" (func $f)) (instance $i {inner}) {outer})'))
+    assert (told is not None) == is_told
+    assert not is_told or len(told) == number * number
+
+
+def test_components_within_one_another_do_not_have_items_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(component_types, "MAX_READ", 1000)
+    types = "(type (list u8))" * 300
+    for depth, is_told in ((2, True), (4, False)):
+        source = f"{f'(component {types} ' * depth}{')' * depth}"
+        assert (found(tmp_path, wasmtime.wat2wasm(source)) is not None) == is_told
+
+
 @pytest.mark.parametrize("text", [TEXTS, NESTED])
 def test_whatever_the_bytes_there_is_an_answer(tmp_path, text):
     good, noise = bytes(wasmtime.wat2wasm(text)), random.Random(7)
