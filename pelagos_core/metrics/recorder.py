@@ -48,7 +48,7 @@ class Recorder:
         try:
             number = self._slot.engine(engine) if family.per_engine else 0
             cell = families.cell(family, number, labels)
-            self._slot.cells[cell] = max(0, self._slot.cells[cell] + by)
+            self._slot.add(cell, by)
             self._slot.write(cell, cell + 1)
         except OSError as error:
             self._give_up(error)
@@ -60,9 +60,8 @@ class Recorder:
         took = time.monotonic_ns() - began
         try:
             first = families.cell(family, self._slot.engine(engine))
-            cells = self._slot.cells
-            cells[first] += took
-            cells[first + family.bucket(took / families.NANOSECONDS)] += 1
+            self._slot.add(first, took)
+            self._slot.add(first + family.bucket(took / families.NANOSECONDS), 1)
             self._slot.write(first, first + family.width)
         except OSError as error:
             self._give_up(error)

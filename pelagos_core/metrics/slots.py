@@ -18,6 +18,7 @@ import fcntl
 import os
 import stat
 import struct
+import time
 from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -37,10 +38,11 @@ _FIXED = ("", "native")
 FIXED_NAMES = dict(enumerate(_FIXED))
 """Names of engines that need no place in the header, by their numbers; empty: before one is chosen."""
 _SLOT_BYTES = -(-families.CELLS * 8 // _HEADER_BYTES) * _HEADER_BYTES
-_ITEM = "Q"
+_ITEM, _MOST = "Q", (1 << 64) - 1
 _NUMBER = struct.Struct("=I")
 _LOOK_AT_ALL = 64  # slots, with each of which the killed daemons' are looked for
 _MOST_SLOTS = 1 << 16
+_NAMES_TRIES, _NAMES_PAUSE = 50, 0.001  # seconds; once for each engine of a daemon
 _BUSY = (errno.EAGAIN, errno.EACCES)  # fcntl(2): another process has the lock
 
 
@@ -81,6 +83,10 @@ class Slot:
             os.close(file)
             raise
         return slot
+
+    def add(self, cell: int, by: int) -> None:
+        """Add to a cell in memory, which has bounds: what is beyond them stays at them. by: may be negative."""
+        self.cells[cell] = min(_MOST, max(0, self.cells[cell] + by))
 
     def write(self, first: int, last: int) -> None:
         """Write cells to the file, from `first` up to, and without, `last`. Raises OSError."""
@@ -217,16 +223,38 @@ def _names(file: int) -> list[str]:
 
 
 def _number(file: int, name: str) -> int:
-    """The number of an engine's name, which is added to the header if it is not there."""
+    """The number of an engine's name, which is added to the header if it is not there. One that is too long is cut.
+
+    If another daemon does not give the header's lock up, as one that is stopped, the engine is one of the others.
+    """
+    name = name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
     if name in (known := _names(file)):
         return known.index(name)
-    fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)  # two daemons must not use one place; held for two system calls
+    if not _lock_names(file):
+        return families.OTHER_ENGINE
     try:
         known = _names(file)
         if name not in known and len(known) < families.OTHER_ENGINE:
             place = _NAMES + (len(known) - len(_FIXED)) * _NAME_BYTES
-            os.pwrite(file, name.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0"), place)
+            os.pwrite(file, name.encode().ljust(_NAME_BYTES, b"\0"), place)
             known.append(name)
     finally:
         fcntl.lockf(file, fcntl.LOCK_UN, 1, 0)
     return known.index(name) if name in known else families.OTHER_ENGINE
+
+
+def _lock_names(file: int) -> bool:
+    """Lock the names, since two daemons must not use one place; whether that was possible.
+
+    The lock is held for two system calls. It is not waited for in the kernel: that would stop the daemon's event loop.
+    """
+    for _ in range(_NAMES_TRIES):
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        except OSError as error:
+            if error.errno not in _BUSY:
+                raise
+        else:
+            return True
+        time.sleep(_NAMES_PAUSE)
+    return False

@@ -18,6 +18,7 @@ _SKIPPED = (0, _MODULE, 2, 3, 9)  # custom, core modules, instances and types, a
 _CORE, _FUNCTION, _OF_VALUE, _OF_TYPE, _OF_COMPONENT, _OF_INSTANCE = range(6)  # sorts
 _MAX_DEPTH = 20
 _MAX_TEXT = 300
+_MAX_NAMES = 16 << 20  # characters of the instances' names, each of which is before each of its functions
 _PLAIN_NAMES = (0, 1)
 
 _PRIMITIVES = {
@@ -75,13 +76,14 @@ def functions(file: int) -> dict[str, str] | None:
 
     file: of a component, whose sections `wasm.read` could follow; its offset is neither used nor moved.
     None for one with items that are not understood here, or with more than MAX_READ functions. One instance may be
-    exported under many names, so they are counted before.
+    exported under many names, and have a long one, so they are counted before.
     """
     try:
         exports = _component(file, 0, None, None).exports
     except (NotUnderstood, IndexError, UnicodeDecodeError, InvalidArgument):
         return None
-    if sum(len(item.exports) + 1 for _, item in exports.values()) > MAX_READ:
+    sizes = [(len(name), len(item.exports) + 1) for name, (_, item) in exports.items()]
+    if sum(many for _, many in sizes) > MAX_READ or sum(length * many for length, many in sizes) > _MAX_NAMES:
         return None
     found = dict[str, str]()
     for name, (sort, item) in exports.items():

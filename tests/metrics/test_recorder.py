@@ -46,6 +46,17 @@ def test_a_gauge_does_not_fall_below_zero(place):
     recorder.close()
 
 
+def test_a_full_cell_stays_full(place):
+    recorder = Recorder.of_node()
+    most, first = 2**64 - 1, families.cell(families.CREATE_SECONDS, 1)
+    for cell in (families.cell(families.OOM_KILLS, 0), first):
+        recorder._slot.cells[cell] = most
+    recorder.count(families.OOM_KILLS)
+    recorder.observe(families.CREATE_SECONDS, "native", now() - 1)
+    assert [cells(place)[families.cell(families.OOM_KILLS, 0)], cells(place)[first]] == [most, most]
+    recorder.close()
+
+
 @pytest.mark.parametrize("wanted", [False, True])
 def test_off_makes_no_file(tmp_path, monkeypatch, wanted):
     monkeypatch.setenv(slots.VARIABLE, "off" if wanted else str(tmp_path / "metrics"))

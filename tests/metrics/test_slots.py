@@ -1,7 +1,9 @@
 """The node's file: slots of daemons that end in every way, at the same time, and files that others could write."""
 
+import fcntl
 import os
 import signal
+import time
 
 import pytest
 
@@ -142,6 +144,42 @@ def test_engines_beyond_the_table_share_a_number(place):
     with SlotFile(place) as file:
         names = file.engines()
     assert (names[0], names[1], names[2], names[families.OTHER_ENGINE]) == ("", "native", "engine0", "other")
+
+
+def test_a_name_that_is_too_long_has_one_place(place):
+    for name in ("e" * 100, "ü" * 33 + "u", "e" * 99):
+        numbers = set()
+        for _ in range(2):
+            slot = Slot.take(place)
+            numbers.add(slot.engine(name))
+            slot.close()
+        assert len(numbers) == 1, name
+    with SlotFile(place) as file:
+        assert [file.engines()[number] for number in (2, 3)] == ["e" * 64, "ü" * 32]
+
+
+def test_a_stopped_daemon_that_writes_a_name_stops_no_other(place):
+    Slot.take(place).close()
+    holds, held = os.pipe()
+
+    def hold():
+        fcntl.lockf(os.open(os.path.join(place, families.LAYOUT), os.O_RDWR), fcntl.LOCK_EX, 1, 0)
+        os.write(held, b"k")
+        signal.pause()
+
+    holder = child.fork(hold)
+    try:
+        assert os.read(holds, 1) == b"k"
+        slot, began = Slot.take(place), time.monotonic()
+        signal.alarm(10)  # ends a wait in the kernel, and the test with it
+        assert [slot.engine("e"), slot.engine("e"), slot.engine("native")] == [*[families.OTHER_ENGINE] * 2, 1]
+        assert time.monotonic() - began < 2
+        slot.close()
+    finally:
+        signal.alarm(0)
+        holder.close()
+        os.close(holds)
+        os.close(held)
 
 
 def test_a_file_of_damaged_lengths_is_read(place):

@@ -101,6 +101,14 @@ def test_an_instance_under_many_names_is_not_multiplied_without_end(tmp_path, nu
     assert not is_told or len(told) == number * number
 
 
+def test_a_long_name_is_not_repeated_without_end(tmp_path):
+    inner = " ".join(f'(export "f{n}" (func $f))' for n in range(2000))
+    outer = f'(export "{"i" * 100_000}" (instance $i))'
+    assert (
+        found(tmp_path, wasmtime.wat2wasm(f'(component (import "f" (func $f)) (instance $i {inner}) {outer})')) is None
+    )
+
+
 def test_components_within_one_another_do_not_have_items_without_end(tmp_path, monkeypatch):
     monkeypatch.setattr(component_types, "MAX_READ", 1000)
     types = "(type (list u8))" * 300
