@@ -8,6 +8,9 @@ PELAGOS_ON_EXIT   keep: what was installed stays when the container ends.
 
 On the node /opt/pelagos is a link to a directory of this image's, which is replaced by one rename: at each moment a pod
 finds the old version or the new one. A directory of that name that is there already is another installation's.
+
+An update starts the new pod beside the old one, which ends once the new one is ready (`install_node.py ready`). What is
+installed is the new pod's then, and the old one leaves it alone.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import sys
 _HOST = "/host"
 _TREE = "/opt/pelagos"
 _PREFIX = ".pelagos-"
+_OWNER = "installed-by"  # in the tree, once the node is ready: the pod's name
 _NAMESPACES = ("cgroup", "ipc", "uts", "net", "mnt")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -29,9 +33,12 @@ class Failed(Exception):
     """The node cannot be made ready; the text says why."""
 
 
-def install() -> None:
-    """Put the tree in place and have the node's own copy of `pelagos` do the rest. Raises Failed or OSError."""
-    if os.readlink("/proc/1/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+def install() -> str:
+    """Put the tree in place and have the node's own copy of `pelagos` do the rest.
+
+    Returns the tree's name, for `uninstall`. Raises Failed or OSError.
+    """
+    if not _sees_the_node():
         raise Failed("process 1 is not the node's: the pod needs hostPID: true")
     place, link = f"{_HOST}/opt", f"{_HOST}{_TREE}"
     os.makedirs(place, mode=0o755, exist_ok=True)
@@ -48,16 +55,35 @@ def install() -> None:
         raise
     _remove_trees(place, keep=name)
     _on_the_node("install")
+    with open(f"{place}/{name}/{_OWNER}", "w", encoding="ascii") as file:
+        file.write(os.uname().nodename)
+    return name
 
 
-def uninstall() -> None:
-    """Take all of it back. Raises Failed or OSError."""
+def is_ready() -> bool:
+    """Whether this pod has installed what is on the node. In a process of its own, of the kubelet's probe."""
+    try:
+        with open(f"{_HOST}{_TREE}/{_OWNER}", encoding="ascii") as file:
+            return file.read() == os.uname().nodename
+    except OSError:
+        return False
+
+
+def uninstall(name: str) -> None:
+    """Take all of it back, unless another pod has installed since. Raises Failed or OSError.
+
+    name: as from `install`.
+    """
     link = f"{_HOST}{_TREE}"
-    if not os.path.islink(link):
+    if _current(link) != name:
         return
     _on_the_node("uninstall")
     os.unlink(link)
     _remove_trees(f"{_HOST}/opt", keep="")
+
+
+def _sees_the_node() -> bool:
+    return os.readlink("/proc/1/ns/mnt") != os.readlink("/proc/self/ns/mnt")
 
 
 def _current(link: str) -> str:
@@ -71,7 +97,10 @@ def _remove_trees(place: str, keep: str) -> None:
             if os.path.islink(path):
                 os.unlink(path)
             else:
-                shutil.rmtree(path)
+                # At once for the daemons that have the tree in sys.path: they keep all engines, and not some.
+                gone = f"{place}/{_PREFIX}{secrets.token_hex(4)}"
+                os.rename(path, gone)
+                shutil.rmtree(gone)
 
 
 def _on_the_node(command: str) -> None:
@@ -95,15 +124,17 @@ def _on_the_node(command: str) -> None:
 
 
 def main() -> int:
-    """Install, wait for the end of the pod, uninstall."""
+    """Install, wait for the end of the pod, uninstall. With the word `ready`: whether that has come so far."""
+    if sys.argv[1:] == ["ready"]:
+        return 0 if is_ready() else 1
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
-        install()
+        name = install()
         print("this node is ready", flush=True)
         signal.sigwait(ends)
         if os.environ.get("PELAGOS_ON_EXIT") != "keep":
-            uninstall()
+            uninstall(name)
     except (Failed, OSError) as error:
         print(f"pelagos installer: {error}", file=sys.stderr)
         return 1

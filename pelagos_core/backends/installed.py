@@ -107,7 +107,8 @@ class Node:
 
         In the daemon, whose event loop goes on while a child imports the new backends: one that fails
         in the child is not imported here. Callers wait for each other, so each gets all backends.
-        A loaded backend stays, also after an upgrade of its distribution: its modules cannot
+        If none is installed any more, all loaded ones stay: pelagos itself is gone too, for ever or until its update is
+        there. A loaded backend stays, also after an upgrade of its distribution: its modules cannot
         be unloaded. The next pod's daemon has the new version.
         """
         async with self._refreshing:
@@ -119,6 +120,9 @@ class Node:
     async def _look_again(self) -> None:
         importlib.invalidate_caches()
         found, settings = plugins(), _settings()
+        if not found and self._backends.installed:
+            log.warning("no backend is installed any more, as while pelagos is replaced: the loaded ones stay")
+            return
         # A name that a second package claims by now is refused for both, here as in the next pod.
         usable = {plugin.name for plugin in found} - {failure.name for failure in refused(found)}
         kept = [backend for backend in self._backends.installed if backend.name in usable]

@@ -70,6 +70,20 @@ print(json.dumps(seen))
     assert third == ["t_b"]
 
 
+def test_all_that_is_loaded_stays_while_pelagos_is_replaced(tmp_path):
+    """A DaemonSet's installer that ends takes the whole tree away, and the next one brings it back."""
+    python = environment_with(tmp_path / "venv", t_a=GOOD)
+    code = f"""
+sys.path[:], kept = [], list(sys.path)
+seen = [names()[0]]
+sys.path[:] = kept
+add_backend(site, "t_b", {GOOD!r})
+seen.append(names()[0])
+print(json.dumps(seen))
+"""
+    assert run(python, code) == [["t_a"], ["t_a", "t_b"]]
+
+
 def test_a_daemon_goes_on_while_what_is_installed_meanwhile_loads(tmp_path):
     """The import waits for a file that nobody but the event loop's other task writes."""
     python = environment_with(tmp_path / "venv", t_a=GOOD)
