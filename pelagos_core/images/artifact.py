@@ -21,6 +21,9 @@ MAX_MANIFEST = 4 << 20
 MAX_MODULE = 1 << 30
 """The largest module that is read, as from a file (native/process/entrypoint.c)."""
 
+# Each value in JSON has one of these before it, also `{}` of two bytes, which takes 64 as an object. What is counted in
+# texts too does no harm: a manifest of _MAX_MODULES has some 20,000.
+_PARTS, _MAX_PARTS = (b"{", b"[", b",", b":"), 100_000
 _MAX_MODULES = 1000
 _MAX_TITLE = 1024
 _SHOWN = 10  # titles in an error
@@ -121,6 +124,8 @@ def _described(entry: dict[str, Any]) -> Descriptor:
 
 
 def _object(data: bytes) -> dict[str, Any]:
+    if sum(map(data.count, _PARTS)) > _MAX_PARTS:
+        raise _wrong(f"its manifest has more than {_MAX_PARTS} parts")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

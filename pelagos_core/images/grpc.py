@@ -60,10 +60,11 @@ class Channel:
 
     def call(self, method: str, request: Message, answer: type[_Answer]) -> _Answer:
         """The one answer to a call. Raises as `stream`."""
-        found = list(self.stream(method, request, answer))
-        if len(found) != 1:
-            raise Internal(f"{method}: {len(found)} answers to a call that has one")
-        return found[0]
+        answers = self.stream(method, request, answer)
+        found = next(answers, None)
+        if found is None or next(answers, None) is not None:
+            raise Internal(f"{method}: {'no answer' if found is None else 'answers'} to a call that has one")
+        return found
 
     def stream(self, method: str, request: Message, answer: type[_Answer]) -> Iterator[_Answer]:
         """The answers to a call, as they come. method: with its service, `package.Service/Method`.

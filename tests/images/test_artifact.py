@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -157,3 +158,20 @@ def test_whatever_json_it_is_there_is_an_answer_or_an_error_of_ours(value):
     for read in (artifact.modules, lambda index: artifact.manifest_of(index, NODE)):
         with contextlib.suppress(PelagosError):
             read(data)
+
+
+@pytest.mark.parametrize("part", [b"{},", b"[],", b'{"":0},', b"0,"])
+def test_a_manifest_of_many_parts_is_refused_before_it_is_read(part):
+    data = b'{"layers": [' + part * (artifact.MAX_MANIFEST // len(part) - 10) + b"{}]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidArgument, match="its manifest has more than 100000 parts"):
+            artifact.modules(data)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_manifest_of_as_many_modules_as_are_taken_is_read():
+    titled = [layer(annotations={media_types.TITLE: f"{number}.wasm"}) for number in range(1000)]
+    assert len(artifact.modules(manifest(*titled))) == 1000

@@ -38,6 +38,23 @@ def test_a_status_is_an_error_of_its_code_with_its_text(tmp_path):
             channel.call("no.such.Service/Method", containers_pb2.GetContainerRequest(), containers_pb2.Container)
 
 
+def test_a_call_has_one_answer_and_no_more_are_taken(tmp_path):
+    request, answer, taken = containers_pb2.GetContainerRequest(), containers_pb2.GetContainerResponse, []
+    number = [0]
+
+    def answers(*_):
+        for _ in range(number[0]):
+            taken.append(1)
+            yield answer()
+
+    with serving(tmp_path) as address, Channel(address, NAMESPACE, 10) as channel:
+        channel.stream = answers
+        for number[0], word in ((0, "no answer"), (100, "answers")):
+            with pytest.raises(Internal, match=f"{GET}: {word} to a call that has one"):
+                channel.call(GET, request, answer)
+        assert len(taken) == 2
+
+
 def test_a_silent_server_is_given_up(tmp_path):
     with (
         serving(tmp_path, silent=["container"]) as address,
