@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pelagos_native
+from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.plugin import elf
 
@@ -34,6 +36,7 @@ COMPILED_MODULE = "/module.wasm"
 """Where a program that compiles ahead of time finds its copy of the module."""
 
 _LIST_SECONDS = 10
+_NAME_SOURCE = b"libnss_"  # of which glibc makes the names of the libraries that it loads (nss/nss_module.c)
 _DIGITS = 16  # of a digest that tells two things of one node apart
 _LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
 SETTINGS = frozenset({"program", "root"})
@@ -55,6 +58,7 @@ class Program:
     files: the program, its loader and its libraries.
     command: how to run it on the host itself, for example to ask for its version.
     preload: path of the library in `environment`, in the engine root; empty for a static program.
+    loads_name_sources: whether it is static and has the part of glibc that looks names up.
     """
 
     source: str
@@ -62,13 +66,18 @@ class Program:
     files: tuple[HostFile, ...]
     command: tuple[str, ...]
     preload: str = ""
+    loads_name_sources: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         """What a program that may use the network needs in its environment: a library that it loads first.
 
         With it host names are looked up in /etc/hosts and by DNS, and no library of the image is opened for that.
+        Raises FailedPrecondition for a program that opens such libraries, and loads no other first.
         """
+        if self.loads_name_sources:
+            text = f"program {self.source!r} has glibc in itself, which loads libraries of the image to look names up"
+            raise FailedPrecondition(f"{text}: it gets no guest with a network", reasons.NETWORK)
         return {"LD_PRELOAD": self.preload} if self.preload else {}
 
     @property
@@ -155,7 +164,7 @@ def _described(source: str, root: str) -> Program:
     own = HostFile(source, path)
     interpreter = _interpreter(source)
     if not interpreter:
-        return Program(source, path, (own,), (source,))
+        return Program(source, path, (own,), (source,), loads_name_sources=_contains(source, _NAME_SOURCE))
     loader = _loader(root, interpreter)
     # A program of another system is started by that system's loader, with its libraries.
     search = ["--library-path", ":".join(_library_directories(root))] if root else []
@@ -175,6 +184,11 @@ def _interpreter(path: str) -> str:
     if found is None:
         raise FailedPrecondition(f"program {path!r} is not an ELF program")
     return found
+
+
+def _contains(path: str, text: bytes) -> bool:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        return data.find(text) >= 0
 
 
 def _loader(root: str, interpreter: str) -> str:

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.plugin import program
+from tests.conftest import leave_out
 
 
 def test_a_program_on_the_path_comes_with_its_loader_and_libraries(monkeypatch):
@@ -55,3 +57,26 @@ def test_a_script_is_no_program(tmp_path):
     (tmp_path / "x").chmod(0o755)
     with pytest.raises(FailedPrecondition, match="not an ELF program"):
         program.find("x", {"program": str(tmp_path / "x")})
+
+
+@pytest.mark.parametrize(("inside", "is_given"), [(b"libnss_%s.so%s", False), (b"musl", True)])
+def test_a_static_program_that_would_load_libraries_of_the_image_gets_no_network(tmp_path, inside, is_given):
+    static = b"\x7fELF\2\1\1" + bytes(121) + inside
+    (tmp_path / "x").write_bytes(static)
+    (tmp_path / "x").chmod(0o755)
+    found = program.find("x", {"program": str(tmp_path / "x")})
+    if is_given:
+        assert found.environment == {}
+        return
+    with pytest.raises(FailedPrecondition, match="has glibc in itself") as raised:
+        _ = found.environment
+    assert raised.value.reason == reasons.NETWORK
+
+
+def test_glibc_itself_names_what_it_loads(tmp_path):
+    """As a linker has put it into a program, without its symbols."""
+    (tmp_path / "x.c").write_text("#include <netdb.h>\nint main() { return getaddrinfo(0, 0, 0, 0); }")
+    words = ["cc", "-static", "-s", "-w", "-o", tmp_path / "x", tmp_path / "x.c"]
+    if not shutil.which("cc") or subprocess.run(words, capture_output=True).returncode:
+        leave_out("needs a C compiler and a static glibc")
+    assert program.find("x", {"program": str(tmp_path / "x")}).loads_name_sources
