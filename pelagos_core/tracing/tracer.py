@@ -46,6 +46,7 @@ _SERVICE = "pelagos"
 # Calls that are asked again and again, or that wait: as traces they would be noise.
 _QUIET = frozenset({"State", "Stats", "Pids", "Connect", "Wait"})
 _MAX_METADATA = 64
+_MAX_TEXT = 1024  # characters of a text in a span; the sender keeps many
 _PARENTS = ("traceparent", "tracestate")  # W3C Trace Context, as containerd puts it into ttrpc's metadata
 _SAMPLERS = {
     "always_on": ALWAYS_ON,
@@ -173,7 +174,7 @@ class OtelTracer:
             yield
         except Exception as error:
             code, text, reason = to_fields(error)
-            span.status = Status(StatusCode.ERROR, text)
+            span.status = Status(StatusCode.ERROR, _cut(text))
             span.attributes.update({"rpc.ttrpc.status_code": int(code), **({"error.type": reason} if reason else {})})
             raise
         finally:
@@ -183,11 +184,11 @@ class OtelTracer:
 
     def _finished(self, span: _Span) -> ReadableSpan:
         return ReadableSpan(
-            span.name,
+            _cut(span.name),
             span.context,
             span.parent,
             self._resource,
-            span.attributes,
+            {key: _cut(value) if isinstance(value, str) else value for key, value in span.attributes.items()},
             links=span.links,
             kind=span.kind,
             status=span.status,
@@ -201,6 +202,11 @@ class OtelTracer:
         endpoint = self._settings.endpoint
         exporter = OTLPSpanExporter(endpoint.removesuffix("/").removesuffix(_PATH) + _PATH if endpoint else None)
         return exporter.export(spans) is SpanExportResult.SUCCESS
+
+
+def _cut(text: str) -> str:
+    """A text for the queue, in which spans outlive their calls: ids and errors may be as long as a caller's message."""
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
 def _carrier(request: ttrpc_pb2.Request) -> Mapping[str, str]:

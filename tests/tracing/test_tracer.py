@@ -65,6 +65,24 @@ def test_a_call_without_a_context_begins_a_trace(made):
     assert first.end_time >= first.start_time
 
 
+def test_a_span_in_the_queue_is_small_however_long_what_a_caller_has_sent(made):
+    tracer, long = made(), "x" * 4_000_000
+    message = api.StartRequest(id=long, exec_id=long)
+    call = ttrpc_pb2.Request(service=long, method=long)
+
+    def fail():
+        with tracer.call(call, message), spans.span("inner", pelagos__word=long):
+            spans.annotate(pelagos__more=long)
+            raise InvalidArgument(long)
+
+    with pytest.raises(InvalidArgument):
+        fail()
+    assert len(tracer._sender.spans) == 2
+    for span in tracer._sender.spans:
+        assert len(span.to_json()) < 20_000
+        assert span.status.description.startswith("xxx")
+
+
 @pytest.mark.parametrize(("flags", "sampled"), [("01", True), ("00", False)])
 def test_a_call_within_a_trace_is_sampled_as_that_is(made, flags, sampled):
     tracer = made(0.0)
