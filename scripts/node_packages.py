@@ -4,7 +4,8 @@
 
 Everything goes into WHEELS (dist), from which the project's own wheels are taken (`make wheels`). The other packages
 come from pip as wheels, and the Python of an archive is Debian 13's, by mmdebstrap: of a machine that is not this one
-too, since nothing of it is executed. The result is the same, byte for byte, as long as those are.
+too, since nothing of it is executed. The result is meant to be the same for the same parts: all files have one time.
+No test compares two builds.
 
 Both have one tree, a virtual environment. That of an archive is /opt/pelagos and has a Python with its own C
 library and loader, by absolute paths, so that it runs on any Linux. That of a Debian package is /usr/lib/pelagos and
