@@ -133,6 +133,23 @@ async def test_a_further_process_is_one_of_its_modules(tmp_path, guests, tool):
         await shim.kill("c1", signal.SIGKILL)
 
 
+async def test_a_further_process_is_of_the_same_image_though_its_name_has_moved(tmp_path, guests, tool):
+    spin, newer = (guests / "spin.wasm").read_bytes(), (guests / "exit7.wasm").read_bytes()
+    said, moved = image_of(spin, tool), image_of(spin, newer)
+    moved["blobs"] |= said["blobs"]
+    async with shim_with(tmp_path, said) as shim:
+        bundle = bundle_of(tmp_path, "c1", "/0.wasm")
+        await shim.create("c1", bundle)
+        await shim.start("c1")
+        (tmp_path / "containerd.sock").unlink()
+        with serving(tmp_path, "containerd.sock", "test", **moved):
+            await shim.exec("c1", "e1", "/1.wasm", "args", "x")
+            await shim.start("c1", "e1")
+            assert (await shim.wait("c1", "e1")).exit_status == 0
+            assert (await run(shim, "c2", bundle_of(tmp_path, "c2", "/1.wasm")))[0] == 7
+        await shim.kill("c1", signal.SIGKILL)
+
+
 @pytest.mark.parametrize("method", ["container", "read"])
 async def test_a_kill_ends_a_launch_that_waits_for_its_image(tmp_path, tool, method):
     async with shim_with(tmp_path, {**image_of(tool), "silent": [method]}) as shim:
