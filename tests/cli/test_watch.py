@@ -8,6 +8,8 @@ import subprocess
 import pytest
 
 from pelagos_core.cli import watch
+from pelagos_core.daemon import runs
+from tests.support.containerd import until
 from tests.support.runs import PELAGOS, left_by_runs, pelagos, wait_until_nothing_is_left
 
 
@@ -57,7 +59,8 @@ def test_each_build_is_run_and_the_one_before_is_ended(tmp_path, guests):
         assert process.stderr.readline() == "pelagos: exit code 0; waiting for app.wasm to change\n"
         build("spin.wasm")
         assert process.stderr.readline() == "pelagos: app.wasm has changed\n"
-        build("exit7.wasm")  # while that runs, or begins
+        until(lambda: any(run.command == (str(module),) and run.backend for run in runs.listed(os.geteuid())), 30)
+        build("exit7.wasm")  # while that runs
         assert process.stderr.readline() == "pelagos: app.wasm has changed\n"
         assert process.stderr.readline() == "pelagos: exit code 7; waiting for app.wasm to change\n"
         process.send_signal(signal.SIGINT)
