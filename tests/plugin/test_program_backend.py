@@ -5,11 +5,16 @@ import os
 import re
 import select
 import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from pelagos_core.errors import FailedPrecondition, InvalidArgument
+from pelagos_core.linux import child
 from pelagos_core.oci import Process, Spec
+from pelagos_core.plugin import program_backend
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, Kind
 from pelagos_core.plugin.hookspecs import Trap
@@ -212,3 +217,48 @@ def test_a_program_that_is_not_there_is_told_with_its_remedy():
     assert "get a cat" in cat.pelagos_detect(BUNDLE, entrypoint()).reason
     with pytest.raises(InvalidArgument, match=r"unknown setting 'x' \(known: program, root\)"):
         cat.pelagos_configure({"x": 1})
+
+
+@dataclass(frozen=True)
+class Init:
+    """What `pelagos_signal` needs of a container's init process."""
+
+    pid: int
+
+
+def test_an_engine_is_stopped_and_continued():
+    with child.fork_reporting(_with_an_engine) as init:
+        engine = int(init.read(10))
+        try:
+            ProgramBackend().pelagos_signal(Init(init.pid), signal.SIGSTOP)
+            assert _becomes(engine, "T")
+            ProgramBackend().pelagos_signal(Init(init.pid), signal.SIGCONT)
+            assert _becomes(engine, "S")
+        finally:
+            os.kill(engine, signal.SIGKILL)
+
+
+def test_a_process_that_has_the_number_of_an_engine_is_not_stopped(monkeypatch):
+    other = child.fork(signal.pause)
+    with other, child.fork(signal.pause) as init:
+        monkeypatch.setattr(program_backend, "children", lambda _: [other.pid])  # as the parent has read it before
+        ProgramBackend().pelagos_signal(Init(init.pid), signal.SIGSTOP)
+        time.sleep(0.05)
+        assert _state(other.pid) != "T"
+
+
+def _with_an_engine(report):
+    os.write(report, str(child.fork(signal.pause).pid).encode())
+    signal.pause()
+
+
+def _becomes(pid, letter):
+    """Whether its state in proc(5) becomes this one within some seconds."""
+    deadline = time.monotonic() + 5
+    while _state(pid) != letter and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return _state(pid) == letter
+
+
+def _state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
