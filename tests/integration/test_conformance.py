@@ -18,7 +18,7 @@ import os
 from pelagos_core.plugin.hookspecs import Description, hookimpl
 from wasmtime_backend import hooks
 for name in dir(hooks):
-    if name.startswith("pelagos_") and name not in ("pelagos_compile", "pelagos_code_key"):
+    if name.startswith("pelagos_") and name not in ("pelagos_compile", "pelagos_compiler", "pelagos_code_key"):
         globals()[name] = getattr(hooks, name)
 """
 WITHOUT_AHEAD_OF_TIME = """

@@ -13,6 +13,7 @@ from pelagos_core.linux import child
 from pelagos_core.linux.tcp import Connection
 from pelagos_core.plugin import drain
 from pelagos_core.plugin.drain import Drains, _Seen
+from tests.support.patience import until
 
 
 def seen(received=0, sent=0, since_received=0, since_sent=0, pending=0):
@@ -97,8 +98,7 @@ async def test_a_drain_closes_what_is_idle_and_then_gives_the_signal():
         assert (await process.engine.ended()).si_status == signal.SIGINT
         assert 1.5 < time.monotonic() - begin < 8
         assert await asyncio.to_thread(connection.recv, 1) == b""
-        await asyncio.sleep(0.1)
-        assert len(os.listdir("/proc/self/fd")) <= len(before) + 1  # the engine's pidfd
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= len(before) + 1)  # the engine's pidfd
 
 
 @pytest.mark.root
