@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import click
-from click_man.core import write_man_pages
 
 from pelagos_core import __version__
 from pelagos_core.cli.command_line import cli
@@ -23,6 +22,8 @@ def write(target: Path) -> list[Path]:
         assert command
         cli.commands[name] = command  # which click-man reads; ours are imported when they are asked for
         command.help = _with_lines(command.help or "")
+    from click_man.core import write_man_pages  # here: of some versions the import warns
+
     target.mkdir(parents=True, exist_ok=True)
     write_man_pages("pelagos", cli, version=__version__, target_dir=str(target))
     return sorted(target.glob("*.1"))
