@@ -29,6 +29,7 @@ def run(tmp_path_factory):
     assert not [*cgroups.glob(f"{directory.name}*"), *cgroups.glob(f"*/{directory.name}*")]
 
 
+@pytest.mark.timeout(400)  # forks of a process as large as that of all tests are slow
 def test_a_run_measures_both_sides_in_turns(run):
     report = run.measure(["throughput", "reboot", "memory", "scale", "isolation"], run.contenders([]))
     assert run.failures == []
