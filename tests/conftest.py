@@ -60,21 +60,27 @@ def _may_run_containers() -> bool:
 
 # Markers of the tests that `make check` leaves to `make test`: what they need takes long to build, or they take long.
 _LATER = ("slow", "containerd", "guests", "engines", "services", "kubernetes")
-# In neither part: .ci/run has a cluster by itself.
-_APART = "kubernetes"
+_PARTS = ("quick", "rest", "engines")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", choices=("quick", "rest"), help="only the tests of `make check`, or all others")
+    text = "only the tests of `make check`; those that need engines; or the others, but for a cluster's"
+    parser.addoption("--part", choices=_PARTS, help=text)
 
 
-def _is_in_part(item: pytest.Item, part: str | None) -> bool:
-    later = any(item.get_closest_marker(mark) for mark in _LATER)
-    return {"quick": not later, "rest": later and not item.get_closest_marker(_APART), None: True}[part]
+def _part(item: pytest.Item) -> str:
+    """The part of CI that runs the test; empty for none: a cluster's tests are run by `make test-kubernetes`."""
+    marks = {mark for mark in _LATER if item.get_closest_marker(mark)}
+    if "kubernetes" in marks:
+        return ""
+    if "engines" in marks:
+        return "engines"
+    return "rest" if marks else "quick"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if not _is_in_part(item, config.getoption("part"))]
+    part = config.getoption("part")
+    left_out = [item for item in items if part and _part(item) != part]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
