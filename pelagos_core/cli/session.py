@@ -45,7 +45,6 @@ class Session:
         def create() -> None:
             self._create(layers, stdio)
             created()
-            self._ask_for_backend()  # its answer comes with that of Start
 
         return self._attached.run(stdio, create, self._note_backend, tty=self._tty)
 
@@ -57,7 +56,6 @@ class Session:
         # containerd's convention: with a file URI both outputs are written to that of stdout.
         output = f"file://{self._workspace.make_output()}"
         self._create(layers, Stdio("", output, output))
-        self._ask_for_backend()
         self._connection.call(TASK, "Start", api.StartRequest(id=self._id))
         self._note_backend()
         self._connection.call(RUNS, "Detach", runs_pb2.DetachRequest(id=self._id))
@@ -78,8 +76,7 @@ class Session:
         created = self._connection.call(TASK, "Create", request)
         if self._publisher:
             self._publisher.start(created.pid)
-
-    def _ask_for_backend(self) -> None:
+        # Its answer comes with that of Start.
         self._asked = self._connection.send(INSPECTION, "Backend", inspection_pb2.BackendRequest(id=self._id))
 
     def _note_backend(self) -> None:

@@ -50,9 +50,14 @@ SIGNATURES: Mapping[str, Mapping[str, str]] = {
 }
 """The type of each function of a module that WASI defines, as `Import.signature` has it."""
 
-WASI_0_2_INTERFACES: Mapping[str, frozenset[str]] = {
-    package: frozenset(names.split())
-    for package, names in {
+
+def _interfaces(names: Mapping[str, str]) -> Mapping[str, frozenset[str]]:
+    """The interfaces of each package, whose names stand in one text."""
+    return {package: frozenset(words.split()) for package, words in names.items()}
+
+
+WASI_0_2_INTERFACES: Mapping[str, frozenset[str]] = _interfaces(
+    {
         "wasi:cli@0.2": "environment exit stdin stdout stderr terminal-input terminal-output"
         " terminal-stdin terminal-stdout terminal-stderr",
         "wasi:clocks@0.2": "monotonic-clock wall-clock",
@@ -60,8 +65,8 @@ WASI_0_2_INTERFACES: Mapping[str, frozenset[str]] = {
         "wasi:io@0.2": "error poll streams",
         "wasi:random@0.2": "random insecure insecure-seed",
         "wasi:sockets@0.2": "network instance-network ip-name-lookup tcp tcp-create-socket udp udp-create-socket",
-    }.items()
-}
+    }
+)
 """The interfaces that a command of WASI 0.2 may import, by package and the versions that are compatible.
 
 Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:cli/command`.
@@ -79,17 +84,16 @@ COMMAND_0_2 = "wasi:cli/run@0.2"
 HANDLER_0_2 = "wasi:http/incoming-handler@0.2"
 """The interface that a component exports which handles HTTP requests."""
 
-WASI_0_3_INTERFACES: Mapping[str, frozenset[str]] = {
-    package: frozenset(names.split())
-    for package, names in {
+WASI_0_3_INTERFACES: Mapping[str, frozenset[str]] = _interfaces(
+    {
         "wasi:cli@0.3": "environment exit types stdin stdout stderr terminal-input terminal-output"
         " terminal-stdin terminal-stdout terminal-stderr",
         "wasi:clocks@0.3": "types monotonic-clock system-clock timezone",
         "wasi:filesystem@0.3": "types preopens",
         "wasi:random@0.3": "random insecure insecure-seed",
         "wasi:sockets@0.3": "types ip-name-lookup",
-    }.items()
-}
+    }
+)
 """The interfaces that a command of WASI 0.3 may import, as `WASI_0_2_INTERFACES`.
 
 Source: github.com/WebAssembly/WASI, 0.3.0, the world `wasi:cli/command`.
