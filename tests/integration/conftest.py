@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts import engines
 from tests.conftest import leave_out
 from tests.support import provision
 from tests.support.containerd import Containerd, install
-from tests.support.crictl import GUESTS_IMAGE, PAUSE_IMAGE
+from tests.support.crictl import CRI_CONFIG, GUESTS_IMAGE, PAUSE_IMAGE, UNPACKING, Crictl
 from tests.support.images import write_image
 
 
@@ -38,6 +39,40 @@ def release(request: pytest.FixtureRequest) -> str:
 def containerd(release: str, bin_dir: Path) -> Iterator[Containerd]:
     """The daemon of each release in turn, shared by a module's tests."""
     daemon = Containerd(bin_dir, release=release)
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture(scope="module")
+def unpacking(
+    release: str, bin_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Containerd, Crictl]]:
+    """The same with a CRI that unpacks what is imported, and its client, which has the pause image alone."""
+    daemon = Containerd(bin_dir, release=release, cri=CRI_CONFIG + UNPACKING)
+    directory = tmp_path_factory.mktemp("images")
+    write_image(directory / "pause.tar", PAUSE_IMAGE, {"pause": provision.pause()})
+    try:
+        yield daemon, Crictl(daemon, directory, PAUSE_IMAGE)
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def pod(crictl: Crictl, container: str) -> Iterator[str]:
+    """A pod by the module's own `crictl`; its id. It is removed at the end."""
+    found = crictl.run_pod(container)
+    yield found
+    crictl.run("rmp", "-f", found)
+
+
+@pytest.fixture(scope="module")
+def containerd_with_engines(
+    release: str, bin_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Containerd]:
+    """The daemon of each release in turn, on a node with the engines that are programs."""
+    config = tmp_path_factory.mktemp("node") / "config.toml"
+    config.write_text(engines.config())
+    daemon = Containerd(bin_dir, {"PELAGOS_CONFIG": str(config)}, release)
     yield daemon
     daemon.close()
 

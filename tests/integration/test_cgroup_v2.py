@@ -2,12 +2,11 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import provision, uml
+from tests.support import uml
 
 pytestmark = [pytest.mark.uml, pytest.mark.guests, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -36,15 +35,7 @@ TESTS = {
 
 @pytest.mark.parametrize("what", TESTS)
 def test_containers_on_cgroup_v2(tmp_path, what):
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(Path.home()),
-        "PELAGOS_CACHE": str(provision.CACHE),
-        "PYTHONDONTWRITEBYTECODE": "1",  # the files are this machine's, and read-only there
-        "CI": "true",  # nothing is left out
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS[what]]
-    code, output = uml.run(command, ROOT, tmp_path, environment)
+    code, output = uml.run_tests(TESTS[what], ROOT, tmp_path)
     assert code == 0, output
     assert int(re.findall(r"(\d+) passed", output)[-1]) > 20
 

@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 
-from scripts import engines
-from tests.support.containerd import Containerd, until
+from tests.support.containerd import until
 from tests.support.network import new_network
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.components, pytest.mark.engines]
@@ -14,12 +13,8 @@ RUNTIME = "io.containerd.pelagos.wasm.v1"
 
 
 @pytest.fixture(scope="module")
-def containerd(release, bin_dir, tmp_path_factory):
-    config = tmp_path_factory.mktemp("node") / "config.toml"
-    config.write_text(engines.config())
-    daemon = Containerd(bin_dir, {"PELAGOS_CONFIG": str(config)}, release)
-    yield daemon
-    daemon.close()
+def containerd(containerd_with_engines):
+    return containerd_with_engines
 
 
 @pytest.fixture

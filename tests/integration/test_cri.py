@@ -25,13 +25,6 @@ def crictl(daemon, images):
     return Crictl(daemon, images)
 
 
-@pytest.fixture
-def pod(crictl, container):
-    found = crictl.run_pod(container)
-    yield found
-    crictl.run("rmp", "-f", found)
-
-
 def exited(crictl, container):
     until(lambda: crictl.status(container)["state"] == "CONTAINER_EXITED", 20)
     return crictl.status(container)

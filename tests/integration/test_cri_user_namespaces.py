@@ -36,13 +36,6 @@ def crictl(daemon, images):
     return Crictl(daemon, images, user_namespace=True)
 
 
-@pytest.fixture
-def pod(crictl, container):
-    found = crictl.run_pod(container)
-    yield found
-    crictl.run("rmp", "-f", found)
-
-
 def ended(crictl, container):
     until(lambda: crictl.status(container)["state"] == "CONTAINER_EXITED", 20)
     return crictl.status(container)["exitCode"], crictl.run("logs", container).stdout

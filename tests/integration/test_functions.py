@@ -7,6 +7,7 @@ import pytest
 from pelagos_core.conformance import modules
 from scripts import engines
 from tests.support.bundles import Fifos, make_bundle
+from tests.support.component_text import MEMORY
 from tests.support.forms import ALL, FORMS
 from tests.support.shim import running_shim
 
@@ -34,15 +35,7 @@ NUMBERS = """(module
 
 TEXTS = """(component
   (core module $m
-    (memory (export "memory") 1)
-    (global $next (mut i32) (i32.const 1024))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-      (local $at i32)
-      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-      (global.set $next (i32.add (local.get $at) (local.get 3)))
-      (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
-        (then (drop (memory.grow (i32.add (i32.div_u (local.get 3) (i32.const 65536)) (i32.const 1))))))
-      (local.get $at))
+MEMORY
     (func (export "text") (param i32 i32) (result i32)
       (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16))
     (func (export "invalid") (result i32)
@@ -65,7 +58,7 @@ TEXTS = """(component
   (instance $numbers (export "add" (func $add)) (export "do-nothing" (func $nothing)))
   (instance $more (export "add" (func $add)))
   (export "my:own/numbers@1.2.0" (instance $numbers))
-  (export "my:own/more" (instance $more)))"""
+  (export "my:own/more" (instance $more)))""".replace("MEMORY", MEMORY)
 
 
 def run(directory, form, source, func, *words, **given):

@@ -5,9 +5,8 @@ import shutil
 
 import pytest
 
-from scripts import engines
 from tests.support import services
-from tests.support.containerd import Containerd, until
+from tests.support.containerd import until
 from tests.support.http_load import Load, get, inside
 from tests.support.network import new_network
 
@@ -25,12 +24,8 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def containerd(release, bin_dir, tmp_path_factory):
-    config = tmp_path_factory.mktemp("config") / "node.toml"
-    config.write_text(engines.config())
-    daemon = Containerd(bin_dir, {"PELAGOS_CONFIG": str(config)}, release)
-    yield daemon
-    daemon.close()
+def containerd(containerd_with_engines):
+    return containerd_with_engines
 
 
 @pytest.fixture

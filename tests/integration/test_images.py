@@ -5,10 +5,8 @@ import sys
 
 import pytest
 
-from tests.support import provision
-from tests.support.containerd import Containerd, until
-from tests.support.crictl import CRI_CONFIG, PAUSE_IMAGE, UNPACKING, Crictl
-from tests.support.images import write_image
+from tests.support.containerd import until
+from tests.support.crictl import PAUSE_IMAGE
 from tests.support.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.guests, pytest.mark.crictl]
@@ -17,24 +15,13 @@ RUNTIME = "io.containerd.pelagos.wasm.v1"
 
 
 @pytest.fixture(scope="module")
-def daemon(release, bin_dir):
-    found = Containerd(bin_dir, release=release, cri=CRI_CONFIG + UNPACKING)
-    yield found
-    found.close()
+def daemon(unpacking):
+    return unpacking[0]
 
 
 @pytest.fixture(scope="module")
-def crictl(daemon, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("images")
-    write_image(directory / "pause.tar", PAUSE_IMAGE, {"pause": provision.pause()})
-    return Crictl(daemon, directory, PAUSE_IMAGE)
-
-
-@pytest.fixture
-def pod(crictl, container):
-    found = crictl.run_pod(container)
-    yield found
-    crictl.run("rmp", "-f", found)
+def crictl(unpacking):
+    return unpacking[1]
 
 
 @pytest.fixture

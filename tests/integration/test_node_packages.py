@@ -42,10 +42,7 @@ waited() { tries=$((tries + 1)); sleep 0.2; [ $tries -lt 300 ]; }
 answers() { tries=0; until ctr version >/dev/null 2>&1; do waited || { cat /tmp/containerd.log; exit 1; }; done; }
 answers
 """
-USE = """\
-say installed
-pelagos install
-restart; answers; pelagos install
+TRY = """\
 say doctor
 pelagos doctor --json
 say run
@@ -53,6 +50,11 @@ pelagos run /host/hello.wat
 cp -r /host/rootfs /tmp/rootfs
 ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs /tmp/rootfs hello /hello.wasm
 """
+USE = f"""\
+say installed
+pelagos install
+restart; answers; pelagos install
+{TRY}"""
 
 
 OF_DEBIAN = {provision.containerd_directory("trixie"): "/containerd"}
@@ -167,13 +169,7 @@ say installed
 kill $containerd; wait $containerd || true
 containerd >>/tmp/containerd.log 2>&1 &
 answers; pelagos install
-say doctor
-pelagos doctor --json
-say run
-pelagos run /host/hello.wat
-cp -r /host/rootfs /tmp/rootfs
-ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs /tmp/rootfs hello /hello.wasm
-say killed
+{TRY}say killed
 kill -KILL $installer; wait $installer || true
 start
 ls -A /opt

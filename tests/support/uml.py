@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +55,29 @@ echo "{mark}$?"
 echo o > /proc/sysrq-trigger
 while :; do sleep 1; done
 """
+
+
+def run_tests(
+    words: Sequence[str],
+    directory: Path,
+    work: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    systemd: bool = False,
+) -> tuple[int, str]:
+    """Boot, and run pytest with these words and what it needs of this machine; see `run`.
+
+    environment: further variables.
+    """
+    own = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(Path.home()),
+        "PELAGOS_CACHE": str(provision.CACHE),
+        "PYTHONDONTWRITEBYTECODE": "1",  # the files are this machine's, and read-only there
+        "CI": "true",  # nothing is left out
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    return run(command, directory, work, {**own, **(environment or {})}, systemd=systemd)
 
 
 def run(

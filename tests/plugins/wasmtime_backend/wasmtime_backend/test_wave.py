@@ -9,26 +9,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wasmtime import component
 
+from tests.support.component_text import MEMORY
 from wasmtime_backend import component_values, interface, wave, wit
 
 # A function that returns the list that it is given, whatever is in it.
 ECHO = """(component
   (core module $m
-    (memory (export "memory") 1)
-    (global $next (mut i32) (i32.const 1024))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-      (local $at i32)
-      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-      (global.set $next (i32.add (local.get $at) (local.get 3)))
-      (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
-        (then (drop (memory.grow (i32.add (i32.div_u (local.get 3) (i32.const 65536)) (i32.const 1))))))
-      (local.get $at))
+MEMORY
     (func (export "echo") (param i32 i32) (result i32)
       (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16)))
   (core instance $i (instantiate $m))
   TYPES
   (func (export "echo") (param "x" (list TYPE)) (result (list TYPE))
-    (canon lift (core func $i "echo") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"""
+    (canon lift (core func $i "echo") (memory (core memory $i "memory"))
+      (realloc (core func $i "realloc")))))""".replace("MEMORY", MEMORY)
 NAMED = """(type $named' NAMED) (export $named "named" (type $named'))"""
 
 
