@@ -81,11 +81,12 @@ class Machine:
     def command(self, *words: str, net_only: bool = False) -> list[str]:
         """A command line that runs these words in the machine, with its environment alone.
 
-        net_only: a client such as kubectl: in its network and mounts, but a process of the host.
+        net_only: a client such as kubectl: in its network and mounts, but a process of the host, in its directory.
         """
         namespaces = NAMESPACES[:2] if net_only else NAMESPACES
         variables = [f"{name}={value}" for name, value in self.environment.items()]
-        enter = ["/usr/bin/nsenter", "--target", str(self.init), *namespaces, "--wd=/"]
+        directory = Path.cwd() if net_only else "/"
+        enter = ["/usr/bin/nsenter", "--target", str(self.init), *namespaces, f"--wd={directory}"]
         return [*enter, "env", "-i", *variables, *words]
 
     def run(
