@@ -58,9 +58,11 @@ bench: $(DEV) ## measure against runc, as root: half an hour; SHIM="--shim NAME=
 bench-quick: $(DEV) ## the same in two minutes, with rough figures
 	@$(BIN)/python -m benchmarks run --quick $(SHIM)
 
-check: $(DEV) ## lint, types, layers, C by gcc's analyzer, generated code, coverage of the quick tests
+check: $(DEV) ## lint, English, types, layers, C by gcc's analyzer, generated code, coverage of the quick tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/python -m scripts.prose
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/analyse.py
