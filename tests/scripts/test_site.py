@@ -1,5 +1,6 @@
 """The documentation's site: its links, and the pages that are made from the code."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,47 @@ def test_the_site_is_built_without_a_warning():
     built = site.ROOT / "build/site"
     assert "pelagos run" in (built / "reference/commands.html").read_text()
     for page in built.rglob("*.html"):
-        assert 'src="http' not in page.read_text(), f"{page.name} needs a network"
+        text = page.read_text()
+        assert not re.search(r'(src|<link[^>]* href)="(https?:)?//', text), f"{page.name} needs a network"
+        assert page.name == "404.html" or re.search(r'<meta name="description" content="[^"]{20,170}">', text), (
+            page.name
+        )
+    assert 'data-label="' in (built / "security.html").read_text()
+    index = (built / "search.js").read_text()
+    assert "tutorial/pod.html" in index
+    assert "postMessage" in index  # the worker's text
+
+
+def test_a_broken_page_is_named_with_its_line():
+    site.prepare()
+    page = site.PREPARED / "cache.md"
+    lines = len((site.ROOT / "docs/cache.md").read_text().splitlines())
+    broken = ("[a](nodes.md#none)", "[b](none.md)", "![c](pictures/none.svg)")
+    page.write_text(page.read_text() + "\n" + "\n\n".join(broken[:2]) + "\n")
+    faults = [*site.build()]
+    page.write_text(page.read_text().replace("\n\n".join(broken[:2]), broken[2]))
+    faults += site.build()
+    assert faults == [
+        f"docs/cache.md:{lines + 2}: anchor does not exist",
+        f"docs/cache.md:{lines + 4}: page does not exist",
+        "docs/cache.md:1: pictures/none.svg leads nowhere",  # only the prepared page has that line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        ("# A\n\nOne `b` of [c](d.md).\n\nTwo.\n", "One b of c."),
+        ("# A\n\n| a | b |\n|---|---|\n", ""),
+        ("# A\n\n```sh\nx\n```\n\nOne.\n", "One."),
+        (
+            "# A\n\n" + "One is a sentence that has forty characters. " + "Two " * 60,
+            "One is a sentence that has forty characters.",
+        ),
+    ],
+)
+def test_a_page_is_described_by_its_first_paragraph(text, described):
+    assert site.description(text) == described
 
 
 def _paths(nav):
