@@ -1,4 +1,4 @@
-"""The bundle: the directory in which containerd hands over a container, checked on entry."""
+"""The bundle: the directory in which containerd describes a container. Its content is checked when it is loaded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ _CHUNK_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A container before it runs.
+    """The description of one container.
 
+    id, namespace: the container's, as containerd names them.
     path: the bundle's absolute path on the host.
-    rootfs: the mounts that make the root file system, in order, each destination
-        relative to it; empty if `spec.root.path` is already complete.
-    policy: what a guest of it may use.
+    spec: the checked config.json.
+    rootfs: the mounts that create the root file system, in order; each destination is relative to
+        it. Empty if `spec.root.path` is already complete.
+    policy: what the container's guest may use.
     """
 
     id: str
@@ -41,7 +43,7 @@ class Bundle:
     def load(cls, path: str, id: str, namespace: str, rootfs: Iterable[Mount] = ()) -> Bundle:
         """Read and check `path`/config.json.
 
-        Raises InvalidArgument or NotFound that names the bundle and the fault.
+        Raises InvalidArgument or NotFound; the message names the container and the fault.
         """
         check_id(id)
         if not path.startswith("/") or "\0" in path:
@@ -61,28 +63,28 @@ class Bundle:
 
     @property
     def name_in_pod(self) -> str:
-        """What its pod calls the container, init and ephemeral ones too; empty for a sandbox, or without a pod."""
+        """The container's name in its pod, also of init and ephemeral ones; empty without a pod, or for a sandbox."""
         return self.spec.annotations.get(_CONTAINER_NAME, "")
 
     @property
     def wasm_annotations(self) -> dict[str, str]:
-        """The annotations that are meant for us."""
+        """The annotations of pelagos: those that begin with ANNOTATION_PREFIX."""
         return {key: value for key, value in self.spec.annotations.items() if key.startswith(ANNOTATION_PREFIX)}
 
     @property
     def has_readonly_files(self) -> bool:
-        """Whether some of what a guest sees is read-only."""
+        """Whether any file that the guest can see is read-only."""
         narrowed = self.policy.directories
         return self.spec.has_readonly_files or any(each.readonly for directories in narrowed for each in directories)
 
     def annotated(self, pod: Mapping[str, str]) -> Bundle:
-        """The same bundle with its pod's annotations; its own ones win."""
+        """The same bundle with its pod's annotations added; the container's own annotations take precedence."""
         if not pod:
             return self
         return replace(self, spec=replace(self.spec, annotations={**pod, **self.spec.annotations}))
 
     def executing(self, process: Process) -> Bundle:
-        """The same container with another process to run in it."""
+        """The same bundle with another process in its spec, for an exec."""
         return replace(self, spec=replace(self.spec, process=process))
 
     @property
@@ -93,10 +95,10 @@ class Bundle:
 
 
 def _read_config(bundle: str) -> bytes:
-    """The bytes of the file, or enough of them to be too many."""
+    """The bytes of the file; of a file that is too large, a few more than MAX_CONFIG_BYTES."""
     config = bytearray()
     try:
-        # Not by `read(MAX_CONFIG_BYTES)` of a file object, which asks for so much memory before it reads.
+        # In pieces: `read(MAX_CONFIG_BYTES)` of a file object would allocate that much memory first.
         with Fd(os.open(os.path.join(bundle, "config.json"), os.O_RDONLY | os.O_CLOEXEC)) as file:
             while len(config) <= oci.MAX_CONFIG_BYTES and (chunk := os.read(file, _CHUNK_BYTES)):
                 config += chunk

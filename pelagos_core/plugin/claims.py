@@ -1,4 +1,4 @@
-"""What a backend may say of itself in `Description`: features, limits, and areas in which its engine deviates."""
+"""What a backend may claim in its `Description`: features, limits, and areas of WASI in which its engine deviates."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ FEATURES = {
     "wasi-0.3": "WASI 0.3, command",
     "wasi-unstable": "core modules of WASI's snapshot before 0.1 (wasi_unstable)",
     "function": "any exported function as entry point (path#function)",
-    "function-values": "its arguments after it, and what it returns on stdout (path#function ARGUMENTS)",
-    "argv0": "argv[0] as the container's spec has it",
-    "cwd": "the root as first preopen, under its own name",
+    "function-values": "a function's arguments and results: path#function ARGUMENTS; results are printed on stdout",
+    "argv0": "argv[0] is the one of the container's spec",
+    "cwd": "the root is the first preopen, with the name `/`",
     "read-only": "files of a read-only mount or root can be read",
-    "ahead-of-time": "a module is compiled once, and its code kept",
+    "ahead-of-time": "a module is compiled once, and its code is cached",
     "http": "a component that handles HTTP requests is served (wasi:http)",
     "sockets": "a guest that has a network gets sockets",
     "shared-memory": "shared memory and atomic instructions",
     "threads": "shared memory, atomic instructions, and threads that a guest starts",
     "simd": "instructions on vectors of 128 bits",
     "relaxed-simd": "vector instructions whose results may differ between processors",
-    "tail-call": "calls that take the place of their caller (return_call)",
+    "tail-call": "calls that replace their caller's frame (return_call)",
     "exceptions": "exceptions with try_table and throw_ref, as in WebAssembly 3.0",
     "gc": "structs, arrays and typed references, which the engine collects",
     "memory64": "memories with addresses of 64 bits",
     "multi-memory": "several memories in one module",
 }
-"""What a backend may claim to run, with what it means.
+"""The features that a backend may claim, each with its meaning.
 
-It claims what holds for a container by default. The conformance kit tests what it has a test for.
+A claim holds for a container with default settings. The conformance kit tests each feature for which it has a test.
 """
 
 LIMITS = {
     "memory": "linear memory: memory.grow fails at the limit",
-    "live-memory": "that limit is the container's as it is at each growth (Entrypoint.allows_memory)",
+    "live-memory": "linear memory, with the container's current limit at each growth (Entrypoint.allows_memory)",
     "fuel": "units of execution: the guest traps when they are used up",
-    "request": "time for one HTTP request, of a guest that handles them",
+    "request": "time for one HTTP request, if the guest is an HTTP handler",
 }
 """The limits of `Limits` that a backend may claim to enforce."""
 
@@ -59,4 +59,4 @@ WASI_0_1_AREAS = {
     "symbolic links": "path_symlink, path_readlink, and links that are followed or not",
     "hard links": "path_link",
 }
-"""The areas of WASI 0.1 that the conformance kit tries, with their functions."""
+"""The areas of WASI 0.1 that the conformance kit tests, with their functions."""

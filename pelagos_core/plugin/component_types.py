@@ -1,7 +1,7 @@
-"""The types of the functions that a component exports, in the notation of WIT, read off its sections.
+"""The types of the functions that a component exports, in WIT notation, read from its sections.
 
-They are for a person: an engine compares types itself. Source: component-model, Binary.md and WIT.md. The bytes are
-untrusted; what is nested is followed to a depth, and a type whose text is long is cut.
+They are used in messages and to find a function: an engine compares types itself. The bytes are untrusted: the depth
+of nesting is limited, and a long type is cut. Source: component-model, Binary.md and WIT.md.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin.sections import MAX_READ, NotUnderstood, Section, load, sections
 
 _MODULE, _COMPONENT, _INSTANCE, _ALIAS, _TYPE, _CANON, _IMPORT, _EXPORT, _VALUE = 1, 4, 5, 6, 7, 8, 10, 11, 12
-_SKIPPED = (0, _MODULE, 2, 3, 9)  # custom, core modules, instances and types, and the start of a component
+_SKIPPED = (0, _MODULE, 2, 3, 9)  # custom sections; core modules, instances and types; a component's start section
 _CORE, _FUNCTION, _OF_VALUE, _OF_TYPE, _OF_COMPONENT, _OF_INSTANCE = range(6)  # sorts
 _MAX_DEPTH = 20
 _MAX_TEXT = 300
-_MAX_NAMES = 16 << 20  # characters of the instances' names, each of which is before each of its functions
+_MAX_NAMES = 16 << 20  # characters: the name of an instance is repeated before each of its functions
 _PLAIN_NAMES = (0, 1)
 
 _PRIMITIVES = {
@@ -33,16 +33,16 @@ _INDEXED_OPTIONS, _PLAIN_OPTIONS = (3, 4, 5, 7), (0, 1, 2, 6)
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A type, or what has one: its text; of an instance or a component its exports instead."""
+    """A type or a typed item: its text; for an instance or a component, its exports instead."""
 
     text: str = ""
     exports: dict[str, tuple[int, _Item]] = field(default_factory=dict)
 
 
 class _Scope:
-    """The indices of a component, or of the type of an instance. parent: what it is nested in.
+    """The index spaces of a component, or of the type of an instance. parent: the scope that contains it.
 
-    All scopes of one reading together have MAX_READ items: a scope that is nested is kept beside those around it.
+    MAX_READ limits the items of all scopes of one file together, because nested scopes exist at the same time.
     """
 
     def __init__(self, parent: _Scope | None = None) -> None:
@@ -55,14 +55,14 @@ class _Scope:
         self.exports: dict[str, tuple[int, _Item]] = {}
 
     def add(self, sort: int, item: _Item) -> _Item:
-        """Give the next index of its sort to an item."""
+        """Add an item at the next index of its sort."""
         if next(self._numbers) > MAX_READ:
             raise NotUnderstood
         self.items[sort].append(item)
         return item
 
     def outer(self, count: int) -> _Scope:
-        """The scope so many levels further out."""
+        """The scope that is `count` levels further out."""
         scope = self
         for _ in range(min(count, _MAX_DEPTH + 1)):
             if scope.parent is None:
@@ -74,10 +74,10 @@ class _Scope:
 def functions(file: int) -> dict[str, str] | None:
     """The exported functions and their types: `add` or `my:own/numbers@1.0.0/add` -> `(x: u32) -> u32`.
 
-    file: of a component, whose sections `wasm.read` could follow; its offset is neither used nor moved.
-    None for one with items that are not understood here, or with more than MAX_READ functions. One instance may be
-    exported under many names, and have a long one, so they are counted before.
+    file: the descriptor of a component that `wasm.read` has accepted; its offset is neither used nor changed.
+    Returns None for a component with items that core does not understand, or with more than MAX_READ functions.
     """
+    # The functions are counted before they are listed: one instance may be exported under many long names.
     try:
         exports = _component(file, 0, None, None).exports
     except (NotUnderstood, IndexError, UnicodeDecodeError, InvalidArgument):
@@ -96,7 +96,7 @@ def functions(file: int) -> dict[str, str] | None:
 
 
 def _component(file: int, begin: int, end: int | None, parent: _Scope | None) -> _Scope:
-    """Follow the sections of a component, which may be nested in another."""
+    """Read the sections of a component, which may be nested in another one."""
     scope = _Scope(parent)
     for kind, offset, size in sections(file, begin, end):
         if kind in _SKIPPED:
@@ -153,7 +153,7 @@ def _function(section: Section, scope: _Scope) -> str:
 
 
 def _value(section: Section, scope: _Scope) -> str:
-    """A type of a value: a primitive one, or the number of another."""
+    """The type of a value: a primitive type, or the index of another type."""
     kind = section.data[section.at]
     if kind in _PRIMITIVES:
         section.at += 1
@@ -215,7 +215,7 @@ _DEFINED: dict[int, Callable[[Section, _Scope], str]] = {
 
 
 def _declaration(section: Section, scope: _Scope) -> None:
-    """A part of the type of an instance or a component."""
+    """Read one declaration in the type of an instance or a component."""
     kind = section.byte()
     if kind == 1:
         scope.add(_OF_TYPE, _type(section, scope))
@@ -228,7 +228,7 @@ def _declaration(section: Section, scope: _Scope) -> None:
         sort, item = _external(section, scope, name)
         scope.exports[name] = sort, scope.add(sort, item)
     else:
-        raise NotUnderstood  # a type of core
+        raise NotUnderstood  # a core type
 
 
 def _external_name(section: Section) -> str:
@@ -238,7 +238,7 @@ def _external_name(section: Section) -> str:
 
 
 def _external(section: Section, scope: _Scope, name: str) -> tuple[int, _Item]:
-    """What an import or an export is declared to be: its sort, and the item. name: its own."""
+    """Read the declared type of an import or export; return its sort and the item. name: the name of a resource."""
     kind = section.byte()
     if kind == _CORE:
         section.byte()
@@ -270,7 +270,7 @@ def _read_export(section: Section, scope: _Scope) -> None:
 
 
 def _referred(section: Section, scope: _Scope) -> tuple[int, _Item]:
-    """An item by its sort and index."""
+    """Read the sort and the index of an item; return the sort and the item."""
     sort = section.byte()
     if sort == _CORE:
         section.byte()
@@ -318,7 +318,7 @@ def _read_instance(section: Section, scope: _Scope) -> None:
 
 
 def _read_canon(section: Section, scope: _Scope) -> None:
-    """What is lifted is a function of the component; all else is one of core."""
+    """Read a canonical definition. Only `lift` defines a function of the component; others define core functions."""
     kind = section.byte()
     if kind == _LIFT:
         section.byte()
@@ -345,7 +345,7 @@ def _skip_options(section: Section) -> None:
 
 
 def _cut(text: str) -> str:
-    """A text of bounded length: types that are made of one another would grow without end."""
+    """Cut a long text: types that contain one another could otherwise grow exponentially."""
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 

@@ -1,18 +1,19 @@
-"""The graceful end of an engine's program that serves HTTP/1.1: no request that has come is lost, and then it ends.
+"""Graceful shutdown of an engine's program that serves HTTP/1.1: requests that have arrived are answered first.
 
-A process of its own, which the daemon forks at the signal, sees to it. It looks at the program's sockets from outside:
+The daemon forks a separate process for it when the signal arrives. This process watches the program's sockets from
+outside:
 
-1. No new connection is begun, and those in the queue are accepted.
-2. For a while the connections that there are go on being served. One that is idle is closed for reading, upon
-   which an HTTP server ends it: after some time without a byte, or in the first gap after an answer if several
-   requests have come on it by then.
-3. One on which requests still come without a gap is closed in the same way. A client sees that it was closed before
-   an answer, and may repeat the request on another connection (RFC 9112, section 9.3.1).
-4. The program gets the signal at which it lets requests in flight end, and ends. Its listening socket is closed: who
-   comes now is refused.
+1. The listening socket refuses new connections; the program accepts those that are in its queue.
+2. For _SERVED_SECONDS, existing connections are served. An idle connection is shut down for reading, upon which an
+   HTTP server closes it. A connection is idle after _IDLE_SECONDS without a byte; if it has carried several
+   requests, at the first pause after an answer.
+3. Connections that still carry requests without a pause are shut down in the same way. The client sees the
+   connection close before an answer, and may repeat the request on another one (RFC 9112, section 9.3.1).
+4. The program gets the signal at which it completes requests in flight and exits. Its listening socket is closed:
+   further connections are refused.
 
-A request is in flight if the last byte was the peer's, and not the program's. So an answer that pauses
-for _IDLE_SECONDS is cut. The end of the grace period is SIGKILL for the container, as ever.
+A request is in flight if the peer has sent the last byte. So an answer that pauses for _IDLE_SECONDS is cut.
+When the grace period ends, the container gets SIGKILL as usual.
 """
 
 from __future__ import annotations
@@ -32,30 +33,33 @@ from pelagos_core.linux.child import Child
 from pelagos_core.linux.pidfd import open_child
 from pelagos_core.plugin.hookspecs import RunningProcess
 
-_LOOK_SECONDS = 0.02  # between two looks at the connections
-_QUEUE_SECONDS = 1.0  # for the program to accept what is in the queue
-_SERVED_SECONDS = 3.0  # in which connections go on being served: load balancers learn meanwhile that it leaves
-_IDLE_SECONDS = 2.0  # without a byte, after which a connection is idle whose last byte was an answer's
-_SEVERAL = 2  # requests on a connection, after which a gap means that it is idle
-_UNSURE_SECONDS = 5.0  # the same, if the kernel's clock does not tell which byte was the last
+_LOOK_SECONDS = 0.02  # between two checks of the connections
+_QUEUE_SECONDS = 1.0  # for the program to accept the connections in its queue
+_SERVED_SECONDS = 3.0  # for which connections are still served: load balancers need time to remove the server
+_IDLE_SECONDS = 2.0  # without a byte, after which a connection is idle if the program has sent the last byte
+_SEVERAL = 2  # requests on a connection, after which a pause means that it is idle
+_UNSURE_SECONDS = 5.0  # like _IDLE_SECONDS, if the kernel's times do not show which side sent the last byte
 _REFUSE_SECONDS = 1.0  # for the program to act on the signal, before its listening socket is closed
-_SLOWER, _SLOWEST_SECONDS = 1.1, 1.0  # after the signal: how much later each look is, up to one in a second
-_MOST_SECONDS = 3600.0  # after the signal; a request that has not ended by then is left to SIGKILL
+_SLOWER, _SLOWEST_SECONDS = 1.1, 1.0  # after the signal: factor between two pauses, and the longest pause
+_MOST_SECONDS = 3600.0  # after the signal, the longest wait; SIGKILL ends requests that take longer
 
 
 class Drains:
-    """The servers of a daemon that are ending gracefully. On its event loop."""
+    """The servers of a daemon that are shutting down gracefully. Used on the daemon's event loop."""
 
     def __init__(self) -> None:
         self._ending: weakref.WeakSet[RunningProcess] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[object]] = set()
 
     def are_by_init(self, process: RunningProcess) -> bool:
-        """Whether its init process holds the listening socket (`scale_to_zero`): it acts on SIGTERM then."""
+        """Whether the init process holds the listening socket (`scale_to_zero`) and so handles SIGTERM itself."""
         return process_stat.catches(process.pid, signal.SIGTERM)
 
     def tell(self, process: RunningProcess) -> bool:
-        """Have its init process end a server gracefully, once; returns whether this was the first time."""
+        """Send SIGTERM to an init process that shuts its server down itself; only once.
+
+        Returns whether this was the first call for `process`. Raises ProcessLookupError if it has been reaped.
+        """
         if process in self._ending:
             return False
         self._ending.add(process)
@@ -63,9 +67,11 @@ class Drains:
         return True
 
     def begin(self, process: RunningProcess, engine: int, signum: int) -> bool:
-        """Begin to end a server, once; returns whether this was the first time.
+        """Start the graceful shutdown of a server; only once.
 
-        engine: the pid of its program, a child of `process`. signum: the signal at which it ends gracefully.
+        engine: the pid of its program, a child of `process`.
+        signum: the signal at which the program completes its requests and exits.
+        Returns whether the shutdown was started by this call.
         """
         if process in self._ending:
             return False
@@ -73,7 +79,7 @@ class Drains:
         try:
             pidfd = open_child(engine, process.pid)
         except OSError:
-            return False  # it is ending already
+            return False  # the program has exited
         try:
             drainer = child.fork(lambda: _drain(engine, pidfd, signum))
         finally:
@@ -90,17 +96,17 @@ async def _seen_to(drainer: Child) -> None:
 
 
 def _drain(engine: int, pidfd: int, signum: int) -> None:
-    """In the process of its own. It ends with the program, with the daemon, or when nothing is left to do."""
+    """Drain the program. Runs in a forked process, which exits with the program, or when the daemon exits."""
     credentials.die_with_parent(signal.SIGKILL)
     signal.set_wakeup_fd(-1)
     own = os.dup2(pidfd, _own_number(pidfd))
-    # The daemon's descriptors are not kept open: at the other ends their end is waited for.
+    # Close the daemon's descriptors: other processes wait for end of file on them.
     os.closerange(0, own)
     syscalls.close_range(own + 1)
     program = _Program(engine, own)
     try:
         program.leave()
-    except OSError:  # it may not be looked into, or has ended
+    except OSError:  # its descriptors cannot be read, or it has exited
         program.signal(signum)
         return
     program.signal(signum)
@@ -112,7 +118,7 @@ def _own_number(pidfd: int) -> int:
 
 
 class _Program:
-    """A program that serves, while it is drained."""
+    """A program that is being drained."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self._pid = pid
@@ -122,12 +128,12 @@ class _Program:
         self._poll.register(pidfd, select.POLLIN)
 
     def signal(self, signum: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal to the program; no error if it has exited."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signum)
 
     def leave(self) -> None:
-        """Let no new connection begin, and those that there are end. Raises OSError."""
+        """Refuse new connections and close existing ones when they are idle (steps 1 to 3). Raises OSError."""
         with contextlib.closing(self._sockets()) as sockets:
             for listener in sockets.listeners():
                 syscalls.refuse_connections(listener.fileno())
@@ -142,9 +148,9 @@ class _Program:
             self._close_busy(sockets)
 
     def refuse(self) -> None:
-        """After the signal: close the listening sockets, and connections as they get idle, until it has ended.
+        """After the signal: close the listening sockets, and connections that become idle, until the program exits.
 
-        A request may never end, and SIGKILL never come. So it looks ever more seldom, and not without an end.
+        A request may never end, and SIGKILL may never be sent. So the pauses grow, and the total time is limited.
         """
         with contextlib.suppress(OSError), contextlib.closing(self._sockets()) as sockets:
             if self._has_ended(_REFUSE_SECONDS):
@@ -163,7 +169,7 @@ class _Program:
         return bool(self._poll.poll(seconds * 1000))
 
     def _close_idle(self, sockets: tcp.Sockets) -> int:
-        """Close idle connections for reading; how many there are that are not closed yet."""
+        """Shut idle connections down for reading; return the number of connections that are still open."""
         now = time.monotonic()
         seen = dict[str, _Seen]()
         for name, copy, connection in sockets.connections():
@@ -174,7 +180,7 @@ class _Program:
         return len(seen)
 
     def _close_busy(self, sockets: tcp.Sockets) -> None:
-        """Close the connections on which several requests have come and were answered."""
+        """Shut down the connections on which several requests were answered."""
         for name, copy, _ in sockets.connections():
             if name in self._seen and self._seen[name].has_several:
                 _close(copy)
@@ -182,9 +188,10 @@ class _Program:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A connection, as it was at the last look.
+    """The state of a connection at the last check.
 
-    since: of the last byte. requests, answers: at how many looks there was more from the peer, and to it.
+    since: time of the last byte, in monotonic seconds.
+    requests, answers: the number of checks at which more bytes had been received, and sent.
     """
 
     connection: tcp.Connection
@@ -197,7 +204,7 @@ class _Seen:
         return min(self.requests, self.answers) >= _SEVERAL
 
     def then(self, connection: tcp.Connection, now: float) -> _Seen:
-        """As it is at the next look."""
+        """The state at the next check, with the connection's new counters."""
         requests = self.requests + (connection.received > self.connection.received)
         answers = self.answers + (connection.sent > self.connection.sent)
         is_quiet = (requests, answers) == (self.requests, self.answers)
@@ -207,7 +214,7 @@ class _Seen:
         """Whether no request is in flight on it."""
         last = self.connection
         if last.pending or last.since_received < last.since_sent:
-            return False  # the peer's byte was the last one: it waits for the answer
+            return False  # the peer has sent the last byte: it waits for an answer
         is_sure = last.since_sent < last.since_received or not last.received
         if is_sure and self.has_several:
             return now > self.since
@@ -215,5 +222,5 @@ class _Seen:
 
 
 def _close(copy: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer was faster
+    with contextlib.suppress(OSError):  # the peer has closed it already
         copy.shutdown(socket.SHUT_RD)

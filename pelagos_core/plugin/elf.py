@@ -1,4 +1,4 @@
-"""The one thing that is asked of an ELF file: which loader it names. Source: elf(5)."""
+"""Reads the loader (program interpreter) that an ELF file names. Source: elf(5)."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Callable
 
 _PT_INTERP = 3
 _MAX_PATH = 4096
-_MAX_HEADERS = 1024  # a program has about a dozen; the count is the file's own claim
-# e_ident's class -> where e_phoff is, with its size, then e_phentsize and e_phnum; and in a
-# program header p_type, p_offset and p_filesz.
+_MAX_HEADERS = 1024  # a program has about a dozen; the count in the file is untrusted
+# For each class of e_ident: the layout of e_phoff, e_phentsize and e_phnum in the file's header,
+# and of p_type, p_offset and p_filesz in a program header.
 _LAYOUTS = {1: ("<28xI10xHH", "<II8xI"), 2: ("<32xQ14xHH", "<I4xQ16xQ")}
 
 
 def interpreter(file: int) -> str | None:
-    """The loader of a little-endian ELF program; empty for a static one, None for what is no such file.
+    """The path of the loader of a little-endian ELF program.
 
-    file: a descriptor opened for reading. Nothing that the file claims is trusted.
+    file: a descriptor opened for reading; its content is untrusted.
+    Returns an empty string for a static program, None if the file is not a little-endian ELF file.
     """
     return _interpreter(lambda size, offset: os.pread(file, size, offset))
 
 
 def interpreter_in(head: bytes) -> str | None:
-    """As `interpreter`, of a program of which these are the first bytes; empty if its loader is named behind them."""
+    """Like `interpreter`, for the first bytes of a program; empty if the loader's name lies beyond them."""
     return _interpreter(lambda size, offset: head[offset : offset + size])
 
 

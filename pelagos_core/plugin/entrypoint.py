@@ -1,4 +1,4 @@
-"""The entry point: the file that a process' args[0] names, with all that its engine needs to know."""
+"""The entry point: the file that args[0] of a process names, with everything that an engine needs to run it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from pelagos_core.plugin.interface import UNKNOWN, Interface
 from pelagos_core.plugin.kind import Kind, kind_of, sniff, split_func
 from pelagos_core.plugin.limits import Limits, LiveMemory
 
-# What is in `kind` is part of an entry point, and of what a backend imports from here.
+# Backends import the names of `kind` from here, as part of the contract.
 __all__ = ["CODE", "Entrypoint", "Kind", "Preopen", "candidates", "kind_of", "not_found", "sniff", "split_func"]
 
-CODE = "code"  # the file with compiled code, in a directory of its own
+CODE = "code"  # the name of the file with compiled code, in a directory of its own
 
 _NO_LIMITS = Limits()
 
 
 class Preopen(NamedTuple):
-    """A directory that a guest is given.
+    """A directory that the guest can open (a WASI preopen).
 
-    name: the guest's name for it. path: where it is. readonly: whether the engine is to refuse
-    any change too. It is never asked to: the kernel knows what is read-only, mount by mount.
+    name: the guest's name for it.
+    path: its path for the process that runs the guest.
+    readonly: whether the engine must refuse changes. Core leaves it False: the kernel enforces
+        read-only mounts.
     """
 
     name: str
@@ -39,22 +41,24 @@ class Preopen(NamedTuple):
 
 @dataclass(frozen=True)
 class Entrypoint:
-    """One process to run: the open file, what it is, and the process' words.
+    """One process to run: an open file, its kind, and the arguments and environment of the process.
 
-    path: where the file is, as the container sees it.
-    func: the export to call, from `path#func`, or an empty string for the default one.
-    args: the whole argv, `path#func` shortened to `path` in args[0].
-    env: `NAME=VALUE` strings, the spec's; PWD is a guest's working directory where that is not `/`.
+    kind: what the file is, determined from its content.
+    path: the file's path inside the container.
+    func: the export to call, from `path#func`; an empty string for the default one.
+    args: the whole argv; in args[0], `path#func` is shortened to `path`.
+    env: the spec's `NAME=VALUE` strings. PWD is the guest's working directory if that is not `/`.
     cwd: absolute path inside the container.
     file: a descriptor opened for reading; the code that opened it closes it.
-    limits: what the engine should hold the guest to.
-    directories: what the guest gets of the container's files.
-    network: whether it may use the network, which is the container's own then.
-    file_path: where a program finds a copy of the file, in its engine root; else empty.
-    memory: the container's limit of memory as it is now, for `allows_memory`; None without one.
-    code: the path of what `pelagos_compile` has made of the file, in `spawn`; empty if the
-        backend has no such hook, or did not want it compiled ahead. A program finds it at `file_path`.
-    compiled_interface: of text, and what core does not understand, what the engine says of it: see `check`.
+    limits: the limits that the engine must enforce.
+    directories: the directories of the container that the guest can open.
+    network: whether the guest may use the container's network.
+    file_path: the path of a copy of the file in the engine root, for an engine that is a program; else empty.
+    memory: the container's current memory limit, for `allows_memory`; None if there is none.
+    code: in `spawn`, the path of the code that `pelagos_compile` has returned; empty if the backend has
+        no such hook, or its `code_key` is None. For a program it is the same path as `file_path`.
+    compiled_interface: the interface according to the engine, for text and for files that core does not
+        understand; see `with_compiled`.
     """
 
     kind: Kind
@@ -75,7 +79,7 @@ class Entrypoint:
 
     @classmethod
     def of(cls, process: Process, path: str, func: str, file: int, limits: Limits = _NO_LIMITS) -> Entrypoint:
-        """Read the first bytes of `file` and put the whole together."""
+        """Make an entry point from a process of the spec; the kind is read from `file`. Raises OSError."""
         return cls(
             kind=kind_of(file),
             path=path,
@@ -89,15 +93,15 @@ class Entrypoint:
 
     @property
     def is_runnable(self) -> bool:
-        """Whether it is WebAssembly, whose files rarely have an x bit, or a file with any x bit."""
+        """Whether it is WebAssembly, or a file with an execute permission. WebAssembly files rarely have one."""
         is_wasm = self.kind in (Kind.MODULE, Kind.COMPONENT, Kind.WAT)
         return is_wasm or bool(os.fstat(self.file).st_mode & 0o111)
 
     @functools.cached_property
     def interface(self) -> Interface:
-        """What the file imports and exports; UNKNOWN for what is no WebAssembly, or is not understood.
+        """What the file imports and exports; UNKNOWN if it is not WebAssembly, or core does not understand it.
 
-        Raises InvalidArgument for a binary whose sections cannot be followed.
+        Raises InvalidArgument for a binary with malformed sections.
         """
         if self.compiled_interface is not None:
             return self.compiled_interface
@@ -112,7 +116,7 @@ class Entrypoint:
 
     @functools.cached_property
     def functions(self) -> dict[str, str] | None:
-        """The functions that a component exports, and their types; None of another file, or if they are not known."""
+        """The functions that a component exports, and their types; None if they are not known, or for other files."""
         return component_types.functions(self.file) if self.kind is Kind.COMPONENT else None
 
     @functools.cached_property
@@ -121,14 +125,14 @@ class Entrypoint:
         return digest.sha256(self.file)
 
     def check(self, known: linking.Imports, worlds: Collection[str] = (wasi.COMMAND_0_2,)) -> None:
-        """Check imports and entry point against what an engine provides.
+        """Check the file's imports and its entry point against what an engine provides.
 
-        Core does so before it chooses, by `Detection.imports`. Of text only the engine knows the types, of
-        a proposal that core does not understand anything: see `with_compiled`.
+        Core calls it with `Detection.imports` before it chooses a backend. Core knows no types for text, and
+        nothing about a file with an unknown proposal: for these, call `with_compiled` in `spawn`.
 
-        known: for each module or package that the engine provides its names, or None for any name.
+        known: for each module or package that the engine provides, its names, or None for any name.
         worlds: as in `Detection`.
-        Raises InvalidArgument that names the import, or the function that is not there.
+        Raises InvalidArgument; the message names the unknown import or the missing function.
         """
         interface = self.interface
         try:
@@ -139,10 +143,13 @@ class Entrypoint:
             raise InvalidArgument(f"{self.path!r} {error.message}", error.reason) from None
 
     def with_compiled(self, known: linking.Imports, read: Callable[[], Interface]) -> Entrypoint:
-        """The same entry point, checked by what the engine has found in it where core does not know enough.
+        """Check an entry point that core could not check completely, by the interface that the engine has read.
 
-        In `spawn`, once it is compiled. read: gives the interface as the engine sees it.
-        Raises InvalidArgument, as `check`.
+        Call it in `spawn`, after the module is compiled.
+
+        known: as in `check`.
+        read: returns the interface according to the engine; called only if core does not know it.
+        Returns the same entry point, with that interface. Raises InvalidArgument like `check`.
         """
         function = self.interface.function(self.func)
         is_typed = function is None or bool(function.signature) or self.interface.is_component
@@ -154,18 +161,18 @@ class Entrypoint:
 
     @property
     def calls(self) -> list[str]:
-        """The functions of a core module to call, in order: a library's `_initialize` comes before `func`.
+        """The functions of a core module to call, in order: a library's `_initialize` is called before `func`.
 
-        In `spawn`: the file is closed when the workload runs.
+        Read it in `spawn`: the file is closed when the workload runs.
         """
         return linking.calls(self.interface, self.func) if self.func else [linking.COMMAND]
 
     @property
     def call(self) -> values.Call:
-        """The last of `calls`, with its arguments: the words after `path#function`, converted by its type.
+        """The last of `calls` with its arguments: the words after `path#function`, converted to the parameters' types.
 
-        In `spawn`, by an engine that claims "function-values".
-        Raises InvalidArgument, which names the function and its type, for words that are not its arguments.
+        Read it in `spawn`, in a backend that claims "function-values".
+        Raises InvalidArgument if the words do not fit; the message names the function and its type.
         """
         function = self.interface.function(self.func)
         if linking.is_main(self.func) or function is None:
@@ -176,18 +183,20 @@ class Entrypoint:
             raise InvalidArgument(f"{self.path!r} {error.message}", error.reason) from None
 
     def allows_memory(self, size: int) -> bool:
-        """Whether the guest's linear memories may grow to `size` bytes together, as its limit is now.
+        """Whether the guest's linear memories may grow to `size` bytes in total, by the current limit.
 
-        In the process that runs it. A first refusal is written to its stderr and to the log.
+        Call it in the process that runs the guest. The first refusal is written to stderr and to the log.
         """
         if self.memory is not None:
             return self.memory.allows(size)
         return self.limits.memory is None or size <= self.limits.memory
 
     def refuse_network(self, name: str, why: str = sockets.NO_NETWORK) -> None:
-        """Report on stderr that the guest has called an import of `sockets.asked_for` in vain.
+        """Report on stderr that the guest has called an import of `sockets.asked_for` and gets no network.
 
-        In the process that runs it. The first time only. name: of the import. why: half a sentence.
+        Call it in the process that runs the guest. Only the first call writes a line.
+
+        name: the import's name. why: the reason, such as "it has no network".
         """
         if not self._refused:
             self._refused.append(name)
@@ -195,30 +204,30 @@ class Entrypoint:
                 os.write(2, f"{sockets.refusal(name, why)}\n".encode("utf-8", "replace"))
 
     def read(self) -> bytes:
-        """The file's bytes: a copy, so that they cannot change while they are compiled."""
+        """A copy of the file's bytes, so that they cannot change while they are compiled. Raises OSError."""
         with os.fdopen(os.dup(self.file), "rb", buffering=0) as file:
             file.seek(0)
             return file.read()
 
     def read_text(self) -> str:
-        """The file's text, without a byte order mark; what is not UTF-8 becomes U+FFFD.
+        """The file's text without its byte order mark; bytes that are not UTF-8 become U+FFFD. Raises OSError.
 
-        In any process: Python's own codec for that mark is a file of the host's.
+        Works in every process. Python's codec `utf-8-sig` is a file of the host, which a container cannot read.
         """
         return self.read().decode("utf-8", "replace").removeprefix("\ufeff")
 
     def read_code(self) -> bytes:
-        """The bytes at `code`, for an engine that cannot map the file. In `spawn`."""
+        """The bytes of the file at `code`, for an engine that cannot map it. Call it in `spawn`. Raises OSError."""
         with open(self.code, "rb", buffering=0) as file:
             return file.read()
 
     def preopens(self, root: str = "") -> list[Preopen]:
-        """The directories a guest is given, in order.
+        """The directories that the guest can open: `/` alone, or none if the policy allows none.
 
-        root: where the container's root file system is; empty if it is `/` itself.
-        It is `/` alone, or none. WASI has no working directory: PWD in `env` is where Go's library
-        starts. wasi-libc (C, Rust) starts in `/` whatever is preopened, and a preopen `.` would
-        catch its absolute paths too.
+        root: the path of the container's root file system; empty if it is `/` itself.
+
+        WASI has no working directory. Go's library starts in PWD of `env`. wasi-libc (C, Rust) always
+        starts in `/`; it would also use a preopen `.` for absolute paths, so there is none.
         """
         return [each._replace(path=posixpath.normpath(f"{root}/{each.path}")) for each in self.directories]
 
@@ -229,11 +238,11 @@ class Entrypoint:
 
 
 def candidates(process: Process | Entrypoint) -> list[str]:
-    """Absolute paths in the container at which args[0] may be found, best first.
+    """The absolute paths in the container at which args[0] is searched, in order.
 
-    A word with a slash is taken from the working directory, as execve(2) does. A bare
-    one is looked up in PATH and then, because images of modules rarely set PATH, in the
-    working directory.
+    A word with a slash is relative to the working directory, as in execve(2). A word without
+    one is searched in PATH and then in the working directory, because images of modules
+    rarely set PATH.
     """
     word, _ = split_func(process.args[0])
     if "/" in word:
@@ -244,9 +253,9 @@ def candidates(process: Process | Entrypoint) -> list[str]:
 
 
 def not_found(process: Process) -> NotFound:
-    """The error for an args[0] that is at none of its candidates.
+    """The error for an args[0] that none of its candidates matches.
 
-    In the words of runc, by which docker and podman tell that their exit code is 127.
+    The text is that of runc: docker and podman search it to set the exit code 127.
     """
     word, _ = split_func(process.args[0])
     why = "no such file or directory in the container" if "/" in word else "executable file not found in $PATH"

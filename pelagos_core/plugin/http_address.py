@@ -1,4 +1,4 @@
-"""Where a guest that handles HTTP requests is served: an address and a port of its container's own network."""
+"""The address and port at which an HTTP handler is served, in its container's network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint
 
 VARIABLE = "PELAGOS_HTTP_ADDRESS"
-"""The variable of the container that says so. `PORT` is not read: images have it for their own use."""
+"""The environment variable of the container that sets it. `PORT` is not read: images use it for other purposes."""
 
 
 def of(bundle: Bundle, entrypoint: Entrypoint) -> str:
-    """`ADDRESS:PORT`: as an annotation or the config says, else as the variable says, else the default.
+    """`ADDRESS:PORT`, from an annotation or the config, else from the variable, else the default.
 
-    Raises InvalidArgument for a variable that is none, and for a container without a network.
+    Raises InvalidArgument if the variable is not an address, or the container has no network or may not listen.
     """
     said = dict(entrypoint.environment()).get(VARIABLE, "")
     try:

@@ -1,4 +1,4 @@
-"""What a module or component imports and exports, read by core or by an engine."""
+"""The imports and exports of a module or component, as core or an engine has read them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ _ARROW = " -> "
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import. module: empty for a component, whose imports have one name.
+    """One import.
 
-    signature: of a core module's function, such as `(i32, i64) -> (i32)`; empty where it is not known.
+    module: the module's name; empty for a component, whose imports have one name only.
+    name, kind: the import's own, such as `fd_write` and `function`.
+    signature: the type of a core module's function, such as `(i32, i64) -> (i32)`; empty if it is not known.
     """
 
     module: str
@@ -26,7 +28,7 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One export. signature: of a core module's function, as in `Import`."""
+    """One export. The fields are as in `Import`."""
 
     name: str
     kind: str
@@ -34,22 +36,23 @@ class Export:
 
     @property
     def parameters(self) -> tuple[str, ...] | None:
-        """The types that a function takes; None where they are not known."""
+        """The types of a function's parameters; None if they are not known."""
         return _types_in(self.signature, 0)
 
     @property
     def results(self) -> tuple[str, ...] | None:
-        """The types that a function returns; None where they are not known."""
+        """The types of a function's results; None if they are not known."""
         return _types_in(self.signature, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What a module or component asks of the world and offers to it.
+    """The imports and exports of a module or component.
 
     custom: the names of a core module's custom sections.
-    is_known: False for a file of which nothing is known.
-    memories: the bytes that each memory of its own has at first. has_shared_memory: whether one is shared.
+    is_known: False if the file could not be read or understood.
+    memories: the initial size in bytes of each memory that the module defines.
+    has_shared_memory: whether one of its memories is shared.
     """
 
     imports: tuple[Import, ...] = ()
@@ -61,7 +64,7 @@ class Interface:
     has_shared_memory: bool = False
 
     def function(self, name: str) -> Export | None:
-        """The exported function of this name."""
+        """The exported function with this name; None if there is none."""
         return next((export for export in self.exports if (export.name, export.kind) == (name, "function")), None)
 
 
@@ -74,7 +77,7 @@ def signature(parameters: Sequence[str], results: Sequence[str]) -> str:
 
 
 def _types_in(signature: str, side: int) -> tuple[str, ...] | None:
-    """The types in it; None for an empty text. side: 0 for the parameters, 1 for the results."""
+    """The types in a signature; None if it is empty. side: 0 for the parameters, 1 for the results."""
     if not signature:
         return None
     words = signature.split(_ARROW)[side].strip("()")

@@ -1,4 +1,4 @@
-"""Whether a module or component can be linked and started: what it asks for, against what an engine provides.
+"""Checks whether a module or component can be linked and started: compares its imports with what an engine provides.
 
 Names and versions of components: component-model, Explainer.md ("Import and Export Definitions",
 "Canonical Interface Name").
@@ -16,11 +16,11 @@ from pelagos_core.plugin import values, wasi
 from pelagos_core.plugin.interface import Export, Import, Interface
 
 Imports = Mapping[str, Collection[str] | None]
-"""What an engine provides: the names of each module, or None for any name.
+"""What an engine provides: for each module, the names that may be imported, or None for any name.
 
-A component imports from packages: `wasi:io@0.2` has the names `poll` and `streams`, and stands for
-every version that is compatible with 0.2. A function of WASI with its type behind its name, such as
-`sock_accept(i32, i32) -> (i32)`, is provided with that type too, besides the one that WASI defines.
+A component imports from packages: `wasi:io@0.2` has the names `poll` and `streams`, and matches
+every version that is compatible with 0.2. If an engine provides a WASI function with another type than
+the one that WASI defines, add the name with this type, such as `sock_accept(i32, i32) -> (i32)`.
 """
 
 COMMAND = "_start"
@@ -28,22 +28,22 @@ INITIALIZE = "_initialize"
 
 _INTERFACE = re.compile(r"(?P<package>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<version>.+))?\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[^+]+)?(?:\+.*)?\Z")
-_LISTED = 5
-_SHOWN = 200  # letters of a name
-_HAVE = ("function", "instance")  # kinds of exports of a component that are a function, or have some
-_COMPARED = 1000  # names with one that is not there
+_LISTED = 5  # names in a message
+_SHOWN = 200  # characters of a name in a message
+_HAVE = ("function", "instance")  # kinds of a component's exports that are a function or contain functions
+_COMPARED = 1000  # names that are compared with a missing one
 _JOINS = ("/", "#", ".")  # between the name of an interface and that of its function
 _SEPARATOR = re.compile("[:/#@.]")
 _RUN = "wasi:cli/run"
 _HANDLERS = frozenset({"wasi:http/incoming-handler", "wasi:http/handler"})
 
-# What a module is that cannot be started as it is, by how the name of a custom section begins.
+# Why a module cannot be started: by the beginning of the name of one of its custom sections.
 _UNFINISHED = {
     "dylink": "it is a shared library, to be linked into a program",
     "linking": "it is an object file, to be linked into a program",
-    "component-type": "it is to become a component, by `wasm-tools component new`",
+    "component-type": "it must first be made a component, by `wasm-tools component new`",
 }
-# What a module was built for, by a module that it imports from.
+# The environment for which a module was built: by a module that it imports.
 _BUILT_FOR = {
     "gojs": "Go for JavaScript; build with GOOS=wasip1",
     "go": "Go for JavaScript; build with GOOS=wasip1",
@@ -57,11 +57,12 @@ _BUILT_FOR = {
 
 
 def check(interface: Interface, func: str, imports: Imports, worlds: Collection[str]) -> None:
-    """Check that the entry point is there and that each import is provided, of the right type.
+    """Check that the entry point exists, and that each import is provided with the right type.
 
-    func: the function to be called; empty for the default one. worlds: the interfaces of which a
-    component has to export one to be started, as `wasi:cli/run@0.2`.
-    Raises InvalidArgument, whose text is a sentence without its subject.
+    func: the function to call; empty for the default one.
+    imports: what the engine provides.
+    worlds: interfaces such as `wasi:cli/run@0.2`; a component must export one of them.
+    Raises InvalidArgument; its text is a sentence without a subject, such as "exports no function 'f'".
     """
     if not interface.is_known:
         return
@@ -76,7 +77,7 @@ def check(interface: Interface, func: str, imports: Imports, worlds: Collection[
 
 
 def compatible(name: str) -> tuple[str, str]:
-    """Split `wasi:io/poll@0.2.3` into `wasi:io@0.2` and `poll`; a name that is no interface's is its own package."""
+    """Split `wasi:io/poll@0.2.3` into `wasi:io@0.2` and `poll`; any other name is returned with an empty string."""
     match = _INTERFACE.match(name)
     if match is None:
         return name, ""
@@ -91,13 +92,13 @@ def exported(interface: Interface, world: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name of a file for a line on a terminal: it may have any length, and any letter in it."""
+    """A name from a file, made safe for a line on a terminal: cut, and escaped if it contains control characters."""
     name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
     return name if name.isprintable() else repr(name)
 
 
 def _track(version: str) -> str:
-    """The part of a version that compatible ones share; all of it for a pre-release."""
+    """The part of a version that compatible versions share; the whole version for a pre-release."""
     match = _VERSION.match(version)
     if match is None or match[4]:
         return version
@@ -141,12 +142,12 @@ def _check_exports(interface: Interface, func: str) -> None:
 
 
 def is_main(func: str) -> bool:
-    """Whether a core module's function is one of WASI's, so that the words are the program's and not its arguments."""
+    """Whether a core module's function is `_start` or `_initialize`: argv is the program's, not the function's."""
     return func in ("", COMMAND, INITIALIZE)
 
 
 def has_values(interface: Interface, func: str) -> bool:
-    """Whether a function may take arguments or return something. func: as in `check`, where that has found no fault."""
+    """Whether a function may have parameters or results. func: as in `check`, which must have accepted it."""
     if interface.is_component:
         return function_paths(interface, func) != function_paths(interface, "")
     function = interface.function(func)
@@ -156,7 +157,7 @@ def has_values(interface: Interface, func: str) -> bool:
 
 
 def calls(interface: Interface, func: str) -> list[str]:
-    """The functions of a core module to be called, in order: a library is initialized before it is used.
+    """The functions of a core module to call, in order: `_initialize` of a library, then the function.
 
     Source: WebAssembly/WASI, legacy/application-abi.md. A command (`_start`) initializes itself.
     """
@@ -166,13 +167,14 @@ def calls(interface: Interface, func: str) -> list[str]:
 
 
 def function_paths(interface: Interface, func: str) -> list[list[str]]:
-    """The names that may lead to the function of a component to call: of its interface, if any, and its own.
+    """The paths at which the function of a component may be found: each is [interface, function] or [function].
 
-    Only the engine knows what is in an interface: it takes the only one of these at which there is a function.
+    The export list does not show which functions an interface contains. An engine takes the one path at which
+    there is a function.
 
-    func: as in `check`; without one it is that of a command of WASI 0.2. A function of an exported interface
-    has the interface's name before it, with or without its package and version, and a `/`, `#` or `.` between
-    them; or it stands alone. None if there is no such interface, or the component is no command.
+    func: as in `check`; if empty, the function is `run` of a command of WASI 0.2. The name of an exported
+    interface may precede the function's name, with or without package and version, separated by `/`, `#` or `.`.
+    Returns an empty list if there is no such interface, or the component is not a command.
     """
     if not func:
         command = exported(interface, wasi.COMMAND_0_2)
@@ -187,10 +189,10 @@ def function_paths(interface: Interface, func: str) -> list[list[str]]:
 
 
 def chosen_path(func: str, paths: list[list[str]], known: Mapping[str, str]) -> list[str]:
-    """The only one of `function_paths` at which there is a function.
+    """The one path of `function_paths` at which there is a function.
 
-    known: the functions that a component exports, by their names with a `/` between, and their types.
-    Raises InvalidArgument if there is none, or more than one, as `check`.
+    known: the functions that the component exports, as `interface/function` or `function`, and their types.
+    Raises InvalidArgument, like `check`, if there is no such path, or more than one.
     """
     found = [path for path in paths if "/".join(path) in known]
     if len(found) == 1:
@@ -204,14 +206,14 @@ def chosen_path(func: str, paths: list[list[str]], known: Mapping[str, str]) -> 
 
 
 def similar(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence on a name that is not there: those that are written much like it."""
+    """`; did you mean ...?` with the known names that are similar to a missing one; empty if none is."""
     short = [each for each in itertools.islice(known, _COMPARED) if len(each) <= _SHOWN]
     found = difflib.get_close_matches(name[:_SHOWN], short, _LISTED)
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _without(func: str, instance: str) -> list[str]:
-    """What is left of a name behind that of an interface, in any of its forms; none if it begins with none of them."""
+    """The rests of `func` after the interface's name, one for each form of that name with which `func` begins."""
     match = _INTERFACE.match(instance)
     package, name = (match["package"], match["name"]) if match else ("", instance)
     forms = {instance, name, f"{package}/{name}"} if match else {instance}
@@ -221,7 +223,7 @@ def _without(func: str, instance: str) -> list[str]:
 
 
 def _instead(interface: Interface, func: str) -> str:
-    """What a module without such a function is, and what it has instead."""
+    """The rest of the message for a module that lacks the function: what the module is, and what it exports instead."""
     other = next((item.kind for item in interface.exports if item.name == func), "")
     if other:
         return f": it is a {other}{_callable(interface)}"
@@ -237,7 +239,7 @@ def _functions(interface: Interface) -> list[Export]:
 
 
 def _callable(interface: Interface) -> str:
-    """Which functions can be called instead, by `path#function ARGUMENTS`."""
+    """The part of a message that lists functions that `path#function ARGUMENTS` can call."""
     return _called([values.described(item) for item in _functions(interface)[: _LISTED + 1]])
 
 
@@ -258,7 +260,7 @@ def _check_component_exports(interface: Interface, func: str, worlds: Collection
 
 
 def _no_command(interface: Interface, worlds: Collection[str]) -> str:
-    """What a component is that none of these worlds can start."""
+    """The message for a component that exports none of these worlds."""
     known = _listed(sorted(worlds))
     for item in interface.exports:
         match = _INTERFACE.match(item.name)
@@ -283,7 +285,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _check_component_import(item: Import, imports: Imports) -> None:
-    if item.kind == "type":  # equal to another one: nothing is asked for
+    if item.kind == "type":  # a type that equals another one: the engine need not provide it
         return
     package, name = compatible(item.name)
     names = imports.get(package, frozenset())

@@ -1,9 +1,9 @@
-"""An engine that is a command-line program: where it is, and the host's files that it needs.
+"""An engine that is a command-line program: finds it, and lists the host's files that it needs.
 
-It runs in an engine root: nothing but these files, read-only, a copy of the module, and the
-container's root file system, so that nothing of the host is in a guest's reach. In the moment in
-which the engine opens the module, before it has seen a byte of the guest, its files are taken
-away: they are in no guest's reach, however the engine resolves links and `..`.
+The program runs in an engine root: a root directory that contains only these files, read-only, a copy
+of the module, and the container's root file system. So a guest cannot reach the host's files. When the
+engine opens the module, before it has read any byte of it, its own files are removed from the engine
+root: a guest cannot reach them either, no matter how the engine resolves links and `..`.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.plugin import elf
 
 GUEST_ROOT = "/guest"
-"""Where the container's root file system is in the engine root."""
+"""The path of the container's root file system in the engine root."""
 
 ENGINE_FILES = "/engine"
-"""Where the engine's own files are mounted in the engine root; links lead there from their targets."""
+"""The directory of the engine root in which the engine's files are mounted; links at their targets point to it."""
 
 SCRATCH = "/tmp"  # noqa: S108 (not the host's)
-"""A small writable directory in the engine root, which is there until the engine opens the module."""
+"""A small writable directory in the engine root; it is removed when the engine opens the module."""
 
 COMPILED_MODULE = "/module.wasm"
-"""Where a program that compiles ahead of time finds its copy of the module."""
+"""The path of the module for a program that compiles ahead of time."""
 
 _LIST_SECONDS = 10
-_NAME_SOURCE = b"libnss_"  # of which glibc makes the names of the libraries that it loads (nss/nss_module.c)
-_DIGITS = 16  # of a digest that tells two things of one node apart
+_NAME_SOURCE = b"libnss_"  # the prefix of the libraries that glibc loads to resolve names (nss/nss_module.c)
+_DIGITS = 16  # of a digest; enough on one node
 _LISTED = re.compile(r"^\s*(?:\S+ => )?(/\S.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
 SETTINGS = frozenset({"program", "root"})
 
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
-    """A file of the host, and where it stands in the engine root."""
+    """A file of the host. source: its path on the host. target: its path in the engine root."""
 
     source: str
     target: str
@@ -52,13 +52,13 @@ class HostFile:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An engine's program with everything it needs to start.
+    """An engine's program, with all files that it needs to start.
 
     source: its path on the host. path: its path in the engine root.
     files: the program, its loader and its libraries.
-    command: how to run it on the host itself, for example to ask for its version.
-    preload: path of the library in `environment`, in the engine root; empty for a static program.
-    loads_name_sources: whether it is static and has the part of glibc that looks names up.
+    command: the words that execute it on the host, for example to read its version.
+    preload: the path, in the engine root, of the library that `environment` preloads; empty for a static program.
+    loads_name_sources: whether it is static and contains the part of glibc that resolves host names.
     """
 
     source: str
@@ -70,10 +70,11 @@ class Program:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program that may use the network needs in its environment: a library that it loads first.
+        """The environment variables for a program that may use the network: LD_PRELOAD.
 
-        With it host names are looked up in /etc/hosts and by DNS, and no library of the image is opened for that.
-        Raises FailedPrecondition for a program that opens such libraries, and loads no other first.
+        The preloaded library resolves host names by /etc/hosts and DNS only, so that glibc loads no library
+        (`libnss_*`) from the container's image.
+        Raises FailedPrecondition for a static program that contains this part of glibc: it cannot preload a library.
         """
         if self.loads_name_sources:
             text = f"program {self.source!r} has glibc in itself, which loads libraries of the image to look names up"
@@ -82,21 +83,21 @@ class Program:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The paths of all that is taken out of the engine root when the engine opens the module."""
+        """The paths that are removed from the engine root when the engine opens the module."""
         return (ENGINE_FILES, SCRATCH, self.path, *(file.target for file in self.files))
 
     def identity(self) -> str:
-        """A digest of which files these are on the host: another one after an upgrade.
+        """A digest of the paths, inodes, sizes and times of the host's files. It changes with an upgrade.
 
-        Wherever the host's files are in reach. Raises OSError.
+        Call it in a process that can see the host's files. Raises OSError.
         """
         seen = [(file.source, os.stat(file.source)) for file in self.files]
         return _digest_of([(path, it.st_ino, it.st_size, it.st_mtime_ns) for path, it in seen])
 
     def output(self, *arguments: str) -> str:
-        """Run it on the host, for its own information only; what it prints.
+        """Execute the program on the host, without a guest, and return what it prints to stdout.
 
-        Raises FailedPrecondition.
+        Raises FailedPrecondition if it fails, or takes more than ten seconds.
         """
         return _output([*self.command, *arguments])
 
@@ -105,10 +106,10 @@ class Program:
 class Compilation:
     """How a program compiles a module ahead of time.
 
-    arguments: of the program, which finds the module at COMPILED_MODULE.
-    output: the path in SCRATCH at which it leaves the code, a regular file.
-    invalid: finds, in what it prints when it fails, what is wrong with the module.
-    environment: the program's own.
+    arguments: the program's arguments. The module is at COMPILED_MODULE.
+    output: the path in SCRATCH to which the program writes the code, as a regular file.
+    invalid: matches, in the output of a failed run, what is wrong with the module (group 1).
+    environment: the program's environment variables.
     """
 
     program: Program
@@ -118,29 +119,30 @@ class Compilation:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def key(self) -> str:
-        """What the code depends on, beside the module, the versions and the processor. Raises OSError."""
+        """What the code depends on, besides the module, the versions and the processor. Raises OSError."""
         return _digest_of([self.program.identity(), self.arguments, sorted(self.environment.items())])
 
 
-def fault(invalid: re.Pattern[str], said: bytes) -> str:
-    """What a program says to be wrong with a module, in one line; empty if it says nothing of one."""
-    match = invalid.search(said.decode("utf-8", "replace"))
+def fault(invalid: re.Pattern[str], output: bytes) -> str:
+    """The fault of a module according to a program's output, in one line; empty if the output names none."""
+    match = invalid.search(output.decode("utf-8", "replace"))
     return " ".join(match[1].split()) if match else ""
 
 
 def _digest_of(value: object) -> str:
-    """A short digest of what JSON can express."""
+    """A short digest of a value that JSON can express."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:_DIGITS]
 
 
 def find(name: str, settings: Mapping[str, object]) -> Program:
-    """Find an engine's program and list what it needs. On the host, when the backend is loaded.
+    """Find an engine's program and list the files that it needs. Call it on the host, when the backend is loaded.
 
-    settings: the backend's table of the node's config. `program`: its absolute path;
-        otherwise it is looked up in PATH. `root`: a directory with a whole system that it
-        belongs to (its loader and libraries), such as an unpacked distribution; `program` is
-        a path inside it then, `/usr/bin/NAME` by default.
-    Raises NotFound, InvalidArgument or FailedPrecondition.
+    name: the program's name on the PATH.
+    settings: the backend's table of the node's config. `program` is the program's absolute path; without it
+        the PATH is searched. `root` is a directory that contains a whole system (loader and libraries), such as
+        an unpacked distribution; `program` is then a path inside it, by default `/usr/bin/NAME`.
+    Raises NotFound if the program is missing, InvalidArgument for a wrong setting, FailedPrecondition if the
+    program is no ELF program, or its loader cannot list its libraries.
     """
     root = _text(settings, "root").rstrip("/")
     inside = _text(settings, "program") or (f"/usr/bin/{name}" if root else "")
@@ -166,7 +168,7 @@ def _described(source: str, root: str) -> Program:
     if not interpreter:
         return Program(source, path, (own,), (source,), loads_name_sources=_contains(source, _NAME_SOURCE))
     loader = _loader(root, interpreter)
-    # A program of another system is started by that system's loader, with its libraries.
+    # A program inside `root` is started by the loader of that system, with its libraries.
     search = ["--library-path", ":".join(_library_directories(root))] if root else []
     listed = _LISTED.findall(_output([loader, *search, "--list", source]))
     libraries = [library for library in listed if os.path.realpath(library) != loader]
@@ -178,7 +180,7 @@ def _described(source: str, root: str) -> Program:
 
 
 def _interpreter(path: str) -> str:
-    """The loader that a program names; empty for a static one."""
+    """The path of a program's loader; empty for a static program."""
     with open(path, "rb") as file:
         found = elf.interpreter(file.fileno())
     if found is None:
@@ -192,7 +194,7 @@ def _contains(path: str, text: bytes) -> bool:
 
 
 def _loader(root: str, interpreter: str) -> str:
-    # A tree whose packages were only unpacked lacks the links /lib64 -> usr/lib64.
+    # If packages were only unpacked, links such as /lib64 -> usr/lib64 are missing.
     for path in (f"{root}{interpreter}", f"{root}/usr{interpreter}"):
         if os.path.exists(path):
             return os.path.realpath(path)
@@ -209,7 +211,7 @@ def _library_directories(root: str) -> list[str]:
 
 
 def _default_directory(libraries: list[str], root: str) -> str:
-    """A directory in which the loader looks unasked: the C library's own."""
+    """A directory that the loader searches by default: that of the C library."""
     for library in libraries:
         if os.path.basename(library).startswith("libc."):
             return os.path.dirname(library.removeprefix(root))

@@ -1,7 +1,7 @@
 """Base class of a backend whose engine is a command-line program.
 
-The program runs in the container's isolation, in an engine root (see `program`), as a child of
-the init process, which passes its streams and exit code on, and distinguishes a trap from an exit.
+The program runs isolated in the container, in an engine root (see `program`), as a child of the
+init process. The init process forwards its output and exit code, and distinguishes a trap from an exit.
 """
 
 from __future__ import annotations
@@ -29,29 +29,32 @@ from pelagos_core.plugin.hookspecs import Description, Detection, RunningProcess
 from pelagos_core.plugin.program import COMPILED_MODULE, SCRATCH, Compilation, Program
 
 _READ_BYTES = 64 << 10
-_KEPT_BYTES = 64 << 10  # of what the engine printed last; its text for a trap is a backtrace at the longest
+_KEPT_BYTES = 64 << 10  # of the engine's last output: enough for the message and backtrace of a trap
 _LINE_BYTES = 4 << 10
 _STDERR = 2
-_LINE_SECONDS = 0.02  # for the rest of a line to come: a program writes it in pieces, a guest may be prompting
-_END_SECONDS = 0.5  # for an engine to end that seems to have reported a trap
-_HALF = 50  # a score: it runs, with something missing
+_LINE_SECONDS = 0.02  # wait for the rest of a line: a program writes it in pieces, but it may be a guest's prompt
+_END_SECONDS = 0.5  # wait for an engine to exit if its output looks like a trap
+_HALF = 50  # the score of a file that runs with a missing feature
 _PASSED_TO_ENGINE = frozenset({signal.SIGSTOP, signal.SIGCONT})
 _KINDS = {Kind.MODULE: "module", Kind.COMPONENT: "component", Kind.WAT: "wat"}
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """How to tell a trap by what the engine prints last, together with its exit code.
+    """How to recognise a trap from the engine's exit code and its last output.
 
-    stream: 1 or 2, where it prints. marker: matches, within a line, where its text begins.
-    traps: for each exit code that may mean a trap, how the text begins then.
-    line: what each further line of the text begins with; None if it may be any.
+    stream: the descriptor to which the engine prints, 1 or 2.
+    marker: matches the begin of the trap's text, anywhere in a line.
+    traps: for each exit code that may mean a trap, the begin of the trap's text.
+    line: matches the begin of each further line of the text; None if these lines may be any.
 
-    It is a trap if the exit code is one of `traps` and the text is the last that was printed: after
-    the line of the marker come only lines like `line`. Both are looked at when the engine has ended.
-    The text goes to the container's stderr then. Output is passed on as it comes; what is held is a line
-    without its end, for 20 ms, and from a marker on what may be the text, for half a second and up to
-    64 KiB. Text that has been passed on by then is not taken back, and the exit status is the same.
+    The engine has trapped if its exit code is one of `traps`, and the text is the end of its output: after
+    the line with the marker, there are only lines that match `line`. Both are checked when the engine has
+    exited. The text is then written to the container's stderr.
+
+    Output is forwarded at once, with two exceptions: an incomplete line is held back for 20 ms, and output
+    that may be a trap's text, from the marker on, for half a second and up to 64 KiB. Text that was
+    forwarded before the engine exited stays where it was written; the exit status is not affected.
     """
 
     stream: int
@@ -61,15 +64,17 @@ class Diagnostics:
 
 
 class ProgramBackend:
-    """A backend for an engine's program; a subclass fills in the class variables and `arguments`.
+    """A backend for an engine's program. A subclass sets the class variables and implements `arguments`.
 
-    name: the program's name on the PATH. engine: the engine's, for a person.
-    remedy: how to get it. features, limits, deviations: as in `Description`.
-    imports, worlds: what the engine provides and starts, as in `Detection`.
-    score: for `Detection`. diagnostics: how it reports a trap; None if exit code 134 is enough.
-    invalid: finds in the output of `validation` and `compilation` what is wrong with a module.
-    code_name: what the file with compiled code is called; some programs tell its form by that.
-    version_arguments: with which the program prints its version; () if it does not.
+    name: the program's name on the PATH.
+    engine: the engine's name, for messages.
+    remedy: how to install the program.
+    features, limits, deviations: as in `Description`.
+    imports, worlds, score: as in `Detection`.
+    diagnostics: how the engine reports a trap; None if it exits with code 134.
+    invalid: matches, in the output of `validation` and `compilation`, what is wrong with a module (group 1).
+    code_name: the name of the file with compiled code; some programs determine its format from its suffix.
+    version_arguments: the arguments with which the program prints its version; () if it cannot.
     """
 
     name = ""
@@ -88,51 +93,51 @@ class ProgramBackend:
 
     def __init__(self) -> None:
         self.program: Program | None = None
-        self.problem = "it has not been configured"
+        self.problem = "the backend has not been configured"
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
-        """The program's arguments. In the container, before Start.
+        """Return the program's arguments for a guest. Called in the container's init process, before Start.
 
-        `entrypoint.file_path` is the module, or what has been compiled of it: then `entrypoint.code`
-        is the same path, and not empty. The container's root is at `program.GUEST_ROOT`.
-        Raises InvalidArgument for what cannot be expressed.
+        `entrypoint.file_path` is the path of the module, or of its compiled code; in the second case,
+        `entrypoint.code` is the same path instead of empty. The container's root is at `program.GUEST_ROOT`.
+        Raises InvalidArgument if the program has no arguments for what the entry point needs.
         """
         raise NotImplementedError
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
-        """The arguments with which the program checks a module, or compiled code, and runs nothing of it.
+        """Return the arguments with which the program validates a module or compiled code without running it.
 
-        Empty if it cannot; a bad module is found out at Start only then.
+        Empty if the program cannot do that; then an invalid module fails at Start instead of at Create.
         """
         return []
 
     def compilation(self, entrypoint: Entrypoint, output: str) -> list[str]:
-        """The arguments with which the program compiles `entrypoint.file_path` to the file `output`.
+        """Return the arguments with which the program compiles `entrypoint.file_path` to the file `output`.
 
-        Empty if it does not, or not ahead of time. Of the entry point nothing counts but what
-        `pelagos_compile` is given. What they are is in the code's key, as is which file the program is.
+        Empty if the program does not compile ahead of time. They may depend only on the fields of the entry
+        point that `pelagos_compile` gets. The arguments and the program's identity are part of the code's key.
         """
         return []
 
     def environment(self, entrypoint: Entrypoint) -> dict[str, str]:
-        """The engine's own environment: never the guest's, which comes from the image."""
+        """Return the engine's environment variables. Never add the guest's variables: the image sets them."""
         return {}
 
     def version(self, output: str) -> str:
-        """The engine's version, from what it prints with `version_arguments`."""
+        """Return the engine's version. output: what the program prints with `version_arguments`."""
         match = re.search(r"\d+\.\d+[^\s)]*", output)
         return match[0] if match else ""
 
     @hookimpl
     def pelagos_configure(self, settings: Mapping[str, object]) -> None:
-        """Find the program and what it needs. `program` and `root` are the settings."""
+        """Find the program and its files. The settings are `program` and `root`, see `program.find`."""
         unknown = sorted(settings.keys() - program.SETTINGS)
         if unknown:
             raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(program.SETTINGS))})")
         self.find_program(settings)
 
     def find_program(self, settings: Mapping[str, object]) -> None:
-        """Look for the program; `problem` says if it is not there."""
+        """Find the program; if it is missing, set `problem` instead of raising."""
         try:
             self.program, self.problem = program.find(self.name, settings), ""
         except PelagosError as error:
@@ -140,7 +145,7 @@ class ProgramBackend:
 
     @hookimpl
     def pelagos_describe(self) -> Description:
-        """What it is, with the version that the program prints."""
+        """Describe the backend; the program is executed to read its version."""
         words = self.version_arguments if self.program else ()
         version = self.version(self.program.output(*words)) if self.program and words else ""
         remedy = self.remedy if self.problem else ""
@@ -149,7 +154,7 @@ class ProgramBackend:
 
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
-        """Whether the program is there, and the file is of a kind and with imports that it knows."""
+        """Whether the program is installed and supports the file's kind; core compares the imports."""
         if self.program is None:
             return Detection.cannot(f"{self.problem}: {self.remedy}")
         if _KINDS.get(entrypoint.kind) not in self.features:
@@ -163,13 +168,13 @@ class ProgramBackend:
 
     @hookimpl
     def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
-        """The program itself and its arguments; None if it does not compile this one ahead of time."""
+        """The program's identity and its arguments; None if it does not compile this file ahead of time."""
         compilation = self._compilation(entrypoint)
         return compilation.key() if compilation else None
 
     @hookimpl
     def pelagos_compiler(self, entrypoint: Entrypoint) -> Compilation | None:
-        """The program and its arguments."""
+        """The program and the arguments with which it compiles."""
         return self._compilation(entrypoint)
 
     def _compilation(self, entrypoint: Entrypoint) -> Compilation | None:
@@ -179,14 +184,14 @@ class ProgramBackend:
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
-        """Put the command line together; the workload runs it."""
+        """Validate the module and build the command line; the workload executes it."""
         assert self.program is not None
         self._validate(self.program.path, entrypoint)
         words = [self.program.path, *self.arguments(entrypoint)]
         return functools.partial(_run, words, self.whole_environment(entrypoint), self.diagnostics)
 
     def whole_environment(self, entrypoint: Entrypoint) -> dict[str, str]:
-        """`environment`, and what a program needs that may use the network. For whatever executes it with a guest."""
+        """`environment`, plus `Program.environment` if the guest may use the network. Pass it to execve(2)."""
         assert self.program is not None
         return self.environment(entrypoint) | (self.program.environment if entrypoint.network else {})
 
@@ -204,7 +209,7 @@ class ProgramBackend:
 
     @hookimpl
     def pelagos_signal(self, process: RunningProcess, signum: int) -> None:
-        """Stop and continue the engine itself too; the built-in hook goes on with the rest."""
+        """Send SIGSTOP and SIGCONT to the engine as well. Returns None, so the built-in hook runs too."""
         if signum in _PASSED_TO_ENGINE:
             with contextlib.suppress(OSError, ValueError):
                 for engine in children(process.pid):
@@ -213,13 +218,13 @@ class ProgramBackend:
 
 
 def children(pid: int) -> list[int]:
-    """The children of a process."""
+    """The pids of a process's children. Raises OSError."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(word) for word in file.read().split()]
 
 
 def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics | None) -> int:
-    """Run the engine to its end, in the container's init process; the guest's exit code.
+    """Execute the engine, wait until it exits, and return the guest's exit code. In the container's init process.
 
     Raises Trap.
     """
@@ -229,7 +234,7 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
         engine = child.execute(words, environment, streams, end_with_init)
     except OSError as error:
         if error.filename != words[0]:
-            raise  # no process or pipe is left: it was not tried
+            raise  # fork or pipe failed: the program was not executed
         os.write(2, f"pelagos: {words[0]}: {error.strerror}\n".encode())
         return child.CANNOT_EXECUTE
     if diagnostics is None:
@@ -243,12 +248,15 @@ def _run(words: list[str], environment: dict[str, str], diagnostics: Diagnostics
 
 
 def end_with_init() -> None:
-    """In the engine's process. Where the pid namespace is shared, the kernel does not end it with init."""
+    """Let SIGKILL end the engine with its init process. Runs in the engine's process, before execve(2).
+
+    In a shared pid namespace, the kernel does not kill it with the init process.
+    """
     credentials.die_with_parent(signal.SIGKILL)
 
 
 def exit_code(ended: os.waitid_result) -> int:
-    """The exit code for how an engine's process has ended; of a signal there is a line on stderr."""
+    """The exit code for an engine that was reaped; if a signal killed it, a line on stderr says so."""
     if ended.si_code != os.CLD_EXITED:
         with contextlib.suppress(OSError):
             os.write(2, f"pelagos: the engine was ended by {signal_name(ended.si_status)}\n".encode())
@@ -257,10 +265,11 @@ def exit_code(ended: os.waitid_result) -> int:
 
 
 class _Relay:
-    """Passes a stream of the engine on, and keeps its last words.
+    """Forwards a stream of the engine, and keeps the end of it to recognise a trap.
 
-    _words: the last that was read. _unsent: so many bytes at their end have not been passed on yet,
-    the first of them since _since.
+    _words: the last bytes that were read.
+    _unsent: the number of bytes at the end of _words that have not been forwarded.
+    _since: when the first of these was read, in monotonic seconds.
     """
 
     def __init__(self, source: int, diagnostics: Diagnostics) -> None:
@@ -271,7 +280,7 @@ class _Relay:
         self._since = 0.0
 
     def run(self) -> None:
-        """Copy up to the end of the stream, or until nothing reads it any more."""
+        """Forward the stream until its end, or until its reader has closed it."""
         try:
             while chunk := self._read():
                 self._words = (self._words + chunk)[-max(_KEPT_BYTES, self._unsent + len(chunk)) :]
@@ -279,24 +288,24 @@ class _Relay:
                 self._unsent += len(chunk)
                 self._send(self._held())
         except OSError:
-            self._unsent = 0  # the engine gets SIGPIPE, as it would without us
+            self._unsent = 0  # closing the pipe gives the engine SIGPIPE, as without a relay
         os.close(self._source)
 
     def finish(self, code: int) -> None:
-        """Pass the rest on, and raise Trap if that exit code and the last words are a trap's."""
+        """Forward the rest; raise Trap if the exit code and the last output mean a trap."""
         begin = self._last_words()
         text = b"" if begin is None else self._words[begin:]
         trapped = bool(text) and text.startswith(self._diagnostics.traps.get(code, text + b"?"))
         rest = min(len(text), self._unsent) if trapped else 0
         with contextlib.suppress(OSError):
             self._send(rest)
-        if trapped:  # what has been passed on to stderr is there already
+        if trapped:  # the part that was forwarded to stderr must not be printed twice
             raise Trap(
                 (text[len(text) - rest :] if self._diagnostics.stream == _STDERR else text).decode("utf-8", "replace")
             )
 
     def _read(self) -> bytes:
-        """The next bytes; what is held is passed on if they do not come in time."""
+        """Read the next bytes; if none arrive in time, forward the bytes that were held back."""
         if self._unsent:
             begin = self._last_words()
             seconds = _LINE_SECONDS if begin is None else _END_SECONDS
@@ -306,7 +315,7 @@ class _Relay:
         return os.read(self._source, _READ_BYTES)
 
     def _held(self) -> int:
-        """How many bytes at the end may still turn out to be the text of a trap."""
+        """The number of bytes at the end that may be the text of a trap."""
         begin = self._last_words()
         if begin is not None:
             length = len(self._words) - begin
@@ -315,7 +324,7 @@ class _Relay:
         return min(line, self._unsent) if line <= _LINE_BYTES else 0
 
     def _last_words(self) -> int | None:
-        """Where the text of a trap would begin that is the last that was printed."""
+        """The index in _words of a trap's text that extends to the end of the output; None if there is none."""
         begin, offset, like = None, len(self._words) + 1, self._diagnostics.line
         if like is None:
             match = self._diagnostics.marker.search(self._words)
@@ -329,7 +338,7 @@ class _Relay:
         return begin
 
     def _send(self, kept: int) -> None:
-        """Pass on what is unsent but for `kept` bytes at the end."""
+        """Forward the unsent bytes except the last `kept` ones."""
         size = len(self._words)
         data, self._unsent = memoryview(self._words)[size - self._unsent : size - kept], kept
         while data:

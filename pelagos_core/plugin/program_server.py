@@ -1,6 +1,6 @@
-"""An engine's program that serves: it listens on a socket, and runs the guest for each request.
+"""An engine's program that is a server: it listens on a socket, and runs the guest for each request.
 
-In the container's init process, whose child the program is, as in `program_backend`.
+This code runs in the container's init process. The program is its child, as in `program_backend`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from pelagos_core.plugin.program_backend import end_with_init, exit_code
 from pelagos_core.plugin.scale_to_zero import ScaleToZero
 
 _READ_BYTES = 64 << 10
-_KEPT_BYTES = 64 << 10  # of what a program prints before it listens; its error is at the end
+_KEPT_BYTES = 64 << 10  # of a program's output before it listens; an error is at its end
 _STDERR = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramServer:
-    """How to run a program that serves.
+    """How to run a program that is a server.
 
-    words: the program's path and its arguments. environment: its own. what: that is served, and where, for errors.
-    listening: the line on its stderr, with its end, by which it says that it accepts connections; it is taken out
-        of the output. No guest has run by then, so none has printed it. Its group `port` is where, for
-        `scaled_to_zero`.
-    failure: finds in its output what has kept it from that. hidden: what it says afterwards for a person at a terminal.
+    words: the program's path and its arguments.
+    environment: its environment variables.
+    what: what is served and where, for error messages.
+    listening: matches the line on its stderr, with the newline, that it prints when it accepts connections. The
+        line is removed from the output. No guest has run before, so a guest cannot have printed it. For
+        `scaled_to_zero`, its group `port` is the port.
+    failure: matches, in its output, the reason for which it does not listen (group 1).
+    hidden: matches later output that is removed, such as a hint for users at a terminal.
     """
 
     words: tuple[str, ...]
@@ -45,14 +48,17 @@ class ProgramServer:
     hidden: re.Pattern[bytes] = re.compile(rb"(?!)")
 
     def server(self) -> Server:
-        """For `spawn`: the program runs from Start on."""
+        """The server to return from `spawn` if the program runs all the time, from Start on."""
         return Server(self._run)
 
     def scaled_to_zero(self, address: str, idle: float, graceful: int) -> RestartingServer:
-        """For `spawn`: the program runs while there are requests. By its words it listens on the loopback.
+        """The server to return from `spawn` if the program runs only while there are requests.
 
-        address: `ADDRESS:PORT` for clients. idle: seconds without a request after which it ends.
-        graceful: the signal for that.
+        The words must make the program listen on the loopback interface.
+
+        address: `ADDRESS:PORT` for clients.
+        idle: seconds without a request after which the program is ended.
+        graceful: the signal that ends it.
         """
 
         def run(tell: Callable[[], None], again: Callable[[], None]) -> int:
@@ -71,7 +77,7 @@ class ProgramServer:
         return RestartingServer(run)
 
     def _run(self, tell: Callable[[], None]) -> int:
-        """Run it to its end; its exit code. Raises FailedPrecondition if it ends before it listens."""
+        """Run the program until it exits; return its exit code. Raises FailedPrecondition if it does not listen."""
         program = StartedProgram(self)
         program.listening()
         tell()
@@ -79,13 +85,13 @@ class ProgramServer:
 
 
 class StartedProgram:
-    """A program that was started, see `scale_to_zero.Program`."""
+    """A running program; implements `scale_to_zero.Program`."""
 
     def __init__(self, server: ProgramServer) -> None:
-        """Raises FailedPrecondition."""
+        """Execute the program. Raises FailedPrecondition if that fails."""
         self._server = server
         self._is_reaped = False
-        self._reaping = threading.Lock()  # held while it is signalled or reaped: a reaped one's number is not its own
+        self._reaping = threading.Lock()  # held to signal or reap it: after reaping, the pid may be reused
         self._reader, writer = os.pipe()
         try:
             self._process = child.execute(list(server.words), server.environment, {_STDERR: writer}, end_with_init)
@@ -96,40 +102,40 @@ class StartedProgram:
             os.close(writer)
 
     def listening(self) -> int:
-        """Read its stderr up to the line that says so; the port. Raises FailedPrecondition if it ends before."""
-        said = b""
+        """Wait until the program listens; return its port, or 0. Raises FailedPrecondition if it exits before."""
+        output = b""
         while chunk := os.read(self._reader, _READ_BYTES):
-            said = (said + chunk)[-_KEPT_BYTES:]
-            if match := self._server.listening.search(said):
-                _write(said[: match.start()] + said[match.end() :])
+            output = (output + chunk)[-_KEPT_BYTES:]
+            if match := self._server.listening.search(output):
+                _write(output[: match.start()] + output[match.end() :])
                 return int(match.groupdict().get("port") or 0)
         code = self.wait()
-        reason = fault(self._server.failure, said) or f"the server has ended with {code}"
+        reason = fault(self._server.failure, output) or f"the server has exited with {code}"
         raise FailedPrecondition(f"{self._server.what}: {reason}", reasons.SERVE)
 
     def end(self, signum: int) -> None:
-        """Send it a signal. One that has ended is no error."""
+        """Send a signal to the program; no error if it has exited."""
         with self._reaping, contextlib.suppress(ProcessLookupError):
             if not self._is_reaped:
                 syscalls.tgkill(self._process.pid, signum)
 
     def wait(self) -> int:
-        """Pass its output on until it ends; its exit code."""
-        self._pass_on()
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # it may have closed its stderr long before
+        """Forward the program's stderr until it exits; return its exit code."""
+        self._forward()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # it may close its stderr before it exits
         with self._reaping:
             self._is_reaped = True
             return exit_code(self._process.reap())
 
-    def _pass_on(self) -> None:
-        """Copy its stderr to the container's, up to its end."""
+    def _forward(self) -> None:
+        """Copy the program's stderr to the container's until it is closed."""
         while chunk := os.read(self._reader, _READ_BYTES):
             _write(self._server.hidden.sub(b"", chunk))
         os.close(self._reader)
 
 
 def _write(data: bytes) -> None:
-    """Write to the container's stderr. If nothing reads that any more the program is not told: it would end."""
+    """Write to the container's stderr. If it is closed, drop the data: with a closed pipe the program would exit."""
     view = memoryview(data)
     with contextlib.suppress(OSError):
         while view:

@@ -1,7 +1,7 @@
-"""What the core modules of a file need of an engine: memories, and proposals beyond the first version of WebAssembly.
+"""What the core modules of a file need from an engine: memories, and proposals beyond WebAssembly 1.0.
 
-Read off the sections, and off the list of features with which a tool chain has compiled (the custom section
-`target_features`). The code is not read: an instruction of a proposal that is in neither is not seen.
+It is read from the sections, and from the custom section `target_features`, in which a tool chain lists the features
+with which it has compiled. The code is not read: if only an instruction uses a proposal, it is not found.
 
 Source: core specification, "Binary Format"; WebAssembly/tool-conventions, Linking.md ("Target Features Section").
 """
@@ -23,7 +23,7 @@ _HAS_MAXIMUM, _IS_SHARED, _IS_64, _HAS_PAGE_SIZE = 1, 2, 4, 8
 _PAGE_POWER = 16
 _FEATURES = "target_features"
 _MAX_NAME = 64
-# What a tool chain calls them, where that is not our name.
+# Names of features in `target_features` that differ from ours.
 _CALLED = {
     "simd128": "simd",
     "atomics": "threads",
@@ -39,7 +39,7 @@ _NO_PROPOSAL = frozenset({"call-indirect-overlong"})
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A linear memory of a module's own. minimum, maximum: in bytes; None without a maximum."""
+    """A linear memory that a module defines. minimum, maximum: bytes; maximum is None if there is none."""
 
     minimum: int
     maximum: int | None
@@ -49,7 +49,7 @@ class Memory:
 
 @dataclass(slots=True)
 class Needs:
-    """What the modules of a file need. is_complete: whether all of its sections were understood."""
+    """What the modules of a file need. is_complete: whether core has understood all sections."""
 
     memories: list[Memory] = field(default_factory=list)
     proposals: set[str] = field(default_factory=set)
@@ -57,9 +57,9 @@ class Needs:
 
 
 def read(file: int, *, is_component: bool) -> Needs:
-    """What a core module needs, or the modules in a component.
+    """Read what a core module needs, or what all modules in a component need.
 
-    file: of a binary; its offset is neither used nor moved.
+    file: the descriptor of a binary; its offset is neither used nor changed. Raises OSError.
     """
     needs = Needs()
     try:
@@ -118,7 +118,7 @@ def _read_types(section: Section, needs: Needs) -> None:
         kind = section.byte()
         if kind in _GC_TYPES:
             needs.proposals.add("gc")
-            return  # what follows has forms of its own
+            return  # the types that follow have another encoding
         if kind != _FUNCTION_TYPE:
             raise NotUnderstood
         for is_result in (False, True):

@@ -1,7 +1,7 @@
-"""Bytes between the clients of a server and its program: for each client a connection of its own to the program.
+"""Forwards bytes between the clients of a server and its program; each client has a separate connection to the program.
 
-On an event loop, for `scale_to_zero`. Nothing here reads what it passes on. So whether an answer is complete is the
-program's to say: `Client.release` has it close the connection once no answer is under way.
+Runs on the event loop of `scale_to_zero`. The bytes are not parsed, so the relay cannot know whether an answer is
+complete. The program knows: `Client.release` makes it close the connection as soon as no answer is in progress.
 """
 
 from __future__ import annotations
@@ -12,43 +12,45 @@ import time
 from typing import Protocol
 
 LOOPBACK = "127.0.0.1"
-_WAITING_BYTES = 1 << 20  # of one client, while the program starts
-# A server skips it before a request (RFC 9112, section 2.2). Hyper takes the end of its input for that of the client,
-# and drops an answer that is under way. While this line is unread it does not see the end: the answer comes first.
-# A request that its client has not completed by then is ended by it, as by any end.
+_WAITING_BYTES = 1 << 20  # buffered for one client while the program starts
+# Sent before the end of input. A server skips an empty line before a request (RFC 9112, section 2.2). The HTTP library
+# Hyper treats the end of its input as a disconnected client, and drops an answer that is in progress. While this line
+# is unread, Hyper does not see the end, so it completes the answer first. An incomplete request ends with this line, as
+# it would with the end of input.
 _EMPTY_LINE = b"\r\n"
-_PROMPT_SECONDS = 1.0  # in which a program closes a connection on which no answer is under way
+_PROMPT_SECONDS = 1.0  # within which a program closes a connection on which no answer is in progress
 
 
 class Engine(Protocol):
-    """A program. port: where it listens on the loopback; 0 until it does."""
+    """A program. port: its port on the loopback interface; 0 until it listens."""
 
     port: int
 
 
 class Server(Protocol):
-    """What takes clients and has a program for them."""
+    """The server: it accepts clients and starts a program for them."""
 
     def joined(self, client: Client) -> None:
         """Record that a client has connected."""
 
     def left(self, client: Client) -> None:
-        """Record that a client has gone."""
+        """Record that a client has disconnected."""
 
     def moved(self) -> None:
-        """Record that a byte has come or gone."""
+        """Record that bytes were received or sent."""
 
     def freed(self) -> None:
-        """Record that a client that was released stays connected, without a connection to the program."""
+        """Record that a released client is still connected, but has no connection to the program."""
 
     def engine(self) -> Engine:
-        """The program for a client whose bytes wait. It calls `connect` of the client, once it listens."""
+        """The program for a client with buffered bytes. When it listens, it calls the client's `connect`."""
 
 
 class Client(asyncio.Protocol):
-    """A client's connection, and the one to the program that stands for it.
+    """A client's connection, and its counterpart to the program.
 
-    waits: whether it waits for an answer. engine: the program that its bytes are for; None while it has none.
+    waits: whether the client has sent the last byte, so that it waits for an answer.
+    engine: the program that receives its bytes; None if there is none.
     """
 
     def __init__(self, server: Server) -> None:
@@ -68,16 +70,16 @@ class Client(asyncio.Protocol):
 
     @property
     def is_served(self) -> bool:
-        """Whether it has a connection to the program, or is about to have one."""
+        """Whether it has a connection to the program, or is connecting."""
         return self._upstream is not None
 
     @property
     def is_busy(self) -> bool:
-        """Whether it waits for an answer, or for the end of one that was under way when it was released."""
+        """Whether it waits for an answer, or for the end of an answer that was in progress when it was released."""
         return self.waits or bool(self._upstream and self._upstream.released)
 
     def is_idle(self, seconds: float) -> bool:
-        """Whether it has its answer, or none to wait for: an answer that has begun may pause for `seconds`."""
+        """Whether it waits for no answer. An answer that has begun may pause for `seconds`."""
         return not self.waits and self.silent_seconds > seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,7 +102,7 @@ class Client(asyncio.Protocol):
                 self.connect(self.engine.port)
 
     def eof_received(self) -> bool:
-        """The client sends no more. Returns whether an answer may still come."""
+        """The client has closed its sending side. Returns whether an answer may still follow."""
         self._has_ended = True
         if self._upstream and self._upstream.transport:
             self._upstream.transport.write_eof()
@@ -122,13 +124,13 @@ class Client(asyncio.Protocol):
         self._server.left(self)
 
     def connect(self, port: int) -> None:
-        """Connect to the program, which listens at this port of the loopback; after a release, once that is done."""
+        """Connect to the program at this loopback port. After a release, the connection is made when it is complete."""
         if self._upstream is None:
             self._upstream = _Upstream(self)
             self._upstream.connect(port)
 
     def connected(self, transport: asyncio.Transport) -> None:
-        """Pass on what has waited."""
+        """Forward the buffered bytes to the program."""
         waiting, self._waiting = self._waiting, b""
         transport.write(waiting)
         if not self._transport.is_closing():
@@ -137,22 +139,23 @@ class Client(asyncio.Protocol):
             transport.write_eof()
 
     def answered(self, data: bytes) -> None:
-        """Pass on what the program has sent."""
+        """Forward bytes from the program to the client."""
         self.waits = False
         self._note()
         self._transport.write(data)
 
     def release(self) -> None:
-        """Have the program close its connection, after an answer that is under way; the next bytes are for another one.
+        """Make the program close its connection after an answer in progress; later bytes go to a new connection.
 
-        If an answer was under way, the client is closed after it: it may have been cut, and that has to be seen.
+        If an answer was in progress, the client's connection is closed after it: the answer may be cut, and the client
+        must notice.
         """
         self.engine = None
         if self._upstream:
             self._upstream.release(is_ended=self._has_ended)
 
     def unserved(self, *, is_complete: bool) -> None:
-        """The program has closed the connection. is_complete: upon `release`, and no answer was under way."""
+        """The program has closed the connection. is_complete: after `release`, with no answer in progress."""
         if not is_complete:
             self.close()
             return
@@ -163,16 +166,16 @@ class Client(asyncio.Protocol):
         self._server.freed()
 
     def pause(self) -> None:
-        """The program is slower than the client."""
+        """Stop reading from the client: the program reads more slowly than the client writes."""
         self._transport.pause_reading()
 
     def resume(self) -> None:
-        """The program takes bytes again."""
+        """Read from the client again."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close it, after what is still to be sent."""
+        """Close the client's connection after all buffered bytes are sent."""
         self._transport.close()
 
     def _note(self) -> None:
@@ -183,7 +186,8 @@ class Client(asyncio.Protocol):
 class _Upstream(asyncio.Protocol):
     """A connection to the program, for one client.
 
-    transport: None before it is connected. released: since when (monotonic seconds) it is to be closed; 0: it is not.
+    transport: None until it is connected.
+    released: when it was released, in monotonic seconds; 0 if it was not.
     """
 
     def __init__(self, client: Client) -> None:
@@ -194,17 +198,17 @@ class _Upstream(asyncio.Protocol):
         self.released = 0.0
 
     def connect(self, port: int) -> None:
-        """Begin to connect."""
+        """Start to connect."""
         self._connecting = asyncio.get_running_loop().create_task(self._connect(port))
 
     def close(self) -> None:
-        """Leave the client alone from now on, and close."""
+        """Detach from the client and close."""
         self._client = None
         if self.transport:
             self.transport.close()
 
     def release(self, *, is_ended: bool) -> None:
-        """Send the end, once. is_ended: whether the client's own has been sent."""
+        """Send the end of input, once. is_ended: whether it was sent already, because the client has sent its own."""
         if self.released or self.transport is None:
             return
         self.released = time.monotonic()
@@ -245,7 +249,7 @@ class _Upstream(asyncio.Protocol):
             self._client.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The program has closed it."""
+        """Report to the client that the program has closed the connection."""
         if self._client:
             is_prompt = bool(self.released) and time.monotonic() - self.released < _PROMPT_SECONDS
             self._client.unserved(is_complete=is_prompt and not self._has_answered and exc is None)

@@ -1,19 +1,20 @@
 """A server whose program runs only while there are requests: the init process holds the listening socket.
 
-In the container's init process, in place of a program that listens itself:
+Runs in the container's init process, for a program that does not hold the public socket itself:
 
-1. The socket listens from Start on. No program runs, and none of its memory is taken.
-2. The first bytes of a client start the program, at a port of the loopback that the kernel chooses. They wait for it.
-3. Bytes are passed on in both directions, for each client by a connection of its own to the program.
-4. When no byte has come or gone for the idle time, and no client waits for an answer, the program has to close its
-   connections; it does so with each on which no answer is under way. When it has closed all, it is told to end.
-   Clients stay connected; the next bytes of one start another program. HTTP/1.1 has no state beyond an answer, so a
-   client cannot tell. One whose answer was under way is closed after it.
-5. SIGTERM: no further client is taken. Those that wait get their answers, then the program ends, and the container.
+1. The socket listens from Start on. No program runs, so none uses memory.
+2. The first bytes of a client start the program on a loopback port that the kernel chooses. The bytes are buffered
+   until the program listens.
+3. Bytes are forwarded in both directions. Each client has a separate connection to the program.
+4. If no byte was sent or received for the idle time, and no client waits for an answer, the clients are released: the
+   program closes each connection on which no answer is in progress. When it has closed all, it gets the signal to
+   exit. Clients stay connected, and their next bytes start the program again. HTTP/1.1 keeps no state after an
+   answer, so a client does not notice. If an answer was in progress, the client is disconnected after it.
+5. SIGTERM: no more clients are accepted. Waiting clients get their answers, then the program and the container end.
 
-Nothing here reads HTTP. That a client waits is told by which byte was the last, the client's or the program's. That an
-answer only pauses, or that of a second request is to come, is told by a connection that the program does not close.
-All modules must be imported before: the container's root has none.
+HTTP is not parsed. A client waits for an answer if it has sent the last byte. If the program does not close a released
+connection, its answer only pauses, or an answer to a second request is still to come.
+All modules must be imported before isolation: the container's root has no Python files.
 """
 
 from __future__ import annotations
@@ -34,36 +35,37 @@ from pelagos_core.linux import syscalls
 from pelagos_core.plugin.relay import Client
 from pelagos_core.ttrpc.acceptor import Acceptor
 
-_MOST = 1000  # clients at a time, as many as the program itself takes
+_MOST = 1000  # concurrent clients; the program accepts as many
 _SPARE = 64  # descriptors that are not for clients
 _BACKLOG = 1024
-_SILENT_SECONDS = 600.0  # after which a client whose answer does not go on, and that sends nothing, keeps no program
-_END_SECONDS = 10.0  # for a program that is told to end; no request is left by then
-_LOOK_SECONDS = 0.02  # between two looks at the clients, while the container ends
-_QUEUE_SECONDS = 0.1  # for clients whose connections had begun at SIGTERM
-_PAUSE_SECONDS = 2.0  # at SIGTERM, in an answer that has begun, and for a client that has sent nothing yet
+_SILENT_SECONDS = 600.0  # without a byte, after which a client that waits for an answer is disconnected
+_END_SECONDS = 10.0  # for a program to exit after the signal; it has no requests at that time
+_LOOK_SECONDS = 0.02  # between two checks of the clients, while the container ends
+_QUEUE_SECONDS = 0.1  # after SIGTERM, to accept connections that are being established
+_PAUSE_SECONDS = 2.0  # after SIGTERM: the longest pause in an answer, and the time to send a first request
 
 
 class Program(Protocol):
     """An engine's program that was started."""
 
     def listening(self) -> int:
-        """Wait until it accepts connections; the port on the loopback. Raises PelagosError, and it has ended then."""
+        """Wait until the program accepts connections; return its loopback port. Raises PelagosError if it exits."""
 
     def end(self, signum: int) -> None:
-        """Send it a signal. One that has ended is no error."""
+        """Send a signal to the program; no error if it has exited."""
 
     def wait(self) -> int:
-        """Pass its output on until it ends; its exit code."""
+        """Forward the program's output until it exits; return its exit code."""
 
 
 class ScaleToZero:
-    """One server of this kind."""
+    """A server whose program is started and ended as needed."""
 
     def __init__(self, start: Callable[[], Program], address: str, idle: float, graceful: int) -> None:
-        """start: starts the program. address: `ADDRESS:PORT` of the listening socket. idle: seconds without a byte.
+        """Arguments: start: starts the program. address: `ADDRESS:PORT` of the listening socket.
 
-        graceful: the signal at which the program ends its requests, and itself.
+        idle: seconds without a byte after which the program is ended.
+        graceful: the signal at which the program completes its requests and exits.
         """
         self._start = start
         self._address = address
@@ -71,14 +73,14 @@ class ScaleToZero:
         self._graceful = graceful
         self._clients: set[Client] = set()
         self._engine: _Engine | None = None
-        self._last: _Engine | None = None  # the one that was told to end
+        self._last: _Engine | None = None  # the previous program, which has got the signal to exit
         self._timer: asyncio.TimerHandle | None = None
-        self._is_resting = False  # no byte has come or gone since the clients were released
+        self._is_resting = False  # the clients were released, and no byte has been sent or received since
 
     def run(self, tell: Callable[[], None]) -> int:
-        """Serve until the container is to end; the exit code. tell: called once the socket listens.
+        """Serve until SIGTERM, or until the program exits by itself; return the exit code.
 
-        Raises FailedPrecondition if it cannot listen.
+        tell: called when the socket listens. Raises FailedPrecondition if it cannot listen.
         """
         listener = _listening(self._address)
         loop = asyncio.new_event_loop()
@@ -108,7 +110,7 @@ class ScaleToZero:
             client.close()
         await asyncio.sleep(0)
         if self._engine:
-            self._engine.thread.join(_END_SECONDS)  # its last output is passed on
+            self._engine.thread.join(_END_SECONDS)  # it forwards the program's last output
         return code
 
     def joined(self, client: Client) -> None:
@@ -116,50 +118,50 @@ class ScaleToZero:
         self._clients.add(client)
 
     def left(self, client: Client) -> None:
-        """Record that a client has gone."""
+        """Record that a client has disconnected."""
         self._clients.discard(client)
         self._acceptor.left()
         self.freed()
 
     def moved(self) -> None:
-        """Record that a byte has come or gone: the idle time begins anew."""
+        """Record that bytes were received or sent: restart the idle time."""
         self._is_resting = False
         if self._timer:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._idle, self._rest)
 
     def engine(self) -> _Engine:
-        """The program for a client whose bytes wait; it is started if there is none."""
+        """The program for a client with buffered bytes; it is started if none runs."""
         if self._engine is None:
             self._engine = _Engine(self, self._start, self._last)
         return self._engine
 
     def freed(self) -> None:
-        """End the program, if its clients were to be released for that, and none is left."""
+        """End the program if its clients were released and none has a connection to it any more."""
         engine = self._engine
         if engine and self._is_resting and not any(client.is_served for client in self._clients):
             self._engine, self._last, self._is_resting = None, engine, False
             engine.end(self._graceful)
 
     def listens(self, engine: _Engine) -> None:
-        """Record that a program accepts connections."""
+        """Connect the waiting clients to a program that accepts connections now."""
         for client in list(self._clients):
             if client.engine is engine:
                 client.connect(engine.port)
 
     def ended(self, engine: _Engine, code: int) -> None:
-        """Record that a program has ended. With one that was not told to end, the container ends."""
+        """Record that a program has exited. If it exited without our signal, the container ends too."""
         if engine is self._engine and not self._result.done():
             self._result.set_result(code)
 
     def _rest(self) -> None:
-        """Release the clients, upon which the program ends, unless one waits for an answer."""
+        """After the idle time: release the clients, so that the program can exit, unless one waits for an answer."""
         if self._engine is None or self._is_leaving:
             return
         for client in self._clients:
             if client.is_busy and client.silent_seconds > max(_SILENT_SECONDS, self._idle):
                 client.close()
-        self.moved()  # for the next look
+        self.moved()  # starts the timer for the next check
         if self._engine.port and not any(client.waits for client in self._clients):
             self._is_resting = True
             for client in self._clients:
@@ -167,7 +169,7 @@ class ScaleToZero:
             self.freed()
 
     async def _leave(self, listener: socket.socket) -> None:
-        """SIGTERM: answer those that wait, and end."""
+        """On SIGTERM: let waiting clients get their answers, then end the program."""
         self._is_leaving, self._is_resting = True, False
         with contextlib.suppress(OSError):
             syscalls.refuse_connections(listener.fileno())
@@ -187,25 +189,25 @@ class ScaleToZero:
 
 
 class _Engine:
-    """One run of the program. A thread waits for it, and passes its output on.
+    """One run of the program. A thread starts it, forwards its output and reaps it.
 
-    port: 0 until it accepts connections.
+    port: its loopback port; 0 until it accepts connections.
     """
 
     def __init__(self, server: ScaleToZero, start: Callable[[], Program], last: _Engine | None) -> None:
-        """last: the one before, whose end is waited for: two do not run at a time."""
+        """Arguments: last: the previous run; it must have ended before this one starts, so that only one runs."""
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._program: Program | None = None
         self._killing: asyncio.TimerHandle | None = None
-        self._ending = 0  # the signal, once it is told to end
-        self._starting = threading.Lock()  # of `end` and `_started`: one of them sends the signal
+        self._ending = 0  # the signal that `end` was called with
+        self._starting = threading.Lock()  # for `end` and `_started`, so that one of them sends the signal
         self.port = 0
         self.thread = threading.Thread(target=self._run, args=(start, last), daemon=True)
         self.thread.start()
 
     def end(self, signum: int) -> None:
-        """Tell it to end; kill it if it does not. It need not have started yet, and does not then."""
+        """Send the signal to exit, and SIGKILL after _END_SECONDS. A program that has not started is not started."""
         with self._starting:
             self._ending = signum
             if self._program:
@@ -217,10 +219,10 @@ class _Engine:
             self._program.end(signal.SIGKILL)
 
     def _run(self, start: Callable[[], Program], last: _Engine | None) -> None:
-        """In the thread, with the start: a program ends with the thread that has started it (PR_SET_PDEATHSIG)."""
+        """Run in the thread. The thread must also start the program: PR_SET_PDEATHSIG acts when the thread exits."""
         if last:
             last.thread.join()
-        if self._is_told():
+        if self._is_ending():
             self._call(self._ended, 0)
             return
         try:
@@ -240,16 +242,16 @@ class _Engine:
                 program.end(self._ending)
 
     def _failed(self, error: PelagosError | OSError) -> int:
-        """The exit code of a program that does not listen; the reason is told, unless it was told to end."""
-        if self._is_told():
+        """The exit code if the program does not listen; the reason is printed, unless `end` was called before."""
+        if self._is_ending():
             return 0
         text = with_reason(error.message, error.reason) if isinstance(error, PelagosError) else str(error)
         with contextlib.suppress(OSError):
             os.write(2, f"pelagos: {text}\n".encode())
         return 1
 
-    def _is_told(self) -> bool:
-        """Whether it was told to end."""
+    def _is_ending(self) -> bool:
+        """Whether `end` was called."""
         return bool(self._ending)
 
     def _listens(self, port: int) -> None:

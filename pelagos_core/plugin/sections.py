@@ -1,4 +1,4 @@
-"""The sections of a WebAssembly binary, and what is in one, byte by byte. The bytes are untrusted.
+"""Reads the sections of a WebAssembly binary, and the values in a section. The bytes are untrusted.
 
 Source: core specification, "Binary Format"; component-model, Binary.md.
 """
@@ -11,14 +11,14 @@ from typing import NoReturn
 
 from pelagos_core.errors import InvalidArgument
 
-MAX_READ = 100_000  # of sections, and of those items but functions, that are read here; more are for the engine
-_MAX_SECTION = 16 << 20  # of imports, exports or types; a code section may be larger
-_MAX_ITEMS = 1_000_000  # of a vector; engines take no more types, imports, functions or exports either
+MAX_READ = 100_000  # sections, and items other than functions; a file with more of them is left to the engine
+_MAX_SECTION = 16 << 20  # bytes of imports, exports or types; a code section may be larger
+_MAX_ITEMS = 1_000_000  # of a vector; engines accept no more types, imports, functions or exports either
 _HEAD_BYTES = 8
 
 
 class NotUnderstood(Exception):
-    """An engine may understand it."""
+    """Core does not understand the binary; an engine may."""
 
 
 class Section:
@@ -31,13 +31,13 @@ class Section:
         self.at = 0
 
     def byte(self) -> int:
-        """The next byte. Raises IndexError at the end, as the others do."""
+        """Read a byte. All methods raise IndexError at the section's end."""
         value = self.data[self.at]
         self.at += 1
         return value
 
     def number(self, bits: int = 32) -> int:
-        """An unsigned LEB128 number of up to so many bits."""
+        """Read an unsigned LEB128 number. bits: its largest size. Raises InvalidArgument for a longer one."""
         value = shift = 0
         while True:
             byte = self.byte()
@@ -49,7 +49,10 @@ class Section:
                 malformed(f"a number of over {bits} bits")
 
     def count(self, most: int = MAX_READ) -> int:
-        """The length of a vector."""
+        """Read the length of a vector.
+
+        Raises NotUnderstood for more than `most` items, InvalidArgument if engines refuse the length too.
+        """
         count = self.number()
         if count > _MAX_ITEMS:
             malformed(f"{count} items in a section")
@@ -58,7 +61,7 @@ class Section:
         return count
 
     def name(self) -> str:
-        """A text behind its length. Raises UnicodeDecodeError."""
+        """Read a name: its length in bytes, then its text. Raises UnicodeDecodeError."""
         length = self.number()
         text = self.data[self.at : self.at + length]
         if len(text) != length:
@@ -67,15 +70,17 @@ class Section:
         return text.decode()
 
     def skip_number(self) -> None:
-        """Pass over a LEB128 number of any size."""
+        """Skip a LEB128 number of any size."""
         while self.byte() & 0x80:
             pass
 
 
 def sections(file: int, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
-    """The (id, offset, size) of each section of a binary, which may be a part of the file.
+    """Yield the (id, offset, size) of each section of a binary.
 
-    Raises NotUnderstood for more of them than are read here, and InvalidArgument.
+    file: a descriptor opened for reading.
+    begin, end: the offsets of the binary in the file; without end, it extends to the file's end.
+    Raises NotUnderstood for more than MAX_READ sections, InvalidArgument for a malformed one.
     """
     offset = begin + _HEAD_BYTES
     end = os.fstat(file).st_size if end is None else end
@@ -93,12 +98,12 @@ def sections(file: int, begin: int = 0, end: int | None = None) -> Iterator[tupl
 
 
 def load(file: int, offset: int, size: int) -> Section:
-    """The bytes of a section. Raises InvalidArgument for one that is too large for what it is."""
+    """Read a section of imports, exports or types. Raises InvalidArgument if it is larger than _MAX_SECTION."""
     if size > _MAX_SECTION:
         malformed(f"a section of {size} bytes")
     return Section(os.pread(file, size, offset))
 
 
 def malformed(what: str) -> NoReturn:
-    """Raise the error for a binary that is none."""
+    """Raise InvalidArgument for a malformed binary. what: the fault."""
     raise InvalidArgument(f"not valid WebAssembly: {what}")

@@ -1,4 +1,4 @@
-"""The network as a guest asks for it: which imports are about sockets, and what is told of one that is refused.
+"""Recognises imports with which a guest uses the network, and words the message if it gets no network.
 
 Source: github.com/WebAssembly/WASI, wit-0.2.0: `wasi:sockets`, `wasi:http/outgoing-handler`.
 """
@@ -18,47 +18,47 @@ FIRST_CALLS = frozenset(
         ("wasi:http@0.2", "outgoing-handler"),
     }
 )
-"""The interfaces by which a component begins to use the network, as `linking.compatible` splits their names.
+"""The interfaces with which a component starts to use the network, as `linking.compatible` splits their names.
 
-All other functions of these packages take what one of these has returned.
+The other functions of these packages take handles that functions of these interfaces return.
 """
 
 REFUSAL = ("pelagos: the guest asked for ", ", and ", with_reason("", reasons.NETWORK))
-"""The line that reports a first refusal. Between these are the import's name, and why it is refused."""
+"""The message of the first refusal. Between its parts are the import's name and the reason."""
 
 NO_NETWORK = "it has no network"
-"""Why, if the guest has none."""
+"""The reason if the guest has no network."""
 
 _ACCEPT = "sock_accept"
 
 
 def refusal(name: str, why: str) -> str:
-    """The line that reports a first refusal. name: of the import."""
+    """The message of the first refusal. name: the import's name. why: the reason, without its subject's name."""
     first, second, last = REFUSAL
     return f"{first}{name}{second}{why}{last}"
 
 
 def asked_for(interface: Interface) -> tuple[str, ...]:
-    """The full names of a component's imports by which it begins to use the network."""
+    """The full names of the imports with which a component starts to use the network."""
     if not interface.is_component:
         return ()
     return tuple(item.name for item in interface.imports if compatible(item.name) in FIRST_CALLS)
 
 
 def waits_in_vain(interface: Interface) -> bool:
-    """Whether a core module accepts connections on a socket, without a function that opens one.
+    """Whether a core module accepts connections on a socket, but imports no function that opens one.
 
-    WASI 0.1 opens none: its host may hand some over, which no engine here does. Go's package `net` then listens
-    inside of the program alone, and without an error. Extensions of engines have functions of their own.
+    WASI 0.1 has no such function: the host may pass open sockets, but no engine here does. Go's package `net` then
+    listens inside the program only, without an error. Extensions of some engines add functions that open sockets.
     """
     names = {item.name for item in interface.imports if item.kind == "function"}
     return not interface.is_component and _ACCEPT in names and not names & {"sock_open", "sock_listen"}
 
 
 def vain(path: str) -> str:
-    """The line for a module that `waits_in_vain`. path: of the entry point."""
+    """The warning for a module that `waits_in_vain`. path: the entry point's path."""
     text = (
-        f"pelagos: {shown(path)} accepts connections, and WASI 0.1 has no socket for it: what it listens on, nothing "
-        "can connect to; a component (WASI 0.2) has sockets"
+        f"pelagos: {shown(path)} accepts connections, and WASI 0.1 has no socket for it: no client can "
+        "connect to it; a component (WASI 0.2) has sockets"
     )
     return with_reason(text, reasons.NETWORK)

@@ -1,8 +1,8 @@
-"""Arguments and results of a core module's function, as words: the notation of engines' command lines.
+"""Converts the arguments and results of a core module's function from and to text, as engines' command lines do.
 
-A result is written as Rust displays a number: an integer with its sign, a float by the fewest digits that are
-read back as the same one, without an exponent. An argument may be any of these, and more: an integer may be
-unsigned, or hexadecimal after `0x`, and a float may have an exponent.
+A result is printed as Rust displays a number: an integer with its sign; a float without an exponent, with the
+fewest digits that give the same float when they are read. An argument may have the same form. In addition, an integer
+may be unsigned, or hexadecimal after `0x`, and a float may have an exponent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Number = int | float
 _BITS = {"i32": 32, "i64": 64}
 _FLOATS = {"f32": "<f", "f64": "<d"}
 NUMBERS = frozenset({*_BITS, *_FLOATS})
-"""The types of values that can be given and printed: vectors and references have no notation."""
+"""The types that can be converted: vectors and references have no text form."""
 
 _INTEGER = re.compile(r"([+-]?)(?:([0-9]+)|0[xX]([0-9a-fA-F]+))\Z", re.ASCII)
 _FLOAT = re.compile(
@@ -34,7 +34,7 @@ _FLOAT = re.compile(
 _MAX_DIGITS = 100
 _SHOWN = 60
 _LONGEST_TYPE = 500
-_F32_DIGITS = 9  # as many tell any two of them apart
+_F32_DIGITS = 9  # enough to distinguish any two floats of 32 bits
 _STDOUT, _STDERR = 1, 2
 
 
@@ -42,8 +42,10 @@ _STDOUT, _STDERR = 1, 2
 class Call:
     """A call of a core module's function.
 
-    name: of its export. arguments: an int for each i32 and i64, signed, and a float for each f32 and f64.
-    types: of the arguments. results: the types of what it returns; () if that is not printed.
+    name: the name of its export.
+    types: the types of the arguments.
+    arguments: a signed int for each i32 and i64, a float for each f32 and f64.
+    results: the types of the results; () if they are not printed.
     """
 
     name: str
@@ -52,13 +54,13 @@ class Call:
     results: tuple[str, ...] = ()
 
     def show(self, values: Sequence[Number]) -> int:
-        """Write the results to stdout, a line each; the exit code. In the process that has run the guest."""
+        """Print the results to stdout, one per line; return the exit code. Runs in the process that runs the guest."""
         lines = (f"{word(kind, value)}\n" for kind, value in zip(self.results, values, strict=True))
         return show("".join(lines))
 
 
 def show(text: str) -> int:
-    """Write what a function has returned to stdout: 0, or 1 after a line on stderr if it cannot be written."""
+    """Print the text of a function's results to stdout. Returns 0; if writing fails, prints an error and returns 1."""
     data = memoryview(text.encode("utf-8", "replace"))
     try:
         while data:
@@ -79,14 +81,14 @@ def described(function: Export) -> str:
 
 
 def cut(text: str) -> str:
-    """The type of a function, for a message: it may be as long as the file."""
+    """Cut the type of a function for a message: it may be as long as the file."""
     return text if len(text) <= _LONGEST_TYPE else f"{text[:_LONGEST_TYPE]}…"
 
 
 def convert(function: Export, words: Sequence[str]) -> Call:
-    """The call of a function with the arguments that the words are, by the types that it takes.
+    """Convert words to the arguments of a function, by the types of its parameters.
 
-    Raises InvalidArgument that names the function and the word; its text is a sentence without its subject.
+    Raises InvalidArgument that names the function and the word; its text is a sentence without a subject.
     """
     types = function.parameters or ()
     if len(types) != len(words):
@@ -96,13 +98,13 @@ def convert(function: Export, words: Sequence[str]) -> Call:
 
 
 def wrong_count(function: str, taken: int, given: int) -> str:
-    """What to say of a call with too many words or too few."""
+    """The message for a call with too many or too few words."""
     count = "1 argument" if taken == 1 else f"{taken} arguments" if taken else "no arguments"
     return f"has the function {function}, which takes {count}, and is given {given or 'none'}"
 
 
 def wrong_argument(function: str, index: int, given: str, why: str) -> str:
-    """What to say of a word that is not of its type. index: from 0."""
+    """The message for a word that does not have the parameter's type. index: the argument's, from 0."""
     return f"has the function {function}: argument {index + 1}, {shown(repr(given))}, {why}"
 
 
@@ -112,20 +114,20 @@ def wrong(what: str) -> InvalidArgument:
 
 
 def shown(text: str) -> str:
-    """A text of a file or a user, for a line on a terminal."""
+    """A text from a file or a user, made safe for a line on a terminal: cut, and escaped if necessary."""
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return text if text.isprintable() else repr(text)
 
 
 def word(kind: str, value: Number) -> str:
-    """A value in the notation above. kind: i32, i64, f32 or f64."""
+    """The text of a value. kind: i32, i64, f32 or f64."""
     if kind in _BITS:
         return str(_signed(int(value), _BITS[kind]))
     return float_word(float(value), is_single=kind == "f32") if not math.isnan(value) else "NaN"
 
 
 def float_word(value: float, *, is_single: bool) -> str:
-    """A float that is a number, or infinite, without an exponent. is_single: of 32 bits."""
+    """The text of a float, without an exponent; not for NaN. is_single: whether it has 32 bits."""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
     digits = _shortest_single(value) if is_single else repr(value)
@@ -150,7 +152,7 @@ def _number(function: Export, index: int, given: str, kind: str) -> Number:
 
 
 def _integer(given: str, bits: int) -> int:
-    """The signed value. Raises ValueError with the begin of what to say of it."""
+    """The signed value of a word. Raises ValueError; its text is the begin of the message, before the type's name."""
     match = _INTEGER.match(given)
     if match is None:
         raise ValueError("is no")
@@ -169,7 +171,7 @@ def _signed(value: int, bits: int) -> int:
 
 
 def read_float(given: str, *, is_single: bool) -> float:
-    """The float that a word is; is_single: of 32 bits. Raises ValueError with the begin of what to say of it."""
+    """The float that a word denotes. is_single: whether it has 32 bits. Raises ValueError like `_integer`."""
     if not _FLOAT.match(given):
         raise ValueError("is no")
     value = float(given)

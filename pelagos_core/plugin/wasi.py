@@ -1,4 +1,4 @@
-"""What WASI defines: names, for backends to say what they provide, and types, for core to check them."""
+"""The names and types that WASI defines: backends list names that they provide, and core checks types."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ WASI_0_1 = "wasi_snapshot_preview1"
 """The module of WASI 0.1 (preview 1): github.com/WebAssembly/WASI, legacy/preview1/docs.md."""
 
 WASI_UNSTABLE = "wasi_unstable"
-"""The module of the snapshot before it (preview 0), with the same functions but for `sock_accept`.
+"""The module of the earlier snapshot (preview 0). It has the same functions except `sock_accept`.
 
-Their types are the same too, but not what they mean: `fd_seek` counts its whence in another order, a
-file's links are a u32, and a subscription has another layout. So none of it can stand for the other.
+The types of the functions are equal, but some meanings differ: `fd_seek` numbers its whence values in another
+order, a file's link count is a u32, and a subscription has another layout. So neither module can replace the other.
 """
 
-# i: i32, I: i64. Each returns an errno, an i32, but for proc_exit.
+# i: i32, I: i64. Each function returns an errno (i32), except proc_exit.
 _PARAMETERS = """
     args_get:ii args_sizes_get:ii environ_get:ii environ_sizes_get:ii clock_res_get:ii clock_time_get:iIi
     fd_advise:iIIi fd_allocate:iII fd_close:i fd_datasync:i fd_fdstat_get:ii fd_fdstat_set_flags:ii
@@ -42,17 +42,17 @@ WASI_0_1_FUNCTIONS = frozenset(_SIGNATURES)
 """The functions of WASI 0.1."""
 
 WASI_UNSTABLE_FUNCTIONS = WASI_0_1_FUNCTIONS - {"sock_accept"}
-"""The functions of the snapshot before it."""
+"""The functions of the snapshot before WASI 0.1."""
 
 SIGNATURES: Mapping[str, Mapping[str, str]] = {
     WASI_0_1: _SIGNATURES,
     WASI_UNSTABLE: {name: _SIGNATURES[name] for name in WASI_UNSTABLE_FUNCTIONS},
 }
-"""The type of each function of a module that WASI defines, as `Import.signature` has it."""
+"""For each module that WASI defines, the types of its functions, in the notation of `Import.signature`."""
 
 
 def _interfaces(names: Mapping[str, str]) -> Mapping[str, frozenset[str]]:
-    """The interfaces of each package, whose names stand in one text."""
+    """The interfaces of each package. names: for each package, one string with the interfaces' names."""
     return {package: frozenset(words.split()) for package, words in names.items()}
 
 
@@ -67,7 +67,7 @@ WASI_0_2_INTERFACES: Mapping[str, frozenset[str]] = _interfaces(
         "wasi:sockets@0.2": "network instance-network ip-name-lookup tcp tcp-create-socket udp udp-create-socket",
     }
 )
-"""The interfaces that a command of WASI 0.2 may import, by package and the versions that are compatible.
+"""The interfaces that a command of WASI 0.2 may import, by package and compatible version.
 
 Source: github.com/WebAssembly/WASI, wit-0.2.0, the world `wasi:cli/command`.
 """
@@ -82,7 +82,7 @@ COMMAND_0_2 = "wasi:cli/run@0.2"
 """The interface that a command of WASI 0.2 exports."""
 
 HANDLER_0_2 = "wasi:http/incoming-handler@0.2"
-"""The interface that a component exports which handles HTTP requests."""
+"""The interface that a component exports if it handles HTTP requests."""
 
 WASI_0_3_INTERFACES: Mapping[str, frozenset[str]] = _interfaces(
     {
@@ -100,7 +100,7 @@ Source: github.com/WebAssembly/WASI, 0.3.0, the world `wasi:cli/command`.
 """
 
 HTTP_0_3_INTERFACES: Mapping[str, frozenset[str]] = {"wasi:http@0.3": frozenset({"types", "client", "handler"})}
-"""What a component of WASI 0.3 may import beside those that sends or handles HTTP requests.
+"""The further interfaces that a component of WASI 0.3 may import if it sends or handles HTTP requests.
 
 Source: github.com/WebAssembly/WASI, 0.3.0, `wasi:http`.
 """
@@ -109,4 +109,4 @@ COMMAND_0_3 = "wasi:cli/run@0.3"
 """The interface that a command of WASI 0.3 exports."""
 
 HANDLER_0_3 = "wasi:http/handler@0.3"
-"""As `HANDLER_0_2`, of WASI 0.3."""
+"""The interface that a component of WASI 0.3 exports if it handles HTTP requests."""

@@ -1,7 +1,7 @@
-"""What a WebAssembly binary imports and exports, read off its sections. No engine is needed.
+"""Reads the imports and exports of a WebAssembly binary from its sections, without an engine.
 
-Source: core specification, "Binary Format"; component-model, Binary.md. The bytes are
-untrusted and the code section is never read, so it costs the same for a module of 69 MB.
+The bytes are untrusted. The code section is never read, so the cost does not grow with its size.
+Source: core specification, "Binary Format"; component-model, Binary.md.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ _TABLE, _MEMORY, _GLOBAL, _TAG = 1, 2, 3, 4
 _CORE_KINDS = ("function", "table", "memory", "global", "tag")
 _COMPONENT_KINDS = ("core", "function", "value", "type", "component", "instance")
 _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _OWN_MEMORY, _EXPORT, _CODE = 0, 1, 2, 3, 5, 7, 10
-# Where each section stands in a core module: data count (12) is before code, tag (13) before global.
+# The order of the sections in a core module: data count (12) precedes code, tag (13) precedes global.
 _ORDER = {kind: place for place, kind in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11))}
 _CORE_VERSION, _COMPONENT_VERSION = b"\1\0", b"\x0d\0"
 _COMPONENT_IMPORT, _COMPONENT_EXPORT = 10, 11
 # Imports of proposals: custom descriptors (an exact function), compact import section.
 _LATER_KINDS = (0x20, 0x7E, 0x7F)
-_PLAIN_NAMES = (0, 1)  # how the name of a component's import or export begins; 2: with options
+_PLAIN_NAMES = (0, 1)  # the first byte of the name of a component's import or export; 2: a name with options
 _PAGE_POWER = 16  # a page of a memory has 64 KiB, or a smaller power of two
-_FUNCTION_TYPE, _REFERENCES = 0x60, (0x63, 0x64)  # the latter are followed by the type that is referred to
+_FUNCTION_TYPE, _REFERENCES = 0x60, (0x63, 0x64)  # a reference type is followed by the type that it refers to
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
 _HAS_MAXIMUM, _IS_SHARED, _HAS_PAGE_SIZE = 1, 2, 8  # flags of a table's or memory's limits
 _LEB128 = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
-_MAX_FUNCTIONS = 1_000_000  # more than an engine takes
-_MAX_VALUES = 1000  # of a function's parameters or results that are told
+_MAX_FUNCTIONS = 1_000_000  # more than an engine accepts
+_MAX_VALUES = 1000  # parameters or results of a function
 
 
 def read(file: int) -> Interface:
     """Read the interface of the module or component behind a descriptor.
 
-    file: opened for reading; its offset is neither used nor moved.
-    Returns UNKNOWN for what has items of a proposal that is not understood here.
-    Raises InvalidArgument if the sections cannot be followed; a fault in the code itself
-    is for the engine to find.
+    file: a descriptor opened for reading; its offset is neither used nor changed.
+    Returns UNKNOWN if the file uses a proposal that core does not understand.
+    Raises InvalidArgument if the sections are malformed. Faults in the code are not found here:
+    the engine reports them.
     """
     head = os.pread(file, 8, 0)
     is_component = head[6:8] != b"\0\0"
@@ -88,7 +88,7 @@ def _core(file: int) -> Interface:
 
 
 def _custom_name(section: Section, size: int) -> str:
-    """The name of a custom section of this size, of which the first bytes are given: text, so it may be cut."""
+    """The name of a custom section, from its first bytes; a long name is cut. size: of the whole section."""
     length = section.number()
     if section.at + length > size:
         raise IndexError
@@ -97,7 +97,10 @@ def _custom_name(section: Section, size: int) -> str:
 
 
 def _checked_order(kind: int, last: int) -> int:
-    """The place of a section, which comes after the last one's; 0 is before the first."""
+    """The place of a section in the required order. last: the place of the previous one; 0 if there is none.
+
+    Raises InvalidArgument if the section does not follow the previous one in that order.
+    """
     place = _ORDER.get(kind, -1) + 1
     if place <= last:
         malformed(f"a section of kind {kind} where none may be")
@@ -105,7 +108,7 @@ def _checked_order(kind: int, last: int) -> int:
 
 
 def _types(section: Section) -> list[str] | None:
-    """The signatures of the function types; None if there are types of a later proposal."""
+    """The signatures of the function types; None if there are types of a proposal that core does not understand."""
     types = []
     for _ in range(section.count()):
         if section.byte() != _FUNCTION_TYPE:
@@ -126,11 +129,11 @@ def _value_types(section: Section) -> list[str]:
 
 
 def _numbers(section: Section) -> Sequence[int]:
-    """A vector of LEB128 numbers. A module has thousands of functions, so no byte is looked at in Python."""
+    """A vector of LEB128 numbers. A module may have a million functions, so no loop in Python visits each byte."""
     length, data = section.count(_MAX_FUNCTIONS), section.data[section.at :]
     if length == len(data) and data.isascii():
         return data
-    # Of a number without an end, that would be looked for from each of its bytes.
+    # If the last number had no end, the pattern would search for it from each of its bytes: quadratic time.
     found: list[bytes] = _LEB128.findall(data) if data[-1:].isascii() else []
     if len(found) != length or (data and not found):
         raise IndexError
@@ -138,7 +141,7 @@ def _numbers(section: Section) -> Sequence[int]:
 
 
 def _imports(section: Section, types: list[str] | None) -> tuple[tuple[Import, ...], list[int]]:
-    """The imports, and the type of each function among them."""
+    """The imports, and the type index of each imported function."""
     imports, functions = [], []
     for _ in range(section.count()):
         module, name, kind = section.name(), section.name(), section.byte()
@@ -157,7 +160,7 @@ def _imports(section: Section, types: list[str] | None) -> tuple[tuple[Import, .
 
 
 def _skip_type(section: Section, kind: int) -> None:
-    """Pass over the type of an imported table, memory, global or tag."""
+    """Skip the type of an imported table, memory, global or tag."""
     if kind == _TAG:
         section.number()  # its attribute
         section.number()  # its type
@@ -173,7 +176,7 @@ def _skip_type(section: Section, kind: int) -> None:
 
 
 def _memories(section: Section) -> tuple[tuple[int, ...], bool]:
-    """The first size of each memory in bytes, and whether one is shared."""
+    """The initial size of each memory in bytes, and whether one is shared."""
     sizes, all_flags = [], 0
     for _ in range(section.count()):
         flags, pages = section.byte(), section.number(64)
@@ -240,7 +243,7 @@ def _component_export(section: Section) -> Export:
 
 
 def _external(section: Section) -> str:
-    """Pass over an external description; return its kind."""
+    """Skip an external description; return its kind."""
     kind = section.byte()
     if kind == 0:
         section.byte()

@@ -1,7 +1,7 @@
-"""WebAssembly text: how it begins, and what it imports and exports, found by its parentheses. No engine is needed.
+"""Recognises WebAssembly text, and reads its imports and exports by matching parentheses, without an engine.
 
-Source: core specification, "Text Format"; component-model, Explainer.md. The text is untrusted: it is not
-checked, only searched, and what is not understood is left to the engine.
+The text is untrusted. It is searched, not validated: the engine reports its faults.
+Source: core specification, "Text Format"; component-model, Explainer.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ _MAX_BYTES = 256 << 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = re.compile(rb"(?:[ \t\r\n]|;;[^\n]*)*")
 _COMMENT_ENDS = re.compile(rb"\(;|;\)")
-# Fields of a module may stand without the module around them (core specification, "Text Format", Modules).
+# The fields of a module may be written without `(module ...)` (core specification, "Text Format", Modules).
 _FIRST_WORD = re.compile(
     rb"@|(?:module|component|type|rec|import|func|table|memory|global|tag|export|start|elem|data)"
     rb"(?![0-9A-Za-z!#$%&'*+./:<=>?@\\^_`|~-])"
 )
 _LONGEST_BEGINNING = len(b"(component ")
-# A string without an end is one too: to look for its end from each of its quotes would take quadratic time.
+# A string without a closing quote is a token too: otherwise each quote would start a search to the text's end, which
+# takes quadratic time.
 _TOKEN = re.compile(rb';;[^\n]*|\(;|"(?:[^"\\]|\\.?)*"?|[()]|[^\s()";]+', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:u\{([0-9a-fA-F]{1,6})\}|([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _CONTROLS = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
@@ -35,20 +36,20 @@ _COMPONENT_KINDS = {
 
 
 def begins(head: bytes) -> bool:
-    """Whether these bytes are how WebAssembly text begins."""
+    """Whether WebAssembly text begins with these bytes."""
     start = _start(head)
     return head[start : start + 1] == b"(" and bool(_FIRST_WORD.match(head, _after_comments(head, start + 1)))
 
 
 def is_all_comment(head: bytes) -> bool:
-    """Whether nothing else, or no whole word, has come yet, so that more has to be read to know."""
+    """Whether these bytes contain only comments, or less than a first word, so that more bytes are needed."""
     return len(head) - _start(head) < _LONGEST_BEGINNING
 
 
 def read(file: int) -> Interface:
-    """Find the interface of the text behind a descriptor; UNKNOWN for what is too long or not understood.
+    """Read the interface of an open text file; UNKNOWN if the text is too long or not understood.
 
-    The types of functions are never known.
+    The types of functions are not read.
     """
     if os.fstat(file).st_size > _MAX_BYTES:
         return UNKNOWN
@@ -56,13 +57,13 @@ def read(file: int) -> Interface:
     if not fields or fields[0].word not in ("module", "component"):
         return UNKNOWN if fields is None else _interface(fields, is_component=False)
     whole = fields[0]
-    # (module binary "…") and (module quote "…") have everything in strings.
+    # (module binary "…") and (module quote "…") contain the module as strings.
     return UNKNOWN if whole.strings else _interface(whole.inner, is_component=whole.word == "component")
 
 
 @dataclass(slots=True)
 class _List:
-    """One pair of parentheses: its first word, its strings, and the lists in it."""
+    """The content of one pair of parentheses: its first word, its strings, and the nested lists."""
 
     word: str = ""
     strings: list[bytes] = field(default_factory=list)
@@ -75,10 +76,10 @@ def _start(head: bytes) -> int:
 
 
 def _after_comments(text: bytes, at: int) -> int:
-    """Where white space and comments end."""
+    """The offset after white space and comments."""
     while True:
         blanks = _BLANKS.match(text, at)
-        assert blanks is not None  # it matches nothing, too
+        assert blanks is not None  # the pattern also matches an empty text
         at = blanks.end()
         if text[at : at + 2] != b"(;":
             return at
@@ -86,7 +87,7 @@ def _after_comments(text: bytes, at: int) -> int:
 
 
 def _comment_end(text: bytes, at: int) -> int:
-    """Where a block comment ends that begins here; they nest."""
+    """The end offset of the block comment that begins at `at`; block comments may be nested."""
     depth = 0
     for mark in _COMMENT_ENDS.finditer(text, at):
         depth += 1 if mark[0] == b"(;" else -1
@@ -96,7 +97,7 @@ def _comment_end(text: bytes, at: int) -> int:
 
 
 def _tokens(text: bytes) -> Iterator[bytes]:
-    """Parentheses, strings and words, without comments."""
+    """Yield the parentheses, strings and words of a text, without its comments."""
     at = 0
     while at < len(text):
         for match in _TOKEN.finditer(text, at):
@@ -110,7 +111,7 @@ def _tokens(text: bytes) -> Iterator[bytes]:
 
 
 def _lists(text: bytes) -> list[_List] | None:
-    """The lists of a text, each with what is in it; None if they do not balance."""
+    """The lists of a text with their content; None if the parentheses do not match."""
     stack = [_List()]
     for token in _tokens(text):
         if token == b"(":
@@ -132,7 +133,7 @@ def _lists(text: bytes) -> list[_List] | None:
 def _interface(fields: list[_List], *, is_component: bool) -> Interface:
     kinds = _COMPONENT_KINDS if is_component else _CORE_KINDS
     found = [(each, each.inner[0] if each.inner else _List()) for each in fields]
-    # (func (export "f") …) is short for (export "f" (func …)), and so for imports.
+    # (func (export "f") …) is short for (export "f" (func …)); imports have the same short form.
     found += [(short, each) for each in fields if each.word in kinds for short in each.inner if not short.inner]
     imports, exports = [], []
     for each, item in found:

@@ -99,7 +99,7 @@ LIBRARY = (
          "no function '_start'; it is a library (a reactor); path#function calls one of: add(i32, i32) -> i32, go()"),
         (module(exports=(), custom=("dylink.0",)), "it is a shared library"),
         (module(exports=(), custom=("linking", "reloc.CODE")), "it is an object file"),
-        (module(exports=(), custom=("component-type:x",)), "it is to become a component"),
+        (module(exports=(), custom=("component-type:x",)), "it must first be made a component"),
         (component(exports=(Export("wasi:cli/run@0.3.0", "instance"),)),
          "is a command of another version of WASI: it exports wasi:cli/run@0.3.0, not wasi:cli/run@0.2"),
         (component(exports=(Export("wasi:cli/run@0.3.0-rc-2025-09-16", "instance"),)), "another version of WASI"),

@@ -50,7 +50,7 @@ def test_what_keeps_it_from_that_is_the_error():
         "'/app' cannot be served: Address already in use",
         [],
     )
-    assert run("exit 7")[0] == "'/app' cannot be served: the server has ended with 7"
+    assert run("exit 7")[0] == "'/app' cannot be served: the server has exited with 7"
 
 
 def test_a_program_that_is_not_there_is_an_error():

@@ -303,7 +303,7 @@ def test_a_program_that_is_told_to_end_before_it_listens_is_no_failure(serve, ca
     class Fails(Program):
         def listening(self):
             self._over.wait()
-            raise FailedPrecondition("the server has ended with 130", reasons.SERVE)
+            raise FailedPrecondition("the server has exited with 130", reasons.SERVE)
 
     served = serve(Fails)
     client = served.client()
