@@ -16,6 +16,7 @@ from pelagos_core.cli.doctor import CHECKS
 from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
 from pelagos_core.native.process_name import set_name
+from tests.support.absent import ABSENT
 from tests.support.containerd import Containerd, until
 
 pytestmark = pytest.mark.container
@@ -42,7 +43,7 @@ def test_a_node_that_is_well_runs_a_container():
 
 
 def test_the_table_names_every_check_and_the_remedies_are_on_stderr():
-    done = doctor(PATH="/nowhere")
+    done = doctor(PATH=ABSENT)
     for name in CHECKS:
         assert name in done.stdout
     assert "pelagos: launchers: `pelagos install` writes them" in done.stderr
@@ -80,7 +81,7 @@ def test_installed_launchers_are_found_and_those_of_another_environment_told(tmp
     ("hierarchies", "state", "text"),
     [
         ((), "warning", "none is mounted"),
-        ((Hierarchy("/nowhere", frozenset({"cpu", "memory"})),), "warning", "without pids"),
+        ((Hierarchy(ABSENT, frozenset({"cpu", "memory"})),), "warning", "without pids"),
         ((Hierarchy("/", frozenset({"cpu", "memory", "pids"})),), "ok", "v1"),
     ],
 )
@@ -144,8 +145,8 @@ def test_a_shim_is_told_from_a_guest_with_its_words(name, count, words):
 
 
 def test_a_warning_is_a_fault_where_a_script_asks_for_it():
-    assert doctor(PATH="/nowhere").returncode == 0
-    assert doctor("--strict", PATH="/nowhere").returncode == 1
+    assert doctor(PATH=ABSENT).returncode == 0
+    assert doctor("--strict", PATH=ABSENT).returncode == 1
 
 
 OLD = "io.containerd.grpc.v1.cri"

@@ -11,6 +11,7 @@ import pytest
 from pelagos_core.cli import replacement
 from pelagos_core.cli.replacement import Change, apply, read
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from tests.support.absent import ABSENT
 
 root = pytest.mark.root
 
@@ -62,7 +63,7 @@ def make(path, kind):
     if kind == "link":
         path.symlink_to("/etc/hostname")
     elif kind == "dangling link":
-        path.symlink_to("/nowhere")
+        path.symlink_to(ABSENT)
     elif kind == "FIFO":
         os.mkfifo(path)
     else:

@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from scripts import engines
+from tests.support.absent import ABSENT
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.network import new_network
 from tests.support.shim import running_shim
 
 pytestmark = [pytest.mark.root, pytest.mark.components]
 
-NO_PROGRAM = '[backends.wasmtime]\nprogram = "/nowhere/wasmtime"\n'
+NO_PROGRAM = f'[backends.wasmtime]\nprogram = "{ABSENT}/wasmtime"\n'
 _EVIL = """
 #include <unistd.h>
 __attribute__((constructor)) static void run(void) { if (write(2, "code of the image\\n", 18)) return; }

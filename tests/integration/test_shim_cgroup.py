@@ -11,6 +11,7 @@ from pelagos_core.api import runc_options_pb2
 from pelagos_core.api.runtimeoptions_pb2 import Options
 from pelagos_core.cgroups.hierarchies import hierarchies
 from pelagos_core.errors import NotFound
+from tests.support.absent import ABSENT
 from tests.support.bundles import make_bundle
 from tests.support.native import change_linux
 from tests.support.shim import running_shim
@@ -74,6 +75,6 @@ async def test_the_shim_and_its_helpers_run_in_it_and_its_containers_do_not(tmp_
 async def test_one_that_is_not_there_is_refused_by_name(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
     async with running_shim(tmp_path) as shim:
-        with pytest.raises(NotFound, match="ShimCgroup: control group '/none-such' does not exist"):
-            await shim.create("c1", bundle, options=of_runc("/none-such"))
+        with pytest.raises(NotFound, match=f"ShimCgroup: control group '{ABSENT}' does not exist"):
+            await shim.create("c1", bundle, options=of_runc(ABSENT))
         assert await shim.run("c1", bundle) == 0

@@ -12,6 +12,7 @@ import pytest
 from pelagos_core.errors import InvalidArgument
 from scripts import engines
 from tests.support import forms
+from tests.support.absent import ABSENT
 from tests.support.bundles import Fifos, change_config, make_bundle
 from tests.support.network import new_network
 from tests.support.shim import running_shim
@@ -144,7 +145,7 @@ async def test_a_list_of_addresses_is_refused_by_name(tmp_path, components, netw
 
 
 async def test_without_the_program_a_guest_is_told_at_its_first_try(tmp_path, components, network, config):
-    config.write_text('[backends.wasmtime]\nprogram = "/nowhere/wasmtime"\n')
+    config.write_text(f'[backends.wasmtime]\nprogram = "{ABSENT}/wasmtime"\n')
     async with running_guest(
         tmp_path, components / "network.wasm", network.path, "listen", "127.0.0.1:7007", config=config
     ) as guest:

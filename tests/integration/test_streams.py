@@ -11,6 +11,7 @@ import pytest
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.errors import InvalidArgument, NotFound
+from tests.support.absent import ABSENT
 from tests.support.bundles import Fifos, make_bundle
 from tests.support.patience import until
 from tests.support.shim import running_shim
@@ -136,7 +137,7 @@ async def test_no_streams_at_all_are_no_trouble(tmp_path, guests):
 @pytest.mark.parametrize(
     ("stdout", "error", "message"),
     [
-        ("/nowhere/fifo", NotFound, "stdout '/nowhere/fifo' does not exist"),
+        (f"{ABSENT}/fifo", NotFound, f"stdout '{ABSENT}/fifo' does not exist"),
         ("relative", InvalidArgument, "stdout 'relative'"),
         ("/", InvalidArgument, "stdout '/'"),
     ],

@@ -9,11 +9,12 @@ import pytest
 
 from scripts import engines
 from tests.support import extensions
+from tests.support.absent import ABSENT
 from tests.support.forms import Form
 
 pytestmark = [pytest.mark.root, pytest.mark.engines]
 GUESTS = [(extensions.SHARED_MEMORY, 5), (extensions.UNSTABLE, 5), (extensions.COMMAND_0_3, 0)]
-ABSENT = '[backends.wasmtime]\nprogram = "/nowhere/wasmtime"\n'
+WITHOUT = f'[backends.wasmtime]\nprogram = "{ABSENT}/wasmtime"\n'
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_fuel_ends_it(tmp_path, wasmtime):
 
 @pytest.mark.parametrize(("text", "code"), GUESTS, ids=["shared-memory", "wasi-unstable", "wasi-0.3"])
 def test_without_it_the_refusal_says_how_to_get_it(tmp_path, text, code):
-    form = Form("wasmtime", config=ABSENT)
+    form = Form("wasmtime", config=WITHOUT)
     done = form.run(tmp_path, written(tmp_path, text))
     assert done.returncode == 126
     assert "needs Wasmtime's program: program '/nowhere/wasmtime' does not exist" in done.stderr
@@ -63,7 +64,7 @@ def test_the_commands_tell_of_it(tmp_path, wasmtime):
     assert {"shared-memory", "sockets", "wasi-unstable", "wasi-0.3"} <= set(told["features"])
     explained = wasmtime.pelagos(tmp_path, "backends", "--explain", written(tmp_path, extensions.UNSTABLE)).stdout
     assert "chosen: wasmtime (WebAssembly text, wasi-unstable, " in explained
-    (tmp_path / "absent.toml").write_text(ABSENT)
+    (tmp_path / "absent.toml").write_text(WITHOUT)
     words = [sys.executable, "-m", "pelagos_core", "backends"]
     environment = {**os.environ, "PELAGOS_CONFIG": str(tmp_path / "absent.toml")}
     shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)

@@ -12,6 +12,7 @@ from pelagos_core.isolation.operation import Close, Refuse, execute
 from pelagos_core.isolation.state import State
 from pelagos_core.oci import Mount
 from pelagos_core.rootfs.root import Root
+from tests.support.absent import ABSENT
 from tests.support.child import in_child
 
 
@@ -33,13 +34,13 @@ def test_an_error_of_the_kernel_is_told_with_the_step():
     closed = os.open("/", os.O_PATH)
     os.close(closed)
     with pytest.raises(Internal, match="close the x: Bad file descriptor") as error:
-        execute([Close("x")], State(Root("/none"), {"x": closed}))
+        execute([Close("x")], State(Root(ABSENT), {"x": closed}))
     assert error.value.reason == reasons.ISOLATION
 
 
 def test_what_cannot_be_done_is_refused_where_it_comes():
     with pytest.raises(Unimplemented, match="this one"):
-        execute([Refuse("this one")], State(Root("/none")))
+        execute([Refuse("this one")], State(Root(ABSENT)))
 
 
 def test_a_password_among_the_options_of_a_share_is_not_shown():
@@ -49,7 +50,7 @@ def test_a_password_among_the_options_of_a_share_is_not_shown():
 
 
 def test_a_slot_is_closed_once():
-    state = State(Root("/none"), {"x": os.open("/", os.O_PATH)})
+    state = State(Root(ABSENT), {"x": os.open("/", os.O_PATH)})
     execute([Close("x")], state)
     assert "x" not in state.descriptors
     with pytest.raises(Internal, match="close the x: Bad file descriptor"):

@@ -16,6 +16,7 @@ from pelagos_core.isolation.state import CONTROL, State
 from pelagos_core.launch import messages
 from pelagos_core.oci import IdMap, IdMaps, Namespace
 from pelagos_core.rootfs.root import Root
+from tests.support.absent import ABSENT
 from tests.support.child import in_child
 
 pytestmark = [pytest.mark.root]
@@ -35,7 +36,7 @@ class Pair:
             try:
                 self.control.close()
                 before()
-                execute([step], State(Root("/none"), {CONTROL: theirs.fileno()}))
+                execute([step], State(Root(ABSENT), {CONTROL: theirs.fileno()}))
                 theirs.send(repr(then()).encode())
             finally:
                 os._exit(7)
@@ -136,7 +137,7 @@ def test_a_map_that_the_kernel_refuses_is_named_and_no_process_is_left():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         maps = IdMaps((IdMap(0, 1, 1), IdMap(0, 5, 1)), (IdMap(0, 0, 1),))
         try:
-            execute([SecondStageClone(NEW, maps, None)], State(Root("/none"), {CONTROL: theirs.fileno()}))
+            execute([SecondStageClone(NEW, maps, None)], State(Root(ABSENT), {CONTROL: theirs.fileno()}))
         finally:
             os.set_blocking(ours.fileno(), False)
             with pytest.raises(BlockingIOError):
@@ -151,4 +152,4 @@ def test_a_map_that_the_kernel_refuses_is_named_and_no_process_is_left():
 def test_a_namespace_that_cannot_be_joined_is_named():
     step = SecondStageClone(Namespace("user", "/proc/self/ns/net"), IdMaps(), Namespace("pid", "/proc/self/ns/pid"))
     with pytest.raises(InvalidArgument, match="user namespace '/proc/self/ns/net': Invalid argument"):
-        in_child(lambda: execute([step], State(Root("/none"))))
+        in_child(lambda: execute([step], State(Root(ABSENT))))

@@ -20,6 +20,7 @@ from pelagos_core.isolation.streams import (
     UseStreams,
 )
 from pelagos_core.rootfs.root import Root
+from tests.support.absent import ABSENT
 from tests.support.child import in_child
 
 
@@ -34,7 +35,7 @@ def in_process(tmp_path, operations, look, names=OF_INIT, backwards=False):
         for file, number in zip(reversed(high) if backwards else high, numbers, strict=True):
             os.dup2(file, number)
         own = list(reversed(numbers)) if backwards else list(numbers)
-        state = State(Root("/none"), dict(zip(names, own, strict=True)))
+        state = State(Root(ABSENT), dict(zip(names, own, strict=True)))
         execute(operations, state)
         return look(state)
 

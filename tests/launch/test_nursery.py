@@ -36,6 +36,7 @@ from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instructi
 from pelagos_core.plugin import digest
 from pelagos_core.plugin.hookspecs import NativePart
 from pelagos_core.plugin.limits import Limits, refusal
+from tests.support.absent import ABSENT
 from tests.support.child import in_child
 from tests.support.traces import alive
 
@@ -248,7 +249,7 @@ def test_without_a_control_file_the_limit_is_the_one_of_create(warm, tmp_path):
 @pytest.mark.parametrize("kind", ["fifo", "directory", "dangling"])
 def test_only_a_regular_file_is_an_entry_point(warm, tmp_path, kind):
     path = tmp_path / "app.wasm"
-    {"fifo": os.mkfifo, "directory": os.mkdir, "dangling": lambda p: os.symlink("/none", p)}[kind](path)
+    {"fifo": os.mkfifo, "directory": os.mkdir, "dangling": lambda p: os.symlink(ABSENT, p)}[kind](path)
     root = os.open(tmp_path, os.O_PATH)
     with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), GoOn()], {ROOT: root})) as forked:
         assert isinstance(forked.hear(), Stopped)
@@ -353,7 +354,7 @@ def test_a_process_is_born_in_a_control_group_of_v2(warm, tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
-@pytest.mark.parametrize("group", ["/nowhere", "/tmp"])
+@pytest.mark.parametrize("group", [ABSENT, "/tmp"])
 def test_one_that_cannot_be_born_there_is_born_all_the_same(warm, group):
     with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(0, group))) as forked:
         assert forked.hear() == Ready()

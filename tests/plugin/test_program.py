@@ -11,6 +11,7 @@ from pelagos_core import reasons
 from pelagos_core.errors import FailedPrecondition, InvalidArgument, NotFound
 from pelagos_core.plugin import program
 from tests.conftest import leave_out
+from tests.support.absent import ABSENT
 
 
 def test_a_program_on_the_path_comes_with_its_loader_and_libraries(monkeypatch):
@@ -41,10 +42,10 @@ def test_what_is_listed_is_enough_to_run_it(tmp_path):
     ("settings", "error", "message"),
     [
         ({}, NotFound, "program 'no-such-engine' is not on the PATH"),
-        ({"program": "/none"}, NotFound, "program '/none' does not exist"),
+        ({"program": ABSENT}, NotFound, f"program '{ABSENT}' does not exist"),
         ({"program": "bin/x"}, InvalidArgument, "program = 'bin/x': not an absolute path"),
         ({"root": 7}, InvalidArgument, "root = 7: not an absolute path"),
-        ({"root": "/nowhere"}, NotFound, "'/nowhere/usr/bin/no-such-engine'"),
+        ({"root": ABSENT}, NotFound, f"'{ABSENT}/usr/bin/no-such-engine'"),
     ],
 )
 def test_what_is_not_there_is_named(settings, error, message):

@@ -11,6 +11,7 @@ import pytest
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.linux import syscalls
 from pelagos_core.plugin.program_server import ProgramServer, StartedProgram
+from tests.support.absent import ABSENT
 from tests.support.child import in_child
 
 LISTENING = re.compile(rb"(?m)^Serving on [^\n]*\n")
@@ -54,7 +55,7 @@ def test_what_keeps_it_from_that_is_the_error():
 
 
 def test_a_program_that_is_not_there_is_an_error():
-    server = ProgramServer(("/nowhere",), {}, "'/app' cannot be served", LISTENING, FAILURE).server()
+    server = ProgramServer((ABSENT,), {}, "'/app' cannot be served", LISTENING, FAILURE).server()
     with pytest.raises(FailedPrecondition, match="No such file"):
         server.run(lambda: None)
 

@@ -8,11 +8,12 @@ from pelagos_core.isolation.state import State
 from pelagos_core.native.instruction import instruction
 from pelagos_core.native.process import NativeProcess
 from pelagos_core.rootfs.root import Root
+from tests.support.absent import ABSENT
 
 
 def take(*steps: Operation) -> State:
     """Carry them out; the process' slots."""
-    state = State(Root("/none"))
+    state = State(Root(ABSENT))
     execute(steps, state)
     return state
 

@@ -14,6 +14,7 @@ from pelagos_core.shim.unix_socket import Lock, listen
 from pelagos_core.shim.zygote_request import Request
 from pelagos_core.zygote import shim_command
 from pelagos_core.zygote.shim_command import DeclinedError, MissingDaemon
+from tests.support.absent import ABSENT
 
 POD = {"annotations": {"io.kubernetes.cri.sandbox-id": "pod"}}
 
@@ -93,7 +94,7 @@ def test_a_dead_daemons_socket_is_left_to_the_program(caller):
 
 
 @pytest.mark.parametrize(
-    "make", [os.mkdir, lambda path: os.symlink("/none", path), lambda path: open(path, "w").close()]
+    "make", [os.mkdir, lambda path: os.symlink(ABSENT, path), lambda path: open(path, "w").close()]
 )
 def test_whatever_is_in_a_records_place_is_left_to_the_program(caller, make):
     make(caller.bundle / record.NAME)

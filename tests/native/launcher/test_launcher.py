@@ -20,6 +20,7 @@ from pelagos_core.cli import launcher
 from pelagos_core.shim import zygote_request
 from pelagos_core.shim.address import socket_path
 from pelagos_core.shim.unix_socket import is_served
+from tests.support.absent import ABSENT
 from tests.support.c_program import NATIVE, sanitized
 from tests.support.containerd import until
 from tests.support.shim import holder
@@ -202,7 +203,7 @@ def test_what_is_no_zygote_makes_it_execute_python(place, monkeypatch):
         lambda: None,
         path.touch,
         path.mkdir,
-        lambda: os.symlink("/none", path),
+        lambda: os.symlink(ABSENT, path),
         lambda: os.mkfifo(path),
         lambda: socket_of(socket.SOCK_SEQPACKET),
         lambda: socket_of(socket.SOCK_DGRAM),
@@ -307,11 +308,11 @@ def test_one_that_was_never_installed_says_so(place, program):
 
 
 def test_an_interpreter_that_is_gone_is_named(place, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/none/python")
+    monkeypatch.setattr(sys, "executable", f"{ABSENT}/python")
     place.install(monkeypatch)
     code, _, said = place.told("native", "-v")
     assert code == 1
-    assert said.endswith(f"{NAME}: /none/python: No such file or directory\n".encode())
+    assert said.endswith(f"{NAME}: {ABSENT}/python: No such file or directory\n".encode())
 
 
 @pytest.fixture

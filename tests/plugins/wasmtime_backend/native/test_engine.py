@@ -14,6 +14,7 @@ from pelagos_core.plugin.entrypoint import Preopen
 from pelagos_core.plugin.hookspecs import NativePart
 from pelagos_core.plugin.limits import Limits
 from tests.support import engine_part
+from tests.support.absent import ABSENT
 from tests.support.engine_part import ROOT, Guest
 from wasmtime_backend import engine, image
 from wasmtime_backend.network import LACKING
@@ -138,7 +139,7 @@ def test_files_of_its_directories_are_reached_under_their_names(part, tmp_path):
     assert both(part, Guest(modules.binary(modules.reads("none")), directories=directories), tmp_path).code == 54
     assert both(part, Guest(modules.binary(modules.FIRST_PREOPEN), directories=directories), tmp_path).stdout == b"/"
     assert both(part, Guest(modules.binary(modules.FIRST_PREOPEN)), tmp_path).code == 102
-    gone = both(part, Guest(modules.binary(modules.says("x")), directories=(Preopen("/", "/none-such"),)), tmp_path)
+    gone = both(part, Guest(modules.binary(modules.says("x")), directories=(Preopen("/", ABSENT),)), tmp_path)
     assert (gone.number, gone.text) == (-1, "failed to add preopen dir")
 
 
@@ -539,7 +540,7 @@ def test_another_library_than_the_one_that_was_compared_is_refused(part, tmp_pat
     outcome = part.run(Guest(file("hello")), code, tmp_path, settings="1:2:3:4")
     assert (outcome.stage, outcome.number) == ("warm", -2)
     assert "another file than the one that was compared" in outcome.text
-    for path in ("/none", str(part.library)):
+    for path in (ABSENT, str(part.library)):
         assert part.run(Guest(file("hello")), code, tmp_path, engine=path).stage == "warm"
 
 

@@ -15,6 +15,7 @@ from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.limits import Limits
 from pelagos_core.plugin.program import HostFile, Program
 from tests.support import extensions
+from tests.support.absent import ABSENT
 from wasmtime_backend import hooks, program_form
 from wasmtime_backend.program_form import COMMAND_0_3, HTTP, SHARED_MEMORY, SOCKETS, UNSTABLE, ProgramForm, use_of
 
@@ -61,10 +62,10 @@ def test_it_is_taken_for_what_the_library_does_not_do(entrypoint, text, use):
 
 def test_without_it_the_answer_says_what_is_lacking_and_how_to_get_it(entrypoint):
     form = ProgramForm()
-    form.find_program({"program": "/nowhere/wasmtime"})
+    form.find_program({"program": f"{ABSENT}/wasmtime"})
     answer = form.detect(UNSTABLE, BUNDLE, entrypoint(extensions.UNSTABLE))
     assert answer.score == 0
-    for word in (FEATURES["wasi-unstable"], "/nowhere/wasmtime", "cargo install wasmtime-cli"):
+    for word in (FEATURES["wasi-unstable"], f"{ABSENT}/wasmtime", "cargo install wasmtime-cli"):
         assert word in answer.reason
 
 
@@ -119,10 +120,10 @@ class _Spec:
 
 def test_a_backend_without_it_can_be_used(monkeypatch):
     monkeypatch.setattr(hooks, "_program", ProgramForm())
-    hooks.pelagos_configure({"program": "/nowhere/wasmtime"})
+    hooks.pelagos_configure({"program": f"{ABSENT}/wasmtime"})
     said = hooks.pelagos_describe()
     assert (said.problem, said.program) == ("", "")
-    assert "/nowhere/wasmtime" in said.lacks
+    assert f"{ABSENT}/wasmtime" in said.lacks
     assert not said.features & {use.feature for use in program_form.USES}
 
 
