@@ -11,7 +11,7 @@ ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/
 QUICK := not root and not container and not containerd and not guests and not engines and not compiler and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-quick test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve man screens wheels packages release-check release clean
+.PHONY: help run test test-setup test-quick test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve man pictures wheels packages release-check release clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -85,7 +85,8 @@ cover: $(DEV) ## branch coverage of the quick tests
 docs: $(DEV) ## build the documentation's site into build/site
 	@$(BIN)/python -m scripts.site
 
-screens: $(DEV) ## draw the pictures of terminals in the documents again
+pictures: $(DEV) ## draw the pictures of the documents again
+	@$(BIN)/python -m scripts.pictures
 	@$(BIN)/python -m scripts.screens
 
 man: $(DEV) ## make the manual pages, into build/man

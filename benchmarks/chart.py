@@ -61,7 +61,9 @@ def draw(report: Report) -> str:
         body += _draw_panel(panel, top)
         top += panel.height
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" font-family="sans-serif" font-size="13">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" font-family="sans-serif" font-size="13" '
+        'role="img" aria-labelledby="title">\n<title id="title">Bars of each measurement; the tables have the figures'
+        "</title>"
     )
     return "\n".join((head, *body, "</svg>", ""))
 

@@ -4,12 +4,15 @@ from pelagos_core.task.state import TABLE, Action, Status
 
 
 def lines() -> list[str]:
-    """The table in Markdown: a row for each status, a column for each action."""
-    actions = list(Action)
-    rows = ["| | " + " | ".join(action.value for action in actions) + " |", "|---" * (len(actions) + 1) + "|"]
+    """The table in Markdown: a row for each status, with its actions by the status that they lead to."""
+    rows = ["| state | what may happen, and the state after it |", "|---|---|"]
     for status in Status:
-        cells = [TABLE[status, action].value if (status, action) in TABLE else "" for action in actions]
-        rows.append(f"| **{status.value}** | " + " | ".join(cells) + " |")
+        ends: dict[str, list[str]] = {}
+        for action in Action:
+            if (status, action) in TABLE:
+                ends.setdefault(TABLE[status, action].value, []).append(action.value)
+        cells = [f"{', '.join(actions)}: *{end}*" for end, actions in ends.items()]
+        rows.append(f"| **{status.value}** | {'; '.join(cells) or 'nothing'} |")
     return rows
 
 
