@@ -1,6 +1,6 @@
-"""The core of pelagos: containerd's protocol, processes and isolation, and no engine.
+"""The core of pelagos: containerd's protocol, processes and isolation, without any engine.
 
-Importing the package must cost nothing: `containerd-shim-… start` runs through here.
+This module must import nothing: `containerd-shim-… start` imports it.
 """
 
 __version__ = "0.1.0"

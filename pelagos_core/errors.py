@@ -24,10 +24,12 @@ class Code:
 
 
 class PelagosError(Exception):
-    """Base of every error that pelagos raises on purpose; always a subclass is raised.
+    """Base class of all errors that pelagos raises on purpose. It is never raised itself.
 
-    message: what failed and why. reason: of `reasons`, or empty. `str` has both, as `with_reason` does;
-    an error that is made of another one's `message` is given its `reason` too.
+    message: what failed and why.
+    reason: one of `reasons`, or empty.
+    `str` returns both, as `with_reason` does. An error that is made from the `message` of another error must
+    also get its `reason`.
     """
 
     code = Code.UNKNOWN
@@ -42,67 +44,67 @@ class PelagosError(Exception):
 
 
 class Cancelled(PelagosError):
-    """The operation was ended by another one, such as a Kill during Create."""
+    """Another operation has interrupted this one, such as a Kill during Create."""
 
     code = Code.CANCELLED
 
 
 class InvalidArgument(PelagosError):
-    """What was asked can never work: a malformed bundle, id, module or frame."""
+    """The request can never succeed: a malformed bundle, id, module or frame."""
 
     code = Code.INVALID_ARGUMENT
 
 
 class DeadlineExceeded(PelagosError):
-    """It took longer than the caller, or our own limit, allows."""
+    """The operation took longer than the caller or a limit of pelagos allows."""
 
     code = Code.DEADLINE_EXCEEDED
 
 
 class NotFound(PelagosError):
-    """A container, process, file or backend that is not there."""
+    """A container, process, file or backend does not exist."""
 
     code = Code.NOT_FOUND
 
 
 class AlreadyExists(PelagosError):
-    """An id or a file that is taken."""
+    """An id is in use, or a file exists already."""
 
     code = Code.ALREADY_EXISTS
 
 
 class PermissionDenied(PelagosError):
-    """The host or a policy forbids it."""
+    """The host or a policy forbids the operation."""
 
     code = Code.PERMISSION_DENIED
 
 
 class ResourceExhausted(PelagosError):
-    """A limit of ours was passed: a frame's size, a connection's requests."""
+    """A limit is exceeded, such as the size of a frame or the requests of a connection."""
 
     code = Code.RESOURCE_EXHAUSTED
 
 
 class FailedPrecondition(PelagosError):
-    """The object is there but in the wrong state for this."""
+    """The object exists, but its state does not allow the operation."""
 
     code = Code.FAILED_PRECONDITION
 
 
 class Unimplemented(PelagosError):
-    """A method or an option that pelagos does not have."""
+    """pelagos does not have this method or option."""
 
     code = Code.UNIMPLEMENTED
 
 
 class Internal(PelagosError):
-    """The host or pelagos itself failed; the message says where."""
+    """The host or pelagos itself has failed; the message says where."""
 
     code = Code.INTERNAL
 
 
 class Unavailable(PelagosError):
-    """The peer is not there or went away."""
+    """The peer cannot be reached, or has closed the connection."""
 
     code = Code.UNAVAILABLE
 
@@ -124,7 +126,7 @@ _BY_CODE = {
     )
 }
 
-# OSErrors that say something about the request rather than about the host.
+# OSErrors that are caused by the request rather than by the host.
 _BY_OSERROR = (
     (FileNotFoundError, Code.NOT_FOUND),
     (FileExistsError, Code.ALREADY_EXISTS),
@@ -136,18 +138,18 @@ _BY_OSERROR = (
 
 
 def code_of(error: BaseException) -> int:
-    """The code of any exception; INTERNAL for a bug."""
+    """The status code for any exception; INTERNAL for an unexpected one."""
     if isinstance(error, PelagosError):
         return error.code
     return next((code for kind, code in _BY_OSERROR if isinstance(error, kind)), Code.INTERNAL)
 
 
 def to_fields(error: BaseException) -> "tuple[int, str, str]":
-    """Turn any exception into what our own processes send each other: (code, message, reason).
+    """Convert any exception to the fields that processes of pelagos send to each other: (code, message, reason).
 
-    An exception that is neither ours nor an OSError is a bug; its message names
-    its type so that a report is of use. The message can be encoded: a file name that is
-    not UTF-8 has lone surrogates, and protobuf refuses them.
+    An exception that is neither a PelagosError nor an OSError is a bug; its message contains the type's name,
+    for reports. The message can always be encoded as UTF-8: a file name that is not UTF-8 contains lone
+    surrogates, which protobuf refuses.
     """
     if isinstance(error, PelagosError):
         message, reason = error.message, error.reason
@@ -157,29 +159,26 @@ def to_fields(error: BaseException) -> "tuple[int, str, str]":
 
 
 def from_fields(code: int, message: str, reason: str = "") -> PelagosError:
-    """The inverse of `to_fields`, for a code that is not OK.
-
-    A code that has no class of its own becomes `Internal`.
-    """
+    """The inverse of `to_fields`, for a code that is not OK. A code without a class becomes `Internal`."""
     return _BY_CODE.get(code, Internal)(message, reason)
 
 
 def with_reason(message: str, reason: str) -> str:
-    """The text for a person or a client: the message, and at its end, in brackets, the reason."""
+    """The text for users and clients: the message, followed by the reason in brackets."""
     return f"{message} [{reason}]" if reason else message
 
 
 def to_status(error: BaseException) -> "tuple[int, str]":
-    """Turn any exception into a ttrpc status: (code, text). The protocol has no field for the reason."""
+    """Convert any exception to a ttrpc status: (code, text). The protocol has no field for the reason."""
     code, message, reason = to_fields(error)
     return code, with_reason(message, reason)
 
 
 def from_status(code: int, text: str) -> PelagosError:
-    """The inverse of `to_status`, for the client's end of ttrpc only.
+    """The inverse of `to_status`, used only in ttrpc clients.
 
-    A status has a code and a text (google.rpc.Status), and containerd passes both on as they are. So
-    this is the one place where a reason is read off a text: from the end of one that `to_status` has made.
+    A status has a code and a text (google.rpc.Status), and containerd forwards both unchanged. So this is the
+    only place where the reason is parsed from a text: from the end of a text that `to_status` has returned.
     """
     message, mark, rest = text.rpartition(" [PLG-")
     if mark and rest.endswith("]"):

@@ -1,4 +1,4 @@
-"""How a process ended, as the task API reports it: a code and a time."""
+"""The exit status of a process, as the task API reports it: a code and a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ MAX_CODE = 255
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """An exit code (0-255, or 128+n for death by signal n) and when it was seen.
+    """An exit code and its time.
 
-    `exited_at` is in nanoseconds since the epoch, UTC. Raises ValueError for what a process
-    cannot end with, such as the negative numbers of `subprocess`.
+    code: 0 to 255; 128+n if signal n has killed the process.
+    exited_at: when the exit was observed, in nanoseconds since the epoch (UTC).
+    Raises ValueError for other codes, such as the negative numbers of `subprocess`.
     """
 
     code: int
@@ -29,31 +30,31 @@ class ExitStatus:
 
     @classmethod
     def now(cls, code: int) -> ExitStatus:
-        """An exit with `code` that is seen at this moment."""
+        """An exit with `code` that is observed now."""
         return cls(code, time.time_ns())
 
     @classmethod
     def unknown(cls) -> ExitStatus:
-        """An exit whose code is not known: 255, as containerd has it."""
+        """An exit with an unknown code: 255, as in containerd."""
         return cls.now(MAX_CODE)
 
     @classmethod
     def from_waitid(cls, result: os.waitid_result) -> ExitStatus:
-        """Read what waitid(2) says of a child that is gone."""
+        """The exit status of a child from the result of waitid(2)."""
         if result.si_code == os.CLD_EXITED:
             return cls.now(result.si_status)
         return cls.now(128 + result.si_status)
 
 
 def ending(result: os.waitid_result) -> str:
-    """How a child has ended, as waitid(2) says, in words for an error's text."""
+    """The text for an error message that says how a child has ended. result: of waitid(2)."""
     if result.si_code == os.CLD_EXITED:
         return f"the process exited with code {result.si_status}"
     return f"the process died of {signal_name(result.si_status)}"
 
 
 def signal_name(number: int) -> str:
-    """A signal's name; a real-time one has none of its own but the first and the last."""
+    """A signal's name, such as `SIGTERM`; `signal N` for a real-time signal without a name."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,6 +1,6 @@
-"""Whose a file is, by its status: files that are acted on must not be another user's to write.
+"""Checks the owner and the permissions of a file: a file that pelagos trusts must not be writable by other users.
 
-Not used by `shim/record.py`, which imports its own room and the errors alone.
+`shim/record.py` does not use it: that module may import only its own package and the errors.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ _ALL_OF_OTHERS = 0o077
 
 
 def is_written_by(status: os.stat_result, *owners: int, secret: bool = False) -> bool:
-    """Whether the owner of a file is one of these users, and no other user can write it.
+    """Whether a file belongs to one of these users, and no other user can write it.
 
-    owners: numeric user ids. secret: no other user may read it either.
-    The status must be of an open descriptor: a path may lead elsewhere by the time it is opened.
+    status: of an open descriptor; a path could refer to another file when it is opened later.
+    owners: numeric user ids. secret: whether no other user may read it either.
     """
     return status.st_uid in owners and not status.st_mode & (_ALL_OF_OTHERS if secret else _WRITE_OF_OTHERS)

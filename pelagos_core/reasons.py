@@ -1,7 +1,7 @@
-"""Why a container or an exec could not be made, or how it failed: names that do not change.
+"""Reason codes: stable names for why a container or an exec could not be created, or why it failed.
 
-An error has one as its field `reason`, and shows it at the end of its text, such as `[PLG-ENTRYPOINT]`.
-docs/errors.md has a section for each. The text says what and why; the name is for searching, and for machines.
+An error has one as its field `reason`, and appends it to its text, such as `[PLG-ENTRYPOINT]`. docs/errors.md
+explains each. Texts may change; users and programs search for the code.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ ALL = frozenset(value for name, value in tuple(globals().items()) if name.isuppe
 
 @contextmanager
 def because(reason: str, name: str = "") -> Iterator[None]:
-    """Give this reason to any error of ours, or of the kernel, that leaves the block without one.
+    """Add a reason to each PelagosError or OSError that leaves the block without one.
 
-    name: of the object that it is about, where the block does not know that.
+    name: the object that the error is about, to be put before the message; empty if the message contains it.
+    Raises a PelagosError instead of an OSError.
     """
     try:
         yield

@@ -56,10 +56,10 @@ class Opinion:
 def opinions(own: Mapping[str, str], pod: Mapping[str, str], container: str = "") -> tuple[Opinion, ...]:
     """The annotations that apply to a container, in order of precedence. In the daemon, and in `pelagos`.
 
-    own, pod: the `io.pelagos.wasm.*` annotations of its spec and of its pod, by their full
-    names; `pod` is empty if the pod is not known. container: its name in the pod; empty if
-    it has none.
-    Raises InvalidArgument for an unknown annotation, also for one of another container.
+    own, pod: the `io.pelagos.wasm.*` annotations of the container's spec and of its pod, by their
+    full names; `pod` is empty if the pod is not known.
+    container: the container's name in the pod; empty if it has none.
+    Raises InvalidArgument for an unknown annotation, also if it is for another container.
     """
     if not own and not pod:
         return ()

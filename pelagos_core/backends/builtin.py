@@ -25,7 +25,7 @@ def pelagos_signal(process: RunningProcess, signum: int) -> bool:
     if signum in _IGNORED:
         return True
     if signum not in _PASSED_ON:
-        # The first signal counts: it has ended the guest.
+        # The first signal is recorded: it has killed the guest.
         process.termination_signal = process.termination_signal or signum
         signum = signal.SIGKILL
     signal.pidfd_send_signal(process.pidfd, signum)

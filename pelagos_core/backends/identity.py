@@ -11,7 +11,10 @@ from collections.abc import Mapping, Set
 
 
 def origin(module: object, settings: Mapping[str, object]) -> str:
-    """A digest of a backend's settings and of the stamp of the file with its hooks: its version may stay the same."""
+    """A digest of a backend's settings and of the inode, size and time of the file with its hooks.
+
+    The version is not enough: an edited backend may keep it.
+    """
     name = module.__name__ if isinstance(module, types.ModuleType) else type(module).__module__
     path = getattr(sys.modules.get(name), "__file__", None) or ""
     try:

@@ -1,8 +1,8 @@
 """The installed backends and the config of this node, kept up to date.
 
 `pip install` and `pip uninstall` take effect with the next container, also in a pod with a running
-daemon. Loading runs third-party code, so a child process loads first: a backend that ends the
-child or never returns is reported by name and left out.
+daemon. Loading runs third-party code, so a child process loads first: a backend that crashes the
+child or hangs is reported by name and left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _ANSWER_SECONDS = IMPORT_SECONDS + 2.0  # longer than the timer in the child, which interrupts Python code only
 _ENDED = "it has ended"
 _MOST_BYTES = 32 << 10  # of a report of problems; less than a pipe holds
-_JOINED_SECONDS = 0.05  # the kernel may still list a joined thread for so long
+_JOINED_SECONDS = 0.05  # for which the kernel may still list a joined thread
 
 
 def plugins() -> tuple[Plugin, ...]:
@@ -69,9 +69,10 @@ class Node:
     def load(cls, leave: Callable[[int], None]) -> Node:
         """Fork a child, load everything in it, and return in the child.
 
-        Returns in the child only, so nothing is imported twice. A backend that crashes
-        or hangs at its import ends that child, and another one is forked without the backend.
-        leave: called in the parent, with the child's pid, once the child has loaded.
+        Returns in the child only, so nothing is imported twice. If a backend crashes or hangs
+        during its import, that child ends, and another one is forked without the backend.
+
+        leave: called in the parent with the child's pid, when the child has loaded everything.
         """
         state, settings, found = _state(), _settings(), plugins()
         excluded: tuple[Failure, ...] = ()
@@ -105,11 +106,12 @@ class Node:
     async def refresh(self) -> None:
         """Load again if a distribution was installed or removed, or the config changed.
 
-        In the daemon, whose event loop goes on while a child imports the new backends: one that fails
-        in the child is not imported here. Callers wait for each other, so each gets all backends.
-        If none is installed any more, all loaded ones stay: pelagos itself is gone too, for ever or until its update is
-        there. A loaded backend stays, also after an upgrade of its distribution: its modules cannot
-        be unloaded. The next pod's daemon has the new version.
+        Runs in the daemon. A child process imports the new backends first, without blocking the event loop; a
+        backend that fails in the child is not imported here. Concurrent callers wait, so each gets all backends.
+
+        A loaded backend stays loaded after an upgrade of its distribution, because its modules cannot be unloaded;
+        the next pod's daemon loads the new version. If no backend is installed any more, all loaded ones stay too:
+        pelagos itself is then being uninstalled or replaced.
         """
         async with self._refreshing:
             state = _state()
@@ -121,9 +123,9 @@ class Node:
         importlib.invalidate_caches()
         found, settings = plugins(), _settings()
         if not found and self._backends.installed:
-            log.warning("no backend is installed any more, as while pelagos is replaced: the loaded ones stay")
+            log.warning("no backend is installed any more, as during an update of pelagos: the loaded ones stay")
             return
-        # A name that a second package claims by now is refused for both, here as in the next pod.
+        # If a second package claims a name, it is refused for both, as it will be in the next pod.
         usable = {plugin.name for plugin in found} - {failure.name for failure in refused(found)}
         kept = [backend for backend in self._backends.installed if backend.name in usable]
         names = {backend.name for backend in kept}
@@ -151,23 +153,24 @@ def problems(backends: Backends) -> list[str]:
 
 
 def problems_now(seconds: float) -> list[str] | None:
-    """The `problems` of backends that are loaded anew, in a child process; None if that ends, or takes too long.
+    """Load all backends again in a child process and return their `problems`.
 
-    seconds: to wait at most. For a process of one thread, which must end if this is None: the child ends with it. The
-    child is not reaped here; the zygote ignores SIGCHLD. Raises OSError.
+    seconds: the longest time to wait.
+    Returns None if the child fails or takes longer; the caller must then exit, upon which the child exits too.
+    The caller must have one thread. The child is not reaped here: the zygote ignores SIGCHLD. Raises OSError.
     """
     trying = child.fork_reporting(_report_problems)
     try:
         report = trying.read_all(_MOST_BYTES, seconds)
         return list(json.loads(report)) if report else None
-    except ValueError:  # cut off
+    except ValueError:  # the report was cut
         return None
     finally:
         trying.release()
 
 
 def _report_problems(writer: int) -> None:
-    _be_alone(writer)
+    _detach_from_parent(writer)
     importlib.invalidate_caches()
     report = json.dumps(problems(Backends.load(plugins(), _settings())))
     os.write(writer, report.encode()[:_MOST_BYTES])
@@ -211,7 +214,7 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def _identity(path: str) -> tuple[int, ...]:
-    """A stamp of a file that changes also if its content is replaced within one tick of the clock, by another size."""
+    """A stamp of a file. It includes the size, to detect a second write within one tick of the file system's clock."""
     try:
         status = os.stat(path)
     except OSError:
@@ -350,11 +353,11 @@ async def _tried(found: tuple[Plugin, ...], settings: Config) -> tuple[Failure, 
 
 def _try(found: tuple[Plugin, ...], settings: Config, excluded: tuple[Failure, ...], writer: int) -> None:
     """Load the backends. In the child."""
-    _be_alone(writer)
+    _detach_from_parent(writer)
     _announced(found, settings, excluded, writer)
 
 
-def _be_alone(writer: int) -> None:
+def _detach_from_parent(writer: int) -> None:
     """Share nothing with the parent but the pipe. In a child that loads backends."""
     forked.restore_signals()
     forked.close_all_but(writer)  # a reader gets end of file only when every copy of the writing end is closed

@@ -67,11 +67,11 @@ class Choice:
 
     @property
     def able(self) -> list[str]:
-        """The names of those that can run it."""
+        """The names of the backends that can run it."""
         return sorted(name for name, detection in self.detections.items() if detection.score)
 
 
-def _unheard(name: str) -> None:
+def _ignore(name: str) -> None:
     """The default callback: does nothing. A named function, because it is pickled."""
 
 
@@ -89,7 +89,7 @@ class Selection:
     preference: Preference = Preference()
     excluded: tuple[Failure, ...] = ()
     first: str = ""
-    asking: Callable[[str], None] = _unheard
+    asking: Callable[[str], None] = _ignore
 
     @property
     def likely_with_native_part(self) -> Backend | None:
@@ -131,7 +131,7 @@ class Selection:
         return choice if choice.backend else None
 
     def _chosen(self, ask: Callable[[list[str]], _Answers]) -> Choice:
-        """The choice by the answers that `ask` returns for a list of names."""
+        """Choose by the answers that `ask` returns for a list of backends' names."""
         wanted = self.preference.name
         installed = [backend.name for backend in self.backends.installed]
         sole = self.first if wanted == AUTO and self.first in installed else wanted
@@ -155,7 +155,7 @@ class Selection:
         return "as the container's first process" if best == self.first else f"best of {', '.join(able)}"
 
     def _native(self, bundle: Bundle, entrypoint: Entrypoint) -> Choice:
-        """The native backend, in spite of any request: a pod's annotation applies to its pause container too."""
+        """The native backend, whatever was requested: a pod's annotation applies to its pause container too."""
         detection = NATIVE.detect(bundle, entrypoint)
         assert detection is not None
         return Choice(NATIVE, {NATIVE.name: detection}, (), detection.reason)
@@ -239,11 +239,11 @@ def _answer(backend: Backend, bundle: Bundle, entrypoint: Entrypoint) -> Detecti
 
 
 def _has_values(entrypoint: Entrypoint) -> bool:
-    """Whether its function may take arguments or return something; of text nothing is known."""
+    """Whether the entry point's function may have parameters or results; False for text, which core does not parse."""
     try:
         return bool(entrypoint.func) and linking.has_values(entrypoint.interface, entrypoint.func)
     except InvalidArgument:
-        return False  # malformed, which the backend has not minded
+        return False  # the file is malformed, but the backend has accepted it
 
 
 def _linked(detection: Detection, entrypoint: Entrypoint) -> Detection:

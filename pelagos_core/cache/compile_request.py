@@ -16,10 +16,11 @@ from pelagos_core.plugin.limits import Limits
 class CompileRequest:
     """A compilation for the daemon or for `pelagos cache warm`.
 
-    path: of the entry point, for messages. settings: the backend's part of the key.
+    path: the entry point's path, for messages.
+    settings: the backend's part of the key.
     file: a descriptor of the module. Its bytes may still change: the service copies them first.
-    confined: whether the compiler runs under its system call filter. network: whether the guest has one, by which a
-        backend may choose its form.
+    confined: whether the compiler runs under its system call filter.
+    network: whether the guest has a network; a backend may choose its form by it.
     """
 
     backend: Backend
@@ -32,7 +33,7 @@ class CompileRequest:
     network: bool = False
 
     def key(self, module: str) -> Key:
-        """The key of the compiled code for a module of this digest."""
+        """The key of the compiled code. module: the sha256 of the module, in hex."""
         said = self.backend.description
         return Key(
             module=module,
@@ -43,6 +44,9 @@ class CompileRequest:
         )
 
     def entrypoint(self, module: int) -> Entrypoint:
-        """The entry point for the backend: the module alone, since the code must not depend on anything else."""
+        """The entry point for the backend. It has only the module: the code must not depend on anything else.
+
+        module: a descriptor of the copied module.
+        """
         made = Entrypoint(kind_of(module), self.path, "", (self.path,), (), "/", module, self.limits)
         return replace(made, network=self.network)

@@ -1,11 +1,11 @@
 """The compile service: a forked process that serves compiled code from the store, compiling it if it is missing.
 
-It is root and trusted: it copies and digests the module, and does not parse it; the compiler's process
-does. It waits for the store's lock of the key, so that a module is compiled once for any number
+It is root and trusted: it copies and digests the module, but does not parse it; only the compiler's process parses
+it. It waits for the store's lock of the key, so that a module is compiled once for any number
 of pods; the kernel releases the lock when its holder ends, and the next waiting process compiles.
-At most TURNS different modules are compiled at a time on a node, since each compilation may use its whole
-memory limit. After PATIENCE_SECONDS a compilation starts without a slot. As many modules of images are in memory
-at a time (`wait_to_read`).
+At most TURNS different modules are compiled at the same time on a node, since each compilation may use its whole
+memory limit. After PATIENCE_SECONDS a compilation starts without a slot. TURNS also limits the number of modules
+that are read from images into memory (`wait_to_read`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 TURNS = max(2, os.cpu_count() or 1)
 PATIENCE_SECONDS = 60.0  # then a module is compiled without a slot: another tenant's modules may hold all slots
 FOUND = "found"
-"""How code was obtained that another process has compiled meanwhile."""
+"""The value of `how` for code that was found in the store."""
 _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
 _COPY_BYTES = 1 << 24
@@ -60,15 +60,16 @@ _SCRATCH = "/sys"
 
 @dataclass(frozen=True, slots=True)
 class CompileService:
-    """A forked compile service. In its parent."""
+    """A forked compile service, as its parent sees it."""
 
     child: Child
     socket: socket.socket
 
     def answer(self) -> tuple[int, str]:
-        """Read the answer, once `socket` is readable: a descriptor of the code's directory, and how it was obtained.
+        """Read the answer, when `socket` is readable.
 
-        Raises the PelagosError that it reports.
+        Returns a descriptor of the code's directory, and how the code was obtained. Raises the PelagosError that the
+        service reports.
         """
         data, fds, _, _ = socket.recv_fds(self.socket, _MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
@@ -108,10 +109,10 @@ def _forked(request: CompileRequest, cgroup: Cgroup) -> CompileService:
 
 
 def wait_to_read(cache: CacheSettings) -> None:
-    """Wait until fewer than TURNS modules of images are in memory on this node; one is, until this process ends.
+    """Wait for one of TURNS slots for modules in memory; the slot is held until this process ends.
 
-    After PATIENCE_SECONDS it returns anyway, as a compilation starts. These slots are not those of compilations, which
-    are waited for with a module in memory: by one kind of slot all processes could wait for each other.
+    Returns without a slot after PATIENCE_SECONDS. Compilations have separate slots: a process waits for these with a
+    module in memory, so with a single kind of slot, all processes could wait for each other.
     """
     if store := _opened(cache):
         with contextlib.suppress(OSError):  # the disk cannot be written
@@ -119,7 +120,7 @@ def wait_to_read(cache: CacheSettings) -> None:
 
 
 def make_group(cache: CacheSettings) -> Cgroup:
-    """Create a control group outside of every pod's, with the memory limit. The parent removes it.
+    """Create a control group outside the pods' groups, with the memory limit. The caller removes it.
 
     If none can be created, returns one without directories: only the resource limits of processes hold then.
     """
@@ -142,10 +143,10 @@ def _sweep(parent: str) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _GROUP.fullmatch(name)
-            # In another pid namespace, as of a cluster in a container, the number is another process' or none's.
+            # The pid is only valid in its own pid namespace; a cluster in a container has another one.
             if not match or int(match["pids"]) != _pid_namespace():
                 continue
-            # A zombie has ended too: it was killed and is not reaped yet.
+            # A zombie counts as ended: it was killed, but not reaped yet.
             if process_stat.is_leaving(int(match["pid"])):
                 with contextlib.suppress(OSError):  # it is busy, or another process has removed it
                     os.rmdir(os.path.join(parent, name))
@@ -238,7 +239,7 @@ def _scratch(request: CompileRequest) -> int:
 
 
 def _stored(store: Store, request: CompileRequest, key: Key, output: int) -> int | None:
-    """Keep the code in the store; None if that is not possible."""
+    """Store the code; return the descriptor of its entry, or None if it cannot be stored."""
     length = os.fstat(output).st_size
     if length > request.cache.size:
         sizes = [size.describe(each) for each in (length, request.cache.size)]

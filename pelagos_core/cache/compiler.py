@@ -1,9 +1,9 @@
 """The compiler's process: unprivileged, limited, in an empty root, with access to the module only.
 
-Guest bytes are hostile, and a compiler is a large program. A compiler that is taken over can alter the
-code of this one module, which runs in a container anyway, and nothing else: it has no file but
-the module and its output, no network, no other process, no privilege, only the system calls for
-compiling, and its parent reads one short line of it. It is killed when its time limit has passed.
+Guest bytes are untrusted, and a compiler is a large program. An attacker that controls the compiler can alter only the
+code of this one module, which runs in a container anyway: the process has no files except
+the module and its output, no network, no other processes, no privileges, only the system calls for
+compiling, and its parent reads one short line from it. It is killed after its time limit.
 An engine that is a program runs as its child, under the same isolation: see `program_compiler`.
 """
 
@@ -90,7 +90,7 @@ def _compile(
     try:
         rename("pelagos-compiler")
         _isolate(request, program, empty, files)
-        running = program.start(request) if program else None  # before the filter, which forbids to start a process
+        running = program.start(request) if program else None  # before the filter, which forbids new processes
         if confinement:
             confinement.install()
         if program and running:

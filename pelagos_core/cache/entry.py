@@ -38,8 +38,10 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 class About:
     """The description of an entry.
 
-    path: of the entry point in the first container, as the image names it.
-    size, sha256: of the code. created: seconds since the epoch.
+    key: the entry's key.
+    path: the entry point's path in the first container that used it.
+    size, sha256: the code's size in bytes and its digest.
+    created: seconds since the epoch.
     """
 
     key: Key
@@ -132,7 +134,7 @@ class Entry:
                 raise Broken(error.message) from None
 
     def complete(self, about: About) -> None:
-        """Write the description of the code, which is written already. Raises OSError."""
+        """Write the description of the code. The code must have been written before. Raises OSError."""
         with self._file(CODE) as code:
             os.fchmod(code.fd, 0o444)  # the container's user must be able to read it
             self._write(ABOUT, about.encode(), 0o400)

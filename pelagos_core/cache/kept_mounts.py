@@ -34,13 +34,13 @@ class _Kept:
 
 
 class KeptMounts:
-    """The kept mounts of a daemon. For processes that cannot change a mount's attributes, since they share it."""
+    """The kept mounts of a daemon. Their users must not be able to change a mount's attributes, since it is shared."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def find(self, directory: str, name: str) -> int | None:
-        """As `Store.find` of the store in `directory`. The caller closes the descriptor.
+        """Like `Store.find` of the store in `directory`. The caller closes the descriptor.
 
         Raises OSError, or PermissionDenied if another user can write to the store.
         """
@@ -68,7 +68,7 @@ class KeptMounts:
         path = os.path.join(directory, name)
         stamps = _stamps(directory, path)
         with contextlib.suppress(OSError):  # the entry has just been removed, or descriptors are exhausted
-            # The mount is of the checked directory. Equal stamps mean that it is still the entry of this name.
+            # Equal stamps mean that the mounted directory is still the entry with this name.
             shown = _stamp(os.fstat(mount)), _stamp(os.stat(CODE, dir_fd=mount, follow_symlinks=False))
             if stamps[1:] == shown and path not in self._kept:
                 self._kept[path] = _Kept(os.dup(mount), stamps, time.monotonic())

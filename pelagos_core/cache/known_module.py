@@ -1,9 +1,9 @@
-"""The record of a known module: enough to choose a backend and start a guest without a call of any backend.
+"""The record of a known module: it suffices to choose a backend and start a guest without calling any backend.
 
 A module's interface and the answers of `detect` depend on the file's bytes and on the other fields of the key.
 So they are stored under the key, and later guests need no process in which a backend's Python reads the file.
-The record comes from a process that has read the guest's bytes and is not trusted: it must be stored under the
-digest that another process has computed, so that it can be wrong about its own module only.
+The process that creates the record has read the guest's bytes and is not trusted. So another process computes the
+digest under which the record is stored: a wrong record then affects only its own module.
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ class KnownModule:
     def guest(self, selection: Selection) -> KnownGuest | None:
         """The data to start a guest, with the backend that `Selection.choose` would choose.
 
-        None if the record does not suffice: an answer is missing, or the chosen backend is a program or is
-        chosen for the first time. Nor for a function with values: only Python converts and prints them.
-        In the daemon; calls no backend.
+        Returns None if the record does not suffice: an answer is missing, the chosen backend is a program or is
+        chosen for the first time, or the function has parameters or results, which only Python converts and prints.
+        Runs in the daemon; calls no backend.
         """
         choice = selection.recall(self.detections)
         if choice is None or choice.backend is None or self.has_values:
@@ -177,9 +177,10 @@ class KnownModule:
 def learnt(entrypoint: Entrypoint, choice: Choice, settings: str | None, *, warns: bool) -> KnownModule | None:
     """The record of an entry point after its backend was chosen; None if it must not be stored.
 
-    settings: the chosen backend's answer of `code_key`. In the process that has called the backends.
-    There is no record of a module in text format, or with items that core cannot parse: only an engine can find
-    its functions. Nor if a backend has failed, or its answer depends on more than the key has.
+    settings: the chosen backend's answer of `code_key`.
+    Runs in the process that has called the backends. Text modules, and modules with items that core cannot parse,
+    have no record, since only an engine can find their functions. There is no record either if a backend has failed,
+    or if its answer depends on anything that the key does not contain.
     """
     if choice.backend is None or entrypoint.kind not in (Kind.MODULE, Kind.COMPONENT):
         return None

@@ -1,8 +1,8 @@
-"""A program that compiles: its start, and the code that it writes.
+"""Executes a program that compiles, and reads the code that it writes.
 
 It is a child of the compiler's process, equally unprivileged. Its system call filter allows execve(2) and
-threads, but no further process. The parent reads the program's output and is not trusted either: the compile
-service reads only the output file, which it has opened itself.
+threads, but no further process. The compiler's process reads the program's output and is therefore not trusted
+either: the compile service reads only the output file, which it has opened itself.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Store:
             return None
 
     def checked(self, name: str) -> int | None:
-        """The same, with a check of the digest. Raises Broken if the entry must be compiled again, or OSError."""
+        """Like `find`, but checks the digest of the code. Raises Broken if it must be compiled again, or OSError."""
         try:
             with Entry.open(self.fd, name) as entry:
                 entry.check()
@@ -127,12 +127,13 @@ class Store:
             yield
         finally:
             if mine is not None:
-                self._give_up(mine)
+                self._release(mine)
 
     def hold(self, first: int, most: int, patience: float) -> int | None:
         """Wait for one of `most` slots from the offset `first`, and hold it until this process ends.
 
-        patience: in seconds. The slot's offset; None if none was free in that time. Raises OSError.
+        patience: the longest time to wait, in seconds.
+        Returns the slot's offset, or None if none was free in that time. Raises OSError.
         """
         # fcntl(2) can wait for one lock, but not for the first free one of several: so they are polled.
         deadline = time.monotonic() + patience
@@ -188,7 +189,7 @@ class Store:
     def prune(self, size: int, useless: Callable[[Listed], bool] = lambda entry: False) -> list[Listed]:
         """Remove the least recently used entries until the rest takes at most `size` bytes.
 
-        useless: whether to remove an entry in any case. All files that are no entries are removed too.
+        useless: returns whether to remove an entry in any case. Files that are not entries are removed too.
         Returns the removed entries. Raises OSError.
         """
         self._wait_for(_WHOLE)
@@ -203,10 +204,10 @@ class Store:
                     removed.append(entry)
             return removed
         finally:
-            self._give_up(_WHOLE)
+            self._release(_WHOLE)
 
     def _sweep(self) -> None:
-        """Remove files of killed processes, and all that does not belong in the store."""
+        """Remove incomplete entries of killed processes, and all files that are not entries."""
         for name in set(os.listdir(self.fd)) - {_LOCK, KNOWN}:
             try:
                 self._listed(name)
@@ -223,7 +224,7 @@ class Store:
             return False
         if not self._take(where):
             return True
-        self._give_up(where)
+        self._release(where)
         return False
 
     def _wait_for(self, where: int) -> None:
@@ -237,7 +238,7 @@ class Store:
             return False
         return True
 
-    def _give_up(self, where: int) -> None:
+    def _release(self, where: int) -> None:
         fcntl.lockf(self._lock_file(), fcntl.LOCK_UN, 1, where)
 
     def _lock_file(self) -> int:

@@ -1,1 +1,1 @@
-"""Container images: what `pelagos pack` writes, and what the shim reads of a Wasm artifact from containerd."""
+"""Container images: the writer for `pelagos pack`, and the shim's reader of Wasm artifacts in containerd's store."""

@@ -1,8 +1,8 @@
-"""An image as one file: an OCI image layout in a tar, which docker's own format is in as well.
+"""Writes an image as one file: a tar with an OCI image layout that also contains docker's format.
 
 `ctr images import`, `docker load`, `podman load`, `nerdctl load`, `skopeo` and `oras` read it. The tar is written
-in one go, so that it may be a pipe. By hand: the layout is two small JSON files beside the blobs
-(image-spec, image-layout.md), and the libraries for it that there are speak to registries or read.
+sequentially, so it may be a pipe. No library is used: the layout is two small JSON files besides the blobs
+(image-spec, image-layout.md), and the existing libraries are clients of registries, or only read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TAG = "org.opencontainers.image.ref.name"
 
 
 def write(image: Image, name: str, sink: Sink) -> None:
-    """Write the archive of an image under a whole name. Raises InvalidArgument if a file has changed meanwhile."""
+    """Write the archive of an image. name: its full name. Raises InvalidArgument if a file has changed meanwhile."""
     target = {**image.target, "annotations": {_CONTAINERD_NAME: name, _TAG: reference.tag(name)}}
     files = {"oci-layout": {"imageLayoutVersion": "1.0.0"}, "index.json": {"schemaVersion": 2, "manifests": [target]}}
     docker = {"Config": _path(image.config), "RepoTags": [reference.familiar(name)], "Layers": _paths(image.layers)}

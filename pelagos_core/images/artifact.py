@@ -1,6 +1,6 @@
-"""The Wasm modules of an image, by its manifest. Pure: bytes in, values out.
+"""Reads the Wasm modules of an image from its manifest. Pure functions without I/O.
 
-A manifest is the image author's, so it is not trusted: what is wrong with it is an error that names it.
+A manifest is untrusted: the image's author has written it. Each error names the fault.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pelagos_core.images import media_types
 from pelagos_core.images.node_platform import Platform
 
 MAX_MANIFEST = 4 << 20
-"""The largest manifest or index that is read."""
+"""The largest manifest or index that is read, in bytes."""
 MAX_MODULE = 1 << 30
-"""The largest module that is read, as from a file (native/process/entrypoint.c)."""
+"""The largest module that is read, in bytes; the limit for files is the same (native/process/entrypoint.c)."""
 
-# Each value in JSON has one of these before it, also `{}` of two bytes, which takes 64 as an object. What is counted in
-# texts too does no harm: a manifest of _MAX_MODULES has some 20,000.
+# One of these characters precedes each value in JSON. Their number limits the memory of the parsed objects: `{}` is two
+# bytes in JSON, 64 in memory. Characters in texts are counted too, but a manifest of _MAX_MODULES has only 20,000.
 _PARTS, _MAX_PARTS = (b"{", b"[", b",", b":"), 100_000
 _MAX_MODULES = 1000
 _MAX_TITLE = 1024
@@ -33,7 +33,7 @@ _MANIFESTS = frozenset({media_types.MANIFEST, media_types.DOCKER_MANIFEST})
 
 
 class Descriptor(NamedTuple):
-    """A blob: sha256 of its bytes, in hex, and their number."""
+    """A blob: the sha256 of its bytes in hex, and its size in bytes."""
 
     media_type: str
     digest: str
@@ -41,7 +41,7 @@ class Descriptor(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A layer that is a module. title: its file's name; empty without one."""
+    """A layer that is a module. title: the file's name; empty if there is none."""
 
     digest: str
     size: int
@@ -49,7 +49,7 @@ class Module(NamedTuple):
 
 
 def descriptor(media_type: object, digest: object, length: object) -> Descriptor:
-    """A checked descriptor. Raises InvalidArgument."""
+    """Check the fields of a descriptor and return it. Raises InvalidArgument."""
     if type(media_type) is not str or type(digest) is not str or type(length) is not int:
         raise _wrong("a descriptor is malformed")
     if not _DIGEST.fullmatch(digest):
@@ -60,16 +60,16 @@ def descriptor(media_type: object, digest: object, length: object) -> Descriptor
 
 
 def is_index(target: Descriptor) -> bool:
-    """Whether a blob is a list of manifests. Raises InvalidArgument for one that is neither list nor manifest."""
+    """Whether a blob is an index of manifests. Raises InvalidArgument if it is neither an index nor a manifest."""
     if target.media_type not in _INDEXES | _MANIFESTS:
         raise _wrong(f"media type {target.media_type[:_MAX_TITLE]!r} is no image")
     return target.media_type in _INDEXES
 
 
 def manifest_of(index: bytes, node: Platform) -> Descriptor | None:
-    """The manifest of a list for a node: that of its platform, as containerd chooses, or else one of Wasm.
+    """The manifest of an index that a node uses: the one of its platform, as containerd chooses, else one for Wasm.
 
-    Raises InvalidArgument.
+    Returns None if there is neither. Raises InvalidArgument for a malformed index.
     """
     entries = _list(_object(index), "manifests")
     for fits in (lambda os, machine: (os, machine) == node[:2], lambda _, machine: machine == "wasm"):
@@ -81,7 +81,7 @@ def manifest_of(index: bytes, node: Platform) -> Descriptor | None:
 
 
 def modules(manifest: bytes) -> list[Module]:
-    """The layers of a manifest that are modules. Raises InvalidArgument, or ResourceExhausted for too large a one."""
+    """The layers of a manifest that are modules. Raises InvalidArgument, or ResourceExhausted if one is too large."""
     found = []
     for layer in _list(_object(manifest), "layers"):
         kind = layer.get("mediaType")
@@ -102,10 +102,10 @@ def modules(manifest: bytes) -> list[Module]:
 
 
 def choose(found: list[Module], path: str, *, only: bool) -> Module | None:
-    """The module that a path names: by the last part of both, or the only one that there is.
+    """The module that a path names: the last part of the path is compared with the titles.
 
-    only: whether the only module is meant by any name, as the first process of a container means it.
-    Raises NotFound if there are several, and none is meant.
+    only: whether any name means the module if there is only one, as for a container's first process.
+    Returns None if the only module is not meant. Raises NotFound if there are several, and none has this name.
     """
     name = posixpath.basename(path)
     for each in found:

@@ -1,7 +1,7 @@
-"""Calls of a gRPC server at a Unix socket: unary, and with a stream of answers.
+"""A gRPC client for a Unix socket: unary calls, and calls with a stream of answers.
 
-For a short-lived process of its own, which it blocks: no thread and no event loop. HTTP/2 is that of the library
-`h2`, which does no I/O; gRPC itself is five bytes before each message, and trailers (grpc/doc/PROTOCOL-HTTP2.md).
+It blocks, and needs no thread and no event loop: it runs in a short-lived process. The library `h2` implements HTTP/2
+without I/O; gRPC adds five bytes before each message, and trailers (grpc/doc/PROTOCOL-HTTP2.md).
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from google.protobuf.message import DecodeError, Message
 
 from pelagos_core.errors import Internal, ResourceExhausted, Unavailable, from_fields
 
-logging.getLogger("hpack").setLevel(logging.WARNING)  # it describes each header, also those that are secret
+logging.getLogger("hpack").setLevel(logging.WARNING)  # at lower levels it logs each header, also secret ones
 
 _CHUNK = 256 << 10
-_WINDOW = 8 << 20  # of bytes that the server may send ahead
+_WINDOW = 8 << 20  # bytes that the server may send before they are acknowledged
 _MAX_MESSAGE = 16 << 20  # containerd's own limit
 _PREFIX = 5  # a flag, and the length in four bytes
 _Answer = TypeVar("_Answer", bound=Message)
 
 
 class Channel:
-    """A connection. A context manager."""
+    """A connection to a server. Its `with` block closes it."""
 
     def __init__(self, address: str, metadata: Mapping[str, str], seconds: float) -> None:
-        """address: of the socket. metadata: of each call. seconds: how long the server may be silent.
+        """Connect to a server.
 
-        Raises OSError if nothing listens there.
+        address: the socket's path. metadata: sent with each call. seconds: how long to wait for the next bytes.
+        Raises OSError if no server listens.
         """
         self._metadata = tuple(metadata.items())
         self._socket = socket.socket(socket.AF_UNIX)
@@ -59,7 +60,7 @@ class Channel:
         self._socket.close()
 
     def call(self, method: str, request: Message, answer: type[_Answer]) -> _Answer:
-        """The one answer to a call. Raises as `stream`."""
+        """Make a unary call and return its answer. Raises like `stream`."""
         answers = self.stream(method, request, answer)
         found = next(answers, None)
         if found is None or next(answers, None) is not None:
@@ -67,10 +68,11 @@ class Channel:
         return found
 
     def stream(self, method: str, request: Message, answer: type[_Answer]) -> Iterator[_Answer]:
-        """The answers to a call, as they come. method: with its service, `package.Service/Method`.
+        """Make a call and yield its answers as they arrive.
 
-        Raises the PelagosError of the server's status, Unavailable if the connection is lost or the server is silent,
-        Internal for what is not gRPC.
+        method: the full name, `package.Service/Method`. answer: the type of the answers.
+        Raises the PelagosError for the server's status, Unavailable if the connection is lost or no bytes arrive in
+        time, Internal if the answer is not gRPC.
         """
         try:
             number = self._http.get_next_available_stream_id()
@@ -99,7 +101,7 @@ class Channel:
         )
 
     def _messages(self, method: str, number: int) -> Iterator[bytes]:
-        """The messages of a stream, up to its end. Raises PelagosError for a status that is not OK."""
+        """Yield the messages of a stream. Raises PelagosError for a status that is not OK."""
         buffer, status = bytearray(), dict[str, str]()
         while True:
             for event in self._events():
@@ -131,11 +133,11 @@ class Channel:
 
 
 def _complete(method: str, buffer: bytearray) -> Iterator[bytes]:
-    """Take the complete messages out of a buffer."""
+    """Remove the complete messages from a buffer and yield them."""
     while len(buffer) >= _PREFIX:
         length = int.from_bytes(buffer[1:_PREFIX], "big")
         if buffer[0]:
-            raise Internal(f"{method}: the answer is compressed, which was not asked for")
+            raise Internal(f"{method}: the answer is compressed, but compression was not negotiated")
         if length > _MAX_MESSAGE:
             raise ResourceExhausted(f"{method}: a message of {length} bytes")
         if len(buffer) < _PREFIX + length:

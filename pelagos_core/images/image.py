@@ -1,4 +1,4 @@
-"""An image or a Wasm artifact, as values: its words for a container, its blobs. In the command."""
+"""Builds an image or a Wasm artifact as values: its config and its blobs. Used by the command only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pelagos_core.images.node_platform import Platform
 
 
 class Blob(NamedTuple):
-    """A blob of an image: what is written is the same each time, of this digest and size."""
+    """A blob of an image. `write` writes the same bytes at each call; they have this digest and size."""
 
     digest: str
     size: int
@@ -23,12 +23,12 @@ class Blob(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes) -> Blob:
-        """That of bytes in memory."""
+        """The blob of bytes in memory."""
         return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data), lambda sink: sink(data))
 
     @classmethod
     def measured(cls, write: Callable[[Sink], object]) -> Blob:
-        """That of what `write` writes, which is written once to get the digest, and kept nowhere."""
+        """The blob that `write` writes. It is called once to compute the digest; the bytes are not stored."""
         found, length = hashlib.sha256(), 0
 
         def take(data: bytes) -> None:
@@ -42,9 +42,9 @@ class Blob(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What an image says of its containers: the fields of its config, by docker's words.
+    """The settings of an image for its containers: the fields of its config, with docker's names.
 
-    annotations: of the manifest. created: seconds since 1970.
+    annotations: the manifest's. created: seconds since the epoch.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Settings:
     created: int = 0
 
     def config(self) -> dict[str, Any]:
-        """The part of a config that is about containers."""
+        """The part of the config that sets the defaults of containers."""
         fields = {
             "Entrypoint": list(self.entrypoint),
             "Cmd": list(self.command),
@@ -70,15 +70,15 @@ class Settings:
 
     @property
     def time(self) -> str:
-        """`created`, as a config has it."""
+        """`created` in the format of a config (RFC 3339)."""
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created))
 
 
 @dataclass(frozen=True)
 class Image:
-    """What is written: the blobs, the descriptor that a name is of, and what docker's own format needs.
+    """A complete image: its blobs, the descriptor for its name, and the digests that docker's format lists.
 
-    config: digest of an image's config, the first platform's; empty for an artifact.
+    config: digest of the config of the first platform; empty for an artifact.
     layers: digests of its layers.
     """
 
@@ -89,7 +89,7 @@ class Image:
 
 
 def image(layer: Layer, platforms: tuple[Platform, ...], settings: Settings) -> Image:
-    """An image of one layer for each of the platforms, which share it."""
+    """An image with one layer, which all platforms share."""
     files = Blob.measured(layer.write)
     blobs, manifests, configs = [files], [], []
     for each in platforms:
@@ -117,10 +117,10 @@ def image(layer: Layer, platforms: tuple[Platform, ...], settings: Settings) -> 
 
 
 def artifact(module: Blob, title: str, settings: Settings, *, is_component: bool) -> Image:
-    """An artifact by the CNCF's layout for Wasm: one layer, which is the module.
+    """An artifact in the CNCF's layout for Wasm: its one layer is the module.
 
-    Its config has what that layout asks for, and beside it what an image's config says of containers:
-    a kubelet takes the words of a container from there.
+    Its config has the fields of that layout, and also those of an image's config: containerd reads the
+    default arguments of a container from there.
     """
     fields = {
         "created": settings.time,
@@ -136,7 +136,7 @@ def artifact(module: Blob, title: str, settings: Settings, *, is_component: bool
 
 
 def descriptor(kind: str, blob: Blob) -> dict[str, Any]:
-    """The descriptor of a blob of this media type."""
+    """The descriptor of a blob. kind: its media type."""
     return {"mediaType": kind, "digest": blob.digest, "size": blob.size}
 
 

@@ -1,6 +1,6 @@
-"""What containerd knows of a container's image, and its blobs, through containerd's API.
+"""Reads a container's image and its blobs through containerd's API.
 
-In the reader's process (`reader`), over the socket that containerd names to a shim by `-address`.
+Runs in the reader's process (`reader`). The socket is the one that containerd passes to a shim by `-address`.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ _READ = "containerd.services.content.v1.Content/Read"
 
 
 class ImageStore:
-    """The images of one namespace."""
+    """The images of one namespace of containerd."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     @staticmethod
     def connect(address: str, namespace: str, seconds: float) -> Channel:
-        """A connection for calls about a namespace. Raises OSError if nothing listens at the address."""
+        """Connect for calls in a namespace. seconds: as in `Channel`. Raises OSError if containerd does not listen."""
         return Channel(address, {_NAMESPACE: namespace}, seconds)
 
     def image_of(self, container: str) -> str:
-        """The name of a container's image; empty if it has none, as those of docker. Raises PelagosError."""
+        """The name of a container's image; empty if it has none, like docker's containers. Raises PelagosError."""
         request = containers_pb2.GetContainerRequest(id=container)
         return self._channel.call(_GET_CONTAINER, request, containers_pb2.GetContainerResponse).container.image
 
     def target_of(self, image: str) -> Descriptor:
-        """The list or manifest that an image's name means now: a pull may give it another. Raises PelagosError."""
+        """The index or manifest to which an image's name refers now; a pull may change it. Raises PelagosError."""
         request = images_pb2.GetImageRequest(name=image)
         said = self._channel.call(_GET_IMAGE, request, images_pb2.GetImageResponse).image.target
         return artifact.descriptor(said.media_type, said.digest, said.size)
 
     def modules(self, target: Descriptor, node: Platform) -> list[Module]:
-        """The modules of an image for a node; none of an image that has files only. Raises PelagosError."""
+        """The modules of an image for a node; empty if the image only has files. Raises PelagosError."""
         if artifact.is_index(target):
             found = artifact.manifest_of(self._small(target), node)
             if found is None or artifact.is_index(found):
@@ -55,10 +55,10 @@ class ImageStore:
         return artifact.modules(self._small(target))
 
     def check(self, module: Module) -> None:
-        """Raise an error unless a module is in the store, of its size.
+        """Check that a module is in the store with the size of its descriptor. Raises PelagosError otherwise.
 
-        A manifest may name any digest, also of a module that its author has never had: what is known of that on the
-        node is not for a container whose namespace lacks it.
+        A manifest may name any digest, also that of another tenant's module. A container must not use records of a
+        module that its namespace does not have.
         """
         request = content_pb2.InfoRequest(digest=f"sha256:{module.digest}")
         try:
@@ -69,7 +69,7 @@ class ImageStore:
             raise _other_size(module.digest, f"{length}", module.size)
 
     def copy(self, digest: str, length: int, sink: Callable[[bytes], object]) -> None:
-        """Copy a blob of this digest and size. Raises InvalidArgument if it is not of them, NotFound."""
+        """Copy a blob to `sink`. Raises InvalidArgument if its digest or size differs, NotFound if it is missing."""
         found, copied = hashlib.sha256(), 0
         for data in self._read(digest):
             copied += len(data)

@@ -1,7 +1,7 @@
-"""The files of an image, as the archive of one layer that is the same for the same files, bit for bit.
+"""Writes the files of an image as the archive of one layer. The archive is reproducible: equal files, equal bytes.
 
-Owner, times, order and everything else that depends on the machine are left out, and there is no compression:
-other versions of a compressor write other bytes. In the command.
+Owner, times, order and everything else that depends on the machine are left out. The archive is not compressed,
+because versions of a compressor differ in their output. Used by the command only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import NamedTuple
 from pelagos_core.errors import AlreadyExists, InvalidArgument, NotFound
 
 Sink = Callable[[bytes], object]
-"""Takes the next bytes of what is written."""
+"""A function that writes the next bytes."""
 
 _CHUNK = 1 << 20
 _BLOCK = 512  # of a tar file
-_WHITEOUT = ".wh."  # image-spec, layer.md: a file of such a name removes one
+_WHITEOUT = ".wh."  # image-spec, layer.md: a file with this prefix removes a file of a lower layer
 _MAX_FILES = 1_000_000
 _SPECIAL = (
     (stat.S_ISFIFO, "a pipe"),
@@ -31,7 +31,10 @@ _SPECIAL = (
 
 
 class _Entry(NamedTuple):
-    """One file. kind: of `tarfile`. source: of a regular file, its path or an open descriptor. link: of a symlink."""
+    """One file.
+
+    kind: its type, as in `tarfile`. source: the path or descriptor of a regular file. link: the target of a symlink.
+    """
 
     kind: bytes
     mode: int
@@ -47,16 +50,16 @@ class Layer:
         self._entries: dict[str, _Entry] = {}
 
     def add_module(self, file: int, path: str) -> None:
-        """Add an open file as `path`, readable for all users, executable for none."""
+        """Add an open file as `path`, readable for all users, not executable."""
         self._put(path, _Entry(tarfile.REGTYPE, 0o644, os.fstat(file).st_size, file))
 
     def add(self, source: str, target: str) -> None:
-        """Add a file as `target`, or what is in a directory below `target`.
+        """Add a file as `target`, or the content of a directory below `target`.
 
-        Modes become 0644, or 0755 for directories and what its owner may execute; set-user-ID bits and extended
-        attributes are left out. Symbolic links stay as they are, except that `source` itself is followed.
-        A later file takes the place of an earlier one.
-        Raises NotFound, AlreadyExists or InvalidArgument that names the file.
+        Modes become 0755 for directories and for files that the owner may execute, else 0644. Set-user-ID bits and
+        extended attributes are left out. Symbolic links are stored as links, but `source` itself is followed.
+        A later file replaces an earlier one with the same path.
+        Raises NotFound, AlreadyExists or InvalidArgument; the message names the file.
         """
         try:
             status = os.stat(source)
@@ -72,7 +75,7 @@ class Layer:
         return _inside(path) in self._entries
 
     def write(self, sink: Sink) -> None:
-        """Write the archive. Raises InvalidArgument if a file is not as it was when it was added."""
+        """Write the archive. Raises InvalidArgument if a file has changed since it was added."""
         for path in sorted(self._entries):
             entry = self._entries[path]
             sink(header(path, entry.size, entry.mode, entry.kind, entry.link))
@@ -133,14 +136,14 @@ END = bytes(2 * _BLOCK)
 
 
 def header(path: str, length: int, mode: int, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
-    """The header of a file in a tar file: root's, of the first second of 1970."""
+    """The tar header of a file that belongs to root, with the time 0."""
     entry = tarfile.TarInfo(path)
     entry.size, entry.mode, entry.type, entry.linkname = length, mode, kind, link
     return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def padding(length: int) -> bytes:
-    """What follows that many bytes in a tar file."""
+    """The padding after `length` bytes of content in a tar file."""
     return bytes(-length % _BLOCK)
 
 
@@ -157,7 +160,7 @@ def _contents(entry: _Entry) -> Iterator[bytes]:
 
 
 def _inside(path: str) -> str:
-    """A path without `.` and `..`, as an archive has it: relative to the root."""
+    """A path relative to the root, without `.` and `..`, as in an archive."""
     return posixpath.normpath(f"/{path}").lstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""The media types of images and of Wasm artifacts, and the annotation by which a layer has a name."""
+"""The media types of images and of Wasm artifacts, and the annotation with a layer's file name."""
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -9,7 +9,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 WASM_CONFIG = "application/vnd.wasm.config.v0+json"
 WASM_LAYER = "application/wasm"
-"""Of the CNCF's layout for Wasm artifacts, whose config is WASM_CONFIG."""
+"""The layer's type in the CNCF's layout for Wasm artifacts; the config's type is WASM_CONFIG."""
 
 WASM_LAYERS = frozenset(
     {
@@ -18,7 +18,7 @@ WASM_LAYERS = frozenset(
         "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",  # runwasi's first
     }
 )
-"""The types of layers that are a module, and no archive of files."""
+"""The types of layers that are a module instead of an archive of files."""
 
 TITLE = "org.opencontainers.image.title"
-"""The annotation of a layer that has the name of its file."""
+"""The annotation of a layer with the name of its file."""

@@ -1,4 +1,4 @@
-"""Platforms of images, by the words that docker and the image spec have for them."""
+"""Platforms of images, with the names of docker and of the image spec."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Platform(NamedTuple):
 
     @classmethod
     def of_this_machine(cls) -> Platform:
-        """That of the machine that the command runs on."""
+        """The platform of the machine on which the command runs."""
         return cls(*_MACHINES.get(os.uname().machine, f"linux/{os.uname().machine}").split("/"))
 
     @classmethod
     def parse(cls, word: str) -> Platform:
-        """That of docker's words, such as `linux/arm64`. Raises InvalidArgument."""
+        """Parse docker's notation, such as `linux/arm64`. Raises InvalidArgument."""
         parts = word.split("/")
         if parts[0] in ("wasi", "wasip1", "wasip2", "wasm") or "wasm" in parts:
             why = "containerd on a node finds no match for it: leave it out, or make an artifact (--artifact)"
@@ -44,5 +44,5 @@ class Platform(NamedTuple):
         return cls(*parts)
 
     def fields(self) -> dict[str, str]:
-        """As a config and a descriptor have it."""
+        """The fields of a config or a descriptor."""
         return {name: value for name, value in self._asdict().items() if value}

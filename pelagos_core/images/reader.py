@@ -1,6 +1,6 @@
-"""A short-lived process that asks containerd for an image, and copies a module out of its store.
+"""A short-lived process that reads an image from containerd, and copies a module from its store.
 
-A fork of the daemon: the daemon itself loads no HTTP/2, waits for nothing, and reads neither a manifest nor a module.
+The daemon forks it, so that the daemon itself needs no HTTP/2, does not block, and parses no manifest and no module.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pelagos_core.images.image_store import ImageStore
 
 SILENCE_SECONDS = 10.0
-"""How long containerd may be silent in a call."""
+"""Seconds to wait for the next bytes of an answer of containerd."""
 
 _MAX_ANSWER = 64 << 10
 _MAX_TEXT = 4 << 10
@@ -38,7 +38,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 
 class Source(NamedTuple):
-    """A container of a containerd. address: of the socket for its API."""
+    """A container in containerd. address: the path of the socket of containerd's API."""
 
     address: str
     namespace: str
@@ -47,13 +47,13 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A forked reader. In its parent, which reads one answer once `socket` is readable, and closes it."""
+    """A forked reader, as its parent sees it. The parent reads one answer when `socket` is readable, then closes it."""
 
     child: Child
     socket: socket.socket
 
     def answer(self) -> tuple[Any, int]:
-        """What it has found, and the descriptor that came along, or -1. Raises the PelagosError that it reports."""
+        """Read the answer: the result and the descriptor that was sent with it, or -1. Raises the reported error."""
         data, fds, _, _ = socket.recv_fds(self.socket, _MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise Internal("the process that reads the image has ended without an answer", reasons.IMAGE)
@@ -69,21 +69,21 @@ class Reader:
 
 
 def preload() -> None:
-    """Import what a reader needs, in the process of which all daemons are forks: it takes longer than the reading."""
-    with contextlib.suppress(ImportError):  # without h2 a reader fails, and no other container
+    """Import the modules of a reader in the zygote: importing takes longer than reading."""
+    with contextlib.suppress(ImportError):  # without h2 only readers fail
         from pelagos_core.images import image_store  # noqa: F401 (for its side effect)
 
 
 def find(source: Source, path: str, *, only: bool, image: Descriptor | None = None) -> Reader:
-    """Fork a reader that finds the module which a path names: see `artifact.choose`.
+    """Fork a reader that finds the module that a path names, see `artifact.choose`.
 
-    image: what the name of the container's image meant for its first process; None to ask what it means now.
-    Its answer is the fields of that `Descriptor` and of a `Module`, or None if the container has no image, or its
-    image no such module.
+    image: the descriptor that was used for the container's first process; None to look the image's name up now.
+    The answer is the fields of the image's `Descriptor` and of a `Module`; None if the container has no image, or the
+    image does not have the module.
     """
 
     def work() -> tuple[object, int]:
-        from pelagos_core.images.image_store import ImageStore  # here: of no other use in a daemon without a zygote
+        from pelagos_core.images.image_store import ImageStore  # here: only a reader needs it
 
         try:
             with ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel:
@@ -96,35 +96,36 @@ def find(source: Source, path: str, *, only: bool, image: Descriptor | None = No
                 except NotFound as error:
                     if error.reason:
                         raise
-                    return None, -1  # removed since the container was made, as is the container of `nerdctl run`
+                    return None, -1  # the image or container was removed, as `nerdctl run --rm` does
                 chosen = artifact.choose(found, path, only=only)
                 if chosen is None:
                     return None, -1
                 store.check(chosen)
                 return (target, chosen), -1
         except (FileNotFoundError, ConnectionRefusedError):
-            return None, -1  # no containerd: the shim is used by `pelagos run`, or by a test
+            return None, -1  # no containerd: `pelagos run` or a test uses the shim
 
     return _forked(work)
 
 
 def fetch(source: Source, module: Module, cgroup: Cgroup, wait: Callable[[], object]) -> Reader:
-    """Fork a reader that copies a module to a sealed file in memory, whose descriptor comes with its answer.
+    """Fork a reader that copies a module to a sealed memory file and sends its descriptor with the answer.
 
-    cgroup: whose memory that is. wait: called in the reader before it takes any. The reader stays until it is closed,
-    with the group and all that `wait` has taken: the file is to be closed before.
+    cgroup: the control group to which the memory is charged.
+    wait: called in the reader before it allocates memory, to wait for a slot.
+    The reader keeps the group and the slot until it is closed; close the file before.
     """
 
     def work() -> tuple[object, int]:
         from pelagos_core.images.image_store import ImageStore
 
-        with contextlib.suppress(PelagosError):  # a daemon of another pid namespace has taken the group for a left one
+        with contextlib.suppress(PelagosError):  # another daemon may have removed the empty group
             joining.join(cgroup)
         wait()
         memory = os.memfd_create("module", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with (
             ImageStore.connect(source.address, source.namespace, SILENCE_SECONDS) as channel,
-            open(memory, "wb", closefd=False) as file,  # buffered: write(2) may take less than it is given
+            open(memory, "wb", closefd=False) as file,  # buffered: write(2) may write less than requested
         ):
             ImageStore(channel).copy(module.digest, module.size, file.write)
         if os.pread(memory, len(MODULE_MAGIC), 0) != MODULE_MAGIC:
@@ -163,7 +164,7 @@ def _serve(work: Callable[[], tuple[object, int]], parent: socket.socket) -> Non
         socket.send_fds(parent, [json.dumps([0, "", "", found]).encode()], [file] if file >= 0 else [])
         if file >= 0:
             os.close(file)
-            parent.recv(1)  # until its end: the parent has closed the file
+            parent.recv(1)  # returns when the parent closes its end
     except BaseException as error:  # noqa: BLE001 (every error is reported to the parent)
         code, text, reason = to_fields(error)
         parent.send(json.dumps([code, text[:_MAX_TEXT], reason, None]).encode())

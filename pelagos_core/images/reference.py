@@ -1,6 +1,6 @@
-"""Names of images, as docker and Kubernetes understand them: `app` is `docker.io/library/app:latest`.
+"""Names of images, as docker and Kubernetes expand them: `app` is `docker.io/library/app:latest`.
 
-A kubelet asks containerd for the whole name, so an image must be imported under it.
+A kubelet uses the expanded name with containerd, so an image must be imported with it.
 The grammar is that of github.com/distribution/reference.
 """
 
@@ -22,7 +22,7 @@ _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
 def normalised(name: str) -> str:
-    """The whole name of an image, with its domain and its tag. Raises InvalidArgument that says what is wrong."""
+    """The full name of an image, with its domain and its tag. Raises InvalidArgument for a malformed name."""
     if "@" in name:
         raise InvalidArgument(f"image name {name!r} has a digest: give a tag, as in NAME:v1")
     domain, path = _split(name)
@@ -38,22 +38,24 @@ def normalised(name: str) -> str:
 
 
 def familiar(name: str) -> str:
-    """A whole name as docker shows it: without what it adds itself."""
+    """A full name as docker displays it: without the default domain."""
     return name.removeprefix(f"{_HUB}/").removeprefix(f"{_HUB_USER}/")
 
 
 def base(name: str) -> str:
-    """The last part of a whole name's path, such as `app`."""
+    """The last part of the path in a full name, such as `app`."""
     return name.rpartition("/")[2].partition(":")[0]
 
 
 def tag(name: str) -> str:
-    """The tag of a whole name."""
+    """The tag in a full name."""
     return name.rpartition(":")[2]
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Domain and path. A first part without a dot, a port or a capital letter is no domain, but `localhost` is."""
+    """Split a name into domain and path. The first part is a domain if it has a dot, a port or a capital letter, or is
+    `localhost`.
+    """
     first, slash, rest = name.partition("/")
     if slash and (first == "localhost" or set(first) & set(".:") or first != first.lower()):
         if first == "index.docker.io":

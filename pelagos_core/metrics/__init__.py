@@ -1,1 +1,1 @@
-"""Figures of the whole node for Prometheus: what is counted, and the file in which daemons count."""
+"""Metrics of the node for Prometheus: the metric families, and the file in which daemons count."""

@@ -1,4 +1,4 @@
-"""The node's figures as Prometheus has them, by its own library. Imported by the command only: it loads 30 modules."""
+"""The node's metrics in Prometheus' format, by its own library. Only the command imports it: it loads 30 modules."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Node:
     """A collector of prometheus_client: reads the file of a directory at each scrape."""
 
     def __init__(self, place: str) -> None:
-        """place: the directory of the file; empty where nothing is counted."""
+        """Arguments: place: the directory of the file; empty if nothing is counted."""
         self._place = place
 
     def collect(self) -> Iterator[Metric]:
-        """All families. Before a daemon has counted they are zero.
+        """Yield all metric families. They are zero until a daemon has counted.
 
         Raises OSError, PermissionDenied or FailedPrecondition.
         """
@@ -58,7 +58,7 @@ _KINDS: dict[str, type[CounterMetricFamily | GaugeMetricFamily | HistogramMetric
 
 
 def _metric(family: Family, sums: array[int], engines: dict[int, str]) -> Metric:
-    """A family with its values: those of engines that were counted, and of one without a name if it has any."""
+    """A family with its values: for each engine that was counted, and for no engine if it has values."""
     made = _KINDS[family.kind](family.name, family.help, labels=family.label_names)
     for number, name in engines.items() if family.per_engine else [(families.NO_ENGINE, "")]:
         first = families.cell(family, number, family.combinations[0])
@@ -75,7 +75,7 @@ def _metric(family: Family, sums: array[int], engines: dict[int, str]) -> Metric
 
 
 def _buckets(family: Family, sums: array[int], first: int) -> list[tuple[str, float]]:
-    """The upper bounds, with how many were not above each of them."""
+    """The upper bounds of the buckets, each with the number of values that are not above it."""
     found, count = [], 0
     for index, bound in enumerate((*family.buckets, float("inf"))):
         count += sums[first + 1 + index]

@@ -1,6 +1,6 @@
-"""What is counted and shown: the metric families, and the cell of each of their values in a daemon's slot.
+"""The metric families, and the position (cell) of each value in a daemon's slot.
 
-A value is one unsigned cell of 64 bits. The cells of one engine lie together, so that a pod with one engine
+A cell is an unsigned number of 64 bits. The cells of one engine are adjacent, so that a pod with one engine
 writes to one or two pages. Names and units follow Prometheus' conventions (prometheus.io/docs/practices/naming).
 """
 
@@ -20,7 +20,7 @@ COUNTER = "counter"
 HISTOGRAM = "histogram"
 
 ENGINES = 12
-"""Names of engines that have cells of their own; the last one stands for all others."""
+"""The number of blocks of cells: the first is for no engine, the last for all engines without their own block."""
 NO_ENGINE, OTHER_ENGINE = 0, ENGINES - 1
 NANOSECONDS = 10**9
 
@@ -33,13 +33,15 @@ CAUSES = ("success", "error", "trap", "signal", "deadline")
 NO_REASON = "none"
 
 
-@dataclass(frozen=True, eq=False)  # by identity: a comparison of all fields would be most of the time of a count
+@dataclass(frozen=True, eq=False)  # compared by identity: comparing all fields would dominate the cost of a count
 class Family:
     """One metric family.
 
-    name: without the suffix of its kind, as the exposition library has it. help: one line. labels: each label but
-    `engine`, with its values. per_engine: whether it has the label `engine`. buckets: upper bounds in seconds, of a
-    histogram.
+    name: without the suffix of its kind, as in the exposition library.
+    help: one line.
+    labels: each label except `engine`, with its values.
+    per_engine: whether it has the label `engine`.
+    buckets: the upper bounds of a histogram, in seconds.
     """
 
     name: str
@@ -51,26 +53,26 @@ class Family:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The names of all its labels, in the order of values."""
+        """The names of all labels, in the order in which their values are given."""
         return (*(["engine"] if self.per_engine else []), *(name for name, _ in self.labels))
 
     @cached_property
     def combinations(self) -> list[tuple[str, ...]]:
-        """The values of all labels but `engine`, one after the other as their cells are."""
+        """All combinations of the values of labels, except `engine`, in the order of their cells."""
         return list(itertools.product(*(values for _, values in self.labels)))
 
     @cached_property
     def width(self) -> int:
-        """Cells for one combination: a histogram has its sum in nanoseconds, its buckets, and the one without bound."""
+        """The cells of one combination. A histogram has its sum in nanoseconds, its buckets, and an unbounded one."""
         return len(self.buckets) + 2 if self.kind == HISTOGRAM else 1
 
     @property
     def size(self) -> int:
-        """Cells for one engine."""
+        """The number of cells for one engine."""
         return self.width * len(self.combinations)
 
     def bucket(self, seconds: float) -> int:
-        """The cell of a duration's bucket, counted from the first cell of the histogram."""
+        """The index of a duration's bucket, counted from the first cell of the histogram."""
         return 1 + bisect_left(self.buckets, seconds)
 
 
@@ -152,11 +154,11 @@ DAEMONS = Family("pelagos_daemons", GAUGE, "Daemons that count now, one for each
 CACHE_BYTES = Family("pelagos_cache_bytes", GAUGE, "Disk space of the compiled code that is kept.")
 CACHE_ENTRIES = Family("pelagos_cache_entries", GAUGE, "Modules whose compiled code is kept.")
 FOUND = (INFO, DAEMONS, CACHE_BYTES, CACHE_ENTRIES)
-"""Families that the reader finds out itself."""
+"""Families whose values are computed when they are read."""
 
 
 def _places() -> tuple[dict[Family, int], int, int]:
-    """The first cell of each family, of an engine's in its block; the first cell and the size of the blocks."""
+    """The first cell of each family (if per engine, in the engine's block), of the blocks, and a block's size."""
     places, common, block = {}, 0, 0
     for family in COUNTED:
         if family.per_engine:
@@ -169,7 +171,7 @@ def _places() -> tuple[dict[Family, int], int, int]:
 _PLACES, _COMMON, _BLOCK = _places()
 CELLS = _COMMON + ENGINES * _BLOCK
 LAYOUT = hashlib.sha256(repr((COUNTED, ENGINES)).encode()).hexdigest()[:12]
-"""Names the layout: daemons of another one count in another file."""
+"""The name of this layout of cells. Daemons with another layout use another file."""
 
 _INDEXES = {
     family: {values: index * family.width for index, values in enumerate(family.combinations)} for family in COUNTED
@@ -177,16 +179,17 @@ _INDEXES = {
 
 
 def cell(family: Family, engine: int, labels: tuple[str, ...] = ()) -> int:
-    """The first cell of a value in a slot. engine: its number, ignored by a family without engines.
+    """The first cell of a value in a slot.
 
-    Raises KeyError for a value of a label that the family lacks.
+    engine: the engine's number; ignored if the family is not per engine.
+    labels: the values of the other labels. Raises KeyError for an unknown value.
     """
     place = _PLACES[family] + _INDEXES[family][labels]
     return _COMMON + engine * _BLOCK + place if family.per_engine else place
 
 
 def gauge_cells() -> Iterator[range]:
-    """The cells of gauges: what they say ends with the daemon that counts."""
+    """The cells of gauges. Their values are valid only while the daemon that has written them runs."""
     for family in COUNTED:
         if family.kind == GAUGE:
             for engine in range(ENGINES) if family.per_engine else (NO_ENGINE,):

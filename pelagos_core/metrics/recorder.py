@@ -1,4 +1,4 @@
-"""What one daemon counts: a number in memory and, by one pwrite(2) of a few bytes, in its slot of the node's file."""
+"""Counts the metrics of one daemon, in memory and, by one pwrite(2) of a few bytes, in its slot of the node's file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Counts for one daemon. Without a slot it counts nothing, and costs a comparison."""
+    """Counts for one daemon. Without a slot it counts nothing; a call then costs one comparison."""
 
     def __init__(self, slot: Slot | None = None) -> None:
         self._slot = slot
 
     @classmethod
     def of_node(cls, *, wanted: bool = True) -> Recorder:
-        """The one of a daemon that begins. In the daemon, not before its fork: a fork has no lock.
+        """The recorder for a new daemon. Call it in the daemon: a child does not inherit the lock on the slot.
 
-        wanted: what the node's config says. A file that cannot be used is logged, and the daemon counts nothing.
+        wanted: whether the node's config enables metrics. If the file cannot be used, this is logged, and the daemon
+        counts nothing.
         """
         place = slots.directory()
         if not wanted or not place:
@@ -42,7 +43,7 @@ class Recorder:
         return self._slot is not None
 
     def count(self, family: Family, engine: str = "", *labels: str, by: int = 1) -> None:
-        """Add to a counter or a gauge. labels: the values of all labels but `engine`. by: may be -1 for a gauge."""
+        """Add to a counter or a gauge. labels: the values of all labels except `engine`. by: may be -1 for a gauge."""
         if self._slot is None:
             return
         try:
@@ -51,10 +52,10 @@ class Recorder:
             self._slot.add(cell, by)
             self._slot.write(cell, cell + 1)
         except OSError as error:
-            self._give_up(error)
+            self._turn_off(error)
 
     def observe(self, family: Family, engine: str, began: int) -> None:
-        """Add a duration to a histogram. began: `now` at its begin."""
+        """Add a duration to a histogram. began: the value of `now()` at its start."""
         if self._slot is None:
             return
         took = time.monotonic_ns() - began
@@ -64,10 +65,10 @@ class Recorder:
             self._slot.add(first + family.bucket(took / families.NANOSECONDS), 1)
             self._slot.write(first, first + family.width)
         except OSError as error:
-            self._give_up(error)
+            self._turn_off(error)
 
     def close(self) -> None:
-        """Give the slot up, at the daemon's end."""
+        """Release the slot. Call it when the daemon exits."""
         if self._slot is not None:
             slot, self._slot = self._slot, None
             try:
@@ -75,13 +76,13 @@ class Recorder:
             except OSError as error:
                 log.info("metrics: %s", error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _turn_off(self, error: OSError) -> None:
         log.warning("metrics are not counted any more: %s", error)
         self.close()
 
 
 NOT_COUNTED = Recorder()
-"""One that counts nothing."""
+"""A recorder that counts nothing."""
 
 now = time.monotonic_ns
 """The clock of `observe`, in nanoseconds."""

@@ -3,12 +3,12 @@
     header   0      the layout's name; at _HINT the number of a slot that may be free; at _NAMES names of engines
     slots    4096   _SLOT_BYTES each: the cells of `families`, in the processor's byte order
 
-A daemon holds a record lock on its slot (fcntl(2), F_SETLK) and writes no other. The kernel releases the lock when
-the daemon ends, however that happens, and a child that it forks does not have it. The next daemon takes the slot over
-and counts on from what is there. So the sum over all slots never goes backwards, a daemon that is killed loses nothing,
-nothing is done at a daemon's end, and there are no more slots than daemons at a time. A reader needs no daemon.
+A daemon holds a record lock on its slot (fcntl(2), F_SETLK) and writes to no other slot. The kernel releases the lock
+when the daemon exits or is killed; forked children do not inherit it. The next daemon takes a free slot and adds to the
+values in it. So the sum over all slots never decreases, a killed daemon loses no counts, and there are never more slots
+than the largest number of daemons at a time. Reading needs no daemon.
 
-Only root reads or writes the file. It is in /run: what it counts begins anew with each boot.
+Only root can read or write the file. It is in /run, so all counts start at zero after a boot.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _HINT = 64
 _NAMES, _NAME_BYTES = 128, 64
 _FIXED = ("", "native")
 FIXED_NAMES = dict(enumerate(_FIXED))
-"""Names of engines that need no place in the header, by their numbers; empty: before one is chosen."""
+"""The first engine numbers, whose names are not in the header; the empty name: no engine is chosen yet."""
 _SLOT_BYTES = -(-families.CELLS * 8 // _HEADER_BYTES) * _HEADER_BYTES
 _ITEM, _MOST = "Q", (1 << 64) - 1
 _NUMBER = struct.Struct("=I")
-_LOOK_AT_ALL = 64  # slots, with each of which the killed daemons' are looked for
+_LOOK_AT_ALL = 64  # when the file has a multiple of it, the next daemon tries all slots, for those of killed daemons
 _MOST_SLOTS = 1 << 16
 _NAMES_TRIES, _NAMES_PAUSE = 50, 0.001  # seconds; once for each engine of a daemon
 _BUSY = (errno.EAGAIN, errno.EACCES)  # fcntl(2): another process has the lock
 
 
 def directory() -> str:
-    """Where the file is; empty if PELAGOS_METRICS turns it off, or if this user has none."""
+    """The directory of the file; empty if PELAGOS_METRICS turns metrics off, or if this user has none."""
     named = os.environ.get(VARIABLE, "")
     if named:
         return "" if named == OFF else named
@@ -55,10 +55,10 @@ def directory() -> str:
 
 
 class Slot:
-    """The slot of this daemon. It must not be used in a fork."""
+    """The slot of this daemon. A forked child must not use it."""
 
     def __init__(self, file: int, index: int, cells: array[int]) -> None:
-        """file: the open file, closed by `close`. cells: of the slot, as they are now."""
+        """Arguments: file: the open file; `close` closes it. index: the slot's number. cells: its current values."""
         self._file = file
         self._index = index
         self._engines = {"": families.NO_ENGINE}
@@ -66,9 +66,10 @@ class Slot:
 
     @classmethod
     def take(cls, place: str) -> Slot:
-        """Take a free slot of the file in a directory, which is made if it is missing. A few system calls.
+        """Lock a free slot of the file in a directory; the file is created if it is missing.
 
-        Raises OSError, PermissionDenied, or FailedPrecondition.
+        Takes a few system calls. Raises OSError; PermissionDenied if others can write the file; FailedPrecondition if
+        all slots are in use.
         """
         file = _open(place)
         try:
@@ -85,25 +86,25 @@ class Slot:
         return slot
 
     def add(self, cell: int, by: int) -> None:
-        """Add to a cell in memory, which has bounds: what is beyond them stays at them. by: may be negative."""
+        """Add to a cell in memory; the result is limited to the range of a cell. by: may be negative."""
         self.cells[cell] = min(_MOST, max(0, self.cells[cell] + by))
 
     def write(self, first: int, last: int) -> None:
-        """Write cells to the file, from `first` up to, and without, `last`. Raises OSError."""
+        """Write the cells from `first` to `last` - 1 to the file. Raises OSError."""
         os.pwrite(self._file, memoryview(self.cells)[first:last], _offset(self._index) + first * 8)
 
     def engine(self, name: str) -> int:
-        """The number of an engine; a new one is written into the header. Raises OSError."""
+        """The number of an engine; a new name is added to the header. Raises OSError."""
         number = self._engines.get(name)
         if number is None:
             number = self._engines[name] = _number(self._file, name)
         return number
 
     def close(self) -> None:
-        """Leave the slot to another daemon. Raises OSError; the slot is left then too."""
+        """Release the slot for another daemon. It is also released if OSError is raised."""
         try:
             self._clear_gauges()
-            # Before the hint: a daemon that finds the slot locked would pass it over.
+            # Unlock before the hint is written: a daemon skips a hinted slot that is still locked.
             fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT_BYTES, _offset(self._index))
             if self._index < _hint(self._file):
                 os.pwrite(self._file, _NUMBER.pack(self._index), _HINT)
@@ -119,20 +120,23 @@ class Slot:
 
 
 class Reading(NamedTuple):
-    """What one slot says. is_live: whether a daemon has it; only then its gauges mean something."""
+    """The values of one slot. is_live: whether a daemon holds it; the gauges are valid only then."""
 
     cells: array[int]
     is_live: bool
 
 
 class SlotFile:
-    """The file as a reader has it. A context manager.
+    """The file, opened for reading. Its `with` block closes it.
 
-    Not in a process that has a slot: record locks are a process', and closing the file would give them up.
+    A process with a slot must not use it: record locks belong to a process, and closing the file would release them.
     """
 
     def __init__(self, place: str) -> None:
-        """Raises FileNotFoundError if no daemon has counted yet, OSError, PermissionDenied, or FailedPrecondition."""
+        """Open the file in the directory `place`.
+
+        Raises FileNotFoundError if no daemon has counted yet, OSError, PermissionDenied, or FailedPrecondition.
+        """
         self._file = _open(place, create=False)
 
     def engines(self) -> dict[int, str]:
@@ -142,13 +146,13 @@ class SlotFile:
         return names
 
     def readings(self) -> Iterator[Reading]:
-        """All slots, one after the other."""
+        """Yield the values of all slots."""
         for index in range(_count(self._file)):
             data = os.pread(self._file, families.CELLS * 8, _offset(index))
             is_live = not _try_lock(self._file, index, fcntl.LOCK_SH)
             if not is_live:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT_BYTES, _offset(index))
-                if index < _hint(self._file):  # of a daemon that was killed
+                if index < _hint(self._file):  # the slot of a daemon that was killed
                     os.pwrite(self._file, _NUMBER.pack(index), _HINT)
             yield Reading(array(_ITEM, data.ljust(families.CELLS * 8, b"\0")), is_live)
 
@@ -181,7 +185,7 @@ def _open(place: str, *, create: bool = True) -> int:
 
 
 def _locked(file: int) -> int:
-    """Lock a free slot, the lowest that is known to be one; its number."""
+    """Lock a free slot, starting at the hint; return its number."""
     count, hint = _count(file), _hint(file)
     first = 0 if hint >= count and count % _LOOK_AT_ALL == 0 else min(hint, count)
     for index in range(first, _MOST_SLOTS):
@@ -215,7 +219,7 @@ def _hint(file: int) -> int:
 
 
 def _names(file: int) -> list[str]:
-    """The engines' names, by their numbers; the fixed ones first."""
+    """The engines' names, indexed by their numbers; the fixed ones first."""
     size = (families.OTHER_ENGINE - len(_FIXED)) * _NAME_BYTES
     table = os.pread(file, size, _NAMES)
     texts = (table[at : at + _NAME_BYTES].rstrip(b"\0") for at in range(0, len(table), _NAME_BYTES))
@@ -223,9 +227,10 @@ def _names(file: int) -> list[str]:
 
 
 def _number(file: int, name: str) -> int:
-    """The number of an engine's name, which is added to the header if it is not there. One that is too long is cut.
+    """The number of an engine's name; a new name is added to the header. A long name is cut.
 
-    If another daemon does not give the header's lock up, as one that is stopped, the engine is one of the others.
+    If another daemon does not release the header's lock, for example because it is stopped, the engine counts as one of
+    the others.
     """
     name = name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
     if name in (known := _names(file)):
@@ -244,9 +249,9 @@ def _number(file: int, name: str) -> int:
 
 
 def _lock_names(file: int) -> bool:
-    """Lock the names, since two daemons must not use one place; whether that was possible.
+    """Lock the names, so that two daemons do not use the same position; return whether it succeeded.
 
-    The lock is held for two system calls. It is not waited for in the kernel: that would stop the daemon's event loop.
+    The lock is held for two system calls. It is polled, because waiting in the kernel would block the event loop.
     """
     for _ in range(_NAMES_TRIES):
         try:

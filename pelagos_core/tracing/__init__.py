@@ -1,1 +1,1 @@
-"""OpenTelemetry traces of a daemon: where spans begin and end, and how they leave the node."""
+"""OpenTelemetry traces of a daemon: how spans are created and exported."""

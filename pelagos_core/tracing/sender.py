@@ -1,8 +1,8 @@
-"""How finished spans leave a daemon: in batches, each by a child process that sends it and ends.
+"""Exports finished spans in batches; a forked child process sends each batch and exits.
 
-The exporters of OpenTelemetry have threads and wait for the network. A daemon has one thread, because it forks, and
-does not wait. So it queues spans, and a child does the rest with the exporter as it is; the child has the daemon's
-memory, so nothing is encoded or copied for it.
+The exporters of OpenTelemetry start threads and wait for the network. A daemon has one thread, because it forks, and
+must not block. So it queues spans, and a child sends them with the unchanged exporter. The child has a copy of the
+daemon's memory, so the spans need not be encoded for it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pelagos_core.native.process_name import rename
 
 log = logging.getLogger(__name__)
 
-DELAY_SECONDS = 5.0  # as of OpenTelemetry's own batches (OTEL_BSP_SCHEDULE_DELAY)
+DELAY_SECONDS = 5.0  # the default of OpenTelemetry's batches (OTEL_BSP_SCHEDULE_DELAY)
 BATCH = 512
 MOST = 2048
-SEND_SECONDS = 30.0  # the exporter's own retries end before
+SEND_SECONDS = 30.0  # longer than all retries of the exporter
 _NAME = "pelagos-traces"
 _Item = TypeVar("_Item")
 
 
 class Sender(Generic[_Item]):
-    """Sends what it is given, some seconds later. On the daemon's event loop."""
+    """Queues items and sends them in batches after a delay. Runs on the daemon's event loop."""
 
     def __init__(self, deliver: Callable[[Sequence[_Item]], bool], delay: float = DELAY_SECONDS) -> None:
-        """deliver: sends a batch and returns whether it has arrived; called in the child. delay: seconds."""
+        """Arguments: deliver: sends a batch, in the child; returns whether that succeeded. delay: in seconds."""
         self._deliver = deliver
         self._delay = delay
         self._queue: list[_Item] = []
@@ -43,7 +43,7 @@ class Sender(Generic[_Item]):
         self._fails = False
 
     def put(self, item: _Item) -> None:
-        """Queue one. Beyond MOST it is dropped, and the number is logged with the next batch."""
+        """Queue an item. It is dropped if the queue has MOST items; the next batch logs the number of dropped items."""
         if len(self._queue) >= MOST:
             self._lost += 1
             return
@@ -52,7 +52,7 @@ class Sender(Generic[_Item]):
             self._schedule(0.0 if len(self._queue) >= BATCH else self._delay)
 
     def close(self) -> None:
-        """Leave the rest to a child that outlives the daemon, by SEND_SECONDS at the most."""
+        """Send the rest in a child that may outlive the daemon, by at most SEND_SECONDS."""
         if self._timer:
             self._timer.cancel()
         if self._sending:
@@ -85,26 +85,26 @@ class Sender(Generic[_Item]):
 
     async def _sent(self, sending: Child) -> None:
         try:
-            ended = await sending.ended()  # it ends by its own alarm
+            ended = await sending.ended()  # alarm(2) limits its time
         except asyncio.CancelledError:
-            sending.release()  # the daemon ends, and what is on its way goes on
+            sending.release()  # the daemon exits, the child continues
             raise
         sending.close()
         self._report(failed=ended.si_status != 0)
 
     def _report(self, *, failed: bool) -> None:
-        """Log a change only: a collector that is away would fill the log."""
+        """Log a change only: with an unreachable collector, each batch would add a line to the log."""
         if failed and not self._fails:
             log.warning("traces are not accepted by the collector; further failures are not logged")
         self._fails = failed
 
     def _fork(self) -> Child:
-        """A child that sends what is queued. The queue is empty then. Raises OSError."""
+        """Fork a child that sends the queued items, and empty the queue. Raises OSError."""
         batch, self._queue = self._queue, []
         return child.fork(lambda: self._run(batch))
 
     def _run(self, batch: Sequence[_Item]) -> int:
-        """In the child: nothing of the daemon's is open, so that neither its log nor its pod waits for this."""
+        """Send a batch, in the child. It closes the daemon's descriptors, so that no process waits for their end."""
         rename(_NAME)
         forked.restore_signals()
         forked.close_all_but()

@@ -1,4 +1,4 @@
-"""Whether a node traces, and the tracer of a daemon: by the node's config and OpenTelemetry's variables."""
+"""Sets up the tracer of a daemon from the node's config and OpenTelemetry's environment variables."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PROTOCOL = "http/protobuf"
 
 
 def is_wanted(settings: TraceSettings | None, environment: Mapping[str, str]) -> bool:
-    """Whether traces are asked for: by [traces] in the config, or an endpoint in the environment.
+    """Whether traces are enabled: by [traces] in the config, or by an endpoint in the environment.
 
-    OTEL_SDK_DISABLED=true turns both off.
+    OTEL_SDK_DISABLED=true disables both.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
@@ -31,27 +31,27 @@ def is_wanted(settings: TraceSettings | None, environment: Mapping[str, str]) ->
 
 
 def preload(settings: TraceSettings | None) -> None:
-    """Import OpenTelemetry if traces are asked for: once, in the process that forks daemons."""
+    """Import OpenTelemetry if traces are enabled. Call it once, in the zygote."""
     if is_wanted(settings, os.environ):
         _imported(asked=settings is not None)
 
 
 def start(settings: TraceSettings | None, namespace: str) -> OtelTracer | None:
-    """Begin to trace in this daemon, if that is asked for and can be done. What cannot be is logged.
+    """Start tracing in this daemon if it is enabled and possible; log why it is not possible.
 
-    namespace: containerd's.
+    namespace: containerd's namespace. Returns None if the daemon does not trace.
     """
     if not is_wanted(settings, os.environ) or not _imported(asked=settings is not None):
         return None
     protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), _PROTOCOL)
     if protocol != _PROTOCOL and not (settings and settings.endpoint):
-        log.warning("traces: protocol %r is not supported, %s is", protocol, _PROTOCOL)
+        log.warning("traces: protocol %r is not supported, only %s is", protocol, _PROTOCOL)
         return None
     from pelagos_core.tracing.tracer import OtelTracer
 
     try:
         tracer = OtelTracer(settings or TraceSettings(), namespace)
-    except Exception as error:  # noqa: BLE001 (what OpenTelemetry makes of a variable must not keep a pod from starting)
+    except Exception as error:  # noqa: BLE001 (a wrong variable must not prevent a pod's start)
         log.warning("traces: %s", error)
         return None
     spans.install(tracer)
@@ -59,7 +59,7 @@ def start(settings: TraceSettings | None, namespace: str) -> OtelTracer | None:
 
 
 def _imported(*, asked: bool) -> bool:
-    """Whether OpenTelemetry can be imported. asked: by the config, so its absence is worth a warning."""
+    """Whether OpenTelemetry can be imported. asked: whether the config enables traces; a failure is a warning then."""
     try:
         from pelagos_core.tracing import tracer  # noqa: F401
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Where spans begin and end. Without a tracer, which is the rule, a span is an object that does nothing.
+"""Creates spans. Without a tracer, which is the default, a span is an object that does nothing.
 
-OpenTelemetry is imported by `tracer`, and only where the node's config or environment asks for traces.
+Only `tracer` imports OpenTelemetry, and only if the node's config or environment enables traces.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class Tracer(Protocol):
-    """What makes spans."""
+    """Creates spans."""
 
     def span(self, name: str, attributes: Attributes) -> AbstractContextManager[None]:
-        """A span within the one of the caller; it ends with the block, by an error with that error."""
+        """A child span of the current span. It ends with the `with` block; an exception becomes its status."""
 
     def annotate(self, attributes: Attributes) -> None:
-        """Add attributes to the span of the caller."""
+        """Add attributes to the current span."""
 
 
 class _Installed:
@@ -29,18 +29,18 @@ class _Installed:
 
 
 def install(tracer: Tracer | None) -> None:
-    """Make spans by this tracer from now on, in this process; None: make none."""
+    """Use this tracer in this process from now on; None disables tracing."""
     _Installed.tracer = tracer
 
 
 def span(name: str, **attributes: str | int | float | bool) -> AbstractContextManager[None]:
-    """A span of the block. attributes: `__` stands for a dot, as in `container__id`."""
+    """A span for a `with` block. attributes: `__` in a name becomes a dot, as in `container__id`."""
     tracer = _Installed.tracer
     return tracer.span(name, _dotted(attributes)) if tracer else _NOTHING
 
 
 def annotate(**attributes: str | int | float | bool) -> None:
-    """Add attributes to the span of the caller, named as for `span`."""
+    """Add attributes to the current span, named as for `span`."""
     if _Installed.tracer:
         _Installed.tracer.annotate(_dotted(attributes))
 
@@ -48,7 +48,7 @@ def annotate(**attributes: str | int | float | bool) -> None:
 def spanned(
     name: str, work: Coroutine[Any, Any, _Result], **attributes: str | int | float | bool
 ) -> Coroutine[Any, Any, _Result]:
-    """The same work, within a span of its own."""
+    """A coroutine that runs `work` within a new span."""
     return _within(span(name, **attributes), work) if _Installed.tracer else work
 
 

@@ -1,7 +1,7 @@
-"""Spans by OpenTelemetry's own packages, the extra `otel`. Imported where traces are asked for.
+"""Creates spans with OpenTelemetry's packages (the extra `otel`). Imported only if traces are enabled.
 
-Ids, sampling, contexts, what a span is and how it is sent are the packages'. Their TracerProvider is not used: it
-registers a handler that runs in every fork of its process and starts threads there. All that a daemon forks has one.
+Ids, sampling, contexts, spans and exporters are those of the packages. Their TracerProvider is not used: it registers a
+handler that starts threads in every forked child, and children of a daemon must have one thread.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from pelagos_core.tracing.spans import Attributes
 
 _PATH = "/v1/traces"
 _SERVICE = "pelagos"
-# Calls that are asked again and again, or that wait: as traces they would be noise.
+# Calls that are polled, or that wait for a long time: their spans would be noise.
 _QUIET = frozenset({"State", "Stats", "Pids", "Connect", "Wait"})
 _MAX_METADATA = 64
-_MAX_TEXT = 1024  # characters of a text in a span; the sender keeps many
-_PARENTS = ("traceparent", "tracestate")  # W3C Trace Context, as containerd puts it into ttrpc's metadata
+_MAX_TEXT = 1024  # characters of a text in a span; the sender queues many spans
+_PARENTS = ("traceparent", "tracestate")  # W3C Trace Context; containerd sends it in ttrpc's metadata
 _SAMPLERS = {
     "always_on": ALWAYS_ON,
     "always_off": ALWAYS_OFF,
@@ -61,7 +61,7 @@ _scope = InstrumentationScope("pelagos_core", __version__)
 
 @dataclass(slots=True)
 class _Span:
-    """A span that has begun. context: its own; parent: of the one around it."""
+    """A span that has started. context: its own. parent: the context of the enclosing span."""
 
     name: str
     context: SpanContext
@@ -77,12 +77,13 @@ _current: ContextVar[_Span | None] = ContextVar("pelagos_span", default=None)
 
 
 class OtelTracer:
-    """The tracer of one daemon, made after its fork, by which the random numbers of ids are its own."""
+    """The tracer of one daemon. Create it after the fork, so that each daemon has different random ids."""
 
     def __init__(self, settings: TraceSettings, namespace: str) -> None:
-        """namespace: containerd's, for all spans. Reads OTEL_… in the environment for what `settings` leaves open.
+        """Arguments: namespace: containerd's namespace, an attribute of all spans.
 
-        Raises InvalidArgument for a sampler that is none.
+        The OTEL_… environment variables supply what `settings` does not set. Raises InvalidArgument for an unknown
+        sampler.
         """
         self._settings = settings
         self._sampler = _sampler(settings, os.environ)
@@ -93,14 +94,14 @@ class OtelTracer:
             "process.pid": os.getpid(),
             "containerd.namespace": namespace,
         }
-        # Not `Resource.create`, which asks its detectors in threads. The variables may be containerd's: ours win.
+        # `Resource.create` would start threads. The variables may be meant for containerd: our attributes override it.
         self._resource = OTELResourceDetector().detect().merge(Resource(own))
         self._ids = RandomIdGenerator()
         self._created: dict[str, SpanContext] = {}
 
     @contextmanager
     def span(self, name: str, attributes: Attributes) -> Iterator[None]:
-        """As spans.Tracer. Without a span around it, as of work that no call has begun, there is none."""
+        """See spans.Tracer. Outside any span, for example in work that no call has started, no span is created."""
         around = _current.get()
         if around is None:
             yield
@@ -116,16 +117,16 @@ class OtelTracer:
             yield
 
     def annotate(self, attributes: Attributes) -> None:
-        """As spans.Tracer."""
+        """See spans.Tracer."""
         around = _current.get()
         if around is not None:
             around.attributes.update(attributes)
 
     @contextmanager
     def call(self, request: ttrpc_pb2.Request, message: object) -> Iterator[None]:
-        """The span of a call of the task API, within that of the caller, whose context is in the metadata.
+        """The span of a call of the task API. Its parent is the caller's span, whose context is in the metadata.
 
-        The calls of one container are linked to its Create: containerd makes each of them in another trace.
+        The later calls of a container are linked to its Create, because containerd makes each call in another trace.
         """
         if request.method in _QUIET:
             yield
@@ -149,11 +150,11 @@ class OtelTracer:
             self._created.pop(container, None)
 
     def close(self) -> None:
-        """Send the rest, at the daemon's end."""
+        """Send the queued spans. Call it when the daemon exits."""
         self._sender.close()
 
     def _outermost(self, request: ttrpc_pb2.Request, attributes: dict[str, str], links: Sequence[Link]) -> _Span:
-        """The span of a request, in the caller's trace if it has one, sampled as that is."""
+        """The span of a request: in the caller's trace, with the caller's sampling decision, if there is one."""
         name = f"{request.service}/{request.method}"
         around = trace.get_current_span(_propagator.extract(_carrier(request), Context())).get_span_context()
         parent = around if around.is_valid else None
@@ -168,7 +169,7 @@ class OtelTracer:
 
     @contextmanager
     def _within(self, span: _Span) -> Iterator[None]:
-        """Have the block's spans within this one, and queue it at its end. An error is its status."""
+        """Make `span` the current span of the block, and queue it at its end. An exception becomes its status."""
         token = _current.set(span)
         try:
             yield
@@ -198,14 +199,14 @@ class OtelTracer:
         )
 
     def _deliver(self, spans: Sequence[ReadableSpan]) -> bool:
-        """Send spans; whether they have arrived. In a child, for a while, with threads."""
+        """Send spans and return whether that succeeded. Runs in a child, where the exporter may start threads."""
         endpoint = self._settings.endpoint
         exporter = OTLPSpanExporter(endpoint.removesuffix("/").removesuffix(_PATH) + _PATH if endpoint else None)
         return exporter.export(spans) is SpanExportResult.SUCCESS
 
 
 def _cut(text: str) -> str:
-    """A text for the queue, in which spans outlive their calls: ids and errors may be as long as a caller's message."""
+    """Cut a text for the queue: ids and errors may be as long as a caller's message, and spans stay in memory."""
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
@@ -215,7 +216,7 @@ def _carrier(request: ttrpc_pb2.Request) -> Mapping[str, str]:
 
 
 def _sampler(settings: TraceSettings, environment: Mapping[str, str]) -> Sampler:
-    """The sampler by the config, or by OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG."""
+    """The sampler from the config, or from OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG. Raises InvalidArgument."""
     if settings.sampling is not None:
         return ParentBasedTraceIdRatio(settings.sampling)
     name = environment.get("OTEL_TRACES_SAMPLER", "").strip().lower() or "parentbased_always_on"
