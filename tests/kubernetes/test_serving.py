@@ -1,6 +1,5 @@
 """The walk-through of docs/serving.md: a Deployment and a Service, probed, under load while its pods are replaced."""
 
-import re
 import tempfile
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import yaml
 from scripts import engines
 from tests.conftest import leave_out
 from tests.kubernetes.space import native, pod
-from tests.support import services
+from tests.support import pages, services
 from tests.support.containerd import until
 from tests.support.images import write_image
 
 IMAGE = "registry.example.org/hello:1"  # of the page
-PAGE = Path(__file__).parent.parent.parent / "docs/serving.md"
 ASK = "while :; do wget -qO- http://$HOST/ || echo bad; done"
 
 
@@ -36,8 +34,8 @@ def service(cluster):
 
 
 def manifests():
-    text = re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return list(yaml.safe_load_all(text[1]))
+    (block,) = pages.given_to(__file__)
+    return list(yaml.safe_load_all(block.text))
 
 
 def test_the_service_of_the_page_is_replaced_under_load_without_a_failed_request(space, service):
