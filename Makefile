@@ -98,7 +98,7 @@ docs-serve: docs ## the same, and serve it to this machine at http://127.0.0.1:8
 wheels: $(DEV) ## build every source archive and wheel, those with compiled parts for x86_64 and aarch64, into dist
 	@$(BIN)/python -m scripts.release build
 
-release-check: $(DEV) ## the same, then check the files, and run a container from each on CPython 3.10 to 3.13 (ten minutes)
+release-check: $(DEV) ## the same twice, then check the files, and run containers from them on CPython 3.10 to 3.13 (ten minutes)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[release]'
 	@$(BIN)/python -m scripts.release check $(PYTHONS:%=--python %)
 

@@ -31,7 +31,7 @@ from pelagos_core.images.archive import write
 from pelagos_core.images.image import Platform, Settings, image
 from pelagos_core.images.layer import Layer
 from scripts import engines
-from scripts.release import version
+from scripts.release_number import debian, version
 
 ROOT = Path(__file__).parent.parent
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -110,7 +110,7 @@ def archive_name(machine: str) -> str:
 
 def deb(machine: str, wheels: Path) -> Path:
     """Build a Debian package; its path."""
-    target = wheels / f"pelagos_{version()}_{MACHINES[machine]}.deb"
+    target = wheels / f"pelagos_{debian(version())}_{MACHINES[machine]}.deb"
     with tempfile.TemporaryDirectory() as work:
         root = Path(work, "root")
         tree = root / "usr/lib/pelagos"
@@ -214,7 +214,7 @@ def _control(root: Path, machine: str) -> None:
     size = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file()) >> 10
     fields = {
         "Package": "pelagos",
-        "Version": version(),
+        "Version": debian(version()),
         "Architecture": MACHINES[machine],
         "Maintainer": "The pelagos maintainers <pelagos@localhost>",
         "Installed-Size": str(size),

@@ -341,9 +341,7 @@ def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
     """
     with time_limit(IMPORT_SECONDS):
         module = plugin.load()
-        contract = getattr(module, "pelagos_contract", CONTRACT)
-        if contract != CONTRACT:
-            raise TypeError(f"it was built for version {contract} of the hook contract, this is version {CONTRACT}")
+        _check_contract(plugin, getattr(module, "pelagos_contract", CONTRACT))
         manager = _manager(module)
         if not manager.hook.pelagos_spawn.get_hookimpls():
             raise TypeError("it has no pelagos_spawn")
@@ -351,6 +349,17 @@ def _loaded(plugin: Plugin, settings: Mapping[str, object]) -> Backend:
             raise ValueError("the node's config has settings for it, and it takes none")
         manager.hook.pelagos_configure(settings=settings)
     return Backend(plugin.name, plugin.version, _summary(module), manager.hook, identity.origin(module, settings))
+
+
+def _check_contract(plugin: Plugin, contract: object) -> None:
+    """Raise TypeError, with the way out, unless a backend was written for this version of the hooks' contract."""
+    if contract == CONTRACT:
+        return
+    older = "pelagos-core" if isinstance(contract, int) and contract > CONTRACT else plugin.package or "the backend"
+    raise TypeError(
+        f"it was built for version {contract} of the hook contract, pelagos-core {__version__} has version {CONTRACT}: "
+        f"upgrade {older}"
+    )
 
 
 def _manager(module: object) -> pluggy.PluginManager:

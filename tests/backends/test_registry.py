@@ -76,14 +76,17 @@ def test_a_backend_that_cannot_be_loaded_is_named_and_left_out(broken, reason):
 @pytest.mark.parametrize(
     ("attributes", "settings", "reason"),
     [
-        ({"pelagos_contract": 2}, {}, "it was built for version 2 of the hook contract, this is version 1"),
+        ({"pelagos_contract": 2}, {}, "built for version 2 of the hook contract, pelagos-core"),
+        ({"pelagos_contract": 2}, {}, "has version 1: upgrade pelagos-core"),
+        ({"pelagos_contract": 0}, {}, "has version 1: upgrade pelagos-other"),
+        ({"pelagos_contract": "1"}, {}, "has version 1: upgrade pelagos-other"),
         ({"pelagos_contract": 1}, {"x": 1}, "the node's config has settings for it, and it takes none"),
     ],
 )
 def test_a_backend_of_another_contract_or_without_settings_is_refused_by_name(attributes, settings, reason):
     other = scoring(1)
     vars(other).update(attributes)
-    found = Backends.load([Plugin("other", "1", lambda: other)], Config(backends={"other": settings}))
+    found = Backends.load([Plugin("other", "1", lambda: other, "pelagos-other")], Config(backends={"other": settings}))
     assert found.installed == ()
     assert reason in str(found.failures[0])
 

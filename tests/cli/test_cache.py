@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_module_is_compiled_ahead_and_listed(pelagos, tmp_path):
     assert first.stdout.startswith(f"{module}: compiled, wasmtime, ")
     assert second.stdout.startswith(f"{module}: found, wasmtime, ")
     row = pelagos("ls").stdout.splitlines()[1].split()
-    assert row[1:4] == ["/a.wat", "wasmtime", "0.1.0"]
+    assert row[1:4] == ["/a.wat", "wasmtime", metadata.version("pelagos-wasmtime")]
     listed = json.loads(pelagos("ls", "--json").stdout)
     assert listed["directory"] == str(tmp_path / "cache")
     (entry,) = listed["entries"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import pelagos_native
+from scripts.release_number import version
 from tests.support import elf_file, wheels
 from tests.support.c_program import compiled
 
@@ -52,8 +53,8 @@ def library(name, wheel):
 def test_an_archive_of_a_backends_sources_is_enough_for_its_wheel(tmp_path, name):
     _, said, made = build(name, tmp_path)
     assert [path.name for path in made] == [
-        f"pelagos_{name}-0.1.0-py3-none-linux_{os.uname().machine}.whl",
-        f"pelagos_{name}-0.1.0.tar.gz",
+        f"pelagos_{name}-{version()}-py3-none-linux_{os.uname().machine}.whl",
+        f"pelagos_{name}-{version()}.tar.gz",
     ], said
     elf_file.check_product(library(name, made[0]), is_program=False)
 
@@ -73,5 +74,5 @@ def test_without_a_compiler_there_is_no_wheel_of_a_backend(tmp_path, name):
 @pytest.mark.parametrize("name", ["wasmtime", "wasmedge"])
 def test_a_release_of_a_backend_is_for_every_linux_of_a_processor(tmp_path, name, machine, number):
     _, said, (wheel,) = build(name, tmp_path, "--wheel", PELAGOS_MACHINE=machine)
-    assert wheel.name == f"pelagos_{name}-0.1.0-py3-none-manylinux_2_17_{machine}.whl", said
+    assert wheel.name == f"pelagos_{name}-{version()}-py3-none-manylinux_2_17_{machine}.whl", said
     elf_file.check_product(library(name, wheel), is_program=False, machine=number)

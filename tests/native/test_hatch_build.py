@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 import pelagos_native
+from scripts.release_number import version
 from tests.support import elf_file, wheels
 
 pytestmark = pytest.mark.slow
@@ -18,7 +19,7 @@ def build(directory, *options, **environment):
 
 def test_the_machines_compiler_makes_a_wheel_for_it(tmp_path):
     _, said, (wheel,) = build(tmp_path)
-    assert wheel.name == f"pelagos_native-0.1.0-py3-none-linux_{os.uname().machine}.whl", said
+    assert wheel.name == f"pelagos_native-{version()}-py3-none-linux_{os.uname().machine}.whl", said
 
 
 def test_a_wheel_is_made_of_the_archive_of_sources_too(tmp_path):
@@ -43,7 +44,7 @@ def test_a_compiler_that_is_not_there_is_told_plainly(tmp_path):
 @pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
 def test_a_release_is_for_every_linux_of_a_processor(tmp_path, machine, number):
     _, said, (wheel,) = build(tmp_path, PELAGOS_MACHINE=machine)
-    assert wheel.name == f"pelagos_native-0.1.0-py3-none-manylinux_2_17_{machine}.whl", said
+    assert wheel.name == f"pelagos_native-{version()}-py3-none-manylinux_2_17_{machine}.whl", said
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if name.endswith((".c", ".h"))]
         made = [name for name in archive.namelist() if "/bin/" in name]

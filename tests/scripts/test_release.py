@@ -1,76 +1,101 @@
-"""A release: the changelog's sections, the version's one place, what every distribution carries."""
+"""A release: its commits and its tag, what stops one, what every distribution carries."""
 
-import datetime
 import re
 import subprocess
 
 import pytest
 
-from scripts import release
+from scripts import release, release_number
 
-_DAY = datetime.date(2026, 12, 1)
-_CHANGELOG = """# Changes
-
-## Unreleased
-
-### Added
-
-- A thing.
-"""
+_CHANGELOG = "# Changes\n\n## Unreleased\n\n### Added\n\n- A thing.\n"
 
 
-def test_what_is_unreleased_gets_the_number_and_the_day():
-    assert release.dated(_CHANGELOG, "0.1.0", _DAY) == _CHANGELOG.replace(
-        "## Unreleased\n", "## Unreleased\n\n## 0.1.0 - 2026-12-01\n"
-    )
-
-
-def test_a_second_release_needs_something_to_release():
-    once = release.dated(_CHANGELOG, "0.1.0", _DAY)
-    with pytest.raises(release.NotReleasable, match="nothing under"):
-        release.dated(once, "0.1.1", _DAY)
-
-
-def test_a_number_is_used_once():
-    once = release.dated(_CHANGELOG, "0.1.0", _DAY)
-    with pytest.raises(release.NotReleasable, match=r"a section 0\.1\.0 already"):
-        release.dated(once.replace("## Unreleased\n", "## Unreleased\n\n- More.\n"), "0.1.0", _DAY)
-
-
-@pytest.mark.parametrize("number", ["v0.1.0", "0.1", "0.1.0-rc1", "", "0.1.0; rm"])
-def test_what_is_no_version_is_refused_before_anything_is_changed(number, capsys):
-    before = release.VERSION_FILE.read_text()
-    assert release.main(["cut", number]) == 1
-    assert "is no version" in capsys.readouterr().err
-    assert release.VERSION_FILE.read_text() == before
-
-
-def test_a_release_is_one_commit_and_a_tag(tmp_path, monkeypatch):
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A repository with all that states the version, and nothing else."""
+    for each in release_number.FOLLOWERS:
+        (tmp_path / each.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / each.file).write_text((release.ROOT / each.file).read_text())
+    for path, text in release_number.followed("0.2.0.dev0", tmp_path).items():
+        path.write_text(text)
+    (tmp_path / "CHANGELOG.md").write_text(_CHANGELOG)
     monkeypatch.setattr(release, "ROOT", tmp_path)
-    monkeypatch.setattr(release, "VERSION_FILE", tmp_path / "version.py")
-    monkeypatch.setattr(release, "CHANGELOG", tmp_path / "CHANGELOG.md")
-    monkeypatch.setattr(release, "INSTALLER", tmp_path / "installer.yaml")
-    monkeypatch.setattr(release, "_run", lambda *words: _git(tmp_path, *words))
-    release.INSTALLER.write_text("image: registry.example/pelagos-installer:0.0.0\n")
-    release.VERSION_FILE.write_text('"""Doc."""\n\n__version__ = "0.0.0"\n')
-    release.CHANGELOG.write_text(_CHANGELOG)
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@example.invalid")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "Begin"]):
-        _git(tmp_path, "git", *words)
-    release.cut("0.2.0")
-    assert release.version() == "0.2.0"
-    assert release.INSTALLER.read_text() == "image: registry.example/pelagos-installer:0.2.0\n"
-    assert _git(tmp_path, "git", "log", "--format=%s").splitlines() == ["Release 0.2.0", "Begin"]
-    assert _git(tmp_path, "git", "describe").strip() == "v0.2.0"
-    with pytest.raises(release.NotReleasable, match=r"the tag v0\.2\.0 exists"):
-        release.cut("0.2.0")
+        git(tmp_path, *words)
+    return tmp_path
 
 
-def test_changes_that_are_not_committed_stop_a_release(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        release, "_run", lambda *words: " M file\n" if words[1] == "status" else pytest.fail(str(words))
-    )
-    with pytest.raises(release.NotReleasable, match="not committed"):
-        release.cut("0.2.0")
+def git(tree, *words):
+    return subprocess.run(["git", *words], cwd=tree, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_release_is_a_commit_with_a_tag_and_development_goes_on(tree, capsys):
+    assert release.main(["cut", "0.2.0"]) == 0
+    assert git(tree, "log", "--format=%s").splitlines() == ["Go on as 0.2.1.dev0", "Release 0.2.0", "Begin"]
+    assert git(tree, "describe", "HEAD~1").strip() == "v0.2.0"
+    assert git(tree, "status", "--porcelain") == ""
+    assert release_number.version(tree) == "0.2.1.dev0"
+    git(tree, "checkout", "-q", "v0.2.0")
+    assert release_number.version(tree) == "0.2.0"
+    assert "/pelagos-installer:0.2.0\n" in (tree / "deploy/installer.yaml").read_text()
+    assert re.search(r"## Unreleased\n\n## 0\.2\.0 - 20\d\d-\d\d-\d\d\n", (tree / "CHANGELOG.md").read_text())
+    assert "git tag -d v0.2.0 && git reset --hard" in capsys.readouterr().out
+
+
+def test_a_number_is_released_once(tree, capsys):
+    assert release.main(["cut", "0.2.0"]) == 0
+    assert release.main(["cut", "0.2.0"]) == 1
+    assert "0.2.0 is released already: there is a tag v0.2.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "spoil", "reason"),
+    [
+        ("0.2", lambda tree: None, "is no version"),
+        ("0.1.0", lambda tree: None, "not greater than 0.2.0.dev0"),
+        ("0.2.0", lambda tree: (tree / "CHANGELOG.md").write_text(_CHANGELOG + "- More.\n"), "not committed"),
+        ("0.2.0", lambda tree: (tree / "left.py").write_text(""), "not committed, or files that git does not know"),
+        ("0.2.0", lambda tree: _changed(tree, "CHANGELOG.md", "- A thing.\n", ""), "no entry under"),
+        ("0.2.0", lambda tree: _changed(tree, "docs/nodes.md", "_amd64.deb", ""), "docs/nodes.md has no"),
+        ("0.2.0", lambda tree: _hook(tree, "exit 1"), "git commit"),
+        ("0.2.0", lambda tree: _hook(tree, "! grep -q dev ./pelagos_core/__init__.py"), "git commit"),
+    ],
+)
+def test_what_stops_a_release_leaves_the_tree_as_it_was(tree, capsys, number, spoil, reason):
+    spoil(tree)
+    before = git(tree, "log", "-1", "--format=%H"), git(tree, "status", "--porcelain"), release_number.version(tree)
+    assert release.main(["cut", number]) == 1
+    assert reason in capsys.readouterr().err
+    assert git(tree, "tag", "--list") == ""
+    after = git(tree, "log", "-1", "--format=%H"), git(tree, "status", "--porcelain"), release_number.version(tree)
+    assert after == before
+
+
+def _changed(tree, file, old, new):
+    text = (tree / file).read_text()
+    assert old in text
+    (tree / file).write_text(text.replace(old, new))
+    git(tree, "commit", "-qam", "Change")
+
+
+def _hook(tree, line):
+    """A hook of the repository's owner, which may refuse a commit."""
+    hook = tree / ".git/hooks/pre-commit"
+    hook.write_text(f"#!/bin/sh\n{line}\n")
+    hook.chmod(0o755)
+
+
+def test_missing_interpreters_are_all_named_before_anything_is_built(monkeypatch, capsys):
+    monkeypatch.setattr(release, "_candidates", lambda version: iter(["/bin/false"] if version != "3.11" else []))
+    monkeypatch.setattr(release, "build", lambda: pytest.fail("it was built"))
+    assert release.main(["check"]) == 1
+    said = capsys.readouterr().err
+    assert "not releasable: CPython 3.10, 3.11, 3.12, 3.13 not found" in said
+    assert "PYTHONS=" in said
 
 
 @pytest.mark.parametrize("directory", release.DISTRIBUTIONS, ids=lambda path: path.name)
@@ -82,23 +107,3 @@ def test_every_distribution_has_the_licence_its_types_and_the_one_version(direct
     package = re.search(r'^packages = \["(\w+)"\]', text, re.MULTILINE)
     assert (directory / package[1] / "py.typed").exists()
     assert not re.search(r"^version = ", text, re.MULTILINE)
-
-
-@pytest.mark.parametrize("directory", release.DISTRIBUTIONS[1:], ids=lambda path: path.name)
-def test_distributions_ask_for_the_core_of_their_own_series(directory):
-    major, minor, _ = release.version().split(".")
-    ranges = re.findall(r'"pelagos-\w+>=([^,]*),<([^"]*)"', (directory / "pyproject.toml").read_text())
-    for lowest, bound in ranges:
-        assert lowest.startswith(f"{major}.{minor}.")
-        assert bound == f"{major}.{int(minor) + 1}"
-
-
-def _git(directory, *words):
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "commit.gpgsign=false")
-    done = subprocess.run([words[0], *identity, *words[1:]], cwd=directory, check=True, capture_output=True, text=True)
-    return done.stdout
-
-
-def test_the_installers_image_has_the_tag_of_the_version():
-    text = release.INSTALLER.read_text()
-    assert f"/pelagos-installer:{release.version()}\n" in text

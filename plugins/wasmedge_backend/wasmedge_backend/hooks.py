@@ -33,6 +33,7 @@ _NATIVE_CODE = b"wasmedge"  # the name of the custom section in which a module m
 class WasmEdge(ProgramBackend):
     """WasmEdge: core modules (WASI 0.1), embedded or by its program."""
 
+    pelagos_contract = 1
     name = "wasmedge"
     engine = "WasmEdge"
     remedy = "install WasmEdge 0.14 or newer (Debian 13: apt-get install wasmedge), or set [backends.wasmedge] root"

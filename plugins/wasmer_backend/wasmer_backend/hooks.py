@@ -30,6 +30,7 @@ _DEVIATIONS_EMBEDDED = frozenset(
 class Wasmer(ProgramBackend):
     """Wasmer: core modules (WASI 0.1), embedded or by its program."""
 
+    pelagos_contract = 1
     name = "wasmer"
     engine = "Wasmer"
     remedy = (

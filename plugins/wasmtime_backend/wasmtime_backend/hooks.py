@@ -25,6 +25,8 @@ from pelagos_core.plugin.program_backend import children
 from wasmtime_backend import engine, native_part, wasi
 from wasmtime_backend.program_form import HTTP, ProgramForm, Use, use_of
 
+pelagos_contract = 1
+
 _FEATURES = frozenset(
     {
         *("module", "component", "wat", "wasi-0.1", "wasi-0.2"),
