@@ -85,7 +85,7 @@ def install(
     work = _Work(dry_run, as_json)
     _look_at_environment(work)
     launchers = _files(bin_dir, systemd_dir, force)
-    node = None if no_containerd else _containerd(config, work)
+    node = None if no_containerd else _containerd(config, work, "register with: install it and call this again")
     entry = containerd_entry.to_add(node) if node else None
     if node:
         _look_at_path(node, bin_dir, work)
@@ -128,7 +128,7 @@ def uninstall(
     clean up after them without the launchers: remove pods of the runtime first.
     """
     work = _Work(dry_run, as_json)
-    node = None if no_containerd else _containerd(config, work)
+    node = None if no_containerd else _containerd(config, work, "take the runtime away from")
     entries = containerd_entry.to_remove(node) if node else []
     # The entry goes first: at no moment does containerd's config name a runtime without its launcher.
     work.carry_out([*entries, *_own_files(bin_dir, systemd_dir, work)], *_places(node))
@@ -251,8 +251,11 @@ def _own_files(bin_dir: Path, systemd_dir: Path | None, work: _Work) -> list[Cha
     return changes
 
 
-def _containerd(config: str | None, work: _Work) -> Containerd | None:
-    """The containerd whose config is to be changed; None, with a line about it, if there is none."""
+def _containerd(config: str | None, work: _Work, purpose: str) -> Containerd | None:
+    """The containerd whose config is to be changed; None, with a line about it, if there is none.
+
+    purpose: completes that line.
+    """
     if config:
         found = containerd.of_config(config)
         if found is None:
@@ -260,7 +263,7 @@ def _containerd(config: str | None, work: _Work) -> Containerd | None:
         return found
     found = containerd.find()
     if found is None:
-        work.warn("no containerd is there to register the runtime with: install it and call this again")
+        work.warn(f"no containerd is there to {purpose}")
         return None
     if not found.is_of_the_node:
         work.warn(f"containerd's config {found.config} is not a node's, left alone (--containerd-config changes it)")

@@ -10,9 +10,11 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from pelagos_core import __version__
-from pelagos_core.cli import launcher
+from pelagos_core.cli import containerd, launcher
+from pelagos_core.cli.command_line import cli
 from pelagos_core.cli.launcher import NAMES, UNIT
 from tests.support import provision
 from tests.support.containerd import Containerd, until
@@ -54,6 +56,19 @@ def test_installing_twice_and_uninstalling_twice_is_fine(tmp_path):
     assert os.listdir(tmp_path) == ["other"]
     done = pelagos("uninstall", "--bin-dir", tmp_path)
     assert (done.returncode, done.stdout) == (0, "nothing to be removed\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("install", "no containerd is there to register with: install it and call this again"),
+        ("uninstall", "no containerd is there to take the runtime away from"),
+    ],
+)
+def test_a_node_without_containerd_is_told_what_that_means(tmp_path, monkeypatch, name, line):
+    monkeypatch.setattr(containerd, "find", lambda: None)
+    done = CliRunner().invoke(cli, [name, "--bin-dir", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (0, f"pelagos: {line}\n")
 
 
 def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(tmp_path):
