@@ -315,7 +315,7 @@ class Container:
     def _leave_pause(self) -> None:
         """Thaw a container that is paused or being paused: a frozen process does not act on SIGKILL (cgroup v1)."""
         if self.status in (Status.PAUSING, Status.PAUSED):
-            self.init.take(Action.RESUME if self.status is Status.PAUSED else Action.GIVE_UP)
+            self.init.take(Action.RESUME if self.status is Status.PAUSED else Action.CANCEL_PAUSE)
             self.cgroup.thaw()
 
     def _end_the_rest(self) -> None:

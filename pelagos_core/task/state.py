@@ -31,7 +31,7 @@ class Action(enum.Enum):
     PAUSE = "pause"
     PAUSED = "finish pausing"
     RESUME = "resume"
-    GIVE_UP = "give up pausing"
+    CANCEL_PAUSE = "cancel pausing"
     UPDATE = "update"
     KILL = "kill"
     EXIT = "exit"
@@ -61,7 +61,7 @@ TABLE: dict[tuple[Status, Action], Status] = {
     (Status.RUNNING, Action.UPDATE): Status.RUNNING,
     (Status.RUNNING, Action.EXIT): Status.STOPPED,
     (Status.PAUSING, Action.PAUSED): Status.PAUSED,
-    (Status.PAUSING, Action.GIVE_UP): Status.RUNNING,
+    (Status.PAUSING, Action.CANCEL_PAUSE): Status.RUNNING,
     (Status.PAUSING, Action.KILL): Status.PAUSING,
     (Status.PAUSING, Action.UPDATE): Status.PAUSING,
     (Status.PAUSING, Action.EXIT): Status.STOPPED,

@@ -46,7 +46,7 @@ def test_every_hook_is_there_with_what_it_takes_and_returns():
     assert len(hooks) >= 10
     for name in hooks:
         assert f"\n## {name}\n" in text
-    assert "- `entrypoint`: what is to run" in text
+    assert "- `entrypoint`: the file to run" in text
     assert ":param" not in text
     assert ":return" not in text
 
