@@ -147,7 +147,7 @@ def _sweep(parent: str) -> None:
             if not match or int(match["pids"]) != _pid_namespace():
                 continue
             # A zombie counts as ended: it was killed, but not reaped yet.
-            if process_stat.is_leaving(int(match["pid"])):
+            if process_stat.is_exiting(int(match["pid"])):
                 with contextlib.suppress(OSError):  # it is busy, or another process has removed it
                     os.rmdir(os.path.join(parent, name))
 

@@ -110,7 +110,7 @@ class Daemon:
     async def _stop_when_idle(self) -> None:
         while self._service.idle_seconds < IDLE_SECONDS:
             await asyncio.sleep(IDLE_SECONDS / 4)
-            await self._service.forget_abandoned()
+            await self._service.remove_abandoned()
         log.info("no container for %g s", IDLE_SECONDS)
         self.stop()
 

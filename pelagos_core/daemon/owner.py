@@ -25,7 +25,7 @@ async def wait_for_end(directory: str) -> None:
             return
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
-        loop.add_reader(fd, _settle, ended)
+        loop.add_reader(fd, _resolve, ended)
         try:
             await ended
         finally:
@@ -34,6 +34,6 @@ async def wait_for_end(directory: str) -> None:
         os.close(fd)
 
 
-def _settle(ended: asyncio.Future[None]) -> None:
+def _resolve(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)

@@ -29,7 +29,7 @@ class EmptyNetworks:
         """The descriptor of a kept namespace, for the caller's guest alone; -1 if there is none."""
         return self._free.pop() if self._free else Fd(-1)
 
-    def give_back(self, network: Fd) -> None:
+    def put(self, network: Fd) -> None:
         """Keep the namespace of a guest that has ended, without another process in it. Takes over the descriptor."""
         if network >= 0 and len(self._free) < MOST:
             self._free.append(network)
@@ -52,7 +52,7 @@ class Loan:
         return self._network
 
     def pass_on(self, pid: int) -> Fd:
-        """The namespace of the launched process, for `give_back` after its end; else -1. The caller takes it over."""
+        """The namespace of the launched process, for `put` after its end; else -1. The caller takes it over."""
         if not self._wanted:
             return Fd(-1)
         return Fd(self._network.release()) if self._network >= 0 else of(pid)

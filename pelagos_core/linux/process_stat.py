@@ -8,7 +8,7 @@ _PF_EXITING = 0x4  # include/linux/sched.h
 _ENDED = (b"Z", b"X")
 
 
-def is_leaving(pid: int) -> bool:
+def is_exiting(pid: int) -> bool:
     """Whether a process has ended, reaped or not, or is about to end."""
     try:
         fields = _fields(pid)

@@ -118,10 +118,10 @@ class Container:
             with because(reasons.CGROUP), span("control group"):
                 await self._make_cgroup()
             await self.init.create(steps, partial(self._record, record.add_process))
-            self._scope.settle()
+            self._scope.end_placeholder()
         except BaseException as error:
-            self.init.explain(self._oom.explained(error))
-            self.init.vanish(Action.EXIT)
+            self.init.write_error(self._oom.explained(error))
+            self.init.discard(Action.EXIT)
             await self._clean_up()
             await self._run_poststop_hooks()
             raise
@@ -168,7 +168,7 @@ class Container:
         Raises InvalidArgument, or NotFound if the init process has ended.
         """
         self.init.kill(signum)
-        # A guest's end comes down to SIGKILL, and on cgroup v1 a frozen process does not act on it.
+        # A deadly signal to a guest becomes SIGKILL, and on cgroup v1 a frozen process does not act on it.
         if signum == signal.SIGKILL or (is_deadly(signum) and self.init.backend != NATIVE.name):
             self._leave_pause()
         if everything and signum:
@@ -183,10 +183,10 @@ class Container:
         Raises FailedPrecondition in any other state than RUNNING, also if the container ends meanwhile;
         DeadlineExceeded if its processes do not freeze: they are thawed then.
         """
-        self.init.take(Action.PAUSE)
+        self.init.apply(Action.PAUSE)
         try:
             await self._frozen()
-            self.init.take(Action.PAUSED)
+            self.init.apply(Action.PAUSED)
         except BaseException:
             self._leave_pause()
             raise
@@ -194,22 +194,22 @@ class Container:
 
     def resume(self) -> None:
         """Thaw the processes. Raises FailedPrecondition in any other state than PAUSED."""
-        self.init.take(Action.RESUME)
+        self.init.apply(Action.RESUME)
         self.cgroup.thaw()
         self._sink.publish(events.task_resumed(self.id))
 
     async def update(self, resources: Resources) -> None:
-        """Change the limits of a container that has not ended; limits that are not given stay.
+        """Change the limits of a container that has not ended. A limit that is not given stays unchanged.
 
         Raises a PelagosError; all limits are unchanged then.
         """
-        async with self._updating:  # one at a time: an Update that fails restores the values that it has read
-            self.init.take(Action.UPDATE)
+        async with self._updating:  # one at a time: a failed Update restores the values that it has read
+            self.init.apply(Action.UPDATE)
             if self.cgroup.changes_memory(resources):
                 for process in (self.init, *self._execs.values()):
                     process.check_memory_can_change()
-            with self.cgroup.updated(resources):  # else a `daemon-reload` of systemd restores the former limits
-                await self._scope.update(resources)
+            with self.cgroup.updated(resources):
+                await self._scope.update(resources)  # else systemd restores the former limits at `daemon-reload`
 
     def pids(self) -> list[int]:
         """The container's processes. The init process is listed until the container is deleted.
@@ -240,7 +240,7 @@ class Container:
     async def end(self) -> None:
         """Kill and remove the container in any state: the daemon is ending."""
         while self.status is Status.CREATING:
-            # Its Create fails and cleans up. At times there is no process yet, or another one replaces it.
+            # Create fails then and cleans up. Repeated: the process may not exist yet, or be replaced by another.
             with contextlib.suppress(PelagosError):
                 self.kill(signal.SIGKILL, everything=True)
             await asyncio.sleep(_END_RETRY_SECONDS)
@@ -260,7 +260,7 @@ class Container:
 
     async def _start_exec(self, process: Process) -> None:
         self.init.check(Action.EXEC)
-        process.take(Action.BEGIN)
+        process.apply(Action.BEGIN)
         self._was_joined = True
         try:
             with because(reasons.SPEC, process.name):
@@ -270,9 +270,9 @@ class Container:
             await process.create(steps, partial(self._record, record.add_exec), lambda: self.init.join_target)
             process.start()
         except BaseException as error:
-            if isinstance(error, (Internal, Cancelled)) and self.init.is_leaving:
+            if isinstance(error, (Internal, Cancelled)) and self.init.is_exiting:
                 error = FailedPrecondition(f"{process.name}: cannot start, its container has ended")
-            process.explain(error)
+            process.write_error(error)
             await process.fail()
             self._forget(process)
             raise error from None
@@ -282,24 +282,24 @@ class Container:
         log.debug("%s: started by backend %r: %s", process.name, process.backend, process.reason)
 
     def _watch(self, process: Process) -> None:
-        watcher = asyncio.ensure_future(spanned("process", self._see_to_its_end(process), process__pid=process.pid))
+        watcher = asyncio.ensure_future(spanned("process", self._handle_exit(process), process__pid=process.pid))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    async def _see_to_its_end(self, process: Process) -> None:
+    async def _handle_exit(self, process: Process) -> None:
         """Wait for the end of a process; publish its exit and answer Wait in the promised order."""
         status = await process.ended()
         annotate(process__exit__code=status.code)
         self._oom.look()
         if process is self.init:
-            self._end_the_rest()
+            self._kill_remaining()
             for other in [other for other in self._execs.values() if other.pid]:
                 await other.wait()
         else:
             self._forget(process)
-        await process.taken()
+        await process.wait_for_reader()
         self._sink.publish(events.task_exit(self.id, process.id, process.pid, status))
-        process.tell(status)
+        process.answer_waiters(status)
 
     async def _frozen(self) -> None:
         """Return once every process is frozen."""
@@ -315,11 +315,11 @@ class Container:
     def _leave_pause(self) -> None:
         """Thaw a container that is paused or being paused: a frozen process does not act on SIGKILL (cgroup v1)."""
         if self.status in (Status.PAUSING, Status.PAUSED):
-            self.init.take(Action.RESUME if self.status is Status.PAUSED else Action.CANCEL_PAUSE)
+            self.init.apply(Action.RESUME if self.status is Status.PAUSED else Action.CANCEL_PAUSE)
             self.cgroup.thaw()
 
-    def _end_the_rest(self) -> None:
-        """Kill the remaining processes of the container, unless the end of its pid namespace has killed them."""
+    def _kill_remaining(self) -> None:
+        """Kill the remaining processes of the container. The kernel has killed those in its own pid namespace."""
         namespace = self.bundle.spec.namespace("pid")
         if namespace is None or namespace.path:
             try:
@@ -331,7 +331,7 @@ class Container:
                 process.kill(signal.SIGKILL)
 
     def _kill_others(self, signum: int) -> None:
-        """Signal the processes that the container's processes have started."""
+        """Send a signal to the processes that the container's processes have started."""
         for pid in set(self.cgroup.processes()) - {self.init.pid, *self.exec_ids}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
@@ -349,7 +349,7 @@ class Container:
         self._oom.start()
 
     def _record(self, add: Callable[[str, int], None], pid: int, before: int) -> None:
-        """Add a process to the record. before: pid of an attempt that was given up, or 0."""
+        """Add a process to the record. before: pid of the process that it replaces, or 0."""
         if before:
             record.remove_process(self.bundle.path, before)
         add(self.bundle.path, pid)
@@ -361,7 +361,7 @@ class Container:
             log.warning("%s: record: %s", process.name, error)
 
     async def _clean_up(self) -> None:
-        """Remove all of the container. An error is logged; the `delete` command tries again.
+        """Remove everything that belongs to the container. An error is logged; the `delete` command tries again.
 
         The container is removed from the daemon in any case: after an error here no client could
         delete it, and the daemon would never end.
@@ -370,7 +370,7 @@ class Container:
         self.init.close()
         for process in self._execs.values():
             if process.status is Status.ADDED:
-                process.vanish(Action.DELETE)
+                process.discard(Action.DELETE)
             process.close()
         is_empty = False
         try:
@@ -379,8 +379,8 @@ class Container:
                 record.remove(self.bundle.path)
         except (OSError, PelagosError) as error:
             log.error("container %r: cannot clean up: %s", self.id, error)  # noqa: TRY400 (no trace wanted)
-        if is_empty and not self._was_joined:  # a further process may have changed it
-            self._launcher.networks.give_back(self.init.network)
+        if is_empty and not self._was_joined:  # an exec may have changed the network namespace
+            self._launcher.networks.put(self.init.network)
         else:
             self.init.network.close()
 

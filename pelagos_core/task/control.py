@@ -1,4 +1,4 @@
-"""The daemon's end of the control socket of a process: the start message, what it says of itself afterwards."""
+"""The daemon's end of a process' control socket: sends the start message, then reads the process' messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pelagos_core.plugin.limits import refusal
 
 log = logging.getLogger(__name__)
 
-_LAST_WORDS = 16  # datagrams
+_LAST_DATAGRAMS = 16
 _SERVE_SECONDS = 30.0  # for a server to accept connections: its code is compiled by then
 
 
@@ -39,11 +39,11 @@ class Control:
         self._socket: socket.socket | None = sock
         self._key = key
         self._refused = refused
-        self._is_told = False
+        self._has_reported = False
         self._listens = False
         self._serving: asyncio.Future[None] | None = None
 
-    def go(self, *, listens: bool) -> None:
+    def start(self, *, listens: bool) -> None:
         """Start the workload. listens: whether to read messages of the process; else the socket is closed.
 
         Raises OSError if the process has ended.
@@ -52,14 +52,15 @@ class Control:
         self._socket.send(messages.GO)
         if listens:
             self._listens = True
-            asyncio.get_running_loop().add_reader(self._socket, self._hear)
+            asyncio.get_running_loop().add_reader(self._socket, self._receive)
         else:
             self.close()
 
     async def serving(self) -> None:
-        """Wait until the process, a server, accepts connections. After `go`, in the same step of the event loop.
+        """Wait until the process, a server, accepts connections.
 
-        Raises the server's own error, FailedPrecondition if it has ended, or DeadlineExceeded.
+        Call it after `start`, without an await in between. Raises the server's own error, FailedPrecondition
+        if the process has ended, or DeadlineExceeded.
         """
         self._serving = asyncio.get_running_loop().create_future()
         try:
@@ -70,8 +71,8 @@ class Control:
 
     def drain(self) -> None:
         """Read the remaining datagrams of a process that is reaped, and close the socket."""
-        for _ in range(_LAST_WORDS):  # bounded: a process that the engine has forked could go on sending
-            if not self._hear():
+        for _ in range(_LAST_DATAGRAMS):  # bounded: a process that the engine has forked could still be sending
+            if not self._receive():
                 break
         self.close()
 
@@ -92,26 +93,26 @@ class Control:
             else:
                 self._serving.set_result(None)
 
-    def _hear(self) -> bool:
+    def _receive(self) -> bool:
         """Read one datagram: a key of the terminal, or a message. Returns whether there was one."""
         if self._socket is None:
             return False
         try:
-            said = self._socket.recv(messages.MAX_BYTES)
+            datagram = self._socket.recv(messages.MAX_BYTES)
         except BlockingIOError:
             return False
         except ConnectionError:
-            said = b""
-        if not said:
+            datagram = b""
+        if not datagram:
             self.close()
-        elif len(said) > 1:
-            self._hear_message(said)
-        elif said[0] in terminal.SIGNALS:
-            self._key(said[0])
-        return bool(said)
+        elif len(datagram) > 1:
+            self._handle_message(datagram)
+        elif datagram[0] in terminal.SIGNALS:
+            self._key(datagram[0])
+        return bool(datagram)
 
-    def _hear_message(self, datagram: bytes) -> None:
-        """Take the answer of a server, and log the first refusal of memory."""
+    def _handle_message(self, datagram: bytes) -> None:
+        """Pass the answer of a server to `serving`; log the first refusal of memory. Ignores a malformed message."""
         with contextlib.suppress(PelagosError):
             message = messages.decode(datagram)
             if isinstance(message, Listening):
@@ -119,8 +120,8 @@ class Control:
             elif isinstance(message, Failed):
                 text = f"{self._name}: {message.message}"
                 self._answer(from_fields(message.code, text, message.reason))
-            if isinstance(message, Refused) and not self._is_told:
-                self._is_told = True
+            if isinstance(message, Refused) and not self._has_reported:
+                self._has_reported = True
                 text = f"{self._name}: {refusal(message.asked, message.limit)}"
                 log.warning("%s", with_reason(text, reasons.MEMORY))
                 self._refused()

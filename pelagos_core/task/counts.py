@@ -1,4 +1,4 @@
-"""What the daemon counts of its containers: states, times, failures and ends."""
+"""The daemon's metrics of its containers: states, times, failures and exits."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _STATES = {
 
 
 class Counts:
-    """Counts what happens to containers while calls of the task API are served."""
+    """Records metrics of containers during calls of the task API."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     @contextmanager
     def create(self, container: Container) -> Iterator[None]:
-        """Measure Create of a container, and count its states and its end from then on."""
+        """Measure Create of a container; count its states and its exit from then on."""
         if not self._recorder.is_on:
             yield
             return
@@ -50,7 +50,7 @@ class Counts:
 
     @contextmanager
     def start(self, container: Container, exec_id: str) -> Iterator[None]:
-        """Measure Start of a container, or of an exec whose end is counted from then on."""
+        """Measure Start of a container or an exec; count the exec's exit from then on."""
         if not self._recorder.is_on:
             yield
             return
@@ -63,7 +63,7 @@ class Counts:
 
     def _moved(self, process: Process, before: Status, after: Status) -> None:
         if not process.id:
-            # Before it is created no engine is known.
+            # The engine is not known before CREATED.
             for status, by in ((before, -1), (after, 1)):
                 if status in _STATES:
                     engine = "" if status is Status.CREATING else process.backend
@@ -74,7 +74,7 @@ class Counts:
 
 
 def _cause(process: Process, code: int) -> str:
-    """One of families.CAUSES."""
+    """The cause of an exit, one of families.CAUSES."""
     if process.is_late:
         return "deadline"
     if code == TRAP and process.backend != NATIVE.name:

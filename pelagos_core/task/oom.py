@@ -29,7 +29,7 @@ class OomWatch:
         self._happened = False
 
     def start(self) -> None:
-        """Begin to watch. A host without OOM notifications is no error: its limits are enforced anyway."""
+        """Begin to watch. Without OOM notifications on this host it does nothing: limits are enforced anyway."""
         try:
             self._notice = OomNotice(self._cgroup)
         except OSError as error:
@@ -38,7 +38,7 @@ class OomWatch:
         asyncio.get_running_loop().add_reader(self._notice.fd, self.look)
 
     def look(self) -> None:
-        """Publish an event for each new OOM kill. The kernel notifies before it kills: none is missed at an exit."""
+        """Publish an event for each new OOM kill. The kernel notifies before it kills, so an exit hides no event."""
         if self._notice is not None and self._notice.happened():
             log.warning("container %r: out of memory", self._id)
             self._happened = True
@@ -46,7 +46,7 @@ class OomWatch:
             self._metrics.count(OOM_KILLS)
 
     def explained(self, error: BaseException) -> BaseException:
-        """The error of a Create; if the kernel killed the process for lack of memory, the message says that."""
+        """The error of Create, with a note in its message if the kernel has killed the process for lack of memory."""
         self.look()
         if self._happened and isinstance(error, PelagosError) and error.reason == reasons.LOST:
             error.message += ": out of memory: the container's limit is too low to start in"

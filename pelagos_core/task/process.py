@@ -34,14 +34,14 @@ from pelagos_core.tracing.spans import annotate, spanned
 
 log = logging.getLogger(__name__)
 
-DEADLINE_PASSED = 124  # as timeout(1) has it; 137 would look like an OOM kill
+DEADLINE_PASSED = 124  # as timeout(1) exits; 137 would look like an OOM kill
 
 _MAX_SIGNAL = 64
 _READER_SECONDS = 1.0  # containerd's own shim waits for readers in Create, without a limit
-_SETTLE_SECONDS = 2.0  # as containerd's own shim waits in Delete for its copies to end
-_SETTLE_TRIES = 4
+_DRAIN_SECONDS = 2.0  # containerd's own shim waits as long in Delete until its output is copied
+_DRAIN_TRIES = 4
 _FAILED_SECONDS = 1.0  # for a server that has failed to exit
-_TELL_SECONDS = 2.0  # for a backend's answer to `wait`, after the process has ended
+_REPORT_SECONDS = 2.0  # for a backend's answer to `wait`, after the process has ended
 
 
 class Process:
@@ -80,7 +80,7 @@ class Process:
         self._size = bundle.spec.process.console_size
         self._timer: asyncio.TimerHandle | None = None
         self._late = False
-        self._told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
 
     @property
     def status(self) -> Status:
@@ -108,12 +108,12 @@ class Process:
         return self._launched is not None and self._launched.serves
 
     @property
-    def is_leaving(self) -> bool:
+    def is_exiting(self) -> bool:
         """Whether it has ended, or is about to.
 
         The first process of a pid namespace ends after all the others, which the kernel kills.
         """
-        return self.pidfd < 0 or process_stat.is_leaving(self.pid)
+        return self.pidfd < 0 or process_stat.is_exiting(self.pid)
 
     @property
     def join_target(self) -> JoinTarget:
@@ -124,7 +124,7 @@ class Process:
 
     @property
     def network(self) -> Fd:
-        """Its empty network namespace, if a later guest may have it; else -1. The caller takes it over."""
+        """Its empty network namespace, if a later guest may use it; else -1. The caller must close it."""
         return self._launched.network if self._launched else NO_NETWORK
 
     @property
@@ -133,14 +133,14 @@ class Process:
         return self._launched is not None and self._launched.enclosed
 
     def follow(self, moved: Callable[[Process, Status, Status], None]) -> None:
-        """Have `moved` called after each change of the status, with the status before and after it."""
+        """Set a callback: `moved` is called after each change of the status, with the former and the new status."""
         self._lifecycle.moved = partial(moved, self)
 
     def check(self, action: Action) -> None:
         """Raise FailedPrecondition or NotFound if `action` is not possible in this state."""
         self._lifecycle.check(action)
 
-    def take(self, action: Action) -> None:
+    def apply(self, action: Action) -> None:
         """Record that `action` has happened. Raises as `check` does; the status is unchanged then."""
         self._lifecycle.apply(action)
 
@@ -150,7 +150,7 @@ class Process:
             return
         limits = self._launched.backend.description.limits if self._launched else frozenset[str]()
         if self.bundle.spec.memory_limit is not None and "memory" in limits and "live-memory" not in limits:
-            text = f"backend {self.backend!r} holds a guest to the limit that it was started with"
+            text = f"backend {self.backend!r} cannot change the limit of a running guest"
             raise FailedPrecondition(f"{self.name}: linux.resources.memory.limit: {text}", reasons.CGROUP)
 
     async def create(
@@ -196,7 +196,7 @@ class Process:
         assert self._control is not None
         assert self._launched is not None
         try:
-            self._control.go(listens=self._launched.listens)
+            self._control.start(listens=self._launched.listens)
         except OSError:
             raise FailedPrecondition(f"{self.name}: cannot start, its process is gone") from None
         self._lifecycle.apply(Action.START)
@@ -206,7 +206,7 @@ class Process:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
 
     async def serving(self) -> None:
-        """Return once it accepts connections, if it is a server. Right after `start`. Raises as `Control.serving`."""
+        """If it is a server, wait until it accepts connections. Right after `start`. Raises as `Control.serving`."""
         try:
             if self.serves and self._control is not None:
                 await self._control.serving()
@@ -215,7 +215,7 @@ class Process:
             raise
 
     async def _end_of_server(self) -> None:
-        """Return once a server that does not serve has ended: by itself, with a code of its own, or by SIGKILL."""
+        """Wait for the exit of a server that has failed to serve; kill it after _FAILED_SECONDS."""
         try:
             await asyncio.wait_for(self.wait(), _FAILED_SECONDS)
         except asyncio.TimeoutError:
@@ -234,7 +234,7 @@ class Process:
             (self._conversation.signal if self._conversation else self._signal)(signum)
 
     async def ended(self) -> ExitStatus:
-        """Wait, once, for the process to exit, and reap it. It is STOPPED then; `tell` answers its waiters."""
+        """Wait for the process to exit, reap it, and set STOPPED. Call it once; then call `answer_waiters`."""
         status = await self._reaped()
         if self._timer:
             self._timer.cancel()
@@ -246,25 +246,25 @@ class Process:
         log.debug("%s: ended with %d", self.name, status.code)
         return status
 
-    async def taken(self) -> None:
+    async def wait_for_reader(self) -> None:
         """Wait up to a second for a reader of the output, before the exit is published."""
         if self._stdio:
-            await self._stdio.taken(_READER_SECONDS)
+            await self._stdio.wait_for_reader(_READER_SECONDS)
 
-    def tell(self, status: ExitStatus) -> None:
+    def answer_waiters(self, status: ExitStatus) -> None:
         """Answer all callers of `wait`."""
-        if not self._told.done():
-            self._told.set_result(status)
+        if not self._answer.done():
+            self._answer.set_result(status)
 
     async def wait(self) -> ExitStatus:
-        """Wait until `tell` is called; any number of callers, at any time.
+        """Return the exit status once `answer_waiters` is called. Any number of callers, at any time.
 
-        Raises NotFound if no process was started and none will be.
+        Raises NotFound if the entry was discarded before it had a process.
         """
-        return await asyncio.shield(self._told)
+        return await asyncio.shield(self._answer)
 
     async def fail(self) -> None:
-        """Record that the start has failed: kill and reap the process, close all, set STOPPED, answer the waiters."""
+        """Handle a failed start: kill and reap the process, close its streams, set STOPPED, answer the waiters."""
         if self.status is Status.CREATED:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -274,24 +274,24 @@ class Process:
         self._lifecycle.apply(Action.FAIL)
         self.exit = ExitStatus.unknown()
         self.close()
-        self.tell(self.exit)
+        self.answer_waiters(self.exit)
 
-    def explain(self, error: BaseException) -> None:
-        """Write the error to the process' stderr, if a client has that open."""
+    def write_error(self, error: BaseException) -> None:
+        """Write the error of Create or Start to the process' stderr, if a client reads it."""
         if not isinstance(error, Exception):
             return  # the daemon is ending
         if self._stdio is None:
             with contextlib.suppress(PelagosError, OSError):
                 self._stdio = Stdio(self.paths, os.getuid(), self.bundle.id, self.bundle.namespace)
         if self._stdio is not None:
-            self._stdio.say(f"pelagos: {to_status(error)[1]}\n")
+            self._stdio.write_text(f"pelagos: {to_status(error)[1]}\n")
 
-    def vanish(self, action: Action) -> None:
-        """Record the end of an entry that never had a process; `action` is the reason."""
+    def discard(self, action: Action) -> None:
+        """Remove an entry that never had a process: apply `action`, and fail all calls of `wait`."""
         self._lifecycle.apply(action)
-        if not self._told.done():
-            self._told.set_exception(NotFound(f"{self.name} was never {'started' if self.id else 'created'}"))
-            self._told.exception()  # marks it as retrieved: asyncio logs an exception that no `wait` has read
+        if not self._answer.done():
+            self._answer.set_exception(NotFound(f"{self.name} was never {'started' if self.id else 'created'}"))
+            self._answer.exception()  # marks it as retrieved: else asyncio logs it if no `wait` reads it
 
     async def delete(self) -> ExitStatus | None:
         """Remove the process; return its exit status, None if it was never started.
@@ -299,17 +299,17 @@ class Process:
         Raises FailedPrecondition while it runs.
         """
         if self.status is Status.ADDED:
-            self.vanish(Action.DELETE)
+            self.discard(Action.DELETE)
             return None
         self._lifecycle.apply(Action.DELETE)
         status = await self.wait()
         if self._stdio:
-            await self._stdio.settle(_SETTLE_SECONDS, _SETTLE_TRIES)
+            await self._stdio.drain(_DRAIN_SECONDS, _DRAIN_TRIES)
         self.close()
         return status
 
     def resize(self, width: int, height: int) -> None:
-        """Set the terminal's size in characters, also before the terminal is open. No effect without a terminal."""
+        """Set the terminal's size in characters, before or after it is opened. No effect without a terminal."""
         self._size = (width, height)
         if self._stdio:
             self._stdio.resize(width, height)
@@ -325,9 +325,9 @@ class Process:
             self._stdio.close()
 
     def _signal(self, signum: int) -> None:
-        """Deliver a signal through the backend. A process that has ended is no error.
+        """Deliver a signal through the backend. If the process has ended, does nothing.
 
-        SIGKILL goes to the process directly: a backend must not be able to suppress it.
+        SIGKILL is sent without the backend, which could suppress it.
         """
         assert self._launched is not None
         with contextlib.suppress(ProcessLookupError):
@@ -339,20 +339,19 @@ class Process:
     async def _reaped(self) -> ExitStatus:
         """Wait for the exit and reap the process.
 
-        The kernel reports that the process has ended, the backend with which status. A backend that
-        fails, returns an invalid status or never returns does not delay the exit for longer than
-        _TELL_SECONDS; the kernel's status is used then.
+        The kernel reports the end of the process, the backend its exit status. If the backend fails, returns
+        an invalid status, or does not return in _REPORT_SECONDS, the kernel's status is used.
         """
         assert self._launched is not None
         if self._launched.backend.has_wait:
-            return await self._told_by(self._launched.backend)
+            return await self._reported_by(self._launched.backend)
         await pidfd.readable(self.pidfd)
         return self._reap_and_close() or ExitStatus.unknown()
 
-    async def _told_by(self, backend: Backend) -> ExitStatus:
+    async def _reported_by(self, backend: Backend) -> ExitStatus:
         told = asyncio.ensure_future(backend.wait(self))
         await pidfd.ended(self.pidfd)
-        await asyncio.wait({told}, timeout=_TELL_SECONDS)
+        await asyncio.wait({told}, timeout=_REPORT_SECONDS)
         seen = self._reap_and_close()
         told.cancel()
         answer = None if not told.done() or told.cancelled() else told.result()
@@ -384,7 +383,7 @@ class Process:
         self._late = True
         if self._stdio:
             text = f"pelagos: the deadline of {seconds:g} s has passed"
-            self._stdio.complain(with_reason(text, reasons.DEADLINE))
+            self._stdio.write_line(with_reason(text, reasons.DEADLINE))
         self._signal(signal.SIGKILL)
 
     def _count_refusal(self) -> None:

@@ -1,6 +1,6 @@
 """Sends events to containerd in order: one bounded queue, one event in flight. Callers never wait.
 
-There is no task: `publish` sends an event if none is in flight, and the answer to one sends the next.
+There is no asyncio task: `publish` sends an event if none is in flight, and each answer sends the next one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 MAX_QUEUE = 2048
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one repeats
 # containerd cannot be reached now: try again without a limit.
-_AWAY = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED})
+_UNREACHABLE = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED})
 # containerd has failed, or sent a code without a defined meaning: try again, a limited number of times.
 # Every other error is final.
 _UNCLEAR = frozenset({Code.INTERNAL, Code.UNKNOWN})
@@ -37,14 +37,14 @@ EVENTS = Service(
 
 
 class Sink(Protocol):
-    """Where a task puts its events."""
+    """The interface to which containers publish their events."""
 
     def publish(self, message: Message) -> None:
         """Queue an event; returns at once."""
 
 
 class Publisher:
-    """Forwards events to containerd's ttrpc socket. Each is repeated until containerd accepts or refuses it.
+    """Forwards events to containerd's ttrpc socket. Each is sent again until containerd accepts or refuses it.
 
     An event stays at the head of the queue until containerd has answered, so that no event is
     lost or overtaken while containerd is down. A refused event is dropped, so that it does not
@@ -101,33 +101,33 @@ class Publisher:
             self._empty.set()
 
     def _send(self, event: Event) -> None:
-        """Send the event, unless it was dropped because the queue is full; `_settle` gets the answer."""
+        """Send the event, unless a full queue has dropped it. `_handle_answer` gets the answer."""
         if not self._is_head(event):
             self._send_next()
         elif self._client is None or self._client.closed:
             self._connecting = asyncio.ensure_future(self._connect(event))
         else:
             try:
-                # No time limit: a slow containerd would get the event twice on the same connection.
-                # When containerd exits, the connection ends.
-                self._client.ask("Forward", self._request(event), functools.partial(self._settle, event))
+                # No time limit: a slow containerd would get the event twice. If containerd exits, the
+                # connection ends.
+                self._client.ask("Forward", self._request(event), functools.partial(self._handle_answer, event))
             except PelagosError as error:
-                self._settle(event, error)
+                self._handle_answer(event, error)
             except Exception:
                 log.exception("event %s dropped", event.topic)  # must not stop the events behind it
-                asyncio.get_running_loop().call_soon(self._settle, event, None)
+                asyncio.get_running_loop().call_soon(self._handle_answer, event, None)
 
     async def _connect(self, event: Event) -> None:
         try:
-            # By path each time: a restarted containerd binds a new socket.
+            # Each attempt connects by path: a restarted containerd binds a new socket.
             self._client = await Client.connect(self._address, EVENTS)
         except PelagosError as error:
-            self._settle(event, error)
+            self._handle_answer(event, error)
         else:
             self._send(event)
 
-    def _settle(self, event: Event, error: PelagosError | None) -> None:
-        """Handle the answer to an event: None if it was accepted. One that was not is sent again after a delay."""
+    def _handle_answer(self, event: Event, error: PelagosError | None) -> None:
+        """Handle the answer to an event. error: None if it was accepted; else it is sent again later, or dropped."""
         if self._is_closed:
             return
         self._unclear += error is not None and error.code in _UNCLEAR
@@ -158,5 +158,5 @@ class Publisher:
 
 
 def _is_final(error: PelagosError, unclear: int) -> bool:
-    """Whether to give the event up. unclear: the number of INTERNAL or UNKNOWN answers so far."""
-    return error.code not in _AWAY and (error.code not in _UNCLEAR or unclear >= _UNCLEAR_TRIES)
+    """Whether to drop the event. unclear: the number of INTERNAL or UNKNOWN answers so far."""
+    return error.code not in _UNREACHABLE and (error.code not in _UNCLEAR or unclear >= _UNCLEAR_TRIES)

@@ -35,8 +35,8 @@ _START = ("StartTransientUnit", "ssa(sv)a(sa(sv))")
 class ContainerScope:
     """The scope of one container, from `start` to `stop`. Without a scope all methods do nothing.
 
-    systemd creates no scope without a process, and removes a scope whose last process has ended. The
-    limits are set before the container has a process, so a placeholder process is in the scope until `settle`.
+    systemd creates no scope without a process, and removes a scope whose last process has ended. The limits
+    are set before the container has a process, so `start` puts a placeholder process into the scope.
     """
 
     def __init__(self, container_id: str, scope: Scope | None, cgroup: Cgroup) -> None:
@@ -44,10 +44,10 @@ class ContainerScope:
         self._scope = scope
         self._cgroup = cgroup
         self._placeholder: Child | None = None
-        self._may_be_there = False  # else a scope of this name is another container's, and `stop` must not stop it
+        self._may_exist = False  # whether a scope of this name may be ours; `stop` must not stop another's
 
     async def start(self, resources: Resources) -> None:
-        """Make systemd create the group, with the limits that it has properties for.
+        """Create the scope by systemd, with the limits for which systemd has properties.
 
         Raises FailedPrecondition or DeadlineExceeded that names the scope.
         """
@@ -72,21 +72,21 @@ class ContainerScope:
         await self._ask(unit, start)
 
     async def _make(self, manager: Manager, words: tuple[object, ...]) -> None:
-        self._may_be_there = True
+        self._may_exist = True
         try:
             await manager.run(*_START, words)
         except Refused as error:
-            self._may_be_there = error.name != UNIT_EXISTS
+            self._may_exist = error.name != UNIT_EXISTS
             raise
 
-    def settle(self) -> None:
-        """End the placeholder process: the container's process is in the group, or there will be none."""
+    def end_placeholder(self) -> None:
+        """Kill the placeholder process: the container's process is in the scope, or its launch has failed."""
         if self._placeholder:
             self._placeholder.close()
             self._placeholder = None
 
     async def update(self, resources: Resources) -> None:
-        """Change the limits that systemd has properties for, until the scope ends. Raises as `start`."""
+        """Change the limits for which systemd has properties. Raises as `start`."""
         if self._scope is None:
             return
         unit = self._scope.unit
@@ -98,15 +98,15 @@ class ContainerScope:
         await self._ask(unit, update)
 
     async def stop(self) -> None:
-        """Kill the processes in the scope and stop it. A scope that has ended with its last process is no error.
+        """Kill the processes in the scope and stop it. If the scope has ended with its last process, does nothing.
 
-        Any other error is logged: the group is removed anyway, and with it the scope ends.
+        An error is logged: the caller removes the group, which ends the scope.
         """
-        self.settle()
-        if self._scope is None or not self._may_be_there:
+        self.end_placeholder()
+        if self._scope is None or not self._may_exist:
             return
         unit = self._scope.unit
-        self._cgroup.kill(signal.SIGKILL)  # systemd gives processes 90 seconds to end, after SIGTERM
+        self._cgroup.kill(signal.SIGKILL)  # systemd would send SIGTERM and wait 90 seconds
 
         async def stop(manager: Manager) -> None:
             try:
@@ -139,16 +139,16 @@ class ContainerScope:
 
 
 def _fork_placeholder() -> Child:
-    """Fork a process that does nothing; it ends with the daemon."""
+    """Fork a process that only waits; it exits when the daemon exits."""
     with Fd(os.pidfd_open(os.getpid())) as daemon:
         return child.fork(lambda: _wait_for(daemon))
 
 
 def _wait_for(parent: int) -> None:
-    """Close the daemon's descriptors and wait for its end. In the child.
+    """Close the daemon's descriptors and wait for the daemon's exit. In the child.
 
-    parent: a pidfd of the daemon. The signal of PR_SET_PDEATHSIG (prctl(2)) is not sent if the parent has
-    ended before the call.
+    parent: a pidfd of the daemon. It is needed beside PR_SET_PDEATHSIG (prctl(2)), which sends no signal if
+    the parent has exited before the call.
     """
     forked.restore_signals()
     credentials.die_with_parent(signal.SIGKILL)

@@ -53,8 +53,7 @@ from pelagos_core.ttrpc.service import Service
 
 log = logging.getLogger(__name__)
 
-# The API has no status for a task that is being created; a client may delete one whose
-# status is UNKNOWN.
+# The API has no status for a task that is being created. UNKNOWN is not used: a client may delete such a task.
 _STATUS = {
     Status.ADDED: types_pb2.CREATED,
     Status.CREATING: types_pb2.CREATED,
@@ -114,13 +113,13 @@ class TaskService:
         self._shutdown = shutdown
         self._containers: dict[str, Container] = {}
         self._ending = False
-        self._coming = 0
+        self._creating = 0
         self._emptied = time.monotonic()
 
     @property
     def idle(self) -> bool:
         """Whether there is no container, and no Create in progress."""
-        return not self._containers and not self._coming
+        return not self._containers and not self._creating
 
     @property
     def idle_seconds(self) -> float:
@@ -146,16 +145,16 @@ class TaskService:
             except Exception:
                 log.exception("container %r", container.id)
 
-    async def forget_abandoned(self) -> None:
-        """Remove ended containers that containerd will never delete.
+    async def remove_abandoned(self) -> None:
+        """Remove ended containers whose bundle containerd has removed: it will never call Delete for them.
 
-        containerd removes a bundle after Delete, or after a Delete that was not answered in time. In
-        the second case its `delete` command has killed the container, and containerd has no record of it.
-        After the last container it sends no Shutdown either.
+        containerd removes a bundle after Delete, also after a Delete that was not answered in time. In the
+        second case the shim's `delete` command has killed the container, and containerd has no record of it.
+        containerd sends no Shutdown after the last such container, so this calls it.
         """
         for container in list(self._containers.values()):
             if container.status is Status.STOPPED and not os.path.exists(container.bundle.path):
-                log.warning("container %r: its bundle is gone, and so is the container", container.id)
+                log.warning("container %r: its bundle does not exist any more: it is removed", container.id)
                 await self._deleted(container)
                 await self.shutdown(api.ShutdownRequest())
 
@@ -269,7 +268,10 @@ class TaskService:
         return Empty()
 
     async def stats(self, request: api.StatsRequest) -> api.StatsResponse:
-        """Stats: never an empty answer, on which containerd 1.6 crashes."""
+        """Stats: the metrics of the control group. Never an empty answer: containerd 1.6 crashes on it.
+
+        Raises NotFound if the control group does not exist.
+        """
         cgroup = self._find(request.id).cgroup
         if not cgroup.exists():
             raise NotFound(f"container {request.id!r}: cgroup does not exist")
@@ -312,11 +314,11 @@ class TaskService:
 
     async def _refresh(self) -> None:
         """Load backends that were installed meanwhile, within a time limit."""
-        self._coming += 1
+        self._creating += 1
         try:
             await self._node.refresh()
         finally:
-            self._coming -= 1
+            self._creating -= 1
             self._emptied = time.monotonic()
 
     def _new_container(self, request: api.CreateTaskRequest) -> Container:
@@ -331,10 +333,10 @@ class TaskService:
         options, node = runtime_options.parse(request.options), self._node.config
         self._enter_group(options.shim_cgroup)
         if bundle.is_sandbox:
-            self._pod = bundle.wasm_annotations  # for its other containers
+            self._pod = bundle.wasm_annotations  # used for the pod's other containers
         policy = node.policy.narrowed(options.wasm, lambda word: f"runtime options: wasm.{word}")
         try:
-            wanted, policy = self._said_to(bundle, options, node, policy)
+            wanted, policy = self._preference_and_policy(bundle, options, node, policy)
         except InvalidArgument as error:
             raise InvalidArgument(f"container {bundle.id!r}: {error.message}", error.reason) from None
         selection = Selection(self._node.backends, wanted)
@@ -343,17 +345,17 @@ class TaskService:
             bundle = bundle.executing(replace(bundle.spec.process, terminal=request.terminal))
         paths = StdioPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         container = Container(bundle, selection, node.cache, paths, self._facilities)
-        # The group of a container that is being created is still empty, so it looks like a free one.
+        # The group of a container that is being created is still empty, so it looks unused.
         for other in self._containers.values():
             if set(other.cgroup.paths) & set(container.cgroup.paths):
                 raise FailedPrecondition(f"cgroup {other.cgroup.paths[0]!r} is in use by container {other.id!r}")
         return container
 
     def _enter_group(self, path: str) -> None:
-        """Move the daemon to this control group. As in runc's shim only the first request counts.
+        """Move the daemon to this control group. As in runc's shim, only the first request has an effect.
 
-        The nursery is executed again, in this group, when it is needed next. All other children of the
-        daemon start in its group.
+        Running nurseries are ended, and executed again in the new group. Later children of the daemon
+        start in its group.
         """
         if path and not self._group:
             with because(reasons.CGROUP, "runtime options: ShimCgroup"):
@@ -361,7 +363,9 @@ class TaskService:
             self._group = path
             self._facilities.launcher.leave_group()
 
-    def _said_to(self, bundle: Bundle, options: Config, node: Config, policy: Policy) -> tuple[Preference, Policy]:
+    def _preference_and_policy(
+        self, bundle: Bundle, options: Config, node: Config, policy: Policy
+    ) -> tuple[Preference, Policy]:
         """The preferred backend and the narrowed policy, by the annotations of the container and its pod."""
         own, name = bundle.wasm_annotations, bundle.name_in_pod
         policy = narrowed(policy, opinions(own, self._pod, name))

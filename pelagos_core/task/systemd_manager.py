@@ -1,4 +1,4 @@
-"""systemd's manager, over the system's D-Bus. Imported when a scope is needed only: the import takes 20 ms.
+"""systemd's manager, over the system's D-Bus. Imported only when a scope is needed: the import takes 20 ms.
 
 Source: org.freedesktop.systemd1(5), "The Manager Object"; D-Bus by jeepney.
 """
@@ -18,11 +18,11 @@ from jeepney.wrappers import Properties, unwrap_msg
 
 from pelagos_core.cgroups.systemd_units import Refused
 
-SECONDS = 10.0  # for a conversation
+SECONDS = 10.0  # for one call of `ask`
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = DBusAddress("/org/freedesktop/systemd1", _NAME, f"{_NAME}.Manager")
 _DONE = "done"
-_SIGNALS_HELD = 64  # of the unit's other jobs
+_MAX_SIGNALS = 64  # queued; more than one if the unit has other jobs
 
 
 class Manager:
@@ -32,7 +32,7 @@ class Manager:
         self._router = router
 
     async def version(self) -> int:
-        """The version of systemd, such as 252; 0 for a text that begins with no number."""
+        """The version of systemd, such as 252; 0 if its text does not begin with a number."""
         ((_, text),) = await self._answer(Properties(_MANAGER).get("Version"))
         number = re.match(r"[0-9]+", text)
         return int(number[0]) if number else 0
@@ -44,16 +44,16 @@ class Manager:
     async def run(self, method: str, signature: str, words: tuple[object, ...]) -> None:
         """Call a method that starts a job, and wait for the job's end.
 
-        words: the unit's name first.
+        words: the arguments; the first is the unit's name.
         """
-        # Any program may send such a signal. Only the owner of systemd's name on the bus is accepted as its sender.
+        # Any program may send such a signal, so only the owner of systemd's name on the bus is accepted as sender.
         (owner,) = await self._answer(message_bus.GetNameOwner(_NAME))
         rule = MatchRule(type="signal", sender=owner, interface=_MANAGER.interface, member="JobRemoved")
-        rule.add_arg_condition(2, str(words[0]))  # a busy host ends hundreds of jobs meanwhile: this unit's only
-        # The bus forwards a signal to a connection that has a match rule for it. Rule and filter are set before
-        # the call: the signal may arrive with the answer.
+        rule.add_arg_condition(2, str(words[0]))  # this unit's jobs only: a busy host ends hundreds of jobs
+        # The bus forwards a signal only to connections with a match rule for it. Rule and filter are set before
+        # the call, since the signal may arrive together with the answer.
         await self._answer(message_bus.AddMatch(rule))
-        with self._router.filter(rule, bufsize=_SIGNALS_HELD) as removed:
+        with self._router.filter(rule, bufsize=_MAX_SIGNALS) as removed:
             (job,) = await self.call(method, signature, words)
             while True:
                 _, path, unit, result = (await removed.get()).body

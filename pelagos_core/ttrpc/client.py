@@ -53,7 +53,7 @@ class Client:
         """
         data = envelope.request(self._service, method, request, timeout)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        stream_id = self._protocol.send(data, functools.partial(_settle, answer))
+        stream_id = self._protocol.send(data, functools.partial(_resolve, answer))
         try:
             waiting = asyncio.wait_for(answer, timeout) if timeout else answer
             return envelope.response(self._service, method, await waiting)
@@ -145,7 +145,7 @@ class _ClientProtocol(asyncio.Protocol):
             self._transport.close()
 
 
-def _settle(future: asyncio.Future[bytes], answer: bytes | PelagosError) -> None:
+def _resolve(future: asyncio.Future[bytes], answer: bytes | PelagosError) -> None:
     if future.done():
         return
     if isinstance(answer, PelagosError):

@@ -274,7 +274,7 @@ def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobod
 
 def test_groups_of_ended_parents_are_removed_and_those_of_other_pid_namespaces_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(compile_service, "_pid_namespace", lambda: 7)
-    monkeypatch.setattr(compile_service.process_stat, "is_leaving", lambda pid: pid == 11)
+    monkeypatch.setattr(compile_service.process_stat, "is_exiting", lambda pid: pid == 11)
     for name in ("compile-7-11-0", "compile-7-12-0", "compile-8-11-0", "other"):
         (tmp_path / name).mkdir()
     compile_service._sweep(str(tmp_path))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pelagos_core.linux.process_stat import is_leaving
+from pelagos_core.linux.process_stat import is_exiting
 from tests.support.containerd import until
 from tests.support.ctr_events import CtrEvents
 from tests.support.traces import alive, cgroups, nothing_is_left, parent
@@ -64,7 +64,7 @@ def test_a_paused_container_of_a_killed_shim_ends_like_the_others(containerd, ro
             events.until(name, "exit", "delete")
             assert [(told["exit_status"], told.get("pid")) for _, told in events.of(name)] == [(137, pid)] * 2
     # The first process of a pid namespace is not gone until the machine's init has reaped the exec.
-    assert all(is_leaving(pid) for pid in pids.values())
+    assert all(is_exiting(pid) for pid in pids.values())
     nothing_is_left(containerd.directory, container)
     for name in pids:
         containerd.ctr("container", "rm", name, check=True)

@@ -28,7 +28,7 @@ def is_open(fd):
 def test_each_is_given_out_once():
     networks, kept = EmptyNetworks(), any_descriptor()
     assert networks.take() == -1
-    networks.give_back(kept)
+    networks.put(kept)
     with networks.take() as taken:
         assert taken == kept
         assert networks.take() == -1
@@ -38,7 +38,7 @@ def test_each_is_given_out_once():
 def test_no_more_than_a_few_are_kept():
     networks, given = EmptyNetworks(), [any_descriptor() for _ in range(MOST + 2)]
     for each in given:
-        networks.give_back(each)
+        networks.put(each)
     assert [is_open(each) for each in given] == [True] * MOST + [False] * 2
     for _ in range(MOST):
         networks.take().close()
@@ -47,7 +47,7 @@ def test_no_more_than_a_few_are_kept():
 
 def test_a_guest_without_one_gives_nothing_back():
     networks = EmptyNetworks()
-    networks.give_back(Fd(-1))
+    networks.put(Fd(-1))
     assert not networks._free
 
 

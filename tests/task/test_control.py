@@ -28,7 +28,7 @@ def ends():
 
 async def test_the_go_ahead_closes_a_socket_that_is_not_needed(ends):
     control, theirs, _ = ends
-    control.go(listens=False)
+    control.start(listens=False)
     assert (theirs.recv(9), theirs.recv(9)) == (messages.GO, b"")
 
 
@@ -36,12 +36,12 @@ async def test_a_process_that_is_gone_gets_none(ends):
     control, theirs, _ = ends
     theirs.close()
     with pytest.raises(OSError, match="Broken pipe"):
-        control.go(listens=True)
+        control.start(listens=True)
 
 
 async def test_keys_are_heard_and_other_bytes_are_not(ends):
     control, theirs, keys = ends
-    control.go(listens=True)
+    control.start(listens=True)
     for byte in (signal.SIGINT, signal.SIGKILL, 0, signal.SIGQUIT):
         theirs.send(bytes([byte]))
     await asyncio.sleep(0.01)
@@ -72,7 +72,7 @@ async def test_the_first_refusal_of_memory_is_logged_and_nothing_else(ends, capl
 
 async def test_a_server_is_started_when_it_says_so(ends):
     control, theirs, _ = ends
-    control.go(listens=True)
+    control.start(listens=True)
     theirs.send(messages.encode(Listening()))
     await control.serving()
     theirs.send(messages.encode(Failed(3, "too late")))
@@ -81,7 +81,7 @@ async def test_a_server_is_started_when_it_says_so(ends):
 
 async def test_a_server_that_cannot_serve_says_why(ends):
     control, theirs, _ = ends
-    control.go(listens=True)
+    control.start(listens=True)
     theirs.send(messages.encode(Failed(9, "it is taken", "PLG-SERVE")))
     with pytest.raises(FailedPrecondition, match="container 'c1': it is taken") as error:
         await control.serving()
@@ -90,7 +90,7 @@ async def test_a_server_that_cannot_serve_says_why(ends):
 
 async def test_a_server_that_ends_or_is_silent_is_an_error(ends, monkeypatch):
     control, theirs, _ = ends
-    control.go(listens=True)
+    control.start(listens=True)
     monkeypatch.setattr("pelagos_core.task.control._SERVE_SECONDS", 0.01)
     with pytest.raises(DeadlineExceeded, match=r"does not accept connections after 0\.01 s"):
         await control.serving()

@@ -47,7 +47,7 @@ class Made:
     async def ended(self):
         """See to its end, as its container does."""
         status = await self.process.ended()
-        self.process.tell(status)
+        self.process.answer_waiters(status)
         return status
 
 
@@ -81,11 +81,11 @@ def test_it_waits_for_start_and_runs_to_its_end(run):
         assert not guest.runs
         process.start()
         assert guest.runs
-        assert not process.is_leaving
+        assert not process.is_exiting
         guest.exit(5)
         assert (await made.ended()).code == 5
         assert (process.status, process.exit.code, process.pid, process.pidfd) == (Status.STOPPED, 5, guest.pid, -1)
-        assert process.is_leaving
+        assert process.is_exiting
         assert (await process.delete()).code == 5
 
     run(body)
@@ -140,7 +140,7 @@ def test_what_is_no_signal_is_refused(run):
             made.process.kill(65)
         with pytest.raises(FailedPrecondition, match="it has no process yet"):
             made.process.kill(signal.SIGKILL)
-        made.process.vanish(Action.EXIT)
+        made.process.discard(Action.EXIT)
 
     run(body)
 
@@ -178,7 +178,7 @@ def test_the_backend_says_how_it_ended(run):
 
 @pytest.mark.parametrize("answer", [None, "odd", ZeroDivisionError(), "never", "reaped"])
 def test_a_backend_without_an_answer_costs_its_answer_only(run, answer, monkeypatch):
-    monkeypatch.setattr(process_module, "_TELL_SECONDS", 0.01)
+    monkeypatch.setattr(process_module, "_REPORT_SECONDS", 0.01)
 
     @hookimpl(specname="pelagos_wait")
     async def wait(process):
@@ -261,8 +261,8 @@ def test_a_launch_that_fails_leaves_what_can_vanish(run, tmp_path):
         made.engine.launcher.error = error = Internal("container 'c1': no", reasons.ISOLATION)
         with pytest.raises(Internal):
             await made.create()
-        made.process.explain(error)
-        made.process.vanish(Action.EXIT)
+        made.process.write_error(error)
+        made.process.discard(Action.EXIT)
         assert fifos.output()[1] == "pelagos: container 'c1': no [PLG-ISOLATION]\n"
         with pytest.raises(NotFound, match="container 'c1' was never created"):
             await made.process.wait()
@@ -275,16 +275,16 @@ def test_streams_that_cannot_be_opened_make_no_process(run):
     async def body(made):
         with pytest.raises(NotFound, match=r"stdout '/proc/none/such' .*\[PLG-STREAMS\]"):
             await made.create()
-        made.process.explain(Internal("no"))  # there is nowhere to say it
+        made.process.write_error(Internal("no"))  # there is nowhere to say it
         assert not made.engine.guests
-        made.process.vanish(Action.EXIT)
+        made.process.discard(Action.EXIT)
 
     run(body, paths=StdioPaths(stdout="/proc/none/such"))
 
 
 def test_an_exec_that_fails_once_it_is_created_leaves_no_process(run):
     async def body(made):
-        made.process.take(Action.BEGIN)
+        made.process.apply(Action.BEGIN)
         guest = await made.create()
         await made.process.fail()
         assert guest.is_reaped
@@ -346,7 +346,7 @@ def test_an_engine_that_holds_a_limit_itself_keeps_it(run, limits, refused):
         made.process.check_memory_can_change()  # nothing runs yet
         await made.run()
         if refused:
-            with pytest.raises(FailedPrecondition, match=r"holds a guest to the limit .*\[PLG-CGROUP\]"):
+            with pytest.raises(FailedPrecondition, match=r"cannot change the limit of a running guest.*\[PLG-CGROUP\]"):
                 made.process.check_memory_can_change()
         else:
             made.process.check_memory_can_change()
@@ -363,7 +363,7 @@ def test_the_streams_of_an_ended_process_are_at_their_end(run, tmp_path):
         made.process.resize(80, 25)
         guest.exit(0)
         await made.ended()
-        await made.process.taken()
+        await made.process.wait_for_reader()
         assert fifos.at_end()
 
     run(body, paths=StdioPaths(fifos.stdin, fifos.stdout, fifos.stderr))

@@ -378,11 +378,11 @@ def test_an_ended_container_without_a_bundle_is_forgotten(run):
         await service.create(engine.request())
         await service.start(api.StartRequest(**of()))
         shutil.rmtree(engine.directory / "c1")
-        await service.forget_abandoned()
+        await service.remove_abandoned()
         assert not service.idle
         engine.guests[0].exit(0)
         await service.wait(api.WaitRequest(**of()))
-        await service.forget_abandoned()
+        await service.remove_abandoned()
         assert service.idle
         assert engine.shutdowns == 1
 

@@ -1,1 +1,1 @@
-"""Standard streams of a process: targets, the descriptors that keep them open, and their end."""
+"""Standard streams of a process: their targets, and the descriptors that keep them open until they are read."""

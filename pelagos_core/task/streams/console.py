@@ -20,7 +20,7 @@ _SILENT_SECONDS = 1.0
 
 
 class Console:
-    """One pseudo-terminal: one of the host, or an adopted one.
+    """One pseudo-terminal: of the host's devpts, or of the container's (`adopt`).
 
     slave: the process' end; -1 after `handed_over`.
     """
@@ -68,16 +68,16 @@ class Console:
             relay.start()
 
     def started(self) -> None:
-        """Record that the process was started: from now on output can be expected."""
+        """Record that the process was started: it may write from now on."""
         self._runs = True
         self._wait_for_silence()
 
     def _end_of_input(self) -> None:
-        """Prepare the hang-up of the session after the client has closed its input for good.
+        """Prepare the hang-up of the session after the client has closed its input.
 
-        A program that only prints goes on, and the client, which may read slowly, gets all of its output.
-        An immediate hang-up would drop the bytes in the terminal and the relay, even after the
-        program's end.
+        The hang-up waits for silence: a program that only prints continues, and a slow client gets all of its
+        output. An immediate hang-up would drop the bytes in the terminal and in the relay, even after
+        the program has ended.
         """
         self._input_is_over = True
         self._wait_for_silence()
@@ -85,12 +85,12 @@ class Console:
     def _wait_for_silence(self) -> None:
         if self._runs and self._input_is_over and not self._drained.is_set():
             loop = asyncio.get_running_loop()
-            self._silence = loop.call_later(_SILENT_SECONDS, self._look, self.taken)
+            self._silence = loop.call_later(_SILENT_SECONDS, self._look, self.written)
 
-    def _look(self, taken: int) -> None:
-        """Hang up, unless the client has read more than `taken` bytes by now, or output is pending."""
+    def _look(self, written: int) -> None:
+        """Hang up, unless the client has read more than `written` bytes by now, or output is pending."""
         self.pump()
-        if self._relays[0].is_held_up or self.taken != taken:
+        if self._relays[0].is_held_up or self.written != written:
             self._wait_for_silence()
         else:
             self.hang_up()
@@ -102,9 +102,9 @@ class Console:
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", *reversed(self._size), 0, 0))
 
     @property
-    def taken(self) -> int:
-        """The number of bytes of output that were passed to the client."""
-        return self._relays[0].taken if self._relays else 0
+    def written(self) -> int:
+        """The number of bytes of output that were written to the client."""
+        return self._relays[0].written if self._relays else 0
 
     def pump(self) -> None:
         """Copy pending output without waiting."""
@@ -123,7 +123,7 @@ class Console:
         self._drained.set()
 
     async def drained(self) -> None:
-        """Return once the session has ended and all of its output was copied."""
+        """Wait until the session has ended and all of its output is copied."""
         await self._drained.wait()
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ descriptor 3 and stderr from 4, and reports that it is ready by a byte on 5, or 
 arguments are the query's keys and values; its environment holds the container's id and namespace.
 
 The output passes through the daemon, so that the daemon detects a logger that has stopped reading:
-neither a hung nor an ended logger blocks the process for ever.
+a logger that hangs or has ended does not block the process for ever.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READY_SECONDS = 10.0
 STALL_SECONDS = 30.0
 EOF_SECONDS = 2.0  # for the logger to exit after the end of its input
 TERM_SECONDS = 12.0  # between SIGTERM and SIGKILL, as in containerd's own shim
-_DYING_SECONDS = 0.01  # between the close of its descriptors and its exit
+_EXIT_SECONDS = 0.01  # between the close of a process' descriptors and its exit
 _FIRST_FREE = 10  # above the numbers of the descriptors that the program expects
 
 
@@ -104,7 +104,7 @@ class Logger:
         self._watcher = asyncio.ensure_future(self._watch())
 
     async def ready(self) -> None:
-        """Return once the program has reported that it is ready.
+        """Wait until the program has reported that it is ready.
 
         Raises DeadlineExceeded after READY_SECONDS, InvalidArgument if it has ended before.
         """
@@ -119,12 +119,12 @@ class Logger:
             os.close(reader)
         self._close_ready()
         if not said:  # end of file: the program is ready, or has ended
-            await asyncio.wait({self._gone}, timeout=_DYING_SECONDS)
+            await asyncio.wait({self._gone}, timeout=_EXIT_SECONDS)
         if self._gone.done():
             raise InvalidArgument(f"logger {self.path!r}: ended with code {self._gone.result()} before it was ready")
 
     async def end(self) -> None:
-        """Wait until the program has read all and exited; after a time send SIGTERM, then SIGKILL."""
+        """Wait until the program has exited. Sends SIGTERM after EOF_SECONDS, and SIGKILL after TERM_SECONDS more."""
         for seconds, signum in ((EOF_SECONDS, signal.SIGTERM), (TERM_SECONDS, signal.SIGKILL)):
             await asyncio.wait({self._gone}, timeout=seconds)
             if not self._gone.done():
@@ -147,13 +147,13 @@ class Logger:
     async def _watch(self) -> None:
         """Kill a logger that has not read pending output for STALL_SECONDS."""
         while True:
-            before = [output.relay.taken for output in self.outputs]
+            before = [output.relay.written for output in self.outputs]
             await asyncio.sleep(STALL_SECONDS)
-            for output, taken in zip(self.outputs, before, strict=True):
-                if output.relay.is_held_up and output.relay.taken == taken:
+            for output, written in zip(self.outputs, before, strict=True):
+                if output.relay.is_held_up and output.relay.written == written:
                     log.error("logger %r: has read nothing for %g s, it is killed", self.path, STALL_SECONDS)
                     self._signal(signal.SIGKILL)
-                    output.relay.discard()  # a child of the logger may keep the pipe open for ever
+                    output.relay.discard()  # a child of the logger may keep the pipe open
 
     def _signal(self, signum: int) -> None:
         """Send a signal to the program's process group, which includes its children."""
@@ -184,7 +184,7 @@ def _command(uri: str) -> tuple[str, list[str]]:
 
 
 def _spawn(words: list[str], environment: dict[str, str], ends: tuple[int, ...]) -> Child:
-    # First duplicated above their final numbers, so that none is overwritten before it is copied.
+    # Duplicated above their final numbers first: else one could be overwritten before it is copied.
     copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in ends]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     moved = [(os.POSIX_SPAWN_DUP2, copy, 3 + place) for place, copy in enumerate(copies)]

@@ -1,6 +1,6 @@
 """Copying from one descriptor to another, on the daemon's event loop.
 
-It never blocks, and holds at most one chunk: it reads on after the chunk is written.
+It never blocks, and holds at most one chunk: it reads the next one after the first is written.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable
 
 _CHUNK = 64 << 10
-_PUMPED = 64  # reads; one of a terminal gives up to 4 KiB, and its buffers hold 64 KiB
+_MAX_READS = 64  # in `pump`: one read of a terminal returns up to 4 KiB, and its buffers hold 64 KiB
 
 
 class Relay:
     """Copies in one direction. The caller owns both descriptors, which must be O_NONBLOCK.
 
-    taken: the number of bytes written to the target.
+    written: the number of bytes written to the target.
     """
 
     def __init__(self, source: int, target: int, ended: Callable[[], None]) -> None:
@@ -27,7 +27,7 @@ class Relay:
         self._pending = b""
         self._running = False
         self._discarding = False
-        self.taken = 0
+        self.written = 0
 
     @property
     def is_held_up(self) -> bool:
@@ -40,7 +40,7 @@ class Relay:
         self._wait_for_source()
 
     def discard(self) -> None:
-        """Drop all that is read from now on: the target is dead."""
+        """Drop all bytes that are read from now on: the target has no reader any more."""
         self._discarding = True
         if self._pending:
             self._write()
@@ -63,9 +63,9 @@ class Relay:
     def pump(self) -> None:
         """Copy pending bytes without waiting, as far as the target accepts them.
 
-        At most the size of a terminal's buffers: a program that writes on must not block the event loop.
+        At most the size of a terminal's buffers: a program that keeps writing must not block the event loop.
         """
-        for _ in range(_PUMPED):
+        for _ in range(_MAX_READS):
             if not self._running or self._pending or not self._read():
                 break
 
@@ -90,7 +90,7 @@ class Relay:
         try:
             count = len(self._pending) if self._discarding else os.write(self._target, self._pending)
             self._pending = self._pending[count:]
-            self.taken += count
+            self.written += count
         except BlockingIOError:
             pass
         except OSError:

@@ -30,7 +30,7 @@ class Stdio:
     """The open streams of one process. In the daemon."""
 
     def __init__(self, paths: StdioPaths, uid: int | None = 0, container_id: str = "", namespace: str = "") -> None:
-        """Open all streams without waiting for a peer.
+        """Open all streams. Does not wait until a FIFO's other end is open.
 
         uid: the host's id of the process' user, which becomes the terminal's owner; None if it is not known.
         container_id, namespace: for a logger.
@@ -41,7 +41,7 @@ class Stdio:
         self._logger: Logger | None = None
         self._outputs: list[Output] = []
         self._finishing: asyncio.Task[None] | None = None
-        self._lingering: list[asyncio.Task[None]] = []
+        self._waiting: list[asyncio.Task[None]] = []
         self._input = Input(paths.stdin)
         try:
             if paths.stdout.startswith("binary:"):
@@ -58,7 +58,7 @@ class Stdio:
             raise
 
     async def ready(self) -> None:
-        """Return once a logger is ready. Raises DeadlineExceeded, or InvalidArgument if it has ended."""
+        """Wait until a logger is ready. Raises DeadlineExceeded, or InvalidArgument if it has ended."""
         if self._logger:
             await self._logger.ready()
 
@@ -90,18 +90,21 @@ class Stdio:
         if self._console:
             self._console.started()
 
-    def say(self, text: str) -> None:
-        """Write to stderr or to the terminal's client without waiting; the rest is dropped."""
+    def write_text(self, text: str) -> None:
+        """Write to stderr or to the terminal's client without waiting; the rest is dropped.
+
+        After `forked` only a terminal's output is still open: see `write_line`.
+        """
         if self._outputs:
-            self._outputs[-1 if not self._console else 0].say(text.encode("utf-8", "replace"))
+            self._outputs[-1 if not self._console else 0].write(text.encode("utf-8", "replace"))
 
     def resize(self, width: int, height: int) -> None:
         """Set the terminal's size in characters; no effect without a terminal."""
         if self._console:
             self._console.resize(width, height)
 
-    def complain(self, text: str) -> None:
-        """Write a line of the daemon to the process' stderr or terminal without waiting; an error is ignored."""
+    def write_line(self, text: str) -> None:
+        """Open stderr or the terminal's output again and write a line, without waiting. An error is ignored."""
         name, uri = _output_uris(self._paths)[-1]
         with contextlib.suppress(OSError, PelagosError):
             output = open_output(name, uri)
@@ -127,33 +130,33 @@ class Stdio:
         else:
             self._finish_outputs()
 
-    async def taken(self, seconds: float) -> None:
-        """Return once the bytes that `finish` holds have readers, or after `seconds`.
+    async def wait_for_reader(self, seconds: float) -> None:
+        """Wait until the bytes that `finish` has kept have readers; at most `seconds`.
 
-        A client opens its ends in parallel to its calls, possibly after a short guest has ended.
-        After the exit event it no longer opens them.
+        A client opens its ends of the FIFOs while its calls are pending, possibly after a short guest has
+        ended. After the exit event it does not open them any more.
         """
-        held = [task for output, task in zip(self._outputs, self._lingering, strict=False) if output.holds_bytes]
+        held = [task for output, task in zip(self._outputs, self._waiting, strict=False) if output.holds_bytes]
         if held:
             await asyncio.wait(held, timeout=seconds)
 
-    async def settle(self, seconds: float, tries: int = 1) -> None:
-        """Wait for the readers of a terminal whose process has ended, and for the logger's exit.
+    async def drain(self, seconds: float, tries: int = 1) -> None:
+        """Wait until the output of a terminal whose process has ended is read, and until the logger has exited.
 
-        Waits `tries` times `seconds`, as long as the reader has read something in the last interval.
-        A logger that does not exit is killed.
+        Waits at most `tries` times `seconds`; it stops when the reader has read nothing during `seconds`. A
+        logger that does not exit is killed.
         """
         if self._console and self._finishing:
-            taken = -1
-            while tries and not self._finishing.done() and taken != self._console.taken:
-                tries, taken = tries - 1, self._console.taken
+            written = -1
+            while tries and not self._finishing.done() and written != self._console.written:
+                tries, written = tries - 1, self._console.written
                 await asyncio.wait({self._finishing}, timeout=seconds)
         if self._logger:
             await self._logger.end()
 
     def close(self) -> None:
         """Close everything now; unread bytes are lost."""
-        for task in self._lingering + ([self._finishing] if self._finishing else []):
+        for task in self._waiting + ([self._finishing] if self._finishing else []):
             task.cancel()
         if self._console:
             self._console.close()
@@ -169,7 +172,7 @@ class Stdio:
 
     def _finish_outputs(self) -> None:
         self._outputs = [output for output in self._outputs if not output.finish()]
-        self._lingering = [asyncio.ensure_future(output.linger()) for output in self._outputs]
+        self._waiting = [asyncio.ensure_future(output.close_once_read()) for output in self._outputs]
 
 
 def _output_uris(paths: StdioPaths) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from pelagos_core.errors import InvalidArgument, NotFound, PelagosError, Unimplemented, code_of, from_fields
 
-_LINGER_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one repeats
+_POLL_SECONDS = (0.005, 0.02, 0.1, 0.5)  # the last one repeats
 
 
 class Input:
@@ -28,7 +28,7 @@ class Input:
     """
 
     def __init__(self, path: str) -> None:
-        """path: of a FIFO or file; empty for /dev/null. Never waits for a peer.
+        """path: of a FIFO or file; empty for /dev/null. Does not wait until a FIFO's other end is open.
 
         Raises NotFound or InvalidArgument that names the stream.
         """
@@ -39,8 +39,8 @@ class Input:
         self.fd = _open("stdin", _checked("stdin", path, path), os.O_RDONLY)
         try:
             if stat.S_ISFIFO(os.fstat(self.fd).st_mode):
-                # Until CloseIO the daemon is a writer too. Else the process would read end of file
-                # whenever no client is attached.
+                # The daemon has the FIFO open for writing until CloseIO. Else the process would read end of
+                # file whenever no client is attached.
                 self._writer = _reopen(self.fd, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             self.handed_over()
@@ -74,7 +74,7 @@ class Output:
         """Close `fd`, of which the process has a copy. Else readers would never get end of file."""
         self.fd = _closed(self.fd)
 
-    def say(self, text: bytes) -> None:
+    def write(self, text: bytes) -> None:
         """Write without waiting; the rest is dropped. Only before the process exists, or after its end."""
         if self.fd >= 0:
             os.set_blocking(self.fd, False)
@@ -84,7 +84,7 @@ class Output:
     def finish(self) -> bool:
         """Close the writing end: readers get end of file after the last byte.
 
-        Returns False if bytes must be held because there is no reader yet, see `linger`.
+        Returns False if bytes must be held because there is no reader yet, see `close_once_read`.
         """
         self.handed_over()
         return True
@@ -94,8 +94,8 @@ class Output:
         """Whether `close` would lose bytes."""
         return False
 
-    async def linger(self) -> None:
-        """Wait until there is a reader for the bytes that `finish` has kept; then close."""
+    async def close_once_read(self) -> None:
+        """Wait until a reader opens the stream whose bytes `finish` has kept; then close."""
 
     def close(self) -> None:
         """Close everything now; unread bytes are lost."""
@@ -114,7 +114,7 @@ class FifoOutput(Output):
 
     def finish(self) -> bool:
         """Close the FIFO if a process has it open for reading; else keep its bytes."""
-        # This writing end keeps the bytes during the check: the kernel drops them when no end is open.
+        # This writing end keeps the bytes: the kernel drops them when no end is open.
         self._keeper = _reopen(self._reader, os.O_WRONLY | os.O_NONBLOCK)
         self.handed_over()
         self._reader = _closed(self._reader)
@@ -122,19 +122,19 @@ class FifoOutput(Output):
 
     @property
     def holds_bytes(self) -> bool:
-        """Whether the FIFO holds bytes and the daemon keeps them by an end."""
+        """Whether the FIFO holds bytes that only the daemon's open end keeps."""
         if self._keeper < 0:
             return False
         count = array.array("i", [0])
         fcntl.ioctl(self._keeper, termios.FIONREAD, count)
         return count[0] > 0
 
-    async def linger(self) -> None:
+    async def close_once_read(self) -> None:
         """Poll until there is a reader; then close."""
         tries = 0
         try:
             while not self._is_read():
-                await asyncio.sleep(_LINGER_SECONDS[min(tries, len(_LINGER_SECONDS) - 1)])
+                await asyncio.sleep(_POLL_SECONDS[min(tries, len(_POLL_SECONDS) - 1)])
                 tries += 1
         finally:
             self.close()
@@ -215,7 +215,7 @@ def _is_fifo(path: str) -> bool:
 
 def _open(name: str, path: str, flags: int) -> int:
     try:
-        # O_NONBLOCK: opening a FIFO waits for its other end, and would block the daemon.
+        # O_NONBLOCK: else open(2) on a FIFO waits for its other end, and blocks the daemon.
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise _named(name, path, error) from None

@@ -33,7 +33,7 @@ async def _written_to_the_end(stdio, data):
     await asyncio.wait_for(asyncio.to_thread(_write, out, data), 20)
     os.close(out)
     stdio.finish()
-    await asyncio.wait_for(stdio.settle(1), 10)
+    await asyncio.wait_for(stdio.drain(1), 10)
 
 
 def opened(directory, script, **paths):
@@ -51,7 +51,7 @@ async def test_both_streams_reach_the_program_to_the_last_byte(tmp_path):
     for fd in (out, err):
         os.close(fd)
     stdio.finish()
-    await asyncio.wait_for(stdio.settle(1), 10)
+    await asyncio.wait_for(stdio.drain(1), 10)
     assert (tmp_path / "out").read_bytes() == text
     assert (tmp_path / "err").read_bytes() == b"to stderr"
     stdio.close()

@@ -36,14 +36,14 @@ async def test_what_is_written_comes_through_up_to_the_end(pipes, ended):
     relay = Relay(reader, target, lambda: ended.append(True))
     relay.start()
     os.write(writer, b"one")
-    await until(lambda: relay.taken == 3)
+    await until(lambda: relay.written == 3)
     assert os.read(out, 9) == b"one"
     assert not ended
     os.write(writer, b"two")
     close(writer)
     await until(lambda: ended)
     assert os.read(out, 9) == b"two"
-    assert (relay.taken, relay.is_held_up) == (6, False)
+    assert (relay.written, relay.is_held_up) == (6, False)
 
 
 async def test_a_target_that_takes_nothing_holds_it_up(pipes, ended):
@@ -62,7 +62,7 @@ async def test_a_target_that_takes_nothing_holds_it_up(pipes, ended):
     assert not ended
     os.read(out, 1 << 20)
     await until(lambda: ended)
-    assert relay.taken == 1
+    assert relay.written == 1
 
 
 async def test_what_a_target_does_not_take_is_dropped_when_it_is_given_up(pipes, ended):
@@ -91,7 +91,7 @@ async def test_a_target_that_is_gone_is_read_on_for(pipes, ended):
     os.write(writer, b"x")
     close(writer)
     await until(lambda: ended)
-    assert relay.taken == 0
+    assert relay.written == 0
 
 
 async def test_a_pump_copies_what_is_there_without_the_loop(pipes, ended):

@@ -50,8 +50,8 @@ async def test_bytes_wait_for_a_reader_that_comes_late(tmp_path):
 
 async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_time(tmp_path):
     path, stdio = finished(tmp_path, b"late")
-    await stdio.taken(0.02)
-    telling = asyncio.ensure_future(stdio.taken(600))
+    await stdio.wait_for_reader(0.02)
+    telling = asyncio.ensure_future(stdio.wait_for_reader(600))
     await asyncio.sleep(0.02)
     assert not telling.done()
     reader = os.open(path, os.O_RDONLY)
@@ -63,7 +63,7 @@ async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_ti
 
 async def test_nobody_waits_for_a_reader_of_nothing(tmp_path):
     _, stdio = finished(tmp_path)
-    await asyncio.wait_for(stdio.taken(600), 20)
+    await asyncio.wait_for(stdio.wait_for_reader(600), 20)
     stdio.close()
 
 

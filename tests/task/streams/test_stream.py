@@ -99,9 +99,9 @@ def test_a_writer_does_not_see_that_there_is_no_reader(fifo):
 def test_a_full_fifo_takes_what_it_can_of_a_line_of_ours(fifo):
     output = open_output("stdout", fifo)
     for _ in range(3):
-        output.say(b"x" * 65536)
+        output.write(b"x" * 65536)
     output.close()
-    output.say(b"x")
+    output.write(b"x")
 
 
 def test_a_fifo_with_a_reader_is_let_go_at_once(fifo):
@@ -120,7 +120,7 @@ async def test_bytes_are_held_until_a_reader_comes(fifo):
     os.write(output.fd, b"x")
     assert not output.finish()
     assert output.holds_bytes
-    lingering = asyncio.ensure_future(output.linger())
+    lingering = asyncio.ensure_future(output.close_once_read())
     await asyncio.sleep(0.01)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     await asyncio.wait_for(lingering, 5)
@@ -133,7 +133,7 @@ async def test_who_stops_to_wait_for_a_reader_lets_go(fifo):
     output = open_output("stdout", fifo)
     os.write(output.fd, b"x")
     output.finish()
-    lingering = asyncio.ensure_future(output.linger())
+    lingering = asyncio.ensure_future(output.close_once_read())
     await asyncio.sleep(0)
     lingering.cancel()
     await asyncio.wait({lingering})
