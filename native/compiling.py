@@ -1,8 +1,8 @@
-"""Compiling C while a wheel, or an editable installation, is made: for this distribution's and the backends' hooks.
+"""Compiles C during the build of a wheel or an editable installation, for this distribution and for backends.
 
-The compiler is $CC, else the machine's, else that of the package ziglang, which pip gets for the build.
-PELAGOS_MACHINE (such as aarch64) names another processor, which is compiled for by ziglang; what is made so runs
-on any Linux, as does what is made with PELAGOS_RELEASE set.
+The compiler is $CC, else the machine's, else that of the package ziglang, which pip installs for the build.
+PELAGOS_MACHINE (such as aarch64) names another processor: ziglang compiles for it. The result then runs on any
+Linux, as it does if PELAGOS_RELEASE is set.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ NO_COMPILER = (
     "{}: no C compiler: install gcc and libc6-dev (on Debian: apt-get install gcc libc6-dev), "
     "or let pip get the package ziglang"
 )
-# The oldest C library that pip has a tag for; a program that is linked statically needs none.
+# The oldest C library for which pip has a tag. A statically linked program needs no C library.
 RELEASE_TAG = "py3-none-manylinux_2_17_{}"
 _GLIBC, _STATIC = "linux-gnu.2.17", "linux-musl"
 FLAGS = (
-    # Some distributions' compilers have a level of their own for _FORTIFY_SOURCE.
+    # The compilers of some distributions set another level of _FORTIFY_SOURCE.
     "-std=c11 -O2 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
     "-s -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack"
 ).split()
@@ -41,10 +41,9 @@ _LIBRARIES = ("-ldl",)  # dlopen(3), before glibc 2.34
 
 @dataclass(frozen=True)
 class Product:
-    """What is made of some sources.
+    """A program or library, and its sources.
 
-    name: where it is in its package. static: without a C library of the machine, in a release.
-    flags: of the compiler, beside `FLAGS`.
+    name: its file name. static: whether a release links it statically. flags: for the compiler, beside `FLAGS`.
     """
 
     name: str
@@ -56,41 +55,41 @@ class Product:
 
     @property
     def newest(self) -> float:
-        """When a file that it is made of has changed last."""
+        """The latest modification time of its sources and headers, in seconds since the epoch."""
         headers = [header for source in self.sources for header in source.parent.glob("*.h")]
         headers += [header for directory in self.includes for header in directory.glob("*.h")]
         return max(path.stat().st_mtime for path in [*self.sources, *headers])
 
 
 def digest(files: Iterable[Path]) -> str:
-    """A sha256 of what some files hold, whatever their order and times."""
+    """A sha256, in hex, of the content of some files, independent of their order and times."""
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(path.read_bytes()).digest() for path in files))).hexdigest()
 
 
 def compiler() -> list[str] | None:
-    """The words of the machine's own C compiler; None if it has none."""
+    """The command of the machine's C compiler, as words; None if there is none."""
     if os.environ.get("CC"):
         return os.environ["CC"].split()
     return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 
 
 def uses_zig() -> bool:
-    """Whether ziglang compiles: for another machine, for a release, or where there is no compiler."""
+    """Whether ziglang compiles: for another machine, for a release, or if there is no other compiler."""
     return bool(os.environ.get("PELAGOS_MACHINE") or os.environ.get("PELAGOS_RELEASE")) or compiler() is None
 
 
 def machine() -> str:
-    """The processor that is compiled for, as platform.machine() names it."""
+    """The target processor, as platform.machine() names it."""
     return os.environ.get("PELAGOS_MACHINE") or platform.machine()
 
 
 def tag() -> str:
-    """The tag of a wheel with something compiled in it."""
+    """The tag of a wheel that contains compiled files."""
     return RELEASE_TAG.format(machine()) if uses_zig() else f"py3-none-linux_{machine()}"
 
 
 def compile(product: Product, target: Path, package: str) -> None:
-    """Make a product as the file `target`. Raises SystemExit, with a plain message. package: which it is for."""
+    """Compile a product to the file `target`. package: for error messages. Raises SystemExit with a message."""
     words = compiler() or []
     if uses_zig():
         if importlib.util.find_spec("ziglang") is None:
@@ -101,7 +100,7 @@ def compile(product: Product, target: Path, package: str) -> None:
     words += [*FLAGS, *(_LIBRARY if product.library else _PROGRAM), *product.flags]
     words += [f"-I{directory}" for directory in product.includes]
     target.parent.mkdir(exist_ok=True)
-    # By rename: a `pelagos install` may read it, and another build may be at work.
+    # Written to another name and renamed: `pelagos install` or another build may read the file meanwhile.
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         done = subprocess.run([*words, "-o", str(part), *map(str, product.sources), *_LIBRARIES], check=False)
@@ -115,29 +114,29 @@ def compile(product: Product, target: Path, package: str) -> None:
 
 
 class Hook(BuildHookInterface):  # type: ignore[type-arg]
-    """What hatchling calls. A hatch_build.py has a subclass with what is its own.
+    """A build hook of hatchling. Each hatch_build.py has a subclass.
 
-    package: the distribution's name. directory: where its products are, in the tree and in the wheel.
+    package: the distribution's name. directory: the directory of its products, in the tree and in the wheel.
     """
 
     package = ""
     directory = ""
 
     def products(self) -> list[Product]:
-        """What is to be made."""
+        """The products to compile."""
         raise NotImplementedError
 
     def dependencies(self) -> list[str]:
-        """What the build needs of PyPI."""
+        """The packages that the build needs."""
         return [ZIGLANG] if uses_zig() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and say for which machines the wheel is. version: `editable` or `standard`."""
+        """Compile the products, and set the wheel's tag. version: `editable` or `standard`."""
         if self.target_name != "wheel":
             return
         directory = Path(self.root, self.directory)
         if version != "editable":
-            # Beside the tree, whose own products are this machine's. It goes with this process, or before.
+            # Outside of the tree, which keeps products for this machine. Removed when this process ends.
             self._beside = tempfile.TemporaryDirectory(prefix=f"{self.package}-")
             directory = Path(self._beside.name)
         for product in self.products():
@@ -159,7 +158,7 @@ def engine_hook(root: Path, package: str, module: str) -> type[Hook]:
 
     class EngineHook(Hook):
         def products(self) -> list[Product]:
-            # What an engine's C API calls its functions are names of pointers here.
+            # Pointers in this library have the same names as the functions of the engine's C API.
             hidden = ["-fvisibility=hidden"]
             sources = sorted((root / "native").glob("*.c"))
             return [Product("engine.so", sources, [here / "include"], library=True, flags=hidden)]

@@ -1,4 +1,4 @@
-"""Compile the native part while its wheel, or its editable installation, is made: see compiling.py."""
+"""Compiles the native part during the build of its wheel or editable installation: see compiling.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HERE = Path(__file__).parent
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 (a module)
-    # hatchling runs this file by its path, so there is nothing to import the other one from.
+    # hatchling executes this file by its path, so the other file is not on sys.path.
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
@@ -25,13 +25,13 @@ compiling = _load(_HERE / "compiling.py")
 
 
 class Hook(compiling.Hook):  # type: ignore[misc, name-defined]
-    """What hatchling calls."""
+    """The build hook of this distribution."""
 
     package = "pelagos-native"
     directory = "pelagos_native/bin"
 
     def products(self) -> list[Any]:
-        """The launcher, and what isolates a process."""
+        """The launcher, the nursery and both libraries."""
         includes = [_HERE / "include", _HERE / "common"]
         digest = _HERE / "common/sha256.c"
         launcher = [*sorted((_HERE / "launcher").glob("*.c")), digest]
@@ -56,5 +56,5 @@ class Hook(compiling.Hook):  # type: ignore[misc, name-defined]
 
 
 def get_build_hook() -> type[Hook]:
-    """For hatchling, which finds two of them in here."""
+    """Called by hatchling, which needs it because this module contains two hook classes."""
     return Hook

@@ -27,7 +27,7 @@ from pelagos_core.isolation.state import CODE_DIRECTORY, CONTROL
 from pelagos_core.isolation.streams import OF_INIT, MoveDescriptors
 from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.launch.guest_steps import DescribeGuest, FindEntrypoint, LoadGuest, RunGuest
-from pelagos_core.launch.nursery import Birth, Nursery
+from pelagos_core.launch.nursery import CloneOptions, Nursery
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.native.instruction import SlotNumbers, encode
@@ -154,7 +154,7 @@ def _once(nursery: Nursery, steps: tuple[Operation, ...], code: int) -> float:
         slots = {**dict.fromkeys(OF_INIT, null), CONTROL: theirs.fileno(), CODE_DIRECTORY: code}
         instructions = encode((each for step in steps for each in step.instructions()), numbers)
         given = {numbers.of(name): int(fd) for name, fd in slots.items()}
-        pid = nursery.fork(instructions, given, Birth(syscalls.CLONE_NEWPID))
+        pid = nursery.fork(instructions, given, CloneOptions(syscalls.CLONE_NEWPID))
         _, status, usage = os.wait4(pid, 0)
     if status:
         raise CallFailed(f"a process has not come to the end of its steps: status {status}")

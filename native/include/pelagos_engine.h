@@ -28,12 +28,12 @@ struct pelagos_guest {
     int module; /* a descriptor of the entry point, for an engine that does not compile ahead of time; else -1 */
     int is_component;
     int64_t memory;                        /* limit of linear memory in bytes, at creation; -1 for no limit */
-    int64_t fuel;                          /* -1: without a limit */
+    int64_t fuel;                          /* -1 for no limit */
     const uint64_t *memories;              /* initial size of each linear memory, in bytes */
     uint32_t memory_count;
     int (*allows_memory)(uint64_t size);   /* whether the linear memories may have this size in total now */
     int network;                           /* whether the guest has one: sockets, and names that are looked up */
-    struct pelagos_words sockets;          /* a component's imports by which it begins to use the network */
+    struct pelagos_words sockets;          /* a component's imports of functions that use the network first */
     /* Reports the first call of such an import that is refused. `why`: half a sentence; null if there is no network. */
     void (*refuse_network)(const char *import, const char *why);
     void (*leave)(int code);               /* ends this process, from within a call of the guest; null: `run` returns */
@@ -41,12 +41,12 @@ struct pelagos_guest {
 
 struct pelagos_engine {
     uint32_t version; /* PELAGOS_ENGINE_VERSION */
-    /* Load the engine's library and create what all guests share. Returns 0, or -errno and an error text. */
+    /* Load the engine's library, create the objects that all guests share. Returns 0, or -errno and an error text. */
     int (*warm)(const char *library, const char *settings, char *error, size_t size);
-    /* Load the guest. `code`: relative path of the compiled code, valid until this returns; empty if nothing is
-       compiled ahead of time. Returns 0; -ESTALE for code that the engine does not accept; -EINVAL for a fault of the
-       guest, with a sentence without its subject; another -errno for a fault of the engine. May leave descriptors open
-       for `run`. */
+    /* Load the guest. `code`: relative path of the compiled code, valid until this returns; empty if there is none.
+       Returns 0; -ESTALE for code that the engine does not accept; -EINVAL for a faulty guest, with an error text that
+       continues a sentence after the guest's path; another -errno for a failure of the engine. May leave descriptors
+       open for `run`. */
     int (*load)(const struct pelagos_guest *guest, const char *code, char *error, size_t size);
     /* Run the guest. Returns its exit code (0 to 255), or -1 and the text of its trap. */
     int (*run)(const struct pelagos_guest *guest, char *error, size_t size);

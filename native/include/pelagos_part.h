@@ -29,14 +29,14 @@ static inline int part_identify(const char *path, char *text, size_t size) {
     return 0;
 }
 
-/* Load the engine's library, if it is the file that Python has checked. Returns its handle, or null with an error. */
+/* Load the engine's library, if it is the file that Python has checked. Returns its handle, or NULL and an error text. */
 static inline void *part_load(const char *library, const char *identity, char *error, size_t size) {
     char found[128];
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (!handle) return part_say(0, error, size, "%s", dlerror()), NULL;
-    /* Checked after loading: a file that was replaced before has another identity. */
+    /* Checked after dlopen(3): a file that was replaced before it has another identity. */
     if (!part_identify(library, found, sizeof found) && !strcmp(found, identity)) return handle;
-    return part_say(0, error, size, "%s is another file than the one that was compared", library), NULL;
+    return part_say(0, error, size, "%s is another file than the one that was checked", library), NULL;
 }
 
 /* 0 if this process has one thread: fork(2) copies locks, but not the threads that hold them. */

@@ -1,9 +1,9 @@
-/* The program that containerd executes. It decides nothing: for `start` and `delete` it sends a request to the zygote
-   of this Python environment (messages: pelagos_core/shim/zygote_request.py) and prints the answer. Without an answer,
-   and for all other actions, it executes the launcher in Python, which can do everything.
+/* The program that containerd executes. For `start` and `delete` it sends a request to the zygote of this Python
+   environment (messages: pelagos_core/shim/zygote_request.py) and prints the answer. Without an answer, and for all
+   other actions, it executes the launcher in Python, which serves every action.
 
-   It reads its command line, its environment and its own files in /proc: nothing of a bundle, an image or
-   a guest. Input that exceeds its buffers is left to Python. */
+   It reads its command line, its environment and its own files in /proc, but no file of a bundle, an image or a guest.
+   If input exceeds its buffers, it executes Python. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -23,10 +23,10 @@
 
 enum { MAX_REQUEST = 128 << 10, MAX_KEY = 64 << 10, MAX_ANSWER = 4096, FIRST_WORD = 5 };
 static const char DONE = 'k', START[] = "unix://";
-/* Python ignores SIGPIPE and SIGXFSZ in every process, and CPython 3.13 also 32 and 33, which belong to the C library
-   (signal(7)): these bits are cleared on both sides. */
+/* Python sets SIGPIPE and SIGXFSZ to be ignored in every process, and CPython 3.13 also 32 and 33, which the C library
+   uses (signal(7)). The key must be equal in C and Python, so both clear these bits. */
 static const unsigned long long IGNORED_BY_PYTHON = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1) | 3ULL << 31;
-static const struct timeval PATIENCE = {1, 0};
+static const struct timeval TIMEOUT = {1, 0};
 
 /* Fields separated by NUL, in a buffer of fixed size; `full` once a field did not fit. */
 struct fields {
@@ -92,7 +92,7 @@ static void add_status(struct fields *to) {
     }
 }
 
-/* The zygote's address: zygote_request.socket_path() in C. False if no zygote is wanted, or the path is too long. */
+/* The zygote's address: zygote_request.socket_path() in C. Returns 0 if PELAGOS_ZYGOTE is `off`, or on an error. */
 static int find_zygote(const char *const *texts, struct sockaddr_un *address) {
     static const char *const NAMESPACES[] = {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"};
     static const char *const ENVIRONMENT[] = {"PATH", "PELAGOS_CONFIG"};
@@ -169,9 +169,9 @@ static ssize_t exchange(const struct sockaddr_un *address, const struct fields *
     int bundle = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int zygote = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (bundle < 0 || zygote < 0) return -1;
-    /* SO_SNDTIMEO applies to connect(2) too, which waits if the backlog is full (unix(7)). */
-    if (setsockopt(zygote, SOL_SOCKET, SO_RCVTIMEO, &PATIENCE, sizeof PATIENCE) ||
-        setsockopt(zygote, SOL_SOCKET, SO_SNDTIMEO, &PATIENCE, sizeof PATIENCE) ||
+    /* SO_SNDTIMEO also applies to connect(2), which waits if the backlog is full (unix(7)). */
+    if (setsockopt(zygote, SOL_SOCKET, SO_RCVTIMEO, &TIMEOUT, sizeof TIMEOUT) ||
+        setsockopt(zygote, SOL_SOCKET, SO_SNDTIMEO, &TIMEOUT, sizeof TIMEOUT) ||
         connect(zygote, (const struct sockaddr *)address, sizeof *address) ||
         getsockopt(zygote, SOL_SOCKET, SO_PEERCRED, &peer, &size) || peer.uid != geteuid())
         return -1;
@@ -223,7 +223,7 @@ static void execute_python(const char *const *texts, int count, char **words) {
 
 int main(int argc, char **argv) {
     const char *texts[FIRST_WORD], *at = settings;
-    /* Else the next file to be opened would get the number of a closed stream (standard_streams.py). */
+    /* Open missing standard streams: else the next opened file gets the number of one (standard_streams.py). */
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return 1;
     for (int i = 0; i < FIRST_WORD; i++) {

@@ -1,8 +1,8 @@
-/* Where glibc looks host names up in an engine's program: `fix_name_sources` of ../process/name_sources.c, for a process
-   that executes another program. The engine root has it as a library that is loaded first (ld.so(8), LD_PRELOAD).
+/* Sets the sources of host names for glibc in an engine's program, as `fix_name_sources` (../process/name_sources.c)
+   does in this project's own processes. The program loads this library first (ld.so(8), LD_PRELOAD).
 
-   A program reads /etc/nsswitch.conf at the first look-up, when its root shows the files of the image. It is linked to
-   nothing: what it calls is the C library of the program, whatever that is. */
+   glibc reads /etc/nsswitch.conf at the first look-up, when the program's root contains the files of the image. The
+   library is linked to no other: it calls functions of the program's C library, if they exist. */
 #include <stddef.h>
 
 extern int __nss_configure_lookup(const char *, const char *) __attribute__((weak));
@@ -14,7 +14,7 @@ enum { MAJOR = 2, MINOR = 34, CANNOT_EXECUTE = 126 };
 static const char REFUSAL[] =
     "pelagos: this engine's C library, glibc before 2.34, would load libraries of the image for host names\n";
 
-/* Whether glibc has the sources `files` and `dns` in itself: since 2.34. `version`: such as 2.36. */
+/* Whether glibc itself contains the sources `files` and `dns`: since 2.34. `version`: such as 2.36. */
 static int has_sources(const char *version) {
     int number[2] = {0, 0}, part = 0;
     for (; *version; version++)

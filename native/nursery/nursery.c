@@ -1,9 +1,9 @@
 /* The nursery of a pod: a process with a loaded engine that serves each request by one clone(2). It is small, so that a
-   fork copies little and is fast. Each daemon executes its own, so that pods do not share an address
-   layout and a guest's process has no pages of the daemon.
+   fork copies little and is fast. Each daemon executes its own nursery, so that pods do not share an address layout and
+   a guest's process has no pages of the daemon.
 
-   Words: the identity of the library by which plans are made; the native part of a backend, the engine's library,
-   settings for it, none of them for no engine. */
+   Arguments: the identity of the library that encodes plans; then, unless it loads no engine, the native part of a
+   backend, the engine's library, and settings for the native part. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -47,16 +47,16 @@ static const struct pelagos_engine *warm(char **words) {
     else if (engine->version != PELAGOS_ENGINE_VERSION) fprintf(stderr, "pelagos-nursery: %s: another version\n", words[PART]);
     else if (engine->warm(words[LIBRARY], words[SETTINGS], error, sizeof error)) fprintf(stderr, "pelagos-nursery: %s: %s\n", words[LIBRARY], error);
     else if (!has_one_thread()) fprintf(stderr, "pelagos-nursery: %s: it has started a thread\n", words[LIBRARY]);
-    else return name_sources_fix(), engine; /* a step does it again, in no time, and looks at what comes of it */
+    else return name_sources_fix(), engine; /* a step of the plan repeats it, fast then, and checks the result */
     return NULL;
 }
 
 /* In the child: fill the slots, execute the plan; if it returns, send the failure. */
-static void become(const struct plan_head *head, const int *fds, size_t size) {
+static void run_child(const struct plan_head *head, const int *fds, size_t size) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    /* The child sends its pid itself, so that the daemon gets it even if the nursery ends now. */
+    /* The child sends its pid itself, so that the daemon gets it even if the nursery is killed now. */
     if (send(REQUESTS, &FORKED, 1, MSG_NOSIGNAL) != 1) _exit(1);
-    close(REQUESTS); /* with a copy of it open the daemon would not get end of file when the nursery ends */
+    close(REQUESTS); /* else the daemon would not read end of file when the nursery ends */
     for (uint32_t i = 0; i < head->count; i++)
         if (head->slots[i] >= 0) process.slot[head->slots[i]] = fds[i];
     int error = plan_execute(&process, plan, size);
@@ -65,9 +65,9 @@ static void become(const struct plan_head *head, const int *fds, size_t size) {
     _exit(1);
 }
 
-/* By syscall(2): the C library has no fork with CLONE_PARENT, by which the daemon is the parent and reaps the child. If
-   the kernel refuses CLONE_INTO_CGROUP, the child joins the group by a later step, which reports a better error.
-   clone3(2) accepts no exit signal with CLONE_PARENT: it is that of the nursery, SIGCHLD. */
+/* Clone a child of the daemon (CLONE_PARENT), which reaps it. By syscall(2), since the C library has no fork with this
+   flag. If the kernel refuses CLONE_INTO_CGROUP, the child joins the group in a later step, which reports a better
+   error. clone3(2) accepts no exit signal with CLONE_PARENT: the child's is that of the nursery, SIGCHLD. */
 static int clone_sibling(uint64_t flags, int cgroup) {
     struct clone_args args = {.flags = flags | CLONE_PARENT};
     if (cgroup >= 0) {
@@ -80,9 +80,9 @@ static int clone_sibling(uint64_t flags, int cgroup) {
     return pid < 0 ? -errno : (int)pid;
 }
 
-/* The same in an existing pid namespace: that of a descriptor, or of a pidfd's process (setns(2)). Other processes of
-   that namespace could read the child's memory once its capabilities are no more than theirs (as in CVE-2016-9962).
-   ptrace(2) refuses a process that is not dumpable; the child inherits that, until execve(2) resets it. */
+/* The same in an existing pid namespace, by its descriptor or by a pidfd of a process in it (setns(2)). Other processes
+   of that namespace could read the child's memory when its capabilities are no more than theirs (as in CVE-2016-9962).
+   So the child is not dumpable, and ptrace(2) refuses access, until execve(2) resets it. */
 static int clone_beside(uint64_t flags, int cgroup, int namespace) {
     static int own = -1;
     if (own < 0) own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -109,22 +109,23 @@ static int serve_one(void) {
     int pid = size < 0 ? (int)size : -EINVAL;
     /* With another flag of clone(2), such as CLONE_VM, both processes would be on one stack. */
     if (size > 0 && !(head.flags & ~(uint64_t)CLONE_NEWPID)) {
-        int cgroup = descriptor_for(&head, fds, BIRTH_GROUP), namespace = descriptor_for(&head, fds, BIRTH_NAMESPACE);
+        int cgroup = descriptor_for(&head, fds, CLONE_IN_GROUP);
+        int namespace = descriptor_for(&head, fds, CLONE_IN_NAMESPACE);
         pid = namespace < 0 ? clone_sibling(head.flags, cgroup) : clone_beside(head.flags, cgroup, namespace);
     }
-    if (pid == 0) become(&head, fds, (size_t)size);
+    if (pid == 0) run_child(&head, fds, (size_t)size);
     for (uint32_t i = 0; size > 0 && i < head.count; i++) close(fds[i]);
-    /* Also for a child: it is killed before it sends its pid if the container of its pid namespace ends. */
+    /* Sent also if there is a child: it does not send its pid if its pid namespace ends before. */
     return send(REQUESTS, &pid, sizeof pid, MSG_NOSIGNAL) == sizeof pid;
 }
 
-/* Whether the daemon's library and this program are of the same build. A daemon runs on after an upgrade, and its plans
-   are invalid for another table of operations. */
+/* Whether the daemon's library and this program are of the same build. After an upgrade an old daemon still runs, and
+   its plans are not valid for another table of operations. */
 static int is_of_our_build(const char *identity) {
     char own[65];
     plan_identity(own);
     if (!strcmp(identity, own)) return 1;
-    fprintf(stderr, "pelagos-nursery: it is of another build than the daemon's library\n");
+    fprintf(stderr, "pelagos-nursery: its build differs from that of the daemon's library\n");
     return 0;
 }
 

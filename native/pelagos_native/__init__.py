@@ -1,4 +1,4 @@
-"""Where the compiled parts of this distribution are."""
+"""The paths of this distribution's compiled files."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ _BIN = Path(__file__).parent / "bin"
 
 # The program that containerd executes, without the settings that `pelagos install` puts into it.
 LAUNCHER = _BIN / "launcher"
-# What forks containers' processes.
+# The program that forks containers' processes.
 NURSERY = _BIN / "pelagos-nursery"
-# What carries out the plan of a process.
+# The library that executes the plan of a process.
 LIBRARY = _BIN / "libpelagos.so"
-# What an engine's program loads first, so that no library of an image is loaded for host names.
+# A library that an engine's program loads first, so that it loads no library of an image for host names.
 NAMES = _BIN / "libpelagos-names.so"

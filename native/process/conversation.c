@@ -12,7 +12,7 @@ enum { MAX_PARTS = 2 }; /* after the first: two for a native program whose HOME 
 
 /* Receive the next part of the plan and execute it. Exit if the daemon has ended. Each part stays in memory: later
    steps use its texts, and the part with this step is still being executed. */
-OPERATION(go_on) {
+OPERATION(receive_plan) {
     static char plans[MAX_PARTS][MAX_PLAN];
     static struct plan_head head;
     int fds[MAX_RECEIVED];

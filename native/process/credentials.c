@@ -14,7 +14,7 @@
 
 enum { HALVES = 2, CAPABILITIES = 64 };
 
-/* The mask of the capabilities that stay in the bounding set. Needs CAP_SETPCAP, so it comes first. */
+/* Argument: mask of the capabilities that stay in the bounding set. Needs CAP_SETPCAP, so it precedes the others. */
 OPERATION(limit_bounding_set) {
     for (unsigned long each = 0; each < CAPABILITIES; each++) {
         if ((uint64_t)NUMBER(0) >> each & 1 || !prctl(PR_CAPBSET_DROP, each, 0UL, 0UL, 0UL)) continue;
@@ -25,8 +25,7 @@ OPERATION(limit_bounding_set) {
     return 0;
 }
 
-/* Set or clear PR_SET_KEEPCAPS. Without it the change from root to another uid clears the permitted set, with the
-   capabilities of the spec. */
+/* Set or clear PR_SET_KEEPCAPS. Without it a change from root to another uid clears the permitted set. */
 OPERATION(keep_capabilities) {
     CHECK(prctl(PR_SET_KEEPCAPS, (unsigned long)NUMBER(0), 0UL, 0UL, 0UL));
     return 0;
@@ -50,8 +49,8 @@ static struct __user_cap_data_struct half_of(uint64_t effective, uint64_t permit
         (uint32_t)(effective >> shift), (uint32_t)(permitted >> shift), (uint32_t)(inheritable >> shift)};
 }
 
-/* Masks: effective, permitted, inheritable, ambient. Capabilities that the process lacks are left out, such as
-   CAP_SYS_RESOURCE in a container: they cannot be passed on. */
+/* Masks: effective, permitted, inheritable, ambient. Capabilities that the process itself lacks are left out, such as
+   CAP_SYS_RESOURCE when pelagos runs in a container. */
 OPERATION(set_capabilities) {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[HALVES];
@@ -67,7 +66,7 @@ OPERATION(set_capabilities) {
     return 0;
 }
 
-/* Join a new session keyring: a fork inherits the daemon's. */
+/* Join a new session keyring: a fork has inherited the daemon's. */
 OPERATION(new_session_keyring) {
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0) return 0;
     /* Errors are ignored, as in runc: a kernel without keys, a system call filter, or an exhausted quota. */

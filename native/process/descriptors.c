@@ -41,7 +41,8 @@ OPERATION(place_slot) {
     return 0;
 }
 
-/* A fork inherits all descriptors of the daemon, also other containers' streams: O_CLOEXEC is for execve(2) only. */
+/* Close all descriptors from this number on. A fork inherits all descriptors of the daemon, including other containers'
+   streams: O_CLOEXEC has an effect in execve(2) only. */
 OPERATION(close_from) { return close_range_of((unsigned)NUMBER(0), ~0U); }
 
 /* The lowest of some slots' descriptors that is at least `first`; -1 if there is none. */
@@ -64,6 +65,7 @@ OPERATION(keep_slots) {
     return error ? error : close_range_of((unsigned)first, ~0U);
 }
 
+/* Replace the standard streams by /dev/null. */
 OPERATION(cut_streams) {
     int nothing = open(_PATH_DEVNULL, O_RDWR | O_CLOEXEC), error = 0;
     CHECK(nothing);
@@ -73,7 +75,7 @@ OPERATION(cut_streams) {
     return error;
 }
 
-/* Fill a slot with an empty input. */
+/* Replace the descriptor of a slot by an empty input, under the same number. */
 OPERATION(read_nothing) {
     int nothing = open(_PATH_DEVNULL, O_RDONLY | O_CLOEXEC);
     CHECK(nothing);
@@ -82,8 +84,8 @@ OPERATION(read_nothing) {
     return error;
 }
 
-/* Change the owner of a stream, so that the user can open it by name. Devices keep the host's owner. In a user
-   namespace the change may not be permitted. */
+/* Change the owner of a stream, so that the user can open it by its path in /proc. Devices keep the host's owner.
+   Errors are ignored: in a user namespace the change may not be permitted. */
 OPERATION(give_slot) {
     struct stat found;
     CHECK(fstat(SLOT(0), &found));

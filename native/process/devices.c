@@ -72,8 +72,8 @@ static int attach_node(struct process *p, int tree, const struct device *device)
     return error ? error : keep_device(p, tree, found.st_mode);
 }
 
-/* Mount the host's node. The mount point is visible without the mount too, as to the guest beside a native program. It
-   is a socket and not a file, so that open(2) fails and no data is written to it. */
+/* Mount the host's node. A process without the mount sees the mount point itself, so that is a socket and not a file:
+   open(2) on it fails, and no data is written to it. */
 static int mount_node(struct process *p, int directory, const struct device *device) {
     if (mknodat(directory, device->name, S_IFSOCK, 0) && errno != EEXIST) return -errno;
     AT(source);
@@ -85,8 +85,8 @@ static int mount_node(struct process *p, int directory, const struct device *dev
 }
 
 /* Create a device node. Arguments: path, directory and name, mode with type, device number, user, group, whether to
-   mount the host's node instead. That is also done if mknod(2) is not permitted (user_namespaces(7)). A node to
-   mount that the host lacks is left out. The umask is 0. */
+   mount the host's node instead. It is also mounted if mknod(2) is not permitted (user_namespaces(7)). If it is to be
+   mounted and the host has no such node, nothing is done. The umask must be 0. */
 OPERATION(make_device) {
     struct device device = {TEXT(0), TEXT(2), (mode_t)NUMBER(3), (dev_t)NUMBER(4), (uid_t)NUMBER(5), (gid_t)NUMBER(6)};
     int mounted = NUMBER(7) && !S_ISFIFO(device.mode);
@@ -101,7 +101,7 @@ OPERATION(make_device) {
 }
 
 /* Whether the path still leads to this mount: another mount may cover it, or a directory above it. */
-static int is_in_sight(struct process *p, int mount) {
+static int is_reachable(struct process *p, int mount) {
     char path[MAX_PATH];
     if (path_in_root(p, mount, path) || !*path) return 0;
     int found = open_at(p->slot[SLOT_root], path, O_PATH | O_NOFOLLOW, IN_ROOT | RESOLVE_NO_SYMLINKS);
@@ -112,13 +112,14 @@ static int is_in_sight(struct process *p, int mount) {
 }
 
 /* Set nodev on all mounts but those of single devices, so that no node of the image or of a mounted directory opens a
-   device. A device mount that is covered stays nodev: a container that shares a directory could uncover
-   it. */
+   device. A device mount that another mount covers stays nodev: a container that shares the directory could remove the
+   other mount. */
 OPERATION(forbid_devices) {
     int error = change_mount(p->slot[SLOT_root], RECURSIVE, (struct mount_change){.set = ATTR_NODEV});
     while (p->device_count) {
         int device = p->devices[--p->device_count];
-        if (!error && is_in_sight(p, device)) error = change_mount(device, 0, (struct mount_change){.clear = ATTR_NODEV});
+        struct mount_change change = {.clear = ATTR_NODEV};
+        if (!error && is_reachable(p, device)) error = change_mount(device, 0, change);
         close(device);
     }
     return error;

@@ -1,4 +1,4 @@
-/* The root of an engine that is a program, with the container's root in it. */
+/* The root of an engine that is a program. The container's root is a directory in it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,8 @@ OPERATION(make_tmpfs) {
 }
 
 /* Mount a directory of the slot's file system on the root, which it replaces. The whole file system is attached first:
-   open_tree(2) of a detached mount needs Linux 6.15. The slot keeps the whole file system, which stays writable
-   when the root is read-only, and by which entries of the root can be moved out. */
+   open_tree(2) of a detached mount needs Linux 6.15. The slot keeps the whole file system. It stays writable when the
+   root is read-only, so later steps can remove access to entries of the root. */
 OPERATION(surround_root) {
     int error = attach_mount(SLOT(0), p->slot[SLOT_root]);
     if (error) return error;

@@ -1,6 +1,6 @@
 /* The entry point of a process, and other files that the daemon requests.
 
-   The files are described to the daemon and never parsed here: their content does not affect this code. */
+   The files are described to the daemon and not parsed here. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,8 @@
 
 enum { FIRST_BYTES = 8, HEAD_BYTES = 4096, CHUNK = 64 << 10, MOST_BYTES = 1 << 30 };
 
-/* fstat(2) by O_PATH comes first: opening a FIFO waits for a writer, opening a device may have any effect. */
+/* The type is checked on an O_PATH descriptor first: opening a FIFO waits for a writer, opening a device may have any
+   effect. */
 static int open_regular(struct process *p, const char *path, struct stat *status) {
     int place = open_in_root(p, path, O_PATH);
     if (place < 0) return place;
@@ -30,7 +31,7 @@ static int open_regular(struct process *p, const char *path, struct stat *status
     return file;
 }
 
-/* A file of a volume may have any size, and may grow during the read. */
+/* -EFBIG above MOST_BYTES: a file of a volume may have any size, and may grow during the read. */
 static int digest_of(int file, char hex[65]) {
     static unsigned char chunk[CHUNK];
     struct sha256 digest;
@@ -88,7 +89,7 @@ OPERATION(send_contents) {
     struct stat status;
     int copy = (int)syscall(SYS_memfd_create, "contents", MFD_CLOEXEC); /* not in glibc 2.17 */
     CHECK(copy);
-    int file = open_regular(p, TEXT(0), &status), error = 0;
+    int file = open_regular(p, TEXT(0), &status);
     int64_t left = NUMBER(1);
     while (file >= 0 && left > 0) {
         ssize_t size = read(file, chunk, left < CHUNK ? (size_t)left : CHUNK);
@@ -97,12 +98,12 @@ OPERATION(send_contents) {
         left -= size;
     }
     if (file >= 0) close(file);
-    error = message_send(p->slot[SLOT_control], "[\"Contents\"]", 12, copy);
+    int error = message_send(p->slot[SLOT_control], "[\"Contents\"]", 12, copy);
     close(copy);
     return error;
 }
 
-/* Open a file of the host, while its files are in reach. If the file is missing the slot stays empty. */
+/* Open a file of the host, before the change of root. If the file is missing, the slot stays empty. */
 OPERATION(open_file) {
     int fd = open(TEXT(0), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return errno == ENOENT ? 0 : -errno;

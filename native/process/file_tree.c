@@ -20,7 +20,7 @@ enum { MAX_DEPTH = 100, COPIED_BYTES = 1 << 24 };
 
 static int copy_entries(int source, int target, int depth);
 
-/* The mode comes after the owner: chown(2) clears set-id bits. */
+/* The owner is set before the mode: chown(2) clears set-id bits. */
 static int copy_attributes(const struct stat *of, int target) {
     CHECK(fchown(target, of->st_uid, of->st_gid));
     CHECK(fchmod(target, of->st_mode & 07777));
@@ -77,8 +77,8 @@ static int copy_link(int source, const struct stat *of, const char *name, int ta
     return 0;
 }
 
-/* An entry is opened by O_PATH, which has no effect on a FIFO or a device, before fstat(2): so it cannot be replaced
-   in between. */
+/* An entry is opened with O_PATH, which has no effect on a FIFO or a device. Its type is read from the descriptor, so
+   it cannot be replaced in between. */
 static int copy_entry(int source, const char *name, int target, int depth) {
     struct stat of;
     int entry = openat(source, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);

@@ -41,7 +41,7 @@ OPERATION(guest_directory) {
 
 /* Resolve a directory of the container to a path without links and add it to the environment as PWD. WASI has no
    working directory; Go's library starts in PWD. If the directory is missing, PWD keeps the unresolved path: lookups
-   fail rather than start elsewhere. Must come right after the environment. */
+   then fail instead of starting elsewhere. Must follow `guest_environment` directly. */
 OPERATION(guest_working_directory) {
     static char variable[MAX_PATH + 8];
     struct pelagos_words *environment = &p->guest.environment;
@@ -83,7 +83,7 @@ static void write_line(const char *text) {
     if (write(2, text, size) < 0 || write(2, "\n", 1) < 0) return;
 }
 
-/* The line that reports a refusal: texts around the name of an import and the reason, and the default reason. */
+/* The line that reports a refusal: texts around the import's name and the reason, and the default reason. */
 enum { NETWORK_TEXTS = 4 };
 static const char *network_text[NETWORK_TEXTS];
 static int is_refused_network;
@@ -97,7 +97,7 @@ static void refuse_network(const char *import, const char *why) {
     write_line(text);
 }
 
-/* Arguments: whether the guest has a network, `network_text`, and the imports by which it begins to use it. */
+/* Arguments: whether the guest has a network, `network_text`, the imports of functions that use the network first. */
 OPERATION(guest_network) {
     p->guest.network = (int)NUMBER(0);
     for (int i = 0; i < NETWORK_TEXTS; i++) network_text[i] = TEXT(1 + i);
@@ -110,13 +110,13 @@ OPERATION(guest_module) {
     return 0;
 }
 
-/* The control file with the guest's memory limit, read at each growth: an open control file is readable independent of
-   the process' root and control group. */
+/* The control file with the guest's memory limit. It is read at each growth: the open descriptor stays readable after
+   the change of root. */
 enum { REFUSAL_WORDS = 4 };
 static struct process *owner;
 static int limit_file = -1, is_refused;
 static uint64_t reserve; /* 1/reserve of the limit is left for the engine */
-static const char *refusal[REFUSAL_WORDS]; /* texts of a refusal; numbers of MiB come between them */
+static const char *refusal[REFUSAL_WORDS]; /* texts of a refusal; numbers of MiB are inserted between them */
 
 static uint64_t limit_now(void) {
     char text[32] = {0}, *end;
@@ -133,7 +133,7 @@ static int write_mib(char *text, size_t size, uint64_t bytes) {
 }
 
 /* Report the first refusal: a line on the guest's stderr, and a message to the daemon for the log. */
-static void tell_refusal(uint64_t asked, uint64_t limit) {
+static void report_refusal(uint64_t asked, uint64_t limit) {
     const uint64_t numbers[REFUSAL_WORDS - 1] = {asked, limit, limit - limit / reserve};
     char text[1024], number[32];
     size_t used = 0;
@@ -151,7 +151,7 @@ static int allows_memory(uint64_t size) {
     enum { UNLIMITED_BITS = 62 }; /* on cgroup v1 "no limit" is a large number */
     uint64_t limit = limit_now();
     if (limit >> UNLIMITED_BITS || size <= limit - limit / reserve) return 1;
-    if (!is_refused) tell_refusal(size, limit);
+    if (!is_refused) report_refusal(size, limit);
     is_refused = 1;
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Joining a running container by a pidfd of its init process: its namespaces, and its root or a private copy of
-   its mounts. The process stays in the host's mount namespace until it is sealed, like an init process.
+/* Joining a running container by a pidfd of its init process: its namespaces, and its root or a private copy of its
+   mounts. The process stays in the host's mount namespace until the last step of the assembly, like an init process.
    Source: setns(2), open_tree(2). */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,15 +13,15 @@
 #include "operations.h"
 #include "resolve.h"
 
-/* Join namespaces of the process of a pidfd in one setns(2): CLONE_ flags. CLONE_NEWPID applies to children. Other
-   namespaces are unchanged. */
+/* Join namespaces of a process in one setns(2). Arguments: slot of its pidfd, CLONE_ flags. CLONE_NEWPID affects later
+   children only. */
 OPERATION(join_namespaces) {
     CHECK(setns(SLOT(0), (int)NUMBER(1)));
     return 0;
 }
 
-/* Enter the mount namespace of a container; return a descriptor of the present one. */
-static int visit(int container) {
+/* Enter the mount namespace of a container. Returns a descriptor of the former one. */
+static int enter(int container) {
     int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     CHECK(home);
     if (!setns(container, CLONE_NEWNS)) return home;
@@ -40,7 +40,7 @@ static int leave(int home, int found) {
 
 /* Open the container's `/` as the root, so that paths can be resolved in it. */
 OPERATION(find_container_root) {
-    int home = visit(SLOT(0));
+    int home = enter(SLOT(0));
     if (home < 0) return home;
     int found = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     found = leave(home, found < 0 ? -errno : found);
@@ -49,9 +49,9 @@ OPERATION(find_container_root) {
     return 0;
 }
 
-/* Unmount the noexec form that covers a root other than `/` (`enclose_root`). In a copy of the mounts: those of the
-   container are unchanged. */
-static int take_form_off(const char *inside) {
+/* Unmount the noexec mount that covers a root other than `/` (`surround_root`). In a copy of the mount namespace: the
+   container's own mounts are unchanged. */
+static int unmount_cover(const char *inside) {
     CHECK(unshare(CLONE_NEWNS));
     CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
     CHECK(umount2(inside, MNT_DETACH));
@@ -61,9 +61,9 @@ static int take_form_off(const char *inside) {
 /* Copy the container's mounts: slot of its pidfd, path of its root in its mount namespace, slot for the copy. Later
    mounts of the container do not propagate to the copy. */
 OPERATION(copy_container) {
-    int home = visit(SLOT(0));
+    int home = enter(SLOT(0));
     if (home < 0) return home;
-    int tree = strcmp(TEXT(1), "/") ? take_form_off(TEXT(1)) : 0;
+    int tree = strcmp(TEXT(1), "/") ? unmount_cover(TEXT(1)) : 0;
     if (!tree) tree = clone_mount(AT_FDCWD, TEXT(1), RECURSIVE);
     tree = leave(home, tree);
     if (tree < 0) return tree;
@@ -71,14 +71,14 @@ OPERATION(copy_container) {
     return 0;
 }
 
-/* Enter a container's mount namespace irrevocably: its root becomes `/` of this process. */
+/* Enter a container's mount namespace for good: its root becomes `/` of this process. */
 OPERATION(enter_container_root) {
     CHECK(setns(SLOT(0), CLONE_NEWNS));
     set_root(p, -1);
     return 0;
 }
 
-/* Check that a directory exists, resolved in the container: none is created in a running container. */
+/* Check that a directory exists in the container. Nothing is created in a running container. */
 OPERATION(check_directory) {
     int directory = open_in_root(p, TEXT(0), O_PATH | O_DIRECTORY);
     if (directory < 0) return directory;

@@ -1,8 +1,8 @@
-/* The shield of a Wasm guest's engine: no mount of the container gives access to the kernel or to processes.
+/* Removes "kernel views" from a Wasm guest's root: mounts that give access to the kernel or to processes.
 
-   A guest has `/` preopened. If it could open /proc/self/mem there, by any path, it could write to the engine's
-   memory and leave the Wasm sandbox; all engines open it on request. So the final mounts are checked, not the
-   requested ones. A mount that cannot be checked is an error. */
+   A guest has `/` preopened. If it could open /proc/self/mem there, by any path, it could write to the engine's memory
+   and leave the Wasm sandbox: no engine refuses to open it. So the actual mounts are checked, not those of the spec. A
+   mount that cannot be checked is an error. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +19,14 @@
 
 enum { MAX_MOUNTS = 8192, MAX_TEXT = 1 << 20, NOWHERE = -1 };
 
-/* The class of a file system by its type: files; devices, of which single ones may be harmless; views of the kernel. */
+/* The class of a file system by its type: files; devices, where single ones may be harmless; views of the kernel. */
 enum content { FILES, DEVICES, KERNEL };
 
 struct mount {
     int number, parent;  /* its mount id and its parent's (proc(5)) */
-    int below;           /* index of the parent in the table */
-    uint32_t path, type; /* offsets in `text`; path is from the root on, "" for the root itself */
-    uint32_t shown;      /* an offset too: the mounted part of the file system */
+    int below;           /* index of the parent in `table` */
+    uint32_t path, type; /* offsets in `text`; the path is relative to the root, "" for the root itself */
+    uint32_t shown;      /* offset in `text`: the device and the mounted part of the file system */
     uint16_t path_size;
     uint8_t content, is_whole, forbids_devices; /* is_whole: the whole file system is mounted */
     uint8_t is_inside;     /* whether it is the root or below it */
@@ -35,7 +35,7 @@ struct mount {
     int view_error, view_stage; /* of a view: the errno to report; else 0 */
 };
 
-/* The mounts at or below the root's path. Untouched pages take no memory. */
+/* The mounts at or below the root's path. Pages that are never written take no memory. */
 static struct {
     int count, root;
     size_t used;
@@ -110,8 +110,8 @@ static int place_of(int number) {
     return NOWHERE;
 }
 
-/* Set the parent of each mount, and whether it is in the root. Other mounts with a path below the root's are covered
-   by the root, and out of reach after pivot_root(2). A mount may be listed before its parent. */
+/* Set the parent of each mount, and whether it is in the root. Other mounts whose path is below the root's path are
+   covered by the root, and not accessible after pivot_root(2). A mount may be listed before its parent. */
 static int join_lines(int root) {
     table.root = place_of(root);
     if (table.root == NOWHERE) return -ESTALE;
@@ -166,8 +166,8 @@ static int is_way_covered(struct mount *at) {
     return at->way_is_covered;
 }
 
-/* Whether other mounts cover it, so that no path leads into it. Path resolution enters a mount at each mount point,
-   and then the mounts on its root. */
+/* Whether other mounts cover it, so that no path leads into it. Path resolution enters a mount at its mount point, and
+   then the mounts on the root of that mount. */
 static int is_hidden(struct mount *at) {
     if (is_covered(at)) return 1;
     for (; at != table.mount + table.root; at = table.mount + at->below)
@@ -176,7 +176,7 @@ static int is_hidden(struct mount *at) {
 }
 
 /* A mount that is not hidden, of the same files at the same path, as when a tree is mounted twice. */
-static struct mount *twin_in_sight(const struct mount *at) {
+static struct mount *reachable_twin(const struct mount *at) {
     for (struct mount *each = table.mount; each < table.mount + table.count; each++)
         if (each->is_inside && !strcmp(path_of(each), path_of(at)) &&
             !strcmp(table.text + each->shown, table.text + at->shown) && !is_hidden(each))
@@ -184,8 +184,8 @@ static struct mount *twin_in_sight(const struct mount *at) {
     return NULL;
 }
 
-/* Open a mount by its path from the root: in a user namespace the host's directories above may not be accessible.
-   -ESTALE: the path leads to another mount, which covers it or which was moved. */
+/* Open a mount by its path below the root: in a user namespace the host's directories above it may not be accessible.
+   -ESTALE: the path leads to another mount, which covers it or was moved there. */
 static int open_mount(struct process *p, const struct mount *at) {
     char path[MAX_PATH];
     int error = mount_path_restore(path, sizeof path, at->path_size ? path_of(at) : "/");
@@ -222,15 +222,15 @@ static int look(struct process *p, const struct search *search, const struct mou
 /* Check a mount: -errno if it is a view of the kernel; the stage has the kind. */
 static int see(struct process *p, const struct search *search, struct mount *at) {
     int is_root = at == table.mount + table.root;
-    /* By its type alone if that suffices: the path may lead to another mount, which covers it or which was moved by a
+    /* By its type alone if that is enough: the path may lead to another mount, which covers it or was moved there by a
        process that shares the directory. */
     if (at->content == KERNEL || (at->content == DEVICES && (at->is_whole || is_root))) return AT(kernel_view), -EPERM;
     if (at->is_whole || is_root) return 0; /* both are directories */
     if (!is_hidden(at)) return look(p, search, at);
-    /* No path leads to it, so it cannot be opened. If another container that shares a directory uncovers it, it gives
-       access to files only: it is nodev. */
+    /* No path leads to it, so it cannot be opened. With nodev it gives access to files only, even if another container
+       that shares the directory removes the mounts that cover it. */
     if (at->forbids_devices) return 0;
-    struct mount *twin = twin_in_sight(at);
+    struct mount *twin = reachable_twin(at);
     return look(p, search, twin ? twin : at);
 }
 
@@ -268,7 +268,8 @@ static int refuse_view(struct process *p, int asked) {
     return 0;
 }
 
-/* Unmount the views, the topmost first. One that cannot be unmounted is gone with its parent, or is found again. */
+/* Unmount the views, the topmost first. A view that cannot be unmounted was unmounted with its parent, or `look_again`
+   finds it. */
 static void unmount_views(struct process *p) {
     for (int going = 1; going;) {
         going = 0;
@@ -306,7 +307,7 @@ OPERATION(remove_kernel_views) {
     return look_again(p, &search);
 }
 
-/* Check for views that were mounted since. The first three arguments of above. */
+/* Check for views that were mounted since. Arguments: the first three of `remove_kernel_views`. */
 OPERATION(check_kernel_views) {
     return look_again(p, &(struct search){TEXT(0), TEXT(1), a + 2});
 }

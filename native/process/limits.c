@@ -14,8 +14,8 @@
 
 enum { OF_PROCESS = 1 }; /* ioprio_set(2): IOPRIO_WHO_PROCESS */
 
-/* Arguments: score, whether a failure is an error. Lowering it needs CAP_SYS_RESOURCE on the host (proc(5)); a refusal
-   of that is ignored: else nothing could run without the capability, as in a container. */
+/* Arguments: score, whether a failure is an error. A lower score than the present one needs CAP_SYS_RESOURCE on the
+   host (proc(5)). EACCES and EPERM are ignored: else no process could run without the capability, as in a container. */
 OPERATION(set_oom_score) {
     char text[24];
     int size = snprintf(text, sizeof text, "%d", (int)NUMBER(0));
@@ -30,7 +30,7 @@ OPERATION(set_rlimit) {
     return 0;
 }
 
-/* Only the host's root may raise a hard limit. The soft one is unchanged. */
+/* Raise a hard limit to at least this value, which only the host's root may do. The soft limit is unchanged. */
 OPERATION(allow_rlimit) {
     struct rlimit64 limit;
     CHECK(syscall(SYS_prlimit64, 0, (unsigned)NUMBER(0), NULL, &limit));

@@ -57,7 +57,7 @@ void message_stopped(const struct process *process, int error) {
     if (size > 0) message_send(process->slot[SLOT_control], text, (size_t)size, -1);
 }
 
-/* CMSG_SPACE rounds up to 8 bytes (cmsg(3)): with an odd number one more descriptor would fit. */
+/* CMSG_SPACE rounds up to 8 bytes (cmsg(3)): with an odd number, one more descriptor than expected would fit. */
 _Static_assert(MAX_RECEIVED % 2 == 0, "an odd number of descriptors");
 
 static int take_descriptors(struct msghdr *message, int fds[MAX_RECEIVED]) {
@@ -83,7 +83,7 @@ ssize_t message_receive(int control, struct plan_head *head, char *plan, int fds
     int whole = !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (size_t)size >= sizeof *head;
     if (whole && head->count == (uint32_t)count) {
         int known = 1;
-        for (int i = 0; i < count; i++) known &= head->slots[i] >= BIRTH_NAMESPACE && head->slots[i] < MAX_SLOTS;
+        for (int i = 0; i < count; i++) known &= head->slots[i] >= CLONE_IN_NAMESPACE && head->slots[i] < MAX_SLOTS;
         if (known) return size - (ssize_t)sizeof *head;
     }
     while (count) close(fds[--count]);

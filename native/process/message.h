@@ -12,8 +12,8 @@ struct plan_head {
     int32_t slots[MAX_RECEIVED]; /* of each descriptor; for the nursery also one of the values below */
 };
 
-/* The control group (v2) in which clone(2) creates the process; the pid namespace, or a process in it. */
-enum { BIRTH_GROUP = -1, BIRTH_NAMESPACE = -2 };
+/* For the nursery: the control group (v2) and the pid namespace (or a pidfd in it) of the process to clone. */
+enum { CLONE_IN_GROUP = -1, CLONE_IN_NAMESPACE = -2 };
 
 /* Send a text, with a descriptor unless that is negative. Returns 0 or -errno. */
 int message_send(int control, const char *text, size_t size, int fd);

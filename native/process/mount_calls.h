@@ -23,7 +23,7 @@ int change_mount(int mount, unsigned flags, struct mount_change change);
 int mount_on(int target, const char *type, const char *source, unsigned long flags, const char *data);
 /* Create a detached tmpfs; `size`: NULL for the kernel's default. Source: fsopen(2), fsmount(2). */
 int new_tmpfs(const char *source, const char *mode, const char *size, uint64_t attributes);
-/* Unmount the mount of an open directory, with all below (MNT_DETACH). */
+/* Unmount the mount of an open directory, with all mounts below (MNT_DETACH). */
 int unmount(int mount);
 /* The id of the mount of an open file; -ENOSYS if statx(2) does not return it. */
 int64_t mount_number(int fd);

@@ -57,13 +57,13 @@ int mount_line_has(const struct mount_line *line, const char *option) {
 
 int mount_list_open(struct mount_list *list) {
     list->at = list->end = 0;
-    list->passing = 0;
+    list->skipping = 0;
     list->fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     return list->fd < 0 ? -errno : list->fd;
 }
 
 /* Read more bytes after the unread ones. Returns their number, 0 at the end. */
-static ssize_t read_on(struct mount_list *list) {
+static ssize_t read_more(struct mount_list *list) {
     ssize_t got;
     list->end -= list->at;
     memmove(list->bytes, list->bytes + list->at, list->end);
@@ -80,30 +80,31 @@ static const char *line_end(const struct mount_list *list) {
     return memchr(list->bytes + list->at, '\n', list->end - list->at);
 }
 
-static int pass_over(struct mount_list *list) {
+/* Skip the rest of a line that does not fit into the buffer. */
+static int skip_line(struct mount_list *list) {
     const char *newline;
     while (!(newline = line_end(list))) {
         list->at = list->end;
-        ssize_t got = read_on(list);
+        ssize_t got = read_more(list);
         if (got <= 0) return got ? (int)got : -EBADMSG;
     }
     list->at = (size_t)(newline + 1 - list->bytes);
-    list->passing = 0;
+    list->skipping = 0;
     return 0;
 }
 
 int mount_list_next(struct mount_list *list, struct mount_line *to) {
     const char *newline;
-    int error = list->passing ? pass_over(list) : 0;
+    int error = list->skipping ? skip_line(list) : 0;
     if (error) return error;
     while (!(newline = line_end(list))) {
-        if (list->end - list->at == sizeof list->bytes) { /* such as that of an overlay with very many layers */
-            list->passing = 1;
+        if (list->end - list->at == sizeof list->bytes) { /* a long line, as for an overlay with many layers */
+            list->skipping = 1;
             error = mount_line_read(to, list->bytes, sizeof list->bytes);
             list->at = list->end;
             return error ? -EOVERFLOW : 1;
         }
-        ssize_t got = read_on(list);
+        ssize_t got = read_more(list);
         if (got < 0) return (int)got;
         if (!got) return list->end ? -EBADMSG : 0;
     }

@@ -21,12 +21,12 @@ struct mount_line {
 enum { MAX_MOUNT_LINE = 1 << 16 };
 
 struct mount_list {
-    int fd, passing; /* passing: the rest of a long line must be skipped */
-    size_t at, end;  /* the part of `bytes` that is read and not parsed yet */
+    int fd, skipping; /* skipping: whether the rest of a long line must be skipped */
+    size_t at, end;   /* the part of `bytes` that is read and not parsed yet */
     char bytes[MAX_MOUNT_LINE];
 };
 
-/* Returns a descriptor. It shows the mount namespace at the time of open(2), so it is opened again for each use. */
+/* Returns a descriptor or -errno. The list belongs to the mount namespace at the time of open(2). */
 int mount_list_open(struct mount_list *list);
 /* Parse the next mount. Returns 1; 0 at the end; -EBADMSG for a malformed list. The rest of a line that does not fit is
    skipped; -EOVERFLOW if the type is in that part. */

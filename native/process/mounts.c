@@ -45,13 +45,13 @@ static struct mount_change change_of(const struct argument *a) {
         .set = (uint64_t)NUMBER(0), .clear = (uint64_t)NUMBER(1), .propagation = (uint64_t)NUMBER(2)};
 }
 
-/* Change a detached mount: slot, whether with all below, attributes to set, to clear, propagation. Since it is not
-   attached yet, it is never visible with its former attributes. */
+/* Change a detached mount: slot, whether with all mounts below, attributes to set, to clear, propagation. It is changed
+   before it is attached, so it is never visible with its former attributes. */
 OPERATION(change_tree) {
     return change_mount(SLOT(0), recursion(NUMBER(1)), change_of(a + 2));
 }
 
-/* Map the ids of a detached tree: slot, whether with all below, maps of groups and users. */
+/* Map the ids of a detached tree: slot, whether with all mounts below, maps of groups and of users. */
 OPERATION(map_ids) {
     AT(map_ids);
     int namespace = make_user_namespace(p, TEXT(2), TEXT(3));
@@ -127,8 +127,8 @@ OPERATION(change_mount) {
     return change_in_root(p, TEXT(0), recursion(NUMBER(1)), change_of(a + 2));
 }
 
-/* Fail with -ELOOP if the image has a symbolic link in a path. Masked and read-only paths name some mounts by path, so
-   no link may redirect these. */
+/* Fail with -ELOOP if the image has a symbolic link in a path. For masked and read-only paths in such a mount: no link
+   may redirect them to other files. */
 OPERATION(refuse_links) {
     int fd = open_at(p->slot[SLOT_root], TEXT(0), O_PATH, IN_ROOT | RESOLVE_NO_SYMLINKS);
     if (fd >= 0) close(fd);
@@ -198,8 +198,7 @@ OPERATION(make_directory) {
     return 0;
 }
 
-/* Create a symbolic link: its directory, name, target, whether to replace an existing link or
-   file. */
+/* Create a symbolic link: its directory, name, target, whether to replace an existing link or file. */
 OPERATION(make_link) {
     int directory = make_directory(p, TEXT(0));
     if (directory < 0) return directory;

@@ -1,4 +1,4 @@
-/* Name and command line of a forked process, which are its parent's otherwise.
+/* Sets the name and the command line of a forked process, which it has inherited from its parent.
 
    Source: prctl(2), proc(5). */
 #define _GNU_SOURCE
@@ -17,8 +17,8 @@
 enum { FIRST_FIELD = 3, START_CODE = 26, END_CODE, START_STACK, START_DATA = 45, END_DATA, START_BRK, ARG_START, ARG_END,
        ENV_START, ENV_END, FIELDS };
 enum { MAX_LINE = (128 << 10) + 1 };
-/* The kernel reads the command line from the process' memory at each read of /proc/PID/cmdline, from anonymous memory
-   only (FOLL_ANON in fs/proc/base.c). A program's variables may be in other memory. */
+/* The new command line. At each read of /proc/PID/cmdline the kernel reads it from the process' memory, which must be
+   anonymous (FOLL_ANON in fs/proc/base.c), so it is not in a variable. */
 static char *shown;
 
 static int read_fields(uint64_t *fields) {
@@ -40,8 +40,9 @@ static int read_fields(uint64_t *fields) {
     return 0;
 }
 
-/* Needs no capability, but a kernel with CONFIG_CHECKPOINT_RESTORE. PR_SET_MM_MAP also sets the end of the heap, to its
-   present value: no other thread may move it meanwhile. /proc/PID/environ becomes empty: it was the parent's. */
+/* Set the address of the command line. Needs no capability, but a kernel with CONFIG_CHECKPOINT_RESTORE. PR_SET_MM_MAP
+   also sets the end of the heap, to its present value: no other thread may change it meanwhile. /proc/PID/environ
+   becomes empty: it was the parent's. */
 static int point_at(const uint64_t *fields, size_t size) {
     uint64_t begin = (uint64_t)(uintptr_t)shown, end = begin + size;
     struct prctl_mm_map map = {
@@ -65,8 +66,8 @@ static int fill(int memory, uint64_t at, uint64_t end) {
     return 0;
 }
 
-/* Overwrite the arguments of execve(2), and the environment behind them. If the last byte of the arguments is no NUL,
-   the kernel shows the memory up to the first NUL: so a longer command line is shown as one word. */
+/* Overwrite the arguments of execve(2), and the environment behind them. If the last byte of the arguments is not a
+   NUL, the kernel returns the memory up to the first NUL: so a longer command line is shown as one word. */
 static int write_over(const uint64_t *fields, size_t size) {
     uint64_t begin = fields[ARG_START], end = fields[ARG_END];
     uint64_t last = fields[ENV_START] == end ? fields[ENV_END] : end;

@@ -1,4 +1,4 @@
-/* Where the C library looks host names up, once the root is that of an image.
+/* Sets the sources of host names for the C library, before the root is that of an image.
 
    Source: nsswitch.conf(5), the manual of glibc, "Name Service Switch". */
 #define _GNU_SOURCE
@@ -9,7 +9,7 @@
 #include "name_sources.h"
 #include "operations.h"
 
-/* The first version of glibc that has these sources in itself and opens no library for them. */
+/* The first version of glibc that contains these sources and opens no library for them. */
 enum { MAJOR = 2, MINOR = 34 };
 
 static int is_older(const char *version) {
@@ -18,8 +18,8 @@ static int is_older(const char *version) {
     return major < MAJOR || (major == MAJOR && minor < MINOR);
 }
 
-/* Keep the libraries of the sources that are always needed in this process: glibc opens libnss_NAME.so.2 by its name,
-   and takes one that is loaded. */
+/* Load the libraries of the two sources: glibc opens libnss_NAME.so.2 by its name, and uses a loaded library of this
+   name. */
 static int load_sources(void) {
     return dlopen("libnss_files.so.2", RTLD_NOW) && dlopen("libnss_dns.so.2", RTLD_NOW) ? 0 : -ELIBACC;
 }
@@ -34,9 +34,9 @@ int name_sources_fix(void) {
     return version && is_older(version()) ? load_sources() : 0;
 }
 
-/* While the host's files are in reach.
+/* Call it before the change of root.
 
-   getaddrinfo(3) of glibc opens the library of each source that nsswitch.conf names, from the root of the process: an
-   image would have its own code executed outside of the Wasm sandbox. With this call glibc does not read that file
-   again. Another C library (musl) has no such sources, and not this function. */
+   getaddrinfo(3) of glibc opens the library of each source in nsswitch.conf, below the root of the process: an image
+   could run its own code outside of the Wasm sandbox. After this call glibc does not read that file again. Another C
+   library (musl) has no such sources and not this function. */
 OPERATION(fix_name_sources) { return name_sources_fix(); }

@@ -32,8 +32,8 @@ static int lists_us(const char *path) {
     return found;
 }
 
-/* The file cgroup.procs of a group of v2. A move of a process waits for all forks of the system,
-   nearly a millisecond, also if it was created in the group; so it is skipped if the process is in the list. */
+/* Argument: the file cgroup.procs of a group (v2). A move of a process takes nearly a millisecond, since it waits for
+   all forks of the system, even if the process is in the group already; so it is skipped then. */
 OPERATION(join_cgroup) { return lists_us(TEXT(0)) ? 0 : write_file(TEXT(0), "0", 1); /* 0 is the writer */ }
 
 OPERATION(unshare) {
@@ -48,7 +48,7 @@ static int is_same(int fd, const char *path) {
     return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-/* Arguments: path, type, and the path of a namespace that it must not be, or empty. */
+/* Arguments: path, type, and the path of a namespace that must be another one, or empty. */
 OPERATION(join_namespace) {
     int fd = open(TEXT(0), O_RDONLY | O_CLOEXEC);
     CHECK(fd);
@@ -59,7 +59,7 @@ OPERATION(join_namespace) {
     return error;
 }
 
-/* Set the loopback device up; it is created down. */
+/* Bring the loopback device up; the kernel creates it down. */
 OPERATION(bring_loopback_up) {
     struct ifreq loopback = {.ifr_name = "lo"};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

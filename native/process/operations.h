@@ -1,5 +1,5 @@
-/* The table of operations. The letters are the kinds of arguments: i a number, d a slot, s a string without a NUL, b
-   bytes; at the end * for any number of strings, + for any number of slots. */
+/* The table of operations. The letters are the kinds of the arguments: i a number, d a slot, s a string without a NUL,
+   b bytes; at the end * any number of strings, + any number of slots. */
 #ifndef PELAGOS_OPERATIONS_H
 #define PELAGOS_OPERATIONS_H
 #include "plan.h"
@@ -42,8 +42,8 @@
     X(make_parent_private, "")                                                                               \
     X(cover_root, "d")                                                                                       \
     X(uncover_root, "")                                                                                      \
-    X(take_root_along, "")                                                                                   \
-    X(follow_root, "")                                                                                       \
+    X(chdir_to_root, "")                                                                                     \
+    X(rebind_root, "")                                                                                       \
     X(change_root, "")                                                                                       \
     X(set_propagation, "i")                                                                                  \
     /* mounts.c: mounts in it */                                                                             \
@@ -93,7 +93,7 @@
     X(use_slot, "di")                                                                                        \
     /* refusal.c */                                                                                          \
     X(refuse, "i")                                                                                           \
-    /* kernel_views.c: the shield of a Wasm guest's engine */                                                \
+    /* kernel_views.c: mounts that a Wasm guest must not have */                                             \
     X(remove_kernel_views, "ssb*")                                                                           \
     X(check_kernel_views, "ssb")                                                                             \
     /* relative_links.c */                                                                                   \
@@ -135,7 +135,7 @@
     X(require_interpreter, "ss")                                                                               \
     X(execute_program, "sii")                                                                                \
     /* conversation.c: messages to and from the daemon */                                                    \
-    X(go_on, "")                                                                                             \
+    X(receive_plan, "")                                                                                      \
     X(wait_for_start, "")                                                                                    \
     X(hand_over, "ds")
 

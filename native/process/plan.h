@@ -1,5 +1,5 @@
-/* A plan: the operations of a process of a container, as a flat list. Python builds it, this library executes it.
-   Nothing is decided here, and no text is built: an error is a step, an errno and a stage of that step.
+/* A plan: the operations of a process of a container, as a flat list. Python builds it, this library executes it. The
+   library makes no decisions and builds no texts: an error is a step, an errno and a stage of that step.
 
    An operation is encoded as its code and the number of its arguments (u16 each), then each argument as its length
    (u32), its bytes and a NUL. A number is 8 bytes; a slot is a number. All in the byte order of the machine. */
@@ -57,12 +57,12 @@ struct process {
 
 /* Execute a plan. Returns 0, or -errno with `step` and `stage` set. -EBADMSG: malformed plan. */
 int plan_execute(struct process *process, const char *plan, size_t size);
-/* One line for each operation: its name, and the kinds of its arguments, a letter each. Python reads its table here. */
+/* One line for each operation: its name, and the kinds of its arguments, one letter each. Python builds its table from
+   it. */
 const char *plan_operations(void);
 const char *plan_slots(void);
 const char *plan_stages(void);
-/* A digest of all three tables and the sources: a plan is valid only for a build with the tables that it was encoded
-   by. */
+/* A digest of all three tables and the sources: a plan is valid only for the build whose tables encoded it. */
 void plan_identity(char hex[65]);
 size_t plan_process_size(void);
 void plan_reset(struct process *process);

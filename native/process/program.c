@@ -48,7 +48,7 @@ OPERATION(require_interpreter) {
 }
 
 /* Execute the chosen program with the guest's arguments. On failure write a line to stderr that begins with the text
-   and the path, and exit with a shell's code: one for a missing program, one for one that cannot be executed. */
+   and the path, and set the exit code. Arguments: text, code for a missing program, code for any other error. */
 OPERATION(execute_program) {
     if (!program || !p->guest.arguments.at || !p->guest.environment.at) return -EINVAL;
     reset_signals();

@@ -1,9 +1,8 @@
-/* Replacing symbolic links that a WASI engine does not follow by links that it follows.
+/* Replaces symbolic links that a WASI engine does not follow by links that it follows.
 
-   An engine resolves paths beneath a directory: an absolute link leads out of it (cap-std: EPERM), although its target
-   is in the container's root, and so does a link with more `..` than parents. The image is not
-   changed: such a link is covered by a mount whose root is another link.
-   Source: openat2(2), open_tree(2), move_mount(2). */
+   An engine resolves paths beneath a directory. An absolute link leads out of it (cap-std: EPERM), although its target
+   is in the container's root, and so does a link with more `..` than parents. The image is not changed: a mount whose
+   root is another link covers such a link. Source: openat2(2), open_tree(2), move_mount(2). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +55,7 @@ static int relative_path(char to[MAX_PATH], const char *from, size_t from_size, 
 }
 
 /* The target of a link, relative to the link's directory and without further links. */
-static int lead(char to[MAX_PATH], int root, const char *link, const char *target) {
+static int resolve_target(char to[MAX_PATH], int root, const char *link, const char *target) {
     static struct walk end;
     char path[MAX_PATH];
     size_t parent_size = (size_t)(strrchr(link, '/') - link);
@@ -102,7 +101,7 @@ static int cover(struct process *p, struct links *links, const char *link, const
     if (error) return error;
     int tree = make_tree(links, target);
     if (tree < 0) return tree;
-    /* Without following links: a link that was added meanwhile gives an error and does not redirect the path. */
+    /* RESOLVE_NO_SYMLINKS: a link that was added meanwhile gives an error and does not redirect the path. */
     int place = open_at(p->slot[SLOT_root], link, O_PATH | O_NOFOLLOW, IN_ROOT | RESOLVE_NO_SYMLINKS);
     error = place < 0 ? place : attach_mount(tree, place);
     if (place >= 0) close(place);
@@ -110,24 +109,24 @@ static int cover(struct process *p, struct links *links, const char *link, const
     return error;
 }
 
-/* Make a path lead to the same file for an engine as for the container's programs. */
+/* Make a path refer to the same file for an engine as for the container's programs. */
 static int show(struct process *p, struct links *links, const char *path) {
     static struct walk way;
     char target[MAX_PATH];
     int fd = open_at(p->slot[SLOT_root], path, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
-    if (fd >= 0) close(fd); /* the usual case, at the cost of one system call */
+    if (fd >= 0) close(fd); /* the usual case costs one system call */
     if (fd != -EXDEV) return 0;
     if (walk_begin(&way, p->slot[SLOT_root], path)) return 0;
     while (walk_on(&way) > 0) {
         /* In a running container programs may have created a loop. */
-        if (lead(target, p->slot[SLOT_root], way.link, way.target)) return 0;
+        if (resolve_target(target, p->slot[SLOT_root], way.link, way.target)) return 0;
         int error = strcmp(target, way.target) ? cover(p, links, way.link, target) : 0;
         if (error) return error;
     }
     return 0;
 }
 
-/* Make these paths, relative to the root, lead to the same files for an engine as for the container's programs.
+/* Make these paths, relative to the root, refer to the same files for an engine as for the container's programs.
    Missing paths are skipped. The mounts of the namespace must be private. */
 OPERATION(show_relative_links) {
     struct links links = {NONE, 0};

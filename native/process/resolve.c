@@ -18,8 +18,8 @@ enum { TRIES = 1000, MAX_NAMES = 4096 };
 int open_at(int directory, const char *path, int flags, uint64_t resolve) {
     struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = resolve};
     /* With RESOLVE_IN_ROOT the kernel returns EAGAIN for a path with `..` if a rename or mount anywhere on the system
-       happens meanwhile (openat2(2)). Another process that renames all the time can make every attempt fail, so their
-       number is limited. */
+       happens meanwhile (openat2(2)). A process that renames files all the time can make every attempt fail, so the
+       number of attempts is limited. */
     for (int tries = 0;; tries++) {
         int fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
         if (fd >= 0) return fd;
@@ -76,7 +76,7 @@ int walk_begin(struct walk *w, int root, const char *path) {
 /* Read the link at `path` into `target`; returns its size, 0 if it is no link. */
 static ssize_t read_target(struct walk *w) {
     struct stat found;
-    /* The path so far has no link: one that is added meanwhile is refused. */
+    /* The path so far has no link; a link that is added meanwhile is refused. */
     int fd = open_at(w->root, w->path, O_PATH | O_NOFOLLOW, IN_ROOT | RESOLVE_NO_SYMLINKS);
     if (fd == -ENOENT) w->missing = 1;
     if (fd < 0) return w->missing ? 0 : fd;
@@ -88,7 +88,7 @@ static ssize_t read_target(struct walk *w) {
     return size;
 }
 
-/* Continue from a link whose directory's path has this size. */
+/* Follow the link at `path`. parent: size of the path of its directory. size: of its target. */
 static int follow(struct walk *w, size_t parent, size_t size) {
     char *before = (char *)(uintptr_t)w->rest - size - 1;
     if (++w->links > MAX_LINKS || before < w->way) return -ELOOP;

@@ -15,9 +15,8 @@ int open_in_root(struct process *p, const char *path, int flags);
 /* Whether this error means that the path does not exist. */
 int is_missing(int error);
 
-/* Open a directory or file with O_PATH. A missing one is created (a file empty), with its parents, inside the root:
-   also at the target of a dangling link, as in runc. On failure the stage has the call, and `detail` the
-   path. */
+/* Open a directory or file with O_PATH. A missing one is created with its parents inside the root, a file empty. If a
+   link in the path is dangling, they are created at its target, as in runc. On failure `stage` and `detail` are set. */
 int make_directory(struct process *p, const char *path);
 int make_file(struct process *p, const char *path);
 
@@ -26,8 +25,8 @@ int path_in_root(struct process *p, int fd, char path[MAX_PATH]);
 /* Set a directory as the root; the slot takes over the descriptor. */
 void set_root(struct process *p, int directory);
 
-/* A walk along a path inside a directory, link by link, also to missing files; without changes. openat2(2)
-   fails at a dangling link, and does not return which links it has followed. */
+/* Resolves a path inside a directory, link by link, without changes; its end may be missing. openat2(2) fails at a
+   dangling link, and does not return the links that it has followed. */
 struct walk {
     int root, links, names, missing; /* number of missing names at the end of `path` */
     size_t size;

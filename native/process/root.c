@@ -21,8 +21,8 @@ OPERATION(name_root) {
     return 0;
 }
 
-/* Open the root's path on the host again. An older descriptor refers to the directory that a mount has covered, and
-   one of another mount namespace cannot be mounted on. */
+/* Open the root's path on the host again. An older descriptor refers to the directory below a new mount, and a
+   descriptor of another mount namespace cannot be a mount point. */
 OPERATION(open_root) {
     AT(open_root);
     strcpy(p->detail, p->root_path);
@@ -75,16 +75,16 @@ OPERATION(uncover_root) {
     return error ? error : op_open_root(p, a, count);
 }
 
-/* Make the root the working directory, by which it is found in another mount namespace. */
-OPERATION(take_root_along) {
+/* Make the root the working directory: `rebind_root` finds it by that in another mount namespace. */
+OPERATION(chdir_to_root) {
     CHECK(fchdir(p->slot[SLOT_root]));
     return 0;
 }
 
-/* Open the root in a new mount namespace, which has copies of all mounts. These are locked, so none of them can become
-   `/` (mount_namespaces(7)). A bind of the copy can, and is mounted on top. It is not opened by its path,
-   whose directories may not be accessible to this process. */
-OPERATION(follow_root) {
+/* Open the root in a new mount namespace, which has copies of all mounts. The copies are locked, so none of them can
+   become `/` (mount_namespaces(7)). So a bind of the root's copy is mounted on it. The root is opened as the working
+   directory and not by its path, whose directories may not be accessible to this process. */
+OPERATION(rebind_root) {
     int below = open(".", DIRECTORY);
     CHECK(below);
     int copy = clone_mount(below, "", RECURSIVE);
@@ -100,8 +100,8 @@ OPERATION(follow_root) {
 static int change_root(int new, int old) {
     CHECK(fchdir(new));
     CHECK(syscall(SYS_pivot_root, ".", "."));
-    /* Unmounting shared mounts would propagate to the host, so they become slaves. By the descriptor of the old root:
-       "." is the new root, whose mounts must stay in the peer groups of their sources. */
+    /* Unmounting shared mounts would propagate to the host, so they become slaves first. fchdir(2) selects the old
+       root: before it "." is the new root, whose mounts must stay in the peer groups of their sources. */
     CHECK(fchdir(old));
     CHECK(mount(NULL, ".", NULL, MS_REC | MS_SLAVE, NULL));
     CHECK(umount2(".", MNT_DETACH));
@@ -109,7 +109,7 @@ static int change_root(int new, int old) {
     return 0;
 }
 
-/* Make the root `/`; the host's files are out of reach afterwards. */
+/* Make the root `/`; the host's files are not accessible afterwards. */
 OPERATION(change_root) {
     int old = open("/", DIRECTORY);
     CHECK(old);

@@ -25,22 +25,22 @@ static ssize_t read_again(int fd, void *to, size_t size) {
     return done;
 }
 
-/* In the second process: wait until the ids are mapped and the daemon has its pid. If the first process ends too early,
-   exit: no process has the pid. Then wait for GO, when the daemon has adopted this process. */
+/* In the second process: wait until the first process has mapped the ids and sent this process' pid to the daemon; exit
+   if it has ended before. Then wait for GO from the daemon. */
 static void wait_for_both(int first, int daemon) {
     char mapped, go[sizeof GO];
     if (read_again(first, &mapped, 1) != 1) _exit(1);
     if (read_again(daemon, go, sizeof go) != (ssize_t)strlen(GO) || memcmp(go, GO, strlen(GO))) _exit(1);
 }
 
-static int tell_daemon(int daemon, pid_t pid) {
+static int send_pid(int daemon, pid_t pid) {
     char text[48];
     int size = snprintf(text, sizeof text, "[\"SecondStage\", %d]", pid);
     CHECK(write(daemon, text, (size_t)size));
     return 0;
 }
 
-/* In the first process. The pid is valid in the daemon's pid namespace, which the first process is in. */
+/* In the first process. The pid is valid for the daemon: both are in the same pid namespace. */
 static int hand_over(struct process *p, pid_t pid, int second, const char *gid_map, const char *uid_map) {
     char name[16], mapped = MAPPED;
     snprintf(name, sizeof name, "%d", pid);
@@ -48,7 +48,7 @@ static int hand_over(struct process *p, pid_t pid, int second, const char *gid_m
     int error = *gid_map || *uid_map ? write_maps(p, name, gid_map, uid_map) : 0;
     if (error) return error;
     AT(attach);
-    error = tell_daemon(p->slot[SLOT_control], pid);
+    error = send_pid(p->slot[SLOT_control], pid);
     if (error) return error;
     CHECK(write(second, &mapped, 1));
     return 0;

@@ -13,13 +13,13 @@
 
 static volatile sig_atomic_t reported_to = -1;
 
-/* Set the parent-death signal. A change of credentials and a fork clear it (prctl(2)): a plan then repeats this. */
+/* Set the parent-death signal. A change of credentials and a fork clear it (prctl(2)): the plan repeats this step. */
 OPERATION(die_with_parent) {
     CHECK(prctl(PR_SET_PDEATHSIG, (unsigned long)NUMBER(0), 0UL, 0UL, 0UL));
     return 0;
 }
 
-/* End when the parent ends, also if it has ended before. Argument: slot of a pipe or socket whose other end only the
+/* Exit when the parent exits, also if it has exited before. Argument: slot of a pipe or socket whose other end only the
    parent has. */
 OPERATION(end_with_parent) {
     struct pollfd line = {.fd = SLOT(0)}; /* poll(2) always reports POLLERR and POLLHUP */
@@ -35,8 +35,8 @@ static void act(int number, void (*action)(int), int flags) {
     sigaction(number, &change, NULL); /* cannot fail for the signals of a plan */
 }
 
-/* Restore the default actions, before the descriptor that the daemon's handlers write to is closed. SIGPIPE is ignored:
-   a guest gets EPIPE for a pipe without a reader, and goes on. */
+/* Restore the default actions, before the descriptor to which the daemon's handlers write is closed. SIGPIPE is
+   ignored: for a pipe without a reader a guest gets EPIPE. */
 OPERATION(restore_signals) {
     static const int HANDLED[] = {SIGINT, SIGTERM, SIGUSR1, SIGCHLD};
     for (size_t i = 0; i < sizeof HANDLED / sizeof *HANDLED; i++) act(HANDLED[i], SIG_DFL, 0);
@@ -48,7 +48,7 @@ OPERATION(restore_signals) {
 static void report(int number) {
     int before = errno;
     char byte = (char)number;
-    (void)!write(reported_to, &byte, 1); /* on failure the daemon has ended, or has enough of them queued */
+    (void)!write(reported_to, &byte, 1); /* fails if the daemon has ended, or if its queue is full */
     errno = before;
 }
 

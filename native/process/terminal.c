@@ -1,4 +1,4 @@
-/* Terminals: one of the container's own, and the controlling one of the process.
+/* Terminals: a pseudo-terminal of the container's devpts, and the controlling terminal of the process.
 
    Source: ioctl_tty(2), pts(4), credentials(7). */
 #define _GNU_SOURCE
@@ -16,7 +16,7 @@
 
 static const char MULTIPLEXER[] = "/dev/pts/ptmx";
 
-/* -ENOTTY for any other file. fstat(2) by O_PATH comes before the open: an image may have any file there. */
+/* -ENOTTY for any other file. The type is checked on an O_PATH descriptor first: an image may have any file there. */
 static int open_multiplexer(struct process *p) {
     char link[40];
     struct stat status;
@@ -32,7 +32,7 @@ static int open_multiplexer(struct process *p) {
     return master;
 }
 
-/* By the master (TIOCGPTPEER) and not by a path, which could lead to another file. */
+/* Opened by the master (TIOCGPTPEER): a path could lead to another file. */
 static int open_slave(int master, uid_t uid) {
     int unlocked = 0;
     CHECK(ioctl(master, TIOCSPTLCK, &unlocked));
@@ -78,14 +78,15 @@ OPERATION(use_own_terminal) {
     return error;
 }
 
-/* Make it the controlling terminal. The process must be a session leader. */
+/* Make the terminal of a slot the controlling terminal. The process must be a session leader. */
 OPERATION(take_terminal) {
     CHECK(ioctl(SLOT(0), TIOCSCTTY, 0));
     return 0;
 }
 
-/* Release the controlling terminal: when a session leader with a terminal ends, the kernel hangs it up, and unread
-   output is lost. By the output: a policy may have replaced the input. The terminal may be hung up already. */
+/* Release the controlling terminal: when a session leader with a terminal ends, the kernel hangs the terminal up, and
+   unread output is lost. By standard output, since a policy may have replaced the input. Errors are ignored: the
+   terminal may be hung up already. */
 OPERATION(leave_terminal) {
     ioctl(STDOUT_FILENO, TIOCNOTTY);
     return 0;

@@ -16,9 +16,9 @@
 #include "files.h"
 #include "operations.h"
 
-/* In the child: send its name in /proc, and wait until the other end is closed or it is killed. getpid(2) may be in
-   another pid namespace than that of /proc. */
-static _Noreturn void stay(int parent) {
+/* In the child: send its name in /proc, and wait until it is killed or the other end is closed. Not getpid(2), which
+   may be a number in another pid namespace than that of /proc. */
+static _Noreturn void send_name_and_wait(int parent) {
     char name[32];
     ssize_t size = readlink("/proc/self", name, sizeof name);
     if (size > 0 && send(parent, name, (size_t)size, MSG_NOSIGNAL) == size) (void)!read(parent, name, 1);
@@ -58,7 +58,7 @@ int make_user_namespace(struct process *p, const char *gid_map, const char *uid_
     pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
     if (!pid) {
         close(end[0]);
-        stay(end[1]);
+        send_name_and_wait(end[1]);
     }
     int namespace = pid < 0 ? -errno : 0;
     close(end[1]);

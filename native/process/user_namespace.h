@@ -3,8 +3,8 @@
 #define PELAGOS_USER_NAMESPACE_H
 #include "plan.h"
 
-/* Write the id maps of a process in a new user namespace, by its name in /proc. `detail` names the map that the kernel
-   has refused. In a process with the privileges of the host. */
+/* Write the id maps of a process in a new user namespace. `name`: in /proc. If the kernel refuses a map, `detail` names
+   it. The calling process must have the privileges of the host. */
 int write_maps(struct process *p, const char *name, const char *gid_map, const char *uid_map);
 /* Return a descriptor of a user namespace with these maps and without a process. Errors as in `write_maps`. */
 int make_user_namespace(struct process *p, const char *gid_map, const char *uid_map);

@@ -137,7 +137,7 @@ class TakeRootAlong(RootOperation):
         return "make the root the working directory"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        return (instruction("take_root_along"),)
+        return (instruction("chdir_to_root"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class FollowRoot(RootOperation):
         return "open the root in the new mount namespace"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        return (instruction("follow_root"),)
+        return (instruction("rebind_root"),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The plan of a bare init process: one without an interpreter, forked by a nursery.
 
 The plan has two parts. The first part ends with the entry point, which the process describes to the daemon. If the
-daemon has a record of the module (by its digest), it sends the rest. If not, it forks an init process with an
-interpreter (`init`), in which backends inspect the file. Pure: no system calls.
+daemon has a record of the module (by its digest), it sends the second part. If not, it forks an init process
+with an interpreter (`init`), in which backends inspect the file. Pure: no system calls.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pelagos_core.launch import home, kept_steps, nursery, preopens
 from pelagos_core.launch.guest_steps import (
     DescribeGuest,
     FindEntrypoint,
-    GoOn,
     LoadGuest,
     NotBareError,
     OpenMemoryLimit,
+    ReceivePlan,
     RunGuest,
     WaitForStart,
 )
 from pelagos_core.launch.init import JoinTarget
 from pelagos_core.launch.kept_steps import TooManyArgumentsError
 from pelagos_core.launch.messages import Found, Stopped
-from pelagos_core.launch.nursery import Birth
+from pelagos_core.launch.nursery import CloneOptions
 from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram, HandOverTerminal, SendFile
 from pelagos_core.linux import syscalls
 from pelagos_core.native import library
@@ -58,22 +58,22 @@ class BareInit:
         self._func = split_func(self._process.args[0])[1]
 
     @staticmethod
-    def serves(spec: Spec) -> bool:
-        """Whether a process without an interpreter may suffice for this spec.
+    def suffices_for(spec: Spec) -> bool:
+        """Whether a process without an interpreter may be enough for this spec.
 
-        Not if the init process runs hooks, or a function is given arguments, which are converted by its type.
+        It is not if the init process runs hooks, or if a function has arguments: Python converts them by its type.
         """
         args = spec.process.args
         has_arguments = len(args) > 1 and not linking.is_main(split_func(args[0])[1])
         return not (spec.hooks.while_creating or spec.hooks.start_container or has_arguments)
 
-    def birth(self, target: JoinTarget | None) -> Birth:
-        """The namespace and cgroup of the fork. target: the container to join, or None."""
+    def clone_options(self, target: JoinTarget | None) -> CloneOptions:
+        """The options for clone(2): pid namespace and cgroup. target: the container to join, or None."""
         if target is not None:
-            return Birth(beside=target.pidfd)
+            return CloneOptions(beside=target.pidfd)
         # With a second stage the second process enters the pid namespace.
         pid, cgroup = None if self._plan.second_stage else self._bundle.spec.namespace("pid"), self._plan.cgroup
-        return Birth(
+        return CloneOptions(
             syscalls.CLONE_NEWPID if pid and not pid.path else 0,
             cgroup.paths[0] if cgroup.unified else None,
             namespace=pid.path if pid else "",
@@ -95,7 +95,7 @@ class BareInit:
         plan = self._plan
         second = (plan.second_stage,) if plan.second_stage else ()
         steps = (*plan.begin, *plan.outside, *second, *plan.assemble)
-        return self._encoded((*steps, *((FindEntrypoint(self._paths),) if self._finds else ()), GoOn()))
+        return self._encoded((*steps, *((FindEntrypoint(self._paths),) if self._finds else ()), ReceivePlan()))
 
     def path(self, found: Found) -> str:
         """The path of the entry point in the container. Raises Internal for an impossible answer."""
@@ -107,7 +107,7 @@ class BareInit:
         """The second part for a Wasm guest.
 
         path: of the entry point. compiled, network: whether the slots of its code and of an empty network are filled.
-        opened: whether that of the entry point is: of an artifact it is not where its code suffices.
+        opened: whether the slot of the entry point is filled; it is not for an artifact with compiled code.
         """
         plan = self._plan
         complete = plan.wasm.complete
@@ -161,7 +161,7 @@ class BareInit:
     def users(self) -> bytes:
         """The part for a native program that completes its root and sends /etc/passwd."""
         steps = (*self._plan.native.complete, HandOverTerminal())
-        return self._encoded((*steps, SendFile(home.USERS, home.MAX_BYTES), GoOn()))
+        return self._encoded((*steps, SendFile(home.USERS, home.MAX_BYTES), ReceivePlan()))
 
     def program(self, path: str, head: bytes, users: bytes | None) -> bytes:
         """The last part for a native program, up to execve(2).
@@ -187,7 +187,7 @@ class BareInit:
         )
 
     def error(self, stopped: Stopped) -> PelagosError:
-        """The error of Create for a stopped plan. Raises NotBareError and UnusableCode."""
+        """Return the error of Create for a stopped plan. Raises MissingError, NotBareError or UnusableCode."""
         try:
             step, stage = stopped.step, library.stages()[stopped.stage]
             for operation in self._parts[stopped.plan]:
@@ -202,9 +202,10 @@ class BareInit:
         return Internal(f"the init process stopped at an unknown step: error {stopped.error}")
 
     def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
-        """Encode a part. Raises NotBareError if it exceeds a datagram: many mounts, variables or arguments.
+        """Encode a part of the plan.
 
-        And for a step that cannot be: a process with an interpreter carries out those before it and reports it.
+        Raises NotBareError if the part exceeds a datagram (many mounts, variables or arguments), or if a step cannot
+        be encoded: a process with an interpreter executes the steps before it and reports its error.
         """
         try:
             part = b"".join([kept_steps.encoded(operation, self._numbers) for operation in operations])

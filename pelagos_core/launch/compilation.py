@@ -1,4 +1,4 @@
-"""Compiled code for the daemon: from the store at once, or from a compile service that it forks.
+"""Compiled code for a launch: from the store, or from a compile service that the daemon forks.
 
 The daemon reads no byte of a module or of its code; it only passes descriptors.
 """
@@ -51,7 +51,7 @@ class CompiledCode:
         policy: Policy,
         metrics: Recorder = NOT_COUNTED,
     ) -> None:
-        """name: of the process, for errors. limits: that the engine must enforce.
+        """name: of the process, for errors. limits: the limits that the engine must enforce.
 
         policy: of the container: whether the compiler runs under its system call filter, and whether the guest has a
         network. metrics: counts hits, misses and times.
@@ -65,25 +65,25 @@ class CompiledCode:
         self._discarded = False
 
     def find(self, backend: Backend, wanted: Wanted) -> int | None:
-        """As `obtain`, of code that is in the store; None if it is not. The module's bytes are not needed."""
+        """As `obtain`, but only from the store; None if the code is not there. Needs no bytes of the module."""
         self._entry = self._request(backend, wanted, -1).key(wanted.digest).name
-        found = self._found()
+        found = self._stored()
         if found is not None:
             self._metrics.count(CACHE_HITS, backend.name)
         return found
 
     async def obtain(self, backend: Backend, wanted: Wanted, module: int, process: InitProcess) -> int:
-        """Return a descriptor of the code's directory for a process; the caller closes it. This may take minutes.
+        """Return a descriptor of the code's directory for a process; the caller closes it. May take minutes.
 
-        A cancellation, or the process' end, ends the compile service before it returns. Raises EndedError,
-        PelagosError or OSError.
+        On a cancellation, or when the process ends, the compile service is killed before this returns. Raises
+        EndedError, PelagosError or OSError.
         """
         request = self._request(backend, wanted, module)
         self._entry = request.key(wanted.digest).name
         try:
-            found = self._found()
+            found = self._stored()
             if found is None:
-                found = await process.unless_ended(self._made(request))
+                found = await process.unless_ended(self._compile(request))
                 if self._confined:
                     _mounts.keep(self._cache.directory, self._entry, found)
             else:
@@ -108,11 +108,11 @@ class CompiledCode:
         with contextlib.suppress(OSError, PelagosError), Store(self._cache.directory) as store:
             store.remove(self._entry)
 
-    async def _made(self, request: CompileRequest) -> int:
-        """Have the code made, and count it."""
+    async def _compile(self, request: CompileRequest) -> int:
+        """Run a compile service, and count the result."""
         engine, began = request.backend.name, now()
         try:
-            code, is_new = await spanned("compile", _made(request), pelagos__backend=engine)
+            code, is_new = await spanned("compile", _compile(request), pelagos__backend=engine)
         except (PelagosError, OSError):
             self._metrics.count(CACHE_MISSES, engine)
             self._metrics.count(COMPILE_FAILURES, engine)
@@ -122,7 +122,7 @@ class CompiledCode:
             self._metrics.observe(COMPILE_SECONDS, engine, began)
         return code
 
-    def _found(self) -> int | None:
+    def _stored(self) -> int | None:
         try:
             if self._confined:
                 return _mounts.find(self._cache.directory, self._entry)
@@ -133,8 +133,11 @@ class CompiledCode:
             return None  # the compile service gets the same error and reports it
 
 
-async def _made(request: CompileRequest) -> tuple[int, bool]:
-    """A descriptor of the code's directory, and whether it was compiled: another pod may have been quicker."""
+async def _compile(request: CompileRequest) -> tuple[int, bool]:
+    """Fork a compile service. Returns a descriptor of the code's directory, and whether it was compiled now.
+
+    It was not if another pod's service has stored the same code meanwhile.
+    """
     log.info("%s: compiling for backend %r", request.path, request.backend.name)
     cgroup = compile_service.make_group(request.cache)
     made = compile_service.fork(request, cgroup)
@@ -144,7 +147,7 @@ async def _made(request: CompileRequest) -> tuple[int, bool]:
         code, how = made.answer()
     finally:
         try:
-            # Shielded: a cancellation at this point returns at once, and the compile service is still reaped.
+            # Shielded: if this is cancelled, the compile service is still reaped in the background.
             await asyncio.shield(_background(_end(made, cgroup)))
         except BaseException:
             if code >= 0:
@@ -162,7 +165,7 @@ def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
 
 
 async def _end(made: CompileService, cgroup: Cgroup) -> None:
-    """End a compile service and its children. In the background, since the exit of a large compiler takes a while."""
+    """Kill and reap a compile service and its children. In the background: a large compiler exits slowly."""
     made.child.signal(signal.SIGKILL)
     try:
         await made.child.ended()

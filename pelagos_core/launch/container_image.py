@@ -1,4 +1,4 @@
-"""The module of a container whose image is a Wasm artifact: found, and copied if it is needed, by a reader.
+"""The module of a container whose image is a Wasm artifact. A reader process finds it, and copies it if needed.
 
 In the daemon, which waits for the reader on its event loop.
 """
@@ -45,7 +45,7 @@ class Artifact:
         self._reading: tuple[Reader, Cgroup] | None = None
 
     async def obtain(self) -> int:
-        """A descriptor of its bytes, in a sealed file in memory. It stays this object's, until `close`.
+        """Return a descriptor of its bytes, in a sealed file in memory. This object closes it in `close`.
 
         A cancellation ends the reader. Raises PelagosError or OSError.
         """
@@ -68,7 +68,7 @@ class Artifact:
         return self.file
 
     def close(self) -> None:
-        """Close the file, if it was read. Only then another one may take its memory."""
+        """Close the file, if it was read, and remove its control group: its memory is free for another file."""
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
@@ -79,11 +79,11 @@ class Artifact:
 
 
 class ContainerImage:
-    """The image of a launch's container, asked once, when the entry point is no file of the container.
+    """The image of a launch's container. It is read once, when the entry point is not a file of the container.
 
-    artifact: the module that is meant; None before `look`, and if the image has no such module. target: what the
-    image's name meant when the container's first process asked; None if it did not. Further processes have theirs
-    from the same, whatever the name means by then.
+    artifact: the module for args[0]; None before `look`, and if the image has no such module. target: the
+    manifest that the image's name referred to when the container's first process was launched; None if that process
+    has not read the image. Further processes use the same manifest, even if the name refers to another one later.
     """
 
     def __init__(self, launch: Launch, address: str) -> None:
@@ -94,10 +94,10 @@ class ContainerImage:
         self.target: Descriptor | None = None
 
     async def look(self, target: JoinTarget | None) -> None:
-        """Look for the module that args[0] means. target: the container that a further process joins.
+        """Find the module for args[0]. target: the container that a further process joins.
 
-        A further process means a module by its name, or by the word that the first process has for it; the first one
-        means the only module by any word.
+        A container's first process gets the image's only module, whatever args[0] is. A further process gets it if
+        it has the same args[0]; else the module with that name.
         Returns at once after `cancel`. Raises PelagosError for an image that cannot be used, or read.
         """
         if self._address:
@@ -105,12 +105,12 @@ class ContainerImage:
             await self._unless_cancelled(self._find(address, target))
 
     async def obtain(self) -> None:
-        """Have the bytes of `artifact`, if there is one. Returns and raises as `look`."""
+        """Read the bytes of `artifact`, if there is one. Returns and raises as `look`."""
         if self.artifact is not None:
             await self._unless_cancelled(self._obtain(self.artifact))
 
     def cancel(self) -> None:
-        """End what is going on: the launch has been killed."""
+        """End a pending `look` or `obtain`: the launch has been killed."""
         if self._reading:
             self._reading.cancel()
 

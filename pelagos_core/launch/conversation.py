@@ -1,8 +1,8 @@
 """The launch of one process: the daemon's half of the conversation with its init process.
 
-It begins with a fork and ends with a process that waits for Start, or with an error and no process. It holds the
-state that is needed during a launch only: messages and their deadlines, excluded backends, compiled
-code, a second stage, an early Kill. In the daemon, on its event loop.
+It begins with a fork and ends with a process that waits for Start, or with an error and no process. It holds
+state that only a launch needs: messages and their deadlines, excluded backends, compiled code, a second
+stage, an early Kill. In the daemon, on its event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pelagos_core.launch import home
 from pelagos_core.launch.bare_init import BareInit
 from pelagos_core.launch.compilation import CompiledCode
 from pelagos_core.launch.container_image import Artifact, ContainerImage
-from pelagos_core.launch.empty_networks import EmptyNetworks, Loan, leaves_as_it_was
+from pelagos_core.launch.empty_networks import EmptyNetworks, Loan, leaves_unchanged
 from pelagos_core.launch.exchange import BackendCrashError, Exchange
 from pelagos_core.launch.forking import Forker
 from pelagos_core.launch.guest_steps import MissingError, NotBareError, OtherEngineError
@@ -61,9 +61,9 @@ class Conversation(Exchange):
     def __init__(
         self, launch: Launch, forker: Forker, known: KnownModules, networks: EmptyNetworks, address: str = ""
     ) -> None:
-        """forker: forks the processes. known: the records of modules. networks: kept by the daemon.
+        """forker: forks the processes. known: the records of modules. networks: the daemon's empty namespaces.
 
-        address: of containerd's API, for the container's image; empty without one.
+        address: of containerd's API, to read the container's image; empty if there is none.
         """
         super().__init__(launch)
         self._forker = forker
@@ -74,10 +74,10 @@ class Conversation(Exchange):
         self._code = CompiledCode(launch.name, launch.cache, self._limits, policy=policy, metrics=launch.metrics)
         self._process: InitProcess | None = None
         self._is_bare = False  # whether to fork a process without an interpreter next
-        self._nursed_by: Backend | None = None  # the backend whose nursery forks it
+        self._nursery_backend: Backend | None = None  # the backend whose nursery forks that process
         self.termination_signal = 0
         self.serves = False
-        is_alone = launch.find_target is None and leaves_as_it_was(launch.bundle, launch.plan)
+        is_alone = launch.find_target is None and leaves_unchanged(launch.bundle, launch.plan)
         self._network = Loan(networks, wanted=is_alone)
 
     @property
@@ -105,12 +105,12 @@ class Conversation(Exchange):
 
     async def _run(self) -> Launched:
         excluded: tuple[Failure, ...] = ()
-        self._is_bare = BareInit.serves(self._launch.bundle.spec)
-        self._nursed_by = self._launch.selection.likely_with_native_part
+        self._is_bare = BareInit.suffices_for(self._launch.bundle.spec)
+        self._nursery_backend = self._launch.selection.likely_with_native_part
         while True:
             if not self._is_bare:
                 await self._image.obtain()
-            self._check_not_killed()  # a Kill may have ended what was waited for, or the process that was given up
+            self._check_not_killed()  # a Kill may have cancelled the read of the image, or killed a former process
             self._process = process = self._forked(excluded)
             try:
                 self._launch.forked(process.pid)
@@ -123,7 +123,7 @@ class Conversation(Exchange):
                 await self._look_into_image(missing)
             except OtherEngineError as other:
                 await process.abandon()
-                self._nursed_by = other.backend
+                self._nursery_backend = other.backend
             except BackendCrashError as crash:
                 await process.abandon()
                 if crash.failure.stage != "detect":
@@ -137,9 +137,9 @@ class Conversation(Exchange):
                 raise
 
     def signal(self, signum: int) -> None:
-        """Send a signal to the current process. One that has ended is no error.
+        """Send a signal to the current process, if it has not ended. A deadly signal also ends the launch.
 
-        By the built-in hook, since the backend may not be known yet. A signal that ends the process ends the launch.
+        The built-in hook sends it, since the backend may not be known yet.
         """
         self._killed = self._killed or builtin.is_deadly(signum)
         if self._killed:
@@ -149,7 +149,7 @@ class Conversation(Exchange):
                 builtin.pelagos_signal(self, signum)
 
     async def _look_into_image(self, missing: MissingError) -> None:
-        """Take a module of the container's image for the entry point, if it has one. Raises the error of Create."""
+        """Use a module of the container's image as the entry point, if it has one. Raises the error of Create."""
         await self._image.look(self._target())
         self._check_not_killed()
         if self._image.artifact is None:
@@ -158,7 +158,10 @@ class Conversation(Exchange):
             self._is_bare = False
 
     def _target(self) -> JoinTarget | None:
-        """The container to join, or None. Looked up before each use: it may have ended meanwhile."""
+        """The container to join, or None. Looked up before each use, since it may have ended meanwhile.
+
+        Raises FailedPrecondition if it has ended.
+        """
         return self._launch.find_target() if self._launch.find_target else None
 
     def _forked(self, excluded: tuple[Failure, ...]) -> InitProcess:
@@ -168,7 +171,7 @@ class Conversation(Exchange):
         self._bare = None
         if self._is_bare:
             bare = BareInit(launch.bundle, launch.plan, self._limits, finds=artifact is None)
-            part = self._nursed_by.native if self._nursed_by else None
+            part = self._nursery_backend.native if self._nursery_backend else None
             try:
                 pid, control = self._forker.fork_bare(part, bare, launch.streams.child, target)
             except NotBareError:
@@ -203,7 +206,7 @@ class Conversation(Exchange):
             log.warning("%s: process.oomScoreAdj: %d: the shim may not lower it", self._name, asked)
         backend = self._launch.selection.backends.named(created.backend)
         has_limit = self._limits.memory is not None and backend is not NATIVE
-        is_bare_guest = self._bare is not None and backend is not NATIVE  # no backend has had its privileges
+        is_bare_guest = self._bare is not None and backend is not NATIVE  # no backend's Python code has run in it
         return Launched(
             process.pid,
             process.pidfd,
@@ -215,7 +218,7 @@ class Conversation(Exchange):
             serves=created.serves,
             termination_signal=self.termination_signal,
             image=self._image.target,
-            network=self._network.pass_on(process.pid) if is_bare_guest else NO_NETWORK,
+            network=self._network.hand_over(process.pid) if is_bare_guest else NO_NETWORK,
         )
 
     async def _created(self, process: InitProcess) -> Created:
@@ -223,7 +226,7 @@ class Conversation(Exchange):
         return await (self._ready(process, self._bare) if self._bare else self._prepared(process))
 
     async def _ready(self, process: InitProcess, bare: BareInit) -> Created:
-        """Handle the messages of one without an interpreter. Raises NotBareError and OtherEngineError."""
+        """Handle the messages of a process without an interpreter. Raises NotBareError and OtherEngineError."""
         asking: Asking | None = None
         found: Found | None = None
         created: Created | None = None
@@ -236,7 +239,7 @@ class Conversation(Exchange):
             with Fd(file):
                 if isinstance(message, Found) and found is None:
                     found = message
-                    created = await self._go_on(process, bare, message, file)
+                    created = await self._send_next_part(process, bare, message, file)
                     asking = Asking(created.backend, "spawn") if created else None
                 elif isinstance(message, Contents) and found and created is None:
                     users = os.pread(file, home.MAX_BYTES, 0)
@@ -252,7 +255,7 @@ class Conversation(Exchange):
                     raise self._error(message)
 
     async def _prepared(self, process: InitProcess) -> Created:
-        """Handle the messages of one with an interpreter."""
+        """Handle the messages of a process with an interpreter."""
         asking: Asking | None = None
         while True:
             message, file = await self._receive(process, asking)
@@ -271,28 +274,30 @@ class Conversation(Exchange):
                 elif isinstance(message, Learnt):
                     self._keep(message, asking)
                 elif isinstance(message, Wanted):
-                    await self._give_code(process, message, file, asking)
+                    await self._send_code(process, message, file, asking)
                 else:
                     raise self._error(message, asking)
             finally:
                 if file >= 0:
                     os.close(file)
 
-    async def _give_code(self, process: InitProcess, wanted: Wanted, module: int, asking: Asking | None) -> None:
+    async def _send_code(self, process: InitProcess, wanted: Wanted, module: int, asking: Asking | None) -> None:
         """Send compiled code to the init process; a Kill ends the wait for the code."""
-        # Once the engine has read the guest's bytes, the process is not trusted.
+        # The process is not trusted after the engine has read the guest's bytes.
         if asking is None or asking.hook != "code_key" or module < 0:
-            raise Internal(f"{self._name}: the init process asked for compiled code out of turn", reasons.ENGINE_FAILED)
+            raise Internal(
+                f"{self._name}: the init process asked for compiled code at the wrong time", reasons.ENGINE_FAILED
+            )
         backend = self._launch.selection.backends.named(asking.backend)
-        code = await self._obtained(process, backend, wanted, module, asking)
+        code = await self._obtain_code(process, backend, wanted, module, asking)
         process.send_code(code)
         os.close(code)
 
-    async def _go_on(self, process: InitProcess, bare: BareInit, found: Found, module: int) -> Created | None:
+    async def _send_next_part(self, process: InitProcess, bare: BareInit, found: Found, module: int) -> Created | None:
         """Send the next part of the plan; return the Created of the last part, else None."""
         if not found.digest:
             if not (found.mode & 0o111 and sniff(bytes.fromhex(found.head)).is_native):
-                raise NotBareError  # PATH may have another candidate, and backends look at other kinds
+                raise NotBareError  # PATH may have another candidate; backends inspect files of other kinds
             if not bare.needs_users:
                 return self._run_program(process, bare, found, None)
             process.send_plan(bare.users())
@@ -302,18 +307,21 @@ class Conversation(Exchange):
     async def _load(
         self, process: InitProcess, bare: BareInit, digest: str, path: str, module: int | Artifact
     ) -> Created:
-        """Send the last part of a guest's plan. module: the file that the process has opened, or another."""
+        """Send the last part of a guest's plan. module: the file that the process has opened, or an artifact.
+
+        Raises NotBareError if the native part cannot run the module, OtherEngineError for another engine's module.
+        """
         guest = self._recall.guest(digest)
         backend = guest.backend
         if backend.native is None or (backend.compiles and guest.settings is None):
             raise NotBareError  # the native part cannot compile
-        if backend is not self._nursed_by:
+        if backend is not self._nursery_backend:
             raise OtherEngineError(backend)
         asking, code = Asking(backend.name, "spawn"), -1
         if guest.settings is not None:
             wanted = Wanted(backend.name, path, digest, guest.settings)
-            code = await self._obtained(process, backend, wanted, module, asking)
-        file = await self._file(process, module, asking) if isinstance(module, Artifact) and code < 0 else -1
+            code = await self._obtain_code(process, backend, wanted, module, asking)
+        file = await self._read_artifact(process, module, asking) if isinstance(module, Artifact) and code < 0 else -1
         with Fd(code):
             given = {CODE_DIRECTORY: code, EMPTY_NETWORK: self._network.take(), ENTRYPOINT: file}
             opened = file >= 0 or not isinstance(module, Artifact)
@@ -323,7 +331,7 @@ class Conversation(Exchange):
         return Created(backend.name, guest.reason, enclosed=False)
 
     def _run_program(self, process: InitProcess, bare: BareInit, found: Found, users: bytes | None) -> Created:
-        """Send the last part of a native program's plan. users: content of /etc/passwd, if it is needed."""
+        """Send the last part of a native program's plan. users: content of /etc/passwd, or None if not needed."""
         with because(reasons.ENTRYPOINT, self._name):
             head = bytes.fromhex(found.head)
             process.send_plan(bare.program(bare.path(found), head, users))
@@ -331,27 +339,27 @@ class Conversation(Exchange):
 
     def _keep(self, learnt: Learnt, asking: Asking | None) -> None:
         """Store the record of a module."""
-        # Once the engine has read the guest's bytes, the process is not trusted.
+        # The process is not trusted after the engine has read the guest's bytes.
         if asking is None or asking.hook == "spawn":
-            raise Internal(f"{self._name}: the init process reported a module out of turn", reasons.ENGINE_FAILED)
+            raise Internal(f"{self._name}: the init process reported a module at the wrong time", reasons.ENGINE_FAILED)
         self._recall.keep(learnt)
 
-    async def _obtained(
+    async def _obtain_code(
         self, process: InitProcess, backend: Backend, wanted: Wanted, module: int | Artifact, asking: Asking
     ) -> int:
-        """The directory with compiled code. Raises the error of the process' end if it ends before."""
+        """Return a descriptor of the directory with compiled code. If the process ends first, raises `_lost`."""
         if isinstance(module, Artifact):
             found = self._code.find(backend, wanted)
             if found is not None:
                 return found
-            module = await self._file(process, module, asking)
+            module = await self._read_artifact(process, module, asking)
         try:
             return await self._code.obtain(backend, wanted, module, process)
         except EndedError:
             raise self._lost(process, asking) from None
 
-    async def _file(self, process: InitProcess, artifact: Artifact, asking: Asking) -> int:
-        """The bytes of a module that is no file of the container. Raises as `_obtained`."""
+    async def _read_artifact(self, process: InitProcess, artifact: Artifact, asking: Asking) -> int:
+        """Return a descriptor of an artifact's bytes. Raises as `_obtain_code`."""
         try:
             return await process.unless_ended(artifact.obtain())
         except EndedError:

@@ -1,7 +1,7 @@
-"""Empty network namespaces that guests without a network have left, for later guests of the same pod.
+"""Empty network namespaces of ended guests without a network, reused for later guests of the same pod.
 
-The kernel needs half a millisecond to create a network namespace, and as long to remove it. A kept one is as a new
-one: its only process has ended, and could neither fork nor change the namespace (`leaves_as_it_was`).
+The kernel takes half a millisecond to create a network namespace, and as long to remove it. A kept namespace equals a
+new one: its only process has ended, and could neither fork nor change the namespace (`leaves_unchanged`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class EmptyNetworks:
         self._free: list[Fd] = []
 
     def take(self) -> Fd:
-        """The descriptor of a kept namespace, for the caller's guest alone; -1 if there is none."""
+        """Remove a kept namespace and return its descriptor, for one guest only; -1 if there is none."""
         return self._free.pop() if self._free else Fd(-1)
 
     def put(self, network: Fd) -> None:
-        """Keep the namespace of a guest that has ended, without another process in it. Takes over the descriptor."""
+        """Keep the namespace of a guest that has ended; no other process may be in it. Takes over the descriptor."""
         if network >= 0 and len(self._free) < MOST:
             self._free.append(network)
         else:
@@ -41,24 +41,24 @@ class Loan:
     """The empty namespace of one launch: a kept one, or the process' own."""
 
     def __init__(self, networks: EmptyNetworks, *, wanted: bool) -> None:
-        """wanted: see `leaves_as_it_was`."""
+        """wanted: see `leaves_unchanged`."""
         self._networks, self._wanted = networks, wanted
         self._network = Fd(-1)
 
     def take(self) -> Fd:
-        """The kept namespace for the process; -1 if it creates one. The descriptor stays the loan's."""
+        """A kept namespace for the process; -1 if the process must create one. `close` closes the descriptor."""
         if self._wanted and self._network < 0:
             self._network = self._networks.take()
         return self._network
 
-    def pass_on(self, pid: int) -> Fd:
-        """The namespace of the launched process, for `put` after its end; else -1. The caller takes it over."""
+    def hand_over(self, pid: int) -> Fd:
+        """The namespace of the launched process, for `put` after its end; else -1. The caller must close it."""
         if not self._wanted:
             return Fd(-1)
         return Fd(self._network.release()) if self._network >= 0 else of(pid)
 
     def close(self) -> None:
-        """Give a namespace up that was not passed on."""
+        """Close a namespace that was not handed over."""
         self._network.close()
 
 
@@ -70,11 +70,11 @@ def of(pid: int) -> Fd:
         return Fd(-1)
 
 
-def leaves_as_it_was(bundle: Bundle, plan: Plan) -> bool:
-    """Whether a guest enters an empty namespace, and leaves it without a process and unchanged.
+def leaves_unchanged(bundle: Bundle, plan: Plan) -> bool:
+    """Whether the guest's network namespace is empty and unchanged after the guest has ended.
 
-    Without its own profile an engine may fork; CAP_NET_ADMIN allows changes (capabilities(7)). A namespace that belongs
-    to a user namespace cannot be entered from outside (setns(2)).
+    An engine without the system call filter of engines may fork; CAP_NET_ADMIN allows changes (capabilities(7)). A
+    namespace that belongs to a user namespace cannot be entered from outside (setns(2)).
     """
     policy = bundle.policy
     return (

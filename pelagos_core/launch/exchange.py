@@ -1,4 +1,4 @@
-"""What the daemon does with an init process of either kind: messages and their deadlines, hooks, two stages, its end.
+"""The part of a launch that is the same for both kinds of init processes: deadlines, hooks, second stage, errors.
 
 `conversation` is the launch itself. In the daemon, on its event loop.
 """
@@ -19,8 +19,8 @@ from pelagos_core.launch.launch import Launch
 from pelagos_core.launch.messages import Asking, Failed, Message, Stopped, Unusable
 from pelagos_core.plugin.hookspecs import UnusableCode
 
-# Longer than the timer in the child, which interrupts Python code only: after this time the child is killed.
-_LOOK_SECONDS = DETECT_SECONDS + 2.0
+# Longer than the timer in the child, which interrupts Python code only. After this time the daemon kills the child.
+_HOOK_SECONDS = DETECT_SECONDS + 2.0
 
 
 class BackendCrashError(Exception):
@@ -39,12 +39,12 @@ class Exchange:
         self._name = launch.name
         self._bare: BareInit | None = None  # of the current process, if it is without an interpreter
         self._killed = False
-        # Loading may compile, with the time limit of compiling ahead, minutes; `detect` must be quick.
-        self._patience = {"detect": _LOOK_SECONDS, "code_key": _LOOK_SECONDS, "spawn": float(launch.cache.seconds)}
+        # `spawn` may compile, which takes minutes and has the time limit of the compile service.
+        self._time_limits = {"detect": _HOOK_SECONDS, "code_key": _HOOK_SECONDS, "spawn": float(launch.cache.seconds)}
 
     async def _receive(self, process: InitProcess, asking: Asking | None) -> tuple[Message, int]:
-        """The next message, with its descriptor, or -1."""
-        limit = self._patience.get(asking.hook) if asking else None
+        """The next message, with its descriptor, or -1. Raises BackendCrashError or `_lost`."""
+        limit = self._time_limits.get(asking.hook) if asking else None
         try:
             message, file = await process.receive(limit)
         except asyncio.TimeoutError:
@@ -57,7 +57,7 @@ class Exchange:
     async def _run_hooks(self, process: InitProcess) -> None:
         bundle = self._launch.bundle
         await runtime_hooks.run(bundle.spec.hooks.create_runtime, bundle, "creating", process.pid)
-        self._let_go_on(process)
+        self._send_go(process)
 
     async def _adopt_second_stage(self, process: InitProcess, pid: int) -> None:
         try:
@@ -65,9 +65,9 @@ class Exchange:
         except PelagosError as error:
             raise Internal(f"{self._name}: {error.message}") from None
         self._launch.forked(process.pid)
-        self._let_go_on(process)
+        self._send_go(process)
 
-    def _let_go_on(self, process: InitProcess) -> None:
+    def _send_go(self, process: InitProcess) -> None:
         self._check_not_killed()
         try:
             process.send_go()
@@ -86,12 +86,12 @@ class Exchange:
             return error
         if isinstance(message, Failed):
             failed = from_fields(message.code, f"{self._name}: {message.message}", message.reason)
-            # The entry point is looked up before any backend is asked.
+            # The entry point is looked up before any backend's hook is called.
             is_missing = asking is None and (failed.code, failed.reason) == (Code.NOT_FOUND, reasons.ENTRYPOINT)
             return MissingError(failed) if is_missing else failed
         if isinstance(message, Unusable):
             return UnusableCode(f"backend {message.backend!r} does not accept compiled code: {message.message}")
-        text = f"{self._name}: the init process reported a guest that does not run"
+        text = f"{self._name}: the init process sent {type(message).__name__} at the wrong time"
         return Internal(text, reasons.ENGINE_FAILED)
 
     def _lost(self, process: InitProcess, asking: Asking | None) -> Exception:

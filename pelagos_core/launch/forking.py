@@ -40,13 +40,15 @@ class Forker:
     def fork_bare(
         self, part: NativePart | None, init: BareInit, stdio: tuple[int, int, int], target: JoinTarget | None
     ) -> tuple[int, socket.socket]:
-        """Fork a process without an interpreter. Returns as `fork`. Raises OSError.
+        """Fork a process without an interpreter. Returns as `fork`. Raises OSError or NotBareError.
 
         part: the native part of the backend; None for no engine. target: the container to join, or None.
         """
         plan, nursery = init.first(), self._nurseries.of(part)
-        birth, container = init.birth(target), () if target is None else (target.pidfd,)
-        return paired(lambda theirs: nursery.fork(plan, init.slots((theirs.fileno(), *stdio, *container)), birth))
+        clone_options, container = init.clone_options(target), () if target is None else (target.pidfd,)
+        return paired(
+            lambda theirs: nursery.fork(plan, init.slots((theirs.fileno(), *stdio, *container)), clone_options)
+        )
 
     def _by_daemon(self, request: LaunchRequest) -> int:
         namespace = request.bundle.spec.namespace("pid")
@@ -70,7 +72,7 @@ class Forker:
 def paired(fork: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
     """Call `fork` with one end of a socket pair; return the pid and the other end.
 
-    Each attempt has its own pair: a failed attempt may have forked nevertheless.
+    Each attempt has its own pair: a failed attempt may still have forked a process.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)

@@ -45,7 +45,7 @@ class NotBareError(Exception):
 class MissingError(Exception):
     """The entry point is no file of the container.
 
-    error: of Create; None if only a process with an interpreter has it.
+    error: the error of Create; None if only a process with an interpreter can determine it.
     """
 
     def __init__(self, error: PelagosError | None = None) -> None:
@@ -79,7 +79,7 @@ class FindEntrypoint(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class GoOn(Operation):
+class ReceivePlan(Operation):
     """Receive the next part of the plan and execute it."""
 
     def reads(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class GoOn(Operation):
         return "wait for the rest of the plan"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        return (instruction("go_on"),)
+        return (instruction("receive_plan"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class DescribeGuest(Operation):
 
     calls: of a module, the functions to call in order; of a component, the path of names to its function.
     memories: initial size of each linear memory, in bytes. cwd: of the spec, resolved into PWD unless it is `/`.
-    network: whether it has one. sockets: the imports by which it begins to use it (`sockets.asked_for`).
+    network: whether it has one. sockets: the imports of functions that use the network first (`sockets.asked_for`).
     opened: as in LoadGuest.
     """
 
@@ -139,7 +139,7 @@ class DescribeGuest(Operation):
         return (ROOT, ENTRYPOINT) if self.opened else (ROOT,)
 
     def describe(self) -> str:
-        return f"a {'component' if self.is_component else 'module'}, of which {', '.join(self.calls)} is called"
+        return f"a {'component' if self.is_component else 'module'}; call {', '.join(self.calls)}"
 
     def details(self) -> str:
         return f"with {len(self.arguments)} words and {len(self.environment)} variables"  # may be secrets
@@ -174,7 +174,7 @@ class DescribeGuest(Operation):
 class LoadGuest(Operation):
     """Let the engine load and check the guest. path: of the entry point, for messages.
 
-    opened: whether the entry point is open. That of a Wasm artifact is not where its code suffices.
+    opened: whether the entry point is open; it is not for a Wasm artifact with compiled code.
     """
 
     reason: ClassVar[str] = reasons.MODULE
@@ -197,7 +197,7 @@ class LoadGuest(Operation):
             raise UnusableCode(failed.detail)
         if failed.stage != "load":
             return Internal(f"{self.describe()}: {failed.strerror}", reasons.ISOLATION)
-        if failed.error == errno.EINVAL and failed.detail:  # the only error for which the guest is at fault
+        if failed.error == errno.EINVAL and failed.detail:  # the only error that the guest causes
             return InvalidArgument(f"{self.path!r} {failed.detail}")
         return Internal(f"{self.describe()}: {failed.detail or failed.strerror}", reasons.ENGINE_FAILED)
 

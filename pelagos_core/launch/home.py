@@ -45,7 +45,7 @@ def _home(root: Root, uid: int) -> str:
 
 
 def find(passwd: bytes, uid: int) -> str:
-    """The home directory of the first usable entry of a user; `/` if there is none."""
+    """The home directory in the first entry of a user; `/` if there is none, or it is not usable as a path."""
     for line in passwd.split(b"\n"):
         fields = line.split(b":")
         if len(fields) <= _HOME or fields[_UID] != b"%d" % uid:
@@ -61,7 +61,7 @@ def find(passwd: bytes, uid: int) -> str:
 
 def _read(root: Root) -> bytes:
     with Fd(root.open(USERS, os.O_PATH)) as found:
-        # fstat(2) on an O_PATH descriptor comes first: opening a FIFO waits, opening a device may have any effect.
+        # Checked on an O_PATH descriptor first: opening a FIFO waits, opening a device may have any effect.
         if not stat.S_ISREG(os.fstat(found).st_mode):
             return b""
         with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:

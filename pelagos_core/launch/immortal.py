@@ -1,4 +1,4 @@
-"""Makes objects immortal: their reference counts are not written, so that forks keep sharing their pages.
+"""Makes objects immortal: CPython does not write their reference counts, so forks keep sharing their pages.
 
 CPython stores an object's reference count in the object. A fork that only reads its parent's objects
 therefore writes to them, and gets copies of their pages. From CPython 3.12 on an object may be
@@ -29,7 +29,7 @@ def make_everything_immortal() -> int:
     """Make all reachable objects immortal, once in a process and its forks.
 
     Returns their number; 0 if that was done before, or is not supported. They are never freed afterwards.
-    Call it before gc.freeze, which hides them.
+    Call it before gc.freeze: gc.get_objects does not return frozen objects.
     """
     if not supported() or is_immortal(make_everything_immortal):
         return 0

@@ -1,7 +1,7 @@
 """A container's process with an interpreter, from the fork to its end: isolate, load, report, wait, run, _exit.
 
-It is a fork of the daemon, so it ends by os._exit only and does not use the daemon's
-objects: every descriptor but its own is closed first.
+It is a fork of the daemon. So it ends by os._exit only, and does not use the daemon's objects: it first
+closes all descriptors but its own.
 """
 
 from __future__ import annotations
@@ -55,16 +55,13 @@ from pelagos_core.plugin.program import Program
 from pelagos_core.reasons import because
 from pelagos_core.rootfs.root import Root
 
-_NO_PROGRAMS = "hooks.startContainer: system calls that start programs are kept from a Wasm engine (seccomp)"
+_NO_PROGRAMS = "hooks.startContainer: a Wasm engine's seccomp filter refuses the system calls that start programs"
 _CONTROL = FIRST
 
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """A running container to join. pidfd: of its init process. word: args[0] of that.
-
-    image: of which that has its module; None if it has none of its image.
-    """
+    """A running container to join, by its init process: pidfd; word: args[0]; image: as in `Launched`."""
 
     pidfd: int
     word: str = ""
@@ -75,12 +72,12 @@ class JoinTarget:
 class LaunchRequest:
     """The arguments of a launch, inherited by the fork.
 
-    control: its end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
+    control: the process' end of a SOCK_SEQPACKET pair. stdio: descriptors for 0, 1 and 2.
     join_target: the container to join; None for an init process.
-    selection: chooses a backend while the host's files are in reach.
-    limits: that the engine must enforce.
+    selection: chooses a backend while the host's files are accessible.
+    limits: the limits that the engine must enforce.
     learns: whether to send Learnt, the record of the entry point.
-    module: the entry point's file, if it is none of the container; else -1.
+    module: descriptor of the entry point, if it is not a file of the container; else -1.
     """
 
     bundle: Bundle
@@ -108,57 +105,56 @@ class LaunchRequest:
         return State(Root(self.bundle.root), slots)
 
 
-def run(order: LaunchRequest) -> NoReturn:
+def run(request: LaunchRequest) -> NoReturn:
     """Run the process. Called right after the fork, in the child; never returns."""
-    # The daemon's objects must not be finalised here: that would close descriptors
-    # by numbers that are reused by now.
+    # The daemon's objects must not be finalised here: that would close descriptors whose numbers are reused.
     gc.disable()
-    # The interpreter's wakeup descriptor for signals is the daemon's: its number will be reused.
+    # The interpreter's wakeup descriptor for signals is the daemon's; its number will be reused too.
     signal.set_wakeup_fd(-1)
     code = 1
     try:
-        plan, state = order.plan, order.state()
+        plan, state = request.plan, request.state()
         execute(plan.begin, state)
-        workload = _prepare(order, state)
-        if _go_ahead(order, state):
+        workload = _prepare(request, state)
+        if _wait_for_start(request, state):
             code = _exit_code(workload)
             execute(plan.end, state)
     finally:
         os._exit(code)
 
 
-def _prepare(order: LaunchRequest, state: State) -> Workload:
-    plan, root = order.plan, state.root
+def _prepare(request: LaunchRequest, state: State) -> Workload:
+    plan, root = request.plan, state.root
     try:
         execute(plan.outside, state)
         if plan.second_stage is not None:
             execute((plan.second_stage,), state)  # continues in the second process
         execute(plan.assemble, state)
-        file = _entrypoint(order, state)
+        file = _entrypoint(request, state)
         steps = plan.of(file.kind)
         execute(steps.complete, state)
         if file.kind.is_native:
             _hand_over_terminal(state)
-            file = replace(file, env=home.completed(file.env, root, order.bundle.spec.process.user.uid))
+            file = replace(file, env=home.completed(file.env, root, request.bundle.spec.process.user.uid))
         else:
             with because(reasons.SPEC):
-                file = _narrowed(file, order, root)
-        backend, choice = _choose(order, file)
+                file = _narrowed(file, request, root)
+        backend, choice = _choose(request, file)
         program = choice.detections[backend.name].program
         settings = _code_key(backend, file)
-        if order.learns:
-            _tell_learnt(file, choice, settings)
+        if request.learns:
+            _report_learnt(file, choice, settings)
         code = None if settings is None else _compiled(backend, file, settings)
         if program is not None:
             steps = plan.program
-            file, code = _enclosed(program, file, code, order, state), None
-        hooks_state = _run_creating_hooks(order, None if file.kind.is_native else state)
+            file, code = _enclosed(program, file, code, request, state), None
+        hooks_state = _run_creating_hooks(request, None if file.kind.is_native else state)
         execute(steps.seal, state)
         with because(reasons.ENTRYPOINT if file.kind.is_native else reasons.MODULE):
-            spawned, warnings = _spawn(backend, order.bundle, file, code)
+            spawned, warnings = _spawn(backend, request.bundle, file, code)
         workload = _warned(_withheld(spawned, program, file.file_path, state), warnings)
         if hooks_state:
-            hooks = order.bundle.spec.hooks.start_container
+            hooks = request.bundle.spec.hooks.start_container
             workload = functools.partial(_run_starting_hooks, hooks, hooks_state, workload)
     except UnusableCode as error:
         _report(Unusable(backend.name, str(error)))
@@ -172,24 +168,24 @@ def _prepare(order: LaunchRequest, state: State) -> Workload:
     return workload
 
 
-def _entrypoint(order: LaunchRequest, state: State) -> Entrypoint:
-    """The entry point, open: in the container's root, or the file that the daemon has given."""
-    process = order.bundle.spec.process
+def _entrypoint(request: LaunchRequest, state: State) -> Entrypoint:
+    """Return the opened entry point: a file in the container's root, or the file that the daemon has passed."""
+    process = request.bundle.spec.process
     with because(reasons.ENTRYPOINT):
-        if order.module >= 0:
-            return lookup.given(state.get(ENTRYPOINT), process, order.limits)
-        file = lookup.find(state.root, process, order.limits)
+        if request.module >= 0:
+            return lookup.given(state.get(ENTRYPOINT), process, request.limits)
+        file = lookup.find(state.root, process, request.limits)
     state.descriptors[ENTRYPOINT] = file.file
     return file
 
 
-def _enclosed(program: Program, file: Entrypoint, code: int | None, order: LaunchRequest, state: State) -> Entrypoint:
+def _enclosed(program: Program, file: Entrypoint, code: int | None, request: LaunchRequest, state: State) -> Entrypoint:
     """Enclose the root in an engine root; return the entry point for the program."""
     if code is not None:
         state.descriptors[CODE_DIRECTORY] = code
     path, compiled = engine_root.module_path(program, file.path), code is not None
-    steps = engine_root.assembling(program, path, order.plan.uid, compiled=compiled)
-    execute((*order.plan.program.complete, *steps), state)
+    steps = engine_root.assembling(program, path, request.plan.uid, compiled=compiled)
+    execute((*request.plan.program.complete, *steps), state)
     return engine_root.entered(file, path, compiled=compiled)
 
 
@@ -203,26 +199,26 @@ def _hand_over_terminal(state: State) -> None:
     os.close(master)
 
 
-def _run_creating_hooks(order: LaunchRequest, shielded: State | None) -> bytes:
-    """Let the daemon run its hooks, then run those of the container's namespaces.
+def _run_creating_hooks(request: LaunchRequest, shielded: State | None) -> bytes:
+    """Request the createRuntime hooks from the daemon, then run the createContainer hooks.
 
     shielded: the state of a Wasm guest, whose mounts are checked again, since a hook may mount anything.
-    Returns the state for later hooks: after the change of root, /proc no longer shows the pid on the host.
+    Returns the OCI state for later hooks: after the change of root, /proc does not show the pid on the host.
     """
-    hooks = order.bundle.spec.hooks
-    if order.join_target is not None or not (hooks.while_creating or hooks.start_container):
+    hooks = request.bundle.spec.hooks
+    if request.join_target is not None or not (hooks.while_creating or hooks.start_container):
         return b""
-    if shielded is not None and hooks.start_container and order.bundle.policy.confines_engines:
+    if shielded is not None and hooks.start_container and request.bundle.policy.confines_engines:
         raise Unimplemented(_NO_PROGRAMS, reasons.HOOK)
     pid = int(os.readlink("/proc/self"))
     if hooks.while_creating:
         _report(Assembled())
         if os.read(_CONTROL, len(messages.GO)) != messages.GO:
             os._exit(1)
-        oci_hooks.run(hooks.create_container, oci_hooks.state(order.bundle, "creating", pid), order.bundle.path)
+        oci_hooks.run(hooks.create_container, oci_hooks.state(request.bundle, "creating", pid), request.bundle.path)
         if shielded is not None:
             execute((CheckEngineShield(),), shielded)
-    return oci_hooks.state(order.bundle, "created", pid)
+    return oci_hooks.state(request.bundle, "created", pid)
 
 
 def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workload) -> int:
@@ -230,14 +226,14 @@ def _run_starting_hooks(hooks: tuple[Hook, ...], state: bytes, workload: Workloa
     try:
         oci_hooks.run(hooks, state)
     except PelagosError as error:
-        _say(f"pelagos: {error}")
+        _write_stderr(f"pelagos: {error}")
         return 1
     return workload()
 
 
-def _choose(order: LaunchRequest, file: Entrypoint) -> tuple[Backend, Choice]:
-    selection = replace(order.selection, asking=lambda name: _report(Asking(name, "detect")))
-    choice = selection.choose(order.bundle, file)
+def _choose(request: LaunchRequest, file: Entrypoint) -> tuple[Backend, Choice]:
+    selection = replace(request.selection, asking=lambda name: _report(Asking(name, "detect")))
+    choice = selection.choose(request.bundle, file)
     if choice.backend is None:
         raise selection.refusal(file, choice)
     return choice.backend, choice
@@ -251,8 +247,8 @@ def _code_key(backend: Backend, file: Entrypoint) -> str | None:
     return backend.code_key(file)
 
 
-def _tell_learnt(file: Entrypoint, choice: Choice, settings: str | None) -> None:
-    """Send the daemon the record of the file, if there is one; before an engine has read the file."""
+def _report_learnt(file: Entrypoint, choice: Choice, settings: str | None) -> None:
+    """Send the daemon the record of the file, if there is one. Called before an engine has read the file."""
     known = learnt(file, choice, settings, warns=preopens.may_be_elsewhere(file))
     if known is not None:
         _report(Learnt(file.digest, known))
@@ -261,7 +257,7 @@ def _tell_learnt(file: Entrypoint, choice: Choice, settings: str | None) -> None
 def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
     """Request the compiled code from the daemon; return a descriptor of its directory.
 
-    Before an engine has read any byte of the guest, so that the daemon can trust the request.
+    Called before an engine has read any byte of the guest, so that the daemon can trust the request.
     """
     wanted = messages.encode(Wanted(backend.name, file.path, file.digest, settings))
     control = socket.socket(fileno=_CONTROL)
@@ -276,7 +272,7 @@ def _compiled(backend: Backend, file: Entrypoint, settings: str) -> int:
 
 
 def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None) -> tuple[Spawned, list[str]]:
-    """What the backend has for Start, and lines that warn of what it will not find."""
+    """Let the backend load the guest. Returns its workload, and warnings to write to stderr at Start."""
     _report(Asking(backend.name, "spawn"))
     if code is not None:
         # The code's directory has no path in the container, so it is made the working directory.
@@ -292,65 +288,69 @@ def _spawn(backend: Backend, bundle: Bundle, file: Entrypoint, code: int | None)
 
 
 def _withheld(spawned: Spawned, program: Program | None, path: str, state: State) -> Workload:
-    """What to call at Start. A program's module, at this path, is withheld from it until its files are removed."""
+    """Return the function to call at Start.
+
+    For an engine that is a program, the module at `path` is moved out of the engine's root until the program's
+    own files are removed from it.
+    """
     kept = engine_root.KeepModuleBack(program, path, isinstance(spawned, RestartingServer)) if program else None
     if kept:
         execute((kept,), state)
     if isinstance(spawned, RestartingServer):
         run = spawned.run
-        return _serving(lambda tell: run(tell, lambda: kept.again(state) if kept else None))
+        return _serving(lambda listening: run(listening, lambda: kept.again(state) if kept else None))
     return _serving(spawned.run) if isinstance(spawned, Server) else spawned
 
 
 def _serving(serve: Callable[[Callable[[], None]], int]) -> Workload:
-    """A workload that tells the daemon when the server accepts connections, or why it does not."""
-    control = os.dup(_CONTROL)  # Start may close the other one
-    told = False
+    """A workload that sends the daemon Listening when the server accepts connections, or Failed."""
+    control = os.dup(_CONTROL)  # the plan's last step may close the other one
+    reported = False
 
-    def tell(message: Message) -> None:
-        nonlocal told
-        if not told:
-            told = True
+    def report(message: Message) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
             with contextlib.suppress(OSError):  # the daemon has ended
                 os.write(control, messages.encode(message))
             os.close(control)
 
     def run() -> int:
         try:
-            return serve(lambda: tell(Listening()))
+            return serve(lambda: report(Listening()))
         except PelagosError as error:
-            _say(f"pelagos: {error}")  # before: the daemon kills a server that has failed
-            tell(Failed(*to_fields(error)))
+            _write_stderr(f"pelagos: {error}")  # before Failed: the daemon kills a server that has failed
+            report(Failed(*to_fields(error)))
             return 1
 
     return run
 
 
 def _warned(workload: Workload, lines: list[str]) -> Workload:
-    """The workload, which first writes these lines to stderr."""
+    """Return a workload that first writes these lines to stderr."""
 
     def run() -> int:
         for line in lines:
-            _say(line)
+            _write_stderr(line)
         return workload()
 
     return run if lines else workload
 
 
 def _network_warning(file: Entrypoint) -> str:
-    """A line for a module that waits for connections that cannot come; else empty."""
+    """A warning for a module that waits for connections and cannot get any; else empty."""
     with contextlib.suppress(InvalidArgument):  # the engine has reported the error
         if sockets.waits_in_vain(file.interface):
             return sockets.vain(file.path)
     return ""
 
 
-def _narrowed(file: Entrypoint, order: LaunchRequest, root: Root) -> Entrypoint:
-    """The entry point, with what the container's policy allows a guest."""
-    policy = order.bundle.policy
-    limit = memory.live(order.plan.cgroup, _CONTROL, _say) if order.limits.memory is not None else None
+def _narrowed(file: Entrypoint, request: LaunchRequest, root: Root) -> Entrypoint:
+    """Return the entry point with the environment, directories and network that the container's policy allows."""
+    policy = request.bundle.policy
+    limit = memory.live(request.plan.cgroup, _CONTROL, _write_stderr) if request.limits.memory is not None else None
     env = preopens.variables(policy.variables(file.env), file.cwd, root)
-    return replace(file, env=env, directories=preopens.of(order.bundle), network=policy.network, memory=limit)
+    return replace(file, env=env, directories=preopens.of(request.bundle), network=policy.network, memory=limit)
 
 
 def _report(message: Message) -> None:
@@ -358,15 +358,14 @@ def _report(message: Message) -> None:
     os.write(_CONTROL, messages.encode(message))
 
 
-def _go_ahead(order: LaunchRequest, state: State) -> bool:
-    """Wait for Start. Returns False if the daemon has ended, also if that was before prctl(2) had set
-    the parent-death signal."""
-    execute(order.plan.ready, state)
-    if order.terminal:  # ReportSignals has set O_NONBLOCK on the socket
+def _wait_for_start(request: LaunchRequest, state: State) -> bool:
+    """Wait for Start. Returns False if the daemon has ended, possibly before prctl(2) set the parent-death signal."""
+    execute(request.plan.ready, state)
+    if request.terminal:  # ReportSignals has set O_NONBLOCK on the socket
         select.select([_CONTROL], [], [])
     go = os.read(_CONTROL, len(messages.GO)) == messages.GO
-    sys.stdout.flush()  # a backend's output so far is not part of the guest's
-    execute(order.plan.start, state)
+    sys.stdout.flush()  # a backend's output so far must not appear in the guest's
+    execute(request.plan.start, state)
     return go
 
 
@@ -377,21 +376,23 @@ def _exit_code(workload: Callable[[], object]) -> int:
     except GuestExit as error:
         code = error.code
     except Trap as error:
-        _say(with_reason(f"{error}\n{TRAPPED}".lstrip("\n"), reasons.TRAP))
+        _write_stderr(with_reason(f"{error}\n{TRAPPED}".lstrip("\n"), reasons.TRAP))
         return TRAP
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else TRAP
     except BaseException as error:  # noqa: BLE001 (any exception of the engine ends the guest)
-        _say(with_reason(f"pelagos: {type(error).__name__}: {error}", reasons.ENGINE_FAILED))
+        _write_stderr(with_reason(f"pelagos: {type(error).__name__}: {error}", reasons.ENGINE_FAILED))
         return TRAP
     if not isinstance(code, int):
-        _say(with_reason(f"pelagos: the backend's workload returned {code!r}, not an exit code", reasons.ENGINE_FAILED))
+        _write_stderr(
+            with_reason(f"pelagos: the backend's workload returned {code!r}, not an exit code", reasons.ENGINE_FAILED)
+        )
         return TRAP
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     return code & 0xFF
 
 
-def _say(text: str) -> None:
+def _write_stderr(text: str) -> None:
     with contextlib.suppress(OSError):  # a full or closed stderr does not change the exit code
         os.write(2, f"{text.rstrip()}\n".encode("utf-8", "replace"))

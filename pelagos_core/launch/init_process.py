@@ -17,19 +17,19 @@ from pelagos_core.linux import pidfd
 
 
 class EndedError(Exception):
-    """The process has ended while the daemon did something for it."""
+    """The process has ended during the work of `unless_ended`."""
 
 
 class InitProcess:
     """A child of the daemon that is being launched. In the daemon, on its event loop.
 
     It is not reaped before `abandon`, even when it has ended: its pid is the id of a process group that may
-    hold a second stage. So it is no `linux.child.Child`, which is reaped at its end.
+    contain a second stage. So it is not a `linux.child.Child`, which is reaped as soon as it has ended.
     pidfd: -1 after `abandon`. control: the daemon's end of the socket.
     """
 
     def __init__(self, pid: int, control: socket.socket, *, has_second_stage: bool = False) -> None:
-        """Take over `control` and the child. has_second_stage: whether a second process replaces it.
+        """Take over `control` and the child. has_second_stage: whether a second process will replace it.
 
         Raises OSError if descriptors are exhausted; the child is killed and reaped then.
         """
@@ -71,8 +71,8 @@ class InitProcess:
     async def _datagram(self, seconds: float | None) -> tuple[bytes, int]:
         """The next datagram and its descriptor, or -1; empty at the end. Raises asyncio.TimeoutError.
 
-        The event loop's reader stays registered: a launch has some ten datagrams, and to register for each
-        takes two system calls and two iterations of the loop.
+        The event loop's reader stays registered between calls: a launch has about ten datagrams, and a
+        registration for each would take two system calls and two iterations of the loop.
         """
         loop = asyncio.get_running_loop()
         receiving: asyncio.Future[tuple[bytes, int]] = loop.create_future()
@@ -134,7 +134,7 @@ class InitProcess:
             socket.send_fds(self.control, [nursery.head(list(descriptors)), plan], list(descriptors.values()))
 
     def oom_score_adj(self) -> int | None:
-        """Its OOM score, which a process in a container may not lower; None if it has ended."""
+        """Its OOM score adjustment; None if the process has ended."""
         with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "rb") as file:
             return int(file.read())
         return None
@@ -189,10 +189,10 @@ class InitProcess:
         self.pid, self.pidfd, self._has_second_stage = pid, second, False
 
     async def abandon(self) -> None:
-        """Kill and reap it, with a second stage that it has not reported yet, and close its descriptors."""
+        """Kill and reap the process and a second stage that it has not reported; close the descriptors."""
         self.signal(signal.SIGKILL)
         if self._has_second_stage:
-            # A second process that was not reported is in the same process group.
+            # A second stage that was not reported is in the same process group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await self.ended()

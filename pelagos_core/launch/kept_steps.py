@@ -1,6 +1,6 @@
-"""Encoded steps of bare processes, kept for later processes: those of one pod have most of them in common.
+"""A cache of the encoded steps of bare processes: the processes of one pod have most steps in common.
 
-In the daemon. A step is a value, so equal steps have equal instructions, but for the numbers of their slots.
+In the daemon. A step is a value, so equal steps have equal instructions, except for the numbers of their slots.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Launch:
     name: of the process, for errors. bundle: the container's, with this process in `spec.process`.
     cache: of compiled code. forked: called with the pid of each forked process.
     find_target: called before each fork, returns the container to join; None for an init process.
-    metrics: counts what compiled code has taken.
+    metrics: records cache hits, cache misses and compile times.
     """
 
     name: str
@@ -57,12 +57,12 @@ NO_NETWORK = Fd(-1)
 class Launched:
     """A child of the daemon that is isolated and loaded, and waits for Start.
 
-    pidfd, control: the receiver closes them and reaps the child. backend, reason: the chosen backend, and why.
+    pidfd, control: the caller closes them and reaps the child. backend, reason: the chosen backend, and why.
     enclosed: whether the container's root is inside an engine root. listens: whether the daemon must read
-    further messages on `control`. serves: whether one of them says that it accepts connections.
+    further messages on `control`. serves: whether it is a server, which sends Listening or Failed after Start.
     termination_signal: a signal that has ended it already, or 0.
-    image: of which it has its module; None if it has none of its container's image.
-    network: its network namespace, if a later guest may have it (`empty_networks`), else -1; the receiver closes it.
+    image: the image (Wasm artifact) that contains its module; None if the module is a file of the container.
+    network: its network namespace, if a later guest may use it (`empty_networks`), else -1; the caller closes it.
     """
 
     pid: int

@@ -18,7 +18,7 @@ class Launcher:
     """
 
     def __init__(self, nurseries: Nurseries, metrics: Recorder = NOT_COUNTED, address: str = "") -> None:
-        """nurseries: fork the processes that need no interpreter. address: of containerd's API, for images."""
+        """nurseries: fork processes without an interpreter. address: of containerd's API, to read images."""
         self._nurseries, self._address = nurseries, address
         self.metrics = metrics
         self._known = KnownModules()

@@ -1,6 +1,6 @@
 """The search for a process' entry point in its container's root, by the rules of execvp(3).
 
-In the init process, while the host's files are in reach; every path is resolved inside the root.
+In the init process, while the host's files are accessible; every path is resolved inside the root.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find(root: Root, process: Process, limits: Limits) -> Entrypoint:
 
 
 def given(module: int, process: Process, limits: Limits) -> Entrypoint:
-    """The entry point whose file is not in the container: a module of its image."""
+    """The entry point for a file that is not in the container: a module of its image."""
     return Entrypoint.of(process, candidates(process)[-1], split_func(process.args[0])[1], module, limits)
 
 

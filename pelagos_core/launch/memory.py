@@ -16,16 +16,16 @@ from pelagos_core.plugin.limits import LiveMemory
 
 
 def live(cgroup: Cgroup, control: int, say: Callable[[str], None]) -> LiveMemory | None:
-    """The memory limit of the control group that this process has joined, while the host's files are in reach.
+    """The memory limit of the control group that this process has joined. Call it before the change of root.
 
     control: the socket to the daemon, for the message Refused. say: writes to the process' stderr.
     None if there is no such group or control file.
     """
     file = cgroup.open_memory_limit()
 
-    def tell(asked: int, limit: int) -> None:
+    def report(asked: int, limit: int) -> None:
         say(with_reason(f"pelagos: {limits.refusal(asked, limit)}", reasons.MEMORY))
         with contextlib.suppress(OSError):  # the daemon has closed its end
             os.write(control, messages.encode(Refused(asked, limit)))
 
-    return LiveMemory(file, tell) if file is not None else None
+    return LiveMemory(file, report) if file is not None else None

@@ -1,4 +1,4 @@
-"""The messages of an init process to the daemon: one datagram each, nearly all before it runs the guest.
+"""The messages of an init process to the daemon: one datagram each, most of them before the guest runs.
 
     SecondStage -> GO -> Asking -> Created -> GO
                                 -> Learnt
@@ -6,17 +6,18 @@
                                 -> Unusable
                                 -> Failed
 
-A process without an interpreter has these, with parts of its plan in between (`bare_init`):
+A process without an interpreter sends these, and receives parts of its plan in between (`bare_init`):
 
     Found -> plan -> Ready -> GO
           -> plan -> Contents -> plan -> Ready -> GO
     Stopped, at any time before GO
 
 GO and CODE are the daemon's answers. SecondStage is sent by the first process of a container with a user
-namespace, see `isolation.second_stage`. With hooks, Assembled and GO come between Asking "detect" and "spawn".
-With Wanted comes a descriptor of the entry point, with CODE one of the code's directory. Learnt comes once,
-before Asking "spawn", if it was asked for. Terminal, with its master, may come before Asking, Refused once
-after the last GO. Listening comes after that from a server, or Failed. `conversation` is the daemon's half.
+namespace, see `isolation.second_stage`. With hooks, Assembled and GO are exchanged between Asking "detect" and
+"spawn". Wanted carries a descriptor of the entry point, CODE one of the code's directory. Learnt is sent once,
+before Asking "spawn", if it was requested. Terminal carries its master and may be sent before Asking. Refused
+may be sent once after the last GO. A server sends Listening or Failed after the last GO. `conversation` is the
+daemon's half.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Assembled:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request for compiled code; a descriptor of the entry point comes with it.
+    """A request for compiled code; it carries a descriptor of the entry point.
 
     path: for messages. digest: of its bytes. settings: the backend's part of the key.
     """
@@ -86,14 +87,14 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A terminal of the container's devpts is used; a descriptor of its master comes with it."""
+    """A terminal of the container's devpts is used; the message carries a descriptor of its master."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
     """The workload is loaded and waits for Start.
 
-    enclosed: whether the container's root is inside an engine root. serves: whether Listening comes after Start.
+    enclosed: whether the container's root is inside an engine root. serves: whether Listening or Failed follows Start.
     """
 
     backend: str
@@ -113,7 +114,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A process without an interpreter has found the entry point; its descriptor comes with it.
+    """A process without an interpreter has found the entry point; the message carries its descriptor.
 
     index: in the list of paths. mode: of the file, from fstat(2). head: its first bytes, in hex.
     digest: sha256 of all bytes of a module; empty for anything else, and for a module that is too large.
@@ -127,7 +128,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A copy in memory of a requested file of the container; its descriptor comes with it."""
+    """A copy in memory of a requested file of the container; the message carries its descriptor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,18 +36,18 @@ _CREDENTIALS = 12  # size of struct ucred (unix(7)), which begins with the pid
 _REQUESTS = 3  # the number of its socket for requests
 _WAIT_SECONDS = 2.0  # for a fork, which usually takes a millisecond
 # Values in place of a slot number (native/process/message.h).
-_BIRTH_GROUP, _BIRTH_NAMESPACE = -1, -2
+_CLONE_IN_GROUP, _CLONE_IN_NAMESPACE = -1, -2
 # Space for the command line of forked processes, on kernels where it cannot be moved (see `TakeName`), and one
 # thread of the engine for a guest's streams: by default tokio creates one for each processor.
 _ENVIRONMENT = {"TOKIO_WORKER_THREADS": "1", "ROOM": " " * 4096}
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """The control group and pid namespace in which clone(2) creates a process.
+class CloneOptions:
+    """The options of clone(2): the control group and pid namespace of the new process.
 
     flags: of clone(2), such as CLONE_NEWPID. cgroup: directory of a control group (v2), used if the kernel allows it.
-    beside: pidfd of a process whose pid namespace to join; -1 for none. namespace: path of a pid namespace to join.
+    beside: pidfd of a process in the pid namespace to join; -1 for none. namespace: path of a pid namespace to join.
     """
 
     flags: int = 0
@@ -59,11 +59,11 @@ class Birth:
         """The descriptors for a request, each with its number. Raises OSError."""
         if self.cgroup:
             with contextlib.suppress(OSError):  # the later join reports a better error
-                yield _BIRTH_GROUP, Fd(os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                yield _CLONE_IN_GROUP, Fd(os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         if self.beside >= 0:
-            yield _BIRTH_NAMESPACE, Fd(os.dup(self.beside))
+            yield _CLONE_IN_NAMESPACE, Fd(os.dup(self.beside))
         elif self.namespace:
-            yield _BIRTH_NAMESPACE, Fd(os.open(self.namespace, os.O_RDONLY | os.O_CLOEXEC))
+            yield _CLONE_IN_NAMESPACE, Fd(os.open(self.namespace, os.O_RDONLY | os.O_CLOEXEC))
 
 
 class _ForkError(OSError):
@@ -78,11 +78,12 @@ class Nursery:
         self._part = part
         self._requests: socket.socket | None = None
         self._child: Child | None = None
-        self._unheard: set[int] = set()  # pids that `fork` has returned, without a message of the process' own
-        self._unasked: set[int] = set()  # pids with such a message, and no answer of the nursery
+        # Each fork gives two messages: the nursery's answer and one of the process itself. These have given one:
+        self._returned: set[int] = set()  # pids with an answer, which `fork` has returned
+        self._reported: set[int] = set()  # pids with a message of the process
 
     def start(self) -> None:
-        """Execute it, unless it runs. It serves requests once its engine is loaded. Raises OSError."""
+        """Execute the nursery, unless it runs. It serves requests once its engine is loaded. Raises OSError."""
         if self._requests is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -94,7 +95,8 @@ class Nursery:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
                 streams = {0: null, 1: null, _REQUESTS: theirs.fileno()}
                 with Fd(_program()) as program:
-                    # Also before execve(2): until then it holds the listener, which no dead daemon may leave.
+                    # Set before execve(2) too: until then the child has a copy of the daemon's listening socket, and
+                    # that must be closed when the daemon ends.
                     self._child = child.execute(
                         words, _ENVIRONMENT, streams, lambda: die_with_parent(signal.SIGKILL), program=program
                     )
@@ -104,7 +106,7 @@ class Nursery:
         ours.settimeout(_WAIT_SECONDS)
         self._requests = ours
 
-    def fork(self, plan: bytes, descriptors: Mapping[int, int], birth: Birth) -> int:
+    def fork(self, plan: bytes, descriptors: Mapping[int, int], clone_options: CloneOptions) -> int:
         """Send a request to fork a process that executes a plan, a child of the daemon. Returns its pid.
 
         descriptors: by the numbers of their slots.
@@ -113,10 +115,12 @@ class Nursery:
         self.start()
         assert self._requests is not None
         with contextlib.ExitStack() as opened:
-            given = [*descriptors.items(), *((slot, opened.enter_context(fd)) for slot, fd in birth.opened())]
+            given = [*descriptors.items(), *((slot, opened.enter_context(fd)) for slot, fd in clone_options.opened())]
             try:
                 socket.send_fds(
-                    self._requests, [head([slot for slot, _ in given], birth.flags), plan], [fd for _, fd in given]
+                    self._requests,
+                    [head([slot for slot, _ in given], clone_options.flags), plan],
+                    [fd for _, fd in given],
                 )
                 return self._answer(self._requests)
             except _ForkError:
@@ -127,45 +131,45 @@ class Nursery:
                 raise
 
     def close(self) -> None:
-        """End it, with forked processes whose pids the daemon has not read."""
+        """End the nursery, and kill and reap forked processes whose pid `fork` has not returned."""
         if self._requests is None:
             return
         if self._child is not None:
             self._child.close()
             self._child = None
         with self._requests, contextlib.suppress(OSError):
-            while True:  # its end of the socket is closed
+            while True:  # until ChildProcessError: the nursery's end of the socket is closed
                 pid, is_own = _next_pid(self._requests)
-                if not (is_own and pid in self._unheard):
-                    self._unasked.add(pid)
+                if not (is_own and pid in self._returned):
+                    self._reported.add(pid)
         self._requests = None
-        for pid in self._unasked - self._unheard:
+        for pid in self._reported - self._returned:
             _end(pid)
-        self._unasked.clear()
-        self._unheard.clear()
+        self._reported.clear()
+        self._returned.clear()
 
     def _answer(self, requests: socket.socket) -> int:
         """The pid in the nursery's answer to a request. Raises OSError.
 
-        There are two messages about a process, its own and this one, in any order. Either may be missing: the process
-        is killed before it sends its own, as in the pid namespace of a container that ends, or the nursery is.
+        There are two messages for each process, its own and the nursery's answer, in any order. Either may be missing:
+        the process or the nursery may be killed before it sends, for example when a pid namespace ends.
         """
         while True:
             pid, is_own = _next_pid(requests)
             if not is_own:
-                if pid in self._unasked:
-                    self._unasked.discard(pid)
+                if pid in self._reported:
+                    self._reported.discard(pid)
                 else:
-                    self._unheard.add(pid)
+                    self._returned.add(pid)
                 return pid
-            if pid in self._unheard:
-                self._unheard.discard(pid)
+            if pid in self._returned:
+                self._returned.discard(pid)
             else:
-                self._unasked.add(pid)
+                self._reported.add(pid)
 
 
 def _end(pid: int) -> None:
-    """Kill and reap a child; nothing if there is none of this number."""
+    """Kill and reap a child. If no child has this pid, does nothing."""
     with contextlib.suppress(ChildProcessError):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         Child(pid).close()
@@ -192,8 +196,8 @@ class Nurseries:
 def _program() -> int:
     """A descriptor of the nursery's program, in a private read-only mount.
 
-    A script with `#!/proc/self/exe` in a container executes the process' present program, the nursery, with the
-    container's loader. As root it could then write to the host's file when no nursery runs (as in CVE-2019-5736).
+    A script with `#!/proc/self/exe` in a container executes the process' current program, the nursery, with the
+    container's loader. As root it could then write to the host's file while no nursery runs (as in CVE-2019-5736).
     """
     with Fd(os.open(pelagos_native.NURSERY, os.O_PATH | os.O_CLOEXEC)) as file:
         try:
@@ -208,17 +212,17 @@ def head(slots: list[int], flags: int = 0) -> bytes:
 
 
 def _next_pid(requests: socket.socket) -> tuple[int, bool]:
-    """Read a pid, from the nursery's answer or from the message of the process itself; whether it is the latter.
+    """Read a message with a pid. Returns the pid, and whether the process itself has sent it (else the nursery).
 
-    A process in a new pid namespace cannot find out its pid outside: SCM_CREDENTIALS (unix(7)) has it.
-    Raises OSError, and ChildProcessError if none is left.
+    A process in a new pid namespace does not know its pid outside: SCM_CREDENTIALS (unix(7)) contains it.
+    Raises OSError, and ChildProcessError if the nursery has ended and no message is left.
     """
-    told, about, _, _ = requests.recvmsg(_ERROR.size, socket.CMSG_SPACE(_CREDENTIALS))
-    if not told:
+    data, ancillary, _, _ = requests.recvmsg(_ERROR.size, socket.CMSG_SPACE(_CREDENTIALS))
+    if not data:
         raise ChildProcessError("it has ended")
-    if len(told) == _ERROR.size:
-        number = int(_ERROR.unpack(told)[0])
+    if len(data) == _ERROR.size:
+        number = int(_ERROR.unpack(data)[0])
         if number < 0:
             raise _ForkError(-number, os.strerror(-number))
         return number, False
-    return int(_PID.unpack_from(about[0][2])[0]), True
+    return int(_PID.unpack_from(ancillary[0][2])[0]), True

@@ -17,7 +17,7 @@ from pelagos_core.linux.child import Child
 from pelagos_core.oci import Hook
 from pelagos_core.plugin.bundle import Bundle
 
-_MAX_SAID = 2048  # bytes of its output that the error includes
+_MAX_OUTPUT = 2048  # bytes of its output that the error includes
 _DEFAULT_VERSION = "1.0.2"
 
 
@@ -41,13 +41,13 @@ def state(bundle: Bundle, status: str, pid: int) -> bytes:
 class Running:
     """A running hook."""
 
-    def __init__(self, hook: Hook, said: bytes, directory: str) -> None:
+    def __init__(self, hook: Hook, stdin: bytes, directory: str) -> None:
         """Start the hook, without the calling process' environment and descriptors.
 
-        said: the state. directory: its working directory. Raises FailedPrecondition.
+        stdin: see `state`. directory: its working directory. Raises FailedPrecondition if it cannot be executed.
         """
         self.hook = hook
-        stdin = _file_with(said)
+        input_file = _file_with(stdin)
         self._output = _file_with(b"")
         try:
             # Not child.execute: a fork would copy pages that the daemon shares with the zygote.
@@ -55,7 +55,7 @@ class Running:
                 hook.args,
                 executable=hook.path,
                 env=dict(variable.partition("=")[::2] for variable in hook.env),
-                stdin=stdin,
+                stdin=input_file,
                 stdout=self._output,
                 stderr=self._output,
                 cwd=directory,
@@ -65,28 +65,28 @@ class Running:
             os.close(self._output)
             raise self._failed(error.strerror or str(error)) from None
         finally:
-            os.close(stdin)
-        process.returncode = 0  # reaped here already: else Popen warns and reaps it again
+            os.close(input_file)
+        process.returncode = 0  # `child` reaps it; without this Popen would reap it too
         self.child = Child(process.pid)
 
     def finish(self, *, too_late: bool = False) -> None:
         """Reap the hook. Raises FailedPrecondition, with its output, unless its exit code is 0.
 
-        too_late: its time limit has passed: it is killed first, with all processes of its session.
+        too_late: whether its time limit has passed; it and all processes of its group are killed first.
         """
         with self.child:
             if too_late:
                 self.child.signal(signal.SIGKILL, group=True)
             ended = self.child.reap()
-        said = os.pread(self._output, _MAX_SAID, 0).decode("utf-8", "replace").strip()
+        output = os.pread(self._output, _MAX_OUTPUT, 0).decode("utf-8", "replace").strip()
         os.close(self._output)
+        how = ""
         if too_late:
-            raise self._failed(
-                f"no end in {self.hook.timeout} s: {said}" if said else f"no end in {self.hook.timeout} s"
-            )
-        if ended.si_status:
+            how = f"has not ended after {self.hook.timeout} s"
+        elif ended.si_status:
             how = f"{'exit code' if ended.si_code == os.CLD_EXITED else 'signal'} {ended.si_status}"
-            raise self._failed(f"{how}: {said}" if said else how)
+        if how:
+            raise self._failed(f"{how}: {output}" if output else how)
 
     def wait(self) -> None:
         """Wait for its end and call `finish`. Blocks the calling process."""
@@ -96,10 +96,10 @@ class Running:
         return FailedPrecondition(f"hook {self.hook.name} {self.hook.path!r}: {why}", reasons.HOOK)
 
 
-def run(hooks: Iterable[Hook], said: bytes, directory: str = "/") -> None:
-    """Run hooks in order, in an init process. Raises FailedPrecondition."""
+def run(hooks: Iterable[Hook], stdin: bytes, directory: str = "/") -> None:
+    """Run hooks in order, in an init process. Raises FailedPrecondition at the first that fails."""
     for hook in hooks:
-        Running(hook, said, directory).wait()
+        Running(hook, stdin, directory).wait()
 
 
 def _file_with(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The preopened directories of a guest, their names, and the start of its relative paths."""
+"""The preopened directories of a guest, and the directory in which its relative paths start."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FILESYSTEM = "wasi:filesystem/"
 def of(bundle: Bundle) -> tuple[Preopen, ...]:
     """The preopened directories of a guest: the container's root, or none if its policy allows none.
 
-    There is never a second one: a guest's library uses the preopen with the longest matching name, and
-    neither links nor `..` lead out of a preopen, so a second one would hide parts of `/`.
-    The kernel enforces which files are writable, by the mounts of the guest's mount namespace.
+    There is never a second one: a guest's library uses the preopen with the longest matching name, and neither
+    links nor `..` lead out of a preopen, so a second one would hide parts of `/`. Which files are writable is
+    enforced by the kernel, through the mounts of the guest's mount namespace.
     """
     narrowed = bundle.policy.directories
     return () if narrowed and not narrowed[-1] else (Preopen("/", "/"),)
@@ -37,30 +37,30 @@ def variables(env: tuple[str, ...], cwd: str, root: Root) -> tuple[str, ...]:
     """The variables of a guest, with its working directory as PWD unless that is `/`.
 
     WASI has no working directory. Go's library starts in PWD, or in the first preopen without it.
-    cwd: its path in the container. In the init process, after all mounts: links in the path are
-    resolved here, since engines do not follow absolute links.
+    cwd: its path in the container. In the init process, after all mounts. Links in the path are resolved here,
+    since engines do not follow absolute links.
     """
     path = working_directory(cwd)
     if not path:
         return env
-    # If the directory is missing, PWD keeps the unresolved path: lookups fail rather than start elsewhere.
+    # If the directory is missing, PWD keeps the unresolved path: lookups then fail instead of starting elsewhere.
     return (*(each for each in env if not each.startswith("PWD=")), f"PWD={directory_path(root, path) or path}")
 
 
 def warning(entrypoint: Entrypoint) -> str:
-    """A line for a guest whose relative paths may not start in its working directory; else empty.
+    """A warning for a guest whose relative paths may not start in its working directory; else empty.
 
-    Parses the guest's bytes, so it must run with the guest's privileges only.
+    It parses the guest's bytes, so call it only in a process with no more privileges than the guest.
     """
     line = warning_in(entrypoint.cwd)
     return line if line and may_be_elsewhere(entrypoint) else ""
 
 
 def warning_in(cwd: str) -> str:
-    """The line for a guest that `may_be_elsewhere`, by its working directory; empty if that is `/`.
+    """The warning for a guest that `may_be_elsewhere`, with its working directory; empty if that is `/`.
 
-    wasi-libc, and libraries built on it, strip the slash of an absolute path and start in `/`: the
-    calls for `x` and `/x` are the same, so no engine can distinguish them.
+    wasi-libc, and libraries built on it, remove the slash of an absolute path and start in `/`. The calls for
+    `x` and `/x` are the same, so no engine can distinguish them.
     """
     if not working_directory(cwd):
         return ""

@@ -1,4 +1,4 @@
-"""The record of a launch's module: looked up by its digest, and stored once backends have answered."""
+"""The record of a launch's module: looked up by its digest, and stored after backends have inspected the module."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Recall:
 
     @property
     def is_missed(self) -> bool:
-        """Whether a module was looked up of which there is no record."""
+        """Whether a module was looked up and has no record."""
         return self._unknown is not None
 
     def guest(self, digest: str) -> KnownGuest:
-        """The record of the module of this digest, which no backend's code has computed.
+        """The record of a module. digest: sha256 in hex, computed before any backend's code has run.
 
-        Raises NotBareError if there is none, or it does not suffice.
+        Raises NotBareError if there is no record, or it does not contain enough for this launch.
         """
         launch = self._launch
         _, func = split_func(launch.bundle.spec.process.args[0])
@@ -39,9 +39,9 @@ class Recall:
         return guest
 
     def keep(self, learnt: Learnt) -> None:
-        """Store the record of a module, once, if it is of the digest that was looked up.
+        """Store the record of the module that was looked up; ignore a record of any other module.
 
-        Backends have run in the sender, so it must not be able to write the record of another module.
+        Backends have run in the sender, which must not be able to write the record of another module.
         """
         unknown, self._unknown = self._unknown, None
         if unknown is not None and learnt.digest == unknown.module:

@@ -23,8 +23,8 @@ async def run(hooks: Iterable[Hook], bundle: Bundle, status: str, pid: int) -> N
         raise FailedPrecondition(f"container {bundle.id!r}: {error.message}", reasons.HOOK) from None
 
 
-async def _run(hook: Hook, said: bytes, directory: str) -> None:
-    running = Running(hook, said, directory)
+async def _run(hook: Hook, stdin: bytes, directory: str) -> None:
+    running = Running(hook, stdin, directory)
     too_late = True  # also after a cancellation
     try:
         await asyncio.wait_for(running.child.ended(), hook.timeout)

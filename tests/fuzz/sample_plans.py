@@ -32,9 +32,9 @@ from pelagos_core.isolation.system_calls import Filters
 from pelagos_core.launch.guest_steps import (
     DescribeGuest,
     FindEntrypoint,
-    GoOn,
     LoadGuest,
     OpenMemoryLimit,
+    ReceivePlan,
     RunGuest,
     WaitForStart,
 )
@@ -141,7 +141,7 @@ def _ways(planned: Plan) -> Iterator[tuple[Operation, ...]]:
     enclosing = engine_root.assembling(_PROGRAM, "/app.wasm", 1000, compiled=True)
     yield *first, *wasm.complete, OpenMemoryLimit("/c/f"), _DESCRIBE, *wasm.seal, *_RUN, *last
     yield *first, *native.complete, HandOverTerminal(), SendFile("/f", 4096), *native.seal, *_EXECUTE, *last
-    yield *first, *wasm.complete, *program.complete, *enclosing, *program.seal, GoOn(), *last
+    yield *first, *wasm.complete, *program.complete, *enclosing, *program.seal, ReceivePlan(), *last
 
 
 def instructions(operations: Iterable[object]) -> Iterator[Instruction]:

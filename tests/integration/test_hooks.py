@@ -84,7 +84,7 @@ async def test_a_hook_that_fails_fails_create_with_what_it_says(tmp_path, guests
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (hook("sleep 60", timeout=1, env=["PATH=/usr/bin:/bin"]), "no end in 1 s"),
+        (hook("sleep 60", timeout=1, env=["PATH=/usr/bin:/bin"]), "has not ended after 1 s"),
         ({"path": "/no/such"}, "No such file or directory"),
         (hook("kill -9 $$"), "signal 9"),
     ],
@@ -104,7 +104,7 @@ async def test_what_a_hook_has_started_is_ended_with_it(tmp_path, guests):
     script = f"sleep 1000 & echo $! > {tmp_path}/child; wait"
     change_config(bundle, hooks={"createRuntime": [hook(script, timeout=1, env=["PATH=/usr/bin:/bin"])]})
     async with running_shim(tmp_path) as shim:
-        with pytest.raises(FailedPrecondition, match="no end in 1 s"):
+        with pytest.raises(FailedPrecondition, match="has not ended after 1 s"):
             await shim.create("c1", bundle)
     child = int((tmp_path / "child").read_text())
     until(lambda: not alive(child), 10)

@@ -152,8 +152,8 @@ async def test_without_the_program_a_guest_is_told_at_its_first_try(tmp_path, co
         code, _, told = await ended(guest)
     assert code == 1
     assert told == (
-        "pelagos: the guest asked for wasi:sockets/tcp-create-socket@0.2.6, and Wasmtime's library gives no TCP "
-        "and UDP, its program does [PLG-NETWORK]\n"
+        "pelagos: the guest asked for wasi:sockets/tcp-create-socket@0.2.6, and Wasmtime's library has no TCP "
+        "and UDP, its program has [PLG-NETWORK]\n"
     )
 
 

@@ -27,7 +27,7 @@ def asked(tmp_path):
 
 async def test_code_is_made_and_its_compile_service_is_gone(asked):
     before = children(os.getpid())
-    assert code.read((await compilation._made(asked))[0]) == b"code of " + compiling.MODULE
+    assert code.read((await compilation._compile(asked))[0]) == b"code of " + compiling.MODULE
     assert children(os.getpid()) == before
 
 
@@ -47,7 +47,7 @@ async def test_who_is_cancelled_leaves_neither_a_compile_service_nor_a_descripto
 
     for module in (compilation, child):
         monkeypatch.setattr(module, "readable", readable_or_cancelled)
-    making = asyncio.ensure_future(compilation._made(asked))
+    making = asyncio.ensure_future(compilation._compile(asked))
     with pytest.raises(asyncio.CancelledError):
         await making
     await until(lambda: children(os.getpid()) == before)

@@ -195,11 +195,11 @@ async def test_an_error_keeps_its_code_and_its_reason(launch, inits):
     ("said", "match"),
     [
         (b"\xff\xff", "malformed message"),
-        (Refused(2, 1), "reported a guest that does not run"),
+        (Refused(2, 1), "sent Refused at the wrong time"),
         (Created("none", "", False), "none"),
         (SecondStage(1), "second stage that is not part of its plan"),
-        (Wanted("wasm", "/x", "0", ""), "out of turn"),
-        (Learnt("0", KnownModule(("_start",))), "out of turn"),
+        (Wanted("wasm", "/x", "0", ""), "at the wrong time"),
+        (Learnt("0", KnownModule(("_start",))), "at the wrong time"),
     ],
 )
 async def test_nothing_is_believed_that_it_cannot_say(launch, inits, said, match):
@@ -235,7 +235,7 @@ async def test_a_backend_that_ends_its_process_in_spawn_fails_the_launch(launch,
 
 
 async def test_a_backend_that_does_not_answer_is_left_out(launch, inits, monkeypatch):
-    monkeypatch.setattr(exchange, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(exchange, "_HOOK_SECONDS", 0.01)
     _, outcome = await begin(launch, inits)
     inits.say(Asking("wasm", "detect"))
     await until(lambda: len(inits.children) == 2)
@@ -340,7 +340,7 @@ async def test_a_terminal_of_the_containers_own_is_adopted(launch, inits, tmp_pa
     assert launch.streams.adopted == os.stat(tmp_path).st_ino
 
 
-async def test_hooks_are_run_between_assembled_and_the_go_ahead(launch, inits, monkeypatch):
+async def test_hooks_are_run_between_assembled_and_the_wait_for_start(launch, inits, monkeypatch):
     ran = []
 
     async def run(hooks, bundle, status, pid):
@@ -456,7 +456,7 @@ async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_mo
     begun, find, _ = looked_up
     outcome = await begun()
     bare_inits.say(Asking("wasm", "spawn"), Learnt(FOUND.digest, KNOWN))
-    await failed(outcome, bare_inits, Internal, "reported a module out of turn", reasons.ENGINE_FAILED)
+    await failed(outcome, bare_inits, Internal, "reported a module at the wrong time", reasons.ENGINE_FAILED)
     assert find() is None
 
 

@@ -59,7 +59,7 @@ def test_a_process_that_is_gone_has_none():
 
 def kept(spec=SPEC, policy=Policy(network=False)):  # noqa: B008 (a value)
     bundle = Bundle("c1", "ns", "/b", spec, (), policy)
-    return empty_networks.leaves_as_it_was(bundle, plan(bundle, Cgroup(())))
+    return empty_networks.leaves_unchanged(bundle, plan(bundle, Cgroup(())))
 
 
 def test_that_of_a_guest_that_can_neither_fork_nor_change_it_is_kept():

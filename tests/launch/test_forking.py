@@ -16,7 +16,7 @@ from pelagos_core.isolation.second_stage import SecondStageClone
 from pelagos_core.launch import forking
 from pelagos_core.launch.forking import Forker, paired
 from pelagos_core.launch.init import JoinTarget, LaunchRequest
-from pelagos_core.launch.nursery import Birth
+from pelagos_core.launch.nursery import CloneOptions
 from pelagos_core.oci import IdMaps, Namespace, Process, Spec
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.limits import Limits
@@ -69,8 +69,8 @@ class FakeNursery:
         self.part = part
         return self
 
-    def fork(self, plan, descriptors, birth):
-        self.asked.append((plan, dict(descriptors), birth))
+    def fork(self, plan, descriptors, clone_options):
+        self.asked.append((plan, dict(descriptors), clone_options))
         if isinstance(self.pid, OSError):
             raise self.pid
         return self.pid
@@ -86,16 +86,16 @@ class FakeInit:
         return dict(enumerate(descriptors))
 
     @staticmethod
-    def birth(target):
-        return Birth(beside=target.pidfd) if target else Birth(1)
+    def clone_options(target):
+        return CloneOptions(beside=target.pidfd) if target else CloneOptions(1)
 
 
 def test_a_process_without_an_interpreter_is_a_nurserys():
     nursery = FakeNursery()
     pid, control = Forker("c", nursery).fork_bare("part", FakeInit, (0, 1, 2), None)
     control.close()
-    (plan, descriptors, birth) = nursery.asked[0]
-    assert (pid, plan, birth, nursery.part) == (7, b"plan", Birth(1), "part")
+    (plan, descriptors, clone_options) = nursery.asked[0]
+    assert (pid, plan, clone_options, nursery.part) == (7, b"plan", CloneOptions(1), "part")
     assert [descriptors[number] for number in (1, 2, 3)] == [0, 1, 2]
 
 
@@ -104,7 +104,7 @@ def test_one_that_joins_a_container_is_given_the_way_into_it():
     _, control = Forker("c", nursery).fork_bare(None, FakeInit, (0, 1, 2), JoinTarget(9))
     control.close()
     assert nursery.asked[0][1][4] == 9
-    assert nursery.asked[0][2] == Birth(beside=9)
+    assert nursery.asked[0][2] == CloneOptions(beside=9)
 
 
 def test_nothing_is_left_of_a_fork_that_fails():

@@ -18,10 +18,10 @@ LOAD = LoadGuest("/app.wasm", compiled=True)
     [
         (Failure(0, errno.EINVAL, "load", "has no start"), InvalidArgument, "", "'/app.wasm' has no start"),
         (
-            Failure(0, errno.ENOMEM, "load", "Wasmtime makes no engine"),
+            Failure(0, errno.ENOMEM, "load", "Wasmtime creates no engine"),
             Internal,
             reasons.ENGINE_FAILED,
-            "makes no engine",
+            "creates no engine",
         ),
         (Failure(0, errno.EIO, "load"), Internal, reasons.ENGINE_FAILED, "load /app.wasm: Input/output error"),
         (Failure(0, errno.EINVAL, "load"), Internal, reasons.ENGINE_FAILED, "Invalid argument"),

@@ -65,7 +65,7 @@ def test_what_is_learnt_is_told_before_an_engine_sees_the_module(told):
     assert said == [*asked, Created("a", "score 90; best of a, b", False)]
 
 
-def test_nothing_is_told_unasked(told):
+def test_nothing_is_told_reported(told):
     prepared, _ = told
     said = prepared(load(a=scoring(90)))
     assert [type(message) for message in said] == [Asking, Asking, Created]

@@ -18,14 +18,14 @@ from pelagos_core.launch import messages, nursery
 from pelagos_core.launch.guest_steps import (
     DescribeGuest,
     FindEntrypoint,
-    GoOn,
     LoadGuest,
     OpenMemoryLimit,
+    ReceivePlan,
     RunGuest,
     WaitForStart,
 )
 from pelagos_core.launch.messages import Found, Ready, Refused, Stopped
-from pelagos_core.launch.nursery import Birth, Nursery
+from pelagos_core.launch.nursery import CloneOptions, Nursery
 from pelagos_core.launch.program_steps import ChooseProgram, ExecuteProgram
 from pelagos_core.linux import syscalls
 from pelagos_core.linux.child import Child
@@ -66,13 +66,13 @@ def warm(engine):
     made.close()
 
 
-ANYWHERE = Birth()
+ANYWHERE = CloneOptions()
 
 
 class Forked:
     """A process that a nursery has forked: what it says, and how it ends."""
 
-    def __init__(self, made, steps, files=None, birth=ANYWHERE):
+    def __init__(self, made, steps, files=None, clone_options=ANYWHERE):
         self.numbers = SlotNumbers()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control = ours
@@ -82,7 +82,7 @@ class Forked:
             plan = self.encoded(steps)
             descriptors = {self.numbers.of(name): fd for name, fd in slots.items()}
             try:
-                self.child = Child(made.fork(plan, descriptors, birth))
+                self.child = Child(made.fork(plan, descriptors, clone_options))
             except BaseException:
                 ours.close()
                 raise
@@ -143,7 +143,7 @@ def test_a_guest_is_described_loaded_and_run(warm, tmp_path):
     output = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
     reading = [
         FindEntrypoint(("/none", "/app.wasm")),
-        GoOn(),
+        ReceivePlan(),
     ]
     (tmp_path / "app.wasm").write_bytes(MODULE)
     root = os.open(tmp_path, os.O_PATH)
@@ -251,7 +251,7 @@ def test_only_a_regular_file_is_an_entry_point(warm, tmp_path, kind):
     path = tmp_path / "app.wasm"
     {"fifo": os.mkfifo, "directory": os.mkdir, "dangling": lambda p: os.symlink(ABSENT, p)}[kind](path)
     root = os.open(tmp_path, os.O_PATH)
-    with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), GoOn()], {ROOT: root})) as forked:
+    with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), ReceivePlan()], {ROOT: root})) as forked:
         assert isinstance(forked.hear(), Stopped)
     os.close(root)
 
@@ -262,7 +262,7 @@ def test_what_no_engine_takes_is_not_read_to_its_end(warm, tmp_path, head, size)
     path.write_bytes(head)
     os.truncate(path, size)
     root = os.open(tmp_path, os.O_PATH)
-    with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), GoOn()], {ROOT: root})) as forked:
+    with contextlib.closing(Forked(warm, [FindEntrypoint(("/app.wasm",)), ReceivePlan()], {ROOT: root})) as forked:
         assert forked.hear() == Found(0, path.stat().st_mode, head[:8].hex(), "")
     os.close(root)
 
@@ -297,14 +297,14 @@ def test_a_nursery_of_another_build_forks_nothing(monkeypatch, capfd):
     with pytest.raises(OSError, match=r"nursery|ended|Broken|reset"):
         Forked(made, [WaitForStart()])
     made.close()
-    assert "another build" in capfd.readouterr().err
+    assert "its build differs" in capfd.readouterr().err
 
 
 def test_what_is_no_plan_is_refused(warm):
     with pytest.raises(OSError, match="Bad message"):
-        warm.fork(b"", {5000: 0}, Birth())
+        warm.fork(b"", {5000: 0}, CloneOptions())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs, Child(warm.fork(b"\xff" * 40, {0: theirs.fileno()}, Birth())):
+    with ours, theirs, Child(warm.fork(b"\xff" * 40, {0: theirs.fileno()}, CloneOptions())):
         theirs.close()
         assert messages.decode(ours.recv(4096)).error == 74  # EBADMSG
 
@@ -332,7 +332,7 @@ def test_it_ends_with_the_daemon_and_holds_nothing_of_it(warm):
 
 @pytest.mark.root
 def test_a_process_is_the_first_of_a_new_pid_namespace(warm):
-    with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(CLONE_NEWPID))) as forked:
+    with contextlib.closing(Forked(warm, [WaitForStart()], clone_options=CloneOptions(CLONE_NEWPID))) as forked:
         assert forked.hear() == Ready()
         assert os.readlink(f"/proc/{forked.child.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
         with open(f"/proc/{forked.child.pid}/status") as file:
@@ -346,7 +346,9 @@ def test_a_process_is_born_in_a_control_group_of_v2(warm, tmp_path):
     group = tmp_path / f"pelagos-test-{os.getpid()}"
     try:
         group.mkdir()
-        with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(CLONE_NEWPID, str(group)))) as forked:
+        with contextlib.closing(
+            Forked(warm, [WaitForStart()], clone_options=CloneOptions(CLONE_NEWPID, str(group)))
+        ) as forked:
             assert forked.hear() == Ready()
             assert Path(f"/proc/{forked.child.pid}/cgroup").read_text().splitlines()[-1] == f"0::/{group.name}"
         group.rmdir()
@@ -356,7 +358,7 @@ def test_a_process_is_born_in_a_control_group_of_v2(warm, tmp_path):
 
 @pytest.mark.parametrize("group", [ABSENT, "/tmp"])
 def test_one_that_cannot_be_born_there_is_born_all_the_same(warm, group):
-    with contextlib.closing(Forked(warm, [WaitForStart()], birth=Birth(0, group))) as forked:
+    with contextlib.closing(Forked(warm, [WaitForStart()], clone_options=CloneOptions(0, group))) as forked:
         assert forked.hear() == Ready()
 
 
@@ -410,4 +412,4 @@ def test_a_process_that_is_killed_before_its_own_message_is_returned_all_the_sam
         theirs.send(b"!")  # by its credentials from us
         theirs.send(struct.pack("=i", os.getpid()))
         assert made._answer(ours) == os.getpid()
-        assert (made._unheard, made._unasked) == ({7}, set())
+        assert (made._returned, made._reported) == ({7}, set())

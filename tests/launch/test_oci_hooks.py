@@ -65,6 +65,6 @@ def test_the_first_failure_is_the_last_that_is_run(tmp_path):
 
 def test_one_that_takes_too_long_is_ended_with_what_it_has_started(tmp_path):
     began = time.monotonic()
-    with pytest.raises(FailedPrecondition, match="no end in 1 s: wait"):
+    with pytest.raises(FailedPrecondition, match="has not ended after 1 s: wait"):
         oci_hooks.run([hook("echo wait; sleep 60 & sleep 60; true", timeout=1)], STATE, str(tmp_path))
     assert time.monotonic() - began < 30

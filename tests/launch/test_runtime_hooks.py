@@ -44,7 +44,7 @@ async def test_a_failure_names_the_container_and_keeps_its_reason(bundle):
 
 async def test_one_that_is_late_or_not_waited_for_any_more_is_ended(bundle):
     before = children(os.getpid())
-    with pytest.raises(FailedPrecondition, match=r"no end in 0\.01 s"):
+    with pytest.raises(FailedPrecondition, match=r"has not ended after 0\.01 s"):
         await runtime_hooks.run([hook("sleep 60", timeout=0.01)], bundle, "running", 7)
     running = asyncio.ensure_future(runtime_hooks.run([hook("sleep 60")], bundle, "running", 7))
     await asyncio.sleep(0.02)

@@ -1,5 +1,5 @@
-/* WasmEdge for the nursery: library.py in C, by WasmEdge's C API (wasmedge.h, 0.14). It interprets, so what it loads is
-   the module itself. Nothing is given back: a process has one guest and ends with it. */
+/* WasmEdge for the nursery: does in C what library.py does, by WasmEdge's C API (wasmedge.h, 0.14). WasmEdge
+   interprets, so it loads the module itself. Objects are never freed: a process has one guest and ends with it. */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdlib.h>
@@ -61,25 +61,25 @@ static int warm(const char *library, const char *settings, char *error, size_t s
     if (!(*(void **)&name = dlsym(handle, "WasmEdge_" #name))) return part_say(-ENOSYS, error, size, "%s", dlerror());
     WASMEDGE_FUNCTIONS(X)
 #undef X
-    LogOff(); /* it logs on stdout, which is the guest's */
+    LogOff(); /* WasmEdge writes its log to stdout, which is the guest's */
     return part_check_threads(error, size);
 }
 
 static bool has_failed(WasmEdge_Result result) { return result.code && (result.code & CODE) != TERMINATED; }
 
-static int tell(int number, const char *what, WasmEdge_Result result, char *error, size_t size) {
+static int fail(int number, const char *what, WasmEdge_Result result, char *error, size_t size) {
     return part_say(number, error, size, "%s: %s (WasmEdge error 0x%03x)", what, ResultGetMessage(result),
                     result.code & CODE);
 }
 
-/* The file's bytes: a copy, so that they cannot change while they are read. For the caller to free. */
+/* Copy the file's bytes, so that they do not change during the parse. The caller frees `data`, also on failure. */
 static int read_module(int file, char **data, uint32_t *length) {
     struct stat status;
     if (fstat(file, &status)) return -errno;
     if (status.st_size > UINT32_MAX) return -EFBIG;
     if (!(*data = malloc((size_t)status.st_size + 1))) return -ENOMEM;
     ssize_t more = 1;
-    while (more > 0 && *length < status.st_size) {
+    while (more && *length < status.st_size) { /* ends early if the file was truncated */
         more = pread(file, *data + *length, (size_t)status.st_size - *length, *length);
         if (more < 0 && errno != EINTR) return -errno;
         if (more > 0) *length += (uint32_t)more;
@@ -87,7 +87,7 @@ static int read_module(int file, char **data, uint32_t *length) {
     return 0;
 }
 
-/* The most pages of a memory; never less than one begins with, for which WasmEdge would not make any. */
+/* The maximum number of pages of a memory, at least the initial size: WasmEdge creates no memory that exceeds it. */
 static uint32_t memory_pages(const struct pelagos_guest *of) {
     uint64_t most = (uint64_t)of->memory > PAGE ? (uint64_t)of->memory : PAGE;
     for (uint32_t i = 0; i < of->memory_count; i++)
@@ -98,7 +98,7 @@ static uint32_t memory_pages(const struct pelagos_guest *of) {
 static void make_machine(const struct pelagos_guest *of) {
     WasmEdge_ConfigureContext *configure = ConfigureCreate();
     ConfigureAddHostRegistration(configure, WASI);
-    /* A module may bring native code in a custom section; it is never run. */
+    /* A custom section of a module may contain native code, which must not be run. */
     ConfigureSetForceInterpreter(configure, true);
     if (of->memory >= 0) ConfigureSetMaxMemoryPage(configure, memory_pages(of));
     if (of->fuel >= 0) {
@@ -113,9 +113,9 @@ static int load(const struct pelagos_guest *of, const char *code, char *error, s
     char *data = NULL;
     uint32_t length = 0;
     (void)code;
-    for (uint32_t i = 0; i < of->directory_count; i++) /* the image would choose the path here, in NAME:PATH */
+    for (uint32_t i = 0; i < of->directory_count; i++) /* with a colon in NAME:PATH an image could choose the path */
         if (strchr(of->directories[i].name, ':') || strchr(of->directories[i].path, ':'))
-            return part_say(-EINVAL, error, size, "has a directory '%s': WasmEdge takes none with a colon",
+            return part_say(-EINVAL, error, size, "has a directory '%s': WasmEdge accepts none with a colon",
                             of->directories[i].name);
     int why = read_module(of->module, &data, &length);
     if (why) return free(data), part_say(why, error, size, "the module: %s", strerror(-why));
@@ -123,10 +123,10 @@ static int load(const struct pelagos_guest *of, const char *code, char *error, s
     WasmEdge_Result result = VMLoadWasmFromBytes(machine, (WasmEdge_String){length, data});
     if (!has_failed(result)) result = VMValidate(machine);
     free(data);
-    return has_failed(result) ? tell(-EINVAL, "is not valid WebAssembly", result, error, size) : 0;
+    return has_failed(result) ? fail(-EINVAL, "is not valid WebAssembly", result, error, size) : 0;
 }
 
-/* The guest's directories as NAME:PATH, in one piece of memory; null if there is none left. */
+/* The guest's directories as NAME:PATH, in one allocation; NULL if that fails. */
 static const char **write_directories(const struct pelagos_guest *of) {
     size_t size = (of->directory_count + 1) * sizeof(char *);
     for (uint32_t i = 0; i < of->directory_count; i++)
@@ -154,7 +154,7 @@ static int run(const struct pelagos_guest *of, char *error, size_t size) {
         const char *name = of->calls.at[i];
         result = VMExecute(machine, (WasmEdge_String){(uint32_t)strlen(name), name}, NULL, 0, NULL, 0);
     }
-    if (has_failed(result)) return tell(-1, "wasm trap", result, error, size);
+    if (has_failed(result)) return fail(-1, "wasm trap", result, error, size);
     return result.code ? (int)(ModuleInstanceWASIGetExitCode(wasi) & 0xff) : 0;
 }
 

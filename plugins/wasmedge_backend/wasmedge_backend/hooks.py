@@ -110,7 +110,9 @@ class WasmEdge(ProgramBackend):
         """Load and validate it, or put the command line together."""
         for name, path, _ in entrypoint.preopens():
             if ":" in name + path:  # the image would choose the path here, in a preopen NAME:PATH
-                raise InvalidArgument(f"{entrypoint.path!r} has a directory {name!r}: WasmEdge takes none with a colon")
+                raise InvalidArgument(
+                    f"{entrypoint.path!r} has a directory {name!r}: WasmEdge accepts none with a colon"
+                )
         if self.library is None:
             return super().pelagos_spawn(entrypoint)
         limits = entrypoint.limits

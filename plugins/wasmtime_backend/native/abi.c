@@ -1,9 +1,9 @@
-/* What this library takes for granted of Wasmtime's C API, for Python to compare: native_part.py reads these tables. */
+/* The declarations of Wasmtime's C API that this library uses. native_part.py compares them with the package's. */
 #include "wasmtime.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 
-/* A type, whose field is empty, or a field of one. */
+/* A type (with an empty `field`), or a field of a type. */
 struct layout {
     const char *type, *field;
     size_t offset, size;

@@ -1,6 +1,6 @@
-/* Wasmtime for the nursery: engine.py, prepared.py, wasi.py and stack.py in C, by the library of the Python package
-   `wasmtime`. `warm` makes what most guests need; an engine that counts fuel or has a smaller stack is made in `load`.
-   Nothing is given back: a process has one guest and ends with it. */
+/* Wasmtime for the nursery: does in C what engine.py, prepared.py, wasi.py and stack.py do, with the library of the
+   Python package `wasmtime`. `warm` creates an engine for most guests; `load` creates one that counts fuel or has a
+   smaller stack. Objects are never freed: a process has one guest and ends with it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -11,18 +11,18 @@
 #include "network.h"
 #include "pelagos_part.h"
 
-static const size_t LARGEST_STACK = 8 << 20; /* as on the command lines of engines, and of a native program */
+static const size_t LARGEST_STACK = 8 << 20; /* as for engines' command lines, and for native programs */
 static const size_t SMALLEST_STACK = 1 << 19;
 static const size_t MARGIN = 2 << 20; /* for the frames above the guest's, and the engine's own below them */
 static const char NO_INSTANCE[] = "resource limit exceeded: instance count";
 static const char WASI[] = "wasi_snapshot_preview1", PROC_EXIT[] = "proc_exit";
-enum { SHARE = 8 }; /* an eighth of the container's memory at the most is stack */
+enum { SHARE = 8 }; /* the stack is at most an eighth of the container's memory */
 
 #define X(result, name, parameters) result(*name) parameters;
 WASMTIME_FUNCTIONS(X)
 #undef X
 
-/* What guests with the same limits share. */
+/* The objects that guests with the same limits share. */
 struct setting {
     wasm_engine_t *engine;
     wasmtime_linker_t *linker;
@@ -42,7 +42,7 @@ static struct {
     void (*leave)(int code);
 } guest = {.exit_code = -1};
 
-/* The text of an error as it is, cut at a whole character where it is too long. */
+/* Copy a text; one that is too long is cut after a whole UTF-8 character. */
 static void copy(const char *text, size_t length, char *error, size_t size) {
     if (length >= size) {
         for (length = size - 1; length && (text[length] & 0xc0) == 0x80;) length--;
@@ -51,7 +51,7 @@ static void copy(const char *text, size_t length, char *error, size_t size) {
     error[length] = 0;
 }
 
-static void tell(const wasmtime_error_t *failure, const wasm_trap_t *trap, char *error, size_t size) {
+static void copy_message(const wasmtime_error_t *failure, const wasm_trap_t *trap, char *error, size_t size) {
     wasm_byte_vec_t message;
     if (failure) wasmtime_error_message(failure, &message);
     else wasm_trap_message(trap, &message);
@@ -59,7 +59,7 @@ static void tell(const wasmtime_error_t *failure, const wasm_trap_t *trap, char 
     copy(message.data, failure || !message.size ? message.size : message.size - 1, error, size);
 }
 
-/* The lines of an error's text as one: a guest's names may have lines, and what joins them is longer than a newline. */
+/* Join the lines of an error's text by ": ". The result may be longer: a guest's names may contain many newlines. */
 static void join_lines(char *text, size_t size) {
     char *lines = strdup(text), *one = calloc(2 * strlen(text) + 1, 1), *from = lines, *to = one, *line;
     while (lines && one && (line = strsep(&from, "\n"))) {
@@ -78,11 +78,14 @@ static void join_lines(char *text, size_t size) {
 static int refuse(int number, const char *what, const wasmtime_error_t *failure, char *error, size_t size) {
     size_t length = strlen(what);
     part_say(0, error, size, "%s", what);
-    if (length < size) tell(failure, NULL, error + length, size - length), join_lines(error + length, size - length);
+    if (length < size) {
+        copy_message(failure, NULL, error + length, size - length);
+        join_lines(error + length, size - length);
+    }
     return number;
 }
 
-/* The guest's own end. To leave from here takes 0.1 ms less than Wasmtime's way out, a trap with its backtrace. */
+/* proc_exit. Ending the process here takes 0.1 ms less than Wasmtime's own exit, a trap with a backtrace. */
 static wasm_trap_t *exited(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *arguments, size_t count,
                            wasmtime_val_t *results, size_t result_count) {
     (void)env, (void)caller, (void)count, (void)results, (void)result_count;
@@ -91,7 +94,7 @@ static wasm_trap_t *exited(void *env, wasmtime_caller_t *caller, const wasmtime_
     return wasmtime_trap_new("", 0);
 }
 
-/* WASI 0.1, with a proc_exit of our own: Wasmtime's traps for codes over 125. */
+/* WASI 0.1, with our own proc_exit: Wasmtime's proc_exit traps for codes over 125. */
 static wasmtime_error_t *make_linker(struct setting *of) {
     wasm_valtype_t *i32 = wasm_valtype_new(WASM_I32);
     wasm_valtype_vec_t parameters, results;
@@ -118,7 +121,7 @@ static wasm_engine_t *make_engine(bool fuel, size_t stack) {
     wasmtime_config_parallel_compilation_set(config, false);
     wasmtime_config_wasm_component_model_set(config, true);
     wasmtime_config_consume_fuel_set(config, fuel);
-    /* The one that it makes itself, for what is asynchronous, may not be smaller. */
+    /* The stack that Wasmtime itself creates, for asynchronous calls, must not be smaller. */
     wasmtime_config_async_stack_size_set(config, stack + MARGIN);
     wasmtime_config_max_wasm_stack_set(config, stack);
     memories_use(config);
@@ -139,14 +142,14 @@ static int warm(const char *library, const char *settings, char *error, size_t s
     int why = load_library(library, settings, error, size);
     if (why) return why;
     common.engine = make_engine(false, LARGEST_STACK);
-    if (!common.engine) return part_say(-EINVAL, error, size, "Wasmtime makes no engine");
+    if (!common.engine) return part_say(-EINVAL, error, size, "Wasmtime creates no engine");
     wasmtime_error_t *failure = make_linker(&common);
     if (!failure) failure = make_component_linker(&common);
     if (failure) return refuse(-EINVAL, "", failure, error, size);
     return part_check_threads(error, size);
 }
 
-/* The stack of a guest: that of the process' main thread, whose hard limit counts too. */
+/* The size of a guest's stack in bytes. A guest runs on the stack of the main thread, whose hard limit applies too. */
 static size_t stack_size(int64_t memory) {
     struct rlimit limit;
     size_t stack = LARGEST_STACK;
@@ -158,8 +161,8 @@ static size_t stack_size(int64_t memory) {
     return stack < room ? stack : room;
 }
 
-/* Let the main thread's stack grow so far: it grows as it is touched, up to the limit at that moment, and what is
-   mapped keeps 128 MiB away from it (setrlimit(2); mmap_base in the kernel). */
+/* Allow the main thread's stack to grow to this size. The kernel grows it at each access, up to the limit at that time,
+   and keeps 128 MiB below it free of other mappings (setrlimit(2); mmap_base in the kernel). */
 static int allow_stack(size_t stack) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_STACK, &limit)) return -errno;
@@ -172,7 +175,7 @@ static wasmtime_error_t *set_up(const struct pelagos_guest *of, size_t stack) {
     guest.setting = common;
     if (of->fuel < 0 && stack == LARGEST_STACK) return NULL;
     guest.setting = (struct setting){.engine = make_engine(of->fuel >= 0, stack)};
-    if (!guest.setting.engine) return wasmtime_error_new("Wasmtime makes no engine");
+    if (!guest.setting.engine) return wasmtime_error_new("Wasmtime creates no engine");
     return of->is_component ? make_component_linker(&guest.setting) : make_linker(&guest.setting);
 }
 
@@ -181,7 +184,7 @@ static int link_module(const wasmtime_module_t *module, char *error, size_t size
     return failure ? refuse(-EINVAL, "cannot be linked: ", failure, error, size) : 0;
 }
 
-/* Have the types of all imports compared, and run nothing: no core module may be instantiated. */
+/* Compare the types of all imports without running any code: the limit of zero instances refuses core modules. */
 static int link_component(char *error, size_t size) {
     wasmtime_store_t *store = wasmtime_store_new(guest.setting.engine, NULL, NULL);
     wasmtime_component_instance_t made;
@@ -195,7 +198,7 @@ static int link_component(char *error, size_t size) {
     return 0;
 }
 
-/* The type of the function that `calls` leads to: of the component, or of an instance that it exports. */
+/* The type of the function that `calls` names: an export of the component, or of an instance that it exports. */
 static const wasmtime_component_func_type_t *find_function(const struct pelagos_words *calls) {
     const wasmtime_component_type_t *outer = wasmtime_component_type(guest.component);
     wasmtime_component_item_t item = {0};
@@ -247,7 +250,7 @@ static int load(const struct pelagos_guest *of, const char *code, char *error, s
     return why ? why : check_function(&of->calls, error, size);
 }
 
-/* NAME=VALUE words, of which a copy is cut into names and values; Wasmtime copies them again. */
+/* Split a copy of the NAME=VALUE words into names and values. Wasmtime copies them again. */
 static bool set_environment(wasi_config_t *wasi, const struct pelagos_words *words) {
     size_t size = 2 * words->count * sizeof(char *) + 1;
     for (uint32_t i = 0; i < words->count; i++) size += strlen(words->at[i]) + 1;
@@ -266,8 +269,8 @@ static bool set_environment(wasi_config_t *wasi, const struct pelagos_words *wor
     return is_set;
 }
 
-/* Arguments, variables, streams and files; what fails has the package's own words. */
-static int give_wasi(const struct pelagos_guest *of, char *error, size_t size) {
+/* Set the guest's arguments, variables, streams and directories. Error texts are those of the Python package. */
+static int configure_wasi(const struct pelagos_guest *of, char *error, size_t size) {
     wasi_config_t *wasi = wasi_config_new();
     if (!wasi_config_set_argv(wasi, of->arguments.count, (const char **)of->arguments.at))
         return part_say(-EINVAL, error, size, "failed to configure argv");
@@ -282,7 +285,7 @@ static int give_wasi(const struct pelagos_guest *of, char *error, size_t size) {
     network_give(of, wasi);
     wasmtime_error_t *failure = wasmtime_context_set_wasi(guest.context, wasi);
     if (of->is_component) wasmtime_context_set_wasi_http(guest.context);
-    if (failure) tell(failure, NULL, error, size);
+    if (failure) copy_message(failure, NULL, error, size);
     return failure ? -EINVAL : 0;
 }
 
@@ -291,11 +294,11 @@ static int ended(const wasmtime_error_t *failure, const wasm_trap_t *trap, char 
     int code;
     if (guest.exit_code >= 0) return guest.exit_code;
     if (failure && wasmtime_error_exit_status(failure, &code)) return code & 0xff;
-    tell(failure, trap, error, size);
+    copy_message(failure, trap, error, size);
     return -1;
 }
 
-/* Limit what tables may grow to. What they begin with is address space, as it is of memories. */
+/* Limit the growth of tables. Their initial size takes only address space, as for memories. */
 static void limit_tables(int64_t memory) {
     if (memory >= 0) wasmtime_store_limiter(guest.store, -1, memory / (int64_t)sizeof(void *), -1, -1, -1);
 }
@@ -349,7 +352,7 @@ static int run_component(const struct pelagos_guest *of, char *error, size_t siz
 
 static int run(const struct pelagos_guest *of, char *error, size_t size) {
     guest.leave = of->leave;
-    if (give_wasi(of, error, size)) return -1;
+    if (configure_wasi(of, error, size)) return -1;
     return of->is_component ? run_component(of, error, size) : run_module(of, error, size);
 }
 

@@ -1,5 +1,6 @@
-/* The linear memories of a guest, made by us, so that its limit is the one that its container has now: memory.py in C,
-   which has the reasons, and image.py's list of pages behind the code. A process has one guest. */
+/* The linear memories of a guest, created here and not by Wasmtime, so that each growth obeys the container's present
+   limit. Does in C what memory.py does, where the reasons are, and reads image.py's list of pages behind the code. A
+   process has one guest. */
 #define _GNU_SOURCE
 #include "memories.h"
 
@@ -13,13 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const size_t ROOM = (size_t)16 << 30;        /* for the growth of a memory of 64 bits, which stays where it is */
-static const size_t RESERVATION = (size_t)4 << 30;  /* which Wasmtime asks for with any memory */
-static const size_t MOST = (size_t)1 << 47;         /* of a process on x86-64; more are no number for mmap(2) */
+static const size_t ROOM = (size_t)16 << 30;        /* for the growth of a 64-bit memory, which is never moved */
+static const size_t RESERVATION = (size_t)4 << 30;  /* the size that Wasmtime reserves for any memory */
+static const size_t MOST = (size_t)1 << 47;         /* the address space of a process on x86-64 */
 static const char MAGIC[] = "pelagos1";
 enum { MOST_RUNS = 1000, RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
 
-/* Pages that lie together: where in the memory, where in the file, and how many bytes. As in the file. */
+/* Consecutive pages: address in the memory, offset in the file, and length in bytes. The format of the file. */
 struct run {
     uint64_t address, offset, length;
 };
@@ -48,7 +49,7 @@ static size_t whole_pages(size_t length) {
     return (length + page - 1) / page * page;
 }
 
-/* The error that Wasmtime is given for errno: as Python prints it. */
+/* An error for errno, with the text that Python prints. */
 static wasmtime_error_t *failed(void) {
     char text[128];
     snprintf(text, sizeof text, "[Errno %d] %s", errno, strerror(errno));
@@ -77,10 +78,11 @@ static wasmtime_error_t *grow(void *env, size_t size) {
     return NULL;
 }
 
-/* Nothing is given back: memories live as long as the guest, and so does the process. */
+/* The finalizer of memories, which are never freed: the process ends with the guest. */
 static void keep(void *env) { (void)env; }
 
-/* Not into one of the engine's own, for what it collects. */
+/* Map the pages of the file into the first memory that is large enough: smaller ones are the engine's own, for garbage
+   collection. */
 static int map_image(struct memory *memory) {
     if (guest.image < 0) return 0;
     const struct run *last = guest.runs + guest.run_count - 1;
@@ -94,7 +96,7 @@ static int map_image(struct memory *memory) {
     return 0;
 }
 
-/* What Wasmtime asks to be reserved, and the guard behind it, is what its code relies on. */
+/* Create a memory. Compiled code depends on the size `reserved` and on the guard behind it. */
 static wasmtime_error_t *make(void *env, const wasm_memorytype_t *type, size_t size, size_t maximum, size_t reserved,
                               size_t guard, wasmtime_linear_memory_t *made) {
     (void)env, (void)type;
@@ -103,7 +105,7 @@ static wasmtime_error_t *make(void *env, const wasm_memorytype_t *type, size_t s
     if (capacity < reserved) capacity = reserved;
     if (capacity < size) capacity = size;
     capacity = whole_pages(capacity), guard = whole_pages(guard);
-    /* A guard before it, too, as Wasmtime's own memories have: against a bug in its compiler. */
+    /* A guard before it too, as for Wasmtime's own memories: protection against a bug in its compiler. */
     uint8_t *base = mmap(NULL, guard + capacity + guard, PROT_NONE, RESERVED, -1, 0);
     if (base == MAP_FAILED) return failed();
     struct memory *memory = malloc(sizeof *memory);
@@ -117,7 +119,7 @@ static wasmtime_error_t *make(void *env, const wasm_memorytype_t *type, size_t s
 
 void memories_use(wasm_config_t *config) {
     wasmtime_memory_creator_t creator = {NULL, make, keep};
-    wasmtime_config_memory_init_cow_set(config, false); /* it is for the engine's own memories only */
+    wasmtime_config_memory_init_cow_set(config, false); /* it works only with memories that Wasmtime creates */
     wasmtime_config_host_memory_creator_set(config, &creator);
 }
 
@@ -130,13 +132,13 @@ static int no_space(const struct pelagos_guest *of, char *error, size_t size) {
                           (unsigned long long)(sum >> 20));
     if (length < 0 || (size_t)length >= size) return -EINVAL;
     if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
-        snprintf(error + length, size - (size_t)length, "this host has not so much");
+        snprintf(error + length, size - (size_t)length, "this host does not have it");
     else
         snprintf(error + length, size - (size_t)length, "RLIMIT_AS is %llu", (unsigned long long)limit.rlim_cur);
     return -EINVAL;
 }
 
-/* Reserve what all of them take, at once and before they are made, and give it back. */
+/* Map the address space of all memories at once, before any is created, and unmap it. */
 int memories_check(const struct pelagos_guest *of, char *error, size_t size) {
     void **held = calloc(of->memory_count + 1, sizeof *held);
     uint32_t count = 0;
@@ -153,15 +155,15 @@ int memories_check(const struct pelagos_guest *of, char *error, size_t size) {
     return enough ? 0 : no_space(of, error, size);
 }
 
-/* Whether a run is pages of a memory and of the file. The compiler that wrote the list may have been taken over by
-   the module, and what MAP_FIXED maps replaces what is there. */
+/* Whether a run consists of pages of a memory and of the file. It is not trusted: the module may have taken over the
+   compiler that wrote the list, and MAP_FIXED replaces existing mappings. */
 static int is_sound(const struct run *run, uint64_t end) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     return !(run->address % page) && !(run->offset % page) && !(run->length % page) && run->length &&
            run->offset <= end && run->length <= end - run->offset && run->address <= MOST && run->length <= MOST;
 }
 
-/* The list of pages at the end of the file, into `guest`; -1 if there is none. */
+/* Read the list of pages at the end of the file into `guest`. Returns 0, or -1 if there is no valid list. */
 static int read_runs(int file) {
     struct stat status;
     struct tail tail;

@@ -3,13 +3,13 @@
 #include "pelagos_engine.h"
 #include "wasmtime.h"
 
-/* Have the memories of an engine's guests made here. */
+/* Configure an engine to create its memories by this file. */
 void memories_use(wasm_config_t *config);
 
-/* Whether there is address space for the memories that the guest begins with; else why not, and -EINVAL. */
+/* Check that there is address space for the guest's initial memories. Returns 0, or -EINVAL and an error text. */
 int memories_check(const struct pelagos_guest *guest, char *error, size_t size);
 
-/* What this process' guest gets: what it asks before its memories grow, and what its code file has of the first of
-   them. The file stays open until that is mapped. 0, or why not and -ESTALE or another -errno. */
+/* Prepare the memories of this process' guest: the function that allows growth, and the initial pages in the code file,
+   which stays open until they are mapped. Returns 0, or -ESTALE or another -errno and an error text. */
 int memories_prepare(const struct pelagos_guest *guest, const char *code, char *error, size_t size);
 #endif

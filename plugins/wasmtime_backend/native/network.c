@@ -1,4 +1,4 @@
-/* The network of a guest: network.py and the last lines of wasi.py in C. */
+/* The network of a guest: does in C what network.py and the end of wasi.py do. */
 #define _GNU_SOURCE
 #include <string.h>
 
@@ -7,11 +7,11 @@
 static const char STREAM[] = "resolve-address-stream";
 static const char *const METHODS[] = {"[method]resolve-address-stream.resolve-next-address",
                                       "[method]resolve-address-stream.subscribe"};
-static const uint32_t ANY = 0; /* the type of a resource of which there is never one */
+static const uint32_t ANY = 0; /* the type of a resource that is never created */
 
-static const char LACKING[] = "Wasmtime's library gives no TCP and UDP, its program does";
+static const char LACKING[] = "Wasmtime's library has no TCP and UDP, its program has";
 
-/* The functions by which a component begins to use the network, and the error that each returns. */
+/* The functions that a component calls first to use the network, and the error that each returns. */
 static const struct refused {
     const char *interface, *function, *error;
     uint8_t kind;    /* of the error */
@@ -38,7 +38,7 @@ static const struct refused *find(const char *import) {
     return NULL;
 }
 
-/* env: the import's name. A handle that is borrowed has to be given back before the call returns. */
+/* env: the import's name. A borrowed handle must be dropped before the call returns. */
 static wasmtime_error_t *refuse(void *env, wasmtime_context_t *context, const wasmtime_component_func_type_t *type,
                                 wasmtime_component_val_t *arguments, size_t count, wasmtime_component_val_t *results,
                                 size_t result_count) {
@@ -64,7 +64,7 @@ static wasmtime_error_t *destroy(void *env, wasmtime_context_t *context, uint32_
     return NULL;
 }
 
-/* The resource of names that are looked up, and its methods, none of which can be called. */
+/* Add the resource for looked-up names and its methods, which cannot be called. */
 static wasmtime_error_t *add_stream(wasmtime_component_linker_instance_t *instance, char *name) {
     wasmtime_error_t *failure = wasmtime_component_linker_instance_add_resource(
         instance, STREAM, strlen(STREAM), wasmtime_component_resource_type_new_host(ANY), destroy, NULL, NULL);

@@ -4,9 +4,9 @@
 #include "pelagos_engine.h"
 #include "wasmtime.h"
 
-/* Let a guest that has a network look names up, and send HTTP requests. */
+/* Allow a guest with a network to look up names and to send HTTP requests. */
 void network_give(const struct pelagos_guest *guest, wasi_config_t *wasi);
 
-/* Have the imports of sockets that the guest does not get refused and reported: all of them without a network. */
+/* Refuse and report calls of network imports that the guest must not use: all of them if it has no network. */
 wasmtime_error_t *network_refuse(const struct pelagos_guest *guest, wasmtime_component_linker_t *linker);
 #endif

@@ -1,6 +1,6 @@
 /* The part of Wasmtime's C API that is used here (wasm.h, wasi.h, wasmtime.h). Declared by hand, since the Python
-   package brings the library and no headers: abi.c lists all of it, and the backend's Python part compares that with
-   the package's own declarations before this is used. */
+   package contains the library but no headers. abi.c lists all declarations; the backend's Python part compares them
+   with the package's own before it uses the library. */
 #ifndef WASMTIME_H
 #define WASMTIME_H
 #define WASMTIME_VERSION "50.0" /* major.minor, as the Python package has it */

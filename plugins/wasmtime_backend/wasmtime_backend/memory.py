@@ -101,7 +101,7 @@ def check(sizes: Sequence[int], path: str) -> None:
             held.append((_mapped(None, length, _NONE, _RESERVED), length))
     except OSError:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        reason = "this host has not so much" if limit == resource.RLIM_INFINITY else f"RLIMIT_AS is {limit}"
+        reason = "this host does not have it" if limit == resource.RLIM_INFINITY else f"RLIMIT_AS is {limit}"
         text = f"{path!r} begins with {sum(sizes) >> 20} MiB of memory: no address space for it: {reason}"
         raise InvalidArgument(text) from None
     finally:

@@ -16,7 +16,7 @@ from pelagos_core.plugin import sockets
 from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.linking import compatible
 
-LACKING = "Wasmtime's library gives no TCP and UDP, its program does"
+LACKING = "Wasmtime's library has no TCP and UDP, its program has"
 """Why a guest with a network does not get them."""
 
 _ANY = 0  # the type of a resource of which there is never one

@@ -51,7 +51,7 @@ static struct sent any_message(void) {
 static int is_whole(const struct sent *sent) {
     if (sent->size < sizeof sent->head || sent->size - sizeof sent->head > MAX_PLAN || sent->count > MAX_RECEIVED) return 0;
     for (uint32_t i = 0; i < sent->count; i++)
-        if (sent->head.slots[i] < BIRTH_NAMESPACE || sent->head.slots[i] >= MAX_SLOTS) return 0;
+        if (sent->head.slots[i] < CLONE_IN_NAMESPACE || sent->head.slots[i] >= MAX_SLOTS) return 0;
     return sent->head.count == sent->count;
 }
 

@@ -27,7 +27,7 @@ static int use(const void *text, size_t size, const char *top, int root) {
 static void check(struct mount *at) {
     char path[MAX_PATH], escaped[4 * MAX_PATH], again[MAX_PATH];
     int steps = 0, hidden = is_hidden(at);
-    struct mount *twin = twin_in_sight(at);
+    struct mount *twin = reachable_twin(at);
     if (at->path_size && *path_of(at) != '/') abort();
     if (twin && is_hidden(twin)) abort();
     if (twin == at && hidden) abort();

@@ -91,7 +91,7 @@ static int is_one_of(const char *names, const char *name) {
 }
 
 /* Those whose work it is to open or close what no slot has. */
-static const char OPENS[] = " use_slot go_on ", CLOSES[] = " use_slot place_slot close_from keep_slots read_nothing go_on ";
+static const char OPENS[] = " use_slot receive_plan ", CLOSES[] = " use_slot place_slot close_from keep_slots read_nothing receive_plan ";
 
 static void compare(const struct descriptors *before, const struct descriptors *after, const char *name) {
     for (int fd = 3; fd < OPEN; fd++) {

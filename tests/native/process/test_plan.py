@@ -59,8 +59,8 @@ def test_the_head_of_a_plan_is_packed_as_it_is_read(in_c):
     kinds = "q", *"iiiii"
     values = [struct.unpack_from(f"={kind}", packed, at)[0] for kind, at in zip(kinds, places, strict=True)]
     assert values == [1 << 40, 3, 3, -1, 5, 0]
-    own = [nursery._MAX_DESCRIPTORS, nursery._BIRTH_GROUP, nursery._BIRTH_NAMESPACE]
-    assert in_c("message.h", "MAX_RECEIVED", "BIRTH_GROUP", "BIRTH_NAMESPACE") == own
+    own = [nursery._MAX_DESCRIPTORS, nursery._CLONE_IN_GROUP, nursery._CLONE_IN_NAMESPACE]
+    assert in_c("message.h", "MAX_RECEIVED", "CLONE_IN_GROUP", "CLONE_IN_NAMESPACE") == own
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_files_of_its_directories_are_reached_under_their_names(part, tmp_path):
     assert part.both(Guest(modules.binary(modules.reads("none")), directories=directories), tmp_path).code == 54
     assert part.both(module(modules.FIRST_PREOPEN), tmp_path).code == 102
     colon = part.both(Guest(modules.binary(modules.says("x")), directories=(Preopen("/a:b", "/"),)), tmp_path)
-    assert (colon.number, colon.text) == (-22, "has a directory '/a:b': WasmEdge takes none with a colon")
+    assert (colon.number, colon.text) == (-22, "has a directory '/a:b': WasmEdge accepts none with a colon")
 
 
 @pytest.mark.parametrize(("fuel", "code"), [(1, 134), (100_000, 0)])
@@ -146,7 +146,7 @@ def test_a_module_that_cannot_be_read_is_the_engines_fault(part, tmp_path):
 def test_another_library_than_the_one_that_was_looked_at_is_refused(part, tmp_path):
     outcome = part.run(Guest(file("hello")), tmp_path, settings="1:2:3:4")
     assert (outcome.stage, outcome.number) == ("warm", -2)
-    assert "another file than the one that was compared" in outcome.text
+    assert "another file than the one that was checked" in outcome.text
 
 
 def test_the_native_part_is_for_the_library_that_is_loaded(python, library):

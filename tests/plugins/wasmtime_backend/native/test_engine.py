@@ -539,7 +539,7 @@ def test_another_library_than_the_one_that_was_compared_is_refused(part, tmp_pat
     code = compiled(Guest(file("hello")), tmp_path)
     outcome = part.run(Guest(file("hello")), code, tmp_path, settings="1:2:3:4")
     assert (outcome.stage, outcome.number) == ("warm", -2)
-    assert "another file than the one that was compared" in outcome.text
+    assert "another file than the one that was checked" in outcome.text
     for path in (ABSENT, str(part.library)):
         assert part.run(Guest(file("hello")), code, tmp_path, engine=path).stage == "warm"
 
