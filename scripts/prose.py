@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 _FILE = Path(__file__).with_suffix(".yml")
 _CODE = "\N{OBJECT REPLACEMENT CHARACTER}"  # in place of code: one word, which no rule matches
 _WORD = re.compile(rf"[\w'/.-]*[\w{_CODE}][\w'/.-]*")
-_SENTENCE_END = re.compile(rf"[.!?][\")*_]*\s+(?=[\"(*_]*[A-Z{_CODE}])|[:;]\s+")
+_SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)[.!?][\")*_]*\s+|[:;]\s+")
 _REPEATED = re.compile(r"\b([A-Za-z]+)\s+\1\b")
 _MESSAGE_SPACES = 3  # a string with as many spaces is a message for people
 
