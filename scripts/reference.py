@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import click
 
+from pelagos_core.cli.command import Command, Text, contexts
 from pelagos_core.cli.command_line import cli
 from pelagos_core.plugin import claims, hookspecs
 
@@ -35,12 +36,19 @@ def commands() -> str:
         "",
         "Made from the command line's own help. Exit codes are in [one table](../errors.md#exit-codes).",
     ]
-    for path, command in _commands(cli, "pelagos"):
-        context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
-        parts += ["", f"## {path}", "", *_help(command), "", "```text", command.get_usage(context), "```"]
-        rows = [row for parameter in command.get_params(context) if (row := _row(parameter, context))]
-        if rows:
-            parts += ["", "| option | meaning |", "|---|---|", *rows]
+    for context in contexts(click.Context(cli, info_name="pelagos", terminal_width=100, **cli.context_settings)):
+        command = context.command
+        assert isinstance(command, Command)
+        text = Text.of(command)
+        parts += ["", f"## {context.command_path}", "", text.purpose, "", "```text", command.get_usage(context), "```"]
+        parts += [line for paragraph in text.description for line in ("", _inline(paragraph))]
+        for title, records in command.sections(context):
+            rows = [f"| `{_cell(typed)}` | {_cell(meaning)} |" for typed, meaning in records]
+            parts += ["", f"| {title.lower()} | meaning |", "|---|---|", *rows]
+        if text.examples:
+            parts += ["", "```sh", *text.examples, "```"]
+        if text.exit_codes:
+            parts += ["", f"**Exit codes.** {_inline(text.exit_codes)}"]
     return "\n".join(parts) + "\n"
 
 
@@ -83,34 +91,6 @@ def features() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command, info_name=path)
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
-            if child and not child.hidden:
-                yield from _commands(child, f"{path} {name}")
-
-
-def _help(command: click.Command) -> list[str]:
-    """The text of a command's help; click's mark for "do not wrap" stands for text of its own layout."""
-    paragraphs = inspect.cleandoc(command.help or "").split("\f")[0].split("\n\n")
-    lines: list[str] = []
-    for paragraph in paragraphs:
-        body = paragraph.removeprefix("\b\n")
-        lines += ["", *(["```text", body, "```"] if body != paragraph else [body])]
-    return lines[1:]
-
-
-def _row(parameter: click.Parameter, context: click.Context) -> str:
-    """A row of a command's table; empty for what its help does not show."""
-    if isinstance(parameter, click.Argument):
-        return ""
-    record = parameter.get_help_record(context)
-    return f"| `{record[0].replace('|', chr(92) + '|')}` | {_cell(record[1])} |" if record else ""
-
-
 def _docstring(function: object) -> str:
     """A docstring with its fields as a list."""
     text = inspect.getdoc(function) or ""
@@ -131,6 +111,11 @@ def _docstring(function: object) -> str:
 def _fields(text: str) -> str:
     """A docstring of a dataclass, whose paragraph of `name: meaning` lines becomes a list."""
     return re.sub(r"^(\w+(?:, \w+)*): ", r"- `\1`: ", text, flags=re.MULTILINE)
+
+
+def _inline(text: str) -> str:
+    """Text with no mark of Markdown's but code, which it is written with."""
+    return text.replace("<", "&lt;").replace("*", "\\*")
 
 
 def _cell(text: str) -> str:

@@ -10,11 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import click
 from google.protobuf.message import Message
 
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.cli import exit_codes, terminal
+from pelagos_core.cli import exit_codes, terminal, voice
 from pelagos_core.cli.connection import TASK, Answer, Connection
 from pelagos_core.cli.signals import Signals
 from pelagos_core.cli.waiting import Waiting
@@ -64,7 +63,8 @@ class Attached:
     def run(self, stdio: Stdio, create: Callable[[], object], started: Callable[[], object], *, tty: bool) -> int:
         """Create, start, wait; the exit code.
 
-        create: has the process created with these streams. started: called once it runs. tty: whether its output is
+        create: has the process created with these streams. started: called once it runs, before any of its
+        output is copied. tty: whether its output is
         a terminal's. Raises the PelagosError of the call that fails.
         """
         self._tty = tty
@@ -79,16 +79,16 @@ class Attached:
             self._connection.wait_for(self._send("Start", self._about(api.StartRequest())))
             if not has_input:
                 self._take_input(stdio.stdin, stack)  # the process of an exec is made by Start
+            # Before its output: a user that has seen that may send a signal that is meant for it.
             self._signals.pass_on(self._pass_on)
-            # Not before: a user that has seen output of the program may send a signal that is meant for it.
+            started()
             for output, target in zip(outputs, (1, 2), strict=False):
                 self._copy_output(output, target)
-            started()
             status = self._connection.wait_for(ended)
             self._signals.pass_on(None)  # nothing may read our output any more: this command can be ended still
             self._waiting.until(lambda: not self._copying)
         if self._lost:
-            click.echo(f"pelagos: its output is lost: {self._lost.strerror}", err=True)
+            voice.complain(f"the program's output is lost: {self._lost.strerror}")
             return exit_codes.FAILED
         return int(status.exit_status)
 

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pelagos_core.backends.selection import ANNOTATION, Preference, preference
-from pelagos_core.config.node_file import Config
+import click
+
+from pelagos_core.cli import completion
+
+if TYPE_CHECKING:
+    from pelagos_core.backends.selection import Preference
+    from pelagos_core.config.node_file import Config
 
 _NAME = "--backend"
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def backend_option(help: str, *, multiple: bool = False) -> Callable[[_Function], _Function]:
+    """The option of a command; its function gets `backend`, a name or "", or with `multiple` a tuple of names."""
+    return click.option(
+        _NAME,
+        "backend",
+        default=None if multiple else "",
+        multiple=multiple,
+        metavar="NAME",
+        shell_complete=completion.backends,
+        help=help,
+    )
 
 
 def asked_for(annotations: Mapping[str, str], node: Config) -> Preference:
     """The preference of a command: its option's, which is in `annotations`, else the node's."""
+    from dataclasses import replace  # here: `pelagos run` declares the option, and asks its shim
+
+    from pelagos_core.backends.selection import ANNOTATION, preference
+    from pelagos_core.config.node_file import Config
+
     found = preference(annotations, {}, Config(), node)
     return replace(found, source=_NAME) if annotations.get(ANNOTATION) else found
 
 
 def in_its_words(text: str) -> str:
     """An error of a shim, for a command with this option."""
+    from pelagos_core.backends.selection import ANNOTATION  # here, as above
+
     return text.replace(f"the container's annotation {ANNOTATION}", _NAME)

@@ -11,36 +11,38 @@ import click
 from pelagos_core.backends.installed import load_waiting
 from pelagos_core.backends.registry import Backend, Backends
 from pelagos_core.backends.selection import ANNOTATION, Choice
-from pelagos_core.cli import completion, module_choice, packages
+from pelagos_core.cli import completion, module_choice, packages, progress, voice
+from pelagos_core.cli.backend_option import backend_option
+from pelagos_core.cli.command import command
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.table import print_table
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.linking import shown
 
 
-@click.command()
+@command()
 @click.option(
     "--explain", metavar="MODULE", shell_complete=completion.files, help="Say which backend would run MODULE, and why."
 )
-@click.option(
-    "--backend",
-    metavar="NAME",
-    default="",
-    shell_complete=completion.backends,
-    help="With --explain: as if a container asked for NAME.",
-)
+@backend_option("With --explain: as if a container asked for this backend.")
 @click.option("--fuel", metavar="N", default="", help="With --explain: as if a container had this limit.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> None:
     """List the installed backends and what each is and can.
 
-    Exit code 1 if no backend can be used, or none can run the module.
+    \b
+    pelagos backends
+    pelagos backends --explain app.wasm
+
+    Exit codes: 1 if no backend can be used, or none can run the module.
     """
     # What goes wrong is printed below, from `failures`; it need not be logged as well.
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
     if explain is None and (backend or fuel):
         raise click.UsageError("--backend and --fuel go with --explain")
-    node = load_waiting()
+    with progress.shown("loading the engines"):
+        node = load_waiting()
     if explain is None:
         usable = _list(node.backends, as_json)
         _ = node.config  # a broken one keeps every container from being made: its error is the last line
@@ -49,7 +51,8 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
     if fuel:
         policy = policy.narrowed({"fuel": fuel}, lambda key: f"--{key}")
     annotations = {ANNOTATION: backend} if backend else {}
-    choice, entrypoint = module_choice.choose(node, explain, annotations, policy)
+    with progress.shown(f"asking the engines about {explain}"):
+        choice, entrypoint = module_choice.choose(node, explain, annotations, policy)
     if as_json:
         click.echo(json.dumps(_as_dict(choice, entrypoint)))
     else:
@@ -68,17 +71,17 @@ def _list(installed: Backends, as_json: bool) -> bool:
         header = ["NAME", "PACKAGE", "ENGINE", "FORM", "RUNS", "LIMITS"]
         print_table(header, [_row(backend) for backend in installed.installed])
     else:
-        click.echo(f"no backend is installed: try `{packages.adding('pelagos-wasmtime')}`", err=True)
+        voice.complain(f"no backend is installed: `{packages.adding('pelagos-wasmtime')}` adds one")
     for backend in installed.installed:
         if backend.description.problem:
-            click.echo(f"pelagos: backend {backend.name!r} cannot be used: {backend.description.obstacle}", err=True)
+            voice.complain(f"backend {backend.name!r} cannot be used: {backend.description.obstacle}")
         elif backend.native_problem:
             without = f"has no native part here, and is slower: {backend.native_problem}"
-            click.echo(f"pelagos: backend {backend.name!r} {without}", err=True)
+            voice.complain(f"backend {backend.name!r} {without}")
         if backend.description.lacks:
-            click.echo(f"pelagos: backend {backend.name!r} lacks {backend.description.lacks}", err=True)
+            voice.complain(f"backend {backend.name!r} lacks {backend.description.lacks}")
     for failure in installed.failures:
-        click.echo(f"pelagos: {failure}", err=True)
+        voice.complain(failure)
     return usable
 
 
@@ -122,7 +125,7 @@ def _imports(entrypoint: Entrypoint) -> dict[str, list[str]]:
         for item in entrypoint.interface.imports:
             found.setdefault(item.module, []).append(item.name)
     except InvalidArgument as error:
-        click.echo(f"pelagos: {error}", err=True)
+        voice.complain(error)
     return found
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import select
 import sys
 import time
 from collections.abc import Iterator
@@ -22,9 +21,10 @@ from pelagos_core.cache import compile_service, key
 from pelagos_core.cache.compile_request import CompileRequest
 from pelagos_core.cache.known_store import KnownEntry, KnownStore
 from pelagos_core.cache.store import Listed, Store
-from pelagos_core.cli import completion, rootless
-from pelagos_core.cli.backend_option import asked_for
-from pelagos_core.cli.progress import STEP_SECONDS, Progress
+from pelagos_core.cli import completion, formats, mistakes, progress, rootless, voice
+from pelagos_core.cli.backend_option import asked_for, backend_option
+from pelagos_core.cli.command import group
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.table import print_table
 from pelagos_core.config import duration, node_file, size
 from pelagos_core.config.policy import Policy
@@ -37,10 +37,8 @@ from pelagos_core.plugin.limits import Limits
 _RETRY_SECONDS = 0.005
 _SHORT = 12  # characters of a digest, as docker prints them
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-
-@click.group()
+@group()
 def cache() -> None:
     """Manage the compiled code that is kept on this node.
 
@@ -51,9 +49,18 @@ def cache() -> None:
 
 
 @cache.command()
-@_json
-def ls(as_json: bool) -> None:
-    """List what is kept, the most recently used first: compiled code, and what is known of modules."""
+@formats.whole
+@json_option
+def ls(whole: bool, as_json: bool) -> None:
+    """List what is kept, the most recently used first.
+
+    The first table is of compiled code, the second of what the backends have said of modules. MODULE is the
+    beginning of its digest; --no-trunc prints all of it.
+
+    \b
+    pelagos cache ls
+    pelagos cache ls --format json
+    """
     with _store() as store:
         entries = sorted(store.entries(), key=lambda entry: -entry.used)
     with _known_store(store) as known_store:
@@ -63,30 +70,32 @@ def ls(as_json: bool) -> None:
         click.echo(json.dumps({"directory": store.path, **both}))
         return
     now = time.time()
-    print_table(["MODULE", "PATH", "BACKEND", "ENGINE", "SIZE", "USED"], [_row(entry, now) for entry in entries])
+    digits = None if whole else _SHORT
+    rows = [[each.about.key.module[:digits], *_cells(each, now)] for each in entries]
+    print_table(["MODULE", "PATH", "BACKEND", "ENGINE", "SIZE", "USED"], rows, is_whole=whole)
     if known:
         click.echo()
-        print_table(["MODULE", "FUNCTION", "KNOWN", "SIZE", "USED"], [_known_row(entry, now) for entry in known])
+        rows = [[each.key.module[:digits], *_known_cells(each, now)] for each in known]
+        print_table(["MODULE", "FUNCTION", "KNOWN", "SIZE", "USED"], rows, is_whole=whole)
 
 
 @cache.command()
-@click.option(
-    "--backend",
-    metavar="NAME",
-    default="",
-    shell_complete=completion.backends,
-    help="Compile for this one, not for the one Auto takes.",
-)
+@backend_option("The backend to compile for.  [default: auto, the best]")
 @click.option("--fuel", is_flag=True, help="Compile for containers that have a limit of fuel.")
-@_json
+@json_option
 @click.argument("modules", metavar="MODULE...", nargs=-1, required=True, shell_complete=completion.files)
 def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> None:
     """Compile modules now, so that no container has to wait for it.
 
-    Exit code 1 if one of them could not be compiled.
+    \b
+    pelagos cache warm app.wasm
+    pelagos cache warm --fuel app.wasm tools/*.wasm
+
+    Exit codes: 1 if one of them could not be compiled; the others are.
     """
     logging.getLogger("pelagos_core").setLevel(logging.ERROR)
-    node = load_waiting()
+    with progress.shown("loading the engines"):
+        node = load_waiting()
     rootless.enter()
     annotations = {ANNOTATION: backend} if backend else {}
     policy = node.config.policy
@@ -108,17 +117,25 @@ def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> N
 @click.option("--all", "everything", is_flag=True, help="Remove everything.")
 @click.option("--older-than", "older", metavar="AGE", default="", help="Remove what was not used for 12h, 30d, …")
 @click.option("--size", "limit", metavar="SIZE", default="", help="Keep no more code than this, such as 500m or 2g.")
-@_json
+@json_option
 def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
     """Remove what is not used any more.
 
     Without options: what this node's engines and processor cannot use, and what is beyond the
     configured size. Containers that run go on.
+
+    \b
+    pelagos cache prune
+    pelagos cache prune --older-than 30d
+    pelagos cache prune --all
     """
     settings = node_file.load_node().cache
-    oldest = time.time() - duration.parse(older) if older else 0.0
-    bound = 0 if everything else size.parse(limit) if limit else settings.size
-    backends = load_waiting().backends
+    with mistakes.in_option("--older-than"):
+        oldest = time.time() - duration.parse(older) if older else 0.0
+    with mistakes.in_option("--size"):
+        bound = 0 if everything else size.parse(limit) if limit else settings.size
+    with progress.shown("loading the engines"):
+        backends = load_waiting().backends
     usable = _engines(backends)
 
     def is_useless(entry: KnownEntry) -> bool:
@@ -211,10 +228,8 @@ def _compiled(request: CompileRequest) -> dict[str, object]:
     cgroup = compile_service.make_group(request.cache)
     made = compile_service.fork(request, cgroup)
     try:
-        with contextlib.closing(Progress(f"compiling {request.path} for {request.backend.name}")) as progress:
-            while not select.select([made.socket], [], [], STEP_SECONDS)[0]:
-                progress.tick()
-        code, how = made.answer()
+        with progress.shown(f"compiling {request.path} for {request.backend.name}"):
+            code, how = made.answer()
         length = os.stat(CODE, dir_fd=code).st_size
         os.close(code)
     finally:
@@ -227,28 +242,28 @@ def _compiled(request: CompileRequest) -> dict[str, object]:
 
 def _tell(row: dict[str, object]) -> None:
     if "error" in row:
-        click.echo(f"pelagos: {row['error']}", err=True)
+        voice.complain(row["error"])
         return
     length = size.describe(int(str(row["size"])))
     click.echo(f"{row['module']}: {row['outcome']}, {row['backend']}, {length}, {row['seconds']:.1f} s")
 
 
-def _row(entry: Listed, now: float) -> list[str]:
+def _cells(entry: Listed, now: float) -> list[str]:
     made = entry.about.key
     engine = f"{made.engine} ({made.settings})" if made.settings else made.engine
     used = f"{duration.describe(now - entry.used)} ago"
     # The path is the image's word: as a literal it can do nothing to a terminal.
     path = ascii(entry.about.path)[1:-1]
-    return [made.module[:_SHORT], path, made.backend, engine, size.describe(entry.disk_bytes), used]
+    return [path, made.backend, engine, size.describe(entry.disk_bytes), used]
 
 
-def _known_row(entry: KnownEntry, now: float) -> list[str]:
+def _known_cells(entry: KnownEntry, now: float) -> list[str]:
     said = sorted(entry.known.detections.items(), key=lambda item: -item[1].score)
     answers = ", ".join(f"{name} {answer.score}" for name, answer in said)
     # A function's name is somebody's word too.
     func = ascii(entry.key.func)[1:-1] or "-"
     used = f"{duration.describe(now - entry.used)} ago"
-    return [entry.key.module[:_SHORT], func, answers, size.describe(entry.disk_bytes), used]
+    return [func, answers, size.describe(entry.disk_bytes), used]
 
 
 def _known_as_dict(entry: KnownEntry) -> dict[str, object]:

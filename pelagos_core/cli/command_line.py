@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import importlib
 import sys
+from collections.abc import Iterator
 
 import click
 
 from pelagos_core import __version__
-from pelagos_core.cli import exit_codes, mistakes
+from pelagos_core.cli import exit_codes, mistakes, voice
+from pelagos_core.cli.command import Group
 from pelagos_core.errors import PelagosError
 
 # By what they are about, in the order of the help. Imported when asked for: `pelagos run` must not pay for the others.
@@ -44,12 +46,36 @@ _SECTIONS = {
     },
 }
 _COMMANDS = {name: module for section in _SECTIONS.values() for name, module in section.items()}
-_LONGEST_SENTENCE = 200
+# Of docker, of podman, and of the command lines of engines.
+_IMAGES = "images are containerd's: `ctr images ls`; `pelagos pack` makes one"
+_ELSEWHERE = {
+    "attach": "`pelagos logs -f` shows the output of a detached container",
+    "build": "`pelagos pack` makes an image of a module",
+    "compile": "`pelagos cache warm` compiles a module",
+    "container": "containers are listed by `pelagos ps`",
+    "create": "`pelagos run -d` creates and starts a container",
+    "explore": "`pelagos inspect` shows a module",
+    "image": _IMAGES,
+    "images": _IMAGES,
+    "info": "`pelagos doctor` looks at the node, `pelagos backends` lists the engines",
+    "list": "containers are listed by `pelagos ps`, engines by `pelagos backends`",
+    "load": _IMAGES,
+    "ls": "containers are listed by `pelagos ps`, engines by `pelagos backends`",
+    "pull": _IMAGES,
+    "push": "`pelagos pack` writes a file, which `ctr images import` and tools of registries take",
+    "restart": "`pelagos run` runs it again",
+    "serve": "`pelagos run -p 8080:8080` serves a component that handles HTTP",
+    "start": "`pelagos run -d` starts a container",
+    "system": "`pelagos doctor` looks at the node",
+    "top": "`pelagos stats` shows what containers use",
+}
 # Of commands that are named as a word of Python's is.
 _FUNCTIONS = {"exec": "execute"}
 
 
-class _Commands(click.Group):
+class _Commands(Group):
+    elsewhere = _ELSEWHERE
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -58,19 +84,8 @@ class _Commands(click.Group):
         except OSError as error:  # click would make 1 of a reader that has left, too
             raise SystemExit(_lost(error)) from None
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0][:1] != "-" and args[0] not in _COMMANDS:
-            raise click.UsageError(f"No such command '{args[0]}'.{mistakes.near(args[0], _COMMANDS)}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands in their sections, each with its whole first sentence: click would cut it off."""
-        for title, names in _SECTIONS.items():
-            rows = [(name, _first_sentence(self.get_command(ctx, name))) for name in names]
-            with formatter.section(title):
-                formatter.write_dl(rows, col_max=14)
+    def chapters(self, ctx: click.Context) -> Iterator[tuple[str, list[str]]]:
+        return ((title, list(names)) for title, names in _SECTIONS.items())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -81,10 +96,6 @@ class _Commands(click.Group):
         module = importlib.import_module(_COMMANDS[cmd_name])
         command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
-
-
-def _first_sentence(command: click.Command | None) -> str:
-    return command.get_short_help_str(_LONGEST_SENTENCE) if command else ""
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -115,7 +126,7 @@ def _code() -> int:
         of_run = isinstance(error, click.UsageError) and error.ctx and error.ctx.command.name in ("run", "exec")
         return exit_codes.FAILED if of_run else error.exit_code
     except PelagosError as error:
-        click.echo(f"pelagos: {error}", err=True)
+        voice.complain(error)
         return exit_codes.FAULT
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else exit_codes.FAULT
@@ -124,5 +135,7 @@ def _code() -> int:
 def _lost(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         return exit_codes.NO_READER
-    click.echo(f"pelagos: {exit_codes.describe(error)}", err=True)
+    voice.complain(
+        f"standard output: {exit_codes.describe(error)}" if not error.filename else exit_codes.describe(error)
+    )
     return exit_codes.FAULT

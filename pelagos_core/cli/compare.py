@@ -6,14 +6,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from pelagos_core.backends.installed import load_waiting
-from pelagos_core.cli import comparison, completion, mistakes, module_file
+from pelagos_core.cli import comparison, completion, mistakes, module_file, progress
+from pelagos_core.cli.backend_option import backend_option
+from pelagos_core.cli.command import command
 from pelagos_core.cli.comparison import Comparison, Outcome
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.run import run as run_command
 from pelagos_core.cli.table import print_table
 from pelagos_core.plugin.kind import split_func
@@ -31,22 +34,15 @@ _UNFIT = {
 _OPTIONS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 
 
-@click.command(context_settings=_OPTIONS)
-@click.option(
-    "--backend",
-    "chosen",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.backends,
-    help="Only on this backend; may be repeated.  [default: all that can be used]",
-)
+@command(context_settings=_OPTIONS)
+@backend_option("Only on this backend; may be repeated.  [default: all]", multiple=True)
 @click.option(
     "--runs", default=3, show_default=True, metavar="N", type=click.IntRange(0, 1000), help="Runs after the first one."
 )
 @click.option(
     "--timeout", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(0.1), help="For each run."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.argument(
     "words",
     metavar="[OPTIONS OF RUN] MODULE [ARGS]...",
@@ -55,8 +51,8 @@ _OPTIONS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
     required=True,
     shell_complete=completion.files,
 )
-def compare(chosen: tuple[str, ...], runs: int, timeout: float, words: tuple[str, ...], *, as_json: bool) -> None:
-    """Run a program on every engine, and show where they differ and how long each takes.
+def compare(backend: tuple[str, ...], runs: int, timeout: float, words: tuple[str, ...], *, as_json: bool) -> None:
+    """Run a program on every engine, and show differences and times.
 
     It is run by `pelagos run`, whose options may come before MODULE, several times on each backend: so it should change
     nothing outside of it. Times are those of the whole command; the first run on a backend may compile.
@@ -66,22 +62,31 @@ def compare(chosen: tuple[str, ...], runs: int, timeout: float, words: tuple[str
     pelagos compare --runs 10 -v ./data:/data:ro tool.wasm /data/in.txt
     pelagos compare numbers.wasm#add 1 2
 
-    Exit code 1 if exit codes or outputs differ, or no backend can run it.
+    Exit codes: 1 if exit codes or outputs differ, or no backend can run it.
     """
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
     given = sys.stdin.buffer.read(comparison.MAX_BYTES) if _checked(words)["interactive"] else b""
-    installed = load_waiting().backends
-    found = Comparison()
-    for name in chosen or [backend.name for backend in installed.installed]:
-        problem = next((each.description.obstacle for each in installed.installed if each.name == name), "")
-        found.outcomes.append(
-            Outcome(name, problem=problem) if problem else comparison.run(name, words, given, runs, timeout)
-        )
+    with progress.shown("loading the engines") as say:
+        found = _compared(backend, words, given, runs, timeout, say)
     if as_json:
         click.echo(json.dumps(_as_dict(found)))
     else:
         _print(found)
     sys.exit(0 if found.agrees() else 1)
+
+
+def _compared(
+    names: tuple[str, ...], words: tuple[str, ...], given: bytes, runs: int, timeout: float, say: Callable[[str], None]
+) -> Comparison:
+    """Run it on these backends, or on all that are installed."""
+    installed = load_waiting().backends.installed
+    found = Comparison()
+    for name in names or [each.name for each in installed]:
+        problem = next((each.description.obstacle for each in installed if each.name == name), "")
+        found.outcomes.append(
+            Outcome(name, problem=problem) if problem else comparison.run(name, words, given, runs, timeout, say)
+        )
+    return found
 
 
 def _checked(words: tuple[str, ...]) -> dict[str, Any]:

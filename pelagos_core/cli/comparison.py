@@ -9,11 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pelagos_core.cli import exit_codes
-from pelagos_core.cli.progress import STEP_SECONDS, Progress
 
 MAX_BYTES = 64 << 20  # of a stream that are compared; of what is beyond only the length
 _DIFF_LINES = 10_000  # of a stream, of which the lines are compared
@@ -21,7 +20,7 @@ _END_SECONDS = 10.0  # for `pelagos run` to end its program
 _NOT_RUN = (exit_codes.FAILED, exit_codes.CANNOT_INVOKE, exit_codes.NOT_FOUND)
 # Why it was not run; of the choice of a backend only what the backend itself says.
 _REASON = re.compile(
-    r"^pelagos: (?:container '[^']*': )?(?:.*, asked for by --backend, cannot run it: )?(?P<why>.*?)"
+    r"^pelagos: run: (?:container '[^']*': )?(?:.*, asked for by --backend, cannot run it: )?(?P<why>.*?)"
     r"(?: \(installed: [^)]*\))?(?P<name> \[PLG-[A-Z-]+\])$",
     re.MULTILINE,
 )
@@ -100,34 +99,38 @@ class Comparison:
         return bool(self.able) and not any(decisive)
 
 
-def run(backend: str, words: Sequence[str], stdin: bytes, later: int, limit: float) -> Outcome:
+def run(
+    backend: str, words: Sequence[str], stdin: bytes, later: int, limit: float, say: Callable[[str], object]
+) -> Outcome:
     """Run a program on a backend once and some more times, by `pelagos run` itself.
 
     words: those of `pelagos run`, without `--backend`. later: how often after the first time. limit: seconds for each.
+    say: what is told which of the runs is under way.
     """
+    say(f"running it on {backend} for the first time")
     runs = [_once(backend, words, stdin, limit)]
     said = _REASON.search(runs[0].stderr.decode("utf-8", "replace"))
     if runs[0].code in _NOT_RUN and said and not runs[0].stdout:
         return Outcome(backend, problem=said["why"] + said["name"])
     if runs[0].code is not None:
-        runs += [_once(backend, words, stdin, limit) for _ in range(later)]
+        for number in range(later):
+            say(f"running it on {backend}, {number + 1} of {later}")
+            runs.append(_once(backend, words, stdin, limit))
     return Outcome(backend, tuple(runs))
 
 
 def _once(backend: str, words: Sequence[str], stdin: bytes, limit: float) -> Run:
     command = [sys.executable, "-m", "pelagos_core", "run", "--backend", backend, *words]
-    progress = Progress(f"running it on {backend}")
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
         began = time.monotonic()
         process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err)
         try:
-            code = _wait(process, progress, began + limit)
+            code = _wait(process, limit)
         finally:
             seconds = time.monotonic() - began
             _end(process)
-            progress.close()
         streams = []
         for stream in (out, err):
             stream.seek(0)
@@ -135,14 +138,12 @@ def _once(backend: str, words: Sequence[str], stdin: bytes, limit: float) -> Run
         return Run(code, seconds, *streams)
 
 
-def _wait(process: subprocess.Popen[bytes], progress: Progress, deadline: float) -> int | None:
-    """Its exit code, or None at the deadline."""
-    while time.monotonic() < deadline:
-        try:
-            return process.wait(min(STEP_SECONDS, max(0.0, deadline - time.monotonic())))
-        except subprocess.TimeoutExpired:
-            progress.tick()
-    return None
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Its exit code, or None after so many seconds."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -11,23 +11,25 @@ import os
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from pelagos_core.cli.command import command
+
 SHELLS = ("bash", "zsh", "fish")
 _VARIABLE = "_PELAGOS_COMPLETE"  # that click looks for: `_` and the program's name
 
 
-@click.command()
+@command()
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 def completion(shell: str | None) -> None:
-    """Print a script by which a shell completes commands, options, files, backends and containers.
+    """Print the completion script of a shell.
 
-    Without SHELL it is for yours ($SHELL). For every new shell:
+    With it the shell completes commands, options, files, backends and containers. The first example is for the present
+    shell, which $SHELL names; the others are for every new one.
 
     \b
+    eval "$(pelagos completion)"
     pelagos completion bash > /etc/bash_completion.d/pelagos
     pelagos completion zsh > "${fpath[1]}/_pelagos"
     pelagos completion fish > ~/.config/fish/completions/pelagos.fish
-
-    For this one: eval "$(pelagos completion)".
     """
     name = shell or os.path.basename(os.environ.get("SHELL", ""))
     if name not in SHELLS:

@@ -9,18 +9,25 @@ import sys
 import click
 
 from pelagos_core.cli import completion, packages
+from pelagos_core.cli.command import command
 from pelagos_core.errors import FailedPrecondition
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@command(context_settings={"ignore_unknown_options": True})
 @click.argument("name", shell_complete=completion.backends)
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
-    """Try the backend NAME and print what works.
+    """Try a backend and print what works.
 
     Runs containers through the real shim; containerd is not needed. PYTEST_ARGS go to pytest,
     such as `-k signals -x`; `--wasi-testsuite DIR` runs a checkout of the public WASI test suite too.
-    Exit code 0 if everything that it claims works, 1 if something does not, 5 if nothing was tried.
+
+    \b
+    pelagos conformance NAME
+    pelagos conformance NAME -k signals -x
+    pelagos conformance NAME --wasi-testsuite ./wasi-testsuite
+
+    Exit codes: 0 if everything that the backend claims works, 1 if something does not, 5 if nothing was tried.
     """
     missing = [package for package in ("pytest", "wasmtime") if importlib.util.find_spec(package) is None]
     if missing:

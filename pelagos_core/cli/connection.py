@@ -126,5 +126,5 @@ class Connection:
             self.is_closed = True
             self._waiting.forget(self._socket.fileno())
         for answer in self._answers.values():
-            answer.take(Unavailable("the connection was closed"))
+            answer.take(Unavailable("the container's shim has ended"))
         self._answers.clear()

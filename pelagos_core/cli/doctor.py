@@ -29,8 +29,12 @@ from pelagos_core.cli import (
     exit_codes,
     launcher,
     packages,
+    progress,
     replacement,
+    voice,
 )
+from pelagos_core.cli.command import command
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.install import DEFAULT_BIN_DIR
 from pelagos_core.cli.table import print_table
 from pelagos_core.cli.workspace import NAMESPACE
@@ -64,9 +68,9 @@ class Finding:
     remedy: str = ""
 
 
-@click.command()
+@command()
 @click.option("--strict", is_flag=True, help="Exit with 1 also if there is a warning.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def doctor(strict: bool, as_json: bool) -> None:
     """Check whether this node can run WebAssembly containers.
 
@@ -74,11 +78,21 @@ def doctor(strict: bool, as_json: bool) -> None:
     the launchers on containerd's PATH and what containerd has registered, looks for what `pelagos run` has left,
     and runs a container. For each fault it says how to mend it. A warning names something that some containers need.
 
-    Exit code 0 if containers can run, 1 if anything has failed. With --json a list of objects, each with `check`,
-    `state` (ok, warning or failed), `found` and `remedy`; the names of the checks do not change.
+    With --json it prints a list of objects, each with `check`, `state` (ok, warning or failed), `found` and `remedy`.
+    The names of the checks do not change.
+
+    \b
+    pelagos doctor
+    pelagos doctor --strict --json
+
+    Exit codes: 0 if containers can run, 1 if anything has failed.
     """
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
-    findings = {name: _examined(check) for name, check in CHECKS.items()}
+    findings = {}
+    with progress.shown("looking") as say:
+        for name, check in CHECKS.items():
+            say(f"looking at: {name}")
+            findings[name] = _examined(check)
     if as_json:
         rows = [
             {"check": name, "state": it.state.lower(), "found": it.found, "remedy": it.remedy}
@@ -89,7 +103,7 @@ def doctor(strict: bool, as_json: bool) -> None:
         print_table(["CHECK", "STATE", "FOUND"], [[name, it.state, it.found] for name, it in findings.items()])
         for name, it in findings.items():
             if it.remedy:
-                click.echo(f"pelagos: {name}: {it.remedy}", err=True)
+                voice.complain(f"{name}: {it.remedy}")
     bad = {FAILED, WARNING} if strict else {FAILED}
     sys.exit(exit_codes.FAULT if any(it.state in bad for it in findings.values()) else exit_codes.OK)
 
@@ -303,7 +317,7 @@ def _container() -> Finding:
         words = [sys.executable, "-m", "pelagos_core", "run", str(module)]
         done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
     if done.returncode:
-        said = done.stderr.strip().removeprefix("pelagos: ") or f"exit code {done.returncode}"
+        said = done.stderr.strip().removeprefix("pelagos: run: ") or f"exit code {done.returncode}"
         return Finding(FAILED, said)
     return Finding(OK, f"ran and ended in {time.monotonic() - began:.2f} s")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from pelagos_core.cli import exit_codes, module_file
+from pelagos_core.cli import exit_codes, module_file, voice
 from pelagos_core.cli.mount_option import Mount
 from pelagos_core.cli.progress import Progress
 from pelagos_core.cli.signals import Ended, Signals
@@ -101,7 +101,7 @@ class Container(NamedTuple):
                     progress.close()
                     log.close()
                     if self.memory and log.is_out_of_memory:
-                        click.echo(f"pelagos: out of memory: its limit is {size.describe(self.memory)}", err=True)
+                        voice.complain(f"out of memory: its limit is {size.describe(self.memory)}; --memory raises it")
 
     def _publisher(self) -> Publisher:
         from pelagos_core.cli.ports import Publisher  # here: most runs publish nothing

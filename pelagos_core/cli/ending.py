@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -10,8 +11,10 @@ from collections.abc import Callable
 import click
 
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.cli import completion, exit_codes
+from pelagos_core.cli import completion, exit_codes, voice
+from pelagos_core.cli.command import command
 from pelagos_core.cli.connection import TASK, Connection
+from pelagos_core.cli.progress import Progress
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
@@ -24,48 +27,76 @@ _LOOK_SECONDS = 0.02  # between two looks for a record that a daemon is about to
 _ids = click.argument("ids", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=completion.containers)
 
 
-@click.command()
-@click.option("-s", "--signal", "name", default="KILL", show_default=True, metavar="SIGNAL", help="A name or number.")
+@command()
+@click.option("-s", "--signal", "name", default="KILL", metavar="SIGNAL", help="A name or number.  [default: KILL]")
 @_ids
 def kill(name: str, ids: tuple[str, ...]) -> None:
     """Send a signal to containers of your `pelagos run` commands.
 
-    CONTAINER is a name, an id that `pelagos ps` lists, or the beginning of one. Prints what was
-    given for those that have got the signal. Exit code 1 if one has not.
+    CONTAINER is a name, an id that `pelagos ps` lists, or the beginning of one. Prints the ids of those that have
+    got the signal.
+
+    \b
+    pelagos kill web
+    pelagos kill -s USR1 web worker
+
+    Exit code 1 if one has not got it.
     """
     signum = _number(name)
 
     def send(word: str) -> None:
         run = _present(word)
-        with Waiting() as waiting:
-            _send(run, signum, waiting)
+        with Waiting() as waiting, _connected(run, waiting) as connection:
+            _send(run, signum, connection, waiting)
         click.echo(run.id)
 
     _each(ids, send)
 
 
-@click.command()
-@click.option("-t", "--time", "seconds", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds.")
+@command()
+@click.option(
+    "-t",
+    "--time",
+    "seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=10.0,
+    help="Until SIGKILL.  [default: 10]",
+)
+@click.option("-s", "--signal", "name", default="TERM", metavar="SIGNAL", help="The first signal.  [default: TERM]")
 @_ids
-def stop(seconds: float, ids: tuple[str, ...]) -> None:
-    """End containers: SIGTERM, and after some time SIGKILL.
+def stop(seconds: float, name: str, ids: tuple[str, ...]) -> None:
+    """Stop containers: SIGTERM, and after some time SIGKILL.
 
     Waits until they have ended, and prints the ids. One that has ended already is no error.
+
+    \b
+    pelagos stop web
+    pelagos stop -t 60 web worker
+
+    Exit code 1 if one does not exist, or does not end.
     """
+    signum = _number(name)
 
     def end(word: str) -> None:
         run = runs.find(os.geteuid(), word, ended=True)
         if not run.ended:
-            _stop(run, seconds)
+            _stop(run, signum, seconds)
         click.echo(run.id)
 
     _each(ids, end)
 
 
-@click.command()
+@command()
 @_ids
 def wait(ids: tuple[str, ...]) -> None:
-    """Wait until containers have ended, and print their exit codes."""
+    """Wait until containers have ended, and print their exit codes.
+
+    \b
+    code=$(pelagos wait job)
+
+    Exit code 1 if one does not exist; those of the containers are printed.
+    """
 
     def look(word: str) -> None:
         run = runs.find(os.geteuid(), word, ended=True)
@@ -74,18 +105,25 @@ def wait(ids: tuple[str, ...]) -> None:
     _each(ids, look)
 
 
-@click.command()
-@click.option("-f", "--force", is_flag=True, help="One that runs too: it is killed.")
+@command()
+@click.option("-f", "--force", is_flag=True, help="Kill it first, if it is running.")
 @_ids
 def rm(force: bool, ids: tuple[str, ...]) -> None:
-    """Remove detached containers that have ended: the record and the output."""
+    """Remove detached containers that have ended, with their output.
+
+    \b
+    pelagos rm job
+    pelagos rm -f $(pelagos ps -aq)
+
+    Exit code 1 if one does not exist, or is running and --force is not given.
+    """
 
     def remove(word: str) -> None:
         run = runs.find(os.geteuid(), word, ended=True)
         if not run.ended:
             if not force:
                 raise FailedPrecondition(f"container {run.id!r} is running: `pelagos stop` it first, or use --force")
-            _stop(run, 0)
+            _stop(run, signal.SIGKILL, 0)
         try:
             runs.remove(runs.directory_of(os.geteuid(), run))
         except NotFound:  # it was to be removed at its end
@@ -102,7 +140,7 @@ def _each(words: tuple[str, ...], act: Callable[[str], None]) -> None:
         try:
             act(word)
         except PelagosError as error:
-            click.echo(f"pelagos: {error}", err=True)
+            voice.complain(error)
             code = exit_codes.FAULT
     raise SystemExit(code)
 
@@ -115,25 +153,29 @@ def _present(word: str) -> Run:
         raise FailedPrecondition(f"container {ended.id!r} has ended") from None
 
 
-def _stop(run: Run, seconds: float) -> None:
-    """SIGTERM, then SIGKILL; return once nothing of it runs. Raises FailedPrecondition."""
-    with Waiting() as waiting:
-        try:
-            with Connection(run.address, waiting) as connection:
-                ended = connection.send(TASK, "Wait", api.WaitRequest(id=run.id))
-                if seconds:
-                    _send(run, signal.SIGTERM, waiting)
-                    waiting.until(lambda: ended.has_come, seconds)
-                if not ended.has_come:
-                    _send(run, signal.SIGKILL, waiting)
-                    waiting.until(lambda: ended.has_come, _END_SECONDS)
-        except (NotFound, Unavailable):  # it has ended in this moment
-            pass
+def _stop(run: Run, signum: int, seconds: float) -> None:
+    """A signal, then SIGKILL; return once nothing of it runs. Raises FailedPrecondition."""
+    name = run.name or run.id
+    with Waiting() as waiting, contextlib.closing(Progress(f"stopping {name}").keep_up(waiting)) as progress:
+        with contextlib.suppress(NotFound, Unavailable), _connected(run, waiting) as connection:  # it may have ended
+            ended = connection.send(TASK, "Wait", api.WaitRequest(id=run.id))
+            if seconds:
+                progress.doing = f"stopping {name}: SIGKILL comes after {seconds:g} s"
+                _send(run, signum, connection, waiting)
+                waiting.until(lambda: ended.has_come, seconds)
+            if not ended.has_come:
+                progress.doing = f"killing {name}"
+                _send(run, signal.SIGKILL, connection, waiting)
+                waiting.until(lambda: ended.has_come, _END_SECONDS)
+        _wait_until_over(run, waiting)
+
+
+def _wait_until_over(run: Run, waiting: Waiting) -> None:
     end = time.monotonic() + _END_SECONDS
     while not _is_over(run):
         if time.monotonic() > end:
-            raise FailedPrecondition(f"container {run.id!r}: its shim does not end")
-        time.sleep(_LOOK_SECONDS)
+            raise FailedPrecondition(f"container {run.id!r}: its shim does not end: `pelagos doctor` looks for it")
+        waiting.until(lambda: False, _LOOK_SECONDS)
 
 
 def _is_over(run: Run) -> bool:
@@ -145,18 +187,29 @@ def _is_over(run: Run) -> bool:
 
 
 def _exit_code(run: Run) -> int:
-    with Waiting() as waiting, Connection(run.address, waiting) as connection:
-        return int(connection.call(TASK, "Wait", api.WaitRequest(id=run.id)).exit_status)
+    with Waiting() as waiting, contextlib.closing(Progress(f"waiting for the end of {run.name or run.id}")) as progress:
+        progress.keep_up(waiting)
+        try:
+            with _connected(run, waiting) as connection:
+                return int(connection.call(TASK, "Wait", api.WaitRequest(id=run.id)).exit_status)
+        except Unavailable:  # it has ended in this moment: if it is kept, it is recorded
+            _wait_until_over(run, waiting)
+            return int(runs.find(os.geteuid(), run.id, ended=True).exit_code)
 
 
-def _send(run: Run, signum: int, waiting: Waiting) -> None:
+def _connected(run: Run, waiting: Waiting) -> Connection:
+    """A connection to its daemon. Raises FailedPrecondition if it has none yet, Unavailable if it has none any more."""
     if not run.address:
-        raise FailedPrecondition(f"container {run.id!r} is starting: it has no process yet")
-    with Connection(run.address, waiting) as connection:
-        answer = connection.send(TASK, "Kill", api.KillRequest(id=run.id, signal=signum), _SECONDS)
-        if not waiting.until(lambda: answer.has_come, _SECONDS):
-            raise FailedPrecondition(f"container {run.id!r}: its shim does not answer")
-        answer.message()
+        raise FailedPrecondition(f"container {run.id!r} is starting and has no process yet: try again")
+    return Connection(run.address, waiting)
+
+
+def _send(run: Run, signum: int, connection: Connection, waiting: Waiting) -> None:
+    """Have its daemon send a signal. Raises FailedPrecondition if it does not answer, or as `Answer.message`."""
+    answer = connection.send(TASK, "Kill", api.KillRequest(id=run.id, signal=signum), _SECONDS)
+    if not waiting.until(lambda: answer.has_come, _SECONDS):
+        raise FailedPrecondition(f"container {run.id!r}: its shim does not answer: `pelagos doctor` looks for it")
+    answer.message()
 
 
 def _number(name: str) -> int:

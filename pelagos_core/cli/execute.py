@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,9 +12,11 @@ import click
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.cli import completion, exit_codes, mount_option, pairs, terminal
+from pelagos_core.cli import completion, exit_codes, mount_option, pairs, terminal, voice
 from pelagos_core.cli.attached import Attached, Stdio
+from pelagos_core.cli.command import command
 from pelagos_core.cli.connection import TASK, Connection
+from pelagos_core.cli.progress import Progress
 from pelagos_core.cli.signals import Ended, Signals
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.daemon import runs
@@ -24,7 +27,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
 _PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
 
-@click.command(name="exec", context_settings={"allow_interspersed_args": False})
+@command(name="exec", context_settings={"allow_interspersed_args": False})
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory.  [default: the container's]")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
@@ -44,22 +47,24 @@ def execute(
     """Run a further program in a container that runs.
 
     PATH is a module or a native program in the container. A module is a new instance: it shares
-    files with the first, not memory. The exit code is the program's, as of `pelagos run`.
+    files with the first, not memory.
 
     \b
-    pelagos exec web /stdin.wasm status
+    pelagos exec web /app.wasm status
     pelagos exec -it shell /bin/sh
+
+    Exit codes: the program's own, and those of `pelagos run`.
     """
     try:
         if interactive and tty and not terminal.is_there():
             raise FailedPrecondition("--tty: standard input is not a terminal")
         run = runs.find(os.geteuid(), container)
         process = _process(run, (path, *args), pairs.variables(env), workdir, tty=tty)
-        code = _execute(run, process, interactive=interactive, tty=tty)
+        code = _execute(run, path, process, interactive=interactive, tty=tty)
     except Ended as ended:
         code = exit_codes.of_signal(ended.signum)
     except PelagosError as error:
-        click.echo(f"pelagos: {error}", err=True)
+        voice.complain(error)
         code = exit_codes.of_error(error)
     sys.exit(code)
 
@@ -77,7 +82,7 @@ def _process(run: Run, args: tuple[str, ...], env: tuple[str, ...], workdir: str
     return process
 
 
-def _execute(run: Run, process: dict[str, object], *, interactive: bool, tty: bool) -> int:
+def _execute(run: Run, name: str, process: dict[str, object], *, interactive: bool, tty: bool) -> int:
     exec_id = f"exec-{os.urandom(4).hex()}"
     directory = os.path.join(runs.directory_of(os.geteuid(), run), exec_id)
     os.mkdir(directory, 0o700)
@@ -94,7 +99,8 @@ def _execute(run: Run, process: dict[str, object], *, interactive: bool, tty: bo
             )
             attached = Attached(connection, waiting, signals, run.id, exec_id)
             try:
-                return attached.run(stdio, lambda: connection.call(TASK, "Exec", request), lambda: None, tty=tty)
+                with contextlib.closing(Progress(f"preparing {name}").keep_up(waiting)) as progress:
+                    return attached.run(stdio, lambda: connection.call(TASK, "Exec", request), progress.close, tty=tty)
             finally:
                 connection.call(TASK, "Delete", api.DeleteRequest(id=run.id, exec_id=exec_id))
     finally:

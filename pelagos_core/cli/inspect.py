@@ -12,24 +12,28 @@ from dataclasses import asdict
 import click
 
 from pelagos_core.backends.installed import load_waiting
-from pelagos_core.cli import completion, module_choice, ps
+from pelagos_core.cli import completion, module_choice, progress, ps
+from pelagos_core.cli.command import command
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.inspection import Inspection, Item
 from pelagos_core.cli.table import print_table
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import NotFound
+from pelagos_core.plugin.kind import split_func
 from pelagos_core.plugin.proposals import Memory
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@command()
+@json_option
 @click.argument("module", metavar="MODULE[#FUNCTION]|CONTAINER", shell_complete=completion.files)
 def inspect(module: str, *, as_json: bool) -> None:
-    """Say what a module is: its world, imports, exports with their types, memory and proposals; or what a container is.
+    """Show what a module is and which engines can run it, or what a container is.
 
-    It says which backend would run it, or this function of it, and why others cannot. Nothing is run. Proposals are
-    those of which its sections tell, and the features with which its tool chain has compiled.
+    Of a module: its world, imports, exports with their types, memory and proposals, which backend would run it, or this
+    function of it, and why others cannot. Nothing is run. Proposals are those of which its sections tell, and the
+    features with which its tool chain has compiled.
 
     \b
     pelagos inspect app.wasm
@@ -37,15 +41,19 @@ def inspect(module: str, *, as_json: bool) -> None:
     pelagos inspect web
 
     Of a container of `pelagos run`, by its name or id, it prints JSON: its record and state, and while it runs its
-    config.json. Exit code 1 if no backend can run it.
+    config.json.
+
+    Exit codes: 1 if there is no such module or container, or no backend can run it.
     """
-    if not os.path.exists(module) and (run := _container(module)):
-        click.echo(json.dumps(_described(run), indent=2))
+    if not os.path.exists(split_func(module)[0]):
+        click.echo(json.dumps(_described(_container(module)), indent=2))
         return
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())  # what goes wrong is printed below
-    node = load_waiting()
-    choice, entrypoint = module_choice.choose(node, module, {}, node.config.policy)
-    found = Inspection.of(entrypoint, choice)
+    with progress.shown("loading the engines") as say:
+        node = load_waiting()
+        say(f"asking the engines about {module}")
+        choice, entrypoint = module_choice.choose(node, module, {}, node.config.policy)
+        found = Inspection.of(entrypoint, choice)
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:
@@ -53,11 +61,11 @@ def inspect(module: str, *, as_json: bool) -> None:
     sys.exit(0 if found.chosen else 1)
 
 
-def _container(name: str) -> Run | None:
+def _container(name: str) -> Run:
     try:
         return runs.find(os.geteuid(), name, ended=True)
     except NotFound:
-        return None
+        raise NotFound(f"{name!r} is neither a file nor a container: `pelagos ps -a` lists yours") from None
 
 
 def _described(run: Run) -> dict[str, object]:

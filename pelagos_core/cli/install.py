@@ -13,9 +13,20 @@ from pathlib import Path
 import click
 
 import pelagos_core
-from pelagos_core.cli import containerd, containerd_config, containerd_entry, exit_codes, launcher, replacement
+from pelagos_core.cli import (
+    containerd,
+    containerd_config,
+    containerd_entry,
+    exit_codes,
+    launcher,
+    progress,
+    replacement,
+    voice,
+)
+from pelagos_core.cli.command import command
 from pelagos_core.cli.containerd import Containerd
 from pelagos_core.cli.containerd_config import RUNTIME_NAMES
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.replacement import Change
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, NotFound, PelagosError
 
@@ -48,10 +59,9 @@ _no_containerd = click.option(
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be changed, as a diff, and change nothing.")
 _restart = click.option("--restart", is_flag=True, help="Restart containerd (by systemd) if its config has changed.")
 _force = click.option("--force", is_flag=True, help="Replace files that pelagos did not write.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.command()
+@command()
 @_bin_dir
 @_systemd_dir
 @_config
@@ -59,7 +69,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_dry_run
 @_restart
 @_force
-@_json
+@json_option
 def install(
     bin_dir: Path,
     systemd_dir: Path | None,
@@ -70,34 +80,44 @@ def install(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make this node ready to run WebAssembly containers, with this Python environment.
+    """Make this node ready to run WebAssembly containers.
 
-    Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1, and registers the runtime as
-    handler `pelagos` in containerd's config: in a file of its own where the config imports a directory, in
-    the template of k3s or RKE2, and else between two marks in the config itself. containerd is asked before
-    and after. Installing again changes nothing, or what is of an earlier version; `pelagos uninstall` takes
-    all of it back. Running containers are not concerned, also not by a restart of containerd.
+    They run by this Python environment. Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1, and
+    registers the runtime as handler `pelagos` in containerd's config: in a file of its own where the config imports
+    a directory, in the template of k3s or RKE2, and else between two marks in the config itself. containerd is
+    asked before and after. Installing again changes nothing, or what is of an earlier version; `pelagos uninstall`
+    takes all of it back. Running containers are not concerned, also not by a restart of containerd.
 
     Both launchers are the same program; containerd derives the file's name from the runtime's name. It is the
     compiled launcher where the package pelagos-native is installed, and else a Python script. With --systemd-dir
     also a unit that keeps the zygote (see `pelagos zygote --help`), which is optional.
+
+    \b
+    pelagos install --dry-run
+    pelagos install --restart
+    pelagos install --no-containerd --bin-dir ~/bin
+
+    Exit codes: 1 if a file cannot be written, or containerd does not know the runtime afterwards.
     """
     work = _Work(dry_run, as_json)
     _look_at_environment(work)
     launchers = _files(bin_dir, systemd_dir, force)
     node = None if no_containerd else _containerd(config, work, "register with: install it and call this again")
-    entry = containerd_entry.to_add(node) if node else None
+    with progress.shown("asking containerd about its config"):
+        entry = containerd_entry.to_add(node) if node else None
     if node:
         _look_at_path(node, bin_dir, work)
     entries = [entry] if entry else []
     work.carry_out([*launchers, *entries], *_places(node))
     if node and not dry_run:
-        _check_entry(node, entries)
+        with progress.shown("asking containerd about its new config"):
+            _check_entry(node, entries)
     work.tell("installed")
     if systemd_dir and not dry_run:
         work.say(f"to run the zygote: systemctl daemon-reload; systemctl enable --now {launcher.UNIT}")
     if not dry_run:
-        _try_launchers(bin_dir)
+        with progress.shown("trying the launchers"):
+            _try_launchers(bin_dir)
         if node:
             _see_to(node, work, restart, entries)
         else:
@@ -105,14 +125,14 @@ def install(
     work.finish("installed")
 
 
-@click.command()
+@command()
 @_bin_dir
 @_systemd_dir
 @_config
 @_no_containerd
 @_dry_run
 @_restart
-@_json
+@json_option
 def uninstall(
     bin_dir: Path,
     systemd_dir: Path | None,
@@ -126,10 +146,15 @@ def uninstall(
 
     What others have written since into the same files stays. Containers that run go on, but containerd cannot
     clean up after them without the launchers: remove pods of the runtime first.
+
+    \b
+    pelagos uninstall --dry-run
+    pelagos uninstall --restart
     """
     work = _Work(dry_run, as_json)
     node = None if no_containerd else _containerd(config, work, "take the runtime away from")
-    entries = containerd_entry.to_remove(node) if node else []
+    with progress.shown("asking containerd about its config"):
+        entries = containerd_entry.to_remove(node) if node else []
     # The entry goes first: at no moment does containerd's config name a runtime without its launcher.
     work.carry_out([*entries, *_own_files(bin_dir, systemd_dir, work)], *_places(node))
     work.tell("removed")
@@ -154,7 +179,7 @@ class _Work:
             click.echo(line)
 
     def warn(self, line: str) -> None:
-        click.echo(f"pelagos: {line}", err=True)
+        voice.complain(line)
 
     def carry_out(self, changes: list[Change], *directories: str) -> None:
         """Make the changes, or show them. All are looked at before the first is made."""
@@ -323,16 +348,19 @@ def _see_to(node: Containerd, work: _Work, restart: bool, entries: list[Change],
     stale = any(containerd.is_older_than(node, path) for path in paths)
     restarted = stale and restart
     if restarted:
-        node, stale = containerd.restart(node), False
+        with progress.shown("restarting containerd"):
+            node, stale = containerd.restart(node), False
         work.say(f"restarted containerd, now process {node.pid}")
     elif stale:
         service = containerd.unit(node)
         work.say(f"containerd has to be restarted{f': systemctl restart {service}' if service else ''}")
-    found = containerd_config.registration(node)
+    with progress.shown("asking containerd for its handlers"):
+        found = containerd_config.registration(node)
     work.answer |= {"containerd": found.version, "handlers": list(found.handlers), "restart_needed": stale}
     problem = "" if not registered or (node.of_rancher and (stale or not node.running)) else found.problem
     if registered and node.running and not stale:
-        problem = problem or _loaded_problem(found.address, _SECONDS if restarted else 0)
+        with progress.shown("waiting for containerd to load the runtime"):
+            problem = problem or _loaded_problem(found.address, _SECONDS if restarted else 0)
     if problem:
         raise FailedPrecondition(f"containerd {found.version}: {problem}")
     if registered and not stale:

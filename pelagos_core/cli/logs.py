@@ -10,6 +10,7 @@ import click
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.cli import completion
+from pelagos_core.cli.command import command
 from pelagos_core.cli.connection import TASK, Connection
 from pelagos_core.cli.waiting import Waiting
 from pelagos_core.daemon import runs
@@ -20,14 +21,18 @@ _CHUNK = 64 << 10
 _LOOK_SECONDS = 0.1  # between two looks at a file that grows
 
 
-@click.command()
+@command()
 @click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
 @click.option("-n", "--tail", type=click.IntRange(0), metavar="LINES", help="Only the last lines.")
 @click.argument("container", shell_complete=completion.containers)
 def logs(follow: bool, tail: int | None, container: str) -> None:
-    """Print the output of a detached container, also of one that has ended.
+    """Print the output of a detached container, also after its end.
 
     Both its outputs are one file, so that their order is kept.
+
+    \b
+    pelagos logs web
+    pelagos logs -f -n 10 web
     """
     run = runs.find(os.geteuid(), container, ended=True)
     if not run.is_detached:

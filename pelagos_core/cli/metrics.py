@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pelagos_core.cli.command import command
 from pelagos_core.errors import PermissionDenied
 from pelagos_core.metrics import slots
 
@@ -14,7 +15,7 @@ NAME = "pelagos.prom"
 SOCKET = "/run/pelagos/metrics.sock"
 
 
-@click.command()
+@command()
 @click.option(
     "--textfile",
     type=click.Path(path_type=Path, file_okay=False),
@@ -28,16 +29,21 @@ SOCKET = "/run/pelagos/metrics.sock"
     help=f"Serve HTTP on a Unix socket that only root can open, {SOCKET} by default.",
 )
 def metrics(textfile: Path | None, listen: str | None) -> None:
-    """Print the figures of this node's containers in Prometheus' text format.
+    """Print the figures of this node's containers for Prometheus.
 
-    Daemons count in a file of the node; reading it needs none of them. Counters begin with the
-    boot and never go backwards, whatever becomes of daemons. docs/observability.md has a list.
+    Needs root. Without options they are printed in Prometheus' text format. Daemons count in a file of the node;
+    reading it needs none of them. Counters begin with the boot and never go backwards, whatever becomes of daemons.
     `metrics = false` in the node's config turns the counting off.
+
+    \b
+    pelagos metrics
+    pelagos metrics --textfile /var/lib/node_exporter
+    pelagos metrics --listen
     """
     if os.geteuid() and slots.VARIABLE not in os.environ:
-        raise PermissionDenied("the figures of the node are root's")
+        raise PermissionDenied("the figures of the node are root's: run it as root")
     if textfile and listen:
-        raise click.UsageError("--textfile and --listen exclude each other.")
+        raise click.UsageError("--textfile and --listen exclude each other")
     from pelagos_core.cli import exposition  # loads Prometheus' library, which `pelagos --help` has no need of
 
     try:

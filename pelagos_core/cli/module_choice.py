@@ -10,7 +10,7 @@ from pelagos_core.backends.installed import Node
 from pelagos_core.backends.selection import Choice, Selection
 from pelagos_core.cli.backend_option import asked_for
 from pelagos_core.config.policy import Policy
-from pelagos_core.errors import NotFound
+from pelagos_core.errors import InvalidArgument, NotFound
 from pelagos_core.oci import Process, Spec
 from pelagos_core.plugin.bundle import Bundle
 from pelagos_core.plugin.entrypoint import Entrypoint, split_func
@@ -18,10 +18,14 @@ from pelagos_core.plugin.limits import Limits
 
 
 def choose(node: Node, module: str, annotations: dict[str, str], policy: Policy) -> tuple[Choice, Entrypoint]:
-    """Ask the backends about a module, which may be a `path#function`. Its file stays open. Raises NotFound."""
+    """Ask the backends about a module, which may be a `path#function`. Its file stays open. Raises NotFound, or
+    InvalidArgument if it is no regular file.
+    """
     path, func = split_func(module)
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise NotFound(f"module {path!r} does not exist")
+    if not Path(path).is_file():
+        raise InvalidArgument(f"module {path!r} is not a regular file")
     process = Process(args=(module,))
     spec = Spec(process=process, annotations=annotations)
     bundle = Bundle(id="explain", namespace="pelagos", path=str(Path.cwd()), spec=spec, policy=policy)

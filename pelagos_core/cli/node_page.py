@@ -12,14 +12,13 @@ from typing import NamedTuple
 import click
 
 from pelagos_core.api import inspection_pb2
-from pelagos_core.cli.connection import INSPECTION, Connection
+from pelagos_core.cli import asking
+from pelagos_core.cli.connection import INSPECTION
 from pelagos_core.cli.table import print_table
-from pelagos_core.cli.waiting import Waiting
-from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied
+from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied, Unavailable
 from pelagos_core.shim import flags
 from pelagos_core.shim.start import PROGRAM
 
-_ANSWER_SECONDS = 2.0
 _SILENT = "no answer"
 
 
@@ -32,7 +31,7 @@ class Daemon(NamedTuple):
     socket: str
 
 
-def show(*, quiet: bool, as_json: bool) -> None:
+def show(*, quiet: bool, whole: bool, as_json: bool) -> None:
     """Print all containers, those of a pod together. In the command. Raises PermissionDenied without root."""
     if os.geteuid():
         raise PermissionDenied("--node needs root: the shims of containerd are root's")
@@ -43,7 +42,8 @@ def show(*, quiet: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps(rows))
     else:
-        print_table(["NAMESPACE", "POD", "ID", "PID", "BACKEND", "STATUS", "COMMAND"], [_cells(row) for row in rows])
+        header = ["NAMESPACE", "POD", "ID", "PID", "BACKEND", "STATUS", "COMMAND"]
+        print_table(header, [_cells(row) for row in rows], is_whole=whole)
 
 
 def daemons() -> Iterator[Daemon]:
@@ -60,24 +60,16 @@ def daemons() -> Iterator[Daemon]:
 
 
 def _rows(found: list[Daemon]) -> list[dict[str, object]]:
-    """What each daemon says of its containers, of all of which the answers are waited for at the same time."""
-    with Waiting() as waiting, contextlib.ExitStack() as stack:
-        asked = []
-        for daemon in found:
-            with contextlib.suppress(PelagosError):  # it has ended in this moment
-                connection = stack.enter_context(Connection(daemon.socket, waiting))
-                request = inspection_pb2.ListRequest()
-                asked.append((daemon, connection.send(INSPECTION, "List", request, _ANSWER_SECONDS)))
-        waiting.until(lambda: all(answer.has_come for _, answer in asked), _ANSWER_SECONDS)
-        rows = []
-        for daemon, answer in asked:
-            silent = [inspection_pb2.ContainerSummary(id=daemon.group, status=_SILENT)]
-            containers = silent
-            if answer.has_come:
-                with contextlib.suppress(PelagosError):  # as above; or a daemon of an older version
-                    containers = answer.message().containers
-            rows += [_row(daemon, container) for container in containers]
-        return rows
+    """What each daemon says of its containers."""
+    answers = asking.ask(INSPECTION, "List", [(daemon.socket, inspection_pb2.ListRequest()) for daemon in found])
+    rows = []
+    for daemon, answer in zip(found, answers, strict=True):
+        if isinstance(answer, Unavailable):  # it has ended in this moment
+            continue
+        silent = answer is None or isinstance(answer, PelagosError)  # one of an older version has no such method
+        unknown = [inspection_pb2.ContainerSummary(id=daemon.group, status=_SILENT)]
+        rows += [_row(daemon, container) for container in (unknown if silent else answer.containers)]
+    return rows
 
 
 def _row(daemon: Daemon, container: inspection_pb2.ContainerSummary) -> dict[str, object]:

@@ -8,14 +8,15 @@ import posixpath
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 
 from pelagos_core import reasons
-from pelagos_core.cli import completion, module_file, mount_option, pairs, progress
+from pelagos_core.cli import completion, mistakes, module_file, mount_option, pairs, progress
+from pelagos_core.cli.command import command
+from pelagos_core.cli.formats import json_option
 from pelagos_core.config import size
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.images import archive, image, reference
@@ -31,7 +32,13 @@ _STREAM = "-"
 _ADVICE = "pelagos packs modules, `docker build` packs programs"
 
 
-@click.command()
+@command(
+    sections={
+        "The file": "name output artifact json format",
+        "What is in it": "added labels annotations platforms",
+        "What a container of it has": "entrypoint args env user workdir",
+    }
+)
 @click.option("-t", "--tag", "name", required=True, metavar="NAME", help="The image's name, such as registry/app:v1.")
 @click.option(
     "-o", "--output", default="", metavar="FILE", help="Where to; - is standard output.  [default: MODULE.tar]"
@@ -56,9 +63,9 @@ _ADVICE = "pelagos packs modules, `docker build` packs programs"
     "platforms",
     multiple=True,
     metavar="OS/ARCH[,…]",
-    help="Of the nodes, such as linux/amd64,linux/arm64.  [default: this machine's]",
+    help="The nodes' own, such as linux/amd64,linux/arm64.  [default: this machine's]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.argument("module", metavar="MODULE", shell_complete=completion.files)
 def pack(
     name: str,
@@ -92,7 +99,8 @@ def pack(
     """
     if artifact and (added or platforms):
         raise click.UsageError("an artifact has no files and no platform but the module's: no --add, no --platform")
-    whole = reference.normalised(name)
+    with mistakes.in_option("--tag"):
+        whole = reference.normalised(name)
     is_piped = module == _STREAM
     file = module_file.read_stream(0, _ADVICE) if is_piped else module_file.open_module(module, _ADVICE)
     kind = _checked(module, file, binary=artifact)
@@ -111,14 +119,13 @@ def pack(
         created=_created(),
     )
     target = output or f"{os.path.splitext(title)[0]}.tar"
-    with _shown(whole) as tick, _opened(target) as write:
-        sink = _counted(write, tick)
+    with progress.shown(f"packing {whole}"), _opened(target) as write:
         made = (
             image.artifact(_module(file), title, settings, is_component=kind is Kind.COMPONENT)
             if artifact
             else _image(file, path, added, platforms, settings)
         )
-        archive.write(made, whole, sink)
+        archive.write(made, whole, write)
     if target != _STREAM:
         _tell(as_json, whole, made, target)
 
@@ -145,7 +152,8 @@ def _image(file: int, path: str, added: tuple[str, ...], platforms: tuple[str, .
         layer.add(*_addition(word))
     layer.add_module(file, path)
     words = [word for each in platforms for word in each.split(",")]
-    asked = tuple(dict.fromkeys(map(Platform.parse, words))) or (Platform.of_this_machine(),)
+    with mistakes.in_option("--platform"):
+        asked = tuple(dict.fromkeys(map(Platform.parse, words))) or (Platform.of_this_machine(),)
     return image.image(layer, asked, settings)
 
 
@@ -201,29 +209,6 @@ def _opened(target: str) -> Iterator[Callable[[bytes], object]]:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-@contextmanager
-def _shown(name: str) -> Iterator[Callable[[], None]]:
-    shown = progress.Progress(f"packing {name}")
-    try:
-        yield shown.tick
-    finally:
-        shown.close()
-
-
-def _counted(write: Callable[[bytes], object], tick: Callable[[], None]) -> Sink:
-    """A sink that keeps the progress up to date."""
-    due = time.monotonic() + progress.STEP_SECONDS
-
-    def take(data: bytes) -> None:
-        nonlocal due
-        write(data)
-        if time.monotonic() >= due:
-            due = time.monotonic() + progress.STEP_SECONDS
-            tick()
-
-    return take
 
 
 def _tell(as_json: bool, name: str, made: Image, target: str) -> None:

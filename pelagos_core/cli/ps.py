@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
 import time
+from typing import Any
 
 import click
 
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import types_pb2
-from pelagos_core.cli import node_page
-from pelagos_core.cli.connection import TASK, Answer, Connection
+from pelagos_core.cli import asking, formats, node_page
+from pelagos_core.cli.command import command
+from pelagos_core.cli.connection import TASK
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.table import print_table
-from pelagos_core.cli.waiting import Waiting
 from pelagos_core.config import duration
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import PelagosError
 
-_SECONDS = 2.0  # for a daemon to answer; one that is stopped does not
 _STATUS = {
     types_pb2.CREATED: "created",
     types_pb2.RUNNING: "running",
@@ -33,20 +33,27 @@ _STARTING = "starting"
 _SILENT = "no answer"
 
 
-@click.command()
-@click.option("--node", is_flag=True, help="All containers of pelagos on this node, those of containerd too.")
-@click.option("-a", "--all", "ended", is_flag=True, help="Also the detached ones that have ended.")
+@command()
+@click.option("--node", is_flag=True, help="All of pelagos on this node, also those of containerd.")
+@click.option("-a", "--all", "ended", is_flag=True, help="Also detached ones that have ended.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ps(node: bool, ended: bool, quiet: bool, as_json: bool) -> None:
+@formats.whole
+@json_option
+def ps(node: bool, ended: bool, quiet: bool, whole: bool, as_json: bool) -> None:
     """List the containers of your `pelagos run` commands.
 
     PID is the program's process on this host. One that is still being made is `starting`.
     With --node those of containerd are listed too, as `ctr task ls` and `crictl ps` do; they are
     theirs to end. That needs root.
+
+    \b
+    pelagos ps
+    pelagos ps -a --format json
+    pelagos rm -f $(pelagos ps -aq)
+    pelagos ps --node
     """
     if node:
-        node_page.show(quiet=quiet, as_json=as_json)
+        node_page.show(quiet=quiet, whole=whole, as_json=as_json)
         return
     found = runs.listed(os.geteuid(), ended=ended)
     if quiet:
@@ -58,41 +65,34 @@ def ps(node: bool, ended: bool, quiet: bool, as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     now = time.time()
-    print_table(["ID", "NAME", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"], [_row(row, now) for row in rows])
+    header = ["ID", "NAME", "PID", "BACKEND", "STATUS", "AGE", "COMMAND"]
+    print_table(header, [_row(row, now) for row in rows], is_whole=whole)
 
 
 def described(found: list[Run]) -> list[dict[str, object]]:
-    """What the daemons say, of all of which the answers are waited for at the same time."""
-    with Waiting() as waiting, contextlib.ExitStack() as stack:
-        asked = [_ask(run, waiting, stack) for run in found]
-        waiting.until(lambda: all(isinstance(each, str) or each.has_come for each in asked), _SECONDS)
-    return [_row_of(run, *_state(answer)) for run, answer in zip(found, asked, strict=True)]
+    """What is recorded of these runs, and what their daemons say."""
+    asked = [run for run in found if _known(run) is None]
+    requests = [(run.address, api.StateRequest(id=run.id)) for run in asked]
+    answers = {run.id: answer for run, answer in zip(asked, asking.ask(TASK, "State", requests), strict=True)}
+    return [_row_of(run, *_state(_known(run), answers.get(run.id))) for run in found]
 
 
-def _ask(run: Run, waiting: Waiting, stack: contextlib.ExitStack) -> Answer | str:
-    """Ask its daemon for its state; the answer to come, or what is known without."""
+def _known(run: Run) -> str | None:
+    """Its status, if that is known without its daemon."""
     if run.ended:
         return f"exited {run.exit_code}"
-    if not run.address or not run.backend:
-        return _STARTING
-    try:
-        connection = stack.enter_context(Connection(run.address, waiting))
-    except PelagosError:  # it has ended in this moment
-        return _STATUS[types_pb2.STOPPED]
-    return connection.send(TASK, "State", api.StateRequest(id=run.id), _SECONDS)
+    return None if run.address and run.backend else _STARTING
 
 
-def _state(answer: Answer | str) -> tuple[int, str]:
+def _state(known: str | None, answer: Any) -> tuple[int, str]:  # noqa: ANN401 (of `asking.ask`)
     """The program's pid, 0 before there is one, and its status."""
-    if isinstance(answer, str):
-        return 0, answer
-    if not answer.has_come:
+    if known is not None:
+        return 0, known
+    if answer is None:
         return 0, _SILENT
-    try:
-        said = answer.message()
-    except PelagosError:  # as above
+    if isinstance(answer, PelagosError):  # it has ended in this moment
         return 0, _STATUS[types_pb2.STOPPED]
-    return said.pid, _STATUS.get(said.status, "unknown")
+    return answer.pid, _STATUS.get(answer.status, "unknown")
 
 
 def _row_of(run: Run, pid: int, status: str) -> dict[str, object]:

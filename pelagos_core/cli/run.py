@@ -8,11 +8,22 @@ from typing import Any
 
 import click
 
-from pelagos_core.cli import completion, exit_codes, rootless, run_options, terminal
+from pelagos_core.cli import completion, exit_codes, rootless, run_options, terminal, voice
+from pelagos_core.cli.backend_option import backend_option, in_its_words
+from pelagos_core.cli.command import command
 from pelagos_core.errors import FailedPrecondition, PelagosError
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@command(
+    context_settings={"allow_interspersed_args": False},
+    sections={
+        "How it runs": "backend detach removed name interactive tty watched explain",
+        "What it sees": "env env_files workdir user hostname annotations",
+        "Files": "volumes mounts directories tmpfs read_only",
+        "Network": "ports network",
+        "Limits": "memory cpus cpuset pids fuel deadline",
+    },
+)
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
 @click.option(
     "--env-file",
@@ -22,13 +33,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
     shell_complete=completion.files,
     help="Set the variables of a file, one a line.",
 )
-@click.option(
-    "--backend",
-    default="",
-    metavar="NAME",
-    shell_complete=completion.backends,
-    help="Which backend runs it; auto takes the best.  [default: auto]",
-)
+@backend_option("The backend that runs it.  [default: auto, the best]")
 @click.option(
     "--mount",
     "mounts",
@@ -63,7 +68,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
     "--network",
     type=click.Choice(["none", "host"]),
     default="none",
-    help="A network of its own with what is published alone, or the host's.  [default: none]",
+    help="Its own, with published ports alone, or the host's.  [default: none]",
 )
 @click.option("-m", "--memory", default="", metavar="SIZE", help="Memory limit, such as 64m or 1g.")
 @click.option("--cpus", type=float, metavar="N", help="Processors it may use, such as 0.5.")
@@ -82,7 +87,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
     "--explain-plan",
     "explain",
     is_flag=True,
-    help="Run nothing: print each step that its processes would take to isolate themselves.",
+    help="Run nothing: print the steps by which it would be isolated.",
 )
 @click.argument("target", metavar="MODULE|ROOTFS", shell_complete=completion.files)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, shell_complete=completion.files)
@@ -100,11 +105,12 @@ def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN
     pelagos run -d --name web -p 8080:80 server.wasm
     pelagos run --explain-plan -m 64m hello.wasm
 
-    The exit code is the program's; 134 is a trap, 128+N the death by signal N. If it
-    could not be run: 125 for a fault of pelagos, the host or this command line, 126 for a
-    file that cannot be run, 127 for one that is not there. Signals are passed on to the
-    program. Whatever ends this command ends the program too, unless it is detached (-d):
+    Signals are passed on to the program. Whatever ends this command ends the program too, unless it is detached (-d):
     then `pelagos ps`, `logs`, `exec`, `stop` and `rm` are for it.
+
+    Exit codes: the program's own; 124 after its deadline, 134 for a trap, 128+N for the death by signal N. If it could
+    not be run: 125 for a fault of pelagos, the host or this command line, 126 for a file that cannot be run, 127 for
+    one that is not there.
     """
     try:
         options = run_options.Options(**chosen)
@@ -124,15 +130,9 @@ def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN
         rootless.enter()
         code = container.run(uid, run_options.record(options, (target, *args)), interactive=options.interactive)
     except PelagosError as error:
-        click.echo(f"pelagos: {_in_words_of_the_option(error) if chosen['backend'] else error}", err=True)
+        voice.complain(in_its_words(str(error)) if chosen["backend"] else error)
         code = exit_codes.of_error(error)
     except OSError as error:
-        click.echo(f"pelagos: {exit_codes.describe(error)}", err=True)
+        voice.complain(exit_codes.describe(error))
         code = exit_codes.FAILED
     sys.exit(code)
-
-
-def _in_words_of_the_option(error: PelagosError) -> str:
-    from pelagos_core.cli.backend_option import in_its_words
-
-    return in_its_words(str(error))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from pelagos_core.cli import module_file, mount_option, pairs
+from pelagos_core.cli import mistakes, module_file, mount_option, pairs
 from pelagos_core.cli.embedded import Container
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
-from pelagos_core.errors import FailedPrecondition, InvalidArgument
+from pelagos_core.errors import FailedPrecondition
 from pelagos_core.plugin.kind import split_func
 
 if TYPE_CHECKING:
@@ -195,10 +195,8 @@ def _resources(options: Options) -> dict[str, object]:
 def _bytes(text: str) -> int | None:
     if not text:
         return None
-    try:
+    with mistakes.in_option("--memory"):
         count = size.parse(text)
-    except InvalidArgument as error:
-        raise click.BadParameter(str(error), param_hint="--memory") from None
     if count < _LEAST_MEMORY:
         least = f"{_LEAST_MEMORY >> 20}m"
         raise click.BadParameter(f"{text!r} is too small for an engine: the least is {least}", param_hint="--memory")

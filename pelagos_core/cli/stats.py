@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -13,29 +12,34 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from pelagos_core.api import metrics_v1_pb2, metrics_v2_pb2
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.cli import completion
-from pelagos_core.cli.connection import TASK, Connection
+from pelagos_core.cli import asking, completion, formats
+from pelagos_core.cli.command import command
+from pelagos_core.cli.connection import TASK
+from pelagos_core.cli.formats import json_option
 from pelagos_core.cli.table import print_table
-from pelagos_core.cli.waiting import Waiting
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
-from pelagos_core.errors import NotFound, Unavailable
+from pelagos_core.errors import PelagosError
 
 _INTERVAL_SECONDS = 1.0
-_ANSWER_SECONDS = 2.0
 _NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number of nearly 2^63
 
 
-@click.command()
+@command()
 @click.option("--no-stream", "once", is_flag=True, help="Print one table and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
+@formats.whole
+@json_option
 @click.argument("names", metavar="[CONTAINER...]", nargs=-1, shell_complete=completion.running)
-def stats(once: bool, as_json: bool, names: tuple[str, ...]) -> None:
+def stats(once: bool, whole: bool, as_json: bool, names: tuple[str, ...]) -> None:
     """Show what containers use: processor time, memory, processes.
 
     All of your `pelagos run` that run, or those that are named. CPU is of one processor: 200% are two. On a terminal it
-    goes on until ^C; elsewhere it prints one table.
+    goes on until ^C; elsewhere, and with --format json, it prints once.
+
+    \b
+    pelagos stats
+    pelagos stats --no-stream web
     """
     found = [runs.find(os.geteuid(), name) for name in names] or runs.listed(os.geteuid())
     before, then = _measured(found), time.monotonic()
@@ -49,7 +53,8 @@ def stats(once: bool, as_json: bool, names: tuple[str, ...]) -> None:
             return
         if os.isatty(1) and not once:
             click.clear()
-        print_table(["ID", "NAME", "CPU", "MEMORY", "LIMIT", "PROCESSES"], [_cells(row) for row in rows])
+        header = ["ID", "NAME", "CPU", "MEMORY", "LIMIT", "PROCESSES"]
+        print_table(header, [_cells(row) for row in rows], is_whole=whole)
         if once or not os.isatty(1):
             return
         before, then = after, now
@@ -59,20 +64,14 @@ Figures = dict[str, object]
 
 
 def _measured(found: list[Run]) -> Mapping[str, Figures]:
-    """What each container has used, by its id. One that has ended meanwhile is left out."""
-    with Waiting() as waiting, contextlib.ExitStack() as stack:
-        asked = []
-        for run in found:
-            with contextlib.suppress(Unavailable):
-                connection = stack.enter_context(Connection(run.address, waiting))
-                asked.append((run, connection.send(TASK, "Stats", api.StatsRequest(id=run.id), _ANSWER_SECONDS)))
-        waiting.until(lambda: all(answer.has_come for _, answer in asked), _ANSWER_SECONDS)
-        figures = {}
-        for run, answer in asked:
-            if answer.has_come:
-                with contextlib.suppress(NotFound, Unavailable):
-                    figures[run.id] = {"name": run.name, **_figures(answer.message().stats)}
-        return figures
+    """What each container has used, by its id. One that has ended meanwhile, or does not answer, is left out."""
+    begun = [run for run in found if run.address]
+    answers = asking.ask(TASK, "Stats", [(run.address, api.StatsRequest(id=run.id)) for run in begun])
+    return {
+        run.id: {"name": run.name, **_figures(answer.stats)}
+        for run, answer in zip(begun, answers, strict=True)
+        if answer is not None and not isinstance(answer, PelagosError)
+    }
 
 
 def _figures(stats: AnyMessage) -> Figures:

@@ -13,9 +13,9 @@ _GAP = "  "
 _LONGEST_WORD = 24  # a longer one, such as a path, may be cut: else it alone would leave no room for a table
 
 
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print it on stdout. On a terminal cells are wrapped between words, to its width."""
-    for line in lines(header, rows, _width()):
+def print_table(header: list[str], rows: list[list[str]], *, is_whole: bool = False) -> None:
+    """Print it on stdout. On a terminal cells are wrapped between words, to its width, unless it is_whole."""
+    for line in lines(header, rows, None if is_whole else _width()):
         click.echo(line)
 
 

@@ -8,12 +8,19 @@ import platform
 import click
 
 from pelagos_core import __version__
+from pelagos_core.cli.command import command
+from pelagos_core.cli.formats import json_option
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@command()
+@json_option
 def version(as_json: bool) -> None:
-    """Print the versions of pelagos, Python and the kernel."""
+    """Print the versions of pelagos, Python and the kernel.
+
+    \b
+    pelagos version
+    pelagos version --format json
+    """
     versions = {"pelagos": __version__, "python": platform.python_version(), "kernel": platform.release()}
     if as_json:
         click.echo(json.dumps(versions))

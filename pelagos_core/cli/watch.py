@@ -13,9 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-import click
-
-from pelagos_core.cli import exit_codes
+from pelagos_core.cli import exit_codes, voice
 
 _LOOK_SECONDS = 0.2
 _END_SECONDS = 5.0  # from SIGTERM to SIGKILL
@@ -40,11 +38,11 @@ def watch(path: str, words: Sequence[str], operands: int) -> int:
                 if process.poll() is None:
                     _end(process)
                 elif not interrupted:
-                    click.echo(f"pelagos: exit code {process.returncode}; waiting for {name} to change", err=True)
+                    voice.note(f"exit code {process.returncode}; waiting for {name} to change")
             while not interrupted and not _has_changed(path, seen):
                 time.sleep(_LOOK_SECONDS)
             if not interrupted:
-                click.echo(f"pelagos: {name} has changed", err=True)
+                voice.note(f"{name} has changed")
     return exit_codes.of_signal(interrupted[0])
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-import click
+from pelagos_core.cli.command import command
 
 _STAY = "from pelagos_core.daemon.program import stay; stay()"
 # What `ps` shows of a daemon has no more room than the command line it was forked from.
 _ROOM = " " * 512
 
 
-@click.command()
+@command()
 def zygote() -> None:
-    """Stay as the zygote, which forks the shims of pods.
+    """Be the zygote, which forks the shims of pods, in the foreground.
 
     There is no need to run this: the first pod's start leaves a zygote behind, which ends when it is
     unused for ten minutes (zygote_idle_seconds in the node's config). A service that runs

@@ -162,9 +162,8 @@ def find(uid: int, name: str, *, ended: bool = False) -> Run:
     exact = [run for run in known if name in (run.id, run.name)]
     found = exact or [run for run in known if run.id.startswith((name, f"{PREFIX}{name}"))]
     if len(found) != 1:
-        raise NotFound(
-            f"container {name!r}: {'several ids begin so' if found else 'none of `pelagos run` has this id'}"
-        )
+        text = "is the beginning of several ids" if found else "does not exist"
+        raise NotFound(f"container {name!r} {text}: `pelagos ps -a` lists yours")
     return found[0]
 
 

@@ -39,7 +39,7 @@ def test_a_config_that_is_broken_is_said_and_an_error(tmp_path, monkeypatch, tex
     done = pelagos()
     assert done.returncode == 1
     assert "wasmtime" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith(f"pelagos: config '{tmp_path}/config.toml': ")
+    assert done.stderr.splitlines()[-1].startswith(f"pelagos: backends: config '{tmp_path}/config.toml': ")
 
 
 def test_a_choice_is_explained(tmp_path):
@@ -68,14 +68,14 @@ def test_a_native_program_is_not_for_engines(tmp_path):
 
 def test_a_missing_module_is_named(tmp_path):
     done = pelagos("--explain", tmp_path / "none")
-    assert (done.returncode, done.stderr) == (1, f"pelagos: module '{tmp_path / 'none'}' does not exist\n")
+    assert (done.returncode, done.stderr) == (1, f"pelagos: backends: module '{tmp_path / 'none'}' does not exist\n")
 
 
 def test_a_broken_backend_is_reported_and_does_not_hide_the_others(tmp_path):
     python = environment_with(tmp_path / "venv", broken="raise ImportError('no engine')")
     done = pelagos(python=python)
     assert "wasmtime" in done.stdout
-    assert "pelagos: backend 'broken' failed in import: ImportError: no engine\n" in done.stderr
+    assert "pelagos: backends: backend 'broken' failed in import: ImportError: no engine\n" in done.stderr
     failures = json.loads(pelagos("--json", python=python).stdout)["failures"]
     assert failures == [{"name": "broken", "stage": "import", "reason": "ImportError: no engine"}]
 
@@ -106,7 +106,7 @@ def test_a_backend_whose_engine_is_not_there_says_how_to_get_it(tmp_path):
     )
     python = environment_with(tmp_path / "venv", lame=lame)
     done = pelagos(python=python)
-    assert "pelagos: backend 'lame' cannot be used: no engine: get one\n" in done.stderr
+    assert "pelagos: backends: backend 'lame' cannot be used: no engine: get one\n" in done.stderr
     (row,) = [row for row in json.loads(pelagos("--json", python=python).stdout)["backends"] if row["name"] == "lame"]
     assert (row["usable"], row["problem"], row["remedy"]) == (False, "no engine", "get one")
 
@@ -120,7 +120,7 @@ def test_a_native_part_that_cannot_be_used_is_told_with_the_reason(tmp_path):
     python = environment_with(tmp_path / "venv", lame=lame)
     done = pelagos(python=python)
     reason = "RuntimeError: made for another version"
-    assert f"pelagos: backend 'lame' has no native part here, and is slower: {reason}\n" in done.stderr
+    assert f"pelagos: backends: backend 'lame' has no native part here, and is slower: {reason}\n" in done.stderr
     (row,) = [row for row in json.loads(pelagos("--json", python=python).stdout)["backends"] if row["name"] == "lame"]
     assert (row["native"], row["native_problem"]) == (False, reason)
 
@@ -131,4 +131,4 @@ def test_a_backend_that_crashes_at_its_import_is_named_and_does_not_hide_the_oth
     done = pelagos(python=python)
     assert done.returncode == 0
     assert "wasmtime" in done.stdout
-    assert "pelagos: backend 'crash' failed in import: the process " in done.stderr
+    assert "pelagos: backends: backend 'crash' failed in import: the process " in done.stderr

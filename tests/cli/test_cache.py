@@ -87,9 +87,9 @@ def test_what_cannot_be_compiled_is_named_and_the_rest_is_done(pelagos, tmp_path
     assert done.returncode == 1
     assert done.stdout.startswith(f"{good}: compiled")
     lines = done.stderr.splitlines()
-    assert lines[0] == f"pelagos: module '{tmp_path}/none': No such file or directory"
-    assert lines[1].startswith("pelagos: '/bad.wat' is not valid WebAssembly: ")
-    assert lines[2] == f"pelagos: module '{tmp_path}' is not a regular file"
+    assert lines[0] == f"pelagos: cache warm: module '{tmp_path}/none': No such file or directory"
+    assert lines[1].startswith("pelagos: cache warm: '/bad.wat' is not valid WebAssembly: ")
+    assert lines[2] == f"pelagos: cache warm: module '{tmp_path}' is not a regular file"
     rows = json.loads(pelagos("warm", "--json", bad, good).stdout)
     assert sorted(rows[0]) == ["error", "module"]
     assert rows[1]["outcome"] == "found"
@@ -154,7 +154,10 @@ def test_an_engine_that_compiles_nothing_ahead_says_so(pelagos, tmp_path):
     python = environment_with(tmp_path / "venv", plain=PLAIN)
     done = pelagos("warm", "--backend", "plain", written(tmp_path / "a.wat"), python=python)
     assert done.returncode == 1
-    assert done.stderr == f"pelagos: module '{tmp_path}/a.wat': backend 'plain' compiles nothing ahead of time\n"
+    assert (
+        done.stderr
+        == f"pelagos: cache warm: module '{tmp_path}/a.wat': backend 'plain' compiles nothing ahead of time\n"
+    )
 
 
 def test_what_is_old_or_too_much_or_everything_goes(pelagos, tmp_path):
@@ -185,13 +188,16 @@ def test_what_nobody_here_can_use_goes_without_asking(pelagos, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prune", "--older-than", "soon"], "'soon' is not a duration such as 30s, 1h30m or 30d"),
-        (["prune", "--size", "much"], "'much' is not a size such as 64m"),
+        (["prune", "--older-than", "soon"], "--older-than: 'soon' is not a duration such as 30s, 1h30m or 30d"),
+        (["prune", "--size", "much"], "--size: 'much' is not a size such as 64m"),
     ],
 )
 def test_a_mistake_is_named(pelagos, words, message):
     done = pelagos(*words)
-    assert (done.returncode, done.stderr) == (1, f"pelagos: {message}\n")
+    assert (done.returncode, done.stderr.partition("; see")[0]) == (
+        2,
+        f"pelagos: cache prune: invalid value for {message}",
+    )
 
 
 def test_a_directory_that_is_not_to_be_trusted_is_named(pelagos, tmp_path):
@@ -199,6 +205,5 @@ def test_a_directory_that_is_not_to_be_trusted_is_named(pelagos, tmp_path):
     (tmp_path / "cache").chmod(0o755)
     done = pelagos("ls")
     assert done.returncode == 1
-    assert (
-        done.stderr == f"pelagos: cache '{tmp_path}/cache' is not root's alone: chown root, chmod 700, or remove it\n"
-    )
+    remedy = "chown root, chmod 700, or remove it"
+    assert done.stderr == f"pelagos: cache ls: cache '{tmp_path}/cache' is not root's alone: {remedy}\n"

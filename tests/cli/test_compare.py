@@ -64,11 +64,11 @@ def test_lines_that_differ_are_shown_up_to_a_number():
 @pytest.mark.parametrize(
     ("stderr", "why"),
     [
-        ("pelagos: container 'run-1': '/m' has no f [PLG-MODULE]\n", "'/m' has no f [PLG-MODULE]"),
-        ("pelagos: container 'run-1': entry point '/m' (core module): backend 'a', asked for by --backend, "
+        ("pelagos: run: container 'run-1': '/m' has no f [PLG-MODULE]\n", "'/m' has no f [PLG-MODULE]"),
+        ("pelagos: run: container 'run-1': entry point '/m' (core module): backend 'a', asked for by --backend, "
          "cannot run it: it is too old (installed: a, b; b could) [PLG-ENGINE-UNFIT]\n",
          "it is too old [PLG-ENGINE-UNFIT]"),
-        ("pelagos: module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]\n",
+        ("pelagos: run: module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]\n",
          "module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]"),
     ],
 )  # fmt: skip
@@ -132,9 +132,9 @@ def test_what_no_engine_runs_is_told_by_each(tmp_path):
     [
         (["-d", "x.wasm"], "--detach of `pelagos run` does not go with a comparison"),
         (["--watch", "x.wasm"], "--watch of `pelagos run` does not go with a comparison"),
-        (["--wrong", "x.wasm"], "No such option '--wrong'"),
+        (["--wrong", "x.wasm"], "no such option '--wrong'"),
         (["none.wasm"], "module 'none.wasm' does not exist"),
-        ([], "Missing argument"),
+        ([], "missing argument"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_refused(tmp_path, words, message):

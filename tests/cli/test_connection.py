@@ -84,7 +84,7 @@ def test_errors_of_the_daemon_are_raised_and_the_connection_goes_on(tmp_path):
 
 def test_a_daemon_that_goes_away_answers_all_that_is_under_way_and_what_is_sent_later(tmp_path):
     with daemon(tmp_path, lambda peer: received(peer, 1)) as made:
-        with pytest.raises(Unavailable, match="the connection was closed"):
+        with pytest.raises(Unavailable, match="the container's shim has ended"):
             made.call(*wait("a"))
         assert made.is_closed
         assert made.send(*wait("a")).has_come

@@ -46,7 +46,7 @@ def test_the_table_names_every_check_and_the_remedies_are_on_stderr():
     done = doctor(PATH=ABSENT)
     for name in CHECKS:
         assert name in done.stdout
-    assert "pelagos: launchers: `pelagos install` writes them" in done.stderr
+    assert "pelagos: doctor: launchers: `pelagos install` writes them" in done.stderr
 
 
 def test_a_config_that_is_wrong_is_named_and_fails(tmp_path):

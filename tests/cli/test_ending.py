@@ -50,7 +50,7 @@ def test_what_runs_is_removed_by_force_only(guests):
         assert (done.returncode, done.stdout) == (1, "")
         assert f"container '{name}' is running: `pelagos stop` it first, or use --force" in done.stderr
         assert pelagos("rm", "--force", name).stdout == f"{name}\n"
-        assert "none of `pelagos run` has this id" in pelagos("rm", name).stderr
+        assert "does not exist" in pelagos("rm", name).stderr
 
 
 def test_an_error_of_one_does_not_keep_the_others_from_their_turn(guests):

@@ -99,7 +99,7 @@ def test_whatever_the_file_something_is_told(tmp_path, source, kind, code, probl
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     done = subprocess.run([*PELAGOS, "inspect", str(tmp_path / "none")], capture_output=True, text=True)
-    assert (done.returncode, "does not exist" in done.stderr) == (1, True)
+    assert (done.returncode, "is neither a file nor a container" in done.stderr) == (1, True)
 
 
 def test_a_row_is_a_line_in_a_pipe(tmp_path):

@@ -75,7 +75,10 @@ def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(tmp_path):
     (tmp_path / NAMES[0]).write_text("mine")
     done = pelagos("install", "--bin-dir", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"pelagos: file '{tmp_path / NAMES[0]}' was not written by pelagos (--force replaces it)\n"
+    assert (
+        done.stderr
+        == f"pelagos: install: file '{tmp_path / NAMES[0]}' was not written by pelagos (--force replaces it)\n"
+    )
     assert os.listdir(tmp_path) == [NAMES[0]]
     assert "left alone" in pelagos("uninstall", "--bin-dir", tmp_path).stderr
     assert (tmp_path / NAMES[0]).read_text() == "mine"
@@ -92,7 +95,7 @@ def test_the_unit_is_written_where_it_is_asked_for_and_its_program_can_be_run(tm
     unit.read(units / UNIT)
     assert stat.S_IMODE(os.stat(units / UNIT).st_mode) == 0o644
     said = subprocess.run([*shlex.split(unit["Service"]["ExecStart"]), "--help"], capture_output=True, text=True)
-    assert "Stay as the zygote" in said.stdout
+    assert "Be the zygote" in said.stdout
     assert str(units / UNIT) in pelagos("uninstall", *words).stdout
     assert os.listdir(units) == ["other.service"]
 
@@ -106,7 +109,7 @@ def test_a_machine_reads_json(tmp_path):
 
 def test_a_missing_directory_is_named(tmp_path):
     done = pelagos("install", "--bin-dir", tmp_path / "none")
-    assert (done.returncode, done.stderr) == (1, f"pelagos: directory '{tmp_path / 'none'}' does not exist\n")
+    assert (done.returncode, done.stderr) == (1, f"pelagos: install: directory '{tmp_path / 'none'}' does not exist\n")
 
 
 def test_a_dry_run_shows_what_would_be_changed_and_changes_nothing(tmp_path):

@@ -42,7 +42,7 @@ def test_the_version_is_told(words):
     assert set(json.loads(pelagos("version", "--json").stdout)) == {"pelagos", "python", "kernel"}
 
 
-@pytest.mark.parametrize(("words", "message"), [(["fly"], "No such command"), (["--fly"], "No such option")])
+@pytest.mark.parametrize(("words", "message"), [(["fly"], "no such command"), (["--fly"], "no such option")])
 def test_a_mistake_is_two_and_named(words, message):
     done = pelagos(*words)
     assert done.returncode == 2
@@ -55,7 +55,7 @@ def test_output_that_cannot_be_written_is_said_and_a_reader_that_left_is_not():
     command = [sys.executable, "-m", "pelagos_core", "version"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (1, "pelagos: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "pelagos: version: standard output: No space left on device\n")
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)

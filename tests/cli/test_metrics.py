@@ -117,12 +117,12 @@ def test_a_textfile_is_replaced_as_a_whole_and_can_be_read_by_others(tmp_path):
 
 def test_mistakes_are_told(tmp_path):
     done = pelagos("metrics", "--textfile", tmp_path / "missing")
-    assert (done.returncode, done.stderr) == (1, f"pelagos: directory '{tmp_path}/missing' does not exist\n")
+    assert (done.returncode, done.stderr) == (1, f"pelagos: metrics: directory '{tmp_path}/missing' does not exist\n")
     done = pelagos("metrics", "--textfile", tmp_path, "--listen", "/x")
     assert (done.returncode, "exclude each other" in done.stderr) == (2, True)
     (tmp_path / "file").write_text("")
     done = pelagos("metrics", "--listen", tmp_path / "file")
-    assert (done.returncode, done.stderr) == (1, f"pelagos: file '{tmp_path}/file' is not a socket\n")
+    assert (done.returncode, done.stderr) == (1, f"pelagos: metrics: file '{tmp_path}/file' is not a socket\n")
     os.mkdir(tmp_path / "metrics")
     os.chmod(tmp_path / "metrics", 0o777)
     done = pelagos("metrics")
@@ -194,4 +194,7 @@ def test_another_user_has_no_figures_of_the_node(tmp_path):
     env = {name: value for name, value in os.environ.items() if name != slots.VARIABLE}
     code = "import os, pelagos_core.cli.metrics; from pelagos_core.cli.main import main; os.setuid(65534); main()"
     done = subprocess.run([sys.executable, "-c", code, "metrics"], env=env, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "pelagos: the figures of the node are root's\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "pelagos: metrics: the figures of the node are root's: run it as root\n",
+    )

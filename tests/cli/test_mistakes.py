@@ -11,7 +11,7 @@ OPTIONS = [name for each in run.params if isinstance(each, click.Option) for nam
 
 @pytest.mark.parametrize(("typed", "meant"), [("--memry", "--memory"), ("--cpu", "--cpus"), ("--volumes", "--volume")])
 def test_what_is_written_much_like_it_is_suggested(typed, meant):
-    assert mistakes.near(typed, OPTIONS) == f" Did you mean '{meant}'?"
+    assert mistakes.near(typed, OPTIONS) == f"; did you mean '{meant}'?"
 
 
 @pytest.mark.parametrize("typed", ["--entrypoint", "--privileged", "--restart", "--invoke", "--"])

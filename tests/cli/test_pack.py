@@ -32,7 +32,7 @@ def pack(*words, cwd=None, binary=False, stdin=None, **env):
 def refused(*words, **env):
     done = pack(*words, **env)
     assert done.returncode in (1, 2)
-    assert done.stderr.startswith("pelagos: ")
+    assert done.stderr.startswith("pelagos: pack: ")
     assert done.stderr.count("\n") == 1
     return done.stderr
 
@@ -132,7 +132,7 @@ def test_what_is_no_module_is_refused_with_a_way_out(tmp_path, module):
     assert "'srv' is not absolute" in refused(module, "-t", "a", "-w", "srv")
     assert "No such file" in refused(module, "-t", "a", "--add", "/proc/none/such")
     assert "SOURCE_DATE_EPOCH: 'x'" in refused(module, "-t", "a", SOURCE_DATE_EPOCH="x")
-    assert "Missing option '-t'" in refused(module)
+    assert "missing option '-t'" in refused(module)
     assert sorted(os.listdir(tmp_path)) == sorted([*files, "app.wasm"])
 
 

@@ -64,7 +64,7 @@ def test_kill_alone_is_sigkill_and_an_ids_beginning_is_enough(guests):
 def test_mistakes_are_told():
     done = pelagos("kill", "none")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "pelagos: container 'none': none of `pelagos run` has this id\n"
+    assert done.stderr == "pelagos: kill: container 'none' does not exist: `pelagos ps -a` lists yours\n"
     done = pelagos("kill", "-s", "FLY", "x")
     assert done.returncode == 2
     assert "'FLY' is not a signal such as TERM or 15" in done.stderr

@@ -125,7 +125,10 @@ def test_output_that_cannot_be_written_ends_the_program_and_is_said(guests):
         done = subprocess.run(
             [*COMMAND, "tool.wasm", "out", "100000000"], cwd=guests, stdout=full, stderr=subprocess.PIPE, timeout=60
         )
-    assert (done.returncode, done.stderr) == (125, b"pelagos: its output is lost: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        125,
+        b"pelagos: run: the program's output is lost: No space left on device\n",
+    )
 
 
 def test_a_program_that_ignores_the_end_of_its_reader_is_ended_too(tmp_path):
@@ -151,7 +154,8 @@ def test_a_program_whose_input_is_taken_away_by_policy_runs_without(guests, flag
 def test_out_of_memory_is_said(guests):
     fill = ["--mount", "type=tmpfs,target=/x", "memory.wasm", "fill", "/x/file", "500"]
     done = pelagos("--memory", "64m", *fill, cwd=guests)
-    assert (done.returncode, done.stderr) == (137, "pelagos: out of memory: its limit is 64.0 MiB\n")
+    told = "pelagos: run: out of memory: its limit is 64.0 MiB; --memory raises it\n"
+    assert (done.returncode, done.stderr) == (137, told)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +165,8 @@ def test_out_of_memory_is_said(guests):
         (["/dev/zero"], 126, "module '/dev/zero' is a device, not a regular file"),
         ([sys.executable], 126, "is a native program, not WebAssembly"),
         (["--backend", "none-such", "hello.wasm"], 127, "'none-such', asked for by --backend, is not installed"),
-        (["--entrypoint", "x", "hello.wasm"], 125, "No such option '--entrypoint'. Try 'pelagos run --help'."),
-        (["--memry", "64m", "hello.wasm"], 125, "No such option '--memry'. Did you mean '--memory'? Try"),
+        (["--entrypoint", "x", "hello.wasm"], 125, "no such option '--entrypoint'; see `pelagos run --help`"),
+        (["--memry", "64m", "hello.wasm"], 125, "no such option '--memry'; did you mean '--memory'?"),
         (["nothing.wasm"], 127, "module 'nothing.wasm' does not exist"),
         (["complete"], 126, "entry point '/complete' (file of unknown kind)"),
         (["unknown_import.wasm"], 126, "unknown import: nobody::has_this"),
@@ -181,15 +185,15 @@ def test_out_of_memory_is_said(guests):
         (["--memory", "much", "hello.wasm"], 125, "'much' is not a size such as 64m"),
         (["--cpus", "1000", "hello.wasm"], 125, "1000 is not from 0.01 to"),
         (["--cpuset-cpus", "a", "hello.wasm"], 125, "'a' is not a list such as 0-2,7"),
-        (["--no-such-option", "hello.wasm"], 125, "No such option"),
-        ([], 125, "Missing argument"),
+        (["--no-such-option", "hello.wasm"], 125, "no such option"),
+        ([], 125, "missing argument"),
     ],
 )
 def test_mistakes_are_told_in_one_line_with_dockers_exit_codes(guests, words, code, message):
     done = pelagos(*words, cwd=guests)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
-    assert done.stderr.startswith("pelagos: ")
+    assert done.stderr.startswith("pelagos: run: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -210,4 +214,4 @@ def test_a_terminal_without_input_needs_none_of_ours(guests):
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"TERM=\S+\n", done.stdout)
     done = pelagos("-it", guests / "tool.wasm", "env", cwd="/", stdin=subprocess.DEVNULL)
-    assert (done.returncode, done.stderr) == (125, "pelagos: --tty: standard input is not a terminal\n")
+    assert (done.returncode, done.stderr) == (125, "pelagos: run: --tty: standard input is not a terminal\n")

@@ -75,7 +75,7 @@ def test_a_run_is_found_by_its_id_or_how_it_begins(run):
     run("run-ab000002")
     assert runs.find(UID, "run-aa000001").id == "run-aa000001"
     assert runs.find(UID, "ab").id == "run-ab000002"
-    for name, text in (("run-a", "several ids"), ("", "none of"), ("zz", "none of")):
+    for name, text in (("run-a", "several ids"), ("", "does not exist"), ("zz", "does not exist")):
         with pytest.raises(NotFound, match=text):
             runs.find(UID, name)
 

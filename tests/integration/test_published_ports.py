@@ -87,7 +87,7 @@ def test_a_port_that_is_taken_ends_the_command_before_there_is_a_container(comma
         words = command("-p", f"127.0.0.1:{port}:80")
         done = subprocess.run(**words, timeout=60)
     assert (done.returncode, done.stdout) == (125, "")
-    assert done.stderr == f"pelagos: port 127.0.0.1:{port}/tcp: Address already in use\n"
+    assert done.stderr == f"pelagos: run: port 127.0.0.1:{port}/tcp: Address already in use\n"
 
 
 def test_a_detached_one_is_reached_until_it_is_stopped(command):

@@ -150,7 +150,7 @@ def test_a_shim_that_is_killed_is_cleaned_up_after_and_said(guests):
         (daemon,) = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if _is_daemon(pid, record_of(process).id)]
         os.kill(int(daemon), signal.SIGKILL)
         assert process.wait(30) == 125
-        assert said(process) == "pelagos: the connection was closed\n"
+        assert said(process) == "pelagos: run: the container's shim has ended\n"
 
 
 def _is_daemon(pid, run_id):
