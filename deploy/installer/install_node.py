@@ -1,16 +1,16 @@
-"""Install pelagos on the node that this container runs on, and take it back when the container ends.
+"""Installs pelagos on the node on which this container runs, and uninstalls it when the container ends.
 
-Runs as the first process of a privileged container with the host's pids, with the node's root directory at /host
-and the archive's /opt/pelagos in the image (DaemonSet in ../installer.yaml). Environment:
+Runs as the first process of a privileged container in the host's pid namespace, with the node's root directory at /host
+and the archive's /opt/pelagos in the image (DaemonSet in ../installer.yaml). Environment variables:
 
-PELAGOS_RESTART   false: containerd is not restarted. Then it knows the runtime when something else has restarted it.
-PELAGOS_ON_EXIT   keep: what was installed stays when the container ends.
+PELAGOS_RESTART   false: do not restart containerd. It knows the runtime only after its next restart.
+PELAGOS_ON_EXIT   keep: do not uninstall when the container ends.
 
-On the node /opt/pelagos is a link to a directory of this image's, which is replaced by one rename: at each moment a pod
-finds the old version or the new one. A directory of that name that is there already is another installation's.
+On the node, /opt/pelagos is a link to a directory with the image's files. The link is replaced by rename(2), so a pod
+always finds either the old or the new version. A directory with that name belongs to another installation.
 
-An update starts the new pod beside the old one, which ends once the new one is ready (`install_node.py ready`). What is
-installed is the new pod's then, and the old one leaves it alone.
+An update starts the new pod while the old one runs. The old pod ends when the new one is ready (`install_node.py
+ready`). The installation then belongs to the new pod, and the old pod does not remove it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import sys
 _HOST = "/host"
 _TREE = "/opt/pelagos"
 _PREFIX = ".pelagos-"
-_OWNER = "installed-by"  # in the tree, once the node is ready: the pod's name
+_OWNER = "installed-by"  # a file in the tree with the pod's name; written when the node is ready
 _NAMESPACES = ("cgroup", "ipc", "uts", "net", "mnt")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Failed(Exception):
-    """The node cannot be made ready; the text says why."""
+    """The installation has failed; the text says why."""
 
 
 def install() -> str:
-    """Put the tree in place and have the node's own copy of `pelagos` do the rest.
+    """Copy the tree to the node, and run its `pelagos install` there.
 
     Returns the tree's name, for `uninstall`. Raises Failed or OSError.
     """
@@ -47,7 +47,7 @@ def install() -> str:
     name = f"{_PREFIX}{secrets.token_hex(4)}"
     try:
         shutil.copytree(_TREE, f"{place}/{name}", symlinks=True)
-        os.sync()  # a link to files that a crash has left empty would be worse than none
+        os.sync()  # after a crash, the link must not point to empty files
         os.symlink(name, f"{place}/{name}.link")
         os.rename(f"{place}/{name}.link", link)
     except BaseException:
@@ -61,7 +61,7 @@ def install() -> str:
 
 
 def is_ready() -> bool:
-    """Whether this pod has installed what is on the node. In a process of its own, of the kubelet's probe."""
+    """Whether this pod's installation is complete. Runs in a separate process, for the kubelet's probe."""
     try:
         with open(f"{_HOST}{_TREE}/{_OWNER}", encoding="ascii") as file:
             return file.read() == os.uname().nodename
@@ -70,9 +70,9 @@ def is_ready() -> bool:
 
 
 def uninstall(name: str) -> None:
-    """Take all of it back, unless another pod has installed since. Raises Failed or OSError.
+    """Remove the installation, unless another pod has installed since. Raises Failed or OSError.
 
-    name: as from `install`.
+    name: the tree's name that `install` has returned.
     """
     link = f"{_HOST}{_TREE}"
     if _current(link) != name:
@@ -97,14 +97,14 @@ def _remove_trees(place: str, keep: str) -> None:
             if os.path.islink(path):
                 os.unlink(path)
             else:
-                # At once for the daemons that have the tree in sys.path: they keep all engines, and not some.
+                # By one rename: a daemon with the tree in sys.path sees all engines or none, and then keeps all.
                 gone = f"{place}/{_PREFIX}{secrets.token_hex(4)}"
                 os.rename(path, gone)
                 shutil.rmtree(gone)
 
 
 def _on_the_node(command: str) -> None:
-    """Run `pelagos` in the node's namespaces: there are its containerd, systemd and files."""
+    """Run `pelagos` in the node's namespaces, where it finds containerd, systemd and the node's files."""
     words = [f"{_TREE}/bin/pelagos", command]
     words += [] if os.environ.get("PELAGOS_RESTART") == "false" else ["--restart"]
     namespaces = [os.open(f"/proc/1/ns/{name}", os.O_RDONLY) for name in _NAMESPACES]
@@ -124,7 +124,7 @@ def _on_the_node(command: str) -> None:
 
 
 def main() -> int:
-    """Install, wait for the end of the pod, uninstall. With the word `ready`: whether that has come so far."""
+    """Install, wait for the pod's termination, uninstall. With the argument `ready`, report whether it is installed."""
     if sys.argv[1:] == ["ready"]:
         return 0 if is_ready() else 1
     ends = {signal.SIGTERM, signal.SIGINT}

@@ -1,1 +1,1 @@
-"""The kit for engine authors: what every backend must do, and how to try it."""
+"""The conformance kit for engine authors: tests that every backend must pass, and the tools to run them."""

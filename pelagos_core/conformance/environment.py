@@ -1,4 +1,4 @@
-"""A Python environment with backends of a test's own beside the real ones."""
+"""Makes a Python environment with additional backends for a test."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def environment_with(directory: Path, **backends: str) -> str:
-    """Make an environment in which each of `backends` (name: source text) is installed.
+    """Make an environment that contains this one's packages, and each of `backends` (name: source text).
 
-    What this environment has is there too. Returns the interpreter's path.
+    directory: where to create it. Returns the path of its interpreter.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
     site = next((directory / "lib").glob("python*")) / "site-packages"
     here = sysconfig.get_paths()["purelib"]
-    # By addsitedir, so that this environment's own .pth files count (editable installs).
+    # addsitedir also processes the .pth files of this environment (editable installs).
     (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
     _run_by_the_same_script(directory / "bin")
     _link_programs(directory / "bin")
@@ -27,27 +27,27 @@ def environment_with(directory: Path, **backends: str) -> str:
 
 
 def _run_by_the_same_script(directory: Path) -> None:
-    """Where our own interpreter is started by a script, have the new one started so too."""
+    """If this interpreter is started by a script, start the new one by the same script."""
     with Path(sys.executable).open("rb") as file:
         if file.read(2) != b"#!":
             return
-    # venv made links to the interpreter itself: replaced, not written through.
+    # venv has created links to the interpreter: remove them first, or the script would overwrite the interpreter.
     for name in list(directory.glob("python*")):
         name.unlink()
     shutil.copy(sys.executable, directory / "python")
 
 
 def _link_programs(directory: Path) -> None:
-    """What pip has put into our own environment's directory of programs, such as an engine, is there too."""
+    """Link the programs that pip has installed in this environment, such as an engine's."""
     for path in Path(sysconfig.get_path("scripts")).iterdir():
         if not (directory / path.name).exists():
             (directory / path.name).symlink_to(path)
 
 
 def add_backend(site: Path, name: str, source: str, package: str = "") -> None:
-    """Install a backend of this source text into a site-packages directory, as pip would.
+    """Install a backend into a site-packages directory, as pip would.
 
-    package: of the distribution, `backend-NAME` if it is not given.
+    source: the text of its module. package: the distribution's name, by default `backend-NAME`.
     """
     package = package or f"backend-{name}"
     module = package.replace("-", "_")

@@ -1,4 +1,4 @@
-"""Backends that go wrong in each of the ways known, as source text: what the core survives."""
+"""Faulty backends as source text, one for each known kind of failure. The core must tolerate all of them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ FAULTY = {
     "segfaults_in_spawn": _WILLING + _SPAWN.format("ctypes.string_at(0)"),
     "returns_nothing": _WILLING + _SPAWN.format("return None"),
 }
-"""By name, for `conformance.environment.environment_with`."""
+"""The faulty backends by name, for `conformance.environment.environment_with`."""
 
 SLOW = frozenset({"hangs_in_detect"})
-"""Those that cost seconds."""
+"""The faulty backends whose tests take seconds."""
 
 WILLING = frozenset(name for name, source in FAULTY.items() if source.startswith(_WILLING))
-"""Those that say they can run everything, so Auto chooses them and Create fails by their name."""
+"""The faulty backends that claim to run everything: `auto` chooses them, and Create fails with their name."""

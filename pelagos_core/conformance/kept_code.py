@@ -1,4 +1,4 @@
-"""The cache of compiled code as a test sees it: what is in it, and how to spoil that."""
+"""Access to the cache of compiled code for tests: finds and replaces the code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class KeptCode:
         self.directory = directory
 
     def code(self) -> Path:
-        """The one file of code that is there."""
+        """The only file of code in the cache."""
         (found,) = self.directory.glob("*/code")
         return found
 
     def replace(self, data: bytes, *, sealed: bool = False) -> None:
-        """Put other bytes in its place. sealed: with a digest that fits."""
+        """Replace the code by other bytes. sealed: whether to update the digest too."""
         code = self.code()
         files = {code: data}
         if sealed:

@@ -1,6 +1,6 @@
-"""The kit's guests, as text: one small program for each thing that a guest does.
+"""The kit's guests in text format: small programs, each for one behaviour.
 
-They are assembled by `wasmtime.wat2wasm`, a library function: no engine runs here.
+`wasmtime.wat2wasm` assembles them, a library function that runs no engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WASI = """
   (table 2 funcref)
   (type $nothing (func))
 
-  ;; Write all of a text; leave with 100 if that fails.
+  ;; Write all of a text; exit with 100 if that fails.
   (func $write (param $fd i32) (param $at i32) (param $size i32)
     (loop $more
       (i32.store (i32.const 0) (local.get $at))
@@ -48,7 +48,7 @@ _WASI = """
         (call $write (i32.const 1) (i32.const 65536) (i32.load (i32.const 8)))
         (br $more))))
 
-  ;; The descriptor of the last preopen `/`, as wasi-libc has it; leave with 102 if there is none.
+  ;; The descriptor of the last preopen `/`, as in wasi-libc; exit with 102 if there is none.
   (func $root (result i32) (local $fd i32) (local $found i32)
     (local.set $fd (i32.const 3))
     (loop $next
@@ -66,7 +66,7 @@ _WASI = """
       (br $next))
     (unreachable))
 
-  ;; Open the path at 1024 below `/`; leave with 10 plus the error if that fails.
+  ;; Open the path at 1024 below `/`; exit with 10 plus the error if that fails.
   (func $open (param $length i32) (param $oflags i32) (param $rights i64) (result i32) (local $error i32)
     (local.set $error (call $path_open (call $root) (i32.const 0) (i32.const 1024) (local.get $length)
       (local.get $oflags) (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 40)))
@@ -88,29 +88,29 @@ def text(at: int, content: str) -> str:
 
 
 def leaves(code: int) -> str:
-    """Ends with an exit code."""
+    """A guest that exits with this code."""
     return program(f"(call $proc_exit (i32.const {code}))")
 
 
 def says(content: str, fd: int = 1) -> str:
-    """Writes a text and returns."""
+    """A guest that writes a text and returns."""
     return program(f"(call $write (i32.const {fd}) (i32.const 1024) (i32.const {len(content)}))", text(1024, content))
 
 
 def reads(path: str) -> str:
-    """Copies a file, whose path is relative to `/`, to stdout."""
+    """A guest that copies a file to stdout. path: relative to `/`."""
     return program(f"(call $copy (call $open (i32.const {len(path)}) (i32.const 0) (i64.const 2)))", text(1024, path))
 
 
 def writes(path: str, content: str) -> str:
-    """Creates a file below `/` with this content."""
+    """A guest that creates a file with this content. path: relative to `/`."""
     opened = f"(call $open (i32.const {len(path)}) (i32.const 9) (i64.const 64))"
     body = f"(call $write {opened} (i32.const 2048) (i32.const {len(content)}))"
     return program(body, text(1024, path) + text(2048, content))
 
 
 def grows(pages: int) -> str:
-    """Ends with 1 if its memory cannot grow by so many pages of 64 KiB, else with 0."""
+    """A guest that exits with 1 if its memory cannot grow by `pages` of 64 KiB, else with 0."""
     return program(f"(call $proc_exit (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)))")
 
 
@@ -127,7 +127,7 @@ ENVIRONMENT = _listed("environ")
 """Writes its variables, each with a final NUL."""
 
 COPIES_INPUT = program("(call $copy (i32.const 0))")
-"""Copies stdin to stdout up to its end."""
+"""Copies stdin to stdout until end of file."""
 
 LARGE_BYTES = 100 * 65536
 LARGE = program(
@@ -159,13 +159,13 @@ FUNCTIONS = program(
     "(call $proc_exit (i32.const 1))",
     '(func (export "five") (call $proc_exit (i32.const 5))) (func (export "takes") (param i32))',
 )
-"""Exports `five`, which ends with 5, and `takes`, which takes an argument."""
+"""Exports `five`, which exits with 5, and `takes`, which has a parameter."""
 
 LIBRARY = f"""(module {_WASI}
   (global $ready (mut i32) (i32.const 0))
   (func (export "_initialize") (global.set $ready (i32.add (global.get $ready) (i32.const 1))))
   (func (export "ready") (call $proc_exit (global.get $ready))))"""
-"""A library (reactor): `ready` ends with how often it was initialized."""
+"""A library (reactor): `ready` exits with the number of times that the library was initialized."""
 
 VALUES = f"""(module {_WASI}
   (global $ready (mut i32) (i32.const 0))
@@ -184,7 +184,7 @@ CALLS = [
     ("same", ("4294967295", "9007199254740993", "0.1", "1e21"), b"-1\n9007199254740993\n0.1\n1000000000000000000000\n"),
     ("same", ("-0", "18446744073709551615", "nan", "-inf"), b"0\n-1\nNaN\n-inf\n"),
 ]
-"""Calls of its functions: the words, and what is printed."""
+"""Calls of the functions in VALUES: function, arguments and output."""
 
 TRAPS = {
     "unreachable": program("(unreachable)"),

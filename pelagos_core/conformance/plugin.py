@@ -1,8 +1,8 @@
-"""The kit's part in pytest: which backend is tried, which claims it must make, the table at the end.
+"""The kit's pytest plugin: selects the backend, skips tests of features that it does not claim, prints the table.
 
     addopts = "-p pelagos_core.conformance.plugin --pelagos-backend=NAME"
 
-in a project's own pytest configuration adds the kit to its tests; `pelagos conformance` runs the kit alone.
+in a project's own pytest configuration adds the kit to its tests; `pelagos conformance` runs only the kit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUITES = (
     *(_HERE / name for name in ("suite.py", "ways_out.py", "task_calls.py", "tool_chains.py")),
     *(_HERE / "wasi" / f"{name}.py" for name in ("system", "descriptors", "files", "directories", "links")),
 )
-"""The kit's files of tests."""
+"""The kit's test files."""
 
 PUBLIC_SUITE = _HERE / "wasi_testsuite.py"
 OPTION = "pelagos_backend"
@@ -41,16 +41,16 @@ for _path in (*SUITES, PUBLIC_SUITE, _HERE / "wasi" / "guest.py"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The backend's name, an option and an ini value, and the public suite's directory."""
-    parser.addoption("--pelagos-backend", dest=OPTION, default="", help="the backend to try")
-    parser.addini(OPTION, "the backend to try", default="")
+    """Add the options for the backend's name (also an ini value) and for the directory of the public suite."""
+    parser.addoption("--pelagos-backend", dest=OPTION, default="", help="the backend to test")
+    parser.addini(OPTION, "the backend to test", default="")
     parser.addoption("--wasi-testsuite", default="", metavar="DIR", help="a checkout of the public WASI test suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, and add the kit to what is collected.
+    """Declare the markers, and add the kit's files to the collected ones.
 
-    Not where single files or tests are named: a run of one of the project's own tests is of that one alone.
+    The kit is not added if single files or tests are named on the command line.
     """
     config.addinivalue_line("markers", "feature(name): the line of the table that a test belongs to")
     config.addinivalue_line("markers", "claims(*names): the features or limits that a test needs")
@@ -68,7 +68,7 @@ def _name(config: pytest.Config) -> str:
 
 
 def backend_name(config: pytest.Config) -> str:
-    """The backend that is tried. Raises pytest.UsageError if none is named."""
+    """The name of the tested backend. Raises pytest.UsageError if none is given."""
     name = _name(config)
     if not name:
         raise pytest.UsageError("which backend? --pelagos-backend NAME, or pelagos_backend = NAME in the ini file")
@@ -77,7 +77,7 @@ def backend_name(config: pytest.Config) -> str:
 
 @functools.cache
 def described(name: str) -> dict[str, object]:
-    """What the installed backend says of itself. Raises pytest.UsageError if it is not there."""
+    """The description of an installed backend. Raises pytest.UsageError if it is not installed."""
     done = subprocess.run([*_COMMAND, "backends", "--json"], capture_output=True, check=False)
     listed = json.loads(done.stdout or b'{"backends": [], "failures": []}')
     for row in listed["backends"]:
@@ -101,7 +101,7 @@ def claims(config: pytest.Config) -> frozenset[str]:
     features, limits = row["features"], row["limits"]
     assert isinstance(features, list)
     assert isinstance(limits, list)
-    # A backend that describes nothing claims the least that is of use.
+    # A backend without a description must support the smallest useful set of features.
     return frozenset([*features, *limits]) or frozenset({"module", "wasi-0.1"})
 
 
@@ -113,7 +113,7 @@ def deviations(config: pytest.Config) -> frozenset[str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what the backend does not claim, or says that its engine does otherwise."""
+    """Skip tests of features that the backend does not claim, and of areas in which its engine deviates."""
     feature, marker = item.get_closest_marker("feature"), item.get_closest_marker("claims")
     needed = set(marker.args) if marker is not None else set()
     if feature is not None and feature.args[0].startswith(_WASI_0_1):
@@ -125,23 +125,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let `-k` find a test by the line of the table that it belongs to."""
+    """Add the table's line of a test to its keywords, for `-k`."""
     marker = item.get_closest_marker("feature")
     if marker is not None:
         item.extra_keyword_matches.add(marker.args[0])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say early if the backend is not there."""
+    """Fail before the first test if the backend is missing or claims unknown features."""
     if any(item.get_closest_marker("feature") for item in items):
         unknown = (claims(config) - FEATURES.keys() - LIMITS.keys()) | (deviations(config) - WASI_0_1_AREAS.keys())
         if unknown:
-            raise pytest.UsageError(f"the backend claims {', '.join(sorted(unknown))}, which means nothing")
+            raise pytest.UsageError(f"the backend claims unknown features: {', '.join(sorted(unknown))}")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the feature's name on the report, for the table."""
+    """Add the feature's name to the report, for the table."""
     report = yield
     marker = item.get_closest_marker("feature")
     if marker is not None:
@@ -151,19 +151,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def backend(pytestconfig: pytest.Config) -> str:
-    """The name of the backend that is tried."""
+    """The name of the tested backend."""
     return backend_name(pytestconfig)
 
 
 @pytest.fixture
 def run(tmp_path: Path, backend: str) -> Runner:
-    """Runs a guest on the backend that is tried."""
+    """Runs guests on the tested backend."""
     return Runner(tmp_path, backend)
 
 
 @pytest.fixture(scope="session")
 def areas(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Generator[Areas, None, None]:
-    """The guest that tests of WASI share, and their directories."""
+    """The guest that the tests of WASI share, and its directories."""
     run = Runner(tmp_path_factory.mktemp("wasi"), backend)
     areas = Areas(run, provided_functions(run))
     yield areas
@@ -172,19 +172,19 @@ def areas(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Generator[A
 
 @pytest.fixture
 def area(areas: Areas) -> Area:
-    """An empty directory, and a guest that has it open."""
+    """An empty directory, opened by the shared guest."""
     return areas.make()
 
 
 @pytest.fixture
 def guest(areas: Areas) -> Guest:
-    """A guest that calls what a test asks for."""
+    """The shared guest, which calls functions of WASI for a test."""
     return areas.guest()
 
 
 @pytest.fixture
 def fresh(areas: Areas) -> Generator[Callable[..., Guest], None, None]:
-    """Starts a guest that a test may spoil: with further flags and arguments."""
+    """Starts a separate guest, with further flags and arguments. The test may leave it in any state."""
     started: list[Guest] = []
 
     def start(*args: str, flags: tuple[str, ...] = ()) -> Guest:

@@ -1,4 +1,4 @@
-"""A pod as containerd makes one: a bundle, the installed shim, and its task API. For root."""
+"""Runs a pod as containerd does: with a bundle, the installed shim, and its task API. Requires root."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
 
 
 class Pod:
-    """One container, `c`, with files of its own, and processes that join it."""
+    """A pod with one container, `c`, and its execs."""
 
     def __init__(self, client: Client, directory: Path, backend: str) -> None:
         self._client = client
@@ -43,7 +43,8 @@ class Pod:
     async def create(self, files: dict[str, str], *args: str, **policy: str) -> None:
         """Create the container.
 
-        files: WebAssembly as text, by their names in its root. args: of its process. policy: by its words.
+        files: modules in text format, by their names in the container's root. args: its process's arguments.
+        policy: the annotations `io.pelagos.wasm.KEY`.
         """
         rootfs = self._directory / "rootfs"
         rootfs.mkdir()
@@ -66,7 +67,7 @@ class Pod:
         await self._call("Create", api.CreateTaskRequest(id="c", bundle=str(self._directory), **streams))
 
     async def exec(self, exec_id: str, *args: str) -> None:
-        """Add a further process, and start it."""
+        """Create and start an exec."""
         spec = Value(type_url=_PROCESS, value=json.dumps(_process(args)).encode())
         await self._call("Exec", api.ExecProcessRequest(id="c", exec_id=exec_id, spec=spec, **self._opened(exec_id)))
         await self.start(exec_id)
@@ -76,11 +77,11 @@ class Pod:
         await self._call("Start", api.StartRequest(id="c", exec_id=exec_id))
 
     async def pause(self) -> None:
-        """Stop all processes where they are."""
+        """Pause all processes."""
         await self._call("Pause", api.PauseRequest(id="c"))
 
     async def resume(self) -> None:
-        """Let them go on."""
+        """Resume all processes."""
         await self._call("Resume", api.ResumeRequest(id="c"))
 
     async def kill(self, signum: int, exec_id: str = "") -> None:
@@ -88,15 +89,15 @@ class Pod:
         await self._call("Kill", api.KillRequest(id="c", exec_id=exec_id, signal=signum))
 
     async def ended(self, exec_id: str = "") -> int:
-        """Wait for the end of a process; its exit code."""
+        """Wait until a process has ended; return its exit code."""
         return int((await self._call("Wait", api.WaitRequest(id="c", exec_id=exec_id))).exit_status)
 
     def write(self, data: bytes, exec_id: str = "") -> None:
-        """Write to the input of a process."""
+        """Write to the stdin of a process."""
         os.write(self._streams[exec_id]["stdin"], data)
 
     async def read(self, size: int, exec_id: str = "", seconds: float = _SECONDS) -> bytes:
-        """What a process writes to stdout, so many bytes; less if that takes longer."""
+        """Read up to `size` bytes of a process's stdout; fewer if they do not arrive within `seconds`."""
         data, deadline = b"", time.monotonic() + seconds
         while len(data) < size and time.monotonic() < deadline:
             with contextlib.suppress(BlockingIOError):
@@ -105,7 +106,7 @@ class Pod:
         return data
 
     async def close(self) -> None:
-        """Leave nothing of it."""
+        """Kill and delete everything."""
         with contextlib.suppress(PelagosError):
             await self.kill(signal.SIGKILL)
             await self.ended()
@@ -121,7 +122,7 @@ class Pod:
         return await self._client.call(method, request, _SECONDS)
 
     def _opened(self, exec_id: str) -> dict[str, Any]:
-        """FIFOs as containerd has them, open at our end, which never waits."""
+        """Create FIFOs as containerd does, and open them without blocking."""
         paths = {stream: str(self._directory / f"{exec_id}.{stream}") for stream in ("stdin", "stdout", "stderr")}
         for path in paths.values():
             os.mkfifo(path)
@@ -138,7 +139,7 @@ def _process(args: tuple[str, ...]) -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def pod(directory: Path, backend: str) -> AsyncIterator[Pod]:
-    """Start a shim by its launcher, as containerd does; at the end nothing is left."""
+    """Start a shim by its launcher, as containerd does; remove everything at the end."""
     (directory / "bin").mkdir()
     words = [sys.executable, "-m", "pelagos_core", "install", "--no-containerd", "--bin-dir", str(directory / "bin")]
     subprocess.run(words, capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""Running a guest on the backend that is tried: `pelagos run`, and what becomes of it."""
+"""Runs guests on the tested backend by `pelagos run`, and returns their exit codes and output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROGRESS = re.compile(r"^pelagos: compiling .*\n", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a container ended: `pelagos run`'s exit code, and its output."""
+    """The result of a container: the exit code and the output of `pelagos run`."""
 
     code: int
     out: bytes
@@ -28,9 +28,9 @@ class Ended:
 
 
 class Runner:
-    """Runs guests on the backend that is tried.
+    """Runs guests on the tested backend.
 
-    What was run, and all that came of it, is printed: pytest shows it with a test that fails.
+    Each command and its result are printed: pytest shows them if a test fails.
     """
 
     def __init__(self, directory: Path, backend: str, python: str = sys.executable) -> None:
@@ -39,7 +39,7 @@ class Runner:
         self.python = python
 
     def command(self, source: str | bytes, *args: str, flags: tuple[str, ...] = (), func: str = "") -> list[str]:
-        """The command that runs a guest, given as text or bytes."""
+        """The command that runs a guest. source: WebAssembly as text or bytes. func: the function to call."""
         path = self.directory / "guest.wasm"
         path.write_bytes(source if isinstance(source, bytes) else modules.binary(source))
         return self._words(flags, f"{path}#{func}" if func else str(path), args)
@@ -47,19 +47,19 @@ class Runner:
     def __call__(
         self, source: str | bytes, *args: str, flags: tuple[str, ...] = (), func: str = "", stdin: bytes = b""
     ) -> Ended:
-        """Run a guest to its end."""
+        """Run a guest until it ends."""
         return self._run(self.command(source, *args, flags=flags, func=func), input=stdin)
 
     def command_in(self, rootfs: Path, *args: str, flags: tuple[str, ...] = ()) -> list[str]:
-        """The command that runs a program of a root file system, the first of `args`."""
+        """The command that runs a program in a root file system. args: its argv."""
         return self._words(flags, str(rootfs), args)
 
     def run_in(self, rootfs: Path, *args: str, stdin: int, flags: tuple[str, ...] = ()) -> Ended:
-        """Run a program of a root file system to its end. stdin: a descriptor to read from."""
+        """Run a program in a root file system until it ends. stdin: a descriptor to read from."""
         return self._run(self.command_in(rootfs, *args, flags=flags), stdin=stdin)
 
     def explained(self, path: Path) -> dict[str, Any]:
-        """What the backend answers for a file, as `pelagos backends --explain` has it: score, reason, kept."""
+        """The backend's answer for a file, from `pelagos backends --explain`: score, reason, kept."""
         words = [self.python, "-m", "pelagos_core", "backends", "--backend", self.backend, "--json", "--explain"]
         done = subprocess.run([*words, str(path)], capture_output=True, timeout=_SECONDS, check=False, cwd=path.parent)
         print(f"$ {shlex.join(words)} {path}\n{done.stdout!r}\n{done.stderr!r}")
@@ -71,7 +71,7 @@ class Runner:
 
     def _run(self, words: list[str], **given: Any) -> Ended:  # noqa: ANN401 (subprocess.run has the types)
         done = subprocess.run(words, **given, capture_output=True, timeout=_SECONDS, check=False)
-        # The command says what it waits for, on a slow machine: that is not the guest's.
+        # On a slow machine the command prints its progress: that is not the guest's output.
         said = _PROGRESS.sub("", done.stderr.decode(errors="replace"))
         ended = Ended(done.returncode, done.stdout, said)
         print(f"$ {shlex.join(words)[:_SHOWN]}\nexit code {ended.code}")

@@ -1,4 +1,4 @@
-"""What every backend must do, as tests: `pelagos conformance NAME`, or with pytest itself
+"""The tests that every backend must pass: run `pelagos conformance NAME`, or pytest itself:
 
     pytest -p pelagos_core.conformance.plugin --pelagos-backend NAME
 
@@ -27,8 +27,8 @@ from pelagos_core.conformance.wasi.guest import Guest
 from pelagos_core.conformance.wasi.names import CREAT, Errno, Rights
 
 _SECONDS = 60
-_NOT_RUN = (0, 125, 126, 127)  # an exit that says nothing of what a guest was refused
-_PROMPT_SECONDS = 5  # for a signal to end a guest, the command's own time included
+_NOT_RUN = (0, 125, 126, 127)  # exit codes that do not show that the guest was refused something
+_PROMPT_SECONDS = 5  # for a signal to end a guest, including the command's own time
 
 feature = pytest.mark.feature
 claims = pytest.mark.claims
@@ -36,37 +36,37 @@ claims = pytest.mark.claims
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptCode:
-    """A cache of the test's own, empty."""
+    """An empty cache for one test."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return KeptCode(tmp_path / "cache")
 
 
 @feature("life cycle")
-def test_a_guest_says_something_and_ends(run: Runner) -> None:
+def test_a_guest_writes_to_stdout_and_exits(run: Runner) -> None:
     assert run(modules.says("hello")) == Ended(0, b"hello", "")
 
 
 @feature("life cycle")
-def test_stderr_is_a_stream_of_its_own(run: Runner) -> None:
+def test_stderr_is_separate_from_stdout(run: Runner) -> None:
     assert run(modules.says("oops", fd=2)) == Ended(0, b"", "oops")
 
 
 @feature("exit codes")
 @pytest.mark.parametrize("code", [0, 1, 42, 45, 134, 255])
-def test_an_exit_code_arrives_as_it_is(run: Runner, code: int) -> None:
+def test_an_exit_code_is_returned_unchanged(run: Runner, code: int) -> None:
     assert run(modules.leaves(code)) == Ended(code, b"", "")
 
 
 @feature("traps: 134, the text on stderr")
 @pytest.mark.parametrize("name", modules.TRAPS)
-def test_a_trap_is_134_and_told_on_stderr(run: Runner, name: str) -> None:
+def test_a_trap_exits_with_134_and_is_reported_on_stderr(run: Runner, name: str) -> None:
     ended = run(modules.TRAPS[name])
     assert (ended.code, ended.out) == (134, b"")
     assert ended.err.strip()
 
 
 @feature("traps: 134, the text on stderr")
-def test_what_was_said_before_a_trap_is_not_lost(run: Runner) -> None:
+def test_output_before_a_trap_is_not_lost(run: Runner) -> None:
     said = "(call $write (i32.const 1) (i32.const 1024) (i32.const 6)) (unreachable)"
     ended = run(modules.program(said, modules.text(1024, "before")))
     assert (ended.code, ended.out) == (134, b"before")
@@ -82,12 +82,12 @@ def test_arguments_arrive_unchanged(run: Runner) -> None:
 
 @feature("argv[0]")
 @claims("argv0")
-def test_the_first_argument_is_the_specs(run: Runner) -> None:
+def test_the_first_argument_is_the_one_of_the_spec(run: Runner) -> None:
     assert run(modules.ARGUMENTS).out == b"/guest.wasm\0"
 
 
 @feature("environment")
-def test_variables_arrive_and_the_hosts_do_not(run: Runner) -> None:
+def test_a_guest_gets_its_variables_and_none_of_the_host(run: Runner) -> None:
     given = {"A": "1", "B": "x=y", "C": "two words", "D": "é"}
     flags = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
     found = run(modules.ENVIRONMENT, flags=tuple(flags)).out.decode().split("\0")[:-1]
@@ -95,17 +95,17 @@ def test_variables_arrive_and_the_hosts_do_not(run: Runner) -> None:
 
 
 @feature("environment")
-def test_an_empty_variable_is_a_variable(run: Runner) -> None:
+def test_a_variable_may_be_empty(run: Runner) -> None:
     assert b"EMPTY=\0" in run(modules.ENVIRONMENT, flags=("--env", "EMPTY=")).out
 
 
 @feature("working directory")
 @claims("cwd")
-def test_the_working_directory_is_told(run: Runner) -> None:
+def test_the_working_directory_is_passed_in_a_variable(run: Runner) -> None:
     assert run(modules.FIRST_PREOPEN).out == b"/"
     first = run(modules.FIRST_PREOPEN, flags=("--workdir", "/work")).out
     told = run(modules.ENVIRONMENT, flags=("--workdir", "/work")).out
-    # By a variable that the guest's library reads; a second preopen would take from the first.
+    # PWD, which the guest's library reads; a second preopen would hide files of the first.
     assert first == b"/"
     assert b"PWD=/work\0" in told
 
@@ -143,13 +143,13 @@ def test_a_read_only_mount_cannot_be_written(run: Runner) -> None:
 
 
 @feature("large output")
-def test_a_large_output_arrives_whole(run: Runner) -> None:
+def test_a_large_output_is_complete(run: Runner) -> None:
     ended = run(modules.LARGE)
     assert (ended.code, len(ended.out)) == (0, modules.LARGE_BYTES)
 
 
 @feature("input and its end")
-def test_input_arrives_and_ends(run: Runner) -> None:
+def test_input_is_read_until_end_of_file(run: Runner) -> None:
     data = os.urandom(300_000)
     assert run(modules.COPIES_INPUT, flags=("--interactive",), stdin=data) == Ended(0, data, "")
     assert run(modules.COPIES_INPUT) == Ended(0, b"", "")
@@ -173,7 +173,7 @@ def test_a_signal_ends_a_guest_at_once(run: Runner, guest: str, number: int, cod
 
 @feature("limit: memory")
 @claims("memory")
-def test_memory_cannot_grow_over_the_limit(run: Runner) -> None:
+def test_memory_cannot_grow_beyond_the_limit(run: Runner) -> None:
     assert run(modules.grows(2048), flags=("--memory", "64m")).code == 1
     assert run(modules.grows(64), flags=("--memory", "64m")).code == 0
 
@@ -188,7 +188,7 @@ def test_a_guest_without_fuel_traps(run: Runner) -> None:
 
 
 @feature("a limit that is not claimed is refused")
-def test_fuel_is_refused_where_nobody_would_hold_it(run: Runner, request: pytest.FixtureRequest) -> None:
+def test_a_limit_of_fuel_is_refused_without_the_claim(run: Runner, request: pytest.FixtureRequest) -> None:
     from pelagos_core.conformance.plugin import claims as claimed
 
     if "fuel" in claimed(request.config):
@@ -203,7 +203,7 @@ def _policy(**words: str) -> tuple[str, ...]:
 
 
 @feature("a policy: directories, variables, input, a deadline")
-def test_directories_that_a_policy_takes_are_not_there(area: Area, fresh: Callable[..., Guest]) -> None:
+def test_directories_that_a_policy_removes_are_missing(area: Area, fresh: Callable[..., Guest]) -> None:
     (area.path / "note").write_text("a note")
     guest = fresh(flags=_policy(dirs=area.name))
     fd = guest.directory(area.name)
@@ -214,19 +214,19 @@ def test_directories_that_a_policy_takes_are_not_there(area: Area, fresh: Callab
     assert guest.refused(guest.directory(area.name), "newer", CREAT, base=Rights.FD_WRITE) is not Errno.SUCCESS
     assert not (area.path / "newer").exists()
     guest = fresh(flags=_policy(dirs="none"))
-    for fd in guest.preopens().values():  # some engines give an empty directory of their own
+    for fd in guest.preopens().values():  # some engines add an empty preopen
         assert guest.refused(fd, f"{area.name}/note".lstrip("/"), base=Rights.FD_READ) is not Errno.SUCCESS
 
 
 @feature("a policy: directories, variables, input, a deadline")
-def test_variables_that_a_policy_takes_are_not_there(run: Runner) -> None:
+def test_variables_that_a_policy_removes_are_missing(run: Runner) -> None:
     variables = ("--env", "A=1", "--env", "B=2")
     assert b"B=2\0" in run(modules.ENVIRONMENT, flags=(*variables, *_policy(env="B"))).out
     assert b"A=" not in run(modules.ENVIRONMENT, flags=(*variables, *_policy(env="B"))).out
 
 
 @feature("a policy: directories, variables, input, a deadline")
-def test_a_deadline_ends_a_guest_that_spins(run: Runner) -> None:
+def test_a_deadline_ends_a_guest_in_an_endless_loop(run: Runner) -> None:
     ended = run(modules.SPINS, flags=_policy(deadline="500ms"))
     assert (ended.code, ended.out) == (124, b"ready\n")
 
@@ -276,7 +276,7 @@ def test_a_library_is_initialized_once_before_its_function(run: Runner) -> None:
 @feature("arguments and results of a function")
 @claims("function-values")
 @pytest.mark.parametrize(("func", "words", "out"), modules.CALLS)
-def test_a_function_is_given_its_arguments_and_its_results_are_printed(
+def test_a_function_gets_arguments_and_its_result_is_printed(
     run: Runner, func: str, words: tuple[str, ...], out: bytes
 ) -> None:
     assert run(modules.VALUES, *words, func=func) == Ended(0, out, "")
@@ -285,7 +285,7 @@ def test_a_function_is_given_its_arguments_and_its_results_are_printed(
 @feature("arguments and results of a function")
 @claims("function-values")
 @pytest.mark.parametrize("words", [(), ("1",), ("1", "x"), ("1", "4294967296"), ("1", "2", "3")])
-def test_what_are_no_arguments_of_a_function_is_refused(run: Runner, words: tuple[str, ...]) -> None:
+def test_wrong_arguments_of_a_function_are_refused(run: Runner, words: tuple[str, ...]) -> None:
     ended = run(modules.VALUES, *words, func="add")
     assert (ended.code, ended.out) == (126, b""), ended
     assert "add(i32, i32) -> i32" in ended.err
@@ -293,13 +293,13 @@ def test_what_are_no_arguments_of_a_function_is_refused(run: Runner, words: tupl
 
 @feature("WebAssembly text")
 @claims("wat")
-def test_text_runs_as_it_is(run: Runner) -> None:
+def test_a_module_in_text_format_runs(run: Runner) -> None:
     assert run(modules.says("hello").encode()) == Ended(0, b"hello", "")
 
 
 @feature("answers that are kept")
 @pytest.mark.parametrize("is_text", [False, True])
-def test_an_answer_that_is_kept_depends_on_the_file_alone(run: Runner, *, is_text: bool) -> None:
+def test_a_stored_answer_depends_only_on_the_file(run: Runner, *, is_text: bool) -> None:
     data = modules.ARGUMENTS.encode() if is_text else modules.binary(modules.ARGUMENTS)
     answers = []
     for name in ("guest.wasm", "other/name", "more/guest.wat"):
@@ -312,7 +312,7 @@ def test_an_answer_that_is_kept_depends_on_the_file_alone(run: Runner, *, is_tex
 
 @feature("compiled code is kept")
 @claims("ahead-of-time")
-def test_a_module_is_compiled_once_and_runs_the_same_from_then_on(kept: KeptCode, run: Runner) -> None:
+def test_a_module_is_compiled_once_and_behaves_the_same_afterwards(kept: KeptCode, run: Runner) -> None:
     first = run(modules.ARGUMENTS, "a", "b")
     code = kept.code()
     before = code.stat()
@@ -327,7 +327,7 @@ def test_a_module_is_compiled_once_and_runs_the_same_from_then_on(kept: KeptCode
 
 @feature("compiled code is kept")
 @claims("ahead-of-time")
-def test_checks_are_the_same_with_kept_code(kept: KeptCode, run: Runner) -> None:
+def test_checks_are_the_same_with_cached_code(kept: KeptCode, run: Runner) -> None:
     for _ in range(2):
         ended = run(modules.UNKNOWN_IMPORT)
         assert (ended.code, "has_this" in ended.err) == (126, True)
@@ -339,7 +339,7 @@ def test_checks_are_the_same_with_kept_code(kept: KeptCode, run: Runner) -> None
 @feature("compiled code is kept")
 @claims("ahead-of-time")
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\x7fELF" + bytes(4096)])
-def test_code_that_went_bad_is_made_anew(kept: KeptCode, run: Runner, data: bytes) -> None:
+def test_damaged_code_is_compiled_again(kept: KeptCode, run: Runner, data: bytes) -> None:
     assert run(modules.says("hello")) == Ended(0, b"hello", "")
     kept.replace(data)
     assert run(modules.says("hello")) == Ended(0, b"hello", "")
@@ -349,8 +349,8 @@ def test_code_that_went_bad_is_made_anew(kept: KeptCode, run: Runner, data: byte
 @feature("compiled code is kept")
 @claims("ahead-of-time")
 @pytest.mark.parametrize("data", [b"nonsense", b"\x7fELF" + bytes(4096)])
-def test_code_that_the_engine_does_not_take_is_made_anew(kept: KeptCode, run: Runner, data: bytes) -> None:
-    """As after an upgrade that the key did not show: `spawn` raises UnusableCode."""
+def test_code_that_the_engine_refuses_is_compiled_again(kept: KeptCode, run: Runner, data: bytes) -> None:
+    """The case of an upgrade that has not changed the key: `spawn` raises UnusableCode."""
     assert run(modules.says("hello")) == Ended(0, b"hello", "")
     kept.replace(data, sealed=True)
     assert run(modules.says("hello")) == Ended(0, b"hello", "")
@@ -359,7 +359,7 @@ def test_code_that_the_engine_does_not_take_is_made_anew(kept: KeptCode, run: Ru
 
 @feature("compiled code is kept")
 @claims("ahead-of-time", "fuel")
-def test_code_with_and_without_a_limit_of_fuel_are_two(kept: KeptCode, run: Runner) -> None:
+def test_code_with_and_without_a_limit_of_fuel_has_two_entries(kept: KeptCode, run: Runner) -> None:
     fuel = ("--annotation", "io.pelagos.wasm.fuel=100000")
     for _ in range(2):
         assert run(modules.says("hello")) == Ended(0, b"hello", "")
@@ -374,7 +374,7 @@ def test_a_component_runs(run: Runner) -> None:
 
 
 @feature("a world that is not claimed is refused")
-def test_a_component_is_refused_where_it_cannot_run(run: Runner, request: pytest.FixtureRequest) -> None:
+def test_a_component_is_refused_if_the_engine_cannot_run_it(run: Runner, request: pytest.FixtureRequest) -> None:
     from pelagos_core.conformance.plugin import claims as claimed
 
     if "component" in claimed(request.config):
@@ -386,7 +386,7 @@ def test_a_component_is_refused_where_it_cannot_run(run: Runner, request: pytest
 
 @feature("beside a backend that goes wrong")
 @pytest.mark.parametrize("name", [name for name in FAULTY if name not in SLOW])
-def test_a_faulty_backend_beside_it_is_named_and_harms_nobody(tmp_path: Path, backend: str, name: str) -> None:
+def test_a_faulty_second_backend_is_reported_and_has_no_effect(tmp_path: Path, backend: str, name: str) -> None:
     python = environment_with(tmp_path / "venv", **{name: FAULTY[name]})
     assert Runner(tmp_path, backend, python)(modules.says("hello")) == Ended(0, b"hello", "")
     asked = Runner(tmp_path, name, python)(modules.says("hello"))

@@ -1,4 +1,4 @@
-"""What the kit says at the end: a line for each feature, and the verdict."""
+"""The kit's report: one line for each feature, and the result."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Table:
         self._words: dict[str, set[str]] = defaultdict(set)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what has become of a test."""
+        """Record the outcome of a test."""
         if (feature := getattr(report, FEATURE, "")) and (word := _word(report)):
             self._words[feature].add(word)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        """Print the table; a run in which nothing of the backend was tried has not passed."""
+        """Print the table. A run that has tested no feature of the backend fails."""
         yield
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, _NOTHING):
@@ -49,7 +49,7 @@ class Table:
         counts += [(found.count(word), word) for word in others]
         told = ", ".join(f"{count} {word}" for count, word in counts if count)
         if not {_FAILED, _PASSED} & set(found):
-            told = f"nothing was tried, so nothing is said about it{f' ({told})' if told else ''}"
+            told = f"nothing was tested, so there is no result{f' ({told})' if told else ''}"
         reporter.line(f"{self._config.getoption('pelagos_backend') or self._config.getini('pelagos_backend')}: {told}")
 
 
@@ -66,5 +66,5 @@ def _word(report: pytest.TestReport) -> str:
 
 
 def _summary(words: set[str]) -> str:
-    """What a line says of several tests: the worst, then what was tried."""
+    """The word for a line with several tests: the worst outcome; a test that ran before one that was skipped."""
     return next(word for word in (_FAILED, _PASSED, NOT_CLAIMED, "not run") if word in words)

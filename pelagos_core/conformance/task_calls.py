@@ -1,4 +1,4 @@
-"""What containerd asks of a running container: further processes, pauses, signals."""
+"""Tests of containerd's calls for a running container: execs, pause and resume, signals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILES = {
 
 
 def _in_a_pod(directory: Path, backend: str, session: Callable[[Pod], Coroutine[None, None, None]]) -> None:
-    """Start a container whose process waits for input, and run a session with it."""
+    """Start a container whose process waits for input, and run `session` with it."""
 
     async def run() -> None:
         async with pod(directory, backend) as made:
@@ -42,7 +42,7 @@ def _in_a_pod(directory: Path, backend: str, session: Callable[[Pod], Coroutine[
 
 @feature("exec: further processes")
 @needs_root
-def test_modules_of_the_container_run_beside_its_own(tmp_path: Path, backend: str) -> None:
+def test_execs_run_modules_of_the_container(tmp_path: Path, backend: str) -> None:
     async def session(made: Pod) -> None:
         await made.exec("args", "/args.wasm", "a", "two words")
         assert await made.ended("args") == 0
@@ -60,7 +60,7 @@ def test_modules_of_the_container_run_beside_its_own(tmp_path: Path, backend: st
 
 @feature("exec: further processes")
 @needs_root
-def test_a_signal_ends_the_process_that_it_is_sent_to(tmp_path: Path, backend: str) -> None:
+def test_a_signal_ends_only_the_process_that_it_is_sent_to(tmp_path: Path, backend: str) -> None:
     async def session(made: Pod) -> None:
         await made.exec("spins", "/spins.wasm")
         assert await made.read(6, "spins") == b"ready\n"
@@ -76,7 +76,7 @@ def test_a_signal_ends_the_process_that_it_is_sent_to(tmp_path: Path, backend: s
 
 @feature("pause and resume")
 @needs_root
-def test_a_paused_guest_does_nothing_until_it_is_resumed(tmp_path: Path, backend: str) -> None:
+def test_a_paused_guest_does_not_run_until_it_is_resumed(tmp_path: Path, backend: str) -> None:
     async def session(made: Pod) -> None:
         try:
             await made.pause()
@@ -92,7 +92,7 @@ def test_a_paused_guest_does_nothing_until_it_is_resumed(tmp_path: Path, backend
 
 @feature("a policy: directories, variables, input, a deadline")
 @needs_root
-def test_input_that_a_policy_takes_does_not_come(tmp_path: Path, backend: str) -> None:
+def test_a_guest_gets_no_input_if_a_policy_forbids_it(tmp_path: Path, backend: str) -> None:
     async def run() -> None:
         async with pod(tmp_path, backend) as made:
             await made.create(_FILES, "/waits.wasm", stdin="none")

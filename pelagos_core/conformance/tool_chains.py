@@ -1,7 +1,7 @@
-"""Programs of C, Go and Rust, where the machine has a tool chain that makes them.
+"""Programs in C, Go and Rust, compiled if the machine has the tool chain.
 
-WebAssembly that is written by hand uses WASI as its author does; a language's library uses it in ways of
-its own. The programs are small and the same in each language.
+The standard library of a language uses WASI differently from modules that are written by hand. The programs are small
+and do the same in each language.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _rust(source: Path, target: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Language:
-    """A language: its program, the name of its file, and the command that builds it, empty if there is none."""
+    """A language: its program, the file's name, and the build command; the command is empty without a tool chain."""
 
     text: str
     file: str
@@ -180,7 +180,7 @@ LANGUAGES = {
 
 
 def build(name: str, directory: Path) -> Path:
-    """Build a language's program. Skips the test where its tool chain is not there."""
+    """Build a language's program. Skips the test if the tool chain is missing."""
     language = LANGUAGES[name]
     source, target = directory / language.file, directory / f"{name.lower()}.wasm"
     source.write_text(language.text)
@@ -200,7 +200,7 @@ def build(name: str, directory: Path) -> Path:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=feature(f"a program of {name}")) for name in LANGUAGES], ids=list(LANGUAGES)
 )
-def test_a_program_of_another_language_does_its_work(run: Runner, name: str) -> None:
+def test_a_program_of_another_language_runs(run: Runner, name: str) -> None:
     module = build(name, run.directory).read_bytes()
     (run.directory / "work").mkdir()
     flags = ("--interactive", "--env", "GREETING=hello", "--volume", f"{run.directory / 'work'}:/work")

@@ -1,14 +1,14 @@
-"""A checkout of the public WASI test suite, run through the real shim: `--wasi-testsuite DIR`
+"""Runs a checkout of the public WASI test suite through the real shim: `--wasi-testsuite DIR`
 
     git clone --branch prod/testsuite-base https://github.com/WebAssembly/wasi-testsuite
 
-The branch has the programs; they are in `tests/LANGUAGE/testsuite` there, today one directory lower, by the
-target that they are built for. Beside a program may be a file `NAME.json` of what it is given and has to do:
+This branch contains compiled programs, in `tests/LANGUAGE/testsuite`, or in a subdirectory of it for each target. A
+file `NAME.json` next to a program contains its input and the expected result:
 
     {"args": [], "env": {}, "root": "DIR" or "dirs": ["DIR"], "exit_code": 0, "stdout": "", "stderr": ""}
 
-or the same as a list `operations`. `root` becomes `/`; each of `dirs`, as the suite had it before, is given
-under its own name.
+or the same as a list `operations`. `root` becomes `/`. `dirs` is an older form: each directory is mounted under its
+name.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ _DIRECTORIES = "io.pelagos.wasm.dirs"
 
 @dataclass(frozen=True)
 class Case:
-    """One program of the suite: what it is given, and what it has to do.
+    """One program of the suite, its input and the expected result.
 
-    root: the directory that becomes `/`. dirs: directories that it finds below its working directory.
-    outputs: what stdout and stderr have to be, if that is said. beyond: what is asked for and not known here.
+    root: the directory that becomes `/`.
+    dirs: directories that are mounted below its working directory.
+    outputs: the expected stdout and stderr, if the file has them.
+    beyond: a requirement of the file that this runner does not support.
     """
 
     module: Path
@@ -51,24 +53,24 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Its language, and its own name."""
+        """Its language and its name."""
         parts = self.module.parts
         language = parts[parts.index("testsuite") - 1] if "testsuite" in parts else self.module.parent.name
         return f"{language}/{self.module.stem}"
 
     @property
     def feature(self) -> str:
-        """The line of the table. Programs for what a backend need not have share one."""
+        """The line of the table. Programs for optional targets share one line."""
         return f"wasi-testsuite: {self.name if self.target == _WASI_0_1 else f'all for {self.target}'}"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The features that a backend claims that runs it."""
+        """The features that a backend must claim to run it."""
         return _NEEDS.get(self.target, (self.target,))
 
 
 def cases(directory: Path) -> list[Case]:
-    """All programs of a checkout, or of a part of one."""
+    """All programs of a checkout, or of a directory in it."""
     modules = sorted(directory.rglob("*.wasm"))
     of_the_suite = [module for module in modules if "testsuite" in module.relative_to(directory.parent).parts]
     return [_case(module) for module in of_the_suite or modules]
@@ -98,14 +100,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _target(module: Path) -> str:
-    """Its directory's name, or what the manifest beside it says, or what all were built for once."""
+    """A program's target: from its directory's name, else from the manifest next to it, else WASI 0.1."""
     if module.parent.name in _NEEDS:
         return module.parent.name
     return str(_json(module.parent / "manifest.json").get("version", _WASI_0_1))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each program."""
+    """Create one test for each program."""
     directory = metafunc.config.getoption("wasi_testsuite")
     metafunc.parametrize("case", list(_parameters(Path(directory).absolute())) if directory else [])
 
@@ -123,7 +125,7 @@ def _parameters(directory: Path) -> Iterator[object]:
         yield pytest.param(case, id=f"{case.target}/{case.name}", marks=marks)
 
 
-def test_a_program_of_the_suite_does_as_it_should(run: Runner, case: Case) -> None:
+def test_a_program_of_the_suite_has_the_expected_result(run: Runner, case: Case) -> None:
     ended = _run(run, case)
     assert ended.code == case.exit_code
     said = {"stdout": ended.out.decode(errors="replace"), "stderr": ended.err}
@@ -133,7 +135,7 @@ def test_a_program_of_the_suite_does_as_it_should(run: Runner, case: Case) -> No
 
 def _run(run: Runner, case: Case) -> Ended:
     rootfs = run.directory / "rootfs"
-    # The suite's own directory stays as it is: a program that fails leaves files behind.
+    # A copy, since a program that fails may leave files behind.
     if case.root:
         shutil.copytree(case.module.parent / case.root, rootfs, symlinks=True)
     else:
@@ -142,13 +144,13 @@ def _run(run: Runner, case: Case) -> Ended:
         shutil.copytree(case.module.parent / name, rootfs / name, symlinks=True)
     program = f"/{case.module.name}"
     shutil.copy(case.module, rootfs / case.module.name)
-    # Programs of the first layout are given a directory by a name that they are told as an argument.
+    # Programs of the older layout get the name of their directory as an argument.
     given = {name: f"/{name}" for name in case.dirs}
     flags = [word for name, value in case.env.items() for word in ("--env", f"{name}={value}")]
     if not case.root:
         flags += ["--annotation", f"{_DIRECTORIES}={','.join(given.values()) or 'none'}"]
     args = [given.get(word, word) for word in case.args]
-    # Its input is as in the suite's own runner: a pipe on which nothing comes, and no end.
+    # The input is the same as in the suite's own runner: a pipe that stays open and empty.
     reader, writer = os.pipe()
     try:
         return run.run_in(rootfs, program, *args, flags=("--interactive", *flags), stdin=reader)

@@ -1,4 +1,4 @@
-"""Compile the native part while a wheel, or an editable installation, is made: see native/compiling.py of the tree."""
+"""Compiles the native part when a wheel or an editable installation is built, see native/compiling.py."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-# In the tree it is beside plugins/; an archive of sources has a copy of what is used of it.
+# In the repository, native/ is next to plugins/; a source distribution contains a copy of the required files.
 _NATIVE = next(path for path in (_HERE.parent.parent / "native", _HERE / "native") if (path / "compiling.py").exists())
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 (a module)
-    # hatchling runs this file by its path, so there is nothing to import the other one from.
+    # hatchling executes this file by its path, so the other file cannot be imported by name.
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
@@ -24,5 +24,5 @@ def _load(path: Path) -> Any:  # noqa: ANN401 (a module)
 
 
 def get_build_hook() -> Any:  # noqa: ANN401 (a class of that module)
-    """What hatchling calls."""
+    """Return the class of the build hook; hatchling calls this function."""
     return _load(_NATIVE / "compiling.py").engine_hook(_HERE, "pelagos-wasmedge", "wasmedge_backend")

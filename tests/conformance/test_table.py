@@ -69,7 +69,7 @@ def test_a_line_says_the_worst_of_its_tests_and_the_last_line_counts():
 def test_nothing_that_was_tried_is_not_green(reports):
     lines, code = told(*reports)
     assert code == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert "nothing was tried" in lines[-1]
+    assert "nothing was tested" in lines[-1]
 
 
 def test_a_failure_in_a_fixture_is_a_failure():

@@ -1,1 +1,1 @@
-"""The kit's tests of WASI 0.1: each of its 46 functions, called by a guest, with exact results."""
+"""The kit's tests of WASI 0.1: a guest calls each of the 46 functions, and the results are compared exactly."""

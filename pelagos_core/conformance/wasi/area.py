@@ -1,4 +1,4 @@
-"""Where the tests of WASI work: directories on the host, and the guest that has them open."""
+"""The directories of the tests of WASI, on the host and in the guest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pelagos_core.conformance.wasi.guest import Guest
 from pelagos_core.conformance.wasi.listener import source
 
 WORK = "/work"
-"""Where they are in the container."""
+"""Their path in the container."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """An empty directory. fd: in the guest. path: on the host. name: in the container."""
+    """An empty directory. fd: its descriptor in the guest. path: on the host. name: its path in the container."""
 
     guest: Guest
     fd: int
@@ -25,9 +25,9 @@ class Area:
 
 
 class Areas:
-    """Makes directories, in one guest that is started anew when it has ended.
+    """Creates directories in a shared guest. If the guest has ended, another one is started.
 
-    provided: the functions of WASI that the engine has.
+    provided: the functions of WASI that the engine provides.
     """
 
     def __init__(self, run: Runner, provided: frozenset[str]) -> None:
@@ -39,7 +39,7 @@ class Areas:
         self._guest: Guest | None = None
 
     def guest(self) -> Guest:
-        """The guest that tests share."""
+        """The shared guest."""
         if self._guest is None or not self._guest.is_alive:
             self.close()
             self._guest = self.start()
@@ -51,7 +51,7 @@ class Areas:
         return Guest(self._run.command(source(self.provided), *args, flags=words), self.provided)
 
     def make(self) -> Area:
-        """A new directory, open in the guest."""
+        """Create a directory and open it in the guest."""
         name = f"area{next(self._numbers)}"
         (self._work / name).mkdir()
         guest = self.guest()

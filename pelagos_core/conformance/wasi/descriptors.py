@@ -1,4 +1,4 @@
-"""WASI 0.1: descriptors, and the directories that a guest is given."""
+"""WASI 0.1: descriptors and preopened directories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pelagos_core.conformance.wasi.guest import Guest, Out
 from pelagos_core.conformance.wasi.names import APPEND, CREAT, CUR, DIRECTORY, END, SET, Errno, Filetype, Rights
 
 feature = pytest.mark.feature("WASI 0.1: descriptors")
-_NONE = 4000  # a descriptor that is none
+_NONE = 4000  # a number that is no open descriptor
 _NOT_OF_A_DIRECTORY = {Errno.ISDIR, Errno.BADF, Errno.NOTCAPABLE}
 
 
@@ -81,7 +81,7 @@ _FILE_RIGHTS = (
 
 
 @feature
-def test_a_closed_descriptor_is_none(area: Area) -> None:
+def test_a_closed_descriptor_is_invalid(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     guest.close_fd(fd)
@@ -103,7 +103,7 @@ def test_a_preopen_can_be_closed(fresh: Callable[[], Guest]) -> None:
 
 
 @feature
-def test_a_descriptor_takes_the_number_of_another(area: Area) -> None:
+def test_a_descriptor_replaces_another(area: Area) -> None:
     guest = area.guest
     rights = Rights.FD_READ | Rights.FD_WRITE
     source, target = (guest.open(area.fd, name, CREAT, rights) for name in ("a", "b"))
@@ -118,7 +118,7 @@ def test_a_descriptor_takes_the_number_of_another(area: Area) -> None:
 
 
 @feature
-def test_a_descriptor_takes_the_number_of_a_preopen(fresh: Callable[[], Guest]) -> None:
+def test_a_descriptor_replaces_a_preopen(fresh: Callable[[], Guest]) -> None:
     guest = fresh()
     fd = guest.preopens()["/"]
     directory = guest.directory("/work")
@@ -131,8 +131,8 @@ def test_a_descriptor_takes_the_number_of_a_preopen(fresh: Callable[[], Guest]) 
 
 @feature
 @pytest.mark.parametrize("stream", [0, 1, 2])
-def test_a_stream_takes_another_number(run: Runner, stream: int) -> None:
-    """Ends with 0, or the number of the step that went wrong."""
+def test_a_stream_gets_another_number(run: Runner, stream: int) -> None:
+    """The guest exits with 0, or with the number of the step that has failed."""
     definitions = """
       (func $check (param $wrong i32) (param $code i32)
         (if (local.get $wrong) (then (call $proc_exit (local.get $code)))))"""
@@ -152,7 +152,7 @@ def test_a_stream_takes_another_number(run: Runner, stream: int) -> None:
 
 
 @feature
-def test_a_descriptor_tells_what_it_is(area: Area) -> None:
+def test_a_descriptor_has_a_file_type(area: Area) -> None:
     guest = area.guest
     read, write = Rights.FD_READ, Rights.FD_WRITE
     guest.create(area.fd, "file")
@@ -169,8 +169,8 @@ def test_a_descriptor_tells_what_it_is(area: Area) -> None:
 
 
 @feature
-def test_a_file_and_a_pipe_are_no_terminals(area: Area) -> None:
-    """As isatty(3) of the C library of WASI asks."""
+def test_a_file_and_a_pipe_are_not_terminals(area: Area) -> None:
+    """The conditions of isatty(3) in the C library of WASI."""
     guest = area.guest
     for fd in (guest.open(area.fd, "file", CREAT), 0, 1, 2):
         found = guest.fdstat(fd)
@@ -199,12 +199,12 @@ def test_appending_is_switched_on_and_off(area: Area) -> None:
 
 
 @feature
-def test_rights_are_given_up_for_good_or_not_at_all(area: Area) -> None:
+def test_rights_are_dropped_permanently_or_not_at_all(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT, Rights.FD_READ | Rights.FD_WRITE | Rights.FD_SEEK | Rights.FD_TELL)
     before = guest.fdstat(fd)
     errno = guest.errno("fd_fdstat_set_rights", fd, before.base, before.inheriting)
-    if errno is Errno.NOTSUP:  # an engine need not have rights
+    if errno is Errno.NOTSUP:  # an engine need not support rights
         return
     assert errno is Errno.SUCCESS
     less = before.base & ~(Rights.FD_READ | Rights.FD_WRITE)
@@ -217,7 +217,7 @@ def test_rights_are_given_up_for_good_or_not_at_all(area: Area) -> None:
 
 
 @feature
-def test_a_right_to_truncate_that_was_given_up_is_missed(area: Area) -> None:
+def test_truncation_fails_after_its_right_was_dropped(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file", b"content")
     before = guest.fdstat(area.fd)

@@ -1,4 +1,4 @@
-"""WASI 0.1: directories, and the names of files."""
+"""WASI 0.1: directories and file names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OUTSIDE = {Errno.PERM, Errno.NOTCAPABLE}
 
 
 @directories
-def test_a_directory_is_made_and_removed(area: Area) -> None:
+def test_a_directory_is_created_and_removed(area: Area) -> None:
     guest = area.guest
     guest.get("path_create_directory", area.fd, "sub")
     assert (area.path / "sub").is_dir()
@@ -29,7 +29,7 @@ def test_a_directory_is_made_and_removed(area: Area) -> None:
 
 
 @directories
-def test_a_directory_with_something_in_it_stays(area: Area) -> None:
+def test_a_directory_that_is_not_empty_is_not_removed(area: Area) -> None:
     guest = area.guest
     guest.get("path_create_directory", area.fd, "sub")
     guest.get("path_create_directory", area.fd, "sub/nested")
@@ -63,7 +63,7 @@ def test_a_directory_is_removed_with_a_slash_after_its_name_or_not_at_all(area: 
 
 
 @directories
-def test_a_name_is_free_again_after_its_removal(area: Area) -> None:
+def test_a_name_can_be_used_again_after_its_removal(area: Area) -> None:
     guest = area.guest
     for _ in range(2):
         guest.create(area.fd, "file", b"x")
@@ -86,7 +86,7 @@ def test_an_empty_directory_has_two_entries(area: Area) -> None:
 
 
 @listing
-def test_entries_tell_what_they_are(area: Area) -> None:
+def test_entries_have_a_file_type(area: Area) -> None:
     (area.path / "file").write_bytes(b"x")
     (area.path / "sub").mkdir()
     (area.path / "link").symlink_to("file")
@@ -99,7 +99,7 @@ def test_entries_tell_what_they_are(area: Area) -> None:
 
 
 @listing
-def test_a_list_goes_on_at_each_cookie(area: Area) -> None:
+def test_a_list_continues_at_each_cookie(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file")
     entries, _ = guest.readdir(area.fd)
@@ -111,7 +111,7 @@ def test_a_list_goes_on_at_each_cookie(area: Area) -> None:
 
 
 @listing
-def test_a_long_list_comes_in_parts_that_make_a_whole(area: Area) -> None:
+def test_a_long_list_is_read_in_parts(area: Area) -> None:
     names = {f"file.{number}" for number in range(100)}
     for name in names:
         (area.path / name).touch()
@@ -136,7 +136,7 @@ def test_only_a_directory_is_listed(area: Area) -> None:
 
 
 @paths
-def test_a_path_may_wander_within_its_directory(area: Area) -> None:
+def test_a_path_may_contain_dots_within_its_directory(area: Area) -> None:
     guest = area.guest
     (area.path / "dir/nested").mkdir(parents=True)
     (area.path / "dir/nested/file").write_bytes(b"here")
@@ -170,7 +170,7 @@ def test_a_path_to_nothing_or_to_the_outside_is_refused(area: Area, path: str, e
 
 
 @paths
-def test_what_must_be_new_or_a_directory_is_refused_otherwise(area: Area) -> None:
+def test_open_fails_if_a_file_exists_or_is_not_a_directory_as_requested(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file")
     assert guest.refused(area.fd, "file", CREAT | EXCL) is Errno.EXIST
@@ -193,7 +193,7 @@ def test_a_directory_opens_without_blocking(area: Area) -> None:
 
 
 @renaming
-def test_a_directory_gets_another_name(area: Area) -> None:
+def test_a_directory_is_renamed(area: Area) -> None:
     guest = area.guest
     guest.get("path_create_directory", area.fd, "source")
     guest.get("path_rename", area.fd, "source", area.fd, "target")
@@ -212,7 +212,7 @@ def test_a_slash_after_a_directorys_name_changes_nothing(area: Area, source: str
 
 
 @renaming
-def test_a_file_takes_the_place_of_another(area: Area) -> None:
+def test_a_renamed_file_replaces_another(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "source", b"new")
     guest.get("path_rename", area.fd, "source", area.fd, "target")
@@ -223,7 +223,7 @@ def test_a_file_takes_the_place_of_another(area: Area) -> None:
 
 
 @renaming
-def test_what_cannot_take_a_name_is_refused(area: Area) -> None:
+def test_an_impossible_rename_is_refused(area: Area) -> None:
     guest = area.guest
     (area.path / "full").mkdir()
     (area.path / "full/file").touch()

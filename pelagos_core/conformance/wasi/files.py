@@ -1,4 +1,4 @@
-"""WASI 0.1: what is in files, their sizes and times."""
+"""WASI 0.1: the content, sizes and times of files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NOT_OPEN_FOR_IT = {Errno.BADF, Errno.NOTCAPABLE, Errno.ACCES}
 
 
 @content
-def test_what_is_written_is_read(area: Area) -> None:
+def test_written_bytes_are_read_back(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     data = os.urandom(100_000)
@@ -50,7 +50,7 @@ def test_several_buffers_are_used_in_order(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     text = b"one, two, three"
-    # An engine may use only the first ones, and say how much that was.
+    # An engine may use only the first buffers, and return how many bytes it has written.
     written = guest.write(fd, text, sizes=(5, 0, 5, 5))
     assert written in {5, 10, 15}
     assert (area.path / "file").read_bytes() == text[:written]
@@ -62,7 +62,7 @@ def test_several_buffers_are_used_in_order(area: Area) -> None:
 
 
 @content
-def test_a_position_is_read_and_written_and_the_descriptors_own_stays(area: Area) -> None:
+def test_reads_and_writes_at_an_offset_do_not_move_the_position(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     guest.write(fd, b"0123")
@@ -77,7 +77,7 @@ def test_a_position_is_read_and_written_and_the_descriptors_own_stays(area: Area
 
 
 @content
-def test_a_position_is_told_and_moved(area: Area) -> None:
+def test_a_position_is_returned_and_moved(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     assert guest.number("fd_tell", fd, Out(8)) == 0
@@ -103,12 +103,12 @@ def test_a_write_to_a_file_that_appends_goes_to_its_end(area: Area) -> None:
     assert guest.number("fd_seek", fd, 0, CUR, Out(8)) == 4
     assert guest.write(fd, b"567", at=0) == 3
     assert guest.number("fd_seek", fd, 0, CUR, Out(8)) == 4
-    # At the position, as POSIX has it, or at the end, as Linux does.
+    # At the position, as in POSIX, or at the end, as on Linux.
     assert (area.path / "file").read_bytes() in (b"5674", b"1234567")
 
 
 @content
-def test_a_file_is_open_for_what_was_asked(area: Area) -> None:
+def test_a_file_is_open_only_for_the_requested_access(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file", b"content")
     reader = guest.open(area.fd, "file", 0, Rights.FD_READ)
@@ -124,7 +124,7 @@ def test_a_file_is_open_for_what_was_asked(area: Area) -> None:
 
 
 @content
-def test_a_write_is_seen_at_once_by_another_descriptor(area: Area) -> None:
+def test_a_write_is_visible_at_once_through_another_descriptor(area: Area) -> None:
     guest = area.guest
     reader = guest.open(area.fd, "file", CREAT, Rights.FD_READ)
     writer = guest.open(area.fd, "file", 0, Rights.FD_WRITE)
@@ -134,7 +134,7 @@ def test_a_write_is_seen_at_once_by_another_descriptor(area: Area) -> None:
 
 
 @content
-def test_a_file_is_emptied_as_it_is_opened(area: Area) -> None:
+def test_a_file_is_truncated_when_it_is_opened(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file", b"to be truncated")
     fd = guest.open(area.fd, "file", CREAT | TRUNC, Rights.FD_READ | Rights.FD_WRITE)
@@ -144,7 +144,7 @@ def test_a_file_is_emptied_as_it_is_opened(area: Area) -> None:
 
 @content
 @pytest.mark.parametrize("name", ["fd_sync", "fd_datasync"])
-def test_a_file_is_brought_to_its_disk(area: Area, name: str) -> None:
+def test_a_file_is_synchronised(area: Area, name: str) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     guest.write(fd, b"x")
@@ -153,7 +153,7 @@ def test_a_file_is_brought_to_its_disk(area: Area, name: str) -> None:
 
 
 @content
-def test_advice_is_taken_or_left(area: Area) -> None:
+def test_advice_is_accepted(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     guest.get("fd_filestat_set_size", fd, 100)
@@ -164,7 +164,7 @@ def test_advice_is_taken_or_left(area: Area) -> None:
 
 
 @status
-def test_space_is_allocated_or_that_is_not_supported(area: Area) -> None:
+def test_space_is_allocated_or_allocation_is_not_supported(area: Area) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     errno = guest.errno("fd_allocate", fd, 0, 100)
@@ -192,7 +192,7 @@ def test_a_size_is_set(area: Area) -> None:
 
 
 @status
-def test_a_status_is_the_hosts(area: Area) -> None:
+def test_a_status_matches_the_hosts(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file", b"content")
     guest.create(area.fd, "other")
@@ -200,10 +200,10 @@ def test_a_status_is_the_hosts(area: Area) -> None:
     fd = guest.open(area.fd, "file")
     for found in (guest.filestat(fd), guest.filestat(area.fd, "file"), guest.filestat(area.fd, "file", follow=True)):
         assert (found.filetype, found.size, found.nlink) == (Filetype.REGULAR_FILE, 7, 1)
-        # A file system that is shared with a virtual machine may tell each side another tick of its clock.
+        # With a file system that a virtual machine shares, the two sides may see times that differ slightly.
         assert abs(found.mtim - there.st_mtime_ns) < _SECOND
         assert abs(found.ctim - there.st_ctime_ns) < _SECOND
-    # Numbers of devices and files need not be the host's, but they tell files apart.
+    # Device and inode numbers may differ from the host's, but they must identify files.
     assert guest.filestat(area.fd, "file").ino == guest.filestat(fd).ino
     other = guest.filestat(area.fd, "other")
     assert other.dev == guest.filestat(fd).dev
@@ -241,7 +241,7 @@ def test_times_are_set(area: Area, by_path: bool) -> None:
 @status
 @pytest.mark.parametrize("by_path", [False, True], ids=["fd", "path"])
 @pytest.mark.parametrize("flags", [MTIM | MTIM_NOW, ATIM | ATIM_NOW])
-def test_times_that_contradict_are_refused(area: Area, by_path: bool, flags: int) -> None:
+def test_contradictory_flags_for_times_are_refused(area: Area, by_path: bool, flags: int) -> None:
     guest = area.guest
     fd = guest.open(area.fd, "file", CREAT)
     before = (area.path / "file").stat()
@@ -250,7 +250,7 @@ def test_times_that_contradict_are_refused(area: Area, by_path: bool, flags: int
 
 
 @status
-def test_a_file_that_is_written_through_says_so(area: Area) -> None:
+def test_a_file_with_synchronous_writes_has_the_flag(area: Area) -> None:
     guest = area.guest
     arguments = ("path_open", area.fd, 0, "file", CREAT, int(Rights.FD_READ | Rights.FD_WRITE), 0)
     errno = guest.errno(*arguments, APPEND | SYNC, Out(4))

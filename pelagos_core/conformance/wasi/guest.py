@@ -1,4 +1,4 @@
-"""A guest that calls the functions of WASI 0.1 that a test asks for: see `listener` for its program."""
+"""A guest that calls functions of WASI 0.1 for a test; `listener` has its program."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FILE_RIGHTS = (
 
 @dataclass(frozen=True)
 class Out:
-    """An argument: the address of so many bytes, zero before the call; what they are then is a result."""
+    """An argument: the address of a zeroed buffer of `size` bytes. The content after the call is a result."""
 
     size: int
 
@@ -95,23 +95,23 @@ class Event:
 
 
 class Guest:
-    """A running guest that calls what a test asks for."""
+    """A running guest that calls functions of WASI for a test."""
 
     def __init__(self, command: list[str], names: frozenset[str]) -> None:
-        """command: runs `source(names)`, with its input passed on. names: the functions that the engine has."""
+        """Arguments: command: runs `source(names)` with stdin attached. names: the functions of the engine."""
         self.names = names
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as this object)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0
         )
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the guest is running."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End it."""
+        """End the guest."""
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
@@ -123,7 +123,7 @@ class Guest:
         self._stderr.close()
 
     def ended(self) -> int:
-        """Its exit code, once it has ended; what it has left on stderr is printed."""
+        """Wait until the guest has ended, print its stderr, and return its exit code."""
         code = self._process.wait(_SECONDS)
         print(f"the guest has ended with {code}:\n{self._said()}")
         return code
@@ -133,21 +133,21 @@ class Guest:
         return self._stderr.read().decode(errors="replace")
 
     def errno(self, name: str, *arguments: int | str | bytes | Out) -> Errno:
-        """Call a function; its errno."""
+        """Call a function; return its errno."""
         return self.call(name, *arguments)[0]
 
     def get(self, name: str, *arguments: int | str | bytes | Out) -> list[bytes]:
-        """Call a function that has to succeed; what it leaves at each Out."""
+        """Call a function that must succeed; return the content of each Out."""
         errno, found = self.call(name, *arguments)
         assert errno is Errno.SUCCESS, f"{name}{arguments}: {errno!r}"
         return found
 
     def number(self, name: str, *arguments: int | str | bytes | Out) -> int:
-        """Call a function that has to succeed; the number at its last Out."""
+        """Call a function that must succeed; return the number in its last Out."""
         return int.from_bytes(self.get(name, *arguments)[-1], "little")
 
     def call(self, name: str, *arguments: int | str | bytes | Out) -> tuple[Errno, list[bytes]]:
-        """Call a function; its errno, and what is left at each Out. A text becomes its address and its length."""
+        """Call a function; return its errno and the content of each Out. A text is passed as its address and length."""
         assert name in self.names, f"the engine has no {name}"
         at, words, stored, outs = ARENA, [], b"", []
         for argument in arguments:
@@ -169,7 +169,7 @@ class Guest:
         return Errno(errno), [self._receive(size, name) for _, size in outs]
 
     def exit(self, code: int) -> int:
-        """Call proc_exit; the container's exit code."""
+        """Call proc_exit; return the container's exit code."""
         self._send(_request(list(PARAMETERS).index("proc_exit"), 0, 0, code), "proc_exit")
         return self.ended()
 
@@ -200,13 +200,13 @@ class Guest:
             self._process.wait(_SECONDS)
         return AssertionError(f"the guest has ended in {name}, with {self._process.returncode}: {self._said()}")
 
-    # What is needed often, with its results decoded.
+    # Frequent calls, with decoded results.
 
     def preopens(self) -> dict[str, int]:
-        """Its preopened directories: descriptors by names.
+        """The preopened directories: descriptors by names.
 
-        Some engines leave the slash out, or give another `/` of their own first; as for the C library
-        of WASI, the last one of a name counts.
+        Some engines omit the slash, or add another `/` first. As in the C library of WASI, the last one with a
+        name is used.
         """
         found: dict[str, int] = {}
         for fd in range(3, 64):
@@ -219,9 +219,9 @@ class Guest:
         return found
 
     def directory(self, path: str) -> int:
-        """Open a directory of the container, with the rights that the C library of WASI asks for.
+        """Open a directory of the container with the rights that the C library of WASI requests.
 
-        A file that is to be written is no directory (open(2), EISDIR), so those to write are not among them.
+        Rights to write are not among them: a directory cannot be opened for writing (open(2), EISDIR).
         """
         preopens = self.preopens()
         around = [name for name in preopens if f"{path}/".startswith(f"{name.rstrip('/')}/")]
@@ -231,7 +231,7 @@ class Guest:
         below = path[len(name) :].strip("/") or "."
         return self.open(preopens[name], below, DIRECTORY, rights.base & ~_TO_WRITE, rights.inheriting)
 
-    def open(  # noqa: PLR0913 (as path_open has them)
+    def open(  # noqa: PLR0913 (the parameters of path_open)
         self,
         fd: int,
         path: str,
@@ -242,18 +242,18 @@ class Guest:
         *,
         follow: bool = False,
     ) -> int:
-        """Open a file that can be opened."""
+        """Open a file; the call must succeed. Returns the descriptor."""
         lookup = FOLLOW if follow else 0
         found = self.number("path_open", fd, lookup, path, oflags, int(base), int(inheriting), fdflags, Out(4))
         assert found > 2, f"path_open gave the descriptor {found}"
         return found
 
     def refused(self, fd: int, path: str, oflags: int = 0, *, follow: bool = False, base: int = 0) -> Errno:
-        """Open a file that cannot be opened; the errno."""
+        """Try to open a file; return the errno."""
         return self.errno("path_open", fd, FOLLOW if follow else 0, path, oflags, int(base), 0, 0, Out(4))
 
     def create(self, fd: int, path: str, content: bytes = b"") -> None:
-        """Make a file with this content."""
+        """Create a file with this content."""
         made = self.open(fd, path, CREAT)
         if content:
             assert self.write(made, content) == len(content)
@@ -264,13 +264,13 @@ class Guest:
         self.get("fd_close", fd)
 
     def write(self, fd: int, data: bytes, *, at: int | None = None, sizes: tuple[int, ...] = ()) -> int:
-        """fd_write or, at a position, fd_pwrite, from iovecs of these sizes; how much was written."""
+        """Call fd_write, or fd_pwrite with `at`, with iovecs of these sizes; return the number of written bytes."""
         errno, count, _ = self.transfer("fd_write" if at is None else "fd_pwrite", fd, data, at, sizes)
         assert errno is Errno.SUCCESS, errno
         return count
 
     def read(self, fd: int, size: int, *, at: int | None = None, sizes: tuple[int, ...] = ()) -> bytes:
-        """fd_read or, at a position, fd_pread, into iovecs of these sizes; what was read."""
+        """Call fd_read, or fd_pread with `at`, with iovecs of these sizes; return the bytes."""
         errno, count, data = self.transfer("fd_read" if at is None else "fd_pread", fd, bytes(size), at, sizes)
         assert errno is Errno.SUCCESS, errno
         return data[:count]
@@ -278,7 +278,7 @@ class Guest:
     def transfer(
         self, name: str, fd: int, data: bytes = b"bytes", at: int | None = None, sizes: tuple[int, ...] = ()
     ) -> tuple[Errno, int, bytes]:
-        """Call one of the four functions that read and write; its errno and count, and the buffer after it."""
+        """Call one of the four functions that read and write; return its errno, its count and the buffer."""
         lengths = sizes or (len(data),)
         buffer = ARENA + 8 * len(lengths)
         starts = [buffer + sum(lengths[:index]) for index in range(len(lengths))]
@@ -298,13 +298,13 @@ class Guest:
         return Errno(errno), count, self._receive(len(data), name)
 
     def fdstat(self, fd: int) -> Fdstat:
-        """fd_fdstat_get."""
+        """Call fd_fdstat_get."""
         (data,) = self.get("fd_fdstat_get", fd, Out(24))
         filetype, flags, base, inheriting = struct.unpack("<BxHxxxxQQ", data)
         return Fdstat(Filetype(filetype), flags, base, inheriting)
 
     def filestat(self, fd: int, path: str | None = None, *, follow: bool = False) -> Filestat:
-        """fd_filestat_get or, of a path, path_filestat_get."""
+        """Call fd_filestat_get, or path_filestat_get with a path."""
         if path is None:
             (data,) = self.get("fd_filestat_get", fd, Out(64))
         else:
@@ -313,14 +313,14 @@ class Guest:
         return Filestat(dev, ino, Filetype(filetype), *rest)
 
     def readdir(self, fd: int, cookie: int = 0, size: int = 4096) -> tuple[list[Entry], bool]:
-        """fd_readdir: the entries that fit, and whether they were the last ones."""
+        """Call fd_readdir; return the entries that fit, and whether they were the last ones."""
         data, used = self.get("fd_readdir", fd, Out(size), size, cookie, Out(4))
         count = int.from_bytes(used, "little")
         assert count <= size
         return list(_entries(data[:count])), count < size
 
     def poll(self, *subscriptions: bytes) -> list[Event]:
-        """poll_oneoff of what `clock` and `ready` make."""
+        """Call poll_oneoff with subscriptions from `clock` and `ready`."""
         number = len(subscriptions)
         stored, room = b"".join(subscriptions), 32 * number
         at_events = ARENA + len(stored) + 8
@@ -341,7 +341,7 @@ class Guest:
 
 
 def provided_functions(run: Runner) -> frozenset[str]:
-    """The functions that the engine has. If it has not all, each is tried alone, so that tests name what is missing."""
+    """The functions that the engine provides. If any is missing, each is tried alone, so that tests can name it."""
     everything = frozenset(PARAMETERS)
     if run(source()).code == 0:
         return everything
@@ -349,12 +349,12 @@ def provided_functions(run: Runner) -> frozenset[str]:
 
 
 def clock(userdata: int, clockid: int, timeout: int, flags: int = 0) -> bytes:
-    """A subscription to a clock: nanoseconds from now or, with ABSTIME, since its beginning."""
+    """A subscription to a clock. timeout: nanoseconds from now; with ABSTIME, a time of the clock."""
     return struct.pack("<QB7xI4xQQH6x", userdata, 0, clockid, timeout, 0, flags)
 
 
 def ready(userdata: int, fd: int, kind: int) -> bytes:
-    """A subscription to a descriptor that can be read (FD_READ) or written (FD_WRITE)."""
+    """A subscription to a descriptor that becomes readable (FD_READ) or writable (FD_WRITE)."""
     return struct.pack("<QB7xI28x", userdata, kind, fd)
 
 

@@ -13,7 +13,7 @@ hard = pytest.mark.feature("WASI 0.1: hard links")
 
 
 @symbolic
-def test_a_link_is_made_and_read(area: Area) -> None:
+def test_a_link_is_created_and_read(area: Area) -> None:
     guest = area.guest
     guest.get("path_symlink", "target", area.fd, "link")
     assert (area.path / "link").readlink().as_posix() == "target"
@@ -27,7 +27,7 @@ def test_a_link_is_made_and_read(area: Area) -> None:
 
 
 @symbolic
-def test_a_link_is_followed_if_that_is_asked(area: Area) -> None:
+def test_a_link_is_followed_only_with_the_flag(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "target", b"content")
     guest.get("path_symlink", "target", area.fd, "link")
@@ -45,7 +45,7 @@ def test_a_link_is_followed_if_that_is_asked(area: Area) -> None:
 
 
 @symbolic
-def test_a_link_that_leads_nowhere_is_not_opened(area: Area) -> None:
+def test_a_dangling_link_is_not_opened(area: Area) -> None:
     guest = area.guest
     guest.get("path_symlink", "none", area.fd, "dangling")
     assert guest.refused(area.fd, "dangling") is Errno.LOOP
@@ -59,13 +59,13 @@ def test_a_link_that_leads_nowhere_is_not_opened(area: Area) -> None:
 
 
 @symbolic
-def test_a_link_to_an_absolute_path_is_not_made(area: Area) -> None:
+def test_a_link_to_an_absolute_path_is_not_created(area: Area) -> None:
     assert area.guest.errno("path_symlink", "/", area.fd, "link") is not Errno.SUCCESS
     assert not list(area.path.iterdir())
 
 
 @symbolic
-def test_a_link_is_not_made_where_something_is(area: Area) -> None:
+def test_a_link_does_not_replace_a_file(area: Area) -> None:
     guest = area.guest
     (area.path / "file").touch()
     (area.path / "dir").mkdir()
@@ -119,7 +119,7 @@ def test_a_file_gets_a_second_name(area: Area) -> None:
 
 
 @hard
-def test_a_name_that_is_taken_or_cannot_be_one_is_refused(area: Area) -> None:
+def test_a_used_or_impossible_name_is_refused(area: Area) -> None:
     guest = area.guest
     guest.create(area.fd, "file")
     guest.create(area.fd, "taken")

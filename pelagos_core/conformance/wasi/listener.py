@@ -1,7 +1,7 @@
-"""The program of a guest that calls the functions of WASI 0.1 that a test asks for.
+"""The program of a guest that calls functions of WASI 0.1 for a test.
 
-It reads requests from stdin and answers on stdout, so that a test is written in Python and each call
-is made by WebAssembly, in a container, on the engine that is tried.
+It reads requests from stdin and writes answers to stdout. So a test is written in Python, but WebAssembly makes
+each call, in a container, on the tested engine.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import struct
 from pelagos_core.conformance.wasi.names import PARAMETERS
 
 REQUEST = struct.Struct("<4I10q")
-"""What to do, where, how much; then the arguments of a call."""
+"""A request: operation, address, size; then the arguments of a call."""
 
 STORE, LOAD = 0xFFFF, 0xFFFE
-"""To do: bytes follow that go to memory; answer with bytes of memory. Less is the number of a function."""
+"""Operations: store the bytes that follow in memory; answer with bytes of memory. A smaller number is a function."""
 
 ARENA = 1 << 16
-"""The first address that is free; below it are the guest's own variables."""
+"""The first free address; the guest's own variables are below."""
 
 _PAGES = 32
 
 
 def source(names: frozenset[str] = frozenset(PARAMETERS)) -> str:
-    """The guest's text, with these functions of WASI."""
+    """The guest in text format. names: the functions of WASI that it imports."""
     own = names | {"fd_read", "fd_write", "proc_exit"}
     imports = "\n".join(_import(name) for name in sorted(own))
     branches = "\n".join(_branch(number, name) for number, name in enumerate(PARAMETERS) if name in own)
     return f"""(module
   {imports}
   (memory (export "memory") {_PAGES})
-  ;; Read so many bytes of stdin; leave with 0 at its end.
+  ;; Read `size` bytes of stdin; exit with 0 at its end.
   (func $take (param $at i32) (param $size i32)
     (block $done
       (loop $more

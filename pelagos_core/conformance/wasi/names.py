@@ -1,4 +1,4 @@
-"""WASI 0.1 as numbers: errors, rights, flags, types, and the parameters of its functions.
+"""The numbers of WASI 0.1: errors, rights, flags, types, and the parameters of its functions.
 
 Source: github.com/WebAssembly/WASI, legacy/preview1/docs.md.
 """
@@ -125,4 +125,4 @@ PARAMETERS = {
     "sock_send": "iiiii",
     "sock_shutdown": "ii",
 }
-"""Of each function its parameters: `i` for i32, `I` for i64. All but proc_exit return an errno."""
+"""The parameters of each function: `i` for i32, `I` for i64. All functions except proc_exit return an errno."""

@@ -46,13 +46,13 @@ def _texts(guest: Guest, kind: str) -> list[bytes]:
 
 
 @pytest.mark.feature("WASI 0.1: arguments and variables")
-def test_arguments_come_with_their_number_and_size(fresh: Callable[..., Guest]) -> None:
+def test_arguments_have_the_right_number_and_size(fresh: Callable[..., Guest]) -> None:
     words = ["first", 'the "second" arg', "", "3", "ü"]
     assert _texts(fresh(*words), "args")[1:] == [word.encode() for word in words]
 
 
 @pytest.mark.feature("WASI 0.1: arguments and variables")
-def test_variables_come_with_their_number_and_size(fresh: Callable[..., Guest]) -> None:
+def test_variables_have_the_right_number_and_size(fresh: Callable[..., Guest]) -> None:
     given = ["a=text", 'b=escap "ing', "c=new\nline", "d=x=y", "e="]
     guest = fresh(flags=tuple(word for variable in given for word in ("--env", variable)))
     found = [text for text in _texts(guest, "environ") if not text.startswith(b"PWD=")]
@@ -67,7 +67,7 @@ def test_there_may_be_no_variables(fresh: Callable[..., Guest]) -> None:
 
 @pytest.mark.feature("WASI 0.1: clocks")
 @pytest.mark.parametrize("clockid", [REALTIME, MONOTONIC])
-def test_a_clock_has_a_resolution_and_goes_on(guest: Guest, clockid: int) -> None:
+def test_a_clock_has_a_resolution_and_advances(guest: Guest, clockid: int) -> None:
     assert 0 < guest.number("clock_res_get", clockid, Out(8)) <= 1_000_000_000
     first = guest.number("clock_time_get", clockid, 1, Out(8))
     time.sleep(0.002)
@@ -76,14 +76,14 @@ def test_a_clock_has_a_resolution_and_goes_on(guest: Guest, clockid: int) -> Non
 
 
 @pytest.mark.feature("WASI 0.1: clocks")
-def test_the_real_time_is_the_hosts(guest: Guest) -> None:
+def test_the_real_time_matches_the_hosts(guest: Guest) -> None:
     before = time.time_ns()
     told = guest.number("clock_time_get", REALTIME, 0, Out(8))
     assert before - 1000 * _MILLISECOND <= told <= time.time_ns() + 1000 * _MILLISECOND
 
 
 @pytest.mark.feature("WASI 0.1: random bytes")
-def test_random_bytes_fill_what_they_should(guest: Guest) -> None:
+def test_random_bytes_fill_the_buffer(guest: Guest) -> None:
     (data,) = guest.get("random_get", Out(4096), 4000)
     assert data[4000:] == bytes(96)
     assert len(set(data[:4000])) > 200
@@ -92,7 +92,7 @@ def test_random_bytes_fill_what_they_should(guest: Guest) -> None:
 
 
 @pytest.mark.feature("WASI 0.1: waiting")
-def test_a_clock_wakes_at_its_time(guest: Guest) -> None:
+def test_a_clock_event_occurs_at_its_time(guest: Guest) -> None:
     began = guest.number("clock_time_get", MONOTONIC, 0, Out(8))
     (event,) = guest.poll(clock(0x1234567890, MONOTONIC, 50 * _MILLISECOND))
     assert guest.number("clock_time_get", MONOTONIC, 0, Out(8)) - began >= 49 * _MILLISECOND
@@ -106,13 +106,13 @@ def test_a_clock_wakes_at_its_time(guest: Guest) -> None:
 
 
 @pytest.mark.feature("WASI 0.1: waiting")
-def test_the_earlier_of_two_clocks_wakes(guest: Guest) -> None:
+def test_the_earlier_of_two_clocks_occurs_first(guest: Guest) -> None:
     events = guest.poll(clock(1, MONOTONIC, 20_000 * _MILLISECOND), clock(2, MONOTONIC, 20 * _MILLISECOND))
     assert [event.userdata for event in events] == [2]
 
 
 @pytest.mark.feature("WASI 0.1: waiting")
-def test_streams_that_can_be_written_wake_at_once(guest: Guest) -> None:
+def test_writable_streams_are_ready_at_once(guest: Guest) -> None:
     left = {1, 2}
     while left:
         subscriptions = [ready(fd, fd, FD_WRITE) for fd in left]
@@ -122,7 +122,7 @@ def test_streams_that_can_be_written_wake_at_once(guest: Guest) -> None:
 
 
 @pytest.mark.feature("WASI 0.1: waiting")
-def test_input_that_does_not_come_lets_the_clock_wake(guest: Guest) -> None:
+def test_a_clock_event_occurs_while_input_is_empty(guest: Guest) -> None:
     events = guest.poll(clock(5, MONOTONIC, 100 * _MILLISECOND), ready(6, 0, FD_READ))
     assert events
     for event in events:
@@ -130,7 +130,7 @@ def test_input_that_does_not_come_lets_the_clock_wake(guest: Guest) -> None:
 
 
 @pytest.mark.feature("WASI 0.1: waiting")
-def test_the_processor_is_left_to_others(guest: Guest) -> None:
+def test_the_processor_can_be_yielded(guest: Guest) -> None:
     assert guest.errno("sched_yield") is Errno.SUCCESS
 
 
@@ -144,21 +144,21 @@ def test_the_processor_is_left_to_others(guest: Guest) -> None:
         ("sock_shutdown", (1,)),
     ],
 )
-def test_what_is_no_socket_is_refused(area: Area, name: str, arguments: tuple[int | Out, ...]) -> None:
+def test_a_file_is_refused_as_a_socket(area: Area, name: str, arguments: tuple[int | Out, ...]) -> None:
     file = area.guest.open(area.fd, "file", CREAT)
     assert area.guest.errno(name, file, *arguments) in _NO_SOCKETS
     assert area.guest.errno(name, _NONE, *arguments) in _NO_SOCKETS
 
 
 @pytest.mark.feature("WASI 0.1: sockets")
-def test_a_stream_is_no_socket_and_nothing_is_none(guest: Guest) -> None:
+def test_streams_and_closed_descriptors_are_refused_as_sockets(guest: Guest) -> None:
     assert guest.errno("sock_shutdown", 1, 1) is Errno.NOTSOCK
     assert guest.errno("sock_shutdown", _NONE, 1) is Errno.BADF
 
 
 @pytest.mark.feature("WASI 0.1: the end")
 @pytest.mark.parametrize("code", [0, 1, 33])
-def test_a_guest_leaves_with_its_code(fresh: Callable[..., Guest], code: int) -> None:
+def test_a_guest_exits_with_its_code(fresh: Callable[..., Guest], code: int) -> None:
     assert fresh().exit(code) == code
 
 
@@ -174,6 +174,6 @@ def test_a_raised_signal_ends_the_guest_or_is_refused(fresh: Callable[..., Guest
 
 
 @pytest.mark.feature("WASI 0.1: the end")
-def test_a_write_to_nothing_is_refused_and_the_guest_goes_on(guest: Guest) -> None:
+def test_a_write_to_a_closed_descriptor_is_refused_and_the_guest_continues(guest: Guest) -> None:
     assert guest.transfer("fd_write", _NONE)[0] is Errno.BADF
     assert guest.errno("sched_yield") is Errno.SUCCESS

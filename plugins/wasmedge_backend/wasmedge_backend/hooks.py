@@ -1,4 +1,4 @@
-"""WasmEdge, by its C library where it can be loaded, else by its program: core modules (WASI 0.1)."""
+"""WasmEdge: core modules (WASI 0.1), by its C library if it can be loaded, else by its program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pelagos_core.plugin.values import Call
 from wasmedge_backend import library, native_part
 from wasmedge_backend.library import Failure, Library, Machine
 
-# Its own functions for sockets (WasmEdge, lib/host/wasi/wasimodule.cpp), and the type of its own `sock_accept`.
+# WasmEdge's additional socket functions (lib/host/wasi/wasimodule.cpp), and its own type of `sock_accept`.
 _OF_SOCKETS = "open bind connect listen accept recv recv_from send send_to getlocaladdr getpeeraddr".split()
 _SOCKETS = {
     *(f"sock_{name}" for name in (*_OF_SOCKETS, "shutdown", "getaddrinfo", "getsockopt", "setsockopt")),
@@ -27,7 +27,7 @@ _SOCKETS = {
 _PAGE = 64 << 10
 _LOG = rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\] \[error\] "
 _SETTINGS = {"compile", "form", "library", *program.SETTINGS}
-_NATIVE_CODE = b"wasmedge"  # the name of the custom section in which a module may bring some
+_NATIVE_CODE = b"wasmedge"  # the name of the custom section with which a module may contain native code
 
 
 class WasmEdge(ProgramBackend):
@@ -39,9 +39,9 @@ class WasmEdge(ProgramBackend):
     remedy = "install WasmEdge 0.14 or newer (Debian 13: apt-get install wasmedge), or set [backends.wasmedge] root"
     score = 91
     features = frozenset({"module", "wasi-0.1", "read-only", "simd", "sockets"})
-    # Its program can hold fuel too, but then prints statistics among the guest's output.
+    # The program can enforce fuel too, but then prints statistics into the guest's output.
     limits = frozenset({"memory"})
-    # The program logs a trap on stdout, where the guest's output goes too.
+    # The program logs a trap to stdout, which is also the guest's.
     diagnostics = Diagnostics(1, re.compile(_LOG + rb"execution failed: "), {134: b"["}, re.compile(_LOG))
     code_name = "code.so"
     invalid = re.compile(r"\[error\] (?:loading|validation) failed: (.*), Code")
@@ -55,8 +55,8 @@ class WasmEdge(ProgramBackend):
     def pelagos_configure(self, settings: Mapping[str, object]) -> None:
         """Load the library, or find the program.
 
-        Settings: `form` ("embedded" or "program") insists on one; `library` is its path;
-        `compile` has modules compiled ahead of time, by the program, which is taken then;
+        Settings: `form` ("embedded" or "program") requires one of them. `library` is the library's path.
+        `compile` = true compiles modules ahead of time; only the program can, so it is used.
         `program` and `root` are those of `pelagos_core.plugin.program.find`.
         """
         unknown = sorted(settings.keys() - _SETTINGS)
@@ -82,23 +82,23 @@ class WasmEdge(ProgramBackend):
 
     @hookimpl
     def pelagos_describe(self) -> Description:
-        """What it is, as the library or the program tells."""
+        """Describe the library or the program."""
         if self.library is None:
             said = super().pelagos_describe()
             return replace(said, features=said.features | {"ahead-of-time"}) if self.compiles_ahead else said
         features, limits = self.features | {"argv0", "function", "function-values"}, self.limits | {"fuel"}
-        # A signal that it raises in the container's first process is lost: pid_namespaces(7).
+        # A signal that WasmEdge raises in the container's first process is lost: pid_namespaces(7).
         lost = frozenset({"the end"})
         return Description(self.engine, self.library.version, "embedded", features, limits, deviations=lost)
 
     @hookimpl
     def pelagos_native(self) -> NativePart | None:
-        """It does what `library` does; where the program runs guests, there is none."""
+        """The native part; it behaves like `library`. None if the program runs the guests."""
         return native_part.find(self.library) if self.library else None
 
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
-        """Core modules with imports that WasmEdge has."""
+        """Accept core modules whose imports WasmEdge provides."""
         if self.library is None:
             return replace(super().pelagos_detect(bundle, entrypoint), imports=_imports(entrypoint))
         if entrypoint.kind is not Kind.MODULE:
@@ -107,9 +107,9 @@ class WasmEdge(ProgramBackend):
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
-        """Load and validate it, or put the command line together."""
+        """Load and validate the module, or build the program's command line."""
         for name, path, _ in entrypoint.preopens():
-            if ":" in name + path:  # the image would choose the path here, in a preopen NAME:PATH
+            if ":" in name + path:  # WasmEdge splits NAME:PATH at the colon: the image could choose another path
                 raise InvalidArgument(
                     f"{entrypoint.path!r} has a directory {name!r}: WasmEdge accepts none with a colon"
                 )
@@ -124,23 +124,23 @@ class WasmEdge(ProgramBackend):
         return lambda: _run(machine, entrypoint, first, call)
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
-        """It has no command for that: call a function that is not there.
+        """The program has no command that validates: call a function that does not exist.
 
-        Of compiled code it checks the form, and the module in it is interpreted here too.
-        A start function, which is run before, has no fuel for a single instruction.
+        For compiled code, this checks the format; the module in it is interpreted here too.
+        A start function would run first: it gets no fuel, so it cannot execute any instruction.
         """
         options = ["--force-interpreter", "--gas-limit", "1", "--reactor"]
         return [*options, "--", entrypoint.file_path, "pelagos: there is no such function"]
 
     def compilation(self, entrypoint: Entrypoint, output: str) -> list[str]:
-        """To a shared library. Not a module that may bring native code, which would become a part of that."""
+        """Compile to a shared library; not a module that may contain native code, which would be copied into it."""
         if not self.compiles_ahead or _NATIVE_CODE in entrypoint.read():
             return []
         return ["compile", "--", entrypoint.file_path, output]
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
-        """The program's command line. argv[0] is the file's name: it knows no other."""
-        # Native code is run that was compiled here, and never what a module brings.
+        """The program's arguments. The guest's argv[0] is the file's name; the program cannot set another one."""
+        # Run native code only if it was compiled here, never the code in a module.
         words = [] if entrypoint.code else ["--force-interpreter"]
         pages = _memory_pages(entrypoint)
         if pages is not None:
@@ -153,7 +153,7 @@ class WasmEdge(ProgramBackend):
 
 
 def _imports(entrypoint: Entrypoint) -> Imports:
-    """What it provides: sockets only to a guest with a network. It would give them to every guest."""
+    """The imports that WasmEdge provides. Socket functions only with a network; WasmEdge does not check that."""
     more = _SOCKETS if entrypoint.network else frozenset()
     return {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS | more}
 
@@ -161,18 +161,18 @@ def _imports(entrypoint: Entrypoint) -> Imports:
 def _library(path: str) -> Library | None:
     try:
         return Library(path)
-    except (OSError, AttributeError):  # not there, for another libc, or of another version
+    except (OSError, AttributeError):  # it is missing, for another libc, or another version
         return None
 
 
 def _memory_pages(entrypoint: Entrypoint) -> int | None:
-    """The most pages of a memory; never less than one begins with, for which WasmEdge would not make any."""
+    """The largest number of pages of a memory. At least the initial size: WasmEdge refuses a smaller limit."""
     limit = entrypoint.limits.memory
     return max(limit, _PAGE, *entrypoint.interface.memories) // _PAGE if limit is not None else None
 
 
 def _preopens(entrypoint: Entrypoint, root: str = "") -> list[str]:
-    """The guest's directories in WasmEdge's words, for its program and its library alike."""
+    """The guest's directories in WasmEdge's notation, which the program and the library share."""
     return [f"{name}:{path}" for name, path, _ in entrypoint.preopens(root)]
 
 

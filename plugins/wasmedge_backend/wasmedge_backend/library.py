@@ -1,4 +1,4 @@
-"""The part of WasmEdge's C API (wasmedge.h, 0.14) that runs one module, through ctypes."""
+"""Runs one module through WasmEdge's C API (wasmedge.h, 0.14) by ctypes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pelagos_core.plugin.values import Call, Number
 
 DEFAULT = "libwasmedge.so.0"
 _WASI = 0  # WasmEdge_HostRegistration_Wasi
-_TERMINATED = 0x01  # how proc_exit ends an execution
+_TERMINATED = 0x01  # the result of an execution that proc_exit has ended
 _MODULE_ERRORS = range(0x100, 0x300)  # loading and validation
 
 
@@ -23,23 +23,23 @@ class _String(ctypes.Structure):
 
 
 class _Value(ctypes.Structure):
-    """128 bits, of which a number has the first, and its type."""
+    """A value of 128 bits, and its type. A number uses the first bits."""
 
     _fields_ = (("bits", ctypes.c_uint64 * 2), ("type", ctypes.c_uint64 * 2))
 
 
-# Of each type the letters of `struct`, and the function that makes a value, with what it takes.
+# For each type: its letters for `struct`, the function that makes a value, and that function's parameter type.
 _NUMBERS: dict[str, tuple[str, str, type]] = {
     "i32": ("<i", "WasmEdge_ValueGenI32", ctypes.c_int32),
     "i64": ("<q", "WasmEdge_ValueGenI64", ctypes.c_int64),
     "f32": ("<f", "WasmEdge_ValueGenF32", ctypes.c_float),
     "f64": ("<d", "WasmEdge_ValueGenF64", ctypes.c_double),
 }
-_ALIGNED = 16  # as C has a value, of which a part has 128 bits
+_ALIGNED = 16  # the alignment of a value in C, because it has a member of 128 bits
 
 
 class Failure(Exception):
-    """A call failed: WasmEdge's message and its code."""
+    """A call has failed; the text has WasmEdge's message and its code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(f"{message} (WasmEdge error 0x{code:03x})")
@@ -47,10 +47,10 @@ class Failure(Exception):
 
 
 class Library:
-    """libwasmedge, loaded."""
+    """The loaded library libwasmedge."""
 
     def __init__(self, path: str) -> None:
-        """path: a library's path, or a name for the loader to look up. Raises OSError."""
+        """Load the library. path: its path, or a name that the loader searches. Raises OSError."""
         self._c = ctypes.CDLL(path)
         pointer, number, count = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32
         words = ctypes.POINTER(ctypes.c_char_p)
@@ -75,7 +75,7 @@ class Library:
         self._declare("WasmEdge_ModuleInstanceWASIGetExitCode", count, pointer)
         for _, name, kind in _NUMBERS.values():
             self._declare(name, _Value, kind)
-        # It logs on stdout, which is the guest's.
+        # It would log to stdout, which is the guest's.
         self._c.WasmEdge_LogOff()
 
     @property
@@ -85,7 +85,7 @@ class Library:
 
     @property
     def path(self) -> str:
-        """Where the loader has found it, by a line of /proc/self/maps (proc(5)). Raises OSError."""
+        """The path of the loaded file, from /proc/self/maps (proc(5)). Raises OSError."""
         address = ctypes.cast(self._c.WasmEdge_VersionGet, ctypes.c_void_p).value or 0
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
@@ -95,15 +95,15 @@ class Library:
         raise FileNotFoundError(f"no file is mapped at {address:#x}")
 
     def load(self, data: bytes, memory_pages: int | None, fuel: int | None) -> Machine:
-        """Load and validate a module; nothing of it is run.
+        """Load and validate a module without running it.
 
-        memory_pages: the most that a memory may grow to, in pages of 64 KiB.
-        fuel: the most that its instructions may cost together.
+        memory_pages: the largest size of a memory, in pages of 64 KiB; None without a limit.
+        fuel: the largest total cost of its instructions; None without a limit.
         Raises Failure.
         """
         configure = self._c.WasmEdge_ConfigureCreate()
         self._c.WasmEdge_ConfigureAddHostRegistration(configure, _WASI)
-        # A module may bring native code in a custom section; it is never run.
+        # A module may contain native code in a custom section; never run it.
         self._c.WasmEdge_ConfigureSetForceInterpreter(configure, True)
         if memory_pages is not None:
             self._c.WasmEdge_ConfigureSetMaxMemoryPage(configure, memory_pages)
@@ -118,7 +118,7 @@ class Library:
         return Machine(self, machine)
 
     def check(self, result: _Result) -> bool:
-        """True if a call went well, False if the guest has exited. Raises Failure."""
+        """Check a call's result. Returns True on success, False if the guest has exited. Raises Failure."""
         if result.code & 0xFFFFFF == _TERMINATED:
             return False
         if result.code:
@@ -126,11 +126,11 @@ class Library:
         return True
 
     def call(self, name: str, *arguments: object) -> object:
-        """Call a declared function."""
+        """Call a declared function of the library."""
         return getattr(self._c, f"WasmEdge_{name}")(*arguments)
 
     def value(self, kind: str, value: Number) -> _Value:
-        """A value for a call. kind: i32, i64, f32 or f64."""
+        """Make a value for a call. kind: i32, i64, f32 or f64."""
         made = getattr(self._c, _NUMBERS[kind][1])(value)
         assert isinstance(made, _Value)
         return made
@@ -142,7 +142,7 @@ class Library:
 
 
 class Machine:
-    """One loaded module, ready to be run once. It lives as long as the process."""
+    """A loaded module that can be run once. It is not freed before the process exits."""
 
     def __init__(self, library: Library, machine: object) -> None:
         self._library = library
@@ -152,9 +152,11 @@ class Machine:
     def run(
         self, first: Sequence[str], call: Call, args: Sequence[str], env: Sequence[str], preopens: Sequence[str]
     ) -> int:
-        """Instantiate it, call functions without parameters, one after the other, and then another one; the exit code.
+        """Instantiate the module and call its functions; return the exit code.
 
-        preopens: `GUEST:HOST` words. Raises Failure for a trap.
+        first: functions without parameters, called in order. call: the last call.
+        args, env: argv and `NAME=VALUE` strings. preopens: `GUEST:HOST` strings.
+        Raises Failure for a trap.
         """
         wasi = self._library.call("VMGetImportModuleContext", self._machine, _WASI)
         words = [_array(each) for each in (args, env, preopens)]
@@ -167,7 +169,7 @@ class Machine:
         return call.show(self._returned) if call.results else 0
 
     def _call(self, call: Call) -> bool:
-        """Call a function; whether it has returned, and not ended the guest."""
+        """Call a function. Returns whether it has returned; False if the guest has exited."""
         name = call.name.encode()
         given = _values(
             [self._library.value(kind, each) for kind, each in zip(call.types, call.arguments, strict=True)]
@@ -189,7 +191,7 @@ def _array(words: Sequence[str]) -> object:
 
 
 def _values(of: Sequence[_Value]) -> ctypes.Array[_Value]:
-    """An array of values, where C may have it: ctypes itself aligns to 8 bytes."""
+    """An array of values with the alignment that C requires; ctypes aligns to 8 bytes only."""
     kind = _Value * len(of)
     room = ctypes.create_string_buffer(ctypes.sizeof(kind) + _ALIGNED)
     array = kind.from_buffer(room, -ctypes.addressof(room) % _ALIGNED)

@@ -1,4 +1,4 @@
-"""The backend's native part: where it is, and whether it is for the WasmEdge that is loaded."""
+"""Finds the backend's native part, and checks that it fits the loaded version of WasmEdge."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pelagos_core.plugin.hookspecs import NativePart
 from wasmedge_backend.library import Library
 
 LIBRARY = Path(__file__).parent / "bin" / "engine.so"
-# Its functions are declared by hand there, as in `library`; the two structures of them have not changed since 0.9.
+# The native part declares WasmEdge's functions by hand, like `library`; their two structures are unchanged since 0.9.
 MADE_FOR = "0.14"
 
 
 def find(library: Library) -> NativePart:
-    """The native part for the library that this process has loaded. On the host. Raises FailedPrecondition, OSError."""
+    """The native part for the library that this process has loaded. Call it on the host.
+
+    Raises FailedPrecondition if it is missing or made for another version, OSError.
+    """
     if not LIBRARY.exists():
         raise FailedPrecondition("it is not compiled")
     if library.version.split(".")[:2] != MADE_FOR.split("."):

@@ -1,4 +1,4 @@
-"""Wasmer in this Python: the packages `wasmer` and `wasmer-compiler-cranelift` 1.1, CPython 3.10."""
+"""Runs Wasmer in this Python process: the packages `wasmer` and `wasmer-compiler-cranelift` 1.1, for CPython 3.10."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _EXIT = re.compile(r"RuntimeError: WASI exited with code: (\d+)")
 
 
 class Engine:
-    """The Python packages, imported."""
+    """The imported Python packages."""
 
     def __init__(self) -> None:
-        """Raises ImportError if they are not installed; there are none for CPython over 3.10."""
+        """Import them. Raises ImportError if they are not installed; they do not exist for newer CPython than 3.10."""
         import wasmer
         import wasmer_compiler_cranelift
 
-        # Neither ships types.
+        # The packages contain no types.
         self._wasmer: Any = wasmer
         self._compiler: Any = wasmer_compiler_cranelift.Compiler
         self.version = str(wasmer.__version__)
 
     def load(self, entrypoint: Entrypoint, imports: Imports) -> Workload:
-        """Get the code and check it; the workload instantiates and runs it.
+        """Load the compiled code, or compile the module, and check its imports; the workload instantiates and runs it.
 
-        Raises InvalidArgument or UnusableCode.
+        imports: what the package provides. Raises InvalidArgument or UnusableCode.
         """
         store = self._store()
         module = self._deserialized(store, entrypoint) if entrypoint.code else self._compiled(store, entrypoint)
@@ -40,7 +40,7 @@ class Engine:
         return lambda: self._run(store, module, entrypoint, first, call)
 
     def compile(self, entrypoint: Entrypoint) -> bytes:
-        """Compile it for `load`. Raises InvalidArgument."""
+        """Compile the module to code for `load`. Raises InvalidArgument."""
         return bytes(self._compiled(self._store(), entrypoint).serialize())
 
     def _store(self) -> Any:  # noqa: ANN401 (it has no types)
@@ -84,7 +84,7 @@ class Engine:
 
 
 def _interface(module: Any) -> Interface:  # noqa: ANN401 (it has no types)
-    """What a module imports and exports. For text, of which core knows nothing."""
+    """The imports and exports of a module, for text, which core does not parse."""
     imports = [Import(item.module, item.name, _kind(item.type)) for item in module.imports]
     exports = [Export(item.name, _kind(item.type), _signature(item.type)) for item in module.exports]
     return Interface(tuple(imports), tuple(exports))

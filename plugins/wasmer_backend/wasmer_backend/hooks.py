@@ -1,4 +1,4 @@
-"""Wasmer, embedded where its Python package exists, else by its program: core modules (WASI 0.1)."""
+"""Wasmer: core modules (WASI 0.1), embedded if its Python package is installed, else by its program."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pelagos_core.plugin.linking import Imports
 from pelagos_core.plugin.program_backend import Diagnostics, ProgramBackend
 from wasmer_backend.engine import Engine
 
-_TEXT_NAMES = (".wat", ".wasm")  # it tells a binary by its bytes, and text by its name
+_TEXT_NAMES = (".wat", ".wasm")  # Wasmer's program recognises a binary by its bytes, but text by its name
 _SETTINGS = {"form", *program.SETTINGS}
 _WASI: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, wasi.WASI_UNSTABLE: wasi.WASI_UNSTABLE_FUNCTIONS}
-# Of the Python package, whose last version is of 2022: what it has not, and where it does otherwise than WASI says.
+# The Python package, last released in 2022: the functions that it lacks, and the areas in which it deviates from WASI.
 _WASI_EMBEDDED: Imports = {**_WASI, wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS - {"sock_accept", "sock_shutdown"}}
 _DEVIATIONS_EMBEDDED = frozenset(
     WASI_0_1_AREAS.keys() - {"arguments and variables", "clocks", "random bytes", "the end"}
@@ -39,11 +39,11 @@ class Wasmer(ProgramBackend):
     )
     score = 92
     features = frozenset({"module", "wat", "wasi-0.1", "argv0", "sockets"})
-    # Of its program, 7.4.2: it runs programs of C and Go, and has other errnos, rights and links than WASI says.
+    # The program, 7.4.2: it runs programs in C and Go, but its errnos, rights and links differ from WASI.
     deviations = frozenset(WASI_0_1_AREAS.keys() - {"all functions are there", "clocks", "random bytes", "directories"})
     imports: Mapping[str, Collection[str] | None] = {**_WASI, "wasix_32v1": None, "wasix_64v1": None}
     invalid = re.compile(r"(?s)error: (.*)")
-    # A guest that has no WASI cannot print, so its traps, code 1, are told by the word "error".
+    # A guest without WASI cannot print, so its traps (code 1) are recognised by the word "error".
     diagnostics = Diagnostics(
         2, re.compile(rb"(?:error: )?RuntimeError: "), {1: b"error: RuntimeError: ", 45: b"RuntimeError: "}
     )
@@ -56,7 +56,7 @@ class Wasmer(ProgramBackend):
     def pelagos_configure(self, settings: Mapping[str, object]) -> None:
         """Import the package, or find the program.
 
-        Settings: `form` ("embedded" or "program") insists on one; `program` and `root` are
+        Settings: `form` ("embedded" or "program") requires one of them; `program` and `root` are
         those of `pelagos_core.plugin.program.find`.
         """
         unknown, form = sorted(settings.keys() - _SETTINGS), settings.get("form", "")
@@ -74,7 +74,7 @@ class Wasmer(ProgramBackend):
 
     @hookimpl
     def pelagos_describe(self) -> Description:
-        """What it is, as the package or the program tells."""
+        """Describe the package or the program."""
         if self.embedded is None:
             return super().pelagos_describe()
         features = self.features | {"function", "function-values", "ahead-of-time"}
@@ -84,7 +84,7 @@ class Wasmer(ProgramBackend):
 
     @hookimpl
     def pelagos_detect(self, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
-        """Core modules, binary or text."""
+        """Accept core modules, binary or text."""
         if self.embedded is None and entrypoint.kind is Kind.WAT:
             return self._detect_text(bundle, entrypoint)
         if self.embedded is None:
@@ -105,52 +105,52 @@ class Wasmer(ProgramBackend):
 
     @hookimpl
     def pelagos_code_key(self, entrypoint: Entrypoint) -> str | None:
-        """Nothing more, embedded."""
+        """Nothing more than the fixed part of the key, if embedded."""
         return "" if self.embedded is not None else super().pelagos_code_key(entrypoint)
 
     @hookimpl
     def pelagos_compile(self, entrypoint: Entrypoint) -> bytes:
-        """Wasmer's own serialized form."""
+        """Compile to Wasmer's serialized format."""
         assert self.embedded is not None
         return self.embedded.compile(entrypoint)
 
     @hookimpl
     def pelagos_spawn(self, entrypoint: Entrypoint) -> Workload:
-        """Compile it, or put the command line together."""
+        """Load or compile the module, or build the program's command line."""
         if self.embedded is None:
             return super().pelagos_spawn(entrypoint)
         return self.embedded.load(entrypoint, _WASI_EMBEDDED)
 
     def validation(self, entrypoint: Entrypoint) -> list[str]:
-        """It has a command for that, which does not read text."""
+        """The program's command `validate`; it does not read text."""
         return ["validate", "--quiet", entrypoint.file_path] if entrypoint.kind is Kind.MODULE else []
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
-        """The program's command line."""
+        """The program's arguments."""
         words = ["run", "--quiet", "--disable-cache", *(["--net"] if entrypoint.network else [])]
         for name, path in _volumes():
             words += ["--volume", f"{path}:{name}"]
         for name, value in entrypoint.environment():
             if value:
                 words.append(f"--env={name}={value}")  # one word: a name may begin with a dash
-        # It refuses `--env NAME=`, so the empty ones are inherited: see `environment`.
+        # The program refuses `--env NAME=`, so empty variables are inherited: see `environment`.
         words += ["--forward-host-env"] if len(self.environment(entrypoint)) > 1 else []
         return [*words, entrypoint.file_path, "--", *entrypoint.args[1:]]
 
     def environment(self, entrypoint: Entrypoint) -> dict[str, str]:
-        """The guest's empty variables, which mean nothing to the engine or its loader.
+        """The guest's empty variables, which have no effect on the engine and its loader, and HOME.
 
-        Without a home directory it does not start; a guest sees it if it has empty variables.
+        Wasmer does not start without a home directory. A guest with empty variables sees HOME too.
         """
         return {name: "" for name, value in entrypoint.environment() if not value} | {"HOME": program.SCRATCH}
 
 
 def _volumes() -> list[tuple[str, str]]:
-    """The guest's directories, as (its name for it, path here) pairs.
+    """The guest's directories, as pairs of the guest's name and the path in the engine root.
 
-    What is written to the volume `/` goes into Wasmer's memory; only other volumes are written
-    through. So each directory of the root is a volume too, but for one with a colon in its name:
-    the image would choose the path here, such as `..:x`.
+    Wasmer keeps writes to the volume `/` in memory; only other volumes are written to disk. So
+    each directory of the root is a volume too, except one with a colon in its name: Wasmer splits
+    at the colon, so with a name such as `..:x` an image could choose another path.
     """
     with os.scandir(program.GUEST_ROOT) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))

@@ -1,6 +1,6 @@
-"""The call of a component's function: which one it is, its arguments, and what it returns.
+"""Finds and calls a component's function: converts the words to its arguments and prints its result to stdout.
 
-In the init process, after isolation. The arguments are a user's words; what is returned goes to stdout.
+Runs in the init process, after isolation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from wasmtime_backend import component_values, interface, wave, wit
 class ComponentCall:
     """The call of a component's function.
 
-    path: the names that lead to it. arguments: values of `wave`. is_main: it is that of a command, which takes the
-    words by WASI.
+    path: the names of the exported interface, if any, and of the function.
+    arguments: values as in `wave`.
+    is_main: whether it is the `run` of a command, which reads its arguments through WASI.
     """
 
     path: list[str]
@@ -32,7 +33,7 @@ class ComponentCall:
 
     @classmethod
     def of(cls, engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint) -> ComponentCall:
-        """Find the function, and convert its arguments. Raises InvalidArgument."""
+        """Find the function of an entry point and convert its arguments. Raises InvalidArgument."""
         try:
             return cls._of(*_found(engine, program, entrypoint), entrypoint)
         except InvalidArgument as error:
@@ -51,12 +52,12 @@ class ComponentCall:
         return cls(path, kind, [] if is_main else _arguments(name, kind, entrypoint.args[1:]), is_main)
 
     def run(self, store: wasmtime.Store, instance: component.Instance) -> int:
-        """Call it; the exit code: 1 if it has returned an error."""
+        """Call the function and print its result; return the exit code, 1 if it has returned an error."""
         index = None
         for name in self.path:
             index = instance.get_export_index(store, name, index)
         function = instance.get_func(store, index) if index else None
-        assert function is not None  # it was looked for before
+        assert function is not None  # `of` has found it
         returned = component_values.call(store, function, [each for _, each in self.kind.params], self.arguments)
         result = self.kind.result
         is_error = (
@@ -69,7 +70,7 @@ class ComponentCall:
 def _found(
     engine: wasmtime.Engine, program: component.Component, entrypoint: Entrypoint
 ) -> tuple[list[str], component.FuncType]:
-    """The function to be called. Raises InvalidArgument if there is none, or several have its name."""
+    """The path and type of the function. Raises InvalidArgument if there is none, or several have its name."""
     paths = linking.function_paths(entrypoint.interface, entrypoint.func)
     path = paths[0]
     if entrypoint.func:
@@ -81,7 +82,7 @@ def _found(
 
 
 def _arguments(name: str, kind: component.FuncType, words: Sequence[str]) -> list[object]:
-    """The words as values, by the types of the parameters. name: of the function, with its type."""
+    """Convert the words to values by the types of the parameters. name: the function's, with its type, for errors."""
     types = [each for _, each in kind.params]
     if len(types) != len(words):
         raise values.wrong(values.wrong_count(name, len(types), len(words)))

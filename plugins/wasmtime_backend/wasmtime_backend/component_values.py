@@ -1,7 +1,7 @@
-"""Calls of a component's functions: the values of `wave` to those of Wasmtime's C API, and back.
+"""Calls a component's function: converts values of `wave` to those of Wasmtime's C API, and results back.
 
-The Python package has a conversion of its own, which tells the cases of a variant by the classes of their values:
-it takes a bool for a number where both are there. Nothing is given back: a process calls one function and ends.
+The Python package's own conversion selects the case of a variant by the class of its value, so it confuses a bool with
+a number. Memory is not freed: a process calls one function and exits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wasmtime.component import _enter
 
 from wasmtime_backend import wit
 
-# Of each type whose value is a field of C: the kind of the value, and the field.
+# For each type whose value is one field in C: the kind of the value, and the field's name.
 _PLAIN: dict[type, tuple[ctypes.c_uint8, str]] = {
     component.Bool: (_ffi.WASMTIME_COMPONENT_BOOL, "boolean"),
     component.S8: (_ffi.WASMTIME_COMPONENT_S8, "s8"),
@@ -36,9 +36,9 @@ _FIELDS = {kind.value: field for kind, field in _PLAIN.values()}
 def call(
     store: wasmtime.Store, function: component.Func, types: Sequence[component.ValType], values: Sequence[object]
 ) -> object:
-    """Call a function with values of these types; what it returns, None for nothing.
+    """Call a function with values of these types; return its result, None if it has none.
 
-    Raises what the package raises for a trap or an exit.
+    Raises the package's exceptions for a trap or an exit.
     """
     given = (_bindings.wasmtime_component_val_t * len(values))()
     for slot, kind, value in zip(given, types, values, strict=True):

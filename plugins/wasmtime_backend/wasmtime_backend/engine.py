@@ -1,4 +1,4 @@
-"""Load, check and run: a core module or a component, to an exit code."""
+"""Loads, checks and runs a core module or a component by Wasmtime's Python package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wasmtime_backend import image, interface, memory, network, prepared, stack,
 from wasmtime_backend.component_call import ComponentCall
 
 _NO_INSTANCE = "resource limit exceeded: instance count"
-# Where an ELF header has its processor's flags (elf(5), e_flags), in which Wasmtime says what it is.
+# The offset of e_flags in an ELF header (elf(5)), with which Wasmtime marks modules and components.
 _ELF_FLAGS, _EF_COMPONENT = 48, b"\x02"
 
 _T = TypeVar("_T")
@@ -32,9 +32,9 @@ _PROGRAMS: dict[Kind, type[wasmtime.Module | component.Component]] = {
 
 
 def compile(entrypoint: Entrypoint) -> bytearray:
-    """Compile the entry point for `load`. In a process that may have threads.
+    """Compile the entry point to code for `load`. Runs in a process that may have threads.
 
-    Raises InvalidArgument: not valid.
+    Raises InvalidArgument if it is not valid WebAssembly.
     """
     engine = prepared.make_engine(entrypoint.limits.fuel is not None, stack.LARGEST, parallel=True)
     data, pages = _binary(entrypoint), dict[int, bytearray]()
@@ -44,11 +44,11 @@ def compile(entrypoint: Entrypoint) -> bytearray:
 
 
 def load(entrypoint: Entrypoint) -> Workload:
-    """Get the code and check it. In the init process, after isolation.
+    """Map the compiled code, or compile the module, and check it. Runs in the init process, after isolation.
 
-    Raises InvalidArgument: not valid, an unknown import, no such export. UnusableCode.
+    Raises InvalidArgument if it is not valid, has an unknown import, or lacks the function; UnusableCode.
     """
-    # The WASI of the library has a thread pool of tokio, which makes a thread for each processor of the host.
+    # The library's WASI uses a thread pool of tokio, which would create a thread for each processor of the host.
     os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
     settings = entrypoint.limits.fuel is not None, stack.size(entrypoint.limits.memory)
     engine = prepared.engine(*settings)
@@ -82,7 +82,7 @@ def _invalid(entrypoint: Entrypoint, error: wasmtime.WasmtimeError) -> InvalidAr
 
 
 def _mapped(engine: wasmtime.Engine, entrypoint: Entrypoint) -> Program:
-    """What `compile` has made, its pages shared with every other process that maps it."""
+    """Map the compiled code; all processes that map it share its pages."""
     with open(entrypoint.code, "rb") as file:
         is_component = os.pread(file.fileno(), 1, _ELF_FLAGS) == _EF_COMPONENT
         runs = image.runs(file.fileno())
@@ -105,9 +105,9 @@ def _store(engine: wasmtime.Engine, limits: Limits) -> wasmtime.Store:
 
 
 def _limit_tables(store: wasmtime.Store, limits: Limits) -> None:
-    """Limit what tables may grow to. What they begin with is address space, as it is of memories."""
+    """Limit the growth of tables. The initial size is not limited: like that of memories, it is only address space."""
     if limits.memory is not None:
-        store.set_limits(table_elements=limits.memory // 8)  # an element takes a pointer
+        store.set_limits(table_elements=limits.memory // 8)  # an element is a pointer
 
 
 def _load_module(linker: wasmtime.Linker, module: wasmtime.Module, entrypoint: Entrypoint) -> Workload:
@@ -135,7 +135,7 @@ def _function(exports: Mapping[str, object], name: str) -> wasmtime.Func:
 
 
 def _as_list(returned: object) -> list[Number]:
-    """What a function has returned: the package gives one value alone."""
+    """The results of a function as a list: the package returns a single result without a list."""
     return returned if isinstance(returned, list) else [returned]  # type: ignore[list-item]
 
 
@@ -167,7 +167,7 @@ def _load_component(engine: wasmtime.Engine, program: component.Component, entry
 
 
 def _try_to_link(engine: wasmtime.Engine, linker: component.Linker, program: component.Component) -> None:
-    """Have the types of all imports compared, and run nothing: no core module may be instantiated."""
+    """Compare the types of all imports without running guest code: the limit forbids instances of core modules."""
     store = wasmtime.Store(engine)
     store.set_limits(instances=0)
     try:
@@ -178,7 +178,7 @@ def _try_to_link(engine: wasmtime.Engine, linker: component.Linker, program: com
 
 
 def _guarded(run: Workload) -> int:
-    """Run the guest to its exit code. Raises GuestExit and Trap."""
+    """Run the guest and return its exit code. Raises GuestExit and Trap."""
     try:
         return run()
     except wasmtime.ExitTrap as error:

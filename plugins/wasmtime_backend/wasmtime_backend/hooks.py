@@ -1,4 +1,4 @@
-"""Wasmtime, embedded: core modules (WASI 0.1), command components (WASI 0.2); by its program what else it can."""
+"""Wasmtime: core modules (WASI 0.1) and components (WASI 0.2) embedded; further features by its program."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _FEATURES = frozenset(
         *("function", "function-values", "argv0", "cwd", "read-only", "ahead-of-time"),
     }
 )
-# What its package has on by default.
+# The proposals that the package enables by default.
 _PROPOSALS = frozenset({"simd", "relaxed-simd", "tail-call", "exceptions", "gc", "memory64", "multi-memory"})
 _LIMITS = frozenset({"memory", "live-memory", "fuel", "request"})
-# Of what is loaded now: another version may be installed while this process lives.
+# Computed at import: the version of the loaded package; another one may be installed while this process runs.
 _DESCRIPTION = Description("Wasmtime", metadata.version("wasmtime"), "embedded", _FEATURES | _PROPOSALS, _LIMITS)
 _CAN = {
     Kind.MODULE: Detection.can(95, "core module, WASI 0.1", imports=wasi.IMPORTS),
@@ -52,7 +52,7 @@ _GRACEFUL = frozenset({signal.SIGTERM, signal.SIGINT})
 
 @hookimpl
 def pelagos_configure(settings: Mapping[str, object]) -> None:
-    """Find the program. Settings: `program` and `root`, those of `pelagos_core.plugin.program.find`."""
+    """Find the program. The settings `program` and `root` are those of `pelagos_core.plugin.program.find`."""
     unknown = sorted(settings.keys() - program.SETTINGS)
     if unknown:
         raise InvalidArgument(f"unknown setting {unknown[0]!r} (known: {', '.join(sorted(program.SETTINGS))})")
@@ -61,7 +61,7 @@ def pelagos_configure(settings: Mapping[str, object]) -> None:
 
 @hookimpl
 def pelagos_describe() -> Description:
-    """Wasmtime's own Python package, and its program if that is there."""
+    """Describe Wasmtime's Python package, and its program if it is installed."""
     second = _program.pelagos_describe()
     if second.problem:
         lacks = f"{', '.join(sorted(second.features))}: {second.obstacle}"
@@ -71,13 +71,13 @@ def pelagos_describe() -> Description:
 
 @hookimpl
 def pelagos_native() -> NativePart:
-    """It does what `engine` does, by Wasmtime's C API."""
+    """The native part; it behaves like `engine`, through Wasmtime's C API."""
     return native_part.find()
 
 
 @hookimpl
 def pelagos_detect(bundle: Bundle, entrypoint: Entrypoint) -> Detection:
-    """Everything that is WebAssembly, with imports that Wasmtime has."""
+    """Accept WebAssembly whose imports Wasmtime provides."""
     use = _use_of(entrypoint)
     if use is not None:
         return _program.detect(use, bundle, entrypoint)
@@ -89,34 +89,34 @@ def _use_of(entrypoint: Entrypoint) -> Use | None:
         use = use_of(entrypoint)
         return use if use and (use.is_needed or _program.program) else None
     except InvalidArgument:
-        return None  # core says what is wrong with it
+        return None  # core reports the fault
 
 
 @hookimpl
 def pelagos_code_key(entrypoint: Entrypoint) -> str | None:
-    """Code that counts fuel is other code; limits of memory and stack are not in it."""
+    """Code with a limit of fuel differs, because it counts; limits of memory and stack do not change the code."""
     if _use_of(entrypoint) is not None:
         return _program.pelagos_code_key(entrypoint)
     if _use_of(replace(entrypoint, func="")) is not None:
-        return None  # the compiler is not told of the function, and would take the program
+        return None  # the compiler does not know the function, so it would use the program
     return "fuel" if entrypoint.limits.fuel is not None else ""
 
 
 @hookimpl
 def pelagos_compiler(entrypoint: Entrypoint) -> Compilation | None:
-    """The program, for what it runs."""
+    """The program, for entry points that the program runs."""
     return _program.pelagos_compiler(entrypoint)
 
 
 @hookimpl
 def pelagos_compile(entrypoint: Entrypoint) -> bytearray:
-    """Wasmtime's serialized form, an ELF file that can be mapped."""
+    """Compile to Wasmtime's serialized format, an ELF file that can be mapped."""
     return engine.compile(entrypoint)
 
 
 @hookimpl
 def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Spawned:
-    """Map the code, or compile it, and check it; the workload instantiates and runs it, or executes the program."""
+    """Map or compile the code and check it. The workload instantiates and runs it, or executes the program."""
     if entrypoint.file_path and use_of(entrypoint) is HTTP:
         return _program.server(bundle, entrypoint)
     if entrypoint.file_path:
@@ -126,7 +126,10 @@ def pelagos_spawn(bundle: Bundle, entrypoint: Entrypoint) -> Spawned:
 
 @hookimpl
 def pelagos_signal(process: RunningProcess, signum: int) -> bool | None:
-    """Let a server end its requests; stop and continue the program too. A second signal ends a server at once."""
+    """Start a server's graceful shutdown; send SIGSTOP and SIGCONT to the program too.
+
+    A second signal kills a server at once.
+    """
     if process.serves and signum in _GRACEFUL:
         if _drains.are_by_init(process):
             return _drains.tell(process) or None

@@ -1,9 +1,9 @@
-"""A module's initial memory beside its code, so that every container maps the same pages.
+"""Stores a module's initial memory after its code, so that all containers map the same pages.
 
-Wasmtime does that itself, but not for a memory that we make (see `memory`): there it copies the data of a
-module into each container, and compiles a copying of each piece, of which Go's linker makes tens of
-thousands. So the data is taken out of the module before it is compiled, and put behind the code in
-whole pages, which the memory has mapped when it is made.
+Wasmtime does that itself, but not for memories of a custom memory creator (see `memory`): for these it copies the
+module's data in each container, and compiles code that copies each data segment; Go's linker makes tens of
+thousands of them. So the data is removed from the module before it is compiled, and stored after the code in
+whole pages. A new memory maps these pages.
 
 Source: core specification, "Binary Format", "Modules".
 """
@@ -16,22 +16,22 @@ import struct
 from typing import NamedTuple
 
 _MEMORY, _DATA, _DATA_COUNT = 5, 11, 12
-_CONSTANTS = {0: 0x41, 4: 0x42}  # i32.const, i64.const, by the bit of a memory's limits that makes it of 64 bits
+_CONSTANTS = {0: 0x41, 4: 0x42}  # i32.const, i64.const, by the flag for 64-bit addresses in a memory's limits
 _HAS_MAXIMUM = 1
 _ACTIVE, _END = 0, 0x0B
 _MOST_BITS = 64
 _BITS, _MORE, _NEGATIVE = 0x7F, 0x80, 0x40  # of a byte of a number (LEB128)
 _WASM_PAGE = 64 << 10
 _PAGE = mmap.PAGESIZE
-_SPARSE = 4  # a module whose pages are so many times its data keeps it
-_MOST_RUNS = 1000  # the kernel has a limit on mappings
+_SPARSE = 4  # a module keeps its data if the pages would be so many times as large
+_MOST_RUNS = 1000  # the kernel limits the number of mappings
 _RUN = struct.Struct("<QQQ")
 _TAIL = struct.Struct("<8sQ")
 _MAGIC = b"pelagos1"
 
 
 class Run(NamedTuple):
-    """Pages that lie together: where in the memory, where in the file, and how many bytes."""
+    """Adjacent pages: their address in the memory, their offset in the file, and their size in bytes."""
 
     address: int
     offset: int
@@ -39,14 +39,14 @@ class Run(NamedTuple):
 
 
 class _UnfitError(Exception):
-    """The data cannot be taken out."""
+    """The data cannot be removed from the module."""
 
 
 def split(module: bytes) -> tuple[bytes, dict[int, bytearray]]:
-    """A core module that imports no memory without its data, and that as pages by their numbers.
+    """Split a core module into the module without its data, and the data as pages by their numbers.
 
-    One whose data depends on something, or is in many small pieces far from one another, is left as it is;
-    so is what is malformed, which is for the engine to tell.
+    The module is returned unchanged, without pages, if it imports a memory, if the address of a data segment is
+    not constant, if the data is spread over too many places, or if it is malformed; the engine reports the fault.
     """
     try:
         return _split(module)
@@ -55,7 +55,7 @@ def split(module: bytes) -> tuple[bytes, dict[int, bytearray]]:
 
 
 def pack(code: bytearray, pages: dict[int, bytearray]) -> bytearray:
-    """The code with the pages behind it, and a list of them behind these, for `runs`."""
+    """Append the pages to the code, and a list of them at the end, for `runs`."""
     packed, table = bytearray(code), bytearray()
     for numbers in _together(pages):
         packed += bytes(-len(packed) % _PAGE)
@@ -66,7 +66,7 @@ def pack(code: bytearray, pages: dict[int, bytearray]) -> bytearray:
 
 
 def runs(file: int) -> list[Run] | None:
-    """What `pack` has put behind the code; None if the file is not of its making. Raises OSError."""
+    """The list that `pack` has appended; None if the file was not made by `pack`. Raises OSError."""
     end = os.fstat(file).st_size - _TAIL.size
     magic, count = _TAIL.unpack(os.pread(file, _TAIL.size, end)) if end >= 0 else (b"", 0)
     if magic != _MAGIC or count > min(_MOST_RUNS, end // _RUN.size):
@@ -98,22 +98,22 @@ def _split(module: bytes) -> tuple[bytes, dict[int, bytearray]]:
 
 
 def _first_memory(module: bytes, at: int) -> tuple[int, int]:
-    """The instruction that gives an address of it, and its size at first in bytes."""
+    """For the first memory: the opcode of a constant address, and the initial size in bytes."""
     _, at = _unsigned(module, at)
     flags = module[at]
     constant = _CONSTANTS.get(flags & ~_HAS_MAXIMUM)
     if constant is None:
-        raise _UnfitError("it is shared, or has pages of another size")
+        raise _UnfitError("the memory is shared, or has pages of another size")
     return constant, _unsigned(module, at + 1)[0] * _WASM_PAGE
 
 
 def _pieces(module: bytes, at: int, constant: int) -> list[tuple[int, bytes]]:
-    """The address and bytes of each piece."""
+    """The address and bytes of each data segment."""
     pieces = []
     count, at = _unsigned(module, at)
     for _ in range(count):
         if module[at] != _ACTIVE or module[at + 1] != constant:
-            raise _UnfitError("a piece that the code places itself, or whose place depends on something")
+            raise _UnfitError("a passive data segment, or one whose address is not constant")
         address, at = _signed(module, at + 2)
         if module[at] != _END:
             raise _UnfitError("an address that is calculated")
@@ -124,12 +124,12 @@ def _pieces(module: bytes, at: int, constant: int) -> list[tuple[int, bytes]]:
 
 
 def _laid_out(pieces: list[tuple[int, bytes]], bound: int) -> dict[int, bytearray]:
-    """The pages with data on them. Of pieces that overlap the last one counts."""
+    """The pages that contain data. Where segments overlap, the last one is used."""
     pages: dict[int, bytearray] = {}
     most = sum(len(data) for _, data in pieces) * _SPARSE // _PAGE + _MOST_RUNS
     for address, data in pieces:
         if not 0 <= address <= bound - len(data):
-            raise _UnfitError("a piece outside of the memory, which is a trap")
+            raise _UnfitError("a segment outside the memory, which is a trap")
         done = 0
         while done < len(data):
             number, offset = divmod(address + done, _PAGE)
@@ -144,13 +144,13 @@ def _laid_out(pieces: list[tuple[int, bytes]], bound: int) -> dict[int, bytearra
 
 
 def _without_data(pieces: list[tuple[int, bytes]], constant: int) -> bytes:
-    """As many pieces with nothing in them, for code that names them by their numbers."""
+    """The same number of segments, all empty, because code may refer to them by number."""
     body = _encoded(len(pieces)) + bytes((_ACTIVE, constant, 0, _END, 0)) * len(pieces)
     return bytes((_DATA,)) + _encoded(len(body)) + body
 
 
 def _together(pages: dict[int, bytearray]) -> list[list[int]]:
-    """The numbers of the pages, those in a list that lie together."""
+    """The numbers of the pages, one list for each group of adjacent pages."""
     found: list[list[int]] = []
     for number in sorted(pages):
         if found and number == found[-1][-1] + 1:
@@ -161,7 +161,7 @@ def _together(pages: dict[int, bytearray]) -> list[list[int]]:
 
 
 def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """A LEB128 number, and where it ends."""
+    """An unsigned LEB128 number and its end offset."""
     value = shift = 0
     while True:
         byte = data[at]

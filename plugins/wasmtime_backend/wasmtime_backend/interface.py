@@ -1,4 +1,4 @@
-"""What Wasmtime says of a program that it has compiled: its imports, exports, and the types of functions."""
+"""Reads the interface of a compiled module or component from Wasmtime: imports, exports and types of functions."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _KINDS: dict[type, str] = {
 
 
 def of_module(module: wasmtime.Module) -> Interface:
-    """A core module's. For text, of which core knows nothing; types of imports are compared by the linker."""
+    """The interface of a core module, for text, which core does not parse. The linker compares types of imports."""
     imports = [Import(item.module, item.name or "", _kind(item.type)) for item in module.imports]
     exports = [Export(item.name, _kind(item.type), _signature(item.type)) for item in module.exports]
     return Interface(tuple(imports), tuple(exports))
 
 
 def of_component(engine: wasmtime.Engine, program: component.Component) -> Interface:
-    """A component's."""
+    """The interface of a component."""
     imports = [Import("", name, _kind(item.ty)) for name, item in program.type.imports(engine).items()]
     exports = [Export(name, _kind(item.ty)) for name, item in program.type.exports(engine).items()]
     return Interface(tuple(imports), tuple(exports), is_component=True)
 
 
 def function(engine: wasmtime.Engine, program: component.Component, path: Sequence[str]) -> component.FuncType | None:
-    """The type of an exported function: of the component itself, or of an instance that it exports; None if none is."""
+    """The type of an exported function of a component, or of an instance that it exports; None if there is none."""
     found: object = program.type
     for name in path:
         if not isinstance(found, component.ComponentType | component.ComponentInstanceType):
@@ -48,7 +48,7 @@ def function(engine: wasmtime.Engine, program: component.Component, path: Sequen
 
 
 def functions(engine: wasmtime.Engine, program: component.Component) -> dict[str, component.FuncType]:
-    """The exported functions, those of an interface with its name before their own, and a `/` between."""
+    """The exported functions and their types, as `function` or `interface/function`."""
     found = dict[str, component.FuncType]()
     for name, item in program.type.exports(engine).items():
         kind = item.ty

@@ -1,10 +1,10 @@
-"""The linear memories of a guest, made by us, so that its limit is the one that its container has now.
+"""A memory creator for Wasmtime that enforces the container's current memory limit.
 
-Wasmtime's own limiter takes a number once, and does not tell what it has refused. A host's memory creator
-(wasmtime.h, wasmtime_memory_creator_t) is asked at every growth. A process has one guest, so what is
-known of it is kept in the module; nothing is made before the guest is instantiated.
+Wasmtime's own limiter gets a fixed number, and does not report refusals. A memory creator of the host
+(wasmtime.h, wasmtime_memory_creator_t) is called at each growth. A process has one guest, so the guest's state is
+global in this module; no memory is created before the guest is instantiated.
 
-An initial memory is address space: it is never refused. Its growth is, by `Entrypoint.allows_memory`.
+The initial size of a memory is only address space and is never refused. `Entrypoint.allows_memory` limits growth.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from wasmtime import _bindings as c
 from pelagos_core.errors import InvalidArgument
 from wasmtime_backend.image import Run
 
-_Pointer = Any  # to what C gives and takes: ctypes has no type for it that can be named
+_Pointer = Any  # a pointer of ctypes: its type has no public name
 _NONE, _READ_WRITE = 0, mmap.PROT_READ | mmap.PROT_WRITE
-_RESERVED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE: it is not charged for
+_RESERVED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE: no swap space is reserved
 _PLACED = mmap.MAP_PRIVATE | 0x10  # MAP_FIXED
 _FAILED = ctypes.c_void_p(-1).value
-# Of address space, for the growth of a memory of 64 bits: it stays where it is.
+# Bytes of address space for the growth of a memory with 64-bit addresses, because a memory cannot be moved.
 _ROOM = 16 << 30
-_RESERVATION = 4 << 30  # of address space, which Wasmtime asks for with any memory
-_MOST = 1 << 47  # bytes of a process on x86-64; more are no number for mmap(2)
+_RESERVATION = 4 << 30  # bytes of address space that Wasmtime requests for each memory
+_MOST = 1 << 47  # the address space of a process on x86-64, in bytes
 
 _Finalizer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,19 +43,19 @@ _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class _Memory:
-    """One memory: where it is, how many bytes it has, and how many it can have there."""
+    """One memory: its address, its size and its capacity, in bytes."""
 
     __slots__ = ("base", "capacity", "size")
 
     def __init__(self, size: int, capacity: int, guard: int) -> None:
-        """Reserve it. Raises OSError."""
+        """Reserve address space and make the first `size` bytes accessible. Raises OSError."""
         self.size, self.capacity = size, capacity
-        # A guard before it, too, as Wasmtime's own memories have: against a bug in its compiler.
+        # A guard before it too, like Wasmtime's own memories: against bugs in its compiler.
         self.base = _mapped(None, guard + capacity + guard, _NONE, _RESERVED) + guard
         self._open(0, size)
 
     def grow(self, size: int) -> None:
-        """Make it larger. Raises OSError."""
+        """Make the memory larger. Raises OSError."""
         if size > self.capacity:
             raise OSError("no address space is left")
         self._open(self.size, size)
@@ -68,7 +68,7 @@ class _Memory:
 
 
 class _Guest:
-    """What the memories of this process' guest are made of, and may become."""
+    """The state of this process's guest: its memories, their limit, and their initial content."""
 
     def __init__(self) -> None:
         self.allows: Callable[[int], bool] = lambda size: True
@@ -80,24 +80,25 @@ _guest = _Guest()
 
 
 def prepare(allows: Callable[[int], bool], image: int = -1, runs: Sequence[Run] = ()) -> None:
-    """Say what the guest gets. In its process, before it is instantiated.
+    """Set the limit and the initial content of the guest's memories. Call it in its process, before instantiation.
 
-    allows: whether its memories may have so many bytes together, once they grow.
-    image: a descriptor of the file whose `runs` its memory begins with, which is closed then; -1 without any.
+    allows: returns whether the memories may have so many bytes in total after a growth.
+    image: a descriptor of the file with the initial content, closed when it is mapped; -1 if there is none.
+    runs: the pages in that file.
     """
     _guest.allows, _guest.image, _guest.runs = allows, image, tuple(runs)
 
 
 def check(sizes: Sequence[int], path: str) -> None:
-    """Whether there is address space for memories that begin with so many bytes, before they are made.
+    """Check that there is enough address space for memories with these initial sizes.
 
-    path: of the module, for the message. Raises InvalidArgument.
+    sizes: in bytes. path: the module's, for the message. Raises InvalidArgument.
     """
     held: list[tuple[int, int]] = []
     try:
         for length in (_whole_pages(max(size, _RESERVATION)) for size in sizes):
             if length > _MOST:
-                raise OSError("more than there can be")
+                raise OSError("more than the address space of a process")
             held.append((_mapped(None, length, _NONE, _RESERVED), length))
     except OSError:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -110,18 +111,18 @@ def check(sizes: Sequence[int], path: str) -> None:
 
 
 def use(config: wasmtime.Config) -> None:
-    """Have the memories of an engine made here."""
-    c.wasmtime_config_memory_init_cow_set(config.ptr(), False)  # it is for the engine's own memories only
+    """Make an engine use this memory creator."""
+    c.wasmtime_config_memory_init_cow_set(config.ptr(), False)  # applies to the engine's own memories only
     c.wasmtime_config_host_memory_creator_set(config.ptr(), ctypes.byref(_CREATOR))
 
 
 def _told(callback: Callable[..., None]) -> Callable[..., int | None]:
-    """A callback that returns a wasmtime_error_t for what it raises: ctypes would give C a pointer to anything."""
+    """Wrap a callback so that it returns a wasmtime_error_t for an exception: ctypes would return a wild pointer."""
 
     def called(*arguments: object) -> int | None:
         try:
             callback(*arguments)
-        except BaseException as error:  # noqa: BLE001 (MemoryError, where RLIMIT_AS is reached)
+        except BaseException as error:  # noqa: BLE001 (for example MemoryError at RLIMIT_AS)
             return ctypes.cast(c.wasmtime_error_new(str(error).encode()), ctypes.c_void_p).value
         return 0
 
@@ -130,7 +131,7 @@ def _told(callback: Callable[..., None]) -> Callable[..., int | None]:
 
 @_told
 def _make(_: int, kind: object, size: int, maximum: int, reserved: int, guard: int, made: _Pointer) -> None:
-    """Make a memory. What Wasmtime asks to be reserved, and the guard behind it, is what its code relies on."""
+    """Create a memory. The compiled code relies on the reserved size and on the guard after it."""
     capacity = max(size, reserved, min(maximum, size + _ROOM))
     memory = _Memory(size, _whole_pages(capacity), _whole_pages(guard))
     if _guest.image >= 0 and size >= sum(_guest.runs[-1][::2]):  # not one of the engine's own, for what it collects
@@ -153,22 +154,22 @@ def _get(number: int, size: _Pointer, capacity: _Pointer) -> int:
 def _grow(number: int, size: int) -> None:
     memory = _guest.memories[number - 1]
     if not _guest.allows(sum(each.size for each in _guest.memories) - memory.size + size):
-        raise OSError("the container's limit")
+        raise OSError("the container's memory limit")
     memory.grow(size)
 
 
 def _keep(_: int) -> None:
-    """Nothing is given back: memories live as long as the guest, and so does the process."""
+    """The finalizer of a memory: does nothing, because the process exits with the guest."""
 
 
-# Kept here: C has no more than their addresses.
+# Referenced here so that Python does not free them: C has only their addresses.
 _MAKE, _FINALIZER = c.wasmtime_new_memory_callback_t(_make), _Finalizer(_keep)
 _CALLBACKS = c.wasmtime_memory_get_callback_t(_get), c.wasmtime_memory_grow_callback_t(_grow), _FINALIZER
 _CREATOR = c.wasmtime_memory_creator(None, _MAKE, _FINALIZER)
 
 
 def _mapped(address: int | None, length: int, access: int, flags: int, file: int = -1, offset: int = 0) -> int:
-    """mmap(2). Raises OSError."""
+    """Call mmap(2). Raises OSError."""
     base = _libc.mmap(address, length, access, flags, file, offset)
     if base == _FAILED:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

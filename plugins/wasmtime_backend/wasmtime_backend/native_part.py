@@ -1,7 +1,7 @@
-"""The backend's native part: where it is, and whether it fits the Wasmtime that is installed.
+"""Finds the backend's native part, and checks that it fits the installed version of Wasmtime.
 
-It has Wasmtime's C API declared by hand (native/wasmtime.h); the package `wasmtime` has declarations of its own,
-made with the very library that it brings. Before a process uses the former, they are compared here.
+The native part declares Wasmtime's C API by hand (native/wasmtime.h). The package `wasmtime` contains declarations that
+are generated for its library. The two are compared here before the native part is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pelagos_core.plugin.hookspecs import NativePart
 
 LIBRARY = Path(__file__).parent / "bin" / "engine.so"
 
-# Types have the same word here if C passes them alike; C's own words are without blanks and `_t`.
+# Types have the same word here if C passes them in the same way. Blanks and `_t` are removed from C's type names.
 _WORDS = {
     None: "void",
     ctypes.c_bool: "bool",
@@ -35,7 +35,7 @@ _SAME = {"uint64": "size", "finalizer": "void(void*)"}
 
 
 class _Layout(ctypes.Structure):
-    """The size of a type, or where it has a field: a row of native/abi.c, as the others here."""
+    """The size of a type, or the offset of a field. Like the next two classes, a row of a table in native/abi.c."""
 
     _fields_ = (
         ("name", ctypes.c_char_p),
@@ -54,13 +54,13 @@ class _Constant(ctypes.Structure):
 
 
 def find() -> NativePart:
-    """The native part, if it is there and fits. On the host. Raises FailedPrecondition."""
+    """The native part. Call it on the host. Raises FailedPrecondition if it is missing or does not fit."""
     check(LIBRARY)
     return NativePart.of(str(LIBRARY), str(_ffi.filename))
 
 
 def check(library: Path) -> None:
-    """Compare what a native part takes for granted with the package. Raises FailedPrecondition."""
+    """Compare the declarations of a native part with those of the package. Raises FailedPrecondition."""
     if not library.exists():
         raise FailedPrecondition("it is not compiled")
     part = ctypes.CDLL(str(library))
@@ -73,14 +73,14 @@ def check(library: Path) -> None:
 
 
 def _differences(part: ctypes.CDLL) -> Iterator[str]:
-    """What differs, in the words of C."""
+    """Yield the differences, in C notation."""
     for row in _rows(part, "pelagos_layouts", _Layout):
         name, field = row.name.decode(), row.field.decode()
         yield from _difference(f"{name} {field}".strip(), f"{row.size} bytes at {row.offset}", _layout(name, field))
     words = dict(_SAME)
     for row in _rows(part, "pelagos_callbacks", _Prototype):
         name = row.name.decode()
-        # The package has a number in the place of a pointer that a callback returns.
+        # The package declares a number instead of the pointer that a callback returns.
         written = words[name.removesuffix("_t")] = _written("size_t", row.parameters.decode(), words)
         yield from _difference(name, written, _word(getattr(_bindings, name, None)))
     for row in _rows(part, "pelagos_prototypes", _Prototype):
@@ -93,7 +93,7 @@ def _differences(part: ctypes.CDLL) -> Iterator[str]:
 
 def _difference(what: str, written: object, declared: object) -> Iterator[str]:
     if written != declared:
-        yield f"{what} is {written}, and in the package {declared or 'not there'}"
+        yield f"{what} is {written}, and in the package {declared or 'missing'}"
 
 
 def _rows(part: ctypes.CDLL, table: str, row: type[ctypes.Structure]) -> Iterator[Any]:
@@ -108,7 +108,7 @@ def _text(part: ctypes.CDLL, name: str) -> str:
 
 
 def _layout(name: str, path: str) -> str:
-    """Where the package has a field of a type, or the size of all of it; empty if it has none."""
+    """The size and offset of a field in the package, or the size of a type; empty if the package lacks it."""
     kind, offset = getattr(_bindings, name, None), 0
     for field in path.split(".") if path else ():
         kinds = {each: kind for each, kind, *_ in getattr(kind, "_fields_", ())}
@@ -120,7 +120,7 @@ def _layout(name: str, path: str) -> str:
 
 
 def _written(result: str, parameters: str, words: dict[str, str]) -> str:
-    """A function as C's source has it, as one word."""
+    """The type of a function in C's source, as one word."""
     kinds = [_c_word(each, words) for each in parameters.strip("()").split(",") if each != "void"]
     return f"{_c_word(result, words)}({','.join(kinds)})"
 
@@ -133,7 +133,7 @@ def _c_word(text: str, words: dict[str, str]) -> str:
 
 
 def _declared(name: str) -> str:
-    """The same for a function of the package; empty if it has none."""
+    """The type of a function in the package, as one word; empty if the package lacks it."""
     function = getattr(_bindings, f"_{name}", None)
     return _signature(function.restype, function.argtypes) if function is not None else ""
 

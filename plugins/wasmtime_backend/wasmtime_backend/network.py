@@ -1,7 +1,7 @@
-"""What a component gets of the network, and the functions that refuse it the rest, in the place of the library's.
+"""Gives a component the network functions that the library supports, and replaces the others by functions that refuse.
 
-Wasmtime 48 and newer gives neither TCP nor UDP unless it is told to, and its C API has no function for that
-(github.com/bytecodealliance/wasmtime, pull request 13936): there are names and outgoing HTTP.
+Wasmtime 48 and newer disables TCP and UDP by default, and its C API has no function that enables them
+(github.com/bytecodealliance/wasmtime, pull request 13936). Name lookup and outgoing HTTP are available.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pelagos_core.plugin.entrypoint import Entrypoint
 from pelagos_core.plugin.linking import compatible
 
 LACKING = "Wasmtime's library has no TCP and UDP, its program has"
-"""Why a guest with a network does not get them."""
+"""The reason for which a guest with a network gets no TCP and UDP."""
 
-_ANY = 0  # the type of a resource of which there is never one
+_ANY = 0  # the type of a resource that is never created
 _STREAM = "resolve-address-stream"
 _METHODS = ("resolve-next-address", "subscribe")
 
 
 class _Refused(NamedTuple):
-    """A function that is refused, and the error that it returns. lacking: whether the library has it for no guest."""
+    """A function that refuses, and the error that it returns. lacking: whether the library never provides it."""
 
     function: str
     error: object
@@ -41,21 +41,21 @@ _REFUSED = {
 
 
 def lacking(imports: Iterable[str]) -> bool:
-    """Whether the library lacks one of these imports, from `sockets.asked_for`, for every guest."""
+    """Whether the library never provides one of these imports. imports: from `sockets.asked_for`."""
     return any(_REFUSED[compatible(name)[1]].lacking for name in imports)
 
 
 def give(wasi: wasmtime.WasiConfig) -> None:
-    """Let a guest that has a network look names up, and send HTTP requests."""
-    # The package has no methods for these two functions of its declarations.
+    """Enable name lookup and outgoing HTTP, for a guest with a network."""
+    # The package declares these two functions, but has no methods for them.
     _bindings.wasi_config_inherit_network(wasi.ptr())
     _bindings.wasi_config_allow_ip_name_lookup(wasi.ptr(), True)
 
 
 def refuse(linker: component.Linker, entrypoint: Entrypoint) -> None:
-    """Have the imports of sockets that the guest does not get refused and reported: all of them without a network.
+    """Define the socket imports that the guest does not get as functions that refuse and report; all without network.
 
-    In `load`.
+    Call it in `load`.
     """
     linker.allow_shadowing = True
     for name in sockets.asked_for(entrypoint.interface):
@@ -74,7 +74,7 @@ def _refusing(name: str, of: _Refused, entrypoint: Entrypoint) -> Callable[..., 
     def refused(store: wasmtime.Store, *arguments: object) -> object:
         for argument in arguments:
             if isinstance(argument, component.ResourceAny):
-                argument.drop(store)  # one that is borrowed has to be given back before the call returns
+                argument.drop(store)  # a borrowed resource must be dropped before the call returns
         entrypoint.refuse_network(name, why)
         return of.error
 
@@ -82,7 +82,7 @@ def _refusing(name: str, of: _Refused, entrypoint: Entrypoint) -> Callable[..., 
 
 
 def _add_stream(instance: component.LinkerInstance) -> None:
-    """The resource of names that are looked up, and its methods, none of which can be called."""
+    """Define the resource for lookup results. Its methods are never called, because no lookup succeeds."""
     instance.add_resource(_STREAM, component.ResourceType.host(_ANY), lambda *_: None)
     for method in _METHODS:
         instance.add_func(f"[method]{_STREAM}.{method}", lambda *_: None)

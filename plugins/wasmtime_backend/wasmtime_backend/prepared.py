@@ -1,6 +1,6 @@
-"""Engines and linkers: the same for every guest, so made before the forks, which share them.
+"""Engines and linkers. They are the same for every guest, so they are created once, before the forks.
 
-Neither starts a thread or holds a lock. They are made when the backend is imported.
+They are created when the backend is imported. Neither starts a thread or holds a lock.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ from wasmtime_backend import memory, stack
 
 @functools.cache
 def engine(fuel: bool, stack_size: int) -> wasmtime.Engine:
-    """The engine for guests with or without a limit of fuel, for which the code differs.
+    """The cached engine for guests.
 
-    stack_size: in bytes; the code is the same.
+    fuel: whether the guest has a limit of fuel; the compiled code differs.
+    stack_size: in bytes; it does not affect the code.
     """
     return make_engine(fuel, stack_size, parallel=False)
 
 
 def make_engine(fuel: bool, stack_size: int, *, parallel: bool) -> wasmtime.Engine:
-    """parallel: compile in several threads, in a process that was not forked for one guest."""
+    """Create an engine; `fuel` and `stack_size` are as for `engine`.
+
+    parallel: whether to compile in several threads; only in a process that is not forked for a guest.
+    """
     config = wasmtime.Config()
     config.parallel_compilation = parallel
     config.wasm_component_model = True
     config.consume_fuel = fuel
-    # The one that it makes itself, for what is asynchronous, may not be smaller.
+    # Wasmtime requires that its stack for asynchronous calls is not smaller.
     _bindings.wasmtime_config_async_stack_size_set(config.ptr(), stack_size + stack.MARGIN)
     config.max_wasm_stack = stack_size
     memory.use(config)
@@ -38,7 +42,7 @@ def make_engine(fuel: bool, stack_size: int, *, parallel: bool) -> wasmtime.Engi
 
 @functools.cache
 def linker(fuel: bool, stack_size: int) -> wasmtime.Linker:
-    """A linker for WASI 0.1, with a proc_exit of our own: Wasmtime's traps for codes over 125."""
+    """The cached linker for WASI 0.1. It replaces proc_exit: Wasmtime's function traps for codes above 125."""
     made = wasmtime.Linker(engine(fuel, stack_size))
     made.define_wasi()
     made.allow_shadowing = True

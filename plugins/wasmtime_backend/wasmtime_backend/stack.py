@@ -1,8 +1,8 @@
-"""How deep a guest may call: its stack is that of the process' main thread.
+"""The stack of a guest, which is that of the process's main thread.
 
-A main thread's stack grows as it is touched, up to RLIMIT_STACK as it is at that moment, and
-what is mapped keeps 128 MiB away from it (setrlimit(2); mmap_base in the kernel). So it takes no thread
-of its own, only a limit; past the engine's own limit, which is lower, the guest traps.
+The kernel grows the main thread's stack on access, up to the current RLIMIT_STACK, and places mappings at least
+128 MiB below it (setrlimit(2); mmap_base in the kernel). So a large stack needs only a limit, not a separate thread.
+The engine's own limit is lower: beyond it, the guest traps.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import resource
 
 MIB = 1 << 20
-LARGEST = 8 * MIB  # as on the command lines of engines, and of a native program
+LARGEST = 8 * MIB  # the default of engines' command lines, and of native programs
 SMALLEST = MIB // 2  # Wasmtime's own default
-MARGIN = 2 * MIB  # for the interpreter's frames above the guest's, and the engine's own below them
-_SHARE = 8  # an eighth of the container's memory at the most is stack
+MARGIN = 2 * MIB  # for the frames of Python and of the engine
+_SHARE = 8  # the stack gets at most one eighth of the container's memory
 
 
 def size(memory: int | None) -> int:
-    """The stack of a guest in bytes.
+    """The size of a guest's stack in bytes.
 
-    memory: the limit of its linear memory in bytes, None without. In its process, whose hard limit counts too.
+    memory: the limit of its linear memory in bytes; None if there is none.
+    Call it in the guest's process: its hard RLIMIT_STACK is an upper bound.
     """
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     wanted = LARGEST if memory is None else memory // (_SHARE - 1)
@@ -28,7 +29,7 @@ def size(memory: int | None) -> int:
 
 
 def allow(length: int) -> None:
-    """Let the main thread's stack grow so far that a guest finds `length` bytes. In its process."""
+    """Raise RLIMIT_STACK so that the guest has `length` bytes of stack. Call it in the guest's process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft != resource.RLIM_INFINITY and soft < length + MARGIN:
         most = length + MARGIN

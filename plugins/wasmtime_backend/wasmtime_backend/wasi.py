@@ -1,4 +1,4 @@
-"""What a guest sees through WASI: functions, args, env, streams, files."""
+"""The WASI configuration of a guest: functions, args, env, streams, files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pelagos_core.plugin.linking import Imports
 from wasmtime_backend import network
 
 IMPORTS: Imports = {wasi.WASI_0_1: wasi.WASI_0_1_FUNCTIONS, **wasi.WASI_0_2_INTERFACES, **wasi.OUTGOING_HTTP_0_2}
-"""What `Linker.define_wasi` defines, and `component.Linker.add_wasip2` and `add_wasi_http`.
+"""The names that `Linker.define_wasi`, `component.Linker.add_wasip2` and `add_wasi_http` define.
 
-WASI's snapshot before 0.1 is not in this package, though it is in Wasmtime's command line.
+The package lacks WASI's snapshot before 0.1; Wasmtime's program has it.
 """
 
 
 def config(entrypoint: Entrypoint) -> wasmtime.WasiConfig:
-    """The WASI configuration of one process, in the init process after the change of root."""
+    """The WASI configuration of one guest. Call it in the init process, after isolation."""
     wasi = wasmtime.WasiConfig()
     wasi.argv = list(entrypoint.args)
     wasi.env = entrypoint.environment()

@@ -1,7 +1,7 @@
-"""WebAssembly Value Encoding: values of components as text, in the notation of `wasmtime run --invoke`.
+"""Reads and writes WebAssembly Value Encoding: component values as text, the notation of `wasmtime run --invoke`.
 
-A value is a bool, int, float or str; a list or tuple; a dict for a record; a set of names for flags; and a wit.Case
-for a variant, an enum, an option and a result.
+A value is a bool, int, float or str; a list or tuple; a dict for a record; a set of names for flags; or a wit.Case
+for a variant, an enum, an option or a result.
 
 Source: bytecodealliance/wasm-tools, crates/wasm-wave, README.md.
 """
@@ -34,10 +34,10 @@ _NONE = wit.Case("none")
 
 
 def read_word(kind: component.ValType, word: str) -> object:
-    """The value that a word of a command line is.
+    """Read the value of a word on a command line.
 
-    A string that begins with no `"`, and a char that is one character, may be the word as it is: a shell has
-    taken the quotes. Raises ValueError that says what is wrong with it.
+    A string and a char need no quotes, because a shell has removed them: a string if it does not begin with `"`, a
+    char if it is one character. Raises ValueError; its text names the fault and has no subject.
     """
     is_plain = isinstance(kind, component.String) and not word.startswith('"')
     if is_plain or (isinstance(kind, component.Char) and len(word) == 1):
@@ -46,7 +46,7 @@ def read_word(kind: component.ValType, word: str) -> object:
 
 
 def read(kind: component.ValType, text: str) -> object:
-    """The value that a text is. Raises ValueError that says what is wrong with it."""
+    """Read the value of a text. Raises ValueError; its text names the fault and has no subject."""
     reader = _Reader(text)
     value = reader.value(kind)
     reader.skip()
@@ -72,7 +72,7 @@ def _float(value: float, *, is_single: bool) -> str:
 
 
 def _record(kind: component.RecordType, value: dict[str, object]) -> str:
-    """Fields that are `none` are left out."""
+    """Write a record without the fields whose value is `none`."""
     fields = [
         f"{name}: {write(each, value[name])}"
         for name, each in kind.fields
@@ -118,21 +118,21 @@ _WRITERS: dict[type, Callable[[Any, Any], str]] = {
 
 
 class _Reader:
-    """A text, and the place up to which it has been read."""
+    """A text and the current position in it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.at = 0
 
     def fault(self, wanted: str) -> ValueError:
-        """The error for what is at this place."""
+        """The error for an unexpected text at the current position."""
         found = self._text[self.at : self.at + _SHOWN]
         if not self.at:
             return ValueError(f"is no {wanted}" if not wanted.startswith(("a ", "one of ")) else f"is not {wanted}")
         return ValueError(f"has {found!r} where {wanted} is expected" if found else f"ends where {wanted} is expected")
 
     def skip(self) -> None:
-        """Pass over blanks and comments."""
+        """Skip blanks and comments."""
         match = _SPACE.match(self._text, self.at)
         self.at = match.end() if match else self.at
 
@@ -151,7 +151,7 @@ class _Reader:
         return match[0]
 
     def _has(self, mark: str) -> bool:
-        """Whether this is what comes next, which is passed over then."""
+        """Whether the text continues with `mark`, which is then skipped."""
         self.skip()
         if not self._text.startswith(mark, self.at):
             return False
@@ -163,7 +163,7 @@ class _Reader:
             raise self.fault(f"a {mark!r}")
 
     def _items(self, end: str, item: Callable[[], None]) -> None:
-        """Read items up to an end, with commas between them and perhaps behind the last."""
+        """Read items up to an end mark, separated by commas; a comma may follow the last one."""
         while not self._has(end):
             item()
             if not self._has(","):
@@ -309,7 +309,7 @@ class _Reader:
 
 
 def _flat(kind: component.ValType) -> tuple[str, component.ValType] | None:
-    """The case of an option or a result whose value may stand for it: `1` for `some(1)`, and its type."""
+    """The case of an option or a result that may be written as its value alone (`1` for `some(1)`), and its type."""
     if isinstance(kind, component.OptionType):
         name, payload = "some", kind.payload
     elif isinstance(kind, component.ResultType) and kind.ok is not None:

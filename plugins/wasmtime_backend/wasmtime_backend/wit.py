@@ -1,4 +1,4 @@
-"""Types of components as text, in the notation of WIT. Source: component-model, WIT.md."""
+"""Writes the types of components as text, in WIT notation. Source: component-model, WIT.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTEGERS: dict[type, tuple[str, int, int]] = {
     )
     for kind, bits in zip(kinds, (8, 16, 32, 64), strict=True)
 }
-"""Of each type of integers its name, the least of them, and what is just too large."""
+"""For each integer type: its name, its smallest value, and its largest value plus one."""
 
 _SIMPLE: dict[type, str] = {
     component.Bool: "bool",
@@ -30,18 +30,18 @@ _SIMPLE: dict[type, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A value that is one of several: its name, and what is with it; None for nothing."""
+    """A value of a variant, enum, option or result: the case's name, and its payload or None."""
 
     name: str
     payload: object = None
 
 
 class UnsupportedType(Exception):
-    """A type whose values have no text: a handle of a resource, a stream, a future."""
+    """A type whose values have no text form: a resource handle, a stream or a future."""
 
 
 def cases(kind: component.ValType) -> dict[str, component.ValType | None]:
-    """The cases of a type that has some, with the types of what is with them; none of another type."""
+    """The cases of a variant, enum, option or result, with the types of their payloads; empty for other types."""
     if isinstance(kind, component.VariantType):
         return dict(kind.cases)
     if isinstance(kind, component.EnumType):
@@ -52,7 +52,7 @@ def cases(kind: component.ValType) -> dict[str, component.ValType | None]:
 
 
 def type_name(kind: component.ValType | None) -> str:
-    """A type in the notation of WIT; `_` for none. Raises UnsupportedType."""
+    """A type in WIT notation; `_` for None. Raises UnsupportedType."""
     if kind is None:
         return "_"
     if type(kind) in _SIMPLE:
@@ -95,7 +95,7 @@ def signature(name: str, kind: component.FuncType) -> str:
     """A function with its type, such as `add(x: u32, y: u32) -> u32`. Raises UnsupportedType."""
     try:
         parameters, result = kind.params, kind.result
-    except TypeError as error:  # of a type that the package does not know
+    except TypeError as error:  # the package does not know the type
         raise UnsupportedType(str(error)) from None
     taken = ", ".join(f"{each}: {type_name(of)}" for each, of in parameters)
     return f"{name}({taken})" + (f" -> {type_name(result)}" if result is not None else "")

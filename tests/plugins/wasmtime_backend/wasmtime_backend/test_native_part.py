@@ -51,8 +51,8 @@ def test_a_later_patch_may_fit(monkeypatch):
     ("name", "kind", "said"),
     [
         ("wasmtime_extern_t", _Larger, "wasmtime_extern_t is 32 bytes at 0, and in the package 40 bytes at 0"),
-        ("wasm_byte_vec_t", _Renamed, "wasm_byte_vec_t size is 8 bytes at 0, and in the package not there"),
-        ("wasmtime_func_t", None, "wasmtime_func_t is 16 bytes at 0, and in the package not there"),
+        ("wasm_byte_vec_t", _Renamed, "wasm_byte_vec_t size is 8 bytes at 0, and in the package missing"),
+        ("wasmtime_func_t", None, "wasmtime_func_t is 16 bytes at 0, and in the package missing"),
     ],
 )
 def test_a_type_that_differs_is_named(monkeypatch, name, kind, said):
@@ -71,7 +71,7 @@ def test_a_function_that_differs_is_named(monkeypatch):
     finally:
         function.argtypes = parameters
     monkeypatch.delattr(_bindings, "_wasmtime_context_set_fuel")
-    assert refused().endswith("and in the package not there")
+    assert refused().endswith("and in the package missing")
 
 
 def test_a_callback_that_differs_is_named(monkeypatch):
