@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,10 @@ COMPILED = [ROOT / "native", *[each for each in PLUGINS if (each / "hatch_build.
 INTERPRETERS = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 CHANGELOG = "CHANGELOG.md"
 GREETING = "hello"
+_ASSEMBLE = """
+import pathlib, wasmtime
+pathlib.Path("hello.wasm").write_bytes(wasmtime.wat2wasm(pathlib.Path("hello.wat").read_text()))
+"""
 _FORMS = {"wheels": "*.whl", "sources": "*.tar.gz"}
 _IGNORED_BY_CONTENTS = "W004"  # a file whose name is no module's: compiled programs
 
@@ -102,9 +107,10 @@ def check(versions: Sequence[str]) -> None:
             with _timed(str(trial)) as results:
                 results.extend(try_one(trial))
         except NotReleasable as error:
-            failed.append(f"{trial}: {error}")
+            failed.append(str(trial))
+            print(textwrap.indent(str(error), "      "), flush=True)
     if failed:
-        raise NotReleasable("\n".join(failed))
+        raise NotReleasable(f"of {len(trials)} trials {len(failed)} failed: {', '.join(failed)}")
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     _say(f"all of it works, after {minutes} min {seconds:02} s")
     _summary()
@@ -168,10 +174,10 @@ def try_one(trial: Trial) -> list[str]:
         # pip's cache may have a wheel of an archive that was here before, under the same name.
         pip = (f"{directory}/venv/bin/pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir")
         _run(*pip, "--find-links", str(DIST), f"{only}={','.join(names)}", *wanted)
-        return _run_containers(trial, Path(directory))
+        return _run_containers(Path(directory))
 
 
-def _run_containers(trial: Trial, directory: Path) -> list[str]:
+def _run_containers(directory: Path) -> list[str]:
     """Run a container by each backend that can be used; their names. directory: has the environment, as `venv`."""
     (directory / "config.toml").write_text(engines.config() if engines.present() else "")
     settings = {
@@ -187,11 +193,13 @@ def _run_containers(trial: Trial, directory: Path) -> list[str]:
     absent = {plugin.name.removesuffix("_backend") for plugin in PLUGINS} - set(usable)
     if absent:
         raise NotReleasable(f"`pelagos backends` does not list {', '.join(sorted(absent))}")
+    # Not every engine takes text.
+    _run(str(directory / "venv/bin/python"), "-c", _ASSEMBLE, cwd=directory)
     chosen = sorted(name for name in usable if usable[name] or name == "wasmtime")
-    for name in chosen:
-        said = _run(pelagos, "run", "--backend", name, "hello.wat", cwd=directory, **settings)
+    for words in (["hello.wat"], *(["--backend", name, "hello.wasm"] for name in chosen)):
+        said = _run(pelagos, "run", *words, cwd=directory, **settings)
         if said.strip() != GREETING:
-            raise NotReleasable(f"{trial}: `pelagos run --backend {name} hello.wat` printed {said!r}")
+            raise NotReleasable(f"`pelagos run {' '.join(words)}` printed {said!r}")
     return chosen
 
 
