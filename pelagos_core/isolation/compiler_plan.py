@@ -19,7 +19,7 @@ MODULE, COMPILED, REPORT = "module", "output", "report"
 """The slots that the parent fills: the module, the output file, and the writing end of a pipe to the parent."""
 
 _OPEN_FILES = 64
-_FIRST_TO_GO = 1000  # the OOM killer's first choice, in the group and on the node
+_OOM_SCORE = 1000  # the OOM killer ends this process first, in the group and on the node
 
 
 def compiler_plan(user: User, memory: int, program: Program | None) -> tuple[Operation, ...]:
@@ -32,13 +32,13 @@ def compiler_plan(user: User, memory: int, program: Program | None) -> tuple[Ope
     limits = (
         Rlimit("RLIMIT_CORE", 0, 0),
         Rlimit("RLIMIT_NOFILE", _OPEN_FILES, _OPEN_FILES),
-        Rlimit("RLIMIT_DATA", memory, memory),  # for hosts without a control group for it
+        Rlimit("RLIMIT_DATA", memory, memory),  # for hosts without a control group for compilers
     )
     return (
         CutStreams(),
         KeepDescriptors((MODULE, COMPILED, REPORT)),
         EndWithParent(REPORT),
-        SetOomScore(_FIRST_TO_GO, required=False),
+        SetOomScore(_OOM_SCORE, required=False),
         SetUmask(0),
         EnterNamespaces((), ("mount", "network", "ipc", "uts"), propagation=syscalls.MS_PRIVATE),
         AssembleRoot(layers),

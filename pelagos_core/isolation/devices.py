@@ -19,8 +19,8 @@ from pelagos_core.rootfs import device_nodes
 class MakeDevices(RootOperation):
     """Create device nodes.
 
-    mounted: bind the host's nodes instead, for a root whose mounts are nodev; nodes that the
-        host lacks are left out.
+    mounted: bind the host's nodes instead, for a root whose mounts are nodev. A node that the host does not have
+        is skipped.
     """
 
     devices: tuple[Device, ...]
@@ -44,7 +44,7 @@ class MakeDevices(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class LinkDevices(RootOperation):
-    """Create the links that programs expect in /dev."""
+    """Create the symbolic links that programs expect in /dev."""
 
     def describe(self) -> str:
         return "links in /dev"
@@ -56,16 +56,16 @@ class LinkDevices(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class LinkStreams(RootOperation):
-    """Create /dev/stdin, /dev/stdout and /dev/stderr for a guest. They are dangling links: it has no /proc.
+    """Create /dev/stdin, /dev/stdout and /dev/stderr for a guest. They are dangling links, since it has no /proc.
 
-    So a write to `/dev/stdout` fails, and does not create a file of this name.
+    With them a write to `/dev/stdout` fails; without them it would create a file of this name.
     """
 
     def describe(self) -> str:
         return "links of the standard streams"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # An error is ignored: where the links cannot be created, a guest cannot create files either.
+        # Errors are ignored: if the links cannot be created, a guest cannot create files there either.
         links = ((*posixpath.split(path), target) for path, target in device_nodes.STREAM_LINKS)
         return tuple(instruction("try_link", *words) for words in links)
 

@@ -1,15 +1,14 @@
-"""The files of an engine's program in its engine root. They are removed when it opens the module.
+"""The files of an engine's program in its engine root. They are removed when the program opens the module.
 
-No code of a guest runs before its engine has opened the module, and by then the program has
-mapped its libraries and read its files. A lease on the module (fcntl(2), F_SETLEASE) makes the kernel
-block the engine's open(2) until the holder of the lease removes it, and the holder first removes the
-files. After that the engine root holds only the guest's root and the copy of the module, which
-belongs to the guest: symbolic links and `..` lead to no other file.
+A guest's code runs only after its engine has opened the module. At that time the program has mapped its libraries
+and read its files. The init process holds a lease on the module (fcntl(2), F_SETLEASE): the kernel blocks the
+engine's open(2) until the lease is released, and the files are removed before that. Then the engine root
+contains only the guest's root and the copy of the module, so symbolic links and `..` lead to no other file.
 
-By then the process has no privileges to unmount. But the files are mounted below one directory, and rename(2)
-of a directory with mounts below it needs write permission only (it refuses mount points themselves).
-The engine's root is read-only; the process holds a descriptor of the whole file system, of which that
-root is a subdirectory, and moves the directory out of the root.
+The process has no privileges to unmount then. But the files are mounted below one directory, and rename(2) of a
+directory with mounts below it needs write permission only (it refuses mount points themselves). The engine's root
+is read-only. It is a subdirectory of a file system, and the process has a descriptor of the whole file system, by
+which it moves the directory out of the root.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from pelagos_core.rootfs.mounts import Mounting
 SHOWN = "root"
 """The directory of an engine root's file system that becomes `/`."""
 
-_GONE = "gone"
+_REMOVED = "removed"
 _F_SETOWN_EX, _F_OWNER_TID = 15, 0  # <asm-generic/fcntl.h>; not in the fcntl module
 _SCRATCH = Mount(f"{ENGINE_FILES}{SCRATCH}", "tmpfs", "scratch", ("nosuid", "nodev", "noexec", "mode=1777", "size=16m"))
 # Writable by any user, since the process' user is not fixed. The root itself is read-only.
@@ -40,12 +39,12 @@ _WRITABLE = 0o777
 
 
 def showing(surroundings: Slot, program: Program) -> tuple[Mounting, ...]:
-    """Mount a program's files in an engine root, such that `take_away` can remove them, before it becomes read-only.
+    """Mount a program's files in an engine root, so that `take_away` can remove them; before the root is read-only.
 
-    surroundings: slot of that root's file system, filled by `EncloseRoot`. Each file is mounted below ENGINE_FILES;
-    a symbolic link at the path that the program uses leads to it.
+    surroundings: slot of that root's file system, filled by `EncloseRoot`. Each file is mounted below ENGINE_FILES,
+    with a symbolic link to it at the path that the program uses.
     """
-    place = Mounting(_SCRATCH, (instruction("make_directory_in", surroundings, _GONE, _WRITABLE),))
+    place = Mounting(_SCRATCH, (instruction("make_directory_in", surroundings, _REMOVED, _WRITABLE),))
     files = (
         mounts.mounting(Mount(f"{ENGINE_FILES}{file.target}", "bind", file.source, ("ro", "nosuid", "nodev")))
         for file in program.files
@@ -61,14 +60,14 @@ def showing(surroundings: Slot, program: Program) -> tuple[Mounting, ...]:
 def take_away(surroundings: int, program: Program) -> None:
     """Remove a program's files from the engine root. In the init process. Raises OSError.
 
-    Symbolic links to the top-level entries of the container's root replace them, so that an absolute link of the
-    container, followed by the kernel for an engine, has the same target as in the container.
+    They are replaced by symbolic links to the top-level entries of the container's root. So an absolute link in the
+    container, which the kernel follows for an engine, has the same target as in the container.
     """
-    os.rename(f"{SHOWN}{ENGINE_FILES}", f"{_GONE}/files", src_dir_fd=surroundings, dst_dir_fd=surroundings)
+    os.rename(f"{SHOWN}{ENGINE_FILES}", f"{_REMOVED}/files", src_dir_fd=surroundings, dst_dir_fd=surroundings)
     for target in _links(program):
         os.unlink(f"{SHOWN}{target}", dir_fd=surroundings)
     for directory in reversed(_directories(program)):
-        with contextlib.suppress(OSError):  # the directory holds the module
+        with contextlib.suppress(OSError):  # the directory contains the module
             os.rmdir(f"{SHOWN}{directory}", dir_fd=surroundings)
     with contextlib.suppress(PermissionError):  # the user may not list the root
         for name in os.listdir(GUEST_ROOT):
@@ -79,7 +78,7 @@ def take_away(surroundings: int, program: Program) -> None:
 def put_back(surroundings: int, program: Program) -> None:
     """Undo `take_away`, for a program that is executed again. In the init process, while no engine runs.
 
-    First the links that were made then are removed: a path below one would lead into the container's root.
+    First it removes the links that `take_away` has created: a path below one would lead into the container's root.
     Raises OSError.
     """
     shown = os.open(SHOWN, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=surroundings)
@@ -93,7 +92,7 @@ def put_back(surroundings: int, program: Program) -> None:
     for directory in _directories(program):
         with contextlib.suppress(FileExistsError):
             os.mkdir(f"{SHOWN}{directory}", dir_fd=surroundings)
-    os.rename(f"{_GONE}/files", f"{SHOWN}{ENGINE_FILES}", src_dir_fd=surroundings, dst_dir_fd=surroundings)
+    os.rename(f"{_REMOVED}/files", f"{SHOWN}{ENGINE_FILES}", src_dir_fd=surroundings, dst_dir_fd=surroundings)
     for target in _links(program):
         os.symlink(f"{ENGINE_FILES}{target}", f"{SHOWN}{target}", dir_fd=surroundings)
 
@@ -101,15 +100,15 @@ def put_back(surroundings: int, program: Program) -> None:
 def keep_module_back(surroundings: int, program: Program, module: str) -> threading.Thread:
     """Set the lease: from now on `take_away` runs before any open(2) of the module returns.
 
-    Returns the thread that does so, which ends then.
+    Returns the thread that runs it and then ends.
 
-    surroundings: descriptor of the engine root's file system, closed here. module: its path in the engine root.
-    In the init process, as the container's user, after the seal and before Start. The kernel breaks
+    surroundings: descriptor of the engine root's file system; the thread closes it. module: its path in the engine
+    root. In the init process, as the container's user, after the change of root and before Start. The kernel breaks
     the lease after /proc/sys/fs/lease-break-time, 45 s. Raises FailedPrecondition.
 
-    A thread waits for the signal. A handler would deadlock: Python runs handlers between bytecodes, so for
-    a signal just before the main thread enters a system call it runs after that call, which waits
-    for the engine.
+    A thread waits for the signal, since a handler could deadlock: Python runs handlers between bytecodes. If the
+    signal arrives just before the main thread enters a system call that waits for the engine, the handler would
+    run only after that call.
     """
     file = os.open(module, os.O_RDONLY | os.O_CLOEXEC)
     refused: list[OSError] = []
@@ -117,7 +116,7 @@ def keep_module_back(surroundings: int, program: Program, module: str) -> thread
 
     def wait_for_open() -> None:
         try:
-            # Blocked in this thread only: a program that the main thread starts inherits its signal mask.
+            # Blocked in this thread only: a program that the main thread starts inherits the main thread's mask.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
             # Directs the signal to this thread; F_SETLEASE keeps an owner that is set (fcntl(2)).
             fcntl.fcntl(file, _F_SETOWN_EX, struct.pack("ii", _F_OWNER_TID, threading.get_native_id()))

@@ -1,11 +1,10 @@
 """System call filters for processes with a WebAssembly engine, which run a guest or compile.
 
-The lists come from traces of the engines of this repository with every program of the kit, from the first
-byte of a guest on, completed by the calls that WASI's functions map to. Other calls return
-ENOSYS, as on an older kernel: a new release of an engine or of the C library then falls back to
-an older call, where any other error, or a killed process, would be an outage.
-Calls that no engine has a reason to make are attacks by code that has left its sandbox: they
-kill the process by SIGSYS.
+The lists were traced from the engines of this repository with every program of the conformance kit, from the first
+byte of a guest on, and completed by the calls that WASI's functions need. Other calls return ENOSYS, as on an
+older kernel: a new release of an engine or of the C library then uses an older call instead. Any other error, or a
+killed process, would be an outage.
+Calls that no engine needs are attacks by code that has left its sandbox: they kill the process by SIGSYS.
 """
 
 from __future__ import annotations
@@ -127,8 +126,8 @@ OUTBOUND = Seccomp(
     default_number=0,
     rules=(
         Rule(("bind", "listen", "accept", "accept4"), "ERRNO", errno.EACCES),
-        # Both could do the same where a filter does not see it.
+        # Both could do the same without being seen by a filter.
         Rule(("io_uring_setup", "socketcall"), "ERRNO", errno.ENOSYS),
     ),
 )
-"""For a guest that may connect and not listen. A filter sees no address, so UDP that is bound to a port goes too."""
+"""For a guest that may connect and not listen. A filter sees no addresses, so it refuses bind(2) for UDP too."""

@@ -1,7 +1,6 @@
 """The steps of an engine root: the root of an engine that is a program, around the container's root.
 
-They are planned in the init process, once a backend has named its program. `engine_files` removes the
-program's files later.
+The init process builds them when a backend has named its program. `engine_files` removes the program's files later.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from pelagos_core.rootfs.mount_options import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSU
 from pelagos_core.rootfs.mounts import Mounting
 
 _CODE = "code"
-_TAKEN_SECONDS = 1.0  # for the thread that has taken the files away to end
+_THREAD_SECONDS = 1.0  # for the thread that has removed the files to end
 
 
 def assembling(program: Program, path: str, uid: int, *, compiled: bool) -> tuple[Operation, ...]:
-    """The steps that enclose the container's root in an engine root for a program.
+    """The steps that build an engine root for a program, with the container's root as a directory in it.
 
     path: from `module_path`. uid: of the process, in the id space of that root's file system. compiled: whether
     compiled code replaces the entry point; its directory is in the slot CODE_DIRECTORY.
@@ -62,16 +61,16 @@ def module_path(program: Program, path: str) -> str:
 
 
 def entered(entrypoint: Entrypoint, path: str, *, compiled: bool) -> Entrypoint:
-    """The entry point for the program. compiled: whether its path holds compiled code."""
+    """The entry point for the program. compiled: whether the file at `path` is compiled code."""
     return replace(entrypoint, file_path=path, code=path if compiled else "")
 
 
 @dataclass(frozen=True, slots=True)
 class EncloseRoot(RootOperation):
-    """Enclose the container's root in an empty root, at GUEST_ROOT.
+    """Create an empty root and mount the container's root in it, at GUEST_ROOT.
 
-    The slot ENGINE_ROOT gets the writable file system: the new root is its directory
-    `engine_files.SHOWN`, whose entries can be moved out.
+    The slot ENGINE_ROOT gets the writable file system. The new root is its directory `engine_files.SHOWN`, so
+    entries of the root can be moved out of it.
     """
 
     def writes(self) -> tuple[str, ...]:
@@ -81,7 +80,7 @@ class EncloseRoot(RootOperation):
         return f"engine root, with the container's at {GUEST_ROOT}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # The container's root is mounted noexec: a guest is not a native program. The mount below is the root
+        # The container's root is mounted noexec, since a guest is not a native program. Below that mount is one
         # without noexec, for native programs that join later.
         plain, sealed = Slot("plain root"), Slot("sealed root")
         return (
@@ -97,7 +96,7 @@ class EncloseRoot(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class ShowProgram(RootOperation):
-    """Mount a program's files in the engine root, such that they can be removed."""
+    """Mount a program's files in the engine root, so that they can be removed later."""
 
     program: Program
 
@@ -177,14 +176,14 @@ class KeepModuleBack(Operation):
         return f"remove the program's files before {self.path} is opened"
 
     def execute(self, state: State) -> None:
-        surroundings = os.dup(state.descriptors[ENGINE_ROOT]) if self.keeps else state.take(ENGINE_ROOT)
+        surroundings = os.dup(state.get(ENGINE_ROOT)) if self.keeps else state.take(ENGINE_ROOT)
         self._threads[:] = [engine_files.keep_module_back(surroundings, self.program, self.path)]
 
     def again(self, state: State) -> None:
-        """Do it once more, for a program that has ended and is executed again. Raises OSError, FailedPrecondition."""
+        """Repeat the step, for a program that has ended and is executed again. Raises OSError, FailedPrecondition."""
         for thread in self._threads:
-            thread.join(_TAKEN_SECONDS)
+            thread.join(_THREAD_SECONDS)
             if thread.is_alive():
-                return  # the module was never opened: the files are in their place, and the lease holds
+                return  # the module was never opened: the files are still mounted, and the lease is still held
         engine_files.put_back(state.descriptors[ENGINE_ROOT], self.program)
         self.execute(state)

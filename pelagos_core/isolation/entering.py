@@ -1,4 +1,4 @@
-"""The steps into control groups and namespaces, and into a running container."""
+"""The steps that enter control groups, namespaces, and a running container."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def joining(namespace: Namespace, *, foreign: bool = False) -> Instruction:
 
 
 def not_joined(namespace: Namespace, failed: Failure) -> InvalidArgument:
-    """The error for a path that is no namespace of its type, or is the process' own."""
+    """The error for a path that is not a namespace of its type, or is the process' own namespace."""
     what = f"{namespace.type} namespace {namespace.path!r}"
     if failed.stage == "host":
-        return InvalidArgument(f"{what} is the host's, which is not for this container")
+        return InvalidArgument(f"{what} is the host's, which this container must not use")
     return InvalidArgument(f"{what}: {failed.strerror}")
 
 
@@ -44,7 +44,7 @@ def unsharing(kinds: Iterable[str]) -> Instruction:
 
 @dataclass(frozen=True, slots=True)
 class JoinCgroup(Operation):
-    """Join the container's control group, before the cgroup namespace is created, whose root it becomes."""
+    """Join the container's control group. Before a new cgroup namespace: the group becomes its root."""
 
     is_common: ClassVar[bool] = False
     cgroup: Cgroup
@@ -67,7 +67,7 @@ class EnterNamespaces(Operation):
     """Join the namespaces with a path, then unshare the others.
 
     The mount namespace is always new; clone(2) has entered the pid namespace.
-    changed: types with a setting of the spec, and others that must not be the host's.
+    changed: types that must not be the host's, for example because the spec sets a sysctl in them.
     propagation: of all mounts, an MS_ flag. Slave mounts receive later mounts of the host, and
         propagate none to it.
     """
@@ -78,10 +78,10 @@ class EnterNamespaces(Operation):
     propagation: int = syscalls.MS_SLAVE
 
     def inner(self) -> EnterNamespaces:
-        """The part that is done in a new user namespace.
+        """The part for a process in a new user namespace.
 
-        There the host's mounts become slaves (mount_namespaces(7)). Shared mounts could not become
-        the root (pivot_root(2)).
+        The host's mounts become slaves there (mount_namespaces(7)). A shared mount cannot become the root
+        (pivot_root(2)).
         """
         inner = syscalls.MS_SLAVE if self.propagation == syscalls.MS_SHARED else self.propagation
         return replace(self, joined=(), propagation=inner)
@@ -111,7 +111,7 @@ class EnterNamespaces(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BringLoopbackUp(Operation):
-    """Set the loopback device of a new network namespace up; it is created down."""
+    """Bring the loopback device of a new network namespace up; the kernel creates it down."""
 
     def describe(self) -> str:
         return "bring the loopback device up"
@@ -124,7 +124,7 @@ class BringLoopbackUp(Operation):
 class EnterTimeNamespace(Operation):
     """Enter a new time namespace with these clock offsets.
 
-    Before the process becomes root of a user namespace: the file for the offsets belongs to the host's root.
+    Must precede BecomeRoot: the file for the offsets belongs to the host's root.
     """
 
     offsets: tuple[TimeOffset, ...]
@@ -147,8 +147,7 @@ class EnterTimeNamespace(Operation):
 class JoinContainer(Operation):
     """Join namespaces of a running container.
 
-    The mount namespace comes last, with the change of root; clone(2) has entered the pid
-    namespace.
+    The mount namespace is entered later, at the change of root; clone(2) has entered the pid namespace.
     """
 
     kinds: tuple[str, ...] = ("cgroup", "ipc", "network", "uts")
@@ -233,7 +232,7 @@ class CheckWorkingDirectory(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterContainerRoot(Operation):
-    """Enter the container's mount namespace; the host's files are out of reach afterwards."""
+    """Enter the container's mount namespace; the host's files are not accessible afterwards."""
 
     def reads(self) -> tuple[str, ...]:
         return (ROOT, CONTAINER)
@@ -261,7 +260,7 @@ class EnterContainerUser(Operation):
 
 @dataclass(frozen=True, slots=True)
 class LeaveNetwork(Operation):
-    """Enter an empty network namespace, so that a guest has no network even through its engine."""
+    """Enter a new network namespace without devices, so that neither the guest nor its engine has a network."""
 
     def describe(self) -> str:
         return "no network"
@@ -272,7 +271,7 @@ class LeaveNetwork(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterEmptyNetwork(Operation):
-    """The same by a namespace that the daemon has kept."""
+    """As LeaveNetwork, with an empty namespace that the daemon has kept."""
 
     def reads(self) -> tuple[str, ...]:
         return (EMPTY_NETWORK,)
@@ -287,9 +286,9 @@ class EnterEmptyNetwork(Operation):
 
 @dataclass(frozen=True, slots=True)
 class FixNameSources(Operation):
-    """Have host names looked up in /etc/hosts and by DNS alone, whatever the image's /etc/nsswitch.conf says.
+    """Look up host names only in /etc/hosts and by DNS, independent of the image's /etc/nsswitch.conf.
 
-    The C library opens a library for each other source: code of the image, outside of its sandbox.
+    For any other source the C library loads a library of the image, whose code would run outside of the sandbox.
     """
 
     def describe(self) -> str:

@@ -107,7 +107,7 @@ class AssembleRoot(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class OpenSource(Operation):
-    """Open the source of a bind, while the host's files are in reach and ids can be mapped."""
+    """Open the source of a bind, while the host's files are accessible and ids can be mapped."""
 
     reason: ClassVar[str] = reasons.MOUNT
     mount: Mount
@@ -130,8 +130,8 @@ class OpenSource(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class TakeRootAlong(RootOperation):
-    """Make the root the working directory, by which FollowRoot opens it in another mount namespace."""
+class ChdirToRoot(RootOperation):
+    """Make the root the working directory. RebindRoot opens it by that in another mount namespace."""
 
     def describe(self) -> str:
         return "make the root the working directory"
@@ -141,8 +141,8 @@ class TakeRootAlong(RootOperation):
 
 
 @dataclass(frozen=True, slots=True)
-class FollowRoot(RootOperation):
-    """Open the root again, in the mount namespace of a user namespace."""
+class RebindRoot(RootOperation):
+    """Open the root again in the mount namespace of a user namespace, as a new bind mount."""
 
     def describe(self) -> str:
         return "open the root in the new mount namespace"
@@ -209,7 +209,7 @@ class MountCgroups(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class ShieldEngine(RootOperation):
-    """Remove mounts by which a Wasm guest could reach the kernel, and so its own engine.
+    """Remove mounts by which a Wasm guest could access the kernel, and through it its own engine.
 
     volumes: the mounts of the spec.
     """
@@ -232,8 +232,8 @@ class ShieldEngine(RootOperation):
         shared = self._shared()
         if shared:
             return PermissionDenied(
-                f"mount on {shared[0].destination!r}: what the host mounts there later cannot be checked, "
-                "so a Wasm guest gets no shared or slave mounts"
+                f"mount on {shared[0].destination!r}: a Wasm guest cannot have a shared or slave mount, "
+                "since later mounts of the host in it cannot be checked"
             )
         return kernel_views.refusal(failed) or RootOperation.failure(self, failed)
 
@@ -265,7 +265,7 @@ class ShowRelativeLinks(RootOperation):
         return f"relative links to {', '.join(self.paths)}"
 
     def instructions(self) -> tuple[Instruction, ...]:
-        # Relative to the root, like the paths that an engine opens.
+        # Relative to the root, as the paths that an engine opens.
         inside = (posixpath.normpath(f"/{path.lstrip('/')}")[1:] or "." for path in self.paths)
         return (instruction("show_relative_links", *inside),)
 
@@ -363,7 +363,7 @@ class MakeRootReadonly(RootOperation):
 
 @dataclass(frozen=True, slots=True)
 class ChangeRoot(RootOperation):
-    """Make the assembled directory `/` by pivot_root(2); the host's files are out of reach afterwards."""
+    """Make the assembled directory `/` by pivot_root(2); the host's files are not accessible afterwards."""
 
     reason: ClassVar[str] = reasons.ISOLATION
 
@@ -393,6 +393,6 @@ class SetRootPropagation(Operation):
 
 
 def _details(mount: Mount) -> str:
-    """Options and id maps. For other types than _LOCAL only the names of options: a value may be a password."""
+    """Options and id maps. For types that are not in _LOCAL only the names of options: a value may be a password."""
     shown = [each if mount.type in _LOCAL else each.partition("=")[0] for each in mount.options]
     return ", ".join((*shown, *mount.id_maps.lines()))

@@ -23,8 +23,8 @@ _UMASK = 0o022  # runc's default, for a spec without one
 class TakeName(Operation):
     """Set the name and command line that execve(2) would give a program with these arguments.
 
-    Done first, while /proc is the host's: the shown memory is copied to a second stage. An
-    engine that is a program has its own command line from execve(2) on.
+    Executed first, while /proc is the host's: a second stage inherits the memory with the new command line. An engine
+    that is a program gets its own command line by execve(2).
     """
 
     is_common: ClassVar[bool] = False
@@ -35,7 +35,7 @@ class TakeName(Operation):
         return f"set the process name to {self.name}"
 
     def details(self) -> str:
-        return f"with {len(self.words)} words"  # not shown: they may hold a secret, and the log has other readers
+        return f"with {len(self.words)} words"  # the words may be secret, and are not logged
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (process_name.taking(self.name, self.words),)
@@ -43,7 +43,7 @@ class TakeName(Operation):
 
 @dataclass(frozen=True, slots=True)
 class RestoreSignals(Operation):
-    """Restore the default actions, before the descriptor that the daemon's handlers write to is closed."""
+    """Restore the default actions, before the descriptor to which the daemon's handlers write is closed."""
 
     def describe(self) -> str:
         return "restore signals"
@@ -91,8 +91,8 @@ class DieWithShim(Operation):
 class SetOomScore(Operation):
     """Set the OOM score adjustment.
 
-    A refusal to lower it is no error: else nothing could run without CAP_SYS_RESOURCE, as in a container.
-    required: whether any other failure, as with a read-only /proc, is an error.
+    EPERM and EACCES are ignored: else no process could run without CAP_SYS_RESOURCE, as in a container.
+    required: whether any other failure, such as a read-only /proc, is an error.
     """
 
     score: int
@@ -123,7 +123,7 @@ class SetRlimits(Operation):
 
 @dataclass(frozen=True, slots=True)
 class AllowRlimits(Operation):
-    """Raise hard limits while the process may: root of a user namespace may not."""
+    """Raise hard limits, before the process enters a user namespace: its root may not raise them."""
 
     rlimits: tuple[Rlimit, ...]
 
@@ -195,7 +195,7 @@ class SetPersonality(Operation):
 
 @dataclass(frozen=True, slots=True)
 class OpenLabel(Operation):
-    """Open the file for the process' security label, while the host's /proc is in reach.
+    """Open the file for the process' security label, while the host's /proc is accessible.
 
     executed: the label takes effect at execve(2), not at once.
     """
@@ -241,7 +241,7 @@ class CheckMountLabel(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ApplyLabel(Operation):
-    """Write the label, after all steps that it might forbid; arguments as in OpenLabel."""
+    """Write the label, after all steps that it could forbid. Arguments as in OpenLabel."""
 
     field: str
     value: str
@@ -263,7 +263,7 @@ class ApplyLabel(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EnterWorkingDirectory(Operation):
-    """Change to the process' working directory, before the change of user, which may lack permission for the path."""
+    """Change to the working directory. Before the change of user: the user may lack permission for its path."""
 
     path: str
 
@@ -287,7 +287,7 @@ class NewSessionKeyring(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser(Operation):
-    """Switch irrevocably to the process' user, groups and capabilities."""
+    """Switch for good to the process' user, groups and capabilities."""
 
     user: User
     capabilities: Capabilities

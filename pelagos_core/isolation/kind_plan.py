@@ -1,4 +1,4 @@
-"""The parts of a plan that depend on the entry point's kind, and the mounts of both. Pure: no system calls."""
+"""The parts of a plan that depend on the entry point's kind, and mounts. Pure: no system calls."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ from pelagos_core.rootfs.mounts import is_bind
 class Steps:
     """The steps for one kind of entry point.
 
-    complete: the rest of the root file system, while the host's files are in reach.
-    seal: from the change of root on; the host's files are out of reach afterwards.
+    complete: the rest of the root file system, while the host's files are accessible.
+    seal: from the change of root on; the host's files are not accessible afterwards.
     """
 
     complete: tuple[Operation, ...]
@@ -70,15 +70,15 @@ class Steps:
 
 
 def with_whole_mounts(bundle: Bundle) -> Spec:
-    """The spec, with the defaults of its mounts filled in."""
+    """The spec with complete mounts: absolute sources, default id maps, the SELinux label."""
     label = bundle.spec.mount_label
 
     def whole(mount: Mount) -> Mount:
         if is_bind(mount):
-            # An id map without ranges means that of the container's user namespace.
+            # `idmap` without ranges means the map of the container's user namespace.
             own = {"idmap", "ridmap"} & set(mount.options) and not mount.id_maps
             if not own and mount.source.startswith("/"):
-                return mount  # as nearly all are
+                return mount  # the usual case
             maps = bundle.spec.id_maps if own else mount.id_maps
             return replace(mount, source=os.path.join(bundle.path, mount.source), id_maps=maps)
         if label and mount.type not in KERNEL_FILE_SYSTEMS - {"devpts"}:
@@ -123,7 +123,7 @@ def for_wasm(
     complete: list[Operation] = [step for step in late if step.mount.type not in KERNEL_FILE_SYSTEMS]
     # Views of the kernel are removed after all is mounted; links are replaced after that.
     complete += [*_devices_of_guest(spec), *shielding(volumes, volumes), *_last_mounts(spec), *narrowing(bundle)]
-    names = (FixNameSources(),) if bundle.policy.network else ()  # while the host's files are in reach
+    names = (FixNameSources(),) if bundle.policy.network else ()  # while the host's files are accessible
     return Steps((*complete, *input_of(bundle)), (*names, *seal_of_guest(spec, enter, filters.embedded, filters)))
 
 
@@ -134,16 +134,16 @@ def seal_of_guest(
     opened, applied = _labels(spec.process, executed=False)
     return (
         *_terminal(spec),
-        *opened,  # while the host's /proc is in reach
+        *opened,  # while the host's /proc is accessible
         *enter,
         *_root_propagation(spec),
         *_limits(spec),
         BecomeUser(spec.process.user, _executed(spec.process)),
         *applied,
         ForbidNewPrivileges(),  # regardless of the spec: a guest needs no more privileges
-        DieWithShim(),  # the kernel has forgotten it when the credentials changed
+        DieWithShim(),  # again: the change of credentials has cleared it (prctl(2))
         *([FilterSystemCalls("policy", filters.outbound)] if filters.outbound else []),
-        # The spec's filter comes last: it may not allow the call that installs the other one.
+        # The spec's filter is installed last: it may refuse the call that installs the other one.
         *([FilterSystemCalls("engine", engine)] if engine else []),
         *([FilterSystemCalls("spec", filters.spec)] if filters.spec else []),
     )
@@ -212,14 +212,14 @@ def for_native(
         BecomeUser(process.user, process.capabilities),
         *applied,
         *([ForbidNewPrivileges()] if process.no_new_privileges else []),
-        DieWithShim(),  # the kernel has forgotten it when the credentials changed
+        DieWithShim(),  # again: the change of credentials has cleared it (prctl(2))
         *(filtering if process.no_new_privileges else []),
     )
     return Steps(tuple(complete), seal)
 
 
 def streams_of(spec: Spec, uid: int, *, console: bool) -> tuple[Operation, ...]:
-    """The steps of a native program's streams, which it may open by name. uid: in the container's id space."""
+    """The steps for a native program's streams, which it may open by path. uid: in the container's id space."""
     own = (UseOwnTerminal(uid, console),) if spec.process.terminal else ()
     return (*own, GiveStreams(spec.process.user.uid))
 
@@ -235,7 +235,7 @@ def _terminal(spec: Spec) -> tuple[Operation, ...]:
 
 
 def _devices_of_guest(spec: Spec) -> list[Operation]:
-    # Only in the container's own /dev: no node is created in an image or in a directory of the host.
+    # Only in the container's own /dev: nothing is created in an image or in a directory of the host.
     own = any(mount.destination.rstrip("/") == "/dev" for mount in spec.mounts) and makes_devices(spec)
     harmless = tuple(filter(device_nodes.is_harmless, spec.devices))
     devices = _with(device_nodes.DEFAULT if own else (), harmless)
@@ -249,7 +249,7 @@ def _with(defaults: tuple[Device, ...], devices: tuple[Device, ...]) -> tuple[De
 
 
 def _without_ro(mount: Mount) -> Mount:
-    """Drop `ro` of a tmpfs, which becomes read-only at the end: mount points must be created in it first."""
+    """Remove `ro` from a tmpfs, which becomes read-only at the end: mount points must be created in it first."""
     if not _is_readonly_tmpfs(mount):
         return mount
     return replace(mount, options=tuple(word for word in mount.options if word != "ro"))
@@ -298,9 +298,9 @@ def _limits(spec: Spec) -> list[Operation]:
 
 
 def _executed(process: Process) -> Capabilities:
-    """The capabilities that execve(2) would leave: an engine runs without execve(2).
+    """The capabilities after an execve(2), which an engine in this process does not call.
 
-    Specs have the sets of root for any user, since execve(2) clears them (capabilities(7)).
+    Specs have root's sets for any user, since execve(2) clears them (capabilities(7)).
     """
     sets = process.capabilities
     if process.user.uid == 0:

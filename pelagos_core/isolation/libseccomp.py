@@ -1,8 +1,8 @@
 """libseccomp: compiles a profile to a classic BPF program for seccomp(2).
 
-A binding of the few functions that are needed; the library is opened for the first profile. On PyPI the
-only pure Python binding has had no release since 2021 and runs a compiler at its import to find the
-library; libseccomp's own binding is not published there.
+A binding of the few functions that are needed; the library is opened for the first profile. The only pure Python
+binding on PyPI has had no release since 2021, and runs a compiler at its import to find the library.
+libseccomp's own binding is not on PyPI.
 Source: seccomp_init(3), seccomp_rule_add(3), seccomp_export_bpf(3), seccomp.h.
 """
 
@@ -33,8 +33,8 @@ _ACTIONS = {
 _NUMBERED = ("ERRNO", "TRACE")
 _UNKNOWN_CALL = -1  # __NR_SCMP_ERROR
 
-# seccomp_attr_set(3), SCMP_FLTATR_CTL_OPTIMIZE: calls are found by a binary search. At the installation of a filter the
-# kernel tries every call (seccomp_cache_prepare in kernel/seccomp.c), which takes half as long then.
+# seccomp_attr_set(3), SCMP_FLTATR_CTL_OPTIMIZE: the program finds calls by a binary search. When a filter is installed,
+# the kernel runs it for every call (seccomp_cache_prepare in kernel/seccomp.c), which takes half as long then.
 _OPTIMIZE, BINARY_TREE = 8, 2
 
 
@@ -82,7 +82,7 @@ def _library() -> ctypes.CDLL:
 
 
 def version() -> str:
-    """The library's version, such as `2.5.4`. Raises FailedPrecondition without it."""
+    """The library's version, such as `2.5.4`. Raises FailedPrecondition without the library."""
     numbers = _library().seccomp_version().contents
     return f"{numbers.major}.{numbers.minor}.{numbers.micro}"
 
@@ -109,10 +109,9 @@ def compile_profile(profile: Seccomp) -> bytes:
 
 
 def _unknown_calls(profile: Seccomp) -> bytes:
-    """Instructions in front of all others: calls that are newer than the profile return ENOSYS.
+    """Instructions that precede all others: calls that are newer than the profile return ENOSYS, as in runc.
 
-    A C library gives up on EPERM for a new call, but falls back to an older call on ENOSYS.
-    As in runc.
+    On ENOSYS for a new call the C library uses an older call; on EPERM it fails.
     """
     architecture = _ARCHITECTURES.get(platform.machine())
     numbers = [_resolved(name) for rule in profile.rules for name in rule.names]
@@ -139,7 +138,7 @@ def _add_architecture(context: int, name: str) -> None:
     if not token:
         raise InvalidArgument(f"linux.seccomp.architectures: {name!r} is unknown to {_NAME}")
     result = _library().seccomp_arch_add(context, token)
-    if result not in (0, -errno.EEXIST):  # a filter has the machine's own from the beginning
+    if result not in (0, -errno.EEXIST):  # a filter contains the machine's own architecture already
         raise InvalidArgument(f"linux.seccomp.architectures: {name!r}: {os.strerror(-result)}")
 
 

@@ -19,11 +19,10 @@ _NAMESPACES_OF_INIT = ("cgroup", "ipc", "network", "time", "uts")
 
 
 def entering(spec: Spec, propagation: int, foreign: frozenset[str] = frozenset()) -> EnterNamespaces:
-    """The step of a container's init process into its namespaces.
+    """The step by which a container's init process enters its namespaces.
 
-    propagation: of the host's mounts in the new mount namespace, an MS_ flag. foreign: types of which the
-        namespace must not be the host's, for whatever reason. Raises Unimplemented or
-    InvalidArgument that names the field.
+    propagation: of the host's mounts in the new mount namespace, an MS_ flag. foreign: types whose namespace must not
+    be the host's. Raises Unimplemented or InvalidArgument that names the field.
     """
     for namespace in spec.namespaces:
         if namespace.type == "mount" and namespace.path:
@@ -46,12 +45,12 @@ def entering(spec: Spec, propagation: int, foreign: frozenset[str] = frozenset()
 
 
 def with_loopback(step: EnterNamespaces) -> tuple[Operation, ...]:
-    """The step, followed by the loopback device's for a new network namespace."""
+    """The step; for a new network namespace followed by the step that brings the loopback device up."""
     return (step, BringLoopbackUp()) if "network" in step.unshared else (step,)
 
 
 def times(spec: Spec) -> list[Operation]:
-    """The step into a new time namespace, if the spec has one."""
+    """The step that enters a new time namespace, if the spec has one."""
     time = spec.namespace("time")
     return [EnterTimeNamespace(spec.time_offsets)] if time is not None and not time.path else []
 

@@ -20,12 +20,12 @@ class Operation:
 
     __slots__ = ()
     reason: ClassVar[str] = reasons.ISOLATION
-    """The reason code of the step's errors, unless the error has one."""
+    """The reason code of the step's errors; an error's own code has precedence."""
     is_common: ClassVar[bool] = True
-    """Whether other containers may have an equal step, so that its encoding is kept; no for what may be a secret."""
+    """Whether to cache its encoding, since other containers may have an equal step. False if it may hold a secret."""
 
     def reads(self) -> tuple[str, ...]:
-        """The slots that it reads, filled by an earlier step or at the process' start."""
+        """The slots that it reads; an earlier step or the start of the process fills them."""
         return ()
 
     def writes(self) -> tuple[str, ...]:
@@ -57,11 +57,11 @@ class Operation:
     def line(self) -> str:
         """The full description: `describe`, `details` and the slots."""
         details = self.details()
-        said = f"{self.describe()} ({details})" if details else self.describe()
+        text = f"{self.describe()} ({details})" if details else self.describe()
         slots = [
             f"{verb} {', '.join(names)}" for verb, names in (("from", self.reads()), ("to", self.writes())) if names
         ]
-        return f"{said} [{'; '.join(slots)}]" if slots else said
+        return f"{text} [{'; '.join(slots)}]" if slots else text
 
 
 def execute(operations: Iterable[Operation], state: State) -> None:
@@ -79,7 +79,7 @@ def execute(operations: Iterable[Operation], state: State) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Refuse(Operation):
-    """Fail, for an unsupported request that applies to one kind of entry point only."""
+    """Fail with Unimplemented: the request is not supported for one kind of entry point."""
 
     what: str
 
@@ -95,7 +95,7 @@ class Refuse(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Close(Operation):
-    """Close the descriptor of a slot, which no later step reads."""
+    """Close the descriptor of a slot. No later step may read it."""
 
     slot: str
 

@@ -19,10 +19,10 @@ from pelagos_core.isolation.entering import (
 from pelagos_core.isolation.filesystem import (
     AssembleRoot,
     ChangeRoot,
-    FollowRoot,
+    ChdirToRoot,
     NameRoot,
     OpenSource,
-    TakeRootAlong,
+    RebindRoot,
 )
 from pelagos_core.isolation.identity import (
     AllowRlimits,
@@ -71,13 +71,13 @@ class Phase:
 class Plan:
     """The operations of one process of a container.
 
-    begin: right after the fork, with the host's files in reach.
+    begin: right after the fork; the host's files are accessible.
     outside: for a container with a user namespace, the steps that need the privileges of the host;
         a first process executes them. second_stage: clones the second process, in that namespace.
     assemble: up to a root file system in which the entry point can be opened. The entry point's
         kind selects the next part, `native` or `wasm`.
-    program: for an engine that is a program, the steps between `wasm.complete` and those of its engine
-        root, and the seal that replaces `wasm.seal`.
+    program: for an engine that is a program: the steps between `wasm.complete` and the steps of its engine root, and
+        the seal that replaces `wasm.seal`.
     ready: when the workload waits for Start. start: after Start. end: after the workload.
     cgroup: the control group that one of the steps joins.
     uid: the owner of files that are created in the root, in the id space of that file system.
@@ -121,7 +121,7 @@ class Plan:
         ]
 
     def with_entrypoint(self) -> Plan:
-        """The same with an open entry point: its descriptor stays open, with those that every process has."""
+        """The plan for a process with an open entry point: its descriptor stays open too."""
         *others, last = self.begin
         assert isinstance(last, MoveDescriptors)
         return replace(self, begin=(*others, MoveDescriptors((*last.slots, ENTRYPOINT))))
@@ -144,7 +144,7 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     namespaces = namespace_plan.entering(spec, propagation, _foreign(bundle))
     root = AssembleRoot(bundle.rootfs, propagation == PROPAGATION["shared"])
     settings = namespace_plan.settings_of(spec)
-    # The group comes before the namespaces: the root of a new cgroup namespace is the group of its creator.
+    # The group is joined before the namespaces: the root of a new cgroup namespace is the group of its creator.
     first: list[Operation] = [DieWithShim(), JoinCgroup(cgroup), *_oom_score(spec.process)]
     if spec.mount_label:
         first.append(CheckMountLabel(spec.mount_label))
@@ -177,24 +177,24 @@ def plan(bundle: Bundle, cgroup: Cgroup, filters: Filters = NO_FILTERS) -> Plan:
     )
     return replace(
         whole,
-        outside=(*first, joining, root, *sources, TakeRootAlong()),
+        outside=(*first, joining, root, *sources, ChdirToRoot()),
         second_stage=SecondStageClone(user, spec.id_maps, spec.namespace("pid")),
         assemble=(
-            NewSession(),  # the present session's leader is the first process, which exits
+            NewSession(),  # the leader of the present session is the first process, which exits
             DieWithShim(),  # not inherited by a fork (prctl(2))
-            # Before the process becomes root of its user namespace: the offsets' file belongs to the host's root.
+            # Before BecomeRoot: the file for the offsets belongs to the host's root.
             *namespace_plan.times(spec),
             BecomeRoot(),
             *namespace_plan.with_loopback(unsharing),
             *settings,
-            FollowRoot(),
+            RebindRoot(),
             *early,
         ),
     )
 
 
 def _foreign(bundle: Bundle) -> frozenset[str]:
-    """The namespaces that are not the host's: that was found by a path, which may lead elsewhere since."""
+    """The types of namespaces that must not be the host's. Checked again at the join: the path may have changed."""
     policy = bundle.policy
     return frozenset({"network"} if policy.network and not policy.host_network else ())
 
@@ -211,9 +211,9 @@ def joining_plan(
 ) -> Plan:
     """The operations of a further process in a running container; `spec.process` is its own.
 
-    native: whether the container's init process is native, which decides its mounts. A process
-    of the other kind gets a private copy of the mounts, with /proc, /sys and devices removed or added.
-    enclosed: whether the container's root is inside an engine root: then only a copy can be entered.
+    native: whether the container's init process is native. A process of the other kind gets a private copy of the
+    mounts, with /proc, /sys and devices removed or added.
+    enclosed: whether the container's root is inside an engine root: then a process can enter only a copy of it.
     """
     spec = replace(kind_plan.with_whole_mounts(bundle), rootfs_propagation="")  # the mounts exist already
     _, late = kind_plan.by_time(kind_plan.mounting(spec, opened=False))
@@ -236,7 +236,7 @@ def joining_plan(
         program = replace(program, complete=(there, *streams))
     else:
         wasm = replace(wasm, complete=(there, *kind_plan.input_of(bundle)))
-        # New file systems would belong to the host's root, whose id is not mapped there.
+        # New file systems would belong to the host's root, whose id the container's user namespace does not map.
         mapped = (Refuse(_NATIVE_BESIDE_WASM),) if spec.namespace("user") else ()
         program = replace(program, complete=(*mapped, *copy, there, *program.complete, *streams))
     kinds = JoinContainer().kinds + (("time",) if spec.namespace("time") else ())
@@ -256,8 +256,8 @@ def joining_plan(
 
 
 def _entering_container(spec: Spec, root: Operation) -> tuple[Operation, ...]:
-    # The user namespace comes last: pivot_root(2) needs privileges in the user namespace that owns the mount
-    # namespace, and that of a copy is the host's.
+    # The user namespace is entered last: pivot_root(2) needs privileges in the user namespace that owns the mount
+    # namespace, which is the host's for a copy.
     user = (EnterContainerUser(),) if spec.namespace("user") else ()
     return (root, *user, Close(CONTAINER))
 

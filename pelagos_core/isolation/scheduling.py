@@ -25,7 +25,7 @@ def limiting(rlimit: Rlimit) -> Instruction:
 
 
 def allowing(rlimit: Rlimit) -> Instruction:
-    """Raise a hard limit, if the new one is higher; the soft one is unchanged. Only the host's root may."""
+    """Raise a hard limit to at least this one; the soft limit is unchanged. Only the host's root may raise it."""
     return instruction("allow_rlimit", RLIMITS.index(rlimit.type), _limit(rlimit.hard))
 
 
@@ -48,7 +48,7 @@ def scheduling(scheduler: Scheduler) -> Instruction:
 
 
 def _signed(value: int) -> int:
-    """An unsigned 64-bit number as the signed one of an instruction."""
+    """Convert an unsigned 64-bit number to the signed one with the same bits."""
     return value - 2**64 if value >= 2**63 else value
 
 

@@ -1,7 +1,7 @@
-"""System call filters: compiled once for each profile, and installed irrevocably on a process.
+"""System call filters: compiled once for each profile, and installed on a process for good.
 
-Compiling takes ten milliseconds and more, so programs are cached: in this process, and for
-daemons of other pods in a directory that only root can access. Source: seccomp(2).
+A compilation takes ten milliseconds or more, so programs are cached: in this process, and for daemons of other
+pods in a directory that only root can access. Source: seccomp(2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pelagos_core.ownership import is_written_by
 
 log = logging.getLogger(__name__)
 
-CACHE = "/run/pelagos/seccomp"  # on a tmpfs, so that programs for an older kernel are gone after a reboot
+CACHE = "/run/pelagos/seccomp"  # on a tmpfs: a reboot, which may change the kernel, empties it
 _MAX_BYTES = 4096 * 8  # seccomp(2): BPF_MAXINSNS instructions
 _FLAGS = {"TSYNC": 1, "LOG": 2, "SPEC_ALLOW": 4}
 
@@ -42,14 +42,14 @@ class Filter:
         return len(self.program) // bpf_syscalls.INSTRUCTION_BYTES
 
     def installing(self) -> Instruction:
-        """The instruction to install it irrevocably on the process, in addition to present filters.
+        """The instruction that installs it on the process for good, in addition to present filters.
 
         Needs no_new_privs, or CAP_SYS_ADMIN in the process' user namespace.
         """
         return instruction("filter_system_calls", self.program, self.flags)
 
     def install(self) -> None:
-        """Install it on the calling process. Raises OSError."""
+        """Install it on the calling process, outside of a plan. Raises OSError."""
         if failed := NativeProcess().run([self.installing()]):
             raise OSError(failed.error, failed.strerror, "seccomp")
 
@@ -73,14 +73,14 @@ def _path(profile: Seccomp) -> str:
 
 
 def _kept(path: str) -> bytes:
-    """A cached program; empty if there is none, or if others could have written it."""
+    """A cached program; empty if there is none, or if another user could have written it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return b""
     with os.fdopen(fd, "rb") as file:
         if not all(map(_is_ours, (os.stat(CACHE), os.fstat(fd)))):
-            log.warning("%s can be written by others than root: not used", CACHE)
+            log.warning("%s can be written by others than root: it is not used", CACHE)
             return b""
         program = file.read(_MAX_BYTES + 1)
     return program if len(program) <= _MAX_BYTES and len(program) % bpf_syscalls.INSTRUCTION_BYTES == 0 else b""

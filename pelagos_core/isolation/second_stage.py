@@ -1,12 +1,11 @@
 """The second stage of an init process: a process in the user namespace, after the steps with the host's privileges.
 
-The first process assembles the root file system with the privileges of the host. A mount or pid
-namespace always belongs to the user namespace in which it was created, so the container's process
-is a new one, cloned into the user namespace and creating the others there. CLONE_PARENT makes it
-a child of the daemon.
+The first process assembles the root file system with the privileges of the host. A mount or pid namespace always
+belongs to the user namespace in which it was created. So the first process clones a second one into the user
+namespace, which creates the other namespaces there. CLONE_PARENT makes it a child of the daemon.
 
     first: assemble, clone, write the maps, report the pid, exit
-    second: wait for the first's byte, then for the daemon's go-ahead
+    second: wait for the byte of the first, then for GO from the daemon
 
 Source: user_namespaces(7), clone(2).
 """
@@ -30,8 +29,8 @@ from pelagos_core.oci import IdMaps, Namespace
 class SecondStageClone(Operation):
     """Clone the second process, which executes all further steps; the first one exits here.
 
-    user: its user namespace, new or with a path. id_maps: of a new one.
-    pid: its pid namespace, new or with a path; None: that of the first process.
+    user: its user namespace, new or with a path. id_maps: for a new one.
+    pid: its pid namespace, new or with a path; None: the pid namespace of the first process.
     """
 
     user: Namespace

@@ -20,9 +20,9 @@ UNCONFINED = "unconfined"
 class Module:
     """One security module.
 
-    check, path: the operation that checks whether this host has it, and the file that it reads.
-    directory: its subdirectory of /proc/PID/attr, since Linux 5.8, for hosts with several modules; or empty.
-    verbs: prefixes of a label for execve(2), and of one that takes effect at once.
+    check, path: the operation that checks whether this host has it, and the file that the operation reads.
+    directory: its subdirectory of /proc/PID/attr (Linux 5.8), for hosts with several modules; or empty.
+    verbs: the prefix of a label for execve(2), and of one that takes effect at once.
     """
 
     name: str

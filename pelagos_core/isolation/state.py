@@ -21,13 +21,13 @@ CONTROL = "control"
 """The socket to the daemon."""
 
 INPUT, OUTPUT, ERRORS = "stdin", "stdout", "stderr"
-"""The later descriptors 0 to 2."""
+"""The descriptors that become 0 to 2."""
 
 MASTER = "terminal"
 """The master of a terminal of the container's devpts, for the daemon."""
 
 EMPTY_NETWORK = "empty network"
-"""A network namespace without a process, if the daemon has kept one."""
+"""A network namespace without a process, if the daemon has passed one."""
 
 ENTRYPOINT = "entry point"
 CODE_DIRECTORY = "code directory"
@@ -56,7 +56,7 @@ class State:
             self.descriptors[slot] = descriptor
 
     def get(self, slot: str) -> int:
-        """The descriptor in a slot, which keeps it. Raises Internal if the slot is empty: an error of the plan."""
+        """The descriptor in a slot, which stays filled. Raises Internal if it is empty: the plan is wrong."""
         if slot not in self.descriptors:
             raise Internal(f"the plan has left the slot {slot!r} empty")
         return self.descriptors[slot]

@@ -39,7 +39,7 @@ class MoveDescriptors(Operation):
 
     def instructions(self) -> tuple[Instruction, ...]:
         return (
-            # First duplicated above the targets, so that none is overwritten before it is copied.
+            # Duplicated above the targets first: else one could be overwritten before it is copied.
             *(instruction("lift_slot", Slot(slot), FIRST + len(self.slots)) for slot in self.slots),
             *(instruction("place_slot", Slot(slot), number) for number, slot in enumerate(self.slots, FIRST)),
             instruction("close_from", FIRST + len(self.slots)),
@@ -75,7 +75,7 @@ class CutStreams(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EndWithParent(Operation):
-    """End when the parent ends, or has ended. A change of credentials clears it (prctl(2)).
+    """Exit when the parent exits, also if it has exited before. A change of credentials clears this (prctl(2)).
 
     slot: of a pipe or socket whose other end only the parent has.
     """
@@ -94,7 +94,7 @@ class EndWithParent(Operation):
 
 @dataclass(frozen=True, slots=True)
 class NoInput(Operation):
-    """Use an empty input, for a guest whose policy allows none."""
+    """Use an empty input, for a guest whose policy allows no input."""
 
     def reads(self) -> tuple[str, ...]:
         return (INPUT,)
@@ -108,7 +108,7 @@ class NoInput(Operation):
 
 @dataclass(frozen=True, slots=True)
 class UseOwnTerminal(Operation):
-    """Use a terminal of the container's devpts as all streams, if there is a devpts, in place of the host's.
+    """Use a terminal of the container's devpts as all streams instead of the host's, if there is a devpts.
 
     uid: of its owner. console: whether to bind it on /dev/console.
     """
@@ -135,7 +135,7 @@ class UseOwnTerminal(Operation):
 
 @dataclass(frozen=True, slots=True)
 class GiveStreams(Operation):
-    """Change the owner of the streams, so that a native program can open /dev/stderr and the like, as in runc."""
+    """Change the owner of the streams, so that a native program can open /dev/stderr etc., as in runc."""
 
     uid: int
 
@@ -151,10 +151,10 @@ class GiveStreams(Operation):
 
 @dataclass(frozen=True, slots=True)
 class TakeTerminal(Operation):
-    """Make the output's terminal the controlling one. Not the input's: a policy may have replaced the input.
+    """Make the output's terminal the controlling one. Not the input's, since a policy may have replaced the input.
 
-    Its signals are blocked until ReportSignals: the kernel drops unblocked signals without a handler for the first
-    process of a pid namespace.
+    The terminal's signals are blocked until ReportSignals: for the first process of a pid namespace the kernel drops
+    unblocked signals without a handler.
     """
 
     def reads(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ def namespace_of(name: str) -> str:
     """
     path = _path(name)
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
-        raise InvalidArgument(f"linux.sysctl: {name!r} is no parameter's name")
+        raise InvalidArgument(f"linux.sysctl: {name!r} is not the name of a parameter")
     if path in _OF_IPC or path.startswith("fs/mqueue/"):
         return "ipc"
     if path.startswith("net/"):
@@ -27,7 +27,7 @@ def namespace_of(name: str) -> str:
     if path == "kernel/domainname":
         return "uts"
     if path == "kernel/hostname":
-        raise InvalidArgument(f"linux.sysctl: {name}: the spec's `hostname` is for that")
+        raise InvalidArgument(f"linux.sysctl: {name}: use the spec's `hostname`")
     raise InvalidArgument(f"linux.sysctl: {name!r} belongs to no namespace, it would change the host")
 
 
@@ -37,7 +37,7 @@ def file_of(name: str) -> str:
 
 
 def _path(name: str) -> str:
-    """The path of a name. sysctl(8): the first separator counts, `.` or `/`; the other one is part of a name."""
+    """The path of a name. sysctl(8): the first of `.` and `/` is the separator; the other is part of a name."""
     dot, slash = name.find("."), name.find("/")
     if dot < 0 or 0 <= slash < dot:
         return name

@@ -14,10 +14,10 @@ from pelagos_core.oci.seccomp import Seccomp
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of one container; None for one that is not wanted.
+    """The filters of one container; None for one that is not installed.
 
     spec: of `linux.seccomp`, for all processes. embedded, program: for an engine in the init process, and
-    for one that is a program. outbound: for a guest that may listen nowhere.
+    for one that is a program. outbound: for a guest that must not listen.
     """
 
     spec: Filter | None = None
@@ -43,7 +43,7 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True, slots=True)
 class FilterSystemCalls(Operation):
-    """Install a filter irrevocably, in addition to present ones: only calls that all of them allow remain.
+    """Install a filter for good, in addition to present ones. A call must be allowed by all of them.
 
     whose: source of its profile, for messages.
     """

@@ -1,1 +1,1 @@
-"""Calls of the kernel that any of our processes makes, and what it reports of processes."""
+"""System calls, child processes, and data about processes in /proc, for all rooms."""

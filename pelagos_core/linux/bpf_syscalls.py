@@ -1,4 +1,4 @@
-"""The system call that gives the kernel a BPF program for a control group: bpf(2)."""
+"""bpf(2): loads a BPF program into the kernel and attaches it to a control group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE = 15, 6
 _BPF_F_ALLOW_MULTI = 2
 
 INSTRUCTION_BYTES = 8
-"""Of either BPF: the extended one of bpf(2), and the classic one of seccomp(2)."""
+"""The size of an instruction: of extended BPF (bpf(2)) and of classic BPF (seccomp(2))."""
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -51,7 +51,7 @@ def _bpf(command: int, attributes: ctypes.Structure, what: str) -> int:
 
 
 def load_device_filter(program: bytes) -> int:
-    """Have the kernel check a device filter; return its descriptor."""
+    """Load a device filter, which the kernel checks. Returns its descriptor. Raises OSError."""
     text = ctypes.create_string_buffer(program, len(program))
     licence = ctypes.create_string_buffer(b"Apache-2.0")
     count = len(program) // INSTRUCTION_BYTES
@@ -60,6 +60,6 @@ def load_device_filter(program: bytes) -> int:
 
 
 def attach_device_filter(program: int, cgroup: int) -> None:
-    """Attach a loaded filter to the group of an open directory, beside those of its parents."""
+    """Attach a loaded filter to the group of an open directory, in addition to its parents' filters. Raises OSError."""
     attach = _ProgAttach(cgroup, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
     _bpf(_BPF_PROG_ATTACH, attach, "bpf: attach a device filter")

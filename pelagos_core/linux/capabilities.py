@@ -22,7 +22,7 @@ NUMBERS = {f"CAP_{name}": number for number, name in enumerate(_NAMES)}
 
 
 def mask(names: Iterable[str]) -> int:
-    """The sets' 64-bit form. Raises InvalidArgument for a name that is no capability."""
+    """Convert names to a 64-bit mask. Raises InvalidArgument for an unknown name."""
     bits = 0
     for name in names:
         if name not in NUMBERS:

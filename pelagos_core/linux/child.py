@@ -1,8 +1,8 @@
-"""A child process of the caller's: made, read from, waited for with a deadline, signalled, killed and reaped.
+"""Child processes of the calling process: fork, read a report, wait with a deadline, signal, kill, reap.
 
-A pid is the child's own until it is reaped, and only its parent reaps it. So a child that is not reaped
-is killed by its number without a race. A pidfd (pidfd_open(2)) is needed only to wait for a limited time:
-it is opened then, because an init process may be under a system call filter that lacks it.
+A pid is not reused before the child is reaped, and only its parent reaps it. So a child that is not reaped can be
+killed by its pid without a race. A pidfd (pidfd_open(2)) is needed only to wait for a limited time. It is opened
+only then, because an init process may be under a system call filter that refuses pidfd_open(2).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pelagos_core.linux import syscalls
 from pelagos_core.linux.pidfd import is_readable, readable
 
 _CHUNK_BYTES = 64 << 10
-_LOOK_SECONDS = 0.01  # between two looks at a child without a pidfd
-CANNOT_EXECUTE = 127  # as a shell ends then
+_POLL_SECONDS = 0.01  # between two checks of a child without a pidfd
+CANNOT_EXECUTE = 127  # a shell's exit code for a command that is not found
 _Self = TypeVar("_Self", bound="Child")
 
 
 class Child:
-    """A child process. As a context manager, neither the process nor a descriptor is left after it.
+    """A child process. As a context manager it calls `close` at the end of the block.
 
-    pid: its number, which is its own until it is reaped.
+    pid: not reused before the child is reaped.
     """
 
     def __init__(self, pid: int) -> None:
@@ -39,7 +39,7 @@ class Child:
 
     @classmethod
     def watched(cls: type[_Self], pid: int) -> _Self:
-        """A child whose pidfd is open already. Raises OSError, and the child is killed and reaped then."""
+        """A child with an open pidfd. Raises OSError if it cannot be opened; the child is killed and reaped then."""
         child = cls(pid)
         try:
             child.fileno()
@@ -49,15 +49,15 @@ class Child:
         return child
 
     def fileno(self) -> int:
-        """Its pidfd, readable once it has ended; opened by the first call. Raises OSError."""
+        """Its pidfd, which is readable when it has ended. The first call opens it. Raises OSError."""
         if self._pidfd < 0:
             self._pidfd = os.pidfd_open(self.pid)
         return self._pidfd
 
     def wait(self, seconds: float | None = None) -> os.waitid_result | None:
-        """Wait for its end and reap it. A second call returns the same.
+        """Wait for its end and reap it. A second call returns the same result.
 
-        seconds: how long to wait at most, without a limit if None. Returns None if it still runs then.
+        seconds: maximum time to wait; None for no limit. Returns None if the child has not ended by then.
         """
         if seconds is not None and self._result is None and not self._ends_within(seconds):
             return None
@@ -66,48 +66,48 @@ class Child:
     def _ends_within(self, seconds: float) -> bool:
         try:
             return is_readable(self.fileno(), seconds)
-        except OSError:  # a system call filter lacks pidfd_open(2), or there is no descriptor left
+        except OSError:  # a system call filter refuses pidfd_open(2), or no descriptor is free
             deadline = time.monotonic() + seconds
             while not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if time.monotonic() >= deadline:
                     return False
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
             return True
 
     def reap(self) -> os.waitid_result:
-        """Wait for its end, without a limit, and reap it."""
+        """Wait for its end without a time limit, and reap it. A second call returns the same result."""
         if self._result is None:
             self._result = os.waitid(os.P_PID, self.pid, os.WEXITED)
-        assert self._result is not None  # without WNOHANG waitid(2) always has a result
+        assert self._result is not None  # waitid(2) without WNOHANG always has a result
         return self._result
 
     async def ended(self) -> os.waitid_result:
-        """Wait for its end on the caller's event loop, and reap it. Cancelled, it leaves the child as it is."""
+        """Wait for its end on the caller's event loop, and reap it. A cancellation does not affect the child."""
         if self._result is None:
             await readable(self.fileno())
         return self.reap()
 
     def end(self, grace: float = 0.0) -> os.waitid_result:
-        """Kill it and reap it. grace: the seconds that it has to end by itself before that."""
+        """Kill and reap it. grace: seconds to wait for its own exit before it is killed."""
         if self._result is None and not (grace and self.wait(grace)):
             os.kill(self.pid, signal.SIGKILL)
         return self.reap()
 
     def signal(self, signum: int, *, group: bool = False) -> None:
-        """Send a signal, unless it is reaped. group: to its process group, of which it is the leader."""
+        """Send a signal, unless it is reaped. group: to its process group, whose leader it must be."""
         if self._result is None:
-            with contextlib.suppress(ProcessLookupError):  # a group in which no process is left
+            with contextlib.suppress(ProcessLookupError):  # no process is left in the group
                 (os.killpg if group else os.kill)(self.pid, signum)
 
     def close(self) -> None:
-        """Kill and reap it if that has not been done, and close its descriptors."""
+        """Kill and reap it, unless it is reaped, and close its descriptors."""
         try:
             self.end()
         finally:
             self._close_descriptors()
 
     def release(self) -> int:
-        """Leave the process to the caller; its pid. The descriptors are closed."""
+        """Close the descriptors, and return the pid: the caller must reap the process."""
         self._close_descriptors()
         return self.pid
 
@@ -129,23 +129,23 @@ class ReportingChild(Child):
     """A child that reports on a pipe."""
 
     def __init__(self, pid: int, reader: int) -> None:
-        """reader: the pipe's end, which this object owns from now on."""
+        """reader: the reading end of the pipe; this object closes it."""
         super().__init__(pid)
         self._reader = reader
 
     def read(self, seconds: float | None = None) -> bytes | None:
-        """The next bytes that it reports; empty once it has closed the pipe, or has ended.
+        """Read the next bytes of the report; empty if the child has closed the pipe or has ended.
 
-        seconds: how long to wait at most, without a limit if None. Returns None if it is silent so long.
+        seconds: maximum time to wait; None for no limit. Returns None if nothing was written by then.
         """
         if seconds is not None and not is_readable(self._reader, seconds):
             return None
         return os.read(self._reader, _CHUNK_BYTES)
 
     def read_all(self, most: int, seconds: float | None = None) -> bytes | None:
-        """What it reports until it closes the pipe or has ended, or until that is `most` bytes or more.
+        """Read the report until the child closes the pipe or ends, or until there are `most` bytes or more.
 
-        Returns None if that takes longer than `seconds`.
+        seconds: maximum time for all of it. Returns None if that has passed.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         report = b""
@@ -174,9 +174,9 @@ class ReportingChild(Child):
 
 
 def fork(run: Callable[[], int | None], flags: int = 0) -> Child:
-    """Fork a child that calls `run` and ends: with the code that it returns, 0 for None, 1 if it raises.
+    """Fork a child that calls `run` and exits with the code that it returns: 0 for None, 1 if it raises.
 
-    flags: of clone(2), such as CLONE_NEWPID. For a process of one thread. Raises OSError.
+    flags: of clone(2), such as CLONE_NEWPID. The calling process must have one thread. Raises OSError.
     """
     pid = syscalls.fork(flags) if flags else os.fork()
     if pid == 0:
@@ -185,7 +185,7 @@ def fork(run: Callable[[], int | None], flags: int = 0) -> Child:
 
 
 def fork_reporting(run: Callable[[int], int | None], flags: int = 0) -> ReportingChild:
-    """As `fork`; `run` is given the end of a pipe, closed on exec, by which the child reports."""
+    """As `fork`. run: called with the writing end of a pipe for the report, which is closed on exec."""
     reader, writer = os.pipe()
 
     def report() -> int | None:
@@ -208,10 +208,10 @@ def execute(
     prepare: Callable[[], object] | None = None,
     program: int = -1,
 ) -> Child:
-    """Fork, and have the child execute the program at the path words[0]; returns once it is executed.
+    """Fork a child that executes the program at the path words[0]. Returns when execve(2) has succeeded.
 
-    streams: which descriptor (value) the program has as its descriptor (key), beside those that it inherits.
-    prepare: what the child does last before execve(2). program: a descriptor of the program, in place of the path.
+    streams: descriptors to duplicate: the program's number as key, the caller's as value; others are inherited.
+    prepare: called in the child before execve(2). program: a descriptor of the program, instead of the path.
     Raises OSError that names the program.
     """
 
@@ -219,7 +219,7 @@ def execute(
         try:
             for target, source in streams.items():
                 os.dup2(source, target)
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps that
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and execve(2) keeps ignored signals
             if prepare:
                 prepare()
             os.execve(words[0] if program < 0 else program, words, environment)  # noqa: S606 (no shell is the point)
@@ -239,10 +239,10 @@ def execute(
 
 
 def _run(run: Callable[[], int | None]) -> NoReturn:
-    """In the child: whatever happens, it does not return into the code of its parent."""
+    """In the child: call `run` and exit. Never returns, so the child does not continue the parent's code."""
     code = 1
     try:
-        gc.disable()  # the objects of the process that it is a copy of are not its own to finalise
+        gc.disable()  # the child must not finalise the parent's objects
         code = run() or 0
     finally:
         os._exit(code)

@@ -1,4 +1,4 @@
-"""A user without rights, and the end with the parent.
+"""A user without privileges, and the parent-death signal.
 
 Source: user_namespaces(7), prctl(2).
 """
@@ -14,7 +14,7 @@ _NOBODY = 65534
 def unprivileged() -> User:
     """A user that owns no files: uid 65534, or 0 if the user namespace maps no other id.
 
-    To be called while /proc is in reach.
+    Call it while /proc is accessible.
     """
     with open("/proc/self/uid_map", encoding="ascii") as file:
         ranges = [tuple(map(int, line.split())) for line in file]
@@ -23,8 +23,8 @@ def unprivileged() -> User:
 
 
 def die_with_parent(signum: int) -> None:
-    """Get `signum` when the parent ends.
+    """Set the parent-death signal: the kernel sends `signum` to this process when its parent ends.
 
-    The kernel forgets it when credentials change, so it is asked for again after that.
+    A change of credentials clears it: call it again after that.
     """
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signum)

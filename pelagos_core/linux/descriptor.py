@@ -1,4 +1,4 @@
-"""A file descriptor that has an owner."""
+"""A file descriptor with an owner, which closes it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 
 
 class Fd(int):
-    """A file descriptor that is closed once: by the end of its `with` block or `close`, unless it was released.
+    """A file descriptor that is closed once: at the end of its `with` block or by `close`, unless it was released.
 
-    It is the number itself, so system calls take it as they take any other. A negative one stands for none.
+    It is an integer, so it can be passed to any system call. A negative number means no descriptor.
     """
 
     _is_owned = True
 
     def release(self) -> int:
-        """Leave the descriptor to the caller; its number."""
+        """Return the number; the caller must close the descriptor."""
         self._is_owned = False
         return int(self)
 
     def close(self) -> None:
-        """Close it, unless that was done or it was released."""
+        """Close it, unless it is closed or released."""
         if self._is_owned and self >= 0:
             self._is_owned = False
             os.close(self)

@@ -1,7 +1,7 @@
 """The selector of the daemon's event loop: epoll(7) and a table by descriptor.
 
-asyncio calls its selector some fifty times for a container. The standard library's looks each descriptor up in
-three layers, which takes more time than the system calls.
+asyncio calls its selector about fifty times for a container. The standard library's selector looks up each
+descriptor in three layers, which takes more time than the system calls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from typing import Any, Protocol
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-# EPOLLHUP and EPOLLERR are reported as both: the callback's system call tells which it is.
+# EPOLLHUP and EPOLLERR are reported as both events: the callback's system call returns the error or the end.
 _NOT_IN, _NOT_OUT = ~_IN, ~_OUT
 
 
@@ -25,7 +25,7 @@ _Fileobj = int | _HasFileno
 
 
 class _Keys(dict[int, SelectorKey]):
-    """The keys by descriptor; asked also by what has one."""
+    """The keys by descriptor. Look-ups accept a number or an object with `fileno`."""
 
     def get(self, fileobj: Any, default: Any = None) -> Any:  # noqa: ANN401 (the Mapping of selectors.BaseSelector)
         return super().get(_number(fileobj), default)
@@ -35,7 +35,7 @@ class _Keys(dict[int, SelectorKey]):
 
 
 class EpollSelector(selectors.BaseSelector):
-    """What asyncio.SelectorEventLoop needs of a selector. Errors are those of selectors.EpollSelector."""
+    """A selector for asyncio.SelectorEventLoop. Raises the same errors as selectors.EpollSelector."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -46,7 +46,7 @@ class EpollSelector(selectors.BaseSelector):
         return self._epoll.fileno()
 
     def register(self, fileobj: _Fileobj, events: int, data: Any = None) -> SelectorKey:  # noqa: ANN401 (the caller's own)
-        """Begin to report a descriptor. Raises KeyError if that is done already, ValueError or OSError."""
+        """Register a descriptor. Raises KeyError if it is registered already, ValueError or OSError."""
         fd = _number(fileobj)
         if dict.get(self._keys, fd) is not None:
             raise KeyError(f"descriptor {fd} is already registered")
@@ -55,7 +55,7 @@ class EpollSelector(selectors.BaseSelector):
         return key
 
     def modify(self, fileobj: _Fileobj, events: int, data: Any = None) -> SelectorKey:  # noqa: ANN401 (the caller's own)
-        """Report other events, or with other data. Raises KeyError if it is not registered."""
+        """Change the events or the data. Raises KeyError if the descriptor is not registered."""
         fd = _number(fileobj)
         if self._keys[fd].events != events:
             self._epoll.modify(fd, _mask(events))
@@ -63,17 +63,17 @@ class EpollSelector(selectors.BaseSelector):
         return key
 
     def unregister(self, fileobj: _Fileobj) -> SelectorKey:
-        """Report it no longer. Raises KeyError if it is not registered."""
+        """Remove a descriptor. Raises KeyError if it is not registered."""
         fd = _number(fileobj)
         key = self._keys.pop(fd)
         try:
             self._epoll.unregister(fd)
         except OSError:
-            pass  # epoll(7): it has left the set when it was closed
+            pass  # epoll(7): the kernel removes a descriptor that is closed
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
-        """Wait for `timeout` seconds at most, for ever if it is None; which are ready, and for what."""
+        """Return the ready keys with their events. timeout: maximum seconds to wait; None for no limit."""
         try:
             found = self._epoll.poll(None if timeout is None else max(timeout, 0.0), len(self._keys) or 1)
         except InterruptedError:

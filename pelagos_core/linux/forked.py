@@ -1,4 +1,8 @@
-"""What a forked child resets of the state that it inherits: signal handlers and descriptors."""
+"""Resets inherited state in a forked child that continues in Python: signal handlers and descriptors.
+
+A process that executes a plan does the same by the compiled library (`restore_signals`, `end_with_parent`,
+`keep_slots` in native/process/). These functions are for children that run before or without a plan.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,17 @@ _FIRST = 3  # below are the standard streams
 
 
 def restore_signals() -> None:
-    """Undo the daemon's handlers: a child has the default ones, but no SIGPIPE."""
+    """Restore the default actions of the signals that the daemon handles. SIGPIPE stays ignored."""
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
         signal.signal(signum, signal.SIG_DFL)
 
 
 def end_with_parent(line: int) -> None:
-    """End when the parent ends, also if it has ended before this was asked for.
+    """Exit when the parent exits, also if it has exited before the call.
 
-    line: a pipe or socket whose other end the parent holds. The kernel forgets this when
-    credentials change, so it is asked for again after that.
+    line: a pipe or socket whose other end only the parent has. A change of credentials clears the parent-death
+    signal (prctl(2)): call this again after that.
     """
     credentials.die_with_parent(signal.SIGKILL)
     poll = select.poll()
@@ -32,7 +36,7 @@ def end_with_parent(line: int) -> None:
 
 
 def close_all_but(*kept: int) -> None:
-    """Close every descriptor from 3 on but these: a fork takes all along, O_CLOEXEC or not."""
+    """Close every descriptor from 3 on but these: a fork inherits all of them, also those with O_CLOEXEC."""
     first = _FIRST
     for fd in sorted({fd for fd in kept if fd >= _FIRST}):
         if fd > first:

@@ -16,8 +16,8 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")  # a space is written as \040
 class MountLine(NamedTuple):
     """One mount.
 
-    root: which part of its file system is shown at `path`. type: the file system's. options: the file
-    system's own, such as a hierarchy's controllers.
+    root: the mounted part of its file system. path: the mount point. type: of the file system. options: of the
+    file system, such as a hierarchy's controllers.
     """
 
     root: str
@@ -27,11 +27,11 @@ class MountLine(NamedTuple):
 
 
 def parse(text: bytes, holding: bytes = b"") -> Iterator[MountLine]:
-    """The mounts of a text, in its order.
+    """Parse a text; yield its mounts in order.
 
-    holding: lines without these bytes are passed over unread. Raises ValueError for what is no mountinfo.
+    holding: skip lines that do not contain these bytes. Raises ValueError for a malformed text.
     """
-    for line in text.split(b"\n"):  # a path may have other line ends in it
+    for line in text.split(b"\n"):  # not splitlines(): a path may contain other line ends
         if not line or holding not in line:
             continue
         fields, _, file_system = line.partition(b" - ")
@@ -46,5 +46,5 @@ def parse(text: bytes, holding: bytes = b"") -> Iterator[MountLine]:
 
 
 def unescaped(field: bytes) -> bytes:
-    """A path as it is, of a field of such a line."""
+    """Decode the escapes of a field, such as a path."""
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field) if b"\\" in field else field

@@ -1,4 +1,4 @@
-"""Namespaces: which kinds there are, how to enter new and given ones.
+"""Namespaces: their types, and functions to create, join and compare them.
 
 Source: namespaces(7), pid_namespaces(7), setns(2), unshare(2).
 """
@@ -32,7 +32,7 @@ FILES = {"mount": "mnt", "cgroup": "cgroup", "uts": "uts", "ipc": "ipc", "pid": 
 
 
 def unshare(kinds: Iterable[str]) -> None:
-    """Move the calling process into a new namespace of each kind (`pid`: its children)."""
+    """Move the calling process into a new namespace of each kind (`pid`: its later children). Raises OSError."""
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind]
@@ -41,9 +41,9 @@ def unshare(kinds: Iterable[str]) -> None:
 
 
 def join(kind: str, path: str) -> None:
-    """Move the calling process into the namespace at `path` (`pid`: its children).
+    """Move the calling process into the namespace at `path` (`pid`: its later children).
 
-    Raises InvalidArgument if the path is no namespace of this kind.
+    Raises InvalidArgument if the path is not a namespace of this kind, or cannot be joined.
     """
     try:
         with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
@@ -60,11 +60,11 @@ def in_user_namespace() -> bool:
 
 
 def fork(pid_namespace: str | None) -> int:
-    """Fork a child into a pid namespace; returns its pid, and 0 in the child.
+    """Fork a child into a pid namespace. Returns its pid; 0 in the child.
 
-    pid_namespace: an existing one's path, `""` for a new one, None for the caller's own.
+    pid_namespace: the path of an existing one, `""` for a new one, None for the caller's own.
 
-    In the daemon: the child is the daemon's own in each case, so the daemon reaps it.
+    In the daemon, which is the parent in each case and reaps the child. Raises InvalidArgument or OSError.
     """
     if not pid_namespace:
         return syscalls.fork(0 if pid_namespace is None else syscalls.CLONE_NEWPID)
@@ -72,7 +72,7 @@ def fork(pid_namespace: str | None) -> int:
 
 
 def fork_beside(pidfd: int) -> int:
-    """Fork a child into the pid namespace of another process; its pid, and 0 in the child.
+    """Fork a child into the pid namespace of another process. Returns its pid; 0 in the child.
 
     In the daemon. Raises OSError if that process has ended.
     """
@@ -82,9 +82,9 @@ def fork_beside(pidfd: int) -> int:
 def _fork_after(join_namespace: Callable[[], None]) -> int:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     pid = -1
-    # The child is a copy of the daemon among foreign processes, which could read its memory once its
-    # capabilities are no more than theirs (as in CVE-2016-9962). ptrace(2): not if it cannot be
-    # dumped, which execve(2) undoes. It is born so.
+    # The child has a copy of the daemon's memory. Other processes of its pid namespace could read that when the
+    # child's capabilities are no more than theirs (as in CVE-2016-9962). So it is not dumpable, and ptrace(2) refuses
+    # access, until execve(2) resets it. Set before the fork: the child must not be dumpable at any time.
     dumpable = syscalls.prctl(syscalls.PR_GET_DUMPABLE)
     try:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
@@ -92,7 +92,7 @@ def _fork_after(join_namespace: Callable[[], None]) -> int:
         pid = syscalls.fork(0)
     finally:
         if pid:
-            # Later children are born where we are again: setns(2) allows one's own namespace.
+            # Later children are created in the daemon's own pid namespace again.
             syscalls.setns(own, syscalls.CLONE_NEWPID)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, int(dumpable == 1))
         os.close(own)
@@ -100,13 +100,13 @@ def _fork_after(join_namespace: Callable[[], None]) -> int:
 
 
 def is_own(path: str) -> bool:
-    """Whether the namespace at `path` is one that the calling process, or the system's first one, is in."""
+    """Whether the calling process, or process 1, is in the namespace at `path`."""
     try:
         found = os.stat(path)
     except OSError:
-        return False  # joining it gives the better error
+        return False  # the join reports a better error
     own = []
     for directory in ("/proc/self/ns", "/proc/1/ns"):
-        with contextlib.suppress(OSError):  # of the first one only root sees them
+        with contextlib.suppress(OSError):  # only root can read those of process 1
             own += [os.stat(f"{directory}/{name}") for name in os.listdir(directory)]
     return (found.st_dev, found.st_ino) in {(each.st_dev, each.st_ino) for each in own}

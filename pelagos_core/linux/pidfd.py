@@ -11,10 +11,10 @@ from pelagos_core.linux import process_stat
 
 
 def open_child(pid: int, parent: int) -> int:
-    """A pidfd of a child of another process: pidfd_open(2). The caller closes it.
+    """Return a pidfd of a child of another process: pidfd_open(2). The caller closes it.
 
-    pid: the child's number as it was read, from /proc/PARENT/task/PARENT/children say. The parent may have reaped it
-    since, and the number be another process' now. Raises OSError; ProcessLookupError if it is no child of `parent`.
+    pid: the child's pid, for example from /proc/PARENT/task/PARENT/children. The parent may have reaped the child
+    meanwhile, and the pid may be reused. Raises OSError; ProcessLookupError if the process is not a child of `parent`.
     """
     pidfd = os.pidfd_open(pid)
     try:
@@ -27,7 +27,7 @@ def open_child(pid: int, parent: int) -> int:
 
 
 async def readable(fd: int) -> None:
-    """Return once `fd` is readable; a pidfd is so when its process has ended. On the caller's event loop."""
+    """Wait until `fd` is readable; a pidfd is readable when its process has ended. On the caller's event loop."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
 
@@ -43,7 +43,7 @@ async def readable(fd: int) -> None:
 
 
 async def ended(pidfd: int) -> None:
-    """Return once the process has ended. Any number of callers, on their event loop; it is not reaped."""
+    """Wait until the process has ended, without reaping it. Any number of callers, on the event loop."""
     own = os.dup(pidfd)  # an event loop has one callback for each descriptor
     try:
         await readable(own)
@@ -52,9 +52,9 @@ async def ended(pidfd: int) -> None:
 
 
 def reap(pidfd: int) -> os.waitid_result:
-    """Wait for the end of a child and reap it. Raises ChildProcessError if that has been done."""
+    """Wait for the end of a child and reap it. Raises ChildProcessError if it is reaped already."""
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    assert result is not None  # without WNOHANG waitid always has a result
+    assert result is not None  # waitid(2) without WNOHANG always has a result
     return result
 
 

@@ -1,8 +1,8 @@
-"""What the kernel tells of a process in its lines: proc(5), /proc/PID/stat and `status`."""
+"""The state of a process, from /proc/PID/stat and /proc/PID/status. Source: proc(5)."""
 
 from __future__ import annotations
 
-_FIRST = 3  # proc(5) counts from one; the fields behind the name begin with this one
+_FIRST = 3  # proc(5) numbers the fields from one; this is the first after the name
 _STATE, _PARENT, _FLAGS = (number - _FIRST for number in (3, 4, 9))
 _PF_EXITING = 0x4  # include/linux/sched.h
 _ENDED = (b"Z", b"X")
@@ -18,7 +18,7 @@ def is_exiting(pid: int) -> bool:
 
 
 def parent(pid: int) -> int:
-    """The number of a process' parent. Raises OSError if there is no such process."""
+    """The pid of a process' parent. Raises OSError if there is no such process."""
     return int(_fields(pid)[_PARENT])
 
 
@@ -34,5 +34,5 @@ def catches(pid: int, signum: int) -> bool:
 
 def _fields(pid: int) -> list[bytes]:
     with open(f"/proc/{pid}/stat", "rb") as file:
-        # The name comes in brackets, and may hold spaces and brackets.
+        # The name is in parentheses, and may contain spaces and parentheses.
         return file.read().rpartition(b")")[2].split()

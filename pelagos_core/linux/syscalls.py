@@ -1,7 +1,7 @@
-"""System calls that Python's os module lacks. The only module that imports ctypes.
+"""System calls that Python's os module lacks, by ctypes.
 
-Each wrapper raises OSError with the errno and the object's name. Numbers above 423 are
-the same on every architecture; the constants are those of the kernel's uapi headers.
+Each wrapper raises OSError with the errno and the object's name. Numbers above 423 are the same on every
+architecture. The constants are those of the kernel's uapi headers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-# Old calls have numbers of their own on x86-64; the other architectures share theirs.
+# Old calls have other numbers on x86-64 than on all other architectures.
 _SYS_CLONE = 56 if platform.machine() == "x86_64" else 220
 _SYS_RT_SIGACTION = 13 if platform.machine() == "x86_64" else 134
 _SYS_TGKILL = 234 if platform.machine() == "x86_64" else 131
@@ -86,7 +86,7 @@ libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint3
 libc.setsockopt.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
 
-# A PyDLL keeps the GIL: no other Python code can run between the call and its return.
+# A PyDLL keeps the GIL: no other Python code runs between the call and its return.
 _clone = ctypes.PyDLL(None, use_errno=True).syscall
 _clone.restype = ctypes.c_long
 _clone.argtypes = (ctypes.c_long, ctypes.c_ulong, *[ctypes.c_void_p] * 4)
@@ -104,17 +104,17 @@ def _syscall(number: int, what: str, *args: object) -> int:
 
 
 def fork(flags: int) -> int:
-    """os.fork with clone(2) flags, such as CLONE_NEWPID; returns 0 in the child.
+    """os.fork with clone(2) flags, such as CLONE_NEWPID. Returns the pid; 0 in the child.
 
-    For a process of one thread. Raises OSError.
+    The calling process must have one thread. Raises OSError.
     """
     return between_hooks(lambda: _bare_clone(flags))
 
 
 def between_hooks(clone: Callable[[], int]) -> int:
-    """A clone between the interpreter's own three steps, so that its state in the child is that after os.fork.
+    """Call `clone` between the interpreter's functions for a fork, so that its state is as after os.fork.
 
-    They are of its documented C API ("Operating System Utilities"). clone: returns 0 in the child only.
+    The functions are documented in CPython's C API ("Operating System Utilities"). clone: returns 0 in the child only.
     """
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = -1
@@ -135,7 +135,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, kind: int) -> None:
-    """setns(2) with a namespace descriptor of the given CLONE_NEW… kind (0: any), or a pidfd and several."""
+    """setns(2). fd: of a namespace, with its CLONE_NEW… flag as kind (0: any); or a pidfd, with several flags."""
     _checked(libc.setns(fd, kind), f"setns {kind:#x}")
 
 
@@ -146,11 +146,11 @@ def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """openat2(2); return a descriptor that is closed on exec.
+    """openat2(2). Returns a descriptor that is closed on exec.
 
-    Below RESOLVE_IN_ROOT the kernel gives a path with `..` up (EAGAIN) when a rename or mount
-    anywhere on the machine came between, and asks to be called again. A neighbour that never
-    stops renaming can make it fail for good, so the attempts are counted.
+    With RESOLVE_IN_ROOT the kernel returns EAGAIN for a path with `..` if a rename or mount anywhere on the system
+    happens meanwhile. A process that renames files all the time can make every attempt fail, so the number of attempts
+    is limited.
     """
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     args = (ctypes.c_int(directory), os.fsencode(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
@@ -161,7 +161,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
-    """open_tree(2); return a descriptor of the mount, closed on exec."""
+    """open_tree(2). Returns a descriptor of the mount, which is closed on exec."""
     args = (ctypes.c_int(directory), path.encode(), ctypes.c_uint(flags | os.O_CLOEXEC))
     return _syscall(_SYS_OPEN_TREE, path, *args)
 
@@ -169,7 +169,7 @@ def open_tree(directory: int, path: str, flags: int) -> int:
 def mount_setattr(
     mount_fd: int, flags: int, attr_set: int, attr_clr: int, propagation: int, user_namespace: int = 0
 ) -> None:
-    """mount_setattr(2) on the mount behind a descriptor."""
+    """mount_setattr(2) on the mount of a descriptor."""
     attr = _MountAttr(attr_set, attr_clr, propagation, user_namespace)
     args = (ctypes.c_int(mount_fd), b"", ctypes.c_uint(flags | AT_EMPTY_PATH), ctypes.byref(attr))
     _syscall(_SYS_MOUNT_SETATTR, "mount_setattr", *args, ctypes.c_size_t(ctypes.sizeof(attr)))
@@ -181,20 +181,20 @@ def close_range(first: int, last: int = 2**32 - 1) -> None:
 
 
 def pidfd_getfd(pidfd: int, number: int) -> int:
-    """A copy of descriptor `number` of a process: pidfd_getfd(2). Raises OSError."""
+    """pidfd_getfd(2): returns a copy of descriptor `number` of a process. Raises OSError."""
     return _syscall(_SYS_PIDFD_GETFD, "pidfd_getfd", ctypes.c_int(pidfd), ctypes.c_int(number), ctypes.c_uint(0))
 
 
 def tgkill(pid: int, signum: int) -> None:
-    """Send a signal to the first thread of a process: tgkill(2), which engines' profiles have, and kill(2) not."""
+    """tgkill(2): sends a signal to the first thread of a process. Engines' profiles allow tgkill(2), not kill(2)."""
     _syscall(_SYS_TGKILL, "tgkill", ctypes.c_int(pid), ctypes.c_int(pid), ctypes.c_int(signum))
 
 
 def refuse_connections(listener: int) -> None:
-    """Have the kernel drop each SYN for a TCP socket that listens. Connections that have begun go on. Raises OSError.
+    """Make the kernel drop each SYN for a listening TCP socket. Open connections are not affected. Raises OSError.
 
-    By a filter (socket(7), SO_ATTACH_FILTER; filter.rst): packets come to it from the TCP header on, whose byte 13
-    has the flags.
+    By a socket filter (socket(7), SO_ATTACH_FILTER; filter.rst). The filter sees a packet from its TCP header on; byte
+    13 contains the flags.
     """
     code = ((0x30, 0, 0, 13), (0x54, 0, 0, _SYN | _ACK), (0x15, 0, 1, _SYN), (0x06, 0, 0, 0), (0x06, 0, 0, 2**32 - 1))
     instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
@@ -203,7 +203,7 @@ def refuse_connections(listener: int) -> None:
 
 
 def inotify(path: str, events: int) -> int:
-    """inotify(7) on one file; return a descriptor that does not block and is closed on exec."""
+    """inotify(7) on one file. Returns a descriptor that does not block and is closed on exec."""
     fd = _checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
     try:
         _checked(libc.inotify_add_watch(fd, path.encode(), events), path)
@@ -219,12 +219,12 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
 
 
 def set_comm(name: str) -> None:
-    """prctl(2), PR_SET_NAME: what `ps` calls the process; 15 bytes are kept."""
+    """prctl(2), PR_SET_NAME: sets the name that `ps` shows, cut to 15 bytes."""
     text = ctypes.create_string_buffer(os.fsencode(name))
     _checked(libc.prctl(PR_SET_NAME, ctypes.addressof(text), 0, 0, 0), "prctl PR_SET_NAME")
 
 
 def default_signal(signum: int) -> None:
-    """rt_sigaction(2): the default action, also for the two that the C library keeps for itself (nptl(7))."""
-    action = ctypes.create_string_buffer(64)  # SIG_DFL is 0, and so is all the rest of it
+    """rt_sigaction(2): sets the default action, also for the two signals that the C library reserves (nptl(7))."""
+    action = ctypes.create_string_buffer(64)  # all zeros: SIG_DFL is 0
     _syscall(_SYS_RT_SIGACTION, f"signal {signum}", ctypes.c_int(signum), action, None, ctypes.c_size_t(8))

@@ -1,7 +1,7 @@
-"""The TCP sockets of another process: which it has, and what its connections do.
+"""The TCP sockets of another process: its listeners, and the activity of its connections.
 
-Of sockets no more is taken than a copy of the descriptor for a moment (pidfd_getfd(2)): as long as there is one, a
-connection that the process closes stays open.
+A copy of each descriptor (pidfd_getfd(2)) is opened for a moment only: while a copy is open, a connection that the
+process closes stays open.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pelagos_core.linux import syscalls
 from pelagos_core.linux.descriptor import Fd
 from pelagos_core.linux.pidfd import is_readable
 
-_MOST = 4096  # descriptors of a process that are looked at
+_MOST = 4096  # maximum number of descriptors of a process to inspect
 _ESTABLISHED, _LISTEN = 1, 10  # tcp_states.h
-# struct tcp_info (tcp.h): the state, the queue of a listening socket, milliseconds since data was sent and received,
-# bytes that the peer has confirmed, and that it has sent.
+# Offsets in struct tcp_info (tcp.h): the state, the queue of a listening socket, milliseconds since data was sent and
+# received, bytes that the peer has acknowledged (followed by the bytes that were received).
 _STATE, _QUEUED, _SENT, _RECEIVED, _CONFIRMED = 0, 24, 44, 52, 120
 _INFO_BYTES = 136
 _UNREAD, _UNSENT = 0x541B, 0x5411  # tcp(7): SIOCINQ, SIOCOUTQ
@@ -30,10 +30,10 @@ _UNREAD, _UNSENT = 0x541B, 0x5411  # tcp(7): SIOCINQ, SIOCOUTQ
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An established connection at one moment.
+    """The state of an established connection.
 
-    received, sent: bytes so far, of the peer's and such as it has confirmed. since_received, since_sent: milliseconds,
-    in steps of the kernel's clock. pending: bytes that are unread, unsent or unconfirmed.
+    received: bytes from the peer so far. sent: bytes that the peer has acknowledged. since_received, since_sent:
+    milliseconds, in steps of the kernel's clock. pending: bytes that are not read, sent or acknowledged yet.
     """
 
     received: int
@@ -46,13 +46,13 @@ class Connection:
 class Sockets:
     """The TCP sockets of a process.
 
-    Its methods raise OSError once the process has ended, and where it may not be looked into (ptrace(2)).
+    Its methods raise OSError if the process has ended, or if the caller may not inspect it (ptrace(2)).
     """
 
     def __init__(self, pid: int, pidfd: int) -> None:
-        """pidfd: of the process `pid`; the caller's, open as long as this is used.
+        """pidfd: of the process `pid`; the caller keeps it open while this object is used.
 
-        Raises ProcessLookupError if it has ended: the number may be another process' by then.
+        Raises ProcessLookupError if the process has ended: the pid may be reused.
         """
         self._pidfd = pidfd
         self._directory = Fd(os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY))
@@ -65,11 +65,11 @@ class Sockets:
         self._directory.close()
 
     def listeners(self) -> Iterator[socket.socket]:
-        """Copies of those that listen; each is closed when the next one is asked for."""
+        """Yield copies of the listening sockets. Each copy is closed when the next one is requested."""
         return (copy for _, copy, info in self._each() if info[_STATE] == _LISTEN)
 
     def connections(self) -> Iterator[tuple[str, socket.socket, Connection]]:
-        """Its established connections: a name that stays the same, a copy as of `listeners`, the connection."""
+        """Yield the established connections: a constant name, a copy as in `listeners`, and the state."""
         for name, copy, info in self._each():
             if info[_STATE] == _ESTABLISHED:
                 yield name, copy, _connection(copy, info)
@@ -90,7 +90,7 @@ class Sockets:
             copied = syscalls.pidfd_getfd(self._pidfd, number)
         except OSError as error:
             if error.errno == errno.EBADF:
-                return  # it was closed meanwhile
+                return  # the process has closed it meanwhile
             raise
         with contextlib.closing(_socket(copied)) as copy:
             info = _info(copy)
@@ -99,14 +99,14 @@ class Sockets:
 
 
 def queue(listener: socket.socket) -> int:
-    """How many connections wait to be accepted."""
+    """The number of connections that wait to be accepted."""
     return int(struct.unpack_from("I", _info(listener), _QUEUED)[0])
 
 
 def _socket(fd: int) -> socket.socket:
     try:
         return socket.socket(fileno=fd)
-    except OSError:  # another file by now
+    except OSError:  # the descriptor is another file by now
         os.close(fd)
         raise
 

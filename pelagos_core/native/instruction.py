@@ -36,7 +36,7 @@ class Instruction(NamedTuple):
     arguments: tuple[Argument, ...] = ()
 
     def __str__(self) -> str:
-        """The instruction as text for the log; bytes that are no text are shown by their length."""
+        """The instruction as text for the log; for bytes only their length."""
         words = [f"{len(each)} bytes" if isinstance(each, bytes) else _shown(each) for each in self.arguments]
         return f"{self.operation}({', '.join(words)})"
 

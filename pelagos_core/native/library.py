@@ -1,6 +1,6 @@
 """The library of the distribution pelagos-native, and its tables.
 
-Operations, slots and stages are defined in its sources only (native/process/); Python reads them from the library.
+Operations, slots and stages are defined only in its sources (native/process/). Python reads them from the library.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class NativeProcess:
         """
         path = root.encode("utf-8", "surrogateescape")
         if len(path) >= MAX_PATH:
-            raise InvalidArgument(f"the root's path has {len(path)} bytes, which is more than Linux supports")
+            raise InvalidArgument(f"the root's path has {len(path)} bytes, more than Linux supports")
         self._memory = ctypes.create_string_buffer(library.library().plan_process_size())
         self._fields = _Fields.from_buffer(self._memory)
         self._numbers = SlotNumbers()

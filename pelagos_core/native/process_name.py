@@ -1,4 +1,4 @@
-"""Name and command line of a forked process, which are its parent's otherwise."""
+"""Sets the name and the command line of a forked process, which it has inherited from its parent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pelagos_core.native.instruction import Instruction, instruction
 from pelagos_core.native.process import NativeProcess
 
 SHIM = "pelagos-shim"
-"""The name of a daemon. A guest's name comes from its first argument, so it cannot have both this name and a
-daemon's command line."""
+"""The name of a daemon. A guest's name is derived from its first argument, so a guest cannot have both this name
+and a daemon's command line."""
 
 _MAX_BYTES = 128 << 10  # of a command line; the limit of execve(2) for one string
 
@@ -18,10 +18,9 @@ _MAX_BYTES = 128 << 10  # of a command line; the limit of execve(2) for one stri
 def taking(name: str, words: Iterable[str]) -> Instruction:
     """The instruction to set the name and the command line, and to empty the shown environment.
 
-    A fork's `/proc/PID/environ` is that of the executed program, not its own.
-    name: cut to 15 bytes. words: cut to 128 KiB. On a kernel without CONFIG_CHECKPOINT_RESTORE they are cut to
-    the size of the executed program's command line and environment. If the kernel refuses, nothing
-    changes.
+    Else the `/proc/PID/environ` of a fork shows the environment of its parent's program.
+    name: cut to 15 bytes. words: cut to 128 KiB. On a kernel without CONFIG_CHECKPOINT_RESTORE they are cut to the size
+    of that program's command line and environment. If the kernel refuses, nothing changes.
     """
     return instruction("take_name", _plain(name).decode(), b"\0".join(map(_plain, words))[:_MAX_BYTES] + b"\0")
 
@@ -29,7 +28,7 @@ def taking(name: str, words: Iterable[str]) -> Instruction:
 def set_name(name: str, words: Iterable[str]) -> None:
     """Set the calling process' name and command line, see `taking`.
 
-    The process must have one thread: another one could move the end of the heap (brk(2)) meanwhile.
+    The process must have one thread: another one could change the end of the heap (brk(2)) meanwhile.
     """
     NativeProcess().run([taking(name, words)])
 

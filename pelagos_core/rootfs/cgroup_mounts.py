@@ -21,8 +21,8 @@ _DIRECTORY = ("nosuid", "nodev", "noexec", "mode=755")
 def mountings(mount: Mount, cgroup: Cgroup, *, namespaced: bool) -> tuple[Mounting, ...]:
     """Mount the groups: one tree for v2, a directory of hierarchies for v1.
 
-    namespaced: whether there is a cgroup namespace, with which the kernel shows only the container's groups
-        and those below; without one these groups are bound, as in runc.
+    namespaced: whether there is a cgroup namespace, in which a mount shows only the container's groups and those
+        below. Without a namespace these groups are bound, as in runc.
     """
     found = hierarchies()
     if all(not hierarchy.controllers for hierarchy in found):

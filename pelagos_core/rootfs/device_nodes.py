@@ -51,7 +51,7 @@ def making(device: Device, *, mounted: bool) -> Instruction:
 
 
 def failure(device: Device, failed: Failure) -> PelagosError | None:
-    """The error for a device that could not be created; None if the step's own text suffices."""
+    """The error for a device that could not be created; None if the step's own text is enough."""
     what = f"device {device.path!r}"
     if failed.stage == "kind":
         return InvalidArgument(f"{what}: the image has another file there")

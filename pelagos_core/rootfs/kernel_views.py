@@ -1,4 +1,4 @@
-"""The shield of a Wasm guest's engine: no mount of the container gives access to the kernel or to processes.
+"""Views of the kernel: mounts that give access to the kernel or to processes, which a Wasm guest must not have.
 
 The types of file systems and devices, and the text of a refusal. The check itself is in
 native/process/kernel_views.c.
@@ -22,9 +22,9 @@ KERNEL_FILE_SYSTEMS = frozenset(
     s390_hypfs securityfs selinuxfs smackfs spufs sysfs tracefs xenfs
     """.split()
 )
-"""File systems that hold no stored files but views of the kernel, its devices and processes."""
+"""File systems that contain no stored files but views of the kernel, of devices and of processes."""
 
-_WITH_HARMLESS = frozenset({"devtmpfs"})  # single devices of it may be mounted
+_WITH_HARMLESS = frozenset({"devtmpfs"})  # single harmless devices of it may be mounted
 _HARMLESS = tuple(os.makedev(device.major, device.minor) for device in device_nodes.DEFAULT)
 _SEARCH = (
     f" {' '.join(sorted(KERNEL_FILE_SYSTEMS - _WITH_HARMLESS))} ",
@@ -35,21 +35,21 @@ _SEEN = {
     "kernel_view": "{type}",
     "device": "a device",
     "block_device": "a block device",
-    "look": "it cannot be looked at ({error}), {type}",
+    "look": "it cannot be checked ({error}), {type}",
 }
 
 
 def removing(asked: tuple[str, ...]) -> Instruction:
     """Remove every view of the kernel from a container's root. /proc must still be the host's.
 
-    asked: the destinations of the spec's mounts. Kernel mounts below one of them are unmounted; a
-    mount of the spec that is one itself is refused.
+    asked: the destinations of the spec's mounts. Views below one of them are unmounted; a mount of the spec that is
+    itself a view is refused.
     """
     return instruction("remove_kernel_views", *_SEARCH, *asked)
 
 
 def checking() -> Instruction:
-    """Check again: a kernel view that was mounted since is refused."""
+    """Check again: refuse a view of the kernel that was mounted since."""
     return instruction("check_kernel_views", *_SEARCH)
 
 
@@ -60,4 +60,4 @@ def refusal(failed: Failure) -> PermissionDenied | None:
     kind, _, path = failed.detail.partition(" ")
     view = _SEEN[failed.stage].format(type=kind, error=failed.strerror)
     path = os.fsdecode(mountinfo.unescaped(os.fsencode(path)))
-    return PermissionDenied(f"mount on {path!r}: {view}: by that a Wasm guest could reach its own engine")
+    return PermissionDenied(f"mount on {path!r}: {view}: a Wasm guest could access its own engine by it")

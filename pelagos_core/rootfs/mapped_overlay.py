@@ -18,15 +18,15 @@ _MERGED = "/merged"
 def layer(mount: Mount) -> tuple[Mounting, ...]:
     """Mount the overlay as a layer of a root.
 
-    The mapped layers, and first also the overlay, are mounted on a tmpfs on the root. A mounted overlay
-    has private copies of its layers' mounts, so the tmpfs is then unmounted: no hidden mount
-    is left below the root. Raises InvalidArgument.
+    The mapped layers and the overlay are mounted on a tmpfs on the root. A mounted overlay has private copies of its
+    layers' mounts, so the tmpfs is then unmounted and the overlay is mounted on the root: no hidden mount is left
+    below it. Raises InvalidArgument.
     """
     staging = Mount("/", "tmpfs", "layers", ("mode=700",))
     lower = next((word for word in mount.options if word.startswith(_LOWER)), _LOWER)
     sources = lower.removeprefix(_LOWER).split(":")
     layers = [_mapped(source, f"/{number}", mount.id_maps) for number, source in enumerate(sources)]
-    # Layers have paths relative to the root, whose own path is known in the init process only.
+    # The layers' paths are relative to the root, whose own path is known only in the init process.
     relative = _LOWER + ":".join(str(number) for number in range(len(sources)))
     options = tuple(relative if word == lower else word for word in mount.options)
     merged = replace(mount, destination=_MERGED, options=options, id_maps=IdMaps())

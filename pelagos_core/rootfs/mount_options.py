@@ -62,7 +62,7 @@ _CLEAR_ATTRIBUTES = {word: of for word, of in _CLEAR.items() if of in _ATTRIBUTE
 PROPAGATION = {"unbindable": MS_UNBINDABLE, "private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 _IGNORED = frozenset({"defaults", "bind", "rbind", ""})
 _OWN = frozenset({"tmpcopyup", "idmap", "ridmap"})
-# Options of mount(8), fstab(5) or another runtime, without effect here.
+# Options of mount(8), fstab(5) or another runtime that would have no effect here.
 _REFUSED = frozenset(
     {"remount", "loop", "copy-symlink", "auto", "noauto", "user", "users", "owner", "nofail", "_netdev"}
 )
@@ -129,7 +129,7 @@ class MountOptions:
         return self.change.propagation or self.deep.propagation
 
 
-@functools.lru_cache(maxsize=256)  # the same few are asked for again, several times for each mount
+@functools.lru_cache(maxsize=256)  # called several times for each mount, mostly with the same few options
 def parse_options(words: tuple[str, ...]) -> MountOptions:
     """Parse option words; later words override earlier ones, as in mount(8).
 

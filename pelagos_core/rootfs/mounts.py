@@ -21,8 +21,8 @@ TREE = Slot("tree")
 """The slot of a detached mount that the next instructions attach."""
 
 _MAX_DATA = 4095  # mount(2) copies one page with its final NUL, and silently truncates longer data
-# Masked and read-only paths name these by path, so no symbolic link may redirect their mounts.
-_ORDINARY = ("proc", "sysfs")
+# Masked and read-only paths are paths in these mounts, so no symbolic link may redirect the mounts.
+_WITHOUT_LINKS = ("proc", "sysfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def mounting(mount: Mount, source: str = "") -> Mounting:
 
     source: of a bind, the slot that `opening` has filled; empty to open the source now. Raises InvalidArgument.
     """
-    links = (instruction("refuse_links", mount.destination),) if mount.type in _ORDINARY else ()
+    links = (instruction("refuse_links", mount.destination),) if mount.type in _WITHOUT_LINKS else ()
     if is_bind(mount):
         opened = () if source else opening(mount, TREE)
         attach = instruction("attach_tree", Slot(source or TREE), mount.destination)
@@ -117,7 +117,7 @@ def mapping(tree: Slot, id_maps: IdMaps, *, recursive: bool) -> Instruction:
 
 
 def failure(mountings: Iterable[Mounting], failed: Failure) -> PelagosError | None:
-    """The error for one of these mounts; None if the step's own text suffices.
+    """The error for one of these mounts; None if the step's own text is enough.
 
     failed.step: index among all their instructions.
     """
@@ -140,7 +140,7 @@ def _failure(mount: Mount, done: Instruction, failed: Failure) -> PelagosError |
 
 
 def _refusal(mount: Mount, done: Instruction, failed: Failure) -> str:
-    """The text if the requested mount is at fault; else empty."""
+    """The text if the requested mount is the cause; else empty."""
     if done.operation == "open_tree":
         return f"mount source {mount.source!r}: {failed.strerror}"
     if done.operation == "refuse_links":
@@ -148,7 +148,7 @@ def _refusal(mount: Mount, done: Instruction, failed: Failure) -> str:
     if failed.stage == "limit":
         return f"mount of {mount.source!r} on {mount.destination!r}: too many devices are mounted"
     if failed.stage == "copy" and failed.error == errno.ELOOP:
-        return f"mount on {mount.destination!r}: tmpcopyup of too many directories in one another"
+        return f"mount on {mount.destination!r}: tmpcopyup of too many levels of directories"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Restriction of a root to some of its directories, enforced by mounts, independent of the engine."""
+"""Restricts a root to some of its directories. Mounts enforce it, independent of the engine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NOTHING = Slot("nothing")
 
 
 def restricting(directories: tuple[Directory, ...]) -> tuple[Instruction, ...]:
-    """Replace the root by an empty read-only one that holds only the given directories.
+    """Replace the root by an empty read-only one that contains only the given directories.
 
-    directories: outer ones first.
+    directories: sorted, so that a directory precedes those in it.
     """
     opened = (each for number, directory in enumerate(directories) for each in _opening(directory, _tree(number)))
     placed = (_placing(directory, _tree(number)) for number, directory in enumerate(directories))

@@ -6,10 +6,10 @@ import os
 
 
 def with_relative_layers(data: str) -> tuple[str, str]:
-    """Shorten an overlay's options: (a directory, options whose lower layers are relative to it).
+    """Shorten an overlay's options. Returns a directory, and options with lower layers relative to it.
 
-    The options of an image with many layers exceed the limit of mount(2). They are returned
-    unchanged if a layer's path is relative or holds an escaped character.
+    The options for an image with many layers exceed the limit of mount(2). They are returned unchanged, with `/`, if a
+    layer's path is relative or contains an escaped character.
     """
     words = data.split(",")
     lower = next((word for word in words if word.startswith("lowerdir=")), "")

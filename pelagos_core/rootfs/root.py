@@ -1,4 +1,4 @@
-"""The container's root, and files that are opened inside it. Mounts are made by native/process/.
+"""The container's root, and opening files inside it. native/process/ mounts file systems in it.
 
 Paths are opened by openat2(2) with RESOLVE_IN_ROOT: absolute symbolic links and `..` stay inside the root,
 and magic links are refused. In the init process, as root.
@@ -40,9 +40,9 @@ class Root:
     def open_file(self, path: str) -> int | None:
         """Open a regular file for reading; None if it is missing.
 
-        Raises PermissionDenied for a path that must not be resolved or read, InvalidArgument for
-        any file that is not regular. Both have the text of execve(2), from which docker and podman
-        derive exit code 126. Reads nothing of the file.
+        Raises PermissionDenied for a path that must not be resolved or read, InvalidArgument for any file that is
+        not regular. Both contain the text of execve(2), from which docker and podman derive exit code 126. Does not
+        read the file.
         """
         try:
             found = self.open(path, os.O_PATH)
@@ -51,8 +51,8 @@ class Root:
                 return None
             raise PermissionDenied(f"entry point {path!r}: {_reason(error)}") from None
         try:
-            # fstat(2) on an O_PATH descriptor comes first: opening a FIFO waits for a writer, and opening a
-            # device node of the image may have any effect.
+            # Checked on an O_PATH descriptor first: opening a FIFO waits for a writer, and opening a device node of
+            # the image may have any effect.
             mode = os.fstat(found).st_mode
             if not stat.S_ISREG(mode):
                 what = "is a directory" if stat.S_ISDIR(mode) else "not a regular file"

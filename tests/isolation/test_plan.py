@@ -528,7 +528,7 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         ns.EnterNamespaces((net,), ("mount",), frozenset({"network", "uts"})),
         fs.AssembleRoot(()),
         fs.OpenSource(volume, "source 1"),
-        fs.TakeRootAlong(),
+        fs.ChdirToRoot(),
     )
     assert steps.second_stage == SecondStageClone(Namespace("user"), MAPS, Namespace("pid"))
     assert steps.assemble == (
@@ -537,7 +537,7 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         identity.BecomeRoot(),
         ns.EnterNamespaces((), ("mount", "uts"), frozenset({"network", "uts"})),
         ns.SetHostname("box"),
-        fs.FollowRoot(),
+        fs.RebindRoot(),
         fs.MountVolume(tmpfs),
         fs.MountVolume(volume, "source 1"),
     )

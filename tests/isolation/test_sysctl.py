@@ -42,7 +42,7 @@ def test_a_parameter_of_the_host_is_refused_by_name(name):
 
 @pytest.mark.parametrize("name", ["", "/net/x", "net..x", "net/../kernel/panic", "net.//.kernel.panic", "net.x."])
 def test_a_name_that_climbs_is_no_parameters(name):
-    with pytest.raises(InvalidArgument, match="is no parameter's name"):
+    with pytest.raises(InvalidArgument, match="is not the name of a parameter"):
         sysctl.namespace_of(name)
 
 

@@ -187,7 +187,7 @@ def test_a_tree_that_is_too_deep_to_copy_is_an_error(image):
     copied = Mount("/etc", "tmpfs", "tmpfs", ("tmpcopyup",))
     assert mounted(image, copied, lambda root: os.path.isdir(f"{root.path}/etc{'/d' * 100}"))
     deep(101).mkdir()
-    with pytest.raises(InvalidArgument, match="mount on '/etc': tmpcopyup of too many directories in one another"):
+    with pytest.raises(InvalidArgument, match="mount on '/etc': tmpcopyup of too many levels of directories"):
         mounted(image, copied, list)
 
 
