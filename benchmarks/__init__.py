@@ -1,1 +1,1 @@
-"""The benchmark: `python -m benchmarks`, as root. `docs/performance.md` holds its latest figures."""
+"""The benchmark: `python -m benchmarks`, as root. `docs/performance.md` contains its latest figures."""

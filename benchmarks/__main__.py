@@ -47,8 +47,8 @@ def run(
 ) -> None:
     """Measure, print the tables, write the JSON and beside it a chart.
 
-    Needs root, for it makes namespaces, mounts and cgroups. Each measurement runs in namespaces
-    of its own and ends with them. Exit code 1 if a contender failed somewhere.
+    Needs root, because it creates namespaces, mounts and cgroups. Each measurement runs in separate
+    namespaces. The exit code is 1 if a measurement has failed.
     """
     if os.geteuid() != 0:
         raise click.ClickException("the benchmark needs root: it makes namespaces, mounts and cgroups")
@@ -83,15 +83,15 @@ def show(report: Path, markdown: bool) -> None:
 @click.argument("before", type=_report)
 @click.argument("after", type=_report)
 def compare_command(before: Path, after: Path) -> None:
-    """Put two runs side by side. They should be of one machine and one day."""
+    """Compare two runs. They should be from the same machine and the same day."""
     tables.print_comparison(list(compare(Report.load(before), Report.load(after))), Console())
 
 
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
-    """An empty directory of a short path, for sockets, whose name may begin a namespace of containerd's.
+    """An empty directory with a short path, for sockets, and a name that is valid in a namespace of containerd.
 
-    containerd takes letters, digits and single separators between them (identifiers.Validate); tempfile's names
+    containerd accepts letters, digits and single separators between them (identifiers.Validate); tempfile's names
     may end with an underscore.
     """
     directory = Path("/tmp", f"pelagos-bench-{secrets.token_hex(4)}")  # noqa: S108 (of no name that could be guessed)

@@ -1,4 +1,4 @@
-"""Where the time of one `ctr run --rm` goes: the shim's phases, `ctr` itself, and the rest."""
+"""Splits the time of one `ctr run --rm` into the shim's phases, `ctr` itself, and the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS = (*PHASES, CTR, REST)
 def of_ctr_run(report: Report, contender: str) -> dict[str, float]:
     """The milliseconds of each part, medians of separate runs; empty if one was not measured.
 
-    The rest is what the whole command takes beyond all of them.
+    The rest is the time of the whole command minus all other parts.
     """
     whole = report.value("ctr", "ctr run --rm", contender, "command p50")
     parts = {phase: report.value("new-pods", "", contender, f"{phase} p50") for phase in PHASES}

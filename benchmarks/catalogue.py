@@ -1,4 +1,4 @@
-"""All scenarios: what each is called, who takes part, and how often it is worth repeating."""
+"""All scenarios: their names, their contenders and their numbers of rounds."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def _has_command(contender: Contender) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One function of measuring.
+    """One function that measures.
 
-    takes: whether a contender takes part. rounds: the most that are worth their time.
-    engines: each engine of a contender that has several takes part as well.
-    machine: it needs no contender, the machine is measured.
+    takes: returns whether a contender takes part.
+    rounds: the largest useful number of rounds.
+    engines: whether each engine of a contender is measured too.
+    machine: whether it measures the machine, without a contender.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Control groups of one measurement: what all of its processes take, what a container is charged, and their end."""
+"""The control groups of one measurement: reads processor time and memory, and removes the groups."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ _SHIMS = "shims"
 
 
 class ProcessorTime:
-    """The processor time of a shim and all that it has forked, also of what was reaped.
+    """The processor time of a shim and all processes that it has forked, also of reaped ones.
 
-    A group counts what is done in the groups below it, and keeps the time of those that are removed
-    (Documentation/admin-guide/cgroup-v1/cpuacct.rst, cgroup-v2.rst). The containers' groups are below the
-    measurement's, and the shim is executed in one beside them, since in version 2 none that has groups below it may
-    have processes.
+    A group includes the time of its child groups, also of removed ones
+    (Documentation/admin-guide/cgroup-v1/cpuacct.rst, cgroup-v2.rst). The containers' groups are children of the
+    measurement's group. The shim runs in another child, since in version 2 a group
+    with child groups may not have processes.
     """
 
     def __init__(self, name: str) -> None:
-        """name: of the group that all containers' groups are below. Raises OSError."""
-        # In version 1 the group of this one controller only: memory is charged as ever.
+        """Arguments: name: the group that contains all containers' groups. Raises OSError."""
+        # In version 1, a group of this controller only: memory is charged as usual.
         top = _ROOT if is_unified() else _hierarchy("cpuacct")
         self._group = top / name
         shims = self._group / _SHIMS
         shims.mkdir(parents=True, exist_ok=True)
         self.members = shims / "cgroup.procs"
-        """A process joins by writing 0 to this file."""
+        """The file to which a process writes 0 to join."""
 
     def seconds(self) -> float:
-        """So far. Raises OSError."""
+        """The processor time so far, in seconds. Raises OSError."""
         if is_unified():
             return int(_value(self._group / "cpu.stat", "usage_usec")) / 1e6
         return int((self._group / "cpuacct.usage").read_text()) / 1e9
 
 
 def sibling(name: str) -> Path:
-    """A group beside those of the containers of a measurement, which has as much of the processors as one of them.
+    """Create a sibling of the containers' groups, which gets the same share of the processors as each of them.
 
-    name: of the group that those are below. Returns the file to which a process writes 0 to join. Raises OSError.
+    name: the group that contains the containers' groups.
+    Returns the file to which a process writes 0 to join. Raises OSError.
     """
     group = (_ROOT if is_unified() else _hierarchy("cpu")) / name / "alone"
     group.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def sibling(name: str) -> Path:
 
 
 def charged_mib(pid: int) -> float:
-    """The memory that the group of a container is charged: its first process is `pid`. Raises OSError."""
+    """The memory that is charged to a container's group, in MiB. pid: its first process. Raises OSError."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if is_unified() and not controllers:
@@ -58,9 +59,9 @@ def charged_mib(pid: int) -> float:
 
 
 def remove(name: str) -> None:
-    """Remove the groups whose names begin like this and all below, of every hierarchy.
+    """Remove the groups with this prefix and their children, in every hierarchy.
 
-    Raises OSError if one is still in use after some seconds.
+    Raises OSError if a group is still in use after some seconds.
     """
     deadline = time.monotonic() + _END_SECONDS
     tops = (*_ROOT.glob(f"{name}*"), *_ROOT.glob(f"*/{name}*"))
@@ -76,12 +77,12 @@ def remove(name: str) -> None:
 
 
 def is_unified() -> bool:
-    """Whether the machine has version 2 alone."""
+    """Whether the machine has only version 2."""
     return (_ROOT / "cgroup.controllers").exists()
 
 
 def _hierarchy(controller: str) -> Path:
-    """Where a controller of version 1 is mounted. Raises OSError."""
+    """The mount point of a controller of version 1. Raises OSError."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, options, *_ = line.split()
         if kind == "cgroup" and controller in options.split(","):
@@ -90,7 +91,7 @@ def _hierarchy(controller: str) -> Path:
 
 
 def _value(path: Path, key: str) -> str:
-    """The value of a file of keys and values. Raises OSError."""
+    """The value of a key in a file of keys and values. Raises OSError."""
     for line in path.read_text().splitlines():
         if line.startswith(f"{key} "):
             return line.split()[1]

@@ -1,4 +1,4 @@
-"""A run as a picture: SVG, written by hand, so that nothing has to be installed to draw it."""
+"""Draws a run as an SVG picture, without a library."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WIDTH = 860
 _LABEL, _RIGHT = 330, 60  # left and right of the bars
 _ROW, _GAP, _TITLE = 22, 14, 40
 _LEGEND = 4  # names in one line
-# Told apart by people who see few colours, on white and on black.
+# Distinguishable also with a colour vision deficiency, on white and on black.
 _COLOURS = ("#3b82c4", "#9aa3ad", "#d98324", "#4f9d69", "#b65fa8", "#8a6d3b", "#c4515b", "#5f6b7a")
 _TEXT = "#767e87"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One line of a panel: parts that stand one after another, and what is written at their end."""
+    """One line of a panel: its parts, and the text at its end."""
 
     label: str
     parts: tuple[tuple[float, int], ...]
@@ -38,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Bars of one unit. logarithmic: for values of very different size; then bars have one part."""
+    """Bars with the same unit. logarithmic: for values of very different size; each bar then has one part."""
 
     title: str
     bars: tuple[Bar, ...]
@@ -52,7 +52,7 @@ class Panel:
 
 
 def draw(report: Report) -> str:
-    """The whole picture. Panels for which nothing was measured are left out."""
+    """The whole picture, without panels for which nothing was measured."""
     panels = [panel for panel in _panels(report) if panel.bars]
     made = report.made
     caption = f"pelagos {made['revision']}, {str(made['date'])[:10]}; {made['cpu']}, {made['cores']} cores"
@@ -113,7 +113,7 @@ def _phases(report: Report) -> Panel:
 
 
 def _ctr_run(report: Report) -> Panel:
-    """The same of a whole `ctr run --rm`."""
+    """A bar for each contender, in parts for the phases of a whole `ctr run --rm`."""
     found = {contender: breakdown.of_ctr_run(report, contender) for contender in _contenders(report, "ctr")}
     bars = [_stacked(contender, list(parts.values())) for contender, parts in found.items() if parts]
     return Panel("One ctr run --rm by phase, medians, ms", tuple(bars), breakdown.PARTS)
@@ -136,7 +136,7 @@ def _modules(report: Report) -> Panel:
 
 
 def _timeline(report: Report) -> Panel:
-    """A bar for each step of a task, in their order."""
+    """A bar for each step of a task, in order."""
     figures = [figure for figure in report.figures if figure.key.scenario == "timeline"]
     bars = tuple(Bar(f.key.metric, ((f.value, 0),), number(f.value)) for f in figures)
     return Panel("Where the time of a task goes, ms up to each step (strace slows it)", bars)
@@ -171,7 +171,7 @@ def _legend(names: Sequence[str], top: int) -> list[str]:
 
 
 def _length(value: float, longest: float, logarithmic: bool) -> float:
-    """A bar's pixels. On a logarithmic axis 1 is where bars begin."""
+    """The length of a bar in pixels. A logarithmic axis begins at 1."""
     room = WIDTH - _LABEL - _RIGHT
     if logarithmic:
         return room * math.log(max(value, 1.0)) / math.log(max(longest, 2.0))

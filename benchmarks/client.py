@@ -1,7 +1,7 @@
-"""containerd's side of a shim's sockets, lean: calls to the shim, answers to its events.
+"""A minimal client in containerd's role: makes calls to a shim and acknowledges its events.
 
-One thread, blocking, and no event loop: a client that costs much would be what is measured.
-Tasks are scripts (generators) that yield calls and are sent the answers.
+It has one thread and no event loop, because an expensive client would distort the figures.
+Tasks are scripts: generators that yield calls and receive the answers.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from pelagos_core.ttrpc.connection import ClientConnection, RequestReceived, Res
 
 SERVICE = "containerd.task.v2.Task"
 CHUNK = 1 << 16
-ANSWER_SECONDS = 120.0  # a compilation may be in one call
+ANSWER_SECONDS = 120.0  # a call may include a compilation
 
-# What a script yields: a method and its request's bytes. It is sent the response's bytes.
+# A script yields a method and the bytes of its request. It receives the bytes of the response.
 Call = tuple[str, bytes]
 Script = Generator[Call, bytes, None]
 
 
 class CallFailed(Exception):
-    """The shim answered with an error, or not at all."""
+    """The shim has answered with an error, or not at all."""
 
 
 class Wire:
-    """Waits for bytes on all sockets at once and hands them on."""
+    """Waits for bytes on all sockets and calls their handlers."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
     def register(self, reader: socket.socket, ready: Callable[[], None]) -> None:
-        """Call `ready` whenever the socket can be read."""
+        """Call `ready` whenever the socket is readable."""
         self._selector.register(reader, selectors.EVENT_READ, ready)
 
     def unregister(self, reader: socket.socket) -> None:
-        """Forget a socket."""
+        """Stop watching a socket."""
         self._selector.unregister(reader)
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Wire:
         self._selector.close()
 
     def wait(self, seconds: float) -> bool:
-        """Handle what comes next; whether something came in time."""
+        """Wait for readable sockets and call their handlers. Returns False if there was none within `seconds`."""
         events = self._selector.select(seconds)
         for key, _ in events:
             key.data()
@@ -58,7 +58,7 @@ class Wire:
 
 
 class EventsService:
-    """containerd's events service: counts and acknowledges what the shims send."""
+    """containerd's events service: counts and acknowledges the shims' events."""
 
     def __init__(self, path: Path, wire: Wire) -> None:
         self.address = str(path)
@@ -71,10 +71,10 @@ class EventsService:
         wire.register(self._listener, self._accept)
 
     def until(self, count: int, seconds: float = 5.0) -> None:
-        """Wait until so many events have come. Raises CallFailed."""
+        """Wait until `count` events have arrived. Raises CallFailed."""
         while self.count < count:
             if not self._wire.wait(seconds):
-                raise CallFailed(f"{self.count} events of {count} came")
+                raise CallFailed(f"{self.count} of {count} events have arrived")
 
     def _accept(self) -> None:
         peer, _ = self._listener.accept()
@@ -109,7 +109,7 @@ class Client:
         wire.register(self._socket, self._receive)
 
     def run(self, scripts: Iterable[Script], at_a_time: int = 1) -> None:
-        """Run scripts to their ends, so many at a time. Raises CallFailed, or what a script raises."""
+        """Run scripts until their ends, `at_a_time` concurrently. Raises CallFailed, or any exception of a script."""
         waiting = iter(scripts)
         free = at_a_time
         while True:
@@ -134,12 +134,12 @@ class Client:
         return answers[0]
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._wire.unregister(self._socket)
         self._socket.close()
 
     def _advance(self, script: Script, answer: bytes | None) -> bool:
-        """Send a script its answer and the shim its next call; whether there is one."""
+        """Send an answer to a script, and its next call to the shim. Returns whether there was a next call."""
         try:
             method, payload = next(script) if answer is None else script.send(answer)
         except StopIteration:

@@ -1,4 +1,4 @@
-"""A real containerd of its own directory, and `ctr` on it; set up as a node's, not as a test's."""
+"""Starts a real containerd with its own directory and runs `ctr`; it is configured like a node's."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _READY_SECONDS = 30.0
 
 
 class Containerd:
-    """One daemon, for a `with` block."""
+    """One containerd; its `with` block starts and stops it."""
 
     def __init__(self, directory: Path, namespace: str) -> None:
-        """namespace: containerd's; cgroups of its containers are below this name."""
+        """Arguments: namespace: containerd's; also the parent of its containers' cgroups."""
         self._directory = directory
         self._namespace = namespace
         self._bin = provision.containerd_directory() / "usr/bin"
@@ -57,6 +57,6 @@ class Containerd:
 
 
 def path() -> str:
-    """A PATH on which runc and containerd's own shim are found."""
+    """A PATH that contains runc and containerd's own shim."""
     unpacked = provision.containerd_directory()
     return os.pathsep.join(map(str, (unpacked / "usr/bin", unpacked / "usr/sbin", os.environ["PATH"])))

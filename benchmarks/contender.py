@@ -1,4 +1,4 @@
-"""Who is measured: a shim, the kind of guest that it runs, and which engine is asked for."""
+"""A contender of the benchmark: a shim, the kind of guest that it runs, and the requested engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pelagos_core.config.node_file import PATH_VARIABLE
 
-# The engine that pelagos is asked for; other shims do not know the annotation.
+# The annotation that requests an engine of pelagos; other shims ignore it.
 BACKEND_ANNOTATION = "io.pelagos.wasm.runtime"
 
 
@@ -16,8 +16,9 @@ BACKEND_ANNOTATION = "io.pelagos.wasm.runtime"
 class Contender:
     """A containerd shim v2.
 
-    native: it runs busybox, not WebAssembly. command: the program `pelagos` that belongs to it.
-    environment: what its programs get beside containerd's own.
+    native: whether it runs busybox instead of WebAssembly.
+    command: the program `pelagos` that belongs to it.
+    environment: variables of its programs, in addition to containerd's.
     """
 
     name: str
@@ -29,11 +30,11 @@ class Contender:
 
     @property
     def backend(self) -> str:
-        """The engine that is asked for; empty if it is left to Auto."""
+        """The requested engine; empty for `auto`."""
         return self.annotations.get(BACKEND_ANNOTATION, "")
 
     def with_backend(self, backend: str, config: Path) -> Contender:
-        """The same shim with a config file of its own, asked for one engine."""
+        """The same shim with its own config file and a requested engine."""
         annotations = {**self.annotations, BACKEND_ANNOTATION: backend}
         environment = {**self.environment, PATH_VARIABLE: str(config)}
         return replace(self, name=f"{self.name}, {backend}", annotations=annotations, environment=environment)

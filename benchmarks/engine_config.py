@@ -1,4 +1,4 @@
-"""The config file by which pelagos finds the engines that pip cannot give."""
+"""The config file with which pelagos finds the engines that pip does not provide."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _WASMEDGE = "libwasmedge.so.0"
 def text(*, has_wasmedge: bool) -> str:
     """The text of the file.
 
-    has_wasmedge: the machine has WasmEdge's library itself, which is embedded then, as on a node. The one that
-    `make engines` gets may need a newer C library than the machine's, and is a program.
+    has_wasmedge: whether the machine has WasmEdge's library, which is then used embedded, as on a node. Otherwise the
+    program of `make engines` is used: its library may need a newer C library than the machine's.
     """
     tables = engines.config().split("\n\n")
     return "\n\n".join(table for table in tables if not (has_wasmedge and table.startswith("[backends.wasmedge]")))

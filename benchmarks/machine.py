@@ -1,4 +1,4 @@
-"""What a run was made on: figures of two machines, or two kernels, are not to be compared."""
+"""Describes the machine of a run: figures of two machines or two kernels cannot be compared."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _packages() -> dict[str, str]:
 
 
 def _peers() -> dict[str, str]:
-    """containerd's and runc's versions, as they tell them."""
+    """The versions that containerd and runc print."""
     unpacked = provision.containerd_directory()
     programs = {"containerd": unpacked / "usr/bin/containerd", "runc": unpacked / "usr/sbin/runc"}
     return {name: _said([str(path), "--version"], r"\d+\.\d+\.\d+\S*") for name, path in programs.items()}
@@ -61,7 +61,7 @@ def _cpu() -> str:
 
 
 def _said(command: list[str], pattern: str) -> str:
-    """What of a command's output matches; empty if nothing does, or there is no such command."""
+    """The part of a command's output that matches; empty if none does, or the command is missing."""
     try:
         match = re.search(pattern, subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     except FileNotFoundError:

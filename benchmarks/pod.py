@@ -1,4 +1,4 @@
-"""A pod: one shim process, driven as containerd drives it, and its tasks."""
+"""A pod: one shim process, called as containerd calls it, and its tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIGKILL = 9
 
 
 class Phases(NamedTuple):
-    """How long each call of a task's life took, in seconds; `exit` from the start's answer on."""
+    """The duration of each call for a task, in seconds; `exit` is the time from Start's answer to the exit."""
 
     create: float
     start: float
@@ -37,7 +37,7 @@ class Phases(NamedTuple):
 
 
 class Task:
-    """One task: its bundle and FIFOs are made beforehand, as containerd does."""
+    """One task. Its bundle and FIFOs are created beforehand, as containerd does."""
 
     def __init__(self, pod: Pod, program: Program, task_id: str) -> None:
         self.id = task_id
@@ -55,10 +55,10 @@ class Task:
             id=task_id, bundle=str(self.bundle), rootfs=[rootfs], stdout=paths[0], stderr=paths[1]
         )
         self._create = request.SerializeToString()
-        self._named = api.StartRequest(id=task_id).SerializeToString()  # just the id, as most requests are
+        self._named = api.StartRequest(id=task_id).SerializeToString()  # only the id, like most requests
 
     def life(self) -> Script:
-        """Create, start, wait, delete. Raises CallFailed if it did not do what it should."""
+        """Create, start, wait, delete. Raises CallFailed for a wrong exit code or output."""
         times = [time.perf_counter()]
         status = b""
         for method, request in (("Create", self._create), *((m, self._named) for m in ("Start", "Wait", "Delete"))):
@@ -69,7 +69,7 @@ class Task:
         self._check(api.WaitResponse.FromString(status).exit_status)
 
     def begin(self) -> Script:
-        """Create and start; it goes on until `end`."""
+        """Create and start; the task runs until `end`."""
         before = time.perf_counter()
         yield "Create", self._create
         created = time.perf_counter()
@@ -78,12 +78,12 @@ class Task:
         self.pid = api.StartResponse.FromString(answer).pid
 
     def start(self) -> Script:
-        """Start what `create` has made; it goes on until `end`."""
+        """Start the created task; it runs until `end`."""
         answer = yield "Start", self._named
         self.pid = api.StartResponse.FromString(answer).pid
 
     def create(self) -> Script:
-        """Create only, as the pod's pause container is there without doing anything."""
+        """Create without starting: like a pause container, the task uses no processor time."""
         yield "Create", self._create
 
     def end(self) -> Script:
@@ -94,7 +94,7 @@ class Task:
         self.close()
 
     def close(self) -> None:
-        """Let go of the streams."""
+        """Close the streams."""
         for fd in self._readers:
             os.close(fd)
         self._readers = []
@@ -107,7 +107,7 @@ class Task:
 
 
 class Pod:
-    """One shim process. Its first task is created with it; a Shutdown ends it."""
+    """One shim process. The constructor prepares its first task; a Shutdown ends it."""
 
     def __init__(
         self,
@@ -118,8 +118,9 @@ class Pod:
         annotated: bool = True,
         group: Path | None = None,
     ) -> None:
-        """annotated: its containers have CRI's annotations, as a kubelet's have.
-        group: the `cgroup.procs` of a control group in which the shim is executed.
+        """Arguments: annotated: whether its containers have CRI's annotations, like those of a kubelet.
+
+        group: the `cgroup.procs` of the control group in which the shim is executed.
         """
         self.stage = stage
         self.contender = contender
@@ -139,19 +140,19 @@ class Pod:
         return Task(self, program or self.program, self.stage.fresh("task"))
 
     def delete_command(self, task: Task) -> float:
-        """Run the shim's `delete` as containerd does after each last task; its seconds."""
+        """Run the shim's `delete` as containerd does after the last task; return its duration in seconds."""
         seconds, _ = self._command(task.bundle, "-id", task.id, "-bundle", str(task.bundle), "delete")
         return seconds
 
     def shut_down(self) -> None:
-        """End the shim, whose tasks are all deleted."""
+        """End the shim. All of its tasks must have been deleted."""
         request = api.ShutdownRequest(id=self.id, now=True).SerializeToString()
-        with contextlib.suppress(CallFailed):  # some leave without an answer
+        with contextlib.suppress(CallFailed):  # some shims exit without an answer
             self.client.call("Shutdown", request)
         self.leave()
 
     def leave(self) -> None:
-        """Close the connection, as when the shim is killed."""
+        """Close the connection, as after a kill of the shim."""
         self.first.close()
         with contextlib.suppress(KeyError):  # the shim was first
             self.client.close()
@@ -186,7 +187,7 @@ class Pod:
 
 
 def make_bundle(pod: Pod, program: Program, task_id: str) -> Path:
-    """Write a bundle; its root comes with the Create request, like an image's layers."""
+    """Write a bundle; the Create request contains the mounts of its root, like an image's layers."""
     bundle = pod.stage.directory / "bundles" / task_id
     (bundle / "rootfs").mkdir(parents=True)
     proc = {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}
@@ -214,7 +215,7 @@ def make_bundle(pod: Pod, program: Program, task_id: str) -> Path:
 
 
 def _annotations_of_cri(pod: Pod, task_id: str) -> dict[str, str]:
-    """What containerd puts on each container of a kubelet's pod; by the sandbox's id a shim finds its pod."""
+    """The annotations that containerd adds to each container of a kubelet's pod; a shim groups by the sandbox's id."""
     if not pod.annotated:
         return {}
     kind = "sandbox" if task_id == pod.id else "container"

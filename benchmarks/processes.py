@@ -1,4 +1,4 @@
-"""The sandbox's processes, as /proc has them: memory, time, and their end."""
+"""Reads memory and processor time of the sandbox's processes from /proc, and ends them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _END_SECONDS = 10.0
 
 
 def others() -> set[int]:
-    """Every process of the sandbox but its first and this one: what the contender has started."""
+    """All processes of the sandbox except its first and this one: the contender has started them."""
     return {int(name) for name in os.listdir("/proc") if name.isdigit()} - {_REAPER, os.getpid()}
 
 
 def pss_mib(pids: set[int]) -> float:
-    """Their proportional set size: shared pages count once, divided among their users."""
+    """The proportional set size of the processes in MiB: a shared page is divided among the processes that map it."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
@@ -27,7 +27,7 @@ def pss_mib(pids: set[int]) -> float:
 
 
 def cpu_seconds(pids: set[int]) -> float:
-    """The processor time that they have used so far, by the scheduler's clock, not by ticks."""
+    """The processor time of the processes so far, in seconds, by the scheduler's clock instead of ticks."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -37,16 +37,16 @@ def cpu_seconds(pids: set[int]) -> float:
 
 
 def command_line(pid: int) -> str:
-    """What the process calls itself; empty if it is gone."""
+    """The command line of a process; empty if it has exited."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as file:
         return file.read().replace("\0", " ").strip()
     return ""
 
 
 def end_others(spared: Collection[int] = ()) -> None:
-    """Kill what others have left, so that each contender begins with nothing.
+    """Kill all processes of the sandbox, so that each contender starts without any.
 
-    Raises TimeoutError if something does not end.
+    spared: pids that are not killed. Raises TimeoutError if a process does not end.
     """
     deadline = time.monotonic() + _END_SECONDS
     while left := others() - set(spared):

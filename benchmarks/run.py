@@ -1,4 +1,4 @@
-"""One run: every scenario, in rounds, the contenders taking turns so that all meet the same machine."""
+"""One run of the benchmark: all scenarios, in rounds. Contenders alternate, so that the machine's load affects all."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from pelagos_core.cli import launcher
 from scripts import engines
 from tests.support import provision
 
-# Beside Wasmtime, which Auto takes: those that `make engines` gets.
+# The engines of `make engines`, in addition to Wasmtime, which `auto` chooses.
 _ENGINES = ("wasmedge", "wasmer")
 _MACHINE = Contender(MACHINE, Path())
 
 
 class Run:
-    """A run's surroundings and what it has found so far."""
+    """The state of a run: its directory, its settings and the figures so far."""
 
     def __init__(self, directory: Path, settings: Settings, say: Callable[[str], None]) -> None:
-        """directory: empty, of a short path and a name that nobody else has.
-        say: is told what is done now, and what went wrong.
+        """Arguments: directory: empty, with a short path and a unique name.
+
+        say: called with messages about progress and failures.
         """
         self.failures: list[str] = []
         self._directory = directory
@@ -45,7 +46,7 @@ class Run:
         self._config.write_text(engine_config.text(has_wasmedge=engine_config.has_wasmedge()))
 
     def contenders(self, others: Sequence[Contender]) -> list[Contender]:
-        """The shim of this tree, runc's, and whoever else was named."""
+        """The shim of this tree, runc's, and the given others."""
         shim = self._directory / launcher.NAMES[0]
         shim.write_bytes(launcher.program())
         shim.chmod(0o755)
@@ -54,7 +55,7 @@ class Run:
         return [ours, runc, *others]
 
     def measure(self, names: Sequence[str], contenders: Sequence[Contender]) -> Report:
-        """Measure these scenarios. What fails is said, noted in `failures`, and left out."""
+        """Measure these scenarios. A failure is reported and added to `failures`; its figures are left out."""
         made: dict[str, object] = {**machine.describe(), "load_before": os.getloadavg()}
         for name in names:
             self._scenario(name, SCENARIOS[name], contenders)
@@ -82,7 +83,7 @@ class Run:
         return chosen
 
     def _once(self, name: str, scenario: Scenario, contender: Contender) -> str:
-        """One round of one contender; what went wrong. What came before that counts."""
+        """Measure one round of one contender; return the error, or an empty text. Figures before the error are kept."""
         directory = self._directory / str(next(self._numbers))
         cgroup = f"{self._directory.name}-{directory.name}"
 

@@ -1,4 +1,4 @@
-"""Figures: what was measured, of whom, in which unit, once for each round."""
+"""Figures: a measured quantity of a contender, with its unit and one value for each round."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# Units of which more is better; of all others less is.
+# Units for which a larger value is better; for all others a smaller one is.
 MORE_IS_BETTER = frozenset({"tasks/s", "requests/s"})
 
 
 class Key(NamedTuple):
-    """What one figure is about, and how two runs are joined.
+    """Identifies a figure; two runs are compared by it.
 
-    case: what was varied, such as "4 at a time" or "gofmt, cold".
+    case: the parameter that was varied, such as "4 at a time" or "gofmt, cold".
     """
 
     scenario: str
@@ -26,7 +26,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One value of one round; the scenario and the contender are its caller's to add."""
+    """One value of one round; the caller adds the scenario and the contender."""
 
     case: str
     metric: str
@@ -49,14 +49,14 @@ class Figure:
 
     @property
     def spread(self) -> float:
-        """How far the rounds are apart: half of the range, as a part of the median."""
+        """The spread of the rounds: half of the range, divided by the median."""
         return (max(self.rounds) - min(self.rounds)) / 2 / abs(self.value) if self.value else 0.0
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of the values that at least this many percent of them do not exceed.
+    """The percentile of some values: the smallest value that at least `percent` of them do not exceed.
 
-    Raises ValueError for no values.
+    Raises ValueError for an empty sequence.
     """
     if not values:
         raise ValueError("no values")
@@ -71,7 +71,7 @@ def latencies(case: str, name: str, seconds: Sequence[float]) -> Iterable[Measur
 
 
 class Figures:
-    """Collects rounds into figures, in the order in which they first came."""
+    """Collects values into figures, in the order of their first values."""
 
     def __init__(self) -> None:
         self._rounds: dict[Key, list[float]] = {}
@@ -84,5 +84,5 @@ class Figures:
         self._units[key] = measured.unit
 
     def all(self) -> list[Figure]:
-        """What was collected so far."""
+        """All figures so far."""
         return [Figure(key, self._units[key], tuple(values)) for key, values in self._rounds.items()]

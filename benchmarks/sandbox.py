@@ -1,7 +1,7 @@
-"""Mount and process namespaces of one measurement: a node with nobody else on it.
+"""Mount and pid namespaces for one measurement, so that it runs like on a separate node.
 
-Only what the measurement started is seen, and all of it ends with it. A private /run and
-/var/cache give it a zygote and a cache of its own, and keep the machine's as they are.
+It sees only processes that it has started, and they end with it. With a private /run and /var/cache it
+uses a separate zygote and a separate cache, and does not change those of the machine.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 _MS_REC_PRIVATE = 0x4000 | 0x40000  # MS_REC | MS_PRIVATE, mount(2)
 _OPEN_FILES = 8192
-# What shims and their caches write to.
+# The directories to which shims and their caches write.
 _PRIVATE = ("/run", "/var/cache")
 
 
 def inside(body: Callable[[], T], directory: Path, cgroup: str) -> T:
-    """Run `body` in namespaces of its own; return what it returns, raise what it raises.
+    """Run `body` in separate namespaces; return its result, or raise its exception.
 
-    directory: what it writes to, made here and removed at the end. cgroup: what the names of
-    its containers' cgroups begin with; they are removed likewise.
+    directory: where it writes; created here and removed at the end.
+    cgroup: the prefix of its containers' cgroups, which are removed too.
     """
     directory.mkdir()
     reader, writer = os.pipe()
@@ -43,7 +43,7 @@ def inside(body: Callable[[], T], directory: Path, cgroup: str) -> T:
         with os.fdopen(reader, "rb") as pipe:
             said = pipe.read()
     finally:
-        os.kill(child, signal.SIGKILL)  # for an interrupted run: it has ended by itself otherwise
+        os.kill(child, signal.SIGKILL)  # after an interruption; otherwise it has exited already
         os.waitpid(child, 0)
         cgroups.remove(cgroup)
         shutil.rmtree(directory, ignore_errors=True)
@@ -57,7 +57,7 @@ def inside(body: Callable[[], T], directory: Path, cgroup: str) -> T:
 
 
 def _enter(body: Callable[[], None]) -> None:
-    # The first process dies with this one, and everything else with the first.
+    # The first process is killed when this one exits, and then the kernel kills all others in its pid namespace.
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
     first = os.fork()
     if first == 0:
@@ -67,7 +67,7 @@ def _enter(body: Callable[[], None]) -> None:
 
 
 def _be_first(body: Callable[[], None]) -> None:
-    """Pid 1: adopts and reaps what loses its parent. When it ends the kernel kills the rest."""
+    """Run as pid 1: reap orphans. When this process exits, the kernel kills the rest."""
     syscalls.mount("", "/", "", _MS_REC_PRIVATE, "")
     syscalls.mount("proc", "/proc", "proc", 0, "")
     for path in _PRIVATE:
@@ -84,19 +84,19 @@ def _be_first(body: Callable[[], None]) -> None:
 def _report(body: Callable[[], T], writer: int) -> None:
     try:
         outcome: tuple[bool, object] = (True, body())
-    except Exception as error:  # noqa: BLE001 (it is raised again on the other side)
+    except Exception as error:  # noqa: BLE001 (the parent raises it again)
         outcome = (False, error)
     with os.fdopen(writer, "wb") as pipe:
         pipe.write(pickle.dumps(outcome))
 
 
 def _leave(body: Callable[[], None]) -> None:
-    """End this forked process after `body`."""
+    """Run `body` and exit. Runs in a forked process."""
     try:
         body()
     except KeyboardInterrupt:
         pass
-    except BaseException:  # noqa: BLE001 (it must not go on as its parent does)
+    except BaseException:  # noqa: BLE001 (the child must not return into its parent's code)
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What every contender is driven on: a directory, containerd's sockets, a place for cgroups."""
+"""The environment of a measurement: a directory, containerd's sockets, a parent cgroup."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ NAMESPACE = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much of everything is measured; see `FULL` and `QUICK`.
+    """The sizes of all measurements; see `FULL` and `QUICK`.
 
-    idle_containers: how many run in one pod when memory is taken, ascending.
-    settle_seconds: how long after the last container memory is taken; what a shim keeps ready
-    for the next one is gone after five. serve_seconds: how long a service is under load at a time.
+    idle_containers: the numbers of containers in one pod at which memory is measured, ascending.
+    settle_seconds: the time between the last container's start and the measurement of memory; after five
+        seconds a shim has freed what it keeps for the next start.
+    serve_seconds: the duration of each load on a service.
     """
 
     rounds: int
@@ -69,10 +70,10 @@ QUICK = Settings(
 
 
 class Stage:
-    """The surroundings of one measurement. In the sandbox, where nothing else is alive."""
+    """The environment of one measurement. Created in the sandbox, in which no other processes run."""
 
     def __init__(self, directory: Path, name: str, settings: Settings) -> None:
-        """name: of the cgroup that all containers' cgroups are below, of no other run."""
+        """Arguments: name: the parent of all containers' cgroups; unique to this run."""
         self.directory = directory
         self.name = name
         self.settings = settings
@@ -87,11 +88,11 @@ class Stage:
         self.wire.close()
 
     def fresh(self, kind: str) -> str:
-        """A name that was not used before."""
+        """A new, unique name."""
         return f"{kind}{next(self._numbers)}"
 
     def environment(self) -> dict[str, str]:
-        """What containerd passes to a shim's program."""
+        """The environment variables that containerd passes to a shim."""
         return {
             **os.environ,
             "TTRPC_ADDRESS": self.events.address,

@@ -1,4 +1,4 @@
-"""A run, its promises, and the comparison of two, on the terminal."""
+"""Prints a run, its targets, and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchmarks.report import Comparison, Report
 from benchmarks.samples import Figure
 from benchmarks.targets import OURS, RUNC, TARGETS
 
-_WHOLE = 100  # from here on digits after the point say nothing
+_WHOLE = 100  # from this value on, decimals are not significant
 _WORDS = frozenset({"what", "case", "figure", "ms", ""})  # columns that hold no numbers
 _PROMISES = {"reached": "green", "missed": "red"}
 _VERDICTS = {"better": "green", "worse": "red", "same": "dim"}
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Everything that was measured, a table for each scenario, then the promises."""
+    """Print one table for each scenario, then the targets."""
     console.print("\n".join(_made(report.made)))
     for name, scenario in SCENARIOS.items():
         figures = [figure for figure in report.figures if figure.key.scenario == name]
@@ -32,7 +32,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def print_comparison(rows: Sequence[Comparison], console: Console) -> None:
-    """Two runs: each figure, its ratio, and whether that is more than noise."""
+    """Print for each figure of two runs: the values, their ratio, and whether the difference is significant."""
     table = _table("Two runs", "scenario", "case", "contender", "figure")
     for title in ("before", "after", "ratio", ""):
         table.add_column(title, justify="right")
@@ -44,7 +44,7 @@ def print_comparison(rows: Sequence[Comparison], console: Console) -> None:
 
 
 def markdown(report: Report) -> str:
-    """The promises and every scenario as tables of Markdown, for the documentation."""
+    """The targets and all scenarios as Markdown tables, for the documentation."""
     made = "\n".join(f"- {line}" for line in _made(report.made))
     parts = [made, _markdown_table(("what", "measured", "promised", ""), _promise_rows(report))]
     if rows := _breakdown(report):
@@ -58,7 +58,7 @@ def markdown(report: Report) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that mean something: 1234, 12.3, 0.123."""
+    """A number with three significant digits: 1234, 12.3, 0.123."""
     return f"{value:.0f}" if abs(value) >= _WHOLE else f"{value:.3g}"
 
 
@@ -87,7 +87,7 @@ def _scenario(title: str, figures: Sequence[Figure]) -> Table:
 
 
 def _grid(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
-    """A header and rows: a column for each contender, and one for their ratio."""
+    """A header and rows, with a column for each contender and one for the ratio."""
     contenders = list(dict.fromkeys(figure.key.contender for figure in figures))
     values = {(f.key.case, _titled(f), f.key.contender): f.value for f in figures}
     compared = {OURS, RUNC} <= set(contenders)
@@ -104,7 +104,7 @@ def _grid(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
 
 
 def _breakdown(report: Report) -> list[list[str]]:
-    """What a whole command is made of, for both sides."""
+    """The parts of a whole command, for pelagos and runc."""
     ours, theirs = (breakdown.of_ctr_run(report, contender) for contender in (OURS, RUNC))
     if not ours or not theirs:
         return []
@@ -113,7 +113,7 @@ def _breakdown(report: Report) -> list[list[str]]:
 
 
 def _is_worth_a_line(figure: Figure) -> bool:
-    """Whether it goes into the documentation: of the phases only the medians do."""
+    """Whether a figure is shown in the documentation: of phases only the medians are."""
     return not figure.key.metric.endswith(" p99") or figure.key.metric in ("task p99", "command p99", "all phases p99")
 
 

@@ -1,4 +1,4 @@
-"""What pelagos promises itself, as ratios of one run, so that the machine does not matter much."""
+"""The performance targets of pelagos, mostly ratios within one run, so that they depend little on the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IMMORTAL = (3, 12)  # CPython
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One promise: a value that is to be at least, or at most, some limit."""
+    """One target: a value must be at least, or at most, a limit."""
 
     text: str
     value: Value
@@ -25,7 +25,7 @@ class Target:
     unit: str = "x"
 
     def reached(self, report: Report) -> bool | None:
-        """Whether; None if it was not measured."""
+        """Whether the target is reached; None if it was not measured."""
         value = self.value(report)
         if value is None:
             return None
@@ -33,12 +33,12 @@ class Target:
 
 
 def figure(scenario: str, case: str, metric: str, contender: str = OURS) -> Value:
-    """One figure as it is."""
+    """The value of one figure."""
     return lambda report: report.value(scenario, case, contender, metric)
 
 
 def ratio(above: Value, below: Value) -> Value:
-    """One value as a multiple of another; None if either is missing."""
+    """One value divided by another; None if either is missing."""
 
     def value(report: Report) -> float | None:
         a, b = above(report), below(report)
@@ -58,15 +58,15 @@ def _tail(at_a_time: int) -> Target:
 
 
 def _against_nothing(case: str, command: str, limit: float) -> Target:
-    """One of the shim's commands against an interpreter that does nothing."""
+    """A command of the shim, compared with an interpreter that does nothing."""
     value = ratio(figure("new-pods", case, f"{command} p50"), figure("new-pods", new_pods.INTERPRETER, "command p50"))
     return Target(f"{command}{f', {case}' if case else ''}, against {new_pods.INTERPRETER}", value, limit)
 
 
 def _on_python(value: Value, *, immortal: bool) -> Value:
-    """A value that counts on one kind of interpreters: whether they have objects without reference counts (PEP 683).
+    """A value that applies only to interpreters with, or without, immortal objects (PEP 683).
 
-    Looking at an object copies its page on the others, so that all that is forked takes more.
+    Without them, each access to an object writes its reference count, which copies the page in a forked process.
     """
 
     def only(report: Report) -> float | None:
@@ -77,7 +77,7 @@ def _on_python(value: Value, *, immortal: bool) -> Value:
 
 
 def _of_full_scale(value: Value) -> Value:
-    """A value that means something only with as many containers as a full run has."""
+    """A value that is meaningful only with the number of containers of a full run."""
 
     def only(report: Report) -> float | None:
         whole = report.value("scale", "all", OURS, "containers") == FULL.scale_containers

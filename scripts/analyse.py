@@ -1,8 +1,8 @@
-"""Compile all C that is installed as it is compiled for that, and have gcc's analyzer look at it.
+"""Compile all installed C files with the flags of their build, and check them with gcc's analyzer.
 
     python scripts/analyse.py [FILE...]
 
-A warning of either is a failure. Another compiler than gcc has no analyzer: its own warnings count then.
+A warning of the compiler or the analyzer is a failure. Compilers other than gcc are used without an analyzer.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ NATIVE = ROOT / "native"
 
 
 def sources() -> list[Path]:
-    """All files of C that are installed, the largest first."""
+    """All C files that are part of an installation, the largest first."""
     found = [*NATIVE.glob("*/*.c"), *ROOT.glob("plugins/*/native/*.c")]
     return sorted(found, key=lambda path: -path.stat().st_size)
 
 
 def words(compiling: ModuleType) -> list[str]:
-    """The compiler and its flags: those that stand in native/compiling.py, and the analyzer's."""
+    """The compiler with the flags of native/compiling.py and those of the analyzer."""
     command = compiling.compiler() or [sys.executable, "-m", "ziglang", "cc"]
     flags = [flag for flag in compiling.FLAGS if flag != "-s" and not flag.startswith("-Wl,")]  # the linker's
     includes = {path.parent for path in [*NATIVE.glob("*/*.h"), *ROOT.glob("plugins/*/native/*.h")]}
@@ -35,13 +35,13 @@ def words(compiling: ModuleType) -> list[str]:
 
 
 def faults(command: Sequence[str], source: Path) -> str:
-    """What the compiler says of a file; empty if nothing."""
+    """The compiler's warnings for a file; empty if there are none."""
     done = subprocess.run([*command, "-o", os.devnull, str(source)], capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
 
 
 def load_compiling() -> ModuleType:
-    """native/compiling.py, which is in no package."""
+    """Import native/compiling.py, which is not in a package."""
     spec = importlib.util.spec_from_file_location("compiling", NATIVE / "compiling.py")
     assert spec
     assert spec.loader

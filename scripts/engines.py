@@ -1,11 +1,11 @@
-"""Get the engines that pip cannot give, into a directory of their own: WasmEdge, Wasmer, Wasmtime's program.
+"""Get the engines that pip does not provide into one directory: WasmEdge, Wasmer and Wasmtime's program.
 
     python scripts/engines.py [DIRECTORY]
 
 WasmEdge is Debian 13's package, unpacked with the libraries that it needs, so that it runs on
 any Linux; Wasmer and Wasmtime are built by cargo, which takes about 20 minutes each, once. All stay in DIRECTORY
-(PELAGOS_CACHE/engines, else ~/.cache/pelagos/engines); what is there is not done again, and a
-build that was interrupted goes on. At the end it prints the config that makes pelagos use them.
+(PELAGOS_CACHE/engines, else ~/.cache/pelagos/engines). Finished parts are not built again, and an
+interrupted build continues. At the end it prints the config with which pelagos uses them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 CACHE = Path(os.environ.get("PELAGOS_CACHE") or Path.home() / ".cache" / "pelagos")
 DIRECTORY = CACHE / "engines"
 WASMER_VERSION = "7.4.2"
-# The newest first, each with the Rust that it needs: the first is taken that the Rust at hand can build.
+# The newest version first, each with the version of Rust that it needs: the first that the installed Rust can build.
 WASMTIME_VERSIONS = {"50.0.1": (1, 97), "49.0.4": (1, 96), "48.0.8": (1, 95)}
 _DEBIAN = "trixie"
 
@@ -39,12 +39,12 @@ program = "{0}/wasmer/bin/wasmer"
 
 
 def present(directory: Path = DIRECTORY) -> bool:
-    """Whether all engines are there."""
+    """Whether all engines are installed in the directory."""
     return _has_wasmtime(directory) and _has_wasmedge(directory) and _has_wasmer(directory)
 
 
 def config(directory: Path = DIRECTORY) -> str:
-    """The text of a config file that makes pelagos use them."""
+    """The text of a config file with which pelagos uses them."""
     return CONFIG.format(directory)
 
 
@@ -82,11 +82,11 @@ def wasmtime_version(rust: tuple[int, ...]) -> str:
     for version, needed in WASMTIME_VERSIONS.items():
         if rust >= needed:
             return version
-    raise RuntimeError("Rust 1.95 or newer is not there: rustup installs it")
+    raise RuntimeError("Rust 1.95 or newer is missing: install it with rustup")
 
 
 def _rust() -> tuple[int, ...]:
-    """The version of the Rust at hand; of none, the lowest."""
+    """The version of the installed Rust; (0,) or lower if there is none."""
     if not shutil.which("rustc"):
         return ()
     said = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout
@@ -99,14 +99,17 @@ def _build(directory: Path, name: str, words: list[str]) -> None:
     if not shutil.which("cargo"):
         raise RuntimeError(f"cargo is not there: {name} is built by Rust, which rustup installs")
     part, target = directory / f"{name}.part", directory / f"{name}.target"
-    # Progress is cargo's own. Its target directory is kept until the end, so that it can go on.
+    # cargo prints its own progress. Its target directory is kept until the end, so that a build can continue.
     _run(["cargo", "install", *words, "--locked", "--root", str(part), "--target-dir", str(target)])
     part.rename(directory / name)
     shutil.rmtree(target)
 
 
 def tool(package: str) -> None:
-    """A Debian package whose command has its name; as root it is installed. Raises RuntimeError."""
+    """Ensure that a command is installed. As root, its Debian package of the same name is installed.
+
+    Raises RuntimeError.
+    """
     if shutil.which(package):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -128,7 +131,7 @@ def _run(words: list[str]) -> None:
 
 
 def main() -> int:
-    """Get what is missing; 1 if something could not be had."""
+    """Get the missing engines. Returns 1 if one could not be installed."""
     directory = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else DIRECTORY
     directory.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Callable[[Path], bool], Callable[[Path], None], str]] = [
@@ -146,7 +149,7 @@ def main() -> int:
             get(directory)
         except RuntimeError as error:
             complete = False
-            print(f"{name}: not to be had here: {error}", file=sys.stderr)
+            print(f"{name}: cannot be installed here: {error}", file=sys.stderr)
         else:
             print(f"{name}: ready", flush=True)
     print(f"\nFor pelagos to use them, put this into /etc/pelagos/config.toml:\n\n{config(directory)}")

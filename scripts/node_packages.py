@@ -1,15 +1,15 @@
-"""Build what brings pelagos onto nodes without pip: archives with a Python of their own, Debian packages, installers.
+"""Build packages for nodes without pip: archives with their own Python, Debian packages, and installer images.
 
     python -m scripts.node_packages [--machine x86_64 | aarch64] [--kind archive | deb | installer] [WHEELS]
 
-Everything goes into WHEELS (dist), from which the project's own wheels are taken (`make wheels`). The other packages
-come from pip as wheels, and the Python of an archive is Debian 13's, by mmdebstrap: of a machine that is not this one
-too, since nothing of it is executed. The result is meant to be the same for the same parts: all files have one time.
-No test compares two builds.
+All results are written to WHEELS (dist), which must contain the project's wheels (`make wheels`). pip downloads other
+packages as wheels. The Python of an archive is Debian 13's, unpacked by mmdebstrap; it may be for another machine,
+because nothing of it is executed. All files get the same time, so that equal parts give equal results; no test
+compares two builds.
 
-Both have one tree, a virtual environment. That of an archive is /opt/pelagos and has a Python with its own C
-library and loader, by absolute paths, so that it runs on any Linux. That of a Debian package is /usr/lib/pelagos and
-has Debian's python3, of whatever version: the wheels are for all of them.
+An archive and a Debian package contain a virtual environment. In an archive it is /opt/pelagos, with a Python, its C
+library and its loader at absolute paths, so it runs on any Linux. In a Debian package it is /usr/lib/pelagos, and uses
+Debian's python3 of any version: the wheels support all of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"
 _OWN = ("pelagos-core", "pelagos-native", "pelagos-wasmtime", "pelagos-wasmedge", "pelagos-wasmer")
 _DEBIAN, _PYTHON = "trixie", "python3.13"
 _INCLUDE = f"{_PYTHON}-minimal,lib{_PYTHON}-stdlib,libgcc-s1,libseccomp2"
-# The versions of Python that a Debian package may meet. protobuf's wheel is of the oldest one's stable ABI.
+# The versions of Python with which a Debian package must work. protobuf's wheel uses the stable ABI of the oldest.
 _MINORS = range(10, 15)
 _OLDEST = "3.10"
 # Of the standard library, what a shim does not use: most of it by size, with the C libraries that it needs.
@@ -68,9 +68,9 @@ find /usr/lib/pelagos/lib/site-packages -name __pycache__ -type d -prune -exec r
 
 
 def epoch() -> int:
-    """The time that all files are given: SOURCE_DATE_EPOCH (reproducible-builds.org), else the commit's."""
-    told = os.environ.get("SOURCE_DATE_EPOCH")
-    return int(told or _run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]) or 0)
+    """The time of all files, in seconds since the epoch: SOURCE_DATE_EPOCH (reproducible-builds.org) or the commit."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    return int(given or _run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]) or 0)
 
 
 def archive(machine: str, wheels: Path) -> Path:
@@ -129,7 +129,7 @@ def deb(machine: str, wheels: Path) -> Path:
 
 
 def _environment(tree: Path, prefix: str, home: str, python: str, machine: str, wheels: Path) -> None:
-    """A virtual environment with all packages: pyvenv.cfg beside a link to the interpreter makes it one (PEP 405)."""
+    """Create a virtual environment with all packages: pyvenv.cfg and a link to the interpreter suffice (PEP 405)."""
     (tree / "bin").mkdir(parents=True)
     (tree / "lib").mkdir()
     for minor in _MINORS:
@@ -155,7 +155,7 @@ def _environment(tree: Path, prefix: str, home: str, python: str, machine: str, 
 
 
 def _debian(target: Path, machine: str) -> Path:
-    """Debian's Python for a machine, with all that it depends on, unpacked as if into `/`."""
+    """Unpack Debian's Python for a machine, with its dependencies, as a root directory."""
     engines.tool("mmdebstrap")
     words = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={MACHINES[machine]}"]
     _run([*words, f"--include={_INCLUDE}", _DEBIAN, str(target)])
@@ -163,7 +163,7 @@ def _debian(target: Path, machine: str) -> Path:
 
 
 def _python(tree: Path, debian: Path, machine: str) -> None:
-    """What of it is used, in /opt/pelagos/python: programs of the tree have its loader and its libraries."""
+    """Copy the required part of it to /opt/pelagos/python; the tree's programs get its loader and libraries."""
     engines.tool("patchelf")
     target, libraries = tree / "python", debian / f"usr/lib/{machine}-linux-gnu"
     (target / "bin").mkdir(parents=True)
@@ -201,7 +201,7 @@ def _needed(programs: list[Path], libraries: Path) -> set[str]:
 
 
 def _compile(directory: Path, where: str, debian: Path) -> None:
-    """Compile modules, by that very Python on this machine, to code that is not compared with its source again."""
+    """Compile modules with the archive's Python; the code is not compared with the source when it is imported."""
     libraries = debian / f"usr/lib/{platform.machine()}-linux-gnu"
     words = [str(libraries / _LOADERS[platform.machine()]), "--library-path", str(libraries)]
     words += [str(debian / "usr/bin" / _PYTHON), "-Sm", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
@@ -231,7 +231,7 @@ def _control(root: Path, machine: str) -> None:
 
 
 def _settle(root: Path) -> None:
-    """Give all files the modes that a package has, whatever umask this is built with."""
+    """Set the modes of all files, independent of the umask of the build."""
     for path in _files(root):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -273,7 +273,7 @@ _KINDS = {"archive": archive, "deb": deb, "installer": installer}  # an installe
 
 
 def main() -> None:
-    """Build what the words ask for; all of it without any."""
+    """Build the requested kinds, by default all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--machine", action="append", choices=sorted(MACHINES))
     parser.add_argument("--kind", action="append", choices=list(_KINDS))

@@ -1,6 +1,6 @@
-"""Pages of the documentation that are made from the code: commands, hooks, features.
+"""Generate the reference pages of the documentation from the code: commands, hooks, features.
 
-The site's build calls `pages`; nothing of it is committed. Each function returns Markdown.
+The site's build calls `pages`; the pages are not committed. Each function returns Markdown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FIELD = re.compile(r"^:(?P<kind>param|return|raises) ?(?P<name>[\w.]*):", re.MU
 
 
 def pages() -> Mapping[str, str]:
-    """Every generated page: its path below docs/, and its text."""
+    """All generated pages: their paths below docs/, and their texts."""
     return {
         "reference/commands.md": commands(),
         "reference/hooks.md": hooks(),
@@ -30,11 +30,11 @@ def pages() -> Mapping[str, str]:
 
 
 def commands() -> str:
-    """Every command and flag of `pelagos`, as its own help has them."""
+    """Every command and flag of `pelagos`, with the texts of its help."""
     parts = [
         "# Commands",
         "",
-        "Made from the command line's own help. Exit codes are in [one table](../errors.md#exit-codes).",
+        "This page is generated from the command line's help. See also the [exit codes](../errors.md#exit-codes).",
     ]
     for context in contexts(click.Context(cli, info_name="pelagos", terminal_width=100, **cli.context_settings)):
         command = context.command
@@ -57,8 +57,8 @@ def hooks() -> str:
     parts = [
         "# Hooks",
         "",
-        f"Version {hookspecs.CONTRACT} of the contract. [Writing a backend](../writing-a-backend.md) explains it; this",
-        "page is made from `pelagos_core.plugin.hookspecs`. `detect` and `spawn` are required.",
+        f"Version {hookspecs.CONTRACT} of the contract. [Writing a backend](../writing-a-backend.md) explains it. This",
+        "page is generated from `pelagos_core.plugin.hookspecs`. `detect` and `spawn` are required.",
     ]
     for name in _HOOKS:
         function = getattr(hookspecs, f"pelagos_{name}")
@@ -78,8 +78,8 @@ def features() -> str:
     parts = [
         "# Features and limits",
         "",
-        "A backend claims them in its `Description`; `pelagos backends` shows them, and `pelagos conformance` tries",
-        "those that it has a test for.",
+        "A backend claims them in its `Description`. `pelagos backends` shows them, and `pelagos conformance` tests",
+        "those for which it has a test.",
     ]
     for title, words in (
         ("Features", claims.FEATURES),

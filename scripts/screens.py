@@ -1,8 +1,8 @@
-"""Pictures of a terminal for the documents: each is what a command prints now.
+"""Draw the pictures of a terminal for the documentation: each shows what a command prints.
 
     python -m scripts.screens          draw docs/pictures/screen-*.svg again
 
-A test compares the text in the pictures with what the commands print, so that they stay true.
+A test compares the text in the pictures with what the commands print.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.text import Text
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs/pictures"
 COLUMNS = 80
-# Name of a picture: the commands in it, of a person in the checkout.
+# The name of each picture, and its commands, as typed in the checkout.
 SCREENS: Mapping[str, tuple[str, ...]] = {
     "run": ("pelagos run examples/hello.wat", "pelagos run --env NAME=you -v ./examples:/data:ro examples/hello.wat"),
     "help": ("pelagos --help",),
@@ -42,7 +42,7 @@ _TEMPLATE = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="
 
 
 def session(commands: tuple[str, ...]) -> str:
-    """What a terminal shows after these commands."""
+    """The text of a terminal after these commands."""
     parts = []
     for command in commands:
         environment = {

@@ -17,7 +17,7 @@ Command = Callable[[], "subprocess.CompletedProcess[bytes]"]
 
 
 def measure_ctr(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """`ctr run --rm` on a containerd of its own, a new pod each time, on a warm node."""
+    """`ctr run --rm` with a separate containerd, a new pod each time, on a warm node."""
     program = programs.hello(native=contender.native)
     with Containerd(stage.directory / stage.fresh("containerd"), stage.name) as containerd:
 
@@ -41,7 +41,7 @@ def measure_run(stage: Stage, contender: Contender) -> Iterator[Measured]:
 
 
 def _times(stage: Stage, command: Command, says: bytes) -> list[float]:
-    """The seconds of each run but the first. Raises CallFailed."""
+    """The seconds of each run except the first. Raises CallFailed."""
     seconds = []
     for _ in range(stage.settings.commands + 1):
         before = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Many containers that do nothing: memory, the next one's latency, and the processor at rest.
+"""Many idle containers: memory, the latency of a further start, and processor time.
 
 Memory is the proportional set size of all processes that the contender has started: shims,
-containers, and what serves all pods, such as a zygote.
+containers, and processes for all pods, such as a zygote.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from benchmarks.samples import Measured
 from benchmarks.scenarios.throughput import finished
 from benchmarks.stage import Stage
 
-_TRIED = 20  # containers whose latency is taken, at the first and at the last
+_TRIED = 20  # containers whose latency is measured, in the first and in the last pod
 
 
 def of(count: int) -> str:
-    """How the case of so many running containers in a pod is called."""
+    """The name of the case with `count` running containers in a pod."""
     return f"each container, of {count}"
 
 
 def measure_memory(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """What a running container takes, of few and of many in a pod; and one more pod with one container."""
+    """The memory of a running container, with few and many in a pod; and of one more pod with one container."""
     settings = stage.settings
     _warm(stage, contender)
     first = _pod(stage, contender)
-    # It is only created, as a pod's first container is there without doing anything. What all containers need, such
-    # as an engine, is loaded with it, and what one has left behind is there.
+    # The first task is only created, like an idle pause container. Everything that all containers share, such as an
+    # engine, is loaded by then.
     first.client.run([first.first.create()])
     first.client.run(task.end() for task in _begin(first, 1))
     rest = _pss(stage)
@@ -78,7 +78,7 @@ def _pod(stage: Stage, contender: Contender) -> Pod:
 
 
 def _warm(stage: Stage, contender: Contender) -> None:
-    """Have the program run once on this node, in a pod that ends: from then on it is known, and compiled."""
+    """Run the program once in a separate pod, so that it is compiled and its record is stored."""
     pod = _pod(stage, contender)
     pod.client.run([pod.first.begin()])
     pod.client.run([pod.first.end()])

@@ -1,4 +1,4 @@
-"""The floor: what this kernel takes for a container, before any shim does something."""
+"""The floor: the time that the kernel needs for a container, without any shim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.stage import Stage
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """Steps of a container in a small program in C; `contender` is the machine itself."""
+    """Time the steps of a container in a small C program. `contender` is the machine itself."""
     rootfs = programs.hello(native=True).rootfs
     command = [str(contender.shim), str(stage.settings.tasks), str(rootfs), f"{stage.name}-floor"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
-"""What isolation takes of a container's start: each part of a Docker-like spec, in processes that a nursery forks.
+"""The cost of isolation at a container's start: each part of a Docker-like spec, in processes that a nursery forks.
 
-Each case does all that the one before does, from clone(2) to the end of the process, as the product's daemon has it
-done: by the same nursery, warm with the same engine, which carries the same steps out. Processor time, not the time
-that passes: nothing that is done in Python is in it.
+Each case contains all steps of the previous one, from clone(2) to the exit of the process. The nursery is the same as
+in a daemon, warm with the same engine, and executes the same steps. Processor time is measured, not elapsed time. It
+does not include work in Python.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _MOUNTS = (
 )
 
 
-# The directory is with the process from the beginning, where a daemon sends it later.
+# The process has the directory from its start; a daemon sends it later.
 _KEEPING = MoveDescriptors((*OF_INIT, CODE_DIRECTORY))
 _Cases = dict[str, tuple[Operation, ...]]
 _Pair = tuple[Operation, Operation]
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """The processor time of a process that does ever more of it; `contender` is the machine itself."""
+    """The processor time of a process for each case. `contender` is the machine itself."""
     bundle = _bundle(stage)
     cgroup = Cgroup.of(bundle.spec.cgroups_path, bundle.id)
     cases = _cases(plan(bundle, cgroup, Filters.of(None, bundle.policy)), _hello(bundle))
@@ -74,7 +74,7 @@ def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
 
 
 def _cases(steps: Plan, guest: tuple[_Pair, _Pair]) -> _Cases:
-    """The steps of each case, by its name. guest: what a guest has done before the change of root, and after it."""
+    """The steps of each case, by its name. guest: the guest's steps before and after the change of root."""
     found, (load, run) = guest
     begun = tuple(_KEEPING if isinstance(step, MoveDescriptors) else step for step in steps.begin)
     assembled = (*begun, *steps.assemble)
@@ -92,7 +92,7 @@ def _cases(steps: Plan, guest: tuple[_Pair, _Pair]) -> _Cases:
 
 
 def _hello(bundle: Bundle) -> tuple[_Pair, _Pair]:
-    """The steps of the smallest guest: those in the sight of the host's files, and those after the seal."""
+    """The steps of the smallest guest: those that need the host's files, and those after the system call filter."""
     words = bundle.spec.process.args
     with _entrypoint(bundle) as entrypoint:
         memories = tuple(entrypoint.interface.memories)
@@ -109,7 +109,7 @@ def _entrypoint(bundle: Bundle) -> Iterator[Entrypoint]:
 
 @contextlib.contextmanager
 def _compiled(stage: Stage, bundle: Bundle) -> Iterator[int]:
-    """A directory with the guest's compiled code, as the cache has one."""
+    """A directory with the guest's compiled code, as in the cache."""
     directory = stage.directory / stage.fresh("code")
     directory.mkdir()
     with _entrypoint(bundle) as entrypoint:
@@ -147,7 +147,7 @@ def _bundle(stage: Stage) -> Bundle:
 
 
 def _once(nursery: Nursery, steps: tuple[Operation, ...], code: int) -> float:
-    """The processor time of one process, in seconds. Raises CallFailed if it has not done all of it."""
+    """The processor time of one process, in seconds. Raises CallFailed if it has not executed all steps."""
     numbers = SlotNumbers()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, Fd(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) as null:
@@ -157,5 +157,5 @@ def _once(nursery: Nursery, steps: tuple[Operation, ...], code: int) -> float:
         pid = nursery.fork(instructions, given, CloneOptions(syscalls.CLONE_NEWPID))
         _, status, usage = os.wait4(pid, 0)
     if status:
-        raise CallFailed(f"a process has not come to the end of its steps: status {status}")
+        raise CallFailed(f"a process has not executed all of its steps: status {status}")
     return usage.ru_utime + usage.ru_stime

@@ -17,7 +17,7 @@ from benchmarks.samples import Measured
 from benchmarks.scenarios.throughput import finished
 from benchmarks.stage import Stage
 
-# Where ahead-of-time code is kept; the sandbox has its own.
+# The directory of compiled code; private in the sandbox.
 _CACHES = Path("/var/cache")
 _MOST_SECONDS = 30.0  # for later starts of one program
 # Engines without ahead-of-time code take minutes for the large one.
@@ -25,7 +25,7 @@ _SMALL = ("hello, 0.1 kB", "C hello")
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """Every program: cold, from the cache on a cold node, warm; and the shim's own memory."""
+    """Every program: without cached code, with cached code on a cold node, warm; and the shim's own memory."""
     for name, make in programs.GUESTS.items():
         if contender.backend and name not in _SMALL:
             continue
@@ -69,7 +69,7 @@ def _lives(pod: Pod) -> list[float]:
 
 
 def _shim_of(pod: Pod) -> int:
-    """The process that answers for the pod: the parent of a container of it."""
+    """The pid of the pod's daemon: the parent of a container."""
     task = pod.task(programs.sleeper(native=pod.contender.native))
     pod.client.run([task.begin()])
     with open(f"/proc/{task.pid}/status") as file:

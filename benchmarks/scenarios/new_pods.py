@@ -1,7 +1,7 @@
 """A new pod for each task, without containerd: the shim's own share of `ctr run --rm`.
 
-An interpreter that does nothing is measured in turns with the two commands, so that what they take can be told
-from what the machine is.
+An interpreter that does nothing is measured alternately with the two commands, to separate their cost from the
+machine's.
 """
 
 from __future__ import annotations

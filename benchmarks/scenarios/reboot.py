@@ -1,4 +1,4 @@
-"""A node that was just started: all of its pods come at once, and no shim of theirs is warm."""
+"""A node after a reboot: all of its pods start at once, and no zygote runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.stage import Stage
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """How long it takes until the last container runs, and the memory of them all."""
+    """The time until the last container runs, and the memory of all processes."""
     processes.end_others()
     count = stage.settings.idle_pods
     program = programs.sleeper(native=contender.native)

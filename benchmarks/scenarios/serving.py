@@ -1,6 +1,6 @@
-"""A service under load: in a container, and by the same program of the engine without pelagos.
+"""A service under load: in a container, and with the same engine's program without pelagos.
 
-The load is wrk's, with connections enough to keep two processors busy. Each request has an instance of its own.
+wrk creates the load, with enough connections to keep two processors busy. Each request runs in a separate instance.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pelagos_core.linux import syscalls
 from scripts import engines
 
 _PORT, _ALONE = 8080, 18080
-_WINDOWS = 4  # of each round, in turns: what else the machine does meets both
+_WINDOWS = 4  # in each round; the two cases alternate, so that other load on the machine affects both
 _CONNECTIONS = "16"
 _ANSWER = b"hello\n"
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
@@ -40,9 +40,9 @@ _PATIENCE_SECONDS = 30.0
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """Requests a second and latencies of both, in turns, and how soon a service that is started answers."""
+    """Requests per second and latencies of both, alternately; and the time from Start to the first answer."""
     if not shutil.which("wrk"):
-        raise CallFailed("wrk is not there: on Debian, apt-get install wrk")
+        raise CallFailed("wrk is not installed: on Debian, apt-get install wrk")
     program = programs.wasm("service")
     if not program.rootfs.exists():
         raise CallFailed("the service could not be made")
@@ -74,7 +74,7 @@ def _served(pod: Pod) -> None:
 
 
 def _with_network(task: Task) -> Task:
-    """The task, in a network namespace of its own."""
+    """The task, with its own network namespace."""
     path = task.bundle / "config.json"
     config = json.loads(path.read_text())
     config["linux"]["namespaces"].append({"type": "network"})
@@ -84,12 +84,12 @@ def _with_network(task: Task) -> Task:
 
 @contextlib.contextmanager
 def _alone(stage: Stage, module: Path) -> Iterator[None]:
-    """The engine's own program as a server, with the options that it has in a container."""
+    """Run the engine's program as a server, with the same options as in a container."""
     program = str(engines.DIRECTORY / "wasmtime/bin/wasmtime")
     code = str(stage.directory / "code.cwasm")
     subprocess.run([program, "compile", "-o", code, str(module)], check=True)
     words = ["serve", "-Ccache=n", "-Scli=y", "--allow-precompiled", "--addr", f"127.0.0.1:{_ALONE}", code]
-    # Where others have the processors, a process in a group of its own gets another part of them than one without.
+    # On a busy machine, a process in its own cgroup gets another share of the processors than one without.
     joining = ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', str(cgroups.sibling(stage.name))]
     with subprocess.Popen([*joining, program, *words], stderr=subprocess.DEVNULL) as process:
         try:
@@ -100,7 +100,7 @@ def _alone(stage: Stage, module: Path) -> Iterator[None]:
 
 
 def _first_answer(port: int, begin: float) -> None:
-    """Ask until there is an answer. Raises CallFailed."""
+    """Send requests until one is answered. Raises CallFailed."""
     while time.perf_counter() - begin < _PATIENCE_SECONDS:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
@@ -114,7 +114,7 @@ def _first_answer(port: int, begin: float) -> None:
 
 
 def _inside(pid: int, body: Callable[[], None]) -> None:
-    """Call `body` in a process' network namespace, and come back."""
+    """Call `body` in the network namespace of a process, then return to the own one."""
     with open("/proc/self/ns/net", "rb") as own, open(f"/proc/{pid}/ns/net", "rb") as other:
         syscalls.setns(other.fileno(), syscalls.CLONE_NEWNET)
         try:

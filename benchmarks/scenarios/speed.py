@@ -1,6 +1,6 @@
-"""A module that only computes: in a container, and by the same engine without pelagos.
+"""A module that only computes: in a container, and with the same engine without pelagos.
 
-The guest takes its own time, so that starting is not counted.
+The guest measures its own time, so the start is not included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pelagos_core.plugin import program as program_of_engine
 from scripts import engines
 
 _SECONDS = re.compile(rb"([0-9.]+) seconds")
-# The same package as the backend's, so the same version and the same code generator.
+# The backend's package, so the version and the code generator are the same.
 _LIBRARY = """
 import sys, wasmtime
 config = wasmtime.Config()
@@ -37,7 +37,7 @@ linker.instantiate(store, module).exports(store)["_start"](store)
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """Seconds of the same work, in turns."""
+    """The seconds of the same work, alternately."""
     # An interpreter takes fifty times as long.
     portions = str(1 if contender.backend == "wasmedge" else stage.settings.work)
     program = programs.wasm("work", portions, says=b"seconds")
@@ -53,7 +53,7 @@ def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
 
 
 def _own_program(backend: str, module: str, portions: str) -> list[str]:
-    """The command that does the same by the engine's own program; empty if it is not there."""
+    """The command that does the same with the engine's program; empty if it is not installed."""
     if backend == "wasmedge":
         found = program_of_engine.find(backend, {"root": str(engines.DIRECTORY / "wasmedge")})
         return [*found.command, module, portions]
@@ -76,7 +76,7 @@ def _seconds(command: list[str]) -> float:
 
 
 def _seconds_said(output: bytes, errors: bytes = b"") -> float:
-    """The time that the guest has printed. Raises CallFailed if it has not."""
+    """The time that the guest has printed. Raises CallFailed if there is none."""
     match = _SECONDS.search(output)
     if not match:
         raise CallFailed(f"the work was not done: {output!r} {errors!r}")

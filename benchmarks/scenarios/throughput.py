@@ -1,4 +1,4 @@
-"""Tasks through one shim: create, start, wait, delete, with all events and isolation on."""
+"""Tasks through one shim: create, start, wait, delete, with all events and full isolation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from benchmarks.samples import Measured, latencies
 from benchmarks.stage import Stage
 
 AT_A_TIME = (1, 4)
-_LAST_SECONDS = 0.3  # what a shim still does after the last answer is its tasks' too
+_LAST_SECONDS = 0.3  # work that a shim does after the last answer belongs to the tasks too
 
 
 def case(at_a_time: int) -> str:
-    """How the case of so many tasks at a time is called."""
+    """The name of the case with `at_a_time` concurrent tasks."""
     return f"{at_a_time} at a time"
 
 
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
-    """Rate, latency, and processor time, all processes' and the client's own, for each number at a time."""
+    """Rate, latency, and processor time of all processes and of the client, for each number of tasks at a time."""
     used = ProcessorTime(stage.name)
     pod = Pod(stage, contender, programs.hello(native=contender.native), group=used.members)
-    # One task that is only created is there all the time, as a pod's first container is.
+    # One task is created and not started, like a pod's pause container.
     pod.client.run([pod.first.create()])
     pod.client.run([pod.task().life()])
     for at_a_time in AT_A_TIME:
@@ -57,7 +57,7 @@ def _rate(pod: Pod, at_a_time: int, used: ProcessorTime) -> Iterator[Measured]:
 
 
 def finished(task: Task) -> Phases:
-    """The phases of a task that ran to its end. Raises CallFailed if it did not."""
+    """The phases of a task that has ended. Raises CallFailed if it did not run."""
     if task.phases is None:
         raise CallFailed(f"task {task.id!r} did not run")
     return task.phases

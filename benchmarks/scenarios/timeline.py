@@ -1,7 +1,7 @@
-"""Where the time of one task goes: its landmarks among the system calls, by strace.
+"""The timeline of one task: its landmarks among the system calls, by strace.
 
-Only calls that mark a step are traced, by a seccomp filter, so that the others cost nothing
-more; the traced ones cost some 30 microseconds each.
+A seccomp filter limits tracing to the calls that mark a step, so the others have no extra cost;
+a traced call costs about 30 microseconds.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from benchmarks.pod import Pod
 from benchmarks.samples import Measured
 from benchmarks.stage import Stage
 
-# What is traced: enough to see each landmark, and little else.
+# The traced system calls: those of the landmarks, and few others.
 _CALLS = (
     "recvfrom,recvmsg,sendto,sendmsg,write,writev,clone,clone3,unshare,mount,pivot_root,capset,seccomp,"
     "exit_group,waitid"
 )
-# A ttrpc frame as strace prints it: 8 bytes of lengths and stream, then type 2, a response.
+# A ttrpc frame in strace's notation: 8 bytes of lengths and stream, then type 2, a response.
 _ANSWER = r'(sendto|sendmsg|write)\(\d+, "(\\\d{1,3}|\\.|[^\\]){8}\\2\\0'
-# The landmarks of a task in their order, each with what has been done when it is reached. One
-# that does not occur is passed over.
+# The landmarks of a task in order, each with the step that it completes. A landmark that does
+# not occur is skipped.
 LANDMARKS = (
     ("the request has come", r"(recvfrom|recvmsg)\(.*\\6Create"),
     ("bundle read, isolation planned", r"clone3?\("),
@@ -54,12 +54,12 @@ LANDMARKS = (
 _PATTERNS = [re.compile(pattern) for _, pattern in LANDMARKS]
 _LINE = re.compile(r"\d+\s+(\d+\.\d+) (.*)")
 _TASKS = 20
-_SETTLE_SECONDS = 0.05  # between tasks, so that what is done after an answer is not the next one's
+_SETTLE_SECONDS = 0.05  # between tasks, so that work after an answer is not counted for the next task
 
 _WRAPPER = """\
 #!/bin/sh
 case "$*" in *start)
-    # strace stays as long as the shim does, and would hold the streams that `start` has to close.
+    # strace runs as long as the shim, and would keep the streams open that `start` must close.
     strace --seccomp-bpf -f -ttt -s 256 -e signal=none -e trace={calls} -o {directory}/trace \\
         sh -c 'exec "$@" >{directory}/address' sh {shim} "$@" </dev/null >/dev/null 2>&1 &
     until [ -s {directory}/address ]; do sleep 0.01; done
@@ -71,7 +71,7 @@ exec {shim} "$@"
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A landmark that was passed, by its place in the list, and when, in seconds of the trace's clock."""
+    """A landmark, by its index in the list, and the time when it was reached, in seconds of the trace's clock."""
 
     index: int
     time: float
@@ -80,7 +80,7 @@ class Reached:
 def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
     """The milliseconds from each landmark to the next, medians of some tasks."""
     if not shutil.which("strace"):
-        raise CallFailed("strace is not there: on Debian, apt-get install strace")
+        raise CallFailed("strace is not installed: on Debian, apt-get install strace")
     wrapper = stage.directory / "traced-shim"
     wrapper.write_text(_WRAPPER.format(calls=_CALLS, directory=stage.directory, shim=contender.shim))
     wrapper.chmod(0o755)
@@ -93,7 +93,7 @@ def measure(stage: Stage, contender: Contender) -> Iterator[Measured]:
 
 
 def tasks(lines: Iterable[str]) -> Iterator[list[Reached]]:
-    """The landmarks of each task in a trace of tasks that follow each other."""
+    """The landmarks of each task in a trace of consecutive tasks."""
     found: list[Reached] = []
     for line in lines:
         parsed = _LINE.match(line)
@@ -112,13 +112,13 @@ def tasks(lines: Iterable[str]) -> Iterator[list[Reached]]:
 
 
 def _up_to_the_next_answer(first: int) -> range:
-    """Landmarks that may come now. No answer is passed over: other processes make calls too."""
+    """The landmarks that may follow. No answer is skipped: other processes make system calls too."""
     rest = range(first, len(LANDMARKS))
     return range(first, next((i + 1 for i in rest if LANDMARKS[i][1] == _ANSWER), len(LANDMARKS)))
 
 
 def summarize(traces: list[list[Reached]]) -> Iterator[Measured]:
-    """The median of the time up to each landmark from the one before."""
+    """The median time between each landmark and the previous one."""
     steps: dict[int, list[float]] = {}
     for trace in traces:
         for before, after in itertools.pairwise(trace):
