@@ -1,4 +1,4 @@
-"""Generate the reference pages of the documentation from the code: commands, hooks, features.
+"""Generate the reference pages from the code: commands, annotations, errors, metrics, hooks, features.
 
 The site's build calls `pages`; the pages are not committed. Each function returns Markdown.
 """
@@ -8,15 +8,34 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
+from pelagos_core import reasons
+from pelagos_core.cli import exit_codes
 from pelagos_core.cli.command import Command, Text, contexts
 from pelagos_core.cli.command_line import cli
-from pelagos_core.plugin import claims, hookspecs
+from pelagos_core.config import policy
+from pelagos_core.errors import Code, PelagosError
+from pelagos_core.metrics import families
+from pelagos_core.plugin import bundle, claims, hookspecs
+from pelagos_core.plugin.bundle import ANNOTATION_PREFIX, RUNTIME_ANNOTATION
+from pelagos_core.shim import group
 
+_ERRORS = Path(__file__).parent.parent / "docs/errors.md"
 _HOOKS = ("configure", "describe", "detect", "spawn", "signal", "wait", "native", "code_key", "compile", "compiler")
 _REQUIRED = ("detect", "spawn")
+_ITS_OWN = "the program's own code"
+# How `pelagos run` ends where a name is no error of Create alone: docs/errors.md.
+_ENDS = {
+    reasons.TRAP: str(exit_codes.TRAP),
+    reasons.DEADLINE: str(exit_codes.DEADLINE),
+    reasons.ENGINE_FAILED: f"{exit_codes.FAILED}; {exit_codes.TRAP} once the guest runs",
+    reasons.NETWORK: f"{exit_codes.FAILED} at Create; else {_ITS_OWN}",
+    reasons.CWD: _ITS_OWN,
+    reasons.MEMORY: _ITS_OWN,
+}
 _FIELD = re.compile(r"^:(?P<kind>param|return|raises) ?(?P<name>[\w.]*):", re.MULTILINE)
 
 
@@ -24,6 +43,9 @@ def pages() -> Mapping[str, str]:
     """All generated pages: their paths below docs/, and their texts."""
     return {
         "reference/commands.md": commands(),
+        "reference/annotations.md": annotations(),
+        "reference/errors.md": errors(),
+        "reference/metrics.md": metrics(),
         "reference/hooks.md": hooks(),
         "reference/features.md": features(),
     }
@@ -34,7 +56,11 @@ def commands() -> str:
     parts = [
         "# Commands",
         "",
-        "This page is generated from the command line's help. See also the [exit codes](../errors.md#exit-codes).",
+        "This page is generated from the command line's help, which `--help` prints.",
+        "",
+        "## Exit codes",
+        "",
+        *_exit_codes(),
     ]
     for context in contexts(click.Context(cli, info_name="pelagos", terminal_width=100, **cli.context_settings)):
         command = context.command
@@ -50,6 +76,101 @@ def commands() -> str:
         if text.exit_codes:
             parts += ["", f"**Exit codes.** {_inline(text.exit_codes)}"]
     return "\n".join(parts) + "\n"
+
+
+def annotations() -> str:
+    """Every annotation that pelagos reads, with an example."""
+    parts = [
+        "# Annotations",
+        "",
+        "Set them on a container, or on its pod for all its containers. With a container's name at the end",
+        f"(`{RUNTIME_ANNOTATION}.NAME`) they hold for that container. They hold together, and none widens another one.",
+        "Each word but `runtime` can also be set under `[wasm]` of the [node's config](../configuration.md),",
+        "and in the runtime options. [Limits and policies](../limits.md) explains them.",
+        "",
+        "| annotation | example | meaning |",
+        "|---|---|---|",
+        f"| `{RUNTIME_ANNOTATION}` | `wasmedge` | the backend, or `auto`: [what decides](../engines.md#what-decides) |",
+    ]
+    lines = re.findall(r'^ +([a-z-]+) = "([^"]+)" +(.+)$', policy.__doc__ or "", re.MULTILINE)
+    parts += [f"| `{ANNOTATION_PREFIX}{word}` | `{example}` | {_cell(meaning)} |" for word, example, meaning in lines]
+    parts += [
+        "",
+        "## Of others",
+        "",
+        "A kubelet's CRI and other clients set these; pelagos reads them.",
+        "",
+        "| annotation | what for |",
+        "|---|---|",
+        f"| `{bundle.CONTAINER_TYPE}` | `sandbox`: a pod's pause container |",
+        f"| `{bundle.CONTAINER_NAME}` | the container's name in its pod, for annotations that end in one |",
+        *[f"| `{name}` | the pod: its containers share one daemon |" for name in group.ANNOTATIONS],
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def errors() -> str:
+    """Every name of a failure with its exit code, and the codes of errors on the wire."""
+    sections = dict(re.findall(r"^## (PLG-\S+)\n\n(.*?)(?=\n\n|\Z)", _ERRORS.read_text(), re.MULTILINE | re.DOTALL))
+    parts = [
+        "# Errors and exit codes",
+        "",
+        "[Find out why it fails](../errors.md) says what to do about each.",
+        "",
+        "| name | what it says | `pelagos run` ends with |",
+        "|---|---|---|",
+    ]
+    for reason in sorted(reasons.ALL):
+        first = re.split(r"(?<=\.)\s", " ".join(sections[reason].split()))[0].rstrip(".")
+        first = re.sub(r"\]\((?!#)", "](../", first)
+        codes = sorted({str(exit_codes.of_error(kind("", reason))) for kind in PelagosError.__subclasses__()})
+        ends = _ENDS.get(reason, " or ".join(codes))
+        parts.append(f"| [{reason}](../errors.md#{reason.lower()}) | {_cell(first)} | {ends} |")
+    parts += ["", "## Exit codes", "", *_exit_codes()]
+    parts += [
+        "",
+        "## Codes of the task API",
+        "",
+        "The code of a ttrpc answer (gRPC's).",
+        "",
+        "| code | name | when |",
+        "|---|---|---|",
+    ]
+    names = {value: name for name, value in vars(Code).items() if name.isupper()}
+    for kind in sorted(PelagosError.__subclasses__(), key=lambda each: each.code):
+        parts.append(f"| {kind.code} | {names[kind.code]} | {_cell(inspect.getdoc(kind) or '')} |")
+    return "\n".join(parts) + "\n"
+
+
+def metrics() -> str:
+    """Every metric with its labels, and the bounds of each histogram."""
+    parts = [
+        "# Metrics",
+        "",
+        "What [`pelagos metrics`](../observability.md) prints. With the label `engine` each backend has a value.",
+        "",
+        "| metric | type | labels | what it is |",
+        "|---|---|---|---|",
+    ]
+    for family in (*families.FOUND, *families.COUNTED):
+        suffix = {families.COUNTER: "_total", "info": "_info"}.get(family.kind, "")
+        values = dict(family.labels)
+        labels = [f"`{name}`{_values(values.get(name, ()))}" for name in family.label_names]
+        labels += ["`version`"] if family is families.INFO else []
+        parts.append(f"| `{family.name}{suffix}` | {family.kind} | {'; '.join(labels)} | {_cell(family.help)} |")
+    parts += ["", "## Bounds", "", "The upper bounds of the buckets of each histogram, in seconds.", ""]
+    parts += ["| histogram | bounds |", "|---|---|"]
+    for family in families.COUNTED:
+        if family.buckets:
+            parts.append(f"| `{family.name}` | {', '.join(f'{bound:g}' for bound in family.buckets)} |")
+    return "\n".join(parts) + "\n"
+
+
+def _values(of_label: tuple[str, ...]) -> str:
+    """The values of a label, as far as they are few; those of `reason` are on another page."""
+    if set(of_label) >= reasons.ALL:
+        return ": a [name](errors.md), or `none`"
+    return f": {', '.join(of_label)}" if of_label else ""
 
 
 def hooks() -> str:
@@ -89,6 +210,12 @@ def features() -> str:
         parts += ["", f"## {title}", "", "| word | meaning |", "|---|---|"]
         parts += [f"| `{word}` | {_cell(meaning)} |" for word, meaning in words.items()]
     return "\n".join(parts) + "\n"
+
+
+def _exit_codes() -> list[str]:
+    """The table of exit codes, which is also in docs/errors.md."""
+    rows = [f"| {code} | {run} | {other} |" for code, (run, other) in exit_codes.MEANINGS.items()]
+    return ["| code | `pelagos run`, `pelagos exec` | any other command |", "|---|---|---|", *rows]
 
 
 def _docstring(function: object) -> str:

@@ -9,7 +9,9 @@ import pytest
 from benchmarks import tables
 from benchmarks.report import Report
 from pelagos_core.api import task_pb2 as api
-from pelagos_core.config import node_file, policy
+from pelagos_core.config import node_file, policy, size
+from pelagos_core.daemon import program
+from pelagos_core.errors import InvalidArgument
 from pelagos_core.rootfs.mount_options import OPTION_WORDS
 from tests.support import lifecycle_table, metrics_table
 
@@ -50,6 +52,16 @@ def test_every_test_that_the_documents_name_is_there():
 def test_the_figures_in_the_documents_are_those_of_the_run_beside_them():
     report = Report.load(ROOT / "docs/performance.json")
     assert tables.markdown(report) in (ROOT / "docs/performance.md").read_text()
+
+
+def test_the_figures_of_the_start_page_are_of_that_run():
+    report = Report.load(ROOT / "docs/performance.json")
+    text = " ".join((ROOT / "docs/index.md").read_text().split())
+    memory = report.value("memory", "each container, of 10", "pelagos", "memory (PSS)")
+    time = report.value("throughput", "1 at a time", "pelagos", "CPU per task")
+    assert f"costs {memory:.2g} MiB and {time:.2g} ms of processor time" in text
+    rates = [report.value("throughput", "1 at a time", contender, "rate") for contender in ("pelagos", "runc")]
+    assert "one shim runs {:.0f} tasks a second where runc's runs {:.0f}".format(*rates) in text
 
 
 def test_every_call_of_the_task_api_is_in_its_table():
@@ -120,6 +132,60 @@ def test_every_key_of_the_config_is_in_its_page():
     tables = {"cache": node_file.CacheSettings, "traces": node_file.TraceSettings}
     keys |= {f"{name}.{field.name}" for name, table in tables.items() for field in fields(table)}
     assert keys <= named
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "accepted", "refused"),
+    [
+        ("runtime", "auto", ['"wasmedge"', '"auto"'], ["1"]),
+        ("seccomp", "engine", ['"engine"', '"spec"', '"off"'], ['"none"']),
+        ("zygote_idle_seconds", 600, ["0", "600"], ["-1", "1.5"]),
+        ("metrics", True, ["false"], ["1"]),
+        ("host_network", False, ["true"], ["1"]),
+        ("traces.sampling", None, ["0", "1", "0.5"], ["1.1", "-0.1"]),
+        ("traces.endpoint", None, ['"http://localhost:4318"'], ['"localhost:4318"']),
+        ("cache.directory", "/var/cache/pelagos", ['"/srv/code"'], ['"code"']),
+        ("cache.size", "4g", ['"0"', '"512m"'], ['"4x"', "4"]),
+        ("cache.memory", "4g", ['"1k"'], ['"0"']),
+        ("cache.seconds", 300, ["1", "86400"], ["0", "86401"]),
+    ],
+)
+def test_a_key_of_the_config_has_the_default_and_the_range_of_its_page(key, default, accepted, refused):
+    text = (ROOT / "docs/configuration.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{key}` |"))
+    told = row.rstrip("| ").rpartition("| ")[2]
+    assert default is None or told == f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    table, _, name = key.rpartition(".")
+    head = f"[{table}]\n" if table else ""
+    for value in accepted:
+        node_file.parse(f"{head}{name} = {value}".encode(), "the page")
+    for value in refused:
+        with pytest.raises(InvalidArgument, match=name):
+            node_file.parse(f"{head}{name} = {value}".encode(), "the page")
+    for bound in re.findall(r"\d+", row.split("|")[2]):
+        assert bound in accepted, "a bound of the page that no test tries"
+
+
+def test_the_defaults_of_the_page_are_the_codes():
+    config = node_file.Config()
+    assert (config.cache.directory, config.cache.seconds) == ("/var/cache/pelagos", 300)
+    assert config.cache.size == config.cache.memory == size.parse("4g")
+    assert (config.metrics, config.policy.seccomp, config.policy.host_network) == (True, "engine", False)
+    assert program.IDLE_SECONDS == 600
+
+
+def test_every_file_and_variable_that_the_code_names_is_in_its_page():
+    text = (ROOT / "docs/files.md").read_text()
+    sources = [path for path in (ROOT / "pelagos_core").rglob("*.py") if "conformance" not in path.parts]
+    code = "\n".join(path.read_text() for path in sources)
+    variables = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code)) | set(
+        re.findall(r'"(PELAGOS_[A-Z_]+)"', code)
+    )
+    assert len(variables) > 10
+    assert sorted(name for name in variables if f"`{name}`" not in text) == []
+    paths = set(re.findall(r'^[A-Z_]+ = "((?:/run|/var|/etc)/[a-z/.]*pelagos[a-z/.]*)"', code, re.MULTILINE))
+    assert len(paths) >= 7
+    assert sorted(path for path in paths if f"`{path}`" not in text) == []
 
 
 def test_every_word_of_the_policy_is_in_its_table():

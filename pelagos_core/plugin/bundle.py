@@ -15,8 +15,8 @@ from pelagos_core.shim.identifier import check_id
 
 ANNOTATION_PREFIX = "io.pelagos.wasm."
 RUNTIME_ANNOTATION = f"{ANNOTATION_PREFIX}runtime"
-_CONTAINER_TYPE = "io.kubernetes.cri.container-type"
-_CONTAINER_NAME = "io.kubernetes.cri.container-name"
+CONTAINER_TYPE = "io.kubernetes.cri.container-type"
+CONTAINER_NAME = "io.kubernetes.cri.container-name"
 _CHUNK_BYTES = 64 << 10
 
 
@@ -59,12 +59,12 @@ class Bundle:
     @property
     def is_sandbox(self) -> bool:
         """Whether it is a pod's sandbox (pause) container, whose annotations are the pod's."""
-        return self.spec.annotations.get(_CONTAINER_TYPE) == "sandbox"
+        return self.spec.annotations.get(CONTAINER_TYPE) == "sandbox"
 
     @property
     def name_in_pod(self) -> str:
         """The container's name in its pod, also of init and ephemeral ones; empty without a pod, or for a sandbox."""
-        return self.spec.annotations.get(_CONTAINER_NAME, "")
+        return self.spec.annotations.get(CONTAINER_NAME, "")
 
     @property
     def wasm_annotations(self) -> dict[str, str]:

@@ -72,6 +72,7 @@ SLOW = (pytest.mark.slow,)
 SETTINGS = {
     "CONTRIBUTING.md": Setting(options={"checkout": True, "before": f"{_READY}; {_ONE_TEST}"}),
     "README.md": CHECKOUT,
+    "docs/index.md": CHECKOUT,
     "docs/tutorial/container.md": CHECKOUT,
     "docs/cache.md": Setting({"app.wasm": hello}),
     "docs/engines.md": Setting(

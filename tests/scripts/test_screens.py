@@ -16,7 +16,7 @@ def test_a_picture_shows_what_its_commands_print(name):
     shown = "\n".join(re.findall(r"<text[^>]*>(.*?)</text>", drawn))
     shown = html.unescape(shown).replace("\N{NO-BREAK SPACE}", " ")
     for line in filter(None, map(str.strip, screens.session(screens.SCREENS[name]).splitlines())):
-        assert line in shown, f"{line!r} is not in it: `make screens` draws it again"
+        assert line in shown, f"{line!r} is not in it: `make pictures` draws it again"
 
 
 def test_a_picture_needs_no_network():

@@ -9,7 +9,11 @@ import click
 import pytest
 import yaml
 
+from pelagos_core import reasons
+from pelagos_core.cli import exit_codes
 from pelagos_core.cli.command_line import cli
+from pelagos_core.config import policy
+from pelagos_core.metrics import families
 from pelagos_core.plugin import claims, hookspecs
 from scripts import reference, site
 
@@ -46,7 +50,7 @@ def test_every_hook_is_there_with_what_it_takes_and_returns():
     assert len(hooks) >= 10
     for name in hooks:
         assert f"\n## {name}\n" in text
-    assert "- `entrypoint`: the file to run" in text
+    assert "- `entrypoint`: " in text
     assert ":param" not in text
     assert ":return" not in text
 
@@ -55,6 +59,32 @@ def test_every_feature_has_a_row():
     text = reference.features()
     for word in (*claims.FEATURES, *claims.LIMITS):
         assert f"| `{word}` |" in text
+
+
+def test_every_annotation_has_a_row():
+    text = reference.annotations()
+    for word in ("runtime", *policy.WORDS):
+        assert f"| `io.pelagos.wasm.{word}` |" in text
+    assert "| `io.kubernetes.cri.sandbox-id` |" in text
+
+
+def test_every_name_of_a_failure_has_a_row_with_its_exit_code():
+    text = reference.errors()
+    for reason in reasons.ALL:
+        assert f"| [{reason}](../errors.md#{reason.lower()}) | " in text
+    assert re.search(r"PLG-ENTRYPOINT.* \| 126 or 127 \|", text)
+    assert re.search(r"PLG-MOUNT.* \| 125 \|", text)
+    assert "| 9 | FAILED_PRECONDITION | " in text
+    for code in exit_codes.MEANINGS:
+        assert f"| {code} | " in text
+
+
+def test_every_metric_has_a_row_with_its_labels():
+    text = reference.metrics()
+    for family in (*families.FOUND, *families.COUNTED):
+        assert f"| `{family.name}" in text
+        assert all(value in text for name, values in family.labels for value in values if name != "reason")
+    assert "| `pelagos_start_duration_seconds` | 0.001, " in text
 
 
 def test_every_page_is_in_the_navigation():

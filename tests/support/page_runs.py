@@ -66,6 +66,7 @@ RUNS: dict[str, dict[str, How]] = {
     "docs/errors.md": {"*": ERRORS},
     "docs/functions.md": {"pelagos run": SESSION, "kubectl exec": PODS},
     "docs/images.md": {"pelagos pack": SESSION, "*": PODS},
+    "docs/index.md": {"pelagos run": SESSION, "kubectl logs": PODS},
     "docs/kubernetes.md": {
         "# docker load": NotRun("it needs a Docker daemon"),
         "# nerdctl run": NotRun(f"{_SIDE}nerdctl"),
@@ -93,6 +94,7 @@ RUNS: dict[str, dict[str, How]] = {
     "docs/tutorial/container.md": {"*": SESSION},
     "docs/tutorial/pod.md": {"io.pelagos.wasm.runtime: wasmedge": QUICK, "```sh": NODES, "*": PODS},
     "docs/tutorial/service.md": {"*": SERVICE},
+    "docs/upgrading.md": {"*": NODES},
     "docs/writing-a-backend.md": {
         "git clone": NotRun("it needs github.com", "tests/conformance/test_wasi_testsuite.py"),
         "*": KIT,
