@@ -67,8 +67,8 @@ def test_installing_twice_and_uninstalling_twice_is_fine(tmp_path):
 )
 def test_a_node_without_containerd_is_told_what_that_means(tmp_path, monkeypatch, name, line):
     monkeypatch.setattr(containerd, "find", lambda: None)
-    done = CliRunner().invoke(cli, [name, "--bin-dir", str(tmp_path)])
-    assert (done.exit_code, done.stderr) == (0, f"pelagos: {line}\n")
+    done = CliRunner().invoke(cli, [name, "--bin-dir", str(tmp_path)], prog_name="pelagos")
+    assert (done.exit_code, done.stderr) == (0, f"pelagos: {name}: {line}\n")
 
 
 def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(tmp_path):
