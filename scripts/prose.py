@@ -26,7 +26,7 @@ _FILE = Path(__file__).with_suffix(".yml")
 _CODE = "\N{OBJECT REPLACEMENT CHARACTER}"  # in place of code: one word, which no rule matches
 _WORD = re.compile(rf"[\w'/.-]*[\w{_CODE}][\w'/.-]*")
 _SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)[.!?][\")*_]*\s+|[:;]\s+")
-_REPEATED = re.compile(r"\b([A-Za-z]+)\s+\1\b")
+_REPEATED = re.compile(r"\b([A-Za-z]+)\s+\1\b(?!-)")
 _MESSAGE_SPACES = 3  # a string with as many spaces is a message for people
 
 
@@ -36,6 +36,7 @@ class Block:
 
     text: str
     line: int
+    is_prose: bool = True  # sentences; else a message, which may be a list of words
 
     def line_of(self, offset: int) -> int:
         """The line in the file of a place in the text."""
@@ -87,22 +88,27 @@ class Rules:
     def check(self, kind: str, path: Path) -> Iterator[Fault]:
         """Every fault of a file."""
         for block in BLOCKS[kind](path.read_text()):
-            for offset, rule, words, better in self.faults(block.text):
+            for offset, rule, words, better in self.faults(block):
                 yield Fault(path.relative_to(ROOT), block.line_of(offset), rule, words, better)
 
-    def faults(self, text: str) -> Iterator[tuple[int, str, str, str]]:
-        """Every fault of a text: where it begins, the rule, the words, a better wording."""
+    def faults(self, block: Block) -> Iterator[tuple[int, str, str, str]]:
+        """Every fault of a block: where it begins, the rule, the words, a better wording."""
+        if block.is_prose:
+            yield from self._faults_of_sentences(block.text)
+        text = block.text
+        for pattern in self.allowed:
+            text = pattern.sub(lambda found: re.sub(r"\S", _CODE, found[0]), text)
+        for rule, pattern, better in self.patterns:
+            for found in pattern.finditer(text):
+                yield found.start(), rule, found[0], better
+
+    def _faults_of_sentences(self, text: str) -> Iterator[tuple[int, str, str, str]]:
         for offset, sentence in sentences(text):
             length = len(_WORD.findall(sentence))
             if length > self.longest_sentence:
                 yield offset, "length", sentence[:40], f"{length} words: make two sentences"
         for found in _REPEATED.finditer(text):
             yield found.start(), "repeated", found[0], "write the word once"
-        for pattern in self.allowed:
-            text = pattern.sub(lambda found: re.sub(r"\S", _CODE, found[0]), text)
-        for rule, pattern, better in self.patterns:
-            for found in pattern.finditer(text):
-                yield found.start(), rule, found[0], better
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
@@ -184,7 +190,7 @@ def messages(text: str) -> Iterator[Block]:
         else:
             continue
         if value.count(" ") >= _MESSAGE_SPACES and "\n " not in value:
-            yield Block(_blank(r"`[^`]+`", value), node.lineno)
+            yield Block(_blank(r"`[^`]+`", value), node.lineno, is_prose=False)
 
 
 def c_comments(text: str) -> Iterator[Block]:
@@ -217,13 +223,14 @@ def _joined(found: Iterable[tuple[int, bool, str]]) -> Iterator[Block]:
 
 
 def _plain(text: str, line: int) -> Iterator[Block]:
-    """The paragraphs of a docstring or comment; its fields, list items and indented code are apart."""
+    """The paragraphs of a docstring or comment; its fields and list items are apart, and indented code is left out."""
+    margin = min((len(rest) - len(rest.lstrip()) for rest in text.split("\n")[1:] if rest.strip()), default=0)
+    text = re.sub(rf"^ {{{margin + 4}}}.*", "", text, flags=re.MULTILINE)
     text = _blank(r"`[^`]+`", text)
     number = line
     for part in re.split(r"(\n[ \t]*\n|\n(?=[ \t]*(?::\w|[-*] )))", text):
-        if part.strip() and not re.match(r"\s*\n?( {4,}|\t)\S.*\$|\s*>>>", part):
-            stripped = re.sub(r"^\s*:\w+ ?[\w.]*:", _CODE, part)
-            yield Block(stripped, number)
+        if part.strip() and not part.lstrip(" \n").startswith("\b"):  # so click marks what it shows as it stands
+            yield Block(re.sub(r"^\s*:\w+ ?[\w.]*:", _CODE, part), number)
         number += part.count("\n")
 
 

@@ -1,4 +1,4 @@
-"""The shape of the tree: names, sizes, and who may do what."""
+"""The shape of the tree: names, sizes, and which module may do what."""
 
 import re
 from pathlib import Path

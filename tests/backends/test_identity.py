@@ -1,4 +1,4 @@
-"""Which backends are told apart, and that every process tells them apart in the same way."""
+"""Which backends are different for the cache; every process finds the same differences."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.backends.test_registry import load, plugin
 
 
 def identity(name="a", version="1", settings=None, said=None, origin="a.py"):
-    """Of a backend that is loaded anew."""
+    """The identity of a backend that was loaded again."""
     made = plugin(configure=lambda settings: None, describe=lambda: said or Description("E", "1"))
     made.__name__ = f"its_{origin.removesuffix('.py')}"
     with_source = types.ModuleType(made.__name__)

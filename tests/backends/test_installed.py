@@ -85,7 +85,7 @@ print(json.dumps(seen))
 
 
 def test_a_daemon_goes_on_while_what_is_installed_meanwhile_loads(tmp_path):
-    """The import waits for a file that nobody but the event loop's other task writes."""
+    """The import waits for a file that only the event loop's other task writes."""
     python = environment_with(tmp_path / "venv", t_a=GOOD)
     begun, go = tmp_path / "begun", tmp_path / "go"
     code = f"""

@@ -28,7 +28,7 @@ def bundle(wanted=""):
 
 
 def plugin(**hooks):
-    """A backend as a module would be one; by default it can run everything, and says who it is."""
+    """A backend as a module would be one; by default it can run everything, and describes itself."""
     made = types.ModuleType("plugin")
     hooks.setdefault("detect", lambda bundle, entrypoint: Detection.can(50, "anything"))
     hooks.setdefault("spawn", lambda bundle, entrypoint: lambda: 0)

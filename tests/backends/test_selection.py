@@ -1,4 +1,4 @@
-"""Who runs a container: asked for, or the best; the error says who could."""
+"""Which backend runs a container: the requested one, or the best; the error names one that could."""
 
 import os
 import time

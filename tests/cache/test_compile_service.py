@@ -133,7 +133,7 @@ def test_two_at_once_compile_once_and_the_second_takes_over_from_a_killed_one(tm
 
 
 class Compiling:
-    """Keepers that compile a module each, for as long as they are told to."""
+    """Compile services that compile one module each, for a given time."""
 
     def __init__(self, tmp_path, number):
         # Bytes that all of them share: which have begun, and which are to end.

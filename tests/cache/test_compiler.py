@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 
 
 def outcome(tmp_path, compile, **settings):
-    """What the compile hook returns, as JSON: how a look around is told."""
+    """What the compile hook returns, as JSON: what it has found around it."""
     code, _ = compiling.obtain(
         compiling.request(tmp_path, lambda entrypoint: json.dumps(compile(entrypoint)).encode(), **settings)
     )
@@ -184,7 +184,7 @@ def test_a_module_larger_than_its_memory_is_refused(tmp_path):
 def test_what_it_leaves_running_ends_with_it(tmp_path):
     def compile(_entrypoint):
         if os.fork() == 0:
-            time.sleep(600)  # and holds the report open: as long as it lives, there is no end of it
+            time.sleep(600)  # and holds the report open: while this process runs, the report does not end
         return b"code"
 
     assert compiling.obtain(compiling.request(tmp_path, compile, seconds=60, confined=False))[0] == b"code"

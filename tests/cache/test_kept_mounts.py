@@ -1,4 +1,4 @@
-"""Mounts that are kept: given out while the entry is the very same, and not a moment longer."""
+"""Mounts that are kept: used again only while the entry is the same."""
 
 import os
 import shutil

@@ -91,7 +91,7 @@ def test_a_key_has_all_that_an_answer_may_depend_on():
         KnownKey.of("0", "", Limits(), bundle(), load(a=plugin(describe=lambda: Description("E", "2")))),
     ]
     assert len({key.name for key in keys}) == len(keys)
-    # Who asks for which backend is no part of it: that is decided each time.
+    # The requested backend is not part of the key: it is decided each time.
     assert KnownKey.of("0", "", Limits(), bundle("a"), load(a=scoring(1))) == keys[0]
 
 

@@ -1,4 +1,4 @@
-"""The store: who may write to it, what it gives out, and what it throws away."""
+"""The store: which users may write to it, what it returns, and what it removes."""
 
 import os
 import signal

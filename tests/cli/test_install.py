@@ -292,7 +292,7 @@ def test_two_installations_at_once_end_as_one(tmp_path):
     running = [subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in range(4)]
     for process in running:
         error = process.communicate()[1]
-        # One that has read the directory before another wrote it is told so.
+        # A command that has read the directory before another wrote to it fails with the reason.
         assert process.returncode == 0 or "has been changed meanwhile: run the command again" in error
     assert sorted(os.listdir(tmp_path)) == sorted(NAMES)
     assert pelagos("install", "--bin-dir", tmp_path).stdout.startswith("nothing to be installed")

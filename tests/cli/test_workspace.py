@@ -1,4 +1,4 @@
-"""The directory of a run as its command has it: how its shim is started, what the log tells, what is cleaned up."""
+"""The directory of a run as its command has it: how its shim is started, what the log shows, what is cleaned up."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What the kit says at the end, of outcomes that it is told."""
+"""What the kit prints at the end, for given outcomes."""
 
 import types
 

@@ -77,7 +77,7 @@ class Node:
         return directory
 
     def daemon(self, path):
-        """The process behind a socket, once nobody else has it open."""
+        """The process behind a socket, when no other process has it open."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with contextlib.suppress(AssertionError, OSError):  # it is handed on from one to the next

@@ -1,4 +1,4 @@
-"""Where runs are recorded: what is alive, what is abandoned, and whose directories are believed."""
+"""Where runs are recorded: which are active, which are abandoned, and which directories are trusted."""
 
 import os
 

@@ -1,6 +1,6 @@
 """Random tests in C, with its sanitizers: tests/fuzz/native/.
 
-A failure tells the seed of the round: `PROGRAM SEED 1 0` plays that one alone.
+A failure prints the seed of the round: `PROGRAM SEED 1 0` plays that one alone.
 """
 
 from __future__ import annotations

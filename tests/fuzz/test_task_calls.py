@@ -53,7 +53,7 @@ def moment(answer: Any) -> tuple[int, int]:
 
 @dataclass
 class Model:
-    """What a process should be: the table's own life, how it ends, and who waits for that."""
+    """What a process should be: the table's own life, how it ends, and which calls wait for that."""
 
     lifecycle: Lifecycle
     program: str
@@ -156,7 +156,7 @@ class TaskCalls(RuleBasedStateMachine):
     @rule(container=CONTAINERS, name=EXECS, signum=SIGNALS, everything=st.booleans())
     def kill(self, container: str, name: str, signum: int, everything: bool) -> None:
         if name and self.status(container, "") is Status.PAUSED:
-            return  # what is frozen dies when it goes on
+            return  # a frozen process ends when it is resumed
         refusal = self.refusal(container, name, Action.KILL)
         self.expect(refusal, self.shim.kill(container, signum, name, everything=everything))
         if not refusal:
@@ -270,9 +270,9 @@ class TaskCalls(RuleBasedStateMachine):
         return answer
 
     def ended(self, container: str, name: str, code: int, answer: Any = None) -> None:
-        """A process ends by now: everybody who waits is told the same; the init process takes all along.
+        """A process has ended: all callers of Wait get the same answer. With the init process all others end.
 
-        answer: of the Delete that ended it, after which nobody can ask any more.
+        answer: of the Delete that ended it, after which no call can ask any more.
         """
         process = self.processes[container, name]
         deleted = answer is not None
@@ -289,11 +289,11 @@ class TaskCalls(RuleBasedStateMachine):
                 self.ended(container, other, 137, deleted and self.first_told(execution, answer))
 
     def first_told(self, process: Model, otherwise: Any) -> Any:
-        """What the first who waits is told, where nobody can ask any more."""
+        """The answer of the first Wait, if no call can ask any more."""
         return self.do(asyncio.wait_for(process.waits[0], 10)) if process.waits else otherwise
 
     def all_are_told(self, process: Model) -> None:
-        """Whoever waits is answered; where there never was a process, by NotFound."""
+        """Every Wait is answered; if there never was a process, with NotFound."""
         for wait in process.waits:
             try:
                 told = moment(self.do(asyncio.wait_for(wait, 10)))

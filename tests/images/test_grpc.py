@@ -66,7 +66,7 @@ def test_a_silent_server_is_given_up(tmp_path):
 
 @contextlib.contextmanager
 def answering(tmp_path, data):
-    """A server that says this to anyone, and hangs up."""
+    """A server that sends this to any client, and closes the connection."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()

@@ -43,7 +43,7 @@ def image_of(*modules, **fields):
 
 @contextlib.asynccontextmanager
 async def shim_with(tmp_path, said, **settings):
-    """A shim, and the containerd that it is told of."""
+    """A shim, and the containerd whose address it gets."""
     with serving(tmp_path, "containerd.sock", "test", **said):
         async with running_shim(tmp_path, **settings) as shim:
             yield shim

@@ -155,7 +155,7 @@ def test_what_wasmedge_is_to_compile_is_warmed_listed_and_pruned(tmp_path, wasme
     assert (entry["path"], entry["engine"]) == ("/app.wasm", "WasmEdge 0.14.1")
     assert json.loads(cache("prune", "--json").stdout)["removed"] == []
     assert len(json.loads(cache("prune", "--all", "--json").stdout)["removed"]) == 1
-    # The engine's own checks: what a module is told of it is the same as without.
+    # The engine's own checks: the error for a module is the same as without compiling.
     bad = cache("warm", "--backend", "wasmedge", written(tmp_path, SAYS + b"\x0c\1\1"))
     assert bad.returncode == 1
     assert "not valid WebAssembly" in bad.stderr

@@ -33,7 +33,7 @@ def pelagos_spawn(bundle, entrypoint):
     os.makedirs("/usr/bin", exist_ok=True)
     return hooks.pelagos_spawn(bundle=bundle, entrypoint=entrypoint)
 """
-# Its guests are told to have trapped, whatever they did.
+# It reports each guest as trapped, even if it was not.
 TRAPPING = f"""{BORROWED}{WITHOUT_AHEAD_OF_TIME}
 from pelagos_core.plugin.hookspecs import Trap
 @hookimpl

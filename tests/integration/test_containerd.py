@@ -158,7 +158,7 @@ def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
 def test_what_cannot_run_is_told_in_one_line(containerd, rootfs, container, args, message):
     done = containerd.run(NAMES[0], rootfs, container, *args)
     assert done.returncode == 1
-    # the container's stderr, if ctr has copied it before it gave up, and ctr's own error
+    # the container's stderr, if ctr has copied it before its time-out, and ctr's own error
     *said, error = done.stderr.splitlines()
     assert message in error
     assert re.search(r" \[PLG-[A-Z-]+\](: [a-z ]+)?$", error)  # 1.6 and 1.7 append the code's name

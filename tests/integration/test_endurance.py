@@ -118,7 +118,7 @@ async def test_deletes_that_race_with_waits_and_each_other_answer_all(tmp_path, 
 
 @pytest.mark.timeout(300)
 async def test_an_exec_that_starts_while_the_container_ends_is_told_before_it_or_refused(tmp_path, guests):
-    """Whoever is quicker: no event out of order, nobody waits for ever, no process is left."""
+    """With each order of the calls: no event out of order, no call waits for ever, no process is left."""
     seconds = [0.02]  # that the last start took: the kill comes in each part of it, on a busy machine too
 
     async def once(shim, name, number, _pid):
@@ -166,7 +166,7 @@ async def test_a_thousand_containers_leave_one_shim_as_it_was(tmp_path, guests):
 
 async def test_events_wait_for_a_containerd_that_is_away_and_none_is_lost_or_doubled(tmp_path, guests):
     bundle = make_bundle(tmp_path / "image", module=guests / "exit7.wasm")
-    path = tmp_path / "elsewhere.sock"  # where nobody listens yet
+    path = tmp_path / "elsewhere.sock"  # where no process listens yet
     async with running_shim(tmp_path, env={"TTRPC_ADDRESS": str(path)}) as shim:
         for number in range(5):
             assert await shim.run(f"c{number}", bundle_like(bundle, tmp_path / f"c{number}")) == 7

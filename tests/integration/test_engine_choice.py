@@ -1,4 +1,4 @@
-"""Who runs a container, on a node with three engines, by each way to ask: of each real containerd."""
+"""Which backend runs a container, on a node with three engines, by each setting, on each real containerd."""
 
 import asyncio
 import os
@@ -173,7 +173,7 @@ def test_a_kubelet_is_told_what_is_wrong_with_options_of_the_config(containerd, 
 
 
 def fault(name, options):
-    """How a broken file of options is told of."""
+    """The error for a broken file of options."""
     return BROKEN[name].format(file=options / name)
 
 

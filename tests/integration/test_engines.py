@@ -73,7 +73,7 @@ def test_wasmer_passes_as_a_program(tmp_path):
 @pytest.mark.skipif(sys.version_info >= (3, 11), reason="wasmer's Python package is for CPython 3.10")
 def test_wasmer_passes_embedded(tmp_path):
     config = '[backends.wasmer]\nform = "embedded"\n'
-    # It tells success of what it has not done where a path leads out, and its guests fail with some libraries.
+    # It reports success for calls that it has not done where a path leads out, and its guests fail with some libraries.
     words = ("-k", "not faulty and not ways_out and not tool_chains")
     assert "Wasmer 1.1.0 embedded" in conformance("wasmer", config, tmp_path, words=words)
 

@@ -95,7 +95,7 @@ async def test_an_exec_holds_nothing_but_its_streams(tmp_path, guests):
         await running(shim, tmp_path, guests)
         await shim.exec("c1", "e1", "/spin.wasm")
         pid = await shim.start("c1", "e1")
-        # what it told the daemon by is closed a moment after Start is answered
+        # its socket to the daemon is closed a moment after Start is answered
         # `/` is the directory that the engine has opened for the guest, `/code` what it maps
         await until(lambda: _open_files(pid) == {"/dev/null", "/", "/code"})
         assert {os.readlink(f"/proc/{pid}/{link}") for link in ("root", "cwd")} == {"/"}
@@ -262,7 +262,7 @@ async def test_the_record_names_the_execs_that_live(tmp_path, guests):
         assert [number for number, _ in processes] == [init, pid]
         assert first == init
         assert stat.S_IMODE(os.stat(tmp_path / "c1" / record.NAME).st_mode) == 0o600
-        # the daemon dies: the kernel ends what it has forked, and `delete` finds nothing alive
+        # the daemon is killed: the kernel ends its children, and `delete` finds no process
         os.kill(shim.pid, signal.SIGKILL)
         done = await asyncio.to_thread(
             shim_command, *flags(tmp_path, "c1"), "-bundle", str(tmp_path / "c1"), "delete", cwd=tmp_path / "c1"
@@ -406,7 +406,7 @@ async def test_many_execs_leave_nothing_in_the_daemon(tmp_path, guests):
 
 
 def _open_files_of(pid):
-    """The daemon's descriptors, by number and target, but for those that come and go."""
+    """The daemon's descriptors, by number and target, except the short-lived ones."""
     found = []
     for path in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a user is told: one line, in the call's error and on the container's own stderr, with a name."""
+"""What a user sees: one line, in the call's error and on the container's own stderr, with a name."""
 
 import pytest
 

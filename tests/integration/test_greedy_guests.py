@@ -34,7 +34,7 @@ def test_what_a_guest_takes_through_wasi_is_its_own_end_at_the_worst(engine, tmp
     words = ("--volume", f"{tmp_path / 'file'}:/file", "--annotation", "io.pelagos.wasm.deadline=20s")
     before = Path("/proc/sys/fs/file-nr").read_text().split()[0]
     done = engine.run(tmp_path, *words, str(guests / "greedy.wasm"), what)
-    # It is told no and goes on, or it traps, or its engine ends with it; never does it get what it asked for.
+    # The call fails and the guest continues, or it traps, or its engine ends with it; it never gets what it asked for.
     assert done.returncode in {0, 1, 134, 124, 128 + signal.SIGABRT, 128 + signal.SIGSEGV, 45}, done
     if engine.backend != "wasmer":  # whose open files are numbers in its own memory
         assert "all" not in done.stdout

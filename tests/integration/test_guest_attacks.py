@@ -123,7 +123,7 @@ def test_no_spelling_reaches_the_engine_or_the_host(engine, directory, guests):
 
 
 def test_what_it_may_open_is_told(engine, directory, guests):
-    """The attacker sees what is there: else it would find nothing for want of looking."""
+    """The attacker sees the files that exist: so it finds nothing because there is nothing."""
     found = opened(attack(engine, directory, guests, "control"))
     assert {("read", "control"), ("stat", "control"), ("libc", "/control")} <= found
 
@@ -138,7 +138,7 @@ def test_a_mount_of_the_kernels_views_is_refused_by_name(engine, directory, gues
 
 def test_what_a_mount_of_the_host_brings_along_is_taken_away(engine, directory, guests):
     flags = ("--volume", "/:/host:ro")
-    # The rest of the host is there: else nothing would be found for want of a mount.
+    # The rest of the host is mounted: so the attacker does not fail because of a missing mount.
     assert ("list", "host/usr") in opened(attack(engine, directory, guests, "host/usr", flags=flags))
     found = opened(attack(engine, directory, guests, *OF_THE_HOST, flags=flags))
     # Of what is below these, not a thing: the directories themselves are there, and empty.

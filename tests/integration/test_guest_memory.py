@@ -1,4 +1,4 @@
-"""What a guest is given of its container's memory: when it is told no, when it is killed, and what Update changes."""
+"""How much of its container's memory a guest gets: when a growth fails, when it is killed, and what Update changes."""
 
 import asyncio
 import contextlib

@@ -25,7 +25,7 @@ def hook(script, **fields):
 
 
 def telling(path, stage):
-    """A hook that notes its stage, where it is, and the state it is told."""
+    """A hook that records its stage, its mount namespace, and the state on its input."""
     return hook(f"echo {stage} $(readlink /proc/self/ns/mnt) $(cat) >> {path}", env=["PATH=/usr/bin:/bin"])
 
 

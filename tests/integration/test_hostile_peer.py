@@ -1,4 +1,4 @@
-"""A peer that sends what it likes: the shim goes on serving everybody else."""
+"""A peer that sends anything: the shim continues to serve all others."""
 
 import asyncio
 import contextlib

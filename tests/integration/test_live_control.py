@@ -134,7 +134,7 @@ async def test_delete_cleans_up_a_paused_container_whose_shim_was_killed(tmp_pat
 
 
 async def _gone(pid):
-    """Until the process has ended; whoever has inherited it may be slow to reap it."""
+    """Wait until the process has ended; its new parent may be slow to reap it."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         while "Z" not in (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]:
             await asyncio.sleep(0.01)

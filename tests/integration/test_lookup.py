@@ -1,4 +1,4 @@
-"""A bare word is looked up in PATH as execvp(3) does; what cannot run is told in the words that clients look for."""
+"""A bare word is looked up in PATH as execvp(3) does; an error has the words that clients look for."""
 
 import asyncio
 import os

@@ -99,7 +99,7 @@ async def test_a_program_sees_its_own_control_groups(tmp_path, namespaced):
     kinds = [*config_of(bundle)["linux"]["namespaces"], *([{"type": "cgroup"}] if namespaced else [])]
     change_linux(bundle, namespaces=kinds)
     _, out, _ = await run(tmp_path, bundle)
-    assert out.startswith("1\n")  # and nobody else
+    assert out.startswith("1\n")  # and no other process
 
 
 async def test_a_user_can_open_its_streams_by_name(tmp_path):

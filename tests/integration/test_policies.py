@@ -39,7 +39,7 @@ def tool(engine, tmp_path, guests):
 
 
 def seen(done):
-    """The names that a guest has listed, but for those of Wasmer's own file system in memory."""
+    """The names that a guest has listed, except those of Wasmer's own file system in memory."""
     return set(done.stdout.split()) - {"bin", "dev", "etc", "tmp"}
 
 

@@ -35,7 +35,7 @@ def mounts_below(path):
 
 
 def mounting(directory, source, propagation, *options):
-    """A container that mounts in its volume, tells what it did, and what it sees of the host's mount there."""
+    """A container that mounts in its volume, and prints what it did and which mounts of the host it sees there."""
     script = """
     mount -t tmpfs inner /mnt/sub && echo mounted
     while ! [ -e /mnt/host/file -o -e /mnt/stop ]; do sleep 0.02; done

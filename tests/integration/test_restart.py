@@ -138,7 +138,7 @@ def test_containers_survive_upgrades_of_containerd(bin_dir, rootfs, container):
             assert daemon.run(WASM, rootfs, names[-1], "/spin.wasm", flags=flags).returncode == 0
             assert {name: status for name, (_, status) in daemon.tasks().items()} == dict.fromkeys(names, "RUNNING")
         pids = [pid for pid, _ in daemon.tasks().values()]
-        assert len({parent(pid) for pid in pids}) == 2  # all but the first are one pod
+        assert len({parent(pid) for pid in pids}) == 2  # all except the first are one pod
         for name in names:
             daemon.ctr("task", "kill", "-s", "SIGTERM", name, check=True)
             until(lambda name=name: daemon.status(name) == "STOPPED")

@@ -1,4 +1,4 @@
-"""Which system calls are left to what runs in a container, as /proc tells of a running one."""
+"""Which system calls a process of a container may make, as /proc shows it for a running one."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Backends that somebody else wrote, good and bad, installed beside the real one."""
+"""Backends of third parties, good and bad, installed beside the real one."""
 
 import asyncio
 import contextlib

@@ -97,7 +97,7 @@ MAPPED = ("uidmap=0:100000:1000,1000:7000:1", "gidmap=0:200000:65536")
 def layered(bundle, guests):
     """The mounts that containerd hands over for an image of two layers in a user namespace.
 
-    The directories above are closed to all but the host's root, as containerd's own are.
+    The directories above are closed to all users except the host's root, as containerd's own are.
     """
     layers = [bundle / "lower" / name for name in ("one", "two")]
     for layer in layers:

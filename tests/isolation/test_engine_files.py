@@ -1,4 +1,4 @@
-"""An engine's own files: there until it opens its module, and then in nobody's reach."""
+"""An engine's own files: reachable until it opens its module, and then not at all."""
 
 import os
 

@@ -22,7 +22,7 @@ def rule(name, action="ERRNO", number=errno.EDOM, *conditions):
 
 
 def open_profile(*rules):
-    """Everything is allowed, but for some rules."""
+    """Everything is allowed, except by some rules."""
     return Seccomp("ALLOW", rules=rules)
 
 
@@ -41,7 +41,7 @@ def test_a_call_gets_the_error_of_its_rule_and_others_go_on():
 def test_a_profile_that_allows_denies_the_rest_with_its_own_error():
     calls = "read write close exit_group brk mmap munmap futex rt_sigprocmask newfstatat seccomp lseek getpid"
     profile = Seccomp("ERRNO", errno.EXDEV, rules=(Rule(tuple(calls.split()), "ALLOW", 0),))
-    assert under(profile, os.getppid) == "done"  # it cannot fail, so nobody looks
+    assert under(profile, os.getppid) == "done"  # it cannot fail, so there is no check
     assert under(profile, lambda: os.mkdir("/proc/none")) == "EXDEV"
 
 

@@ -124,7 +124,7 @@ def test_new_namespaces_are_made_and_given_ones_joined_first():
     given = Namespace("network", "/proc/1/ns/net")
     namespaces = (*(Namespace(kind) for kind in KINDS if kind != "network"), given)
     (step,) = [step for step in planned(namespaces=namespaces).assemble if isinstance(step, ns.EnterNamespaces)]
-    # the pid namespace is the one that the process was born in
+    # the pid namespace is the one in which the process was forked
     assert step == ns.EnterNamespaces((given,), ("mount", "cgroup", "ipc", "uts"), frozenset({"network"}))
 
 

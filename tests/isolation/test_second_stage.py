@@ -1,4 +1,4 @@
-"""The second process of a container with a user namespace: made, mapped, and told of."""
+"""The second process of a container with a user namespace: made, mapped, and reported."""
 
 import contextlib
 import gc

@@ -10,7 +10,7 @@ class Authority:
     """One certificate authority in a directory, which all parts of a cluster trust."""
 
     def __init__(self, directory: Path) -> None:
-        """directory: made anew, with the authority's own key and certificate, `ca.key` and `ca.crt`."""
+        """directory: made by this, with the authority's own key and certificate, `ca.key` and `ca.crt`."""
         self.directory = directory
         directory.mkdir(parents=True, mode=0o700, exist_ok=True)
         _request(directory / "ca", "/CN=kubernetes", "basicConstraints=critical,CA:TRUE")

@@ -32,7 +32,7 @@ _USERS = {
     "kubelet": (f"system:node:{HOST_NAME}", "system:nodes"),
 }
 
-# Where a process of this host may not lower an oom score, containerd has to be told.
+# If a process of this host may not lower an oom score, containerd needs a setting for that.
 _CONTAINERD = f"""\
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]

@@ -139,7 +139,7 @@ class Machine:
         shutil.rmtree(self.directory)
 
     def traces(self) -> list[str]:
-        """What there is of it on the host, besides its directory: nothing when it is shut down."""
+        """What is left of it on the host, besides its directory: nothing when it is shut down."""
         found = [f"process {self.init}"] if self.init else []
         found += [f"cgroup {path}" for path in self._cgroups() if path.exists()]
         with open("/proc/self/mountinfo") as file:

@@ -21,7 +21,7 @@ def guest(*words: str, name: str = "guest", **fields: Any) -> Object:
 
 
 def waiting_guest(name: str = "guest", **fields: Any) -> Object:
-    """A guest that sleeps until it is told to end."""
+    """A guest that sleeps until a signal ends it."""
     return guest("/tool.wasm", "sleep", FOREVER, name=name, **fields)
 
 

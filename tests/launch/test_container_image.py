@@ -1,4 +1,4 @@
-"""The image of a launch's container: asked once, given up by a Kill, and nothing is left of it."""
+"""The image of a launch's container: asked for once, cancelled by a Kill, and nothing is left of it."""
 
 import asyncio
 import json

@@ -449,7 +449,7 @@ async def test_nothing_is_kept_of_another_module_than_was_found(looked_up, bare_
     bare_inits.say(Asking("wasm", "detect"), Learnt("e" * 64, KNOWN), Learnt(FOUND.digest, KNOWN))
     bare_inits.say(Created("wasm", "", False))
     give_up(await outcome)
-    assert find() is None  # it is told once
+    assert find() is None  # it is reported once
 
 
 async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_module(looked_up, bare_inits):

@@ -1,4 +1,4 @@
-"""What an init process tells the daemon while it is launched, and in which order; with no isolation around it."""
+"""What an init process sends to the daemon while it is launched, and in which order; without isolation."""
 
 import os
 import socket

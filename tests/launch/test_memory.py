@@ -1,4 +1,4 @@
-"""A guest's limit of memory in its own process: where it is read, and a refusal that is told twice."""
+"""A guest's limit of memory in its own process: where it is read, and a refusal that is reported twice."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What an init process tells the daemon, and what a plugin might send in its name."""
+"""What an init process sends to the daemon, and what a plugin might send in its name."""
 
 import json
 from dataclasses import replace

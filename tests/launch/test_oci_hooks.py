@@ -1,4 +1,4 @@
-"""Hooks: what they are given, and how their failures are told."""
+"""Hooks: what they get, and how their failures are reported."""
 
 import json
 import os

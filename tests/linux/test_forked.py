@@ -62,5 +62,5 @@ def test_a_child_ends_with_its_parent_also_with_one_that_is_gone_already(when):
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     os.close(tell)
-    assert os.read(told, 16) == b""  # the child was the last who held it
+    assert os.read(told, 16) == b""  # the child was the last process that had it open
     os.close(told)

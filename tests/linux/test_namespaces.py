@@ -1,4 +1,4 @@
-"""New namespaces, given ones, and children born into them."""
+"""New namespaces, given ones, and children forked into them."""
 
 import os
 import socket

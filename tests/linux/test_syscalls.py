@@ -1,4 +1,4 @@
-"""The wrappers: what they return, and how a failure is told."""
+"""The wrappers: what they return, and how they report a failure."""
 
 import errno
 import os

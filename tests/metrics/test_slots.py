@@ -27,7 +27,7 @@ def add(slot, cell=CELL, by=1):
 
 
 class Daemon:
-    """A process that has a slot and counts when it is told to."""
+    """A process that has a slot and counts on request."""
 
     def __init__(self, place):
         inside, self._line = os.pipe()
@@ -63,7 +63,7 @@ class Daemon:
 
 
 def seen(place):
-    """What a reader sees: how many slots, how many of them live, the sum of a counter and of a gauge."""
+    """What a reader sees: how many slots, how many of them with a process, the sum of a counter and of a gauge."""
     with SlotFile(place) as file:
         found = list(file.readings())
     live = [reading for reading in found if reading.is_live]

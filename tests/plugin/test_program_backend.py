@@ -1,4 +1,4 @@
-"""What a program's init process does: run it, pass on what it says, tell a trap from an exit."""
+"""What a program's init process does: run it, pass on its output, distinguish a trap from an exit."""
 
 import errno
 import os

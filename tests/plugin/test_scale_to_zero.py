@@ -1,4 +1,4 @@
-"""A server whose program runs while there are requests: who is passed on to which program, and when one ends.
+"""A server whose program runs while there are requests: which program gets a client, and when one ends.
 
 The programs are servers in this process: they answer each line that they are sent with their number and the line.
 """

@@ -44,7 +44,7 @@ def read(tmp_path, text, module=wat):
 
 
 def names(interface):
-    """Imports and exports without what text does not tell."""
+    """Imports and exports without the parts that are not in the text."""
     imports = [(item.module, item.name, item.kind) for item in interface.imports]
     return imports, [(item.name, item.kind) for item in interface.exports]
 

@@ -104,7 +104,7 @@ def test_files_that_another_mount_covers_are_no_reason_to_refuse(tmp_path):
 
 @pytest.mark.parametrize("source", ["/proc", "/proc/self/fd", "/sys"])
 def test_a_view_of_the_kernel_is_refused_also_where_another_mount_covers_it(tmp_path, source):
-    """Whoever shares the directory with the guest may move it into sight."""
+    """A process that shares the directory with the guest may move it into sight."""
     volumes = [Mount("/data/view", "bind", source, ("rbind", "ro")), Mount("/data", "tmpfs", "tmpfs")]
     with pytest.raises(PermissionDenied, match="mount on '/data/view': "):
         shielded(tmp_path, volumes, list)

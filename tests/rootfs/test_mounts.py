@@ -26,7 +26,7 @@ def image(tmp_path):
 
 
 def mounted(image, mount, look, before=lambda: None):
-    """What `look` tells of the root, in a child, once the mount is there."""
+    """What `look` finds in the root, in a child, when the mount is there."""
 
     def run():
         namespaces.unshare(["mount"])

@@ -243,7 +243,7 @@ def test_links_without_end_are_refused_by_name(image, source):
 
 
 def neighbour(image):
-    """Whoever shares the directory: puts a link that leads out where a directory is made, again and again."""
+    """A process that shares the directory: it puts a link that leads out where a directory is made, again and again."""
     for number in itertools.count():
         with contextlib.suppress(OSError):
             os.rename(image / "new", image / f"data/{number}")

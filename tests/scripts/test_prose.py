@@ -15,7 +15,7 @@ def found(rules, kind, text):
     return [
         (rule, words, block.line_of(offset))
         for block in prose.BLOCKS[kind](text)
-        for offset, rule, words, _ in rules.faults(block.text)
+        for offset, rule, words, _ in rules.faults(block)
     ]
 
 

@@ -1,4 +1,4 @@
-"""One loads a zygote; whoever comes meanwhile waits for that, and not for ever."""
+"""One process loads a zygote; others wait for it, but not for ever."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Sockets at a path: who makes one, and whether somebody is behind it."""
+"""Sockets at a path: which process makes one, and whether a process listens."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ def test_a_socket_is_for_its_owner_alone_from_the_start(path):
         assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
     assert is_served(path)
     listener.close()
-    assert not is_served(path)  # the file is there, and nobody behind it
+    assert not is_served(path)  # the file is there, and no process listens
     listener = made(path)
     assert is_served(path)
     listener.close()

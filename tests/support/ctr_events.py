@@ -22,7 +22,7 @@ class CtrEvents:
         self._process = subprocess.Popen(self._containerd.command("events"), stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        # An event of our own is the only way to learn that somebody listens.
+        # Only an event of our own shows that ctr listens.
         until(lambda: self._containerd.ctr("namespace", "label", "default", "listening=yes") and self._lines)
         return self
 

@@ -18,7 +18,7 @@ class Archive:
     """The Debian archive of some releases, as this machine's mirror has it. Needs apt, not root."""
 
     def __init__(self, directory: Path, releases: tuple[str, ...]) -> None:
-        """directory: for apt's lists; made anew. Raises RuntimeError if no mirror has them."""
+        """directory: for apt's lists; made by this. Raises RuntimeError if no mirror has them."""
         if not shutil.which("apt-get") or not shutil.which("dpkg"):
             raise RuntimeError("this is not Debian or Ubuntu: apt-get and dpkg are not there")
         self._directory = directory

@@ -83,7 +83,7 @@ class Guest:
         return replace(made, memory=_Allowed(self.allowed)) if self.allowed is not None else made  # type: ignore[arg-type]
 
     def options(self, directory: Path) -> list[str]:
-        """What the driver is told of it: as the daemon tells the nursery."""
+        """What the driver gets about it: the same as the nursery gets from the daemon."""
         entrypoint = self.entrypoint(directory)
         limits = {
             "-m": self.limits.memory,

@@ -12,7 +12,7 @@ INIT = {
 }
 EXEC = {
     ("", "exec-added"): "added",
-    ("added", "exec-added"): "added",  # deleted before it was started, of which nothing is told
+    ("added", "exec-added"): "added",  # deleted before it was started, for which there is no event
     ("added", "exec-started"): "started",
     ("started", "exit"): "",
 }

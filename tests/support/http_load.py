@@ -55,7 +55,7 @@ def answer(connection: http.client.HTTPConnection, path: str = "/") -> tuple[int
 class Load:
     """Clients that ask for a path again and again, in a process' network, each in a thread, until `end`.
 
-    answered: the statuses. failed: errors, but for a connection that is refused. reused: how many connections were
+    answered: the statuses. failed: errors, except a connection that is refused. reused: how many connections were
     closed before an answer that had carried one before: a client repeats such a request (RFC 9112, 9.3.1).
     """
 

@@ -106,7 +106,7 @@ def provide_containerd() -> None:
 
 
 def has_built_containerd() -> bool:
-    """Whether the containerd that is built with Go is there, in the version that is wanted."""
+    """Whether the containerd that is built with Go is there, in the right version."""
     return has_containerd((BUILT,)) and containerd_version(BUILT) == _BUILT_VERSION
 
 
@@ -149,7 +149,7 @@ def provide_uml() -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     debian.Archive(CACHE / "apt", (UML_RELEASE,)).unpack("user-mode-linux", UML_RELEASE, work)
-    shutil.rmtree(work / "usr/lib/uml/modules", ignore_errors=True)  # 100 MB that nobody loads
+    shutil.rmtree(work / "usr/lib/uml/modules", ignore_errors=True)  # 100 MB that are never loaded
     work.rename(CACHE / "uml")
     shutil.rmtree(CACHE / "apt")
 

@@ -31,7 +31,7 @@ def at_terminal(words: list[str], typed: dict[bytes, bytes], size: tuple[int, in
             for shown in [shown for shown in waiting if shown in screen]:
                 os.write(master, waiting.pop(shown))
     except OSError:
-        pass  # EIO: everybody has closed it
+        pass  # EIO: all processes have closed it
     os.close(master)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
 

@@ -68,7 +68,7 @@ class Events:
         return event
 
     def ids_of_exits(self, container_id: str) -> list[str]:
-        """Whose exits were told, in order."""
+        """The ids of all exits that were published, in order."""
         return [event.id for event in self._exits(container_id)]
 
     def _exits(self, container_id: str) -> list[Any]:

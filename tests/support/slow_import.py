@@ -1,4 +1,4 @@
-"""A backend whose import takes as long as a test wants."""
+"""A backend whose import takes as long as a test needs."""
 
 from __future__ import annotations
 

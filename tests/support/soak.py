@@ -3,7 +3,7 @@
     python -m tests.support.soak SECONDS [SEED]
 
 In rounds: some containers start, something is killed, and then each container is asked how it ended
-and what it has said. One pod lives through all rounds, and its daemon's memory is watched.
+and what it has said. One pod runs through all rounds, and its daemon's memory is watched.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.zygote import end_zygotes, zygotes
 
 WASM = "io.containerd.pelagos.wasm.v1"
 LINES = "".join(f"{number:063d}\n" for number in range(5000))
-# The guest, how it ends, and what it says. `spin` ends when it is told to.
+# The guest, how it ends, and what it says. `spin` ends at a signal.
 KINDS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "hello": (("/hello.wasm",), 0, "hello\n"),
     "exit": (("/tool.wasm", "exit", "42"), 42, ""),

@@ -66,7 +66,7 @@ def processes(pid: int) -> list[int]:
 
 
 def descriptors(pid: int) -> int:
-    """How many descriptors an idle daemon has open, but for what it keeps: mounts of compiled code, empty networks."""
+    """How many descriptors an idle daemon has open, except kept mounts of compiled code and empty networks."""
     mounts = {line.split()[0] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
     opened = os.listdir(f"/proc/{pid}/fd")
     return sum(not _is_network(pid, fd) and not _is_detached(pid, fd, mounts) for fd in opened)
@@ -98,7 +98,7 @@ def comm(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has reaped yet does not."""
+    """Whether a process runs; one that was not reaped yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):

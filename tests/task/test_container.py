@@ -89,7 +89,7 @@ def test_the_record_names_what_is_there(run):
 
 
 def test_the_end_of_the_first_process_is_everybodys(run):
-    """The others are killed, and their exits are told first."""
+    """The others are killed, and their exits are published first."""
 
     async def body(engine, container):
         guests = await started(engine, container, "e1", "e2")

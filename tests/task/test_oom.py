@@ -1,4 +1,4 @@
-"""Who is told that memory has run out, and when."""
+"""Which container gets the event that memory has run out, and when."""
 
 import asyncio
 import contextlib

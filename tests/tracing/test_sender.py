@@ -56,7 +56,7 @@ async def test_what_comes_together_leaves_together(sent):
     await until(lambda: sent.batches == [["a", "b", "c"]])
     sender.put("d")
     await until(lambda: sent.batches == [["a", "b", "c"], ["d"]])
-    assert sent.descriptors == {"['0', '1', '2', '3']"}  # 3 is of this very listing
+    assert sent.descriptors == {"['0', '1', '2', '3']"}  # 3 is that of this listing
     await until(lambda: sender._sending is None)
     sender.close()
 

@@ -25,7 +25,7 @@ def in_child(check):
 
 
 def request_after(prepare):
-    """What a `start` tells that has changed itself before."""
+    """What a `start` sends after it has changed its own attributes."""
     reader, writer = os.pipe()
 
     def tell():

@@ -1,4 +1,4 @@
-"""The zygote's loop, with a daemon that tells what it is."""
+"""The zygote's loop, with a daemon that reports its attributes."""
 
 import contextlib
 import fcntl
@@ -22,7 +22,7 @@ from tests.support.containerd import until
 
 
 class Fresh:
-    """In place of what is installed: stale when told so."""
+    """Instead of the installed packages: stale when a test says so."""
 
     def __init__(self, flag):
         self._flag = flag
@@ -32,10 +32,10 @@ class Fresh:
 
 
 def daemon(words, listener):
-    """Tell every client what we are, until one says enough."""
+    """Send every client our attributes, until one ends this."""
     while True:
         peer, _ = listener.accept()
-        with peer, contextlib.suppress(ConnectionError):  # some only look whether anybody listens
+        with peer, contextlib.suppress(ConnectionError):  # some only check whether a process listens
             umask = os.umask(0)
             os.umask(umask)
             told = {
@@ -265,7 +265,7 @@ def test_a_held_lock_makes_one_start_wait_and_no_other(place):
         waits.settimeout(0.1)
         with pytest.raises(TimeoutError):
             waits.recv(1)
-    # Its client has given up. The daemon takes its place all the same: a later `start` of the pod finds it.
+    # Its client has gone. The daemon takes its place nevertheless: a later `start` of the pod finds it.
     until(lambda: is_served(place.socket("waits")))
     assert told(place.socket("waits"))["words"] == place.words("waits")
     gone(place.socket("waits"))
@@ -304,7 +304,7 @@ def test_there_is_one_at_a_time_unless_it_does_not_answer(place):
     os.kill(first, signal.SIGSTOP)
     second = place.zygote(replace=True)
     assert told(place.ask("one")[1])["parent"] == second
-    # Told to end, it leaves the place to the one that has it.
+    # At SIGTERM it leaves the socket to the process that has it.
     os.kill(first, signal.SIGTERM)
     os.kill(first, signal.SIGCONT)
     assert exit_code(first) == 0
@@ -399,7 +399,7 @@ def test_a_stranger_in_its_place_is_not_asked(place):
             os.write(writer, b"x")
             time.sleep(60)
         place.children.append(pid)
-        os.read(reader, 1)  # a socket that is bound looks served before anybody listens
+        os.read(reader, 1)  # a bound socket looks served before a process listens
         os.close(reader)
         os.close(writer)
         assert place.ask()[0] == zygote_client.FAILED

@@ -20,7 +20,7 @@ enum { THINGS = 16, PATHS = 12, MOST_NAMES = 400 };
 static const char IMAGE[] = "image";
 static struct process process;
 
-/* Names, `..`, empty ones, now and then so many that the walk has to give up. */
+/* Names, `..`, empty ones, sometimes too many for the walk. */
 static void write_path(char path[MAX_PATH]) {
     static const char *const NAMES[] = {"a", "b", "c", "d", "..", "..", ".", "", "name"};
     uint32_t count = rarely(100) ? any(MOST_NAMES) : 1 + any(5);

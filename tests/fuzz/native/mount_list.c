@@ -97,7 +97,7 @@ static size_t damage(char *text, size_t size) {
         at = any_line(text, size), from = any_line(text, size);
         count = any(400);
         return insert(text, size, at, text + from, count > size - from ? size - from : count);
-    default: /* a very long field, now and then */
+    default: /* sometimes a long field */
         for (int doubling = any(40) ? 0 : 9; doubling; doubling--)
             size = insert(text, size, at, text + at, size - at > 400 ? 400 : size - at);
         return size;

@@ -190,7 +190,7 @@ static void speak(int daemon) {
     if (!rarely(50)) shutdown(daemon, SHUT_WR);
 }
 
-/* An engine that reads all that it is told of a guest. */
+/* An engine that reads everything that it gets about a guest. */
 static volatile size_t read_sum;
 
 static void read_words(const struct pelagos_words *words) {

@@ -197,7 +197,7 @@ def test_what_is_no_zygote_makes_it_execute_python(place, monkeypatch):
 
     def socket_of(kind):
         with socket.socket(socket.AF_UNIX, kind) as listener:
-            listener.bind(str(path))  # nobody listens
+            listener.bind(str(path))  # no process listens
 
     for make in (
         lambda: None,
@@ -230,7 +230,7 @@ def test_a_stranger_in_its_place_is_not_asked(place, monkeypatch):
             os.write(writer, b"x")
             client, _ = stranger.accept()
             os._exit(len(client.recv(1)))
-        os.read(reader, 1)  # a socket that is bound looks served before anybody listens
+        os.read(reader, 1)  # a bound socket looks served before a process listens
         os.close(reader)
         os.close(writer)
         assert place.run("native", *FLAGS, "start").stdout.startswith(b"python")

@@ -1,4 +1,4 @@
-"""What the compiled library tells the daemon, as the daemon understands it."""
+"""What the compiled library sends to the daemon, as the daemon parses it."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Copying on the event loop: a target that is slow, gone or given up on, and the end of the source."""
+"""Copying on the event loop: a target that is slow, gone or abandoned, and the end of the source."""
 
 import asyncio
 import os

@@ -18,7 +18,7 @@ def write_all(stdio, text):
 
 
 def finished(tmp_path, text=b""):
-    """The path and the streams of a process that has said something to nobody, and has ended."""
+    """The path and the streams of a process that has written something without a reader, and has ended."""
     path = str(tmp_path / "out")
     os.mkfifo(path)
     stdio = Stdio(StdioPaths("", path, ""))

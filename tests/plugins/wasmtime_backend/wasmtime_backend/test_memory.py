@@ -1,4 +1,4 @@
-"""Linear memories that are made by us: what the engine is told of what goes wrong."""
+"""Linear memories that the backend makes: which errors the engine gets."""
 
 import pytest
 import wasmtime
