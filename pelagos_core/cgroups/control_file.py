@@ -18,10 +18,9 @@ _CHUNK_BYTES = 8 << 10
 class Write:
     """One value for one control file.
 
-    field: the part of `linux.resources` that it comes from. file: such as `memory.max`; the part before
-    the first full stop is the controller. keyed: the file holds one value for each
-    device, named by the first word of `value`; `reset` is the initial value of a device.
-    optional: if the file is missing, the limit is enforced anyway.
+    field: the part of `linux.resources` that sets it. file: such as `memory.max`; the part before the first dot is the
+    controller. keyed: the file has one value for each device, named by the first word of `value`; `reset` is the
+    initial value of a device. optional: whether a missing file is ignored: the limit is enforced anyway.
     """
 
     field: str
@@ -48,7 +47,7 @@ class Write:
 
 def read(path: str) -> str:
     """The text of a control file, stripped of white space. Raises OSError."""
-    # Not by `open`, which makes five more system calls.
+    # os.open and not `open`, which makes five more system calls.
     text = b""
     with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
         while chunk := os.read(file, _CHUNK_BYTES):
@@ -63,20 +62,20 @@ def write(path: str, value: str) -> None:
 
 
 def number(text: str) -> int:
-    """Parse one number. `max`, which means no limit, gives 2^64 - 1; an empty text gives 0."""
+    """Parse one number. Returns 2^64 - 1 for `max` (no limit), 0 for any other text."""
     if text == "max":
         return UNLIMITED
     return int(text) if text.isdecimal() else 0
 
 
 def table(text: str) -> dict[str, int]:
-    """Parse `name number` lines. Other lines are left out."""
+    """Parse lines `name number`. Other lines are skipped."""
     pairs = (line.split() for line in text.splitlines())
     return {words[0]: int(words[1]) for words in pairs if len(words) == 2 and words[1].isdecimal()}
 
 
 def assignments(text: str) -> Iterator[tuple[str, dict[str, int]]]:
-    """Parse `device name=number name=number` lines."""
+    """Parse lines `device name=number name=number`."""
     for line in text.splitlines():
         device, *words = line.split()
         pairs = (word.partition("=") for word in words)

@@ -51,9 +51,9 @@ def _number(field: str, file: str, value: int, unlimited: str = "-1") -> Iterato
 def _memory(memory: Memory, read: Read) -> Iterator[Write]:
     swap = memory.swap
     if memory.limit < 0 and not swap and read(_SWAP):
-        swap = -1  # no limit: that of memory and swap together cannot be lower than that of memory
+        swap = -1  # no limit either: the limit of memory and swap together cannot be lower than that of memory
     both = [*_number("memory.limit", _MEMORY, memory.limit), *_number("memory.swap", _SWAP, swap)]
-    # The limit of memory may never be above that of memory and swap together, also between the two writes.
+    # The memory limit must not exceed that of memory and swap together, also between the two writes.
     if len(both) > 1 and (swap < 0 or swap > int(read(_MEMORY) or 0)):
         both.reverse()
     yield from both
@@ -76,7 +76,7 @@ def _cpu(cpu: Cpu, read: Read) -> Iterator[Write]:
 
 def with_burst(cpu: Cpu, file: str, read: Read, bandwidth: Iterable[Write]) -> Iterator[Write]:
     """The writes for `cpu.burst`, to `file`, and for quota and period. For both versions."""
-    # Burst may never be above the quota, so a smaller burst is written first, a larger one last.
+    # The burst must not exceed the quota, so a smaller burst is written first, a larger one last.
     burst = [] if cpu.burst is None else [Write("cpu.burst", file, str(cpu.burst))]
     shrinks = cpu.burst is not None and cpu.burst < int(read(file) or 0)
     yield from burst if shrinks else ()
@@ -125,7 +125,7 @@ def _block_io(block_io: BlockIO, read: Read) -> Iterator[Write]:
 
 
 def hugepages(resources: Resources, limit: str) -> Iterator[Write]:
-    """The writes for `hugepageLimits`. limit: the end of a file's name. For both versions."""
+    """The writes for `hugepageLimits`. limit: the end of the file names. For both versions."""
     for entry in resources.hugepages:
         name = f"hugetlb.{entry.page_size}"
         yield Write("hugepageLimits", f"{name}.{limit}", str(entry.limit))

@@ -60,7 +60,7 @@ def _number(field: str, file: str, value: int) -> Iterator[Write]:
 
 def _memory(memory: Memory, read: Read) -> Iterator[Write]:
     if memory.check_before_update and memory.limit > 0 and memory.limit <= int(read("memory.current") or 0):
-        raise FailedPrecondition(f"linux.resources.memory.limit: {memory.limit} is below what is in use")
+        raise FailedPrecondition(f"linux.resources.memory.limit: {memory.limit} is not above the present usage")
     swap = memory.swap
     if memory.limit < 0 and not swap:
         swap = -1  # as on v1, where memory and swap are counted together
@@ -73,26 +73,26 @@ def _memory(memory: Memory, read: Read) -> Iterator[Write]:
 
 
 def _limit_with_swap(memory: Memory, read: Read) -> int:
-    """The memory limit to subtract from the spec's swap limit, which is that of both together as on v1."""
+    """The memory limit to subtract from the spec's swap limit, which includes memory as on v1."""
     if memory.limit > 0:
         return memory.limit
     present = read("memory.max")
     if memory.limit < 0 or not present.isdecimal():
-        raise InvalidArgument("linux.resources.memory.swap: needs a memory limit, which is counted in it")
+        raise InvalidArgument("linux.resources.memory.swap: needs a memory limit, which it includes")
     return int(present)
 
 
 def _swap_write(swap: int) -> Write:
     if swap < 0:
-        raise InvalidArgument("linux.resources.memory.swap: less than the limit: it is memory and swap together")
+        raise InvalidArgument("linux.resources.memory.swap: less than the memory limit, which it includes")
     # A host without swap accounting has no file for swap.
     return Write("memory.swap", "memory.swap.max", str(swap), optional=swap == 0)
 
 
 def weight_of_shares(shares: int) -> int:
-    """Convert v1's cpu.shares to cpu.weight: both ends of the ranges and the defaults (1024, 100) correspond.
+    """Convert v1's cpu.shares to cpu.weight. Both ends of the ranges and the defaults (1024, 100) correspond.
 
-    The curve of runc, crun and Kubernetes since 2025.
+    Source: the formula of runc, crun and Kubernetes since 2025.
     """
     exponent = math.log2(min(max(shares, _LEAST_SHARES), _MOST_SHARES))
     return math.ceil(round(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34), 9))

@@ -43,7 +43,7 @@ class Instruction:
 
 
 def program(policy: DevicePolicy) -> bytes:
-    """The instructions for bpf(2)."""
+    """The program of a policy, as instructions for bpf(2)."""
     instructions = [
         Instruction(_LOAD_WORD, _TYPE, _CONTEXT, 0),
         Instruction(_MOVE_REGISTER, _WANTED, _TYPE),

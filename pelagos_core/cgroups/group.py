@@ -60,8 +60,8 @@ class Cgroup:
     def of(cls, cgroups_path: str, name: str, mounted: Iterable[Hierarchy] | None = None) -> Cgroup:
         """The container's group on this host; it is not created yet.
 
-        A spec without a group gets none if this process may not create one (without root).
-        mounted: the host's hierarchies; None: read its mounts.
+        If the spec names no group and this process may not create one (not root), the container has none.
+        mounted: the host's hierarchies; None: read them from the mounts. Raises InvalidArgument for an invalid path.
         """
         relative = relative_path(cgroups_path, name)
         found = [item for item in mounted or hierarchies() if cgroups_path or os.access(item.mount_point, os.W_OK)]
@@ -95,7 +95,7 @@ class Cgroup:
         return os.path.join(directory, self._memory_limit) if directory else None
 
     def open_memory_limit(self) -> int | None:
-        """Open the control file of the memory limit; None if there is none."""
+        """Open the control file of the memory limit. Returns its descriptor, or None if there is none."""
         path = self.memory_limit_path
         if path is None:
             return None
@@ -133,7 +133,7 @@ class Cgroup:
         return sorted({words[1] for words in names if words[0] == "hugetlb" and len(words) > 2})
 
     def check_unused(self) -> None:
-        """Raise FailedPrecondition if it holds processes: they belong to another owner and must not be killed."""
+        """Raise FailedPrecondition if it contains processes: they are not the container's and must not be killed."""
         # The group of most containers has no directory yet.
         if any(os.access(path, os.F_OK) for path in self.paths) and self.processes():
             raise FailedPrecondition(f"cgroup {self.paths[0]!r} is in use by other processes")
@@ -155,10 +155,10 @@ class Cgroup:
 
     @contextlib.contextmanager
     def updated(self, resources: Resources) -> Iterator[None]:
-        """Change the limits of a group in use; an exception in the block restores the former limits.
+        """Change the limits of a group in use. A PelagosError in the block restores the former limits.
 
-        Limits that are not given and device rules stay. Raises a PelagosError; all limits are unchanged
-        then.
+        Limits that are not given, and device rules, stay unchanged. Raises a PelagosError; then all limits are
+        unchanged.
         """
         undos: list[Write] = []
         try:
@@ -204,7 +204,7 @@ class Cgroup:
             raise FailedPrecondition(f"cannot pause: {error.filename}: {error.strerror}") from None
 
     def thaw(self) -> None:
-        """Thaw every process. A group that is removed or was never frozen is no error."""
+        """Thaw every process. Does nothing if the group is removed or was never frozen."""
         with contextlib.suppress(OSError):
             control_file.write(self._freezer(), "0" if self.unified else "THAWED")
 
@@ -215,10 +215,10 @@ class Cgroup:
         return self.read("freezer.state") == "FROZEN"
 
     def try_remove(self) -> bool:
-        """Kill the remaining processes and remove the directories; missing ones are no error.
+        """Kill the remaining processes and remove the directories, if they exist.
 
-        Returns False if a directory is still busy, as it is for a moment after its last
-        process was reaped: call it again a little later.
+        Returns False if a directory is busy, which it is for a moment after its last process was reaped: call it again
+        a little later. Raises OSError for any other error.
         """
         if _are_removed(self.paths):
             return True
@@ -271,7 +271,7 @@ class Cgroup:
     def _limit_devices(self, rules: Iterable[DeviceRule]) -> None:
         policy = DevicePolicy.of(rules)
         if in_user_namespace():
-            return  # in a user namespace mknod(2) fails, and its mounts are nodev
+            return  # mknod(2) fails in a user namespace, and its mounts are nodev
         if not self.unified:
             for write in controllers_v1.device_writes(policy):
                 self._write(write)
@@ -317,7 +317,7 @@ def _make_directory(path: str, *, is_cpuset: bool) -> None:
 def _inherit_cpuset(path: str) -> None:
     """Copy the parent's values to a new v1 cpuset. cpusets.rst: it is empty, and no process can join an empty one.
 
-    With `cgroup.clone_children` in the parent the kernel has copied them already; the same values are written again.
+    If the parent has `cgroup.clone_children`, the kernel has copied them already: the same values are written again.
     """
     parent = os.path.dirname(path)
     for name in ("cpuset.cpus", "cpuset.mems"):
@@ -325,7 +325,7 @@ def _inherit_cpuset(path: str) -> None:
 
 
 def _delegate(group: Group) -> None:
-    """Enable the parent's controllers for its children. cgroup-v2.rst: a group has those that its parent enables."""
+    """Enable the host's controllers in all parents. cgroup-v2.rst: a group has those that its parent enables."""
     available = set(control_file.read(os.path.join(group.mount_point, "cgroup.controllers")).split())
     if available <= set(control_file.read(os.path.join(group.path, "cgroup.controllers")).split()):
         return
@@ -345,7 +345,7 @@ def _delegate(group: Group) -> None:
 
 
 def _tree(path: str) -> list[str]:
-    """A group and all groups below it, each after its parent. Not by recursion: a guest may nest them deeply."""
+    """A group and all groups below it, each after its parent. Not recursive: a guest may nest groups deeply."""
     found = [path]
     for each in found:
         # The link count of a directory is 2 plus the number of its subdirectories.
@@ -358,18 +358,18 @@ def _tree(path: str) -> list[str]:
 
 def _processes(path: str) -> list[int]:
     try:
-        # A process of another pid namespace is listed as 0, which kill(2) takes for the caller's process group.
+        # A process of another pid namespace is listed as 0, which for kill(2) is the caller's process group.
         return [pid for pid in map(int, control_file.read(os.path.join(path, "cgroup.procs")).split()) if pid]
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-            return []  # it is removed, or threaded: the parent lists its processes then
+            return []  # it is removed, or threaded: then the parent lists its processes
         raise
 
 
 def _are_removed(paths: Iterable[str]) -> bool:
-    """Remove groups that are empty, as most are after the end of their last process.
+    """Remove groups that are empty, the usual case. Returns whether all are removed.
 
-    rmdir(2) fails for a group with a process or another group in it, so neither is checked here.
+    rmdir(2) fails for a group that contains a process or another group, so neither is checked here.
     """
     try:
         return all(_removed(path) for path in paths)

@@ -1,8 +1,7 @@
 """The mount points of control groups on this host, and the path of a container's group below them.
 
-Source: cgroups(7), proc(5) "mountinfo", OCI runtime spec "Cgroups Path". The path's form distinguishes the
-driver cgroupfs (`/a/b`) from systemd (`slice:prefix:name`), so no setting can contradict that of
-containerd.
+Source: cgroups(7), proc(5) "mountinfo", OCI runtime spec "Cgroups Path". The path's form distinguishes the drivers
+cgroupfs (`/a/b`) and systemd (`slice:prefix:name`), so there is no setting that could contradict containerd's.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ def hierarchies() -> tuple[Hierarchy, ...]:
 class KnownHierarchies:
     """The hierarchies of this host, read again only after a mount has changed. For long-lived processes.
 
-    A node may have hundreds of mounts, and a daemon needs the hierarchies for each container. proc(5),
-    "/proc/pid/mounts": poll(2) reports an open file once after each mount or unmount in its namespace.
+    A node may have hundreds of mounts, and a daemon needs the hierarchies for each container. poll(2) reports the open
+    file once after each mount or unmount in its namespace (proc(5), "/proc/pid/mounts").
     """
 
     def __init__(self) -> None:
@@ -90,7 +89,8 @@ def _text(file: int) -> bytes:
 def relative_path(cgroups_path: str, name: str) -> str:
     """The group's path below each hierarchy's mount point, starting with a slash.
 
-    cgroups_path: `linux.cgroupsPath`. name: the group's name below `/pelagos` if that is empty.
+    cgroups_path: `linux.cgroupsPath`. name: the group's name below `/pelagos`, for an empty path. Raises
+    InvalidArgument for an invalid path.
     """
     if not cgroups_path:
         return f"{DEFAULT_PARENT}/{name}"
@@ -104,11 +104,11 @@ def relative_path(cgroups_path: str, name: str) -> str:
 
 
 def scope_of(cgroups_path: str) -> tuple[str, str] | None:
-    """The slice and the scope of a path in systemd's form; None for any other path."""
+    """The slice and the scope of a path in systemd's form; None for any other path. Raises InvalidArgument."""
     named = _unit(cgroups_path)
     if named is None or not named[1].endswith(".scope"):
         return None
-    _slice_path(named[0])  # raises InvalidArgument for a name that is no slice
+    _slice_path(named[0])  # raises InvalidArgument if it is not a slice
     return named
 
 

@@ -30,6 +30,6 @@ def not_joined(cgroup: Cgroup, failed: Failure) -> PermissionDenied:
 def _joining(group: Group) -> Instruction:
     if group.unified:
         return instruction("join_cgroup", f"{group.path}/cgroup.procs")
-    # v1: a move of one thread (0 is the writer) does not take the lock against all forks of the system. A move of a
-    # process does, and waits for RCU, nearly a millisecond each. v2 can only move processes.
+    # v1: to move a process takes nearly a millisecond, since the kernel locks out all forks of the system and waits for
+    # RCU. To move one thread (0: the writing thread) does not need the lock. v2 can only move processes.
     return instruction("write_file", f"{group.path}/tasks", b"0")

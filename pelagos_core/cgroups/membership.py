@@ -1,6 +1,6 @@
 """Moves the calling process to the control groups of another process, or to an existing group.
 
-Source: cgroups(7), /proc/PID/cgroup: lines `id:controllers:path`; v2's has no controllers.
+Source: cgroups(7). A line of /proc/PID/cgroup is `id:controllers:path`; for v2 it has no controllers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pelagos_core.linux.descriptor import Fd
 
 
 def move_to(wanted: str, own: str, mounts: str) -> None:
-    """Move the calling process, which must have one thread, to the groups of another one. Equal groups are skipped.
+    """Move the calling process, which must have one thread, to another process' groups. Equal groups are skipped.
 
     wanted, own: the texts of /proc/PID/cgroup of the other process and of the caller.
     mounts: the text of the caller's /proc/self/mountinfo.
@@ -27,7 +27,7 @@ def move_to(wanted: str, own: str, mounts: str) -> None:
         # As in `joining`: on v1 the move of one thread is ten times as fast.
         file = "tasks" if controllers else "cgroup.procs"
         with Fd(os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)) as fd:
-            os.write(fd, b"0")  # 0 is the writer
+            os.write(fd, b"0")  # 0: the writing process or thread
 
 
 def enter(path: str, hierarchies: Iterable[Hierarchy]) -> None:

@@ -36,11 +36,11 @@ class OomNotice:
 
     def happened(self) -> bool:
         """Whether the group was out of memory since the last call. Does not wait."""
-        told = False
+        notified = False
         with contextlib.suppress(BlockingIOError):
-            told = bool(os.read(self.fd, _EVENT_BYTES))
+            notified = bool(os.read(self.fd, _EVENT_BYTES))
         if not self._cgroup.unified:
-            return told
+            return notified
         # inotify reports changes of other counters in the file too.
         before, self._killed = self._killed, self._count()
         return self._killed > before

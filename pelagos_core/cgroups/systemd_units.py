@@ -1,8 +1,8 @@
 """The transient scope of a container's control group and its properties, for systemd.
 
-systemd writes the limits among a unit's properties to the unit's control group again, for example at
-`systemctl daemon-reload`. A limit that was written to the control file only is lost then. So each
-limit that systemd has a property for is also a property of the scope.
+systemd writes the limits in a unit's properties to the unit's control group again, for example at `systemctl
+daemon-reload`. A limit that was written only to the control file is lost then. So each limit for which systemd has a
+property is also set as a property of the scope.
 
 Source: systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5); the form of
 `linux.cgroupsPath` is that of runc's and crun's systemd drivers.
@@ -77,7 +77,7 @@ class Scope:
         return [
             ("Description", ("s", f"pelagos container {container_id}")),
             ("Slice", ("s", self.slice)),
-            ("Delegate", ("b", True)),  # systemd does not touch the groups below it
+            ("Delegate", ("b", True)),  # systemd does not change the groups below it
             ("DefaultDependencies", ("b", False)),  # else it is stopped before containerd at shutdown
             ("CollectMode", ("s", "inactive-or-failed")),  # a failed unit is unloaded too
             ("PIDs", ("au", [pid])),
@@ -86,10 +86,10 @@ class Scope:
 
 
 def limits(writes: Iterable[Write], version: int) -> list[Property]:
-    """The properties for writes to control files. A write without a property in systemd is left out.
+    """The properties for writes to control files. A write without a property in systemd is skipped.
 
     version: of systemd, such as 252. The files of both versions of control groups are supported.
-    Raises InvalidArgument that names a file whose value has no form in systemd: `unified` may hold any text.
+    Raises InvalidArgument that names a file whose value systemd cannot represent: `unified` may contain any text.
     """
     # Values for a single device have no property here.
     written = {write.file: write.value for write in writes if not write.keyed}
@@ -183,8 +183,8 @@ def _quota_and_period(value: str) -> tuple[int | None, int]:
 def devices(policy: DevicePolicy) -> list[Property]:
     """The properties for a device policy.
 
-    systemd has a list of allowed devices only: a policy that allows all but some devices gives none. The
-    group's own rules enforce it, which systemd does not reset on v2.
+    systemd has only a list of allowed devices. A policy that allows all devices but some is not passed to systemd: the
+    group's own rules enforce it, and systemd does not reset those on v2.
     """
     if policy.allow:
         return [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]

@@ -1,1 +1,1 @@
-"""The program that serves one pod: how it starts, what it serves, and its records."""
+"""The program that serves one pod: its start, its services, and the records of `pelagos run`."""

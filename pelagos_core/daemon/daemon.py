@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 ANSWER_SECONDS = 1.0  # for the answer to the Shutdown request that ends the daemon
-# Seconds without a container after which the daemon ends: containerd was killed after `start`. A restarted
-# containerd may connect without a container to create, so an open connection does not keep the daemon.
+# Seconds without a container after which the daemon ends: containerd may have been killed after `start`. An open
+# connection does not prevent it: a restarted containerd may connect without creating a container.
 IDLE_SECONDS = 20.0
 
 
@@ -73,9 +73,9 @@ class Daemon:
         ending.cancel()
 
     def stop(self) -> None:
-        """Stop accepting and unlink the socket, before the answer is sent.
+        """Stop accepting connections and remove the socket, before the answer to Shutdown is sent.
 
-        A concurrent `start` finds either a daemon that still serves, or no socket.
+        So a concurrent `start` finds either a daemon that still serves, or no socket.
         """
         if self._stopping.is_set():
             return
@@ -99,7 +99,7 @@ class Daemon:
         log.info("the command has ended" if command.done() else "the detached container has ended")
         await self._service.end()
         self.stop()
-        # Before the connection ends: a command that waits for its end must find all removed.
+        # Before the connection is closed: a command that waits for its end must find everything removed.
         if command.done():
             runs.remove(self._flags.owner)
         else:
@@ -116,7 +116,7 @@ class Daemon:
 
 
 def main(flags: Flags, node: Node, listener: socket.socket) -> None:
-    """Run the daemon. listener: bound, listening, non-blocking."""
+    """Run the daemon until it ends. listener: bound, listening, non-blocking."""
     nurseries = Nurseries()
     # Started now, so that it loads while containerd connects.
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A run that goes on without its command: the daemon keeps it, and ends with it."""
+"""A detached run (`pelagos run -d`): the daemon continues without the command, and ends with the container."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Detached:
         return [Service(runs.SERVICE, runs_pb2.DESCRIPTOR.services_by_name["Runs"], self)]
 
     async def detach(self, request: runs_pb2.DetachRequest) -> runs_pb2.DetachResponse:
-        """Detach: keep the run when its command ends. Answered once that holds. Raises NotFound."""
+        """Detach: keep the container when its command ends. Raises NotFound if there is no such container."""
         await self._tasks.state(api.StateRequest(id=request.id))
         detached = self._detached()
         if not detached.done():
-            # Open as long as the daemon lives: so the FIFO has a writer, and the end of the command is no end of file.
+            # Stays open until the daemon ends: the FIFO has a writer then, so the end of the command is no end of file.
             runs.keep_open(self._directory)
             detached.set_result(request.id)
         return runs_pb2.DetachResponse()
 
     async def wait_for_end(self) -> tuple[float, int]:
-        """Return once a detached container has ended: when that was, in seconds since the epoch, and its exit code."""
+        """Wait for the end of a detached container. Returns its time in seconds since the epoch, and the exit code."""
         container_id = await asyncio.shield(self._detached())
         status = await self._tasks.wait(api.WaitRequest(id=container_id))
         return status.exited_at.seconds + status.exited_at.nanos / 1e9, status.exit_status

@@ -23,7 +23,7 @@ def _made() -> asyncio.AbstractEventLoop:
 
 
 def _run_by_policy(work: Coroutine[Any, Any, None]) -> None:
-    """The same on CPython 3.10 and 3.11, whose asyncio.run gets the loop from a policy; later ones deprecate it."""
+    """As `run`, on CPython 3.10 and 3.11: their asyncio.run gets the loop from a policy, which is deprecated later."""
 
     class Policy(asyncio.DefaultEventLoopPolicy):
         def new_event_loop(self) -> asyncio.AbstractEventLoop:

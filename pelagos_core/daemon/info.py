@@ -19,7 +19,7 @@ _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features
 
 
 def runtime_info(backends: Backends) -> RuntimeInfo:
-    """Build the answer. `annotations` holds each backend with its version."""
+    """Build the answer. `annotations` contains each backend with its version."""
     info = RuntimeInfo(name=NAME)
     info.version.version = __version__
     info.features.type_url = _FEATURES
@@ -49,7 +49,7 @@ def _features() -> dict[str, object]:
 
 
 def main() -> None:
-    """Print the answer on stdout. Output of backends during their import does not mix with it."""
+    """Print the answer on stdout. Output of backends during their import goes to stderr."""
     out = os.dup(1)
     os.dup2(2, 1)
     os.write(out, runtime_info(load_waiting().backends).SerializeToString())

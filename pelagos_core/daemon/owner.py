@@ -1,4 +1,4 @@
-"""How a daemon detects the end of the `pelagos run` command that started it."""
+"""Detection of the end of the `pelagos run` command that started a daemon."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pelagos_core.daemon import runs
 
 
 async def wait_for_end(directory: str) -> None:
-    """Return once the command of a run has ended. In the daemon, on the event loop.
+    """Wait until the command of a run has ended. In the daemon, on the event loop.
 
-    Raises nothing: if the directory is missing, the command has ended.
+    directory: of the run. A missing directory means that the command has ended.
     """
     try:
         fd = os.open(os.path.join(directory, runs.ALIVE), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

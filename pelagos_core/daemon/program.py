@@ -23,7 +23,7 @@ from pelagos_core.linux import credentials
 from pelagos_core.native.process_name import SHIM, set_name
 from pelagos_core.shim import load_lock, zygote_request
 from pelagos_core.shim.flags import parse
-from pelagos_core.shim.start import LISTENER_FD, TURN_FD
+from pelagos_core.shim.start import LISTENER_FD, LOAD_LOCK_FD
 from pelagos_core.tracing import setup
 from pelagos_core.zygote.freshness import Freshness
 from pelagos_core.zygote.server import Zygote
@@ -48,67 +48,66 @@ class LogHandler(logging.Handler):
 
 
 def main() -> None:
-    """The program that `start` executes if no zygote has answered.
+    """The program that `start` executes if no zygote has answered. Never returns.
 
-    Its arguments are the zygote's path (empty: no zygote is wanted), `replace` if the present zygote
-    did not answer, and the daemon's command line. Its descriptors are the listener, the log, and the
-    load lock if `start` holds it.
+    Its arguments are the zygote's path (empty: create no zygote), `replace` if the present zygote did not answer,
+    and the daemon's command line. Its descriptors are the listener, the log, and the load lock if `start` holds it.
     """
     path, replace, *words = sys.argv[1:]
     listener = socket.socket(fileno=LISTENER_FD)
     listener.set_inheritable(False)
-    os.set_inheritable(TURN_FD, False)
+    os.set_inheritable(LOAD_LOCK_FD, False)
     _log_to_stderr()
-    # The parent of the process that continues exits.
+    # Node.load may fork: the child continues, and the parent exits.
     node = Node.load(leave=lambda pid: os._exit(0))
     setup.preload(node.settings.traces)
-    _settle()
+    _freeze()
     configured = node.settings.zygote_idle_seconds
     idle_seconds = IDLE_SECONDS if configured is None else configured
     if not path or not idle_seconds or not _fork():
-        os.close(TURN_FD)
-        _be_daemon(node, words, listener)
+        os.close(LOAD_LOCK_FD)
+        _run_daemon(node, words, listener)
     else:
         listener.close()
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 2)  # the log is the pod's: containerd reads it until every writer has closed it
+        os.dup2(null, 2)  # the log belongs to the pod: containerd reads it until every writer has closed it
         os.close(null)
-        # In the zygote and not before the first fork, whose pod would wait for it.
+        # After the fork, in the zygote only: else the first pod would wait for it.
         gc.unfreeze()
         reader.preload()
         make_everything_immortal()
         gc.freeze()
-        with contextlib.suppress(OSError):  # its socket cannot be bound: no zygote then
-            _be_zygote(node, path, idle_seconds, TURN_FD, replace=bool(replace))
+        with contextlib.suppress(OSError):  # the socket cannot be bound: there is no zygote then
+            _run_zygote(node, path, idle_seconds, LOAD_LOCK_FD, replace=bool(replace))
     os._exit(0)
 
 
 def stay() -> None:
-    """Run the zygote until what it has loaded is stale. For `pelagos zygote`."""
+    """Run the zygote until its loaded modules are stale, and exit. For `pelagos zygote`. Never returns."""
     _log_to_stderr()
     path = zygote_request.socket_path()
     if not path:
-        log.error("%s turns the zygote off, or names too long a path", zygote_request.VARIABLE)
+        log.error("%s is `off`, or its path is too long", zygote_request.VARIABLE)
         os._exit(1)
     node = load_waiting()
     setup.preload(node.settings.traces)
     reader.preload()
     credentials.die_with_parent(signal.SIGTERM)  # the parent is the process that a service manager supervises
     make_everything_immortal()
-    _settle()
+    _freeze()
     try:
-        _be_zygote(node, path, None, load_lock.NOBODYS, replace=True)
+        _run_zygote(node, path, None, load_lock.NOT_HELD, replace=True)
     except OSError as error:
         log.error("zygote: %s", error)  # noqa: TRY400 (no trace wanted)
         os._exit(1)
     os._exit(0)
 
 
-def _be_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, replace: bool) -> None:
+def _run_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, replace: bool) -> None:
     """Run the zygote. held: the load lock, released once the zygote listens."""
 
     def forked(words: list[str], listener: socket.socket) -> None:
-        _be_daemon(node, words, listener)
+        _run_daemon(node, words, listener)
 
     zygote = Zygote(path, Freshness(node.backends), forked)
     set_name("pelagos-zygote", ["pelagos-zygote", path])  # before a client can connect
@@ -118,7 +117,7 @@ def _be_zygote(node: Node, path: str, idle_seconds: float | None, held: int, *, 
         zygote.serve(idle_seconds)
 
 
-def _be_daemon(node: Node, words: list[str], listener: socket.socket) -> None:
+def _run_daemon(node: Node, words: list[str], listener: socket.socket) -> None:
     """Run the daemon of a command line; the first word is the program's name."""
     flags = parse(words[1:])
     logging.getLogger().setLevel(logging.DEBUG if flags.debug else logging.INFO)
@@ -133,8 +132,8 @@ def _log_to_stderr() -> None:
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
 
 
-def _settle() -> None:
-    """Freeze the garbage collector, so that forks keep sharing the pages of what is loaded.
+def _freeze() -> None:
+    """Freeze the garbage collector, so that forks keep sharing the pages of loaded modules.
 
     The system call filters of engines are the same for all containers, so they are compiled now.
     """
@@ -143,8 +142,8 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     if sys.version_info < (3, 12):
-        # Its entries hold references to names of attributes. A fork that replaces one writes to the page of the former
-        # name: 0.7 MiB of a daemon. Later interpreters do not count references to names.
+        # The cache's entries hold references to names of attributes. When a fork replaces an entry, it writes to the
+        # page of the former name: 0.7 MiB in a daemon. Later interpreters do not count references to names.
         sys._clear_type_cache()
 
 

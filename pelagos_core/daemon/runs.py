@@ -2,15 +2,14 @@
 
     PLACE/run-0123abcd/     mode 0700
         alive               a FIFO: the command holds it open for writing, its daemon for reading
-        run.json            the record, see `Run`; replaced as a whole, never written in place
+        run.json            the record, see `Run`; replaced by a rename, never written in place
         bundle/ …           the bundle and sockets of the command and its daemon
 
-The kernel closes the FIFO whenever a process ends, also by SIGKILL. So the daemon reads end of file when
-its command has ended, and a directory whose FIFO has no reader is abandoned. The command opens the
-FIFO for reading too, so that this holds before there is a daemon. Of a detached run the daemon opens
-it for writing too, before the command ends. When such a run has ended, its record and its output stay until
-`pelagos rm`; the rest of its directory is removed. The output is a file on a disk (`output_path`): a program may write
-without an end, and /run is memory that the whole node needs.
+The kernel closes the FIFO whenever a process ends, also by SIGKILL. So the daemon reads end of file when its command
+has ended, and a directory whose FIFO has no reader is abandoned. The command opens the FIFO for reading too, since
+there is no daemon at first. For a detached run the daemon opens it for writing too, before the command ends. When a
+detached run has ended, its record and its output stay until `pelagos rm`; the rest of its directory is removed. The
+output is a file on a disk (`output_path`): its size is not limited, and /run is memory that the whole node needs.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ class Run(NamedTuple):
 
     id: of the container and its directory. pid: of the command. command: MODULE or ROOTFS and ARGS.
     started: seconds since the epoch, UTC. address: the daemon's socket, empty before there is one.
-    backend: its name, empty before one is chosen. name: that it was given, or empty.
-    is_detached: whether it goes on without its command. is_removed: whether nothing of it stays when it has ended.
+    backend: its name, empty before one is chosen. name: the user's name for it, or empty.
+    is_detached: whether it continues without its command. is_removed: whether its record is removed when it has ended.
     ended: seconds since the epoch, 0 before its end. exit_code: valid once it has ended.
     """
 
@@ -60,13 +59,13 @@ class Run(NamedTuple):
 
 
 def new(command: tuple[str, ...], *, name: str = "", is_detached: bool = False, is_removed: bool = True) -> Run:
-    """A run of this process that begins now, with an id of its own."""
+    """A run by this process that begins now, with a new id."""
     run_id = f"{PREFIX}{os.urandom(4).hex()}"
     return Run(run_id, os.getpid(), command, time.time(), "", "", name, is_detached, is_removed)
 
 
 def places(uid: int) -> list[str]:
-    """The directories that may hold the runs of a user, the preferred one first.
+    """The directories that may contain the runs of a user, the preferred one first.
 
     uid: of the user, outside of any user namespace that the command creates. The runtime directory of a
     login session is not used: it is removed at logout, and its size is a tenth of the memory.
@@ -104,7 +103,7 @@ def usable_place(uid: int) -> str:
 def make(place: str, run: Run) -> tuple[str, int]:
     """Create the directory of a run in `place`; return its path, and the descriptor of its FIFO to keep open.
 
-    Raises AlreadyExists if another run has its name, or OSError; then nothing is left.
+    Raises AlreadyExists if another run has its name, or OSError; no directory is left then.
     """
     directory = os.path.join(place, run.id)
     with Lock(directory):  # `abandoned` takes it too, so it finds no directory whose FIFO is not created yet
@@ -121,8 +120,8 @@ def make(place: str, run: Run) -> tuple[str, int]:
 
 
 def keep_open(directory: str) -> int:
-    """Keep a run's FIFO open for writing; the descriptor, for the caller to close. Raises OSError."""
-    # O_RDWR: opening one end alone would wait for the other, or fail (fifo(7)).
+    """Open a run's FIFO for writing and reading. Returns the descriptor; the caller closes it. Raises OSError."""
+    # O_RDWR: opening one end only would wait for the other end, or fail (fifo(7)).
     return os.open(os.path.join(directory, ALIVE), os.O_RDWR | os.O_CLOEXEC)
 
 
@@ -142,14 +141,14 @@ def record(directory: str, run: Run) -> None:
     """Write the record of a run by a rename: another process reads the old text or the new one."""
     path = os.path.join(directory, _RECORD)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(json.dumps(run._asdict()))  # by the encoder in C, which `dump` does not use
+        file.write(json.dumps(run._asdict()))  # not json.dump, which does not use the encoder in C
     os.rename(f"{path}.new", path)
 
 
 def listed(uid: int, *, ended: bool = False) -> list[Run]:
-    """The runs of a user, the oldest first: the present ones, and with `ended` what is left of others too.
+    """The runs of a user, the oldest first. ended: whether to include ended runs whose records are kept.
 
-    A run that is not recorded yet is left out.
+    A run that is not recorded yet is not included.
     """
     read = ((_read(directory), directory) for directory in _directories(uid))
     found = [run for run, directory in read if run and (ended if run.ended else _is_alive(directory))]
@@ -157,7 +156,7 @@ def listed(uid: int, *, ended: bool = False) -> list[Run]:
 
 
 def find(uid: int, name: str, *, ended: bool = False) -> Run:
-    """The run of this id or name, or of the only id with this prefix; of `listed`. Raises NotFound."""
+    """The run with this id or name, or the only one whose id has this prefix. ended: as `listed`. Raises NotFound."""
     known = listed(uid, ended=ended) if name else []
     exact = [run for run in known if name in (run.id, run.name)]
     found = exact or [run for run in known if run.id.startswith((name, f"{PREFIX}{name}"))]
@@ -168,7 +167,7 @@ def find(uid: int, name: str, *, ended: bool = False) -> Run:
 
 
 def directory_of(uid: int, run: Run) -> str:
-    """The directory of a run that was listed. Raises NotFound if it has been removed meanwhile."""
+    """The directory of a run from `listed`. Raises NotFound if it has been removed meanwhile."""
     for directory in _directories(uid):
         if os.path.basename(directory) == run.id:
             return directory
@@ -185,15 +184,15 @@ def abandoned(uid: int) -> list[str]:
 
 
 def is_kept(directory: str) -> bool:
-    """Whether it is what stays of a run that has ended."""
+    """Whether it is the directory of an ended run, whose record is kept."""
     run = _read(directory)
     return bool(run and run.ended)
 
 
 def end(directory: str, ended: float, exit_code: int) -> None:
-    """Record the end of a detached run, and remove all of its directory but the record and the output.
+    """Record the end of a detached run, and remove everything in its directory but the record and the output.
 
-    In the daemon. ended: seconds since the epoch. Raises nothing: on a full disk the run counts as abandoned.
+    In the daemon. ended: seconds since the epoch. An OSError is ignored: the run then counts as abandoned.
     """
     run = _read(directory)
     if run is None or run.is_removed:
@@ -211,8 +210,8 @@ def end(directory: str, ended: float, exit_code: int) -> None:
 
 
 def remove(directory: str) -> None:
-    """Remove the directory of a run, and its output. It holds no mounts: these are in the container's own namespace."""
-    import shutil  # not at the top: a command needs it only after a daemon that was killed
+    """Remove the directory of a run, and its output. It contains no mounts: they are in the container's namespace."""
+    import shutil  # not at the top: a command needs it only if a daemon was killed
 
     with contextlib.suppress(OSError):
         os.unlink(output_path(directory))
@@ -220,24 +219,24 @@ def remove(directory: str) -> None:
 
 
 def output_path(directory: str) -> str:
-    """The file of a detached run's output: of root below /var/log, of other users in the run's directory."""
+    """The file for a detached run's output: for root below /var/log, for other users in the run's directory."""
     if os.path.dirname(directory) == ROOTS:
         return os.path.join(_OUTPUTS, f"{os.path.basename(directory)}.log")
     return os.path.join(directory, "output")
 
 
 def make_output(directory: str) -> str:
-    """Create that file, which only its user can read; its path. In the command. Raises OSError."""
+    """Create that file, which only its user can read. Returns its path. In the command. Raises OSError."""
     path = output_path(directory)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     if os.path.dirname(path) == _OUTPUTS:
-        _sweep_outputs()
+        _remove_old_outputs()
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     return path
 
 
-def _sweep_outputs() -> None:
-    """Remove the outputs of runs whose records are gone, as after a reboot."""
+def _remove_old_outputs() -> None:
+    """Remove the outputs of runs without a record, for example after a reboot."""
     with contextlib.suppress(OSError):
         for name in os.listdir(_OUTPUTS):
             if name.startswith(PREFIX) and not os.path.exists(os.path.join(ROOTS, name.removesuffix(".log"))):

@@ -10,7 +10,7 @@ DIRECTORY = "/run/containerd/s"
 
 
 def socket_path(address: str, namespace: str, group: str, environment: "dict[str, str] | None" = None) -> str:
-    """The path of a group's socket: the name is a hash, so that ids of any length fit.
+    """The path of a group's socket. Its name is a hash, so that ids of any length fit.
 
     It is in containerd's directory, or in that of PELAGOS_SOCKET_DIR. environment: to read that variable
     from; None: of this process. Raises InvalidArgument if the path is too long for a socket.

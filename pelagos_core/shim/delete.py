@@ -1,8 +1,8 @@
 """`delete`: remove what a dead daemon has left of one container. Lean, idempotent.
 
-containerd also runs it at every normal teardown, when nothing is left, and for one container while the
-daemon still runs with others. So it touches only what the bundle's record names, and a process only
-if its start time equals the recorded one.
+containerd also executes it at every normal teardown, when nothing is left, and for one container while the daemon
+still serves others. So it removes only what the bundle's record names, and kills a process only if its start time
+equals the recorded one.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` costs an enum; private, so not in typeshed
@@ -21,9 +21,9 @@ _SECONDS = 3.0  # containerd's limit for the whole program is five seconds
 
 
 def delete(flags: Flags) -> bytes:
-    """Clean up; return the bytes of the DeleteResponse to print. In the `delete` process.
+    """Clean up. Returns the bytes of the DeleteResponse to print. In the `delete` process.
 
-    Raises PelagosError for an invalid id. Missing files and processes are no error.
+    Raises PelagosError for an invalid id. Missing files and processes are ignored.
     """
     check_id(flags.id)
     bundle = flags.bundle or os.getcwd()
@@ -42,7 +42,7 @@ def _remove_dead_socket(flags: Flags, bundle: str) -> None:
     if not os.path.exists(path):
         return
     with Lock(path):
-        # A concurrent `delete` for another container of the group may have removed it.
+        # Checked again with the lock: a concurrent `delete` for another container may have removed it.
         if os.path.exists(path) and not is_served(path):
             os.unlink(path)
 
@@ -53,7 +53,7 @@ def _kill(pid: int, start_time: int) -> None:
     except ProcessLookupError:
         return
     try:
-        # Compared after the pidfd is open: from then on the pid cannot be reused.
+        # Compared after the pidfd is open: it prevents a reuse of the pid.
         if start_time and record.start_time(pid) == start_time:
             _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
@@ -103,7 +103,7 @@ def _kill_group(path: str) -> None:
         except OSError:
             continue
         try:
-            # Read again, now that the pidfd keeps the pid from being reused.
+            # Read again: the open pidfd prevents a reuse of the pid from now on.
             if pid in _members(path):
                 _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
         except ProcessLookupError:
@@ -138,7 +138,7 @@ def _write(path: str, value: bytes) -> None:
 
 
 def encode_response(pid: int, status: int, nanoseconds: int) -> bytes:
-    """Encode a containerd.task.v2.DeleteResponse without protobuf, whose import takes longer than `delete`.
+    """Encode a containerd.task.v2.DeleteResponse without protobuf, whose import takes longer than all of `delete`.
 
     Fields: 1 pid, 2 exit_status, 3 exited_at (a message: 1 seconds, 2 nanos).
     """

@@ -34,7 +34,7 @@ containerd executes this program; for other uses see `pelagos --help`.
 
 
 class Flags:
-    """The values of one command line; a flag that is absent is empty or False."""
+    """The values of one command line. A flag that is not given is empty or False."""
 
     __slots__ = (
         "action",
@@ -63,7 +63,7 @@ def parse(words: "list[str]") -> Flags:
     """Parse the arguments after the program's name.
 
     `-x v`, `-x=v` and both with two dashes are equivalent, as in Go's flag package. The first
-    argument that is no flag is the action. Raises InvalidArgument.
+    argument that is not a flag is the action. Raises InvalidArgument.
     """
     flags = Flags()
     rest = list(words)

@@ -1,8 +1,8 @@
-"""The group of a container: containers of one pod share a daemon; any other has its own. Lean."""
+"""The group of a container. Containers of one group, such as a pod, share a daemon. Lean."""
 
 import os
 
-# The first one that is present counts (containerd's runc shim, manager_linux.go).
+# The first one that is present is used (containerd's runc shim, manager_linux.go).
 ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
 
 MAX_CONFIG_BYTES = 16 << 20
@@ -17,7 +17,7 @@ def group_in(bundle: str, container_id: str, directory_fd: "int | None" = None) 
     """The group of the container of a bundle directory.
 
     directory_fd: the base of a relative path; None: the working directory.
-    A config.json that cannot be read or is no regular file is treated as one without annotations.
+    A config.json that cannot be read or is not a regular file is treated as one without annotations.
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait, and the zygote runs this for all pods.
@@ -41,17 +41,17 @@ def group_of(config: bytes, container_id: str) -> str:
     """
     if len(config) > MAX_CONFIG_BYTES:
         return container_id
-    quick = _quickly(config)
-    values = _by_json(config) if quick is None else quick
+    quick = _scanned(config)
+    values = _parsed(config) if quick is None else quick
     return next((value for value in values if value and isinstance(value, str)), container_id)
 
 
-def _quickly(config: bytes) -> "list[object] | None":
+def _scanned(config: bytes) -> "list[object] | None":
     """The values of the annotations, empty if there are none; None if the text needs a parser.
 
-    The import of `json` takes 7 ms, in `start` and `delete` of every container of a pod. Most of the text comes
-    from users (arguments, variables, other annotations), so the result must equal the parser's for any text:
-    this handles the form that containerd writes, and leaves everything else to the parser.
+    The import of `json` takes 7 ms, in `start` and `delete` of every container. Users write most of the text
+    (arguments, variables, other annotations), so the result must equal the parser's for any text. This function
+    handles the form that containerd writes, and returns None for any other.
     """
     # Escaped backslashes are removed from the left, then escaped quotes: each remaining quote begins or
     # ends a string. None of the names contains a space.
@@ -75,7 +75,7 @@ def _quickly(config: bytes) -> "list[object] | None":
 
 
 def _may_hide_a_name(text: bytes) -> bool:
-    """Whether the text may hold a letter, digit, dot or hyphen as \\u00.. ."""
+    """Whether the text may contain a letter, digit, dot or hyphen as \\u00.. ."""
     return text.count(b"\\u00") != sum(text.count(escape) for escape in _HARMLESS_ESCAPES)
 
 
@@ -110,7 +110,7 @@ def _keys_of_the_object(between: "list[bytes]", strings: "list[bytes]", name: by
 
 
 def _flat_object(between: "list[bytes]", strings: "list[bytes]", place: int) -> "dict[bytes, bytes] | None":
-    """The object that is the value of a key, if it holds strings only; else None."""
+    """The object that is the value of a key, if it contains strings only; else None."""
     opening = b"".join(between[place + 1].split())
     if opening != b":{":
         return {} if opening.startswith(b":{}") else None
@@ -126,7 +126,7 @@ def _flat_object(between: "list[bytes]", strings: "list[bytes]", place: int) -> 
     return found if separator.startswith(b"}") else None
 
 
-def _by_json(config: bytes) -> "list[object]":
+def _parsed(config: bytes) -> "list[object]":
     import json
 
     try:

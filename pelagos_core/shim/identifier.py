@@ -1,4 +1,4 @@
-"""Identifiers of containers and namespaces by containerd's definition. Lean: no re."""
+"""Identifiers of containers and namespaces, as containerd defines them. Lean: no re."""
 
 from pelagos_core.errors import InvalidArgument
 
@@ -11,8 +11,8 @@ _SEPARATORS = frozenset("._-")
 def check_id(value: str, what: str = "container id") -> str:
     """Return `value` if it is an identifier: letters and digits, joined by single `.`, `_` or `-`.
 
-    Raises InvalidArgument otherwise (containerd, identifiers package). A path separator,
-    `..` or a NUL never passes, so an identifier is safe as a file name.
+    Raises InvalidArgument for any other value. An identifier has no path separator, `..` or NUL, so it is safe as a
+    file name. Source: containerd's package `identifiers`.
     """
     if len(value) > MAX_LENGTH:
         raise InvalidArgument(f"{what} {value[:20]!r}…: {len(value)} characters, over {MAX_LENGTH}")

@@ -1,7 +1,7 @@
 """A lock: one `start` at a time loads the zygote; the others wait up to three seconds. Lean.
 
-After a reboot all pods of a node start at once. Without the lock each `start` would load everything,
-and slow the others down.
+After a reboot all pods of a node start at once. Without the lock each `start` would load all modules and slow down
+the others.
 """
 
 import fcntl
@@ -10,8 +10,8 @@ import time
 
 from pelagos_core.shim.unix_socket import Lock
 
-SECONDS = 3.0  # that a holder may take; loading takes half a second on an idle host
-NOBODYS = -1
+SECONDS = 3.0  # how long others wait for a holder; loading takes half a second on an idle host
+NOT_HELD = -1
 
 _RETRY_SECONDS = 0.005
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,53 +21,54 @@ def take(path: str, seconds: float) -> int:
     """Take the lock for the zygote at `path`; wait for its holder.
 
     seconds: how long a holder may keep the lock before others stop waiting.
-    Returns a descriptor that holds the lock until every process that has inherited it has closed it;
-    NOBODYS if the lock was not available. After waiting there may be a zygote.
+    Returns a descriptor that holds the lock until every process that has inherited it has closed it; NOT_HELD if the
+    lock was not available. After waiting there may be a zygote.
     """
     while True:
         try:
             with Lock(path):
-                turn = os.open(_file(path), _FLAGS, 0o600)
+                lock = os.open(_file(path), _FLAGS, 0o600)
         except OSError:
-            return NOBODYS
-        if not _is_held(turn, seconds):
-            os.close(turn)
-            return NOBODYS
-        if os.fstat(turn).st_nlink:
-            return turn
-        os.close(turn)  # the previous holder has removed this file: lock the new one
+            return NOT_HELD
+        if not _acquired(lock, seconds):
+            os.close(lock)
+            return NOT_HELD
+        if os.fstat(lock).st_nlink:
+            return lock
+        os.close(lock)  # the previous holder has removed this file: lock the new one
 
 
-def end(path: str, turn: int) -> None:
-    """Release the lock: there is a zygote, or there will be none. Waiting processes go on."""
-    if turn == NOBODYS:
+def end(path: str, lock: int) -> None:
+    """Release the lock: there is a zygote, or there will be none. Waiting processes continue."""
+    if lock == NOT_HELD:
         return
     try:
         os.unlink(_file(path))
     except OSError:
         pass
-    os.close(turn)
+    os.close(lock)
 
 
-def _is_held(turn: int, seconds: float) -> bool:
+def _acquired(lock: int, seconds: float) -> bool:
+    """Lock the file, and set its time to now. Returns False if its holder keeps the lock for `seconds` or more."""
     try:
-        while not _is_our_lock(turn):
-            if not 0 <= time.time() - os.fstat(turn).st_mtime < seconds:
+        while not _try_lock(lock):
+            if not 0 <= time.time() - os.fstat(lock).st_mtime < seconds:
                 return False
             time.sleep(_RETRY_SECONDS)
-        os.utime(turn)
+        os.utime(lock)
     except OSError:
         return False
     return True
 
 
-def _is_our_lock(turn: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
-        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 def _file(path: str) -> str:
-    return f"{path}.turn"
+    return f"{path}.lock"

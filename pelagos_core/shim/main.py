@@ -15,9 +15,9 @@ _INFO = "from pelagos_core.daemon.info import main; main()"
 
 
 def main() -> None:
-    """Run the shim's command line and end the process.
+    """Run the shim's command line and exit.
 
-    Exit codes: 0, 1 for a failure (its one line on stderr), 2 for a bad command line.
+    Exit codes: 0; 1 for a failure, with one line on stderr; 2 for a missing or unknown action.
     """
     standard_streams.open_closed()
     program = os.path.basename(sys.argv[0])
@@ -56,4 +56,4 @@ def _leave(fd: int, text: "str | bytes", code: int) -> None:
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
     while data:
         data = data[os.write(fd, data) :]
-    os._exit(code)  # without finalisation, which takes milliseconds; nothing is buffered
+    os._exit(code)  # no finalisation, which takes milliseconds; nothing is buffered

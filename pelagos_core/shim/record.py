@@ -1,8 +1,8 @@
 """The record of a container in its bundle, so that `delete` can clean up after a dead daemon.
 
-A text file of `key value` lines. The daemon writes it before it creates the container's cgroup, and
-adds to it after each fork. Lean, since `delete` reads it. The bundle is a directory of root
-(mode 0700); no guest and no image can write to it.
+A text file of `key value` lines. The daemon writes it before it creates the container's cgroup, and adds a line
+after each fork. Lean, since `delete` reads it. The bundle is root's directory (mode 0700): no guest and no image
+can write to it.
 """
 
 import os
@@ -30,14 +30,14 @@ def add_exec(bundle: str, pid: int) -> None:
 
 
 def remove_process(bundle: str, pid: int) -> None:
-    """Remove a process from the record: a container with exec probes has many."""
+    """Remove a process from the record, which would else grow with each exec probe."""
     lines = [line for line in _lines(bundle) if line.split(" ")[:2] not in (["exec", str(pid)], ["process", str(pid)])]
     _write(bundle, os.O_TRUNC, "".join(f"{line}\n" for line in lines), f"{NAME}.new")
     os.rename(os.path.join(bundle, f"{NAME}.new"), os.path.join(bundle, NAME))
 
 
 def remove(bundle: str) -> None:
-    """Remove the record: nothing is left to clean up. A missing record is no error."""
+    """Remove the record: nothing is left to clean up. Does nothing if it is missing."""
     try:
         os.unlink(os.path.join(bundle, NAME))
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def start_time(pid: int) -> int:
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # The second field is the name in parentheses, which may hold spaces and parentheses.
+            # The second field is the name in parentheses, which may contain spaces and parentheses.
             return int(os.read(fd, 4096).rpartition(b")")[2].split()[19])
         finally:
             os.close(fd)

@@ -1,8 +1,8 @@
 """`start`: find or create the daemon of a container's group and print its address. Lean.
 
-The zygote forks the daemon, if there is one. Else `start` executes a program that loads everything, which takes
-a hundred times as long and leaves a zygote. The socket is bound and listening before the address is printed, so
-that containerd's only attempt to connect succeeds while the daemon is still loading.
+If there is a zygote, it forks the daemon. Else `start` executes a program that loads all modules, which takes a hundred
+times as long; that program forks a zygote for later starts. The socket is bound and listening before the address is
+printed, so that containerd's only attempt to connect succeeds while the daemon is still loading.
 """
 
 import fcntl
@@ -16,10 +16,10 @@ from pelagos_core.shim.group import group_in
 from pelagos_core.shim.identifier import check_id
 from pelagos_core.shim.unix_socket import Lock, is_served, listen
 
-LISTENER_FD, TURN_FD = 3, 4
+LISTENER_FD, LOAD_LOCK_FD = 3, 4
 PROGRAM = "containerd-shim-wasm-v1"  # argv[0] of a daemon
-_FIRST_FREE = TURN_FD + 1
-_BIRTH = "from pelagos_core.daemon.program import main; main()"
+_FIRST_FREE = LOAD_LOCK_FD + 1
+_PROGRAM_CODE = "from pelagos_core.daemon.program import main; main()"
 
 
 def start(flags: Flags, words: "list[str]") -> bytes:
@@ -33,15 +33,15 @@ def start(flags: Flags, words: "list[str]") -> bytes:
     path = socket_path(flags.address, flags.namespace, group_in(".", flags.id))
     if not is_served(path):
         zygote = zygote_request.socket_path()
-        outcome, address, turn = _ask(zygote, words)
+        outcome, address, lock = _ask(zygote, words)
         if outcome == zygote_client.STARTED:
             return address
-        # Locked here only: the zygote's fork takes the same lock when it creates the daemon.
+        # Not locked earlier: the zygote's fork takes the same lock when it creates the daemon.
         with Lock(path):
             if not is_served(path):
-                _make_daemon(daemon_words(flags, path), path, (zygote, outcome, turn))
+                _make_daemon(daemon_words(flags, path), path, (zygote, outcome, lock))
             else:
-                load_lock.end(zygote, turn)
+                load_lock.end(zygote, lock)
     address = f"unix://{path}".encode()
     write_address(address)
     return address
@@ -52,7 +52,7 @@ def write_address(address: bytes, bundle_fd: "int | None" = None) -> None:
 
     bundle_fd: of the bundle's directory; None: the working directory.
     """
-    name = f".address.{os.getpid()}"  # two processes may write it at once, also for a bundle that was left over
+    name = f".address.{os.getpid()}"  # two processes may write the address at the same time
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=bundle_fd)
     try:
         os.fchmod(fd, 0o644)  # independent of the umask
@@ -72,31 +72,31 @@ def daemon_words(flags: Flags, path: str) -> "list[str]":
 def open_log(bundle_fd: "int | None" = None) -> int:
     """Open the bundle's log, or /dev/null. bundle_fd: as in `write_address`."""
     try:
-        # O_NONBLOCK: without containerd the FIFO has no reader, and opening would wait.
+        # O_NONBLOCK: without containerd the FIFO has no reader, and open(2) would wait.
         return os.open("log", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=bundle_fd)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _ask(zygote: str, words: "list[str]") -> "tuple[str, bytes, int]":
-    """Send the request to the zygote. Return the outcome, the address, and the load lock if one must be loaded.
+    """Send the request to the zygote. Returns the outcome, the address, and the load lock if a zygote must be loaded.
 
-    Waits for a zygote that another `start` is loading.
+    If another `start` is loading the zygote, waits for it.
     """
     if not zygote:
-        return zygote_client.DECLINED, b"", load_lock.NOBODYS
+        return zygote_client.DECLINED, b"", load_lock.NOT_HELD
     request = zygote_request.own_request(words)
     outcome, address = zygote_client.ask(zygote, request)
     if outcome == zygote_client.FAILED:
         return outcome, b"", load_lock.take(zygote, 0)
-    turn = load_lock.NOBODYS
+    lock = load_lock.NOT_HELD
     if outcome == zygote_client.ABSENT:
-        turn = load_lock.take(zygote, load_lock.SECONDS)
+        lock = load_lock.take(zygote, load_lock.SECONDS)
         outcome, address = zygote_client.ask(zygote, request)
     if outcome in (zygote_client.STARTED, zygote_client.DECLINED):
-        load_lock.end(zygote, turn)
-        turn = load_lock.NOBODYS
-    return outcome, address, turn
+        load_lock.end(zygote, lock)
+        lock = load_lock.NOT_HELD
+    return outcome, address, lock
 
 
 def _make_daemon(words: "list[str]", path: str, asked: "tuple[str, str, int]") -> None:
@@ -104,24 +104,23 @@ def _make_daemon(words: "list[str]", path: str, asked: "tuple[str, str, int]") -
 
     asked: the zygote's path, the outcome of `_ask`, and the load lock.
     """
-    zygote, outcome, turn = asked
+    zygote, outcome, lock = asked
     listener = listen(path)
     try:
         if outcome == zygote_client.DECLINED:
-            zygote = ""  # there is a zygote, or none is wanted
+            zygote = ""  # there is a zygote, or it is turned off
         replace = "replace" if outcome == zygote_client.FAILED else ""
-        _spawn([zygote, replace, *words], (listener.fileno(), turn, open_log()))
+        _spawn([zygote, replace, *words], (listener.fileno(), lock, open_log()))
     except BaseException:
         os.unlink(path)
         raise
 
 
 def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
-    """Execute the program of a daemon and return at once.
+    """Execute the program of a daemon, without waiting for it.
 
-    It is a grandchild, so that init reaps it. It does not inherit stdout and stderr, since containerd
-    waits for the end of both.
-    fds: the listener, the load lock, and the log.
+    It is a grandchild, so that process 1 reaps it. It does not inherit stdout and stderr: containerd waits until both
+    are closed. fds: the listener, the load lock, and the log.
     """
     pid = os.fork()
     if pid == 0:
@@ -136,11 +135,12 @@ def _spawn(words: "list[str]", fds: "tuple[int, int, int]") -> None:
 
 def _exec(words: "list[str]", fds: "tuple[int, int, int]") -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    # First duplicated above their targets, so that none is overwritten before it is copied.
+    # Duplicated above their targets first: else one could be overwritten before it is copied.
     listener, ours, log = (fcntl.fcntl(null if fd < 0 else fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for fd in fds)
-    for target, source in ((0, null), (1, null), (2, log), (LISTENER_FD, listener), (TURN_FD, ours)):
+    for target, source in ((0, null), (1, null), (2, log), (LISTENER_FD, listener), (LOAD_LOCK_FD, ours)):
         os.dup2(source, target, inheritable=True)
     os.chdir("/")  # not the bundle, which is removed while the daemon runs
     own = zygote_request.read("/proc/self/oom_score_adj")
     zygote_client.set_oom_score_adj(zygote_client.shim_oom_score_adj(own))
-    os.execve(sys.executable, [sys.executable, "-I", "-c", _BIRTH, *words], zygote_request.kept_environment())
+    environment = zygote_request.kept_environment()
+    os.execve(sys.executable, [sys.executable, "-I", "-c", _PROGRAM_CODE, *words], environment)

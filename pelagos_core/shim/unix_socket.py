@@ -22,8 +22,8 @@ def name_of(key: str) -> str:
 class Lock:
     """The lock to hold while a socket is looked up, bound or removed.
 
-    It locks the directory itself (flock(2)), so that no file is left behind, and the kernel releases it
-    when the holder ends.
+    It locks the directory itself (flock(2)), so that no lock file is left. The kernel releases it when the holder
+    exits.
     """
 
     def __init__(self, path: str) -> None:
@@ -53,7 +53,7 @@ def is_served(path: str) -> bool:
     try:
         probe.connect(path)
     except OSError as error:
-        # unix(7): a full backlog, or a listener of another type: there is a listener in both cases
+        # unix(7): a full backlog, or a listener of another type. There is a listener in both cases.
         return error.errno in (errno.EAGAIN, errno.EPROTOTYPE)
     finally:
         probe.close()

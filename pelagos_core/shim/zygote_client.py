@@ -12,14 +12,14 @@ _MAX_ANSWER = 4096
 # Outcomes.
 STARTED = "started"
 ABSENT = "absent"
-FAILED = "failed"  # there is a zygote that does not answer or is stale
-DECLINED = "declined"  # the zygote works, but leaves this request to the caller
+FAILED = "failed"  # the zygote does not answer or is stale
+DECLINED = "declined"  # the zygote works, but the caller must serve this request
 
 
 class Question:
     """A `start` request that was sent to the zygote at `path`, for a bundle directory.
 
-    A late answer does no harm: the zygote's fork binds its socket under the same lock as the caller.
+    A late answer is harmless: the zygote's fork binds its socket with the same lock as the caller.
     """
 
     __slots__ = ("_failed", "_zygote")
@@ -73,7 +73,7 @@ def peer_uid(sock: "_socket.socket") -> int:
 
 
 def shim_oom_score_adj(own: str) -> int:
-    """The OOM score of a daemon. containerd's convention: the OOM killer prefers a shim to containerd, by one.
+    """The OOM score of a daemon: by containerd's convention one more than that of containerd.
 
     own: the text of /proc/PID/oom_score_adj of `start`, which inherits containerd's score.
     """
@@ -81,7 +81,7 @@ def shim_oom_score_adj(own: str) -> int:
 
 
 def set_oom_score_adj(score: int) -> None:
-    """Set the OOM score of this process, if permitted: lowering it needs CAP_SYS_RESOURCE."""
+    """Set the OOM score of this process. An error is ignored: a lower score needs CAP_SYS_RESOURCE."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(score))

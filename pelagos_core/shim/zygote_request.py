@@ -1,8 +1,8 @@
 """The zygote's socket path and protocol: one datagram with one descriptor, the working directory. Lean.
 
 request   a command line of the shim, and the attributes that a child of that process would inherit
-answer    DONE and the bytes to print; REFUSED: the caller continues without the zygote, which works;
-          STALE: the caller continues without, and replaces the zygote. No answer means STALE
+answer    DONE and the bytes to print; REFUSED: the caller serves the request without the zygote, which works;
+          STALE: the caller serves it and replaces the zygote. No answer means STALE
 
 The compiled launcher (native/launcher/launcher.c) computes the same path and sends the same bytes.
 """
@@ -28,14 +28,14 @@ _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _INHERITED = frozenset(
     "Uid Gid SigBlk CapInh CapPrm CapEff CapBnd NoNewPrivs Seccomp Cpus_allowed Mems_allowed".split()
 )
-# Signals that Python ignores in every process; the inherited ones are the status line without these. The
-# last two, 32 and 33, belong to the C library (signal(7)): CPython 3.13 ignores them.
+# Signals that Python sets to be ignored in every process; they are removed from the status line. The last two, 32 and
+# 33, belong to the C library (signal(7)): CPython 3.13 ignores them.
 _IGNORED_BY_PYTHON = 1 << (_signal.SIGPIPE - 1) | 1 << (_signal.SIGXFSZ - 1) | 3 << 31
 # Variables of the environment that backends may read while they are loaded.
 ENVIRONMENT = ("PATH", "PELAGOS_CONFIG")
-# Variables that a daemon keeps. containerd's environment may hold credentials, and a forked init process is a
-# copy of the daemon. So OTEL_EXPORTER_OTLP_HEADERS is not among them. Nor is
-# OTEL_SERVICE_NAME, which containerd sets for itself.
+# Variables that a daemon keeps. containerd's environment may contain credentials, and a forked init process is a copy
+# of the daemon. So OTEL_EXPORTER_OTLP_HEADERS is not kept. OTEL_SERVICE_NAME is not kept either: containerd sets it
+# for itself.
 _KEPT = (
     "PATH",
     "TTRPC_ADDRESS",
@@ -72,7 +72,7 @@ class Request:
         self.oom_score_adj = self.cgroups = self.limits = ""
 
     def encode(self) -> bytes:
-        """Encode the request as one datagram. NUL separates the fields, which cannot hold a NUL."""
+        """Encode the request as one datagram. NUL separates the fields, which cannot contain a NUL."""
         fields = [str(self.umask), self.oom_score_adj, self.cgroups, self.limits, str(len(self.words))]
         fields += [*self.words, *(f"{name}={value}" for name, value in self.environment.items())]
         return os.fsencode("\0".join(fields))
@@ -109,8 +109,8 @@ def kept_environment() -> "dict[str, str]":
 def socket_path() -> str:
     """The path of the zygote whose forks are equivalent to children of this process.
 
-    It is a hash of the Python environment and of all inherited attributes that are not part
-    of a request: namespaces, the root directory, privileges, signals. Empty if no zygote is wanted.
+    It is a hash of the Python environment and of all inherited attributes that are not part of a request: namespaces,
+    the root directory, privileges, signals. Empty if PELAGOS_ZYGOTE is `off`, or the path is too long.
     """
     directory = os.environ.get(VARIABLE) or DIRECTORY
     if directory == OFF:
@@ -148,7 +148,7 @@ def read(path: str) -> str:
         return ""
     try:
         text = b""
-        while chunk := os.read(fd, 1 << 16):  # one read of a long file returns a page
+        while chunk := os.read(fd, 1 << 16):  # a read of a long file returns one page
             text += chunk
         return os.fsdecode(text)
     except OSError:

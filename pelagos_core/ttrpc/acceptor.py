@@ -1,7 +1,7 @@
 """Accepts the connections of a listening socket on asyncio, up to a limit at a time.
 
-asyncio's own servers have no limit: when the descriptors are used up, they log an error and set
-a timer for each connection in the backlog, and each timer repeats that.
+asyncio's own servers have no limit: when no descriptor is free, they log an error and set a timer for each connection
+in the backlog, and each timer repeats that.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ def most() -> int:
 class Acceptor:
     """Accepts on a listener, in the running event loop, until it is closed.
 
-    At the limit no client is refused: a new one waits in the listener's backlog until a
-    connection has ended.
+    At the limit no client is refused: a new one waits in the listener's backlog until a connection has ended.
     """
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], limit: int) -> None:
@@ -44,7 +43,7 @@ class Acceptor:
         self._protocol = protocol
         self._limit = limit
         self._open = 0
-        self._told = False
+        self._has_warned = False
         self._joining: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         listener.setblocking(False)
@@ -54,12 +53,12 @@ class Acceptor:
         """Record that a connection has ended."""
         self._open -= 1
         if self._open < self._limit // 2:
-            self._told = False
+            self._has_warned = False
         if self._open == self._limit - 1 and self._retry is None:
             self._resume()
 
     def close(self) -> None:
-        """Close the listener; open connections go on."""
+        """Close the listener; open connections are not affected."""
         self._pause()
         if self._retry:
             self._retry.cancel()
@@ -82,7 +81,7 @@ class Acceptor:
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # an aborted connection has left the backlog; for others epoll reports the listener again
+                return  # an aborted connection is removed from the backlog; for others epoll reports the listener again
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
@@ -95,8 +94,8 @@ class Acceptor:
 
     def _wait_for_room(self) -> None:
         self._pause()
-        if not self._told:  # logged once, not for each connection at the limit
-            self._told = True
+        if not self._has_warned:  # logged once, not for each connection at the limit
+            self._has_warned = True
             log.warning("%d connections: new ones wait until one of them ends", self._open)
 
     def _wait_for_descriptors(self, error: OSError) -> None:

@@ -67,7 +67,7 @@ class Client:
         or with None. Raises Unavailable if the connection has ended already; `answered` is not called then.
         """
 
-        def take(answer: bytes | PelagosError) -> None:
+        def handle(answer: bytes | PelagosError) -> None:
             error = answer if isinstance(answer, PelagosError) else None
             try:
                 if isinstance(answer, bytes):
@@ -76,10 +76,10 @@ class Client:
                 error = refusal
             answered(error)
 
-        self._protocol.send(envelope.request(self._service, method, request), take)
+        self._protocol.send(envelope.request(self._service, method, request), handle)
 
     async def wait_closed(self, seconds: float) -> None:
-        """Return once the server has ended the connection, or `seconds` have passed."""
+        """Wait until the server has closed the connection, at most `seconds`."""
         await asyncio.wait([self._protocol.lost], timeout=seconds)
 
     def close(self) -> None:
@@ -120,14 +120,14 @@ class _ClientProtocol(asyncio.Protocol):
         return stream_id
 
     def forget(self, stream_id: int) -> None:
-        """Forget a stream that is answered, or whose caller has given up: ttrpc has no cancel frame."""
+        """Forget a stream that is answered, or whose caller has stopped waiting: ttrpc has no cancel frame."""
         self._pending.pop(stream_id, None)
 
     def data_received(self, data: bytes) -> None:
         for event in self._connection.receive_data(data):
             answered = self._pending.pop(event.stream_id, None)
             if answered is None:
-                continue  # its caller has given up: ttrpc has no cancel frame
+                continue  # its caller has stopped waiting
             if isinstance(event, ResponseReceived):
                 answered(event.data)
             else:

@@ -1,6 +1,6 @@
 """The two ends of a ttrpc connection as state machines: bytes in, events and bytes out.
 
-No socket, no event loop and no protobuf: the data of frames is passed on unchanged.
+No socket, no event loop and no protobuf: the data of frames is not decoded.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def request(service: Service, method: str, message: Message | None = None, timeo
     """The data of a request's frame.
 
     message: None for an empty one. timeout: seconds, sent to the server.
-    Raises Unimplemented for a method that the service lacks.
+    Raises Unimplemented if the service has no such method.
     """
     shape = service.method(method)
     envelope = ttrpc_pb2.Request(
@@ -33,7 +33,7 @@ def request(service: Service, method: str, message: Message | None = None, timeo
 def response(service: Service, method: str, data: bytes) -> Any:  # noqa: ANN401 (the method decides the message)
     """The response message in the data of a frame.
 
-    Raises the PelagosError of the server's status; InvalidArgument if the data is no response of this method.
+    Raises the PelagosError of the server's status; InvalidArgument if the data is not a response of this method.
     """
     shape = service.method(method)
     answer = ttrpc_pb2.Response()

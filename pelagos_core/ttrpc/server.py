@@ -43,7 +43,7 @@ class Server:
     """Serves a set of services on one listening socket."""
 
     def __init__(self, services: Iterable[Service], around: Around | None = None) -> None:
-        """around: makes a block for a request and its decoded message, in which the method runs."""
+        """around: returns a context manager for a request and its decoded message; the method runs in its block."""
         self._around = around
         self._services = {service.name: service for service in services}
         self._acceptor: Acceptor | None = None
@@ -59,7 +59,7 @@ class Server:
         self._acceptor = Acceptor(listener, lambda: _Connection(self), most())
 
     def stop_accepting(self) -> None:
-        """Close the listener; open connections go on."""
+        """Close the listener; open connections are not affected."""
         if self._acceptor:
             self._acceptor.close()
 
@@ -130,7 +130,7 @@ class _Connection(asyncio.Protocol):
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
 
-    # A client that sends and does not read must not fill the daemon's memory with answers.
+    # Flow control: a client that sends and does not read must not fill the daemon's memory with answers.
     def pause_writing(self) -> None:
         self._transport.pause_reading()
 
@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
         if request.timeout_nano <= 0:
             return await self._server.call(request)
         limit = request.timeout_nano / 1e9
-        # The call goes on after its time limit: a timeout of the client does not undo the request.
+        # The call continues after its time limit: a timeout of the client does not undo the request.
         call = asyncio.ensure_future(self._server.call(request))
         done, _ = await asyncio.wait({call}, timeout=limit)
         if not done:

@@ -1,1 +1,1 @@
-"""The zygote: a warm process that forks the daemons of pods. Never required."""
+"""The zygote: a process with loaded modules that forks the daemons of pods. Everything works without it."""

@@ -12,9 +12,9 @@ from pelagos_core.backends.installed import problems, problems_now, stamp
 from pelagos_core.backends.registry import Backends
 from pelagos_core.config import node_file
 
-# Seconds after which the backends of a zygote with an unusable one are tried again: what that lacks may have come.
-_DOUBTFUL_SECONDS = 10.0
-_TRY_SECONDS = 0.5  # a `start` waits for this, and for a second at most
+# Seconds after which unusable backends are tried again: a missing file may have been installed.
+_RETRY_SECONDS = 10.0
+_TRY_SECONDS = 0.5  # `start` waits meanwhile, and it waits one second at most
 _LINKER_CACHE = "/etc/ld.so.cache"
 
 
@@ -22,19 +22,19 @@ class Freshness:
     """The stat(2) stamps of all paths that decided which modules this process has loaded."""
 
     def __init__(self, backends: Backends) -> None:
-        """Take the stamps. Call it when everything is loaded."""
+        """Record the stamps. Call it when everything is loaded."""
         self._problems = problems(backends)
-        self._until = time.monotonic() + _DOUBTFUL_SECONDS
+        self._until = time.monotonic() + _RETRY_SECONDS
         self._stamps = {path: stamp(path) for path in self._paths()}
 
     def is_stale(self) -> bool:
-        """Whether a new process could load something else. Takes half a second at most."""
+        """Whether a new process could load other modules. Takes half a second at most."""
         return any(stamp(path) != seen for path, seen in self._stamps.items()) or self._is_otherwise_usable()
 
     def _is_otherwise_usable(self) -> bool:
-        """Whether unusable backends have become usable, or for another reason, or it cannot be told.
+        """Whether the problems of unusable backends have changed, or the check has failed.
 
-        What a backend lacks may come in a place that has no stamp.
+        A file that a backend needs may be installed at a path without a stamp.
         """
         if not self._problems or time.monotonic() < self._until:
             return False
@@ -42,14 +42,14 @@ class Freshness:
             now = problems_now(_TRY_SECONDS)
         except OSError:
             return True
-        self._until = time.monotonic() + _DOUBTFUL_SECONDS
+        self._until = time.monotonic() + _RETRY_SECONDS
         return now != self._problems
 
     @staticmethod
     def _paths() -> set[str]:
         """Directories of distributions and programs, the config, each imported file, and compiled libraries.
 
-        The standard library is upgraded as a whole, so its directory and the interpreter stand for its files.
+        The standard library is upgraded as a whole, so only its directory and the interpreter are checked.
         """
         library = sysconfig.get_path("stdlib") + os.sep
         modules = list(sys.modules.values())

@@ -1,7 +1,7 @@
 """Sets the attributes of a forked daemon that a child of the requesting `start` would inherit.
 
-In the daemon, before it answers. Attributes that are equal already are left alone: these are
-all, if one containerd has started the zygote too.
+In the daemon, before it answers. An attribute that is equal already is not set. If the same containerd has started the
+zygote, all are equal.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The zygote's server: everything is loaded; each request gets an answer, or one fork.
+"""The zygote's server: all modules are loaded, and each request is answered, or served by one fork.
 
-A loop in one thread, without state. A failure of a daemon or of a `start` does not affect
-the next request.
+A loop in one thread, without state. A failure of a daemon or of a `start` does not affect the next request.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 Daemon = Callable[[list[str], socket.socket], object]
 
 
-class _Told(BaseException):
+class _Terminated(BaseException):
     """A signal that ends the zygote has arrived."""
 
 
@@ -52,26 +51,26 @@ class Zygote:
         self._socket = (0, 0)
 
     def listen(self, *, replace: bool) -> bool:
-        """Bind the socket. Returns False if there is a zygote already; replace: take its place, it does not answer.
+        """Bind the socket. Returns False if there is a zygote already. replace: replace it, since it does not answer.
 
         The socket is renamed to its path after listen(2), so no client can connect to a zygote that is still loading.
-        Raises OSError if the directory cannot be written to, or could be by others.
+        Raises OSError if the directory is not writable, or if other users can write to it.
         """
         with Lock(self._path):
             _check_owner(os.path.dirname(self._path))
             if not replace and is_served(self._path):
                 return False
-            born = f"{self._path[:-8]}.{os.getpid():07}"  # a unique name, not longer than the path
-            self._listener = socket.socket(fileno=listen(born, socket.SOCK_SEQPACKET).detach())
-            self._socket = identity(born)
-            os.rename(born, self._path)
+            new = f"{self._path[:-8]}.{os.getpid():07}"  # a unique name, not longer than the path
+            self._listener = socket.socket(fileno=listen(new, socket.SOCK_SEQPACKET).detach())
+            self._socket = identity(new)
+            os.rename(new, self._path)
         return True
 
     def serve(self, idle_seconds: float | None) -> None:
-        """Serve until stale, or idle: without a request for `idle_seconds` and without a daemon.
+        """Serve until the zygote is stale, or idle: without a request for `idle_seconds` and without a daemon.
 
-        idle_seconds: None for no limit. While a daemon runs it shares the zygote's pages, so the zygote costs
-        no further memory.
+        idle_seconds: None for no limit. A running daemon shares the zygote's pages, so the zygote needs no further
+        memory.
         """
         assert self._listener is not None
         # With SIGCHLD ignored, the kernel reaps ended daemons. Each fork restores the default.
@@ -83,13 +82,13 @@ class Zygote:
         try:
             while self._serve_next():
                 pass
-        except _Told:
+        except _Terminated:
             pass
         finally:
             self._leave()
 
     def _serve_next(self) -> bool:
-        """Wait for a request and serve it. Returns False if another zygote has taken the path, or when idle.
+        """Wait for a request and serve it. Returns False if another zygote has replaced the socket, or when idle.
 
         The path is checked after the request, so that a client that had connected before gets an answer.
         """
@@ -97,11 +96,11 @@ class Zygote:
         try:
             client, _ = self._listener.accept()
         except TimeoutError:
-            goes_on = _has_daemons()
+            continues = _has_daemons()
         else:
             with client:
-                goes_on = self._answer(client)
-        return goes_on and identity(self._path) == self._socket
+                continues = self._answer(client)
+        return continues and identity(self._path) == self._socket
 
     def _leave(self) -> None:
         assert self._listener is not None
@@ -129,7 +128,7 @@ class Zygote:
         return True
 
     def _do(self, request: Request, client: socket.socket, directory_fd: int) -> bool:
-        """Answer if no fork is needed; else fork a daemon, which answers. Returns False if this zygote is stale."""
+        """Answer the request, or fork a daemon that answers. Returns False if this zygote is stale."""
         try:
             answer = shim_command.answer(request, directory_fd)
         except (shim_command.DeclinedError, PelagosError, OSError):
@@ -138,20 +137,20 @@ class Zygote:
         if isinstance(answer, bytes):
             client.send(DONE + answer)
             return True
-        # Only a forked daemon uses what is loaded, so it is checked here: the check takes as long as all of the above.
+        # Checked only before a fork, which uses the loaded modules: the check takes as long as all of the above.
         if self._freshness.is_stale():
             client.send(STALE)
             return False
-        # Blocked: a signal for the zygote must not end the fork before it has its own handlers and group.
+        # Blocked: a signal for the zygote must not end the fork before it has its own handlers and process group.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             if os.fork() == 0:
-                self._be_daemon(request, answer, client, directory_fd)
+                self._run_daemon(request, answer, client, directory_fd)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return True
 
-    def _be_daemon(
+    def _run_daemon(
         self, request: Request, missing: shim_command.MissingDaemon, client: socket.socket, directory_fd: int
     ) -> NoReturn:
         """Do the rest of `start`, answer, and run the daemon. In the fork."""
@@ -167,7 +166,7 @@ class Zygote:
             os.dup2(fd, 2)
             os.close(fd)
             inheritance.adopt(request)
-            listener = _take_place(missing.path, client, directory_fd)
+            listener = _listen_and_answer(missing.path, client, directory_fd)
             client.close()
             os.close(directory_fd)
             if listener:
@@ -180,12 +179,12 @@ class Zygote:
             os._exit(code)
 
 
-def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.socket | None:
-    """Listen at `path` and answer the client. Returns None, after an answer too, if another daemon listens already.
+def _listen_and_answer(path: str, client: socket.socket, directory_fd: int) -> socket.socket | None:
+    """Listen at `path` and answer the client. If another daemon listens already, answers too and returns None.
 
-    The lock is held until the answer is sent: a later `start` finds a served socket. The lock is closed before
-    any fork, which would inherit it. A client that has given up needs no handling: a daemon without a
-    Create ends by itself. If OSError is raised, no socket is left at `path`.
+    The lock is held until the answer is sent, so that a later `start` finds a served socket. It is released before any
+    fork, which would inherit it. If the client has stopped waiting, nothing needs to be done: a daemon without a Create
+    ends by itself. If OSError is raised, no socket is left at `path`.
     """
     address = f"unix://{path}".encode()
     with Lock(path):
@@ -194,7 +193,7 @@ def _take_place(path: str, client: socket.socket, directory_fd: int) -> socket.s
             write_address(address, directory_fd)
             client.send(DONE + address)
         except ConnectionError:
-            pass  # the launcher in Python continues in the client's place, and may have found the socket already
+            pass  # the launcher in Python serves the request instead, and may have found the socket already
         except BaseException:
             if listener:
                 os.unlink(path)
@@ -220,4 +219,4 @@ def _has_daemons() -> bool:
 
 
 def _end(_signum: int, _frame: FrameType | None) -> None:
-    raise _Told
+    raise _Terminated

@@ -1,7 +1,7 @@
-"""The part of `start` and `delete` that the zygote does in its loop: lookups and answers that need no fork.
+"""The part of `start` and `delete` that the zygote serves in its loop: lookups and answers that need no fork.
 
-All of it is bounded, since every pod waits: small files of a bundle, which belongs to root, and non-blocking
-connects. Every unusual case is left to the launcher in Python.
+Its time is bounded, since every pod waits meanwhile: it reads small files of a bundle, which belongs to root, and
+connects without blocking. For every unusual case the launcher in Python serves the request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pelagos_core.shim.start import daemon_words, write_address
 from pelagos_core.shim.unix_socket import is_served
 from pelagos_core.shim.zygote_request import Request
 
-MAX_CONFIG_BYTES = 1 << 20  # the largest config.json that is read here, in milliseconds
+MAX_CONFIG_BYTES = 1 << 20  # the largest config.json that is read here, which takes milliseconds
 
 
 class DeclinedError(Exception):
@@ -37,13 +37,13 @@ class MissingDaemon:
 
 
 def answer(request: Request, directory_fd: int) -> bytes | MissingDaemon:
-    """The bytes to print for a command line, or the daemon that must be created for it.
+    """Return the bytes to print for a command line, or the daemon that must be created for it.
 
     directory_fd: the working directory of the client.
     Raises DeclinedError, PelagosError or OSError: each means that the launcher in Python must serve the request.
     """
     flags = parse(request.words)
-    # A removed working directory is an error; the launcher in Python has the text for it.
+    # A removed working directory is an error, which the launcher in Python reports.
     if flags.version or flags.info or not os.fstat(directory_fd).st_nlink:
         raise DeclinedError
     check_id(flags.id)

@@ -43,12 +43,12 @@ def test_memory(memory, present, expected):
 def test_swap_is_counted_from_a_memory_limit(memory, present):
     with pytest.raises(InvalidArgument, match="needs a memory limit"):
         written(Resources(memory=memory), **present)
-    with pytest.raises(InvalidArgument, match="less than the limit"):
+    with pytest.raises(InvalidArgument, match="less than the memory limit"):
         written(Resources(memory=Memory(swap=9)), memory__max="10")
 
 
 def test_a_limit_below_what_is_used_is_refused_where_the_spec_asks_for_it():
-    with pytest.raises(FailedPrecondition, match="64 is below what is in use"):
+    with pytest.raises(FailedPrecondition, match="64 is not above the present usage"):
         written(Resources(memory=Memory(limit=64, check_before_update=True)), memory__current="64")
 
 

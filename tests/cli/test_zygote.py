@@ -49,7 +49,7 @@ def test_it_takes_the_place_and_leaves_it_when_it_is_told_to_end(directory):
     until(lambda: not alive(pid))
 
 
-@pytest.mark.parametrize(("place", "message"), [("off", "turns the zygote off"), ("/dev/null/x", "Not a directory")])
+@pytest.mark.parametrize(("place", "message"), [("off", "is `off`"), ("/dev/null/x", "Not a directory")])
 def test_where_it_cannot_be_it_says_why(place, message):
     with pelagos_zygote(place) as process:
         assert message in process.stderr.read().decode()

@@ -252,7 +252,7 @@ def test_racing_starts_make_one_daemon_for_each_pod_and_one_zygote(node, groups)
     # Just one of them has loaded everything; on a busy machine the others do not wait for it any longer.
     if max(took) < load_lock.SECONDS:
         assert {status(pid, "PPid") for pid in daemons} == {str(zygote)}
-    assert not list(Path(node.zygotes).glob("*.turn"))
+    assert not list(Path(node.zygotes).glob("*.lock"))
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ def path(tmp_path):
 def test_the_first_has_it_and_a_second_one_that_does_not_wait_has_not(path):
     ours = load_lock.take(path, load_lock.SECONDS)
     assert ours >= 0
-    assert load_lock.take(path, 0) == load_lock.NOBODYS
+    assert load_lock.take(path, 0) == load_lock.NOT_HELD
     load_lock.end(path, ours)
     assert os.listdir(os.path.dirname(path)) == []
 
@@ -33,9 +33,9 @@ def test_the_next_has_it_once_it_has_ended(path):
 
 def test_a_turn_that_takes_too_long_is_not_waited_for(path):
     ours = load_lock.take(path, load_lock.SECONDS)
-    assert load_lock.take(path, 0.05) == load_lock.NOBODYS
+    assert load_lock.take(path, 0.05) == load_lock.NOT_HELD
     os.utime(ours, (time.time() + 3600,) * 2)  # the clock was set back meanwhile
-    assert load_lock.take(path, 60) == load_lock.NOBODYS
+    assert load_lock.take(path, 60) == load_lock.NOT_HELD
     load_lock.end(path, ours)
 
 
@@ -63,10 +63,10 @@ def test_who_is_killed_has_it_no_more(path, waits):
 
 def test_where_there_is_no_place_nobody_has_it_and_nobody_waits(tmp_path):
     (tmp_path / "file").touch()
-    assert load_lock.take(str(tmp_path / "file/one"), load_lock.SECONDS) == load_lock.NOBODYS
-    os.symlink("/etc/passwd", tmp_path / "one.turn")
-    assert load_lock.take(str(tmp_path / "one"), load_lock.SECONDS) == load_lock.NOBODYS
-    load_lock.end(str(tmp_path / "two"), load_lock.NOBODYS)
+    assert load_lock.take(str(tmp_path / "file/one"), load_lock.SECONDS) == load_lock.NOT_HELD
+    os.symlink("/etc/passwd", tmp_path / "one.lock")
+    assert load_lock.take(str(tmp_path / "one"), load_lock.SECONDS) == load_lock.NOT_HELD
+    load_lock.end(str(tmp_path / "two"), load_lock.NOT_HELD)
 
 
 def test_one_who_has_waited_and_one_who_comes_anew_do_not_both_have_it(path):
@@ -77,10 +77,10 @@ def test_one_who_has_waited_and_one_who_comes_anew_do_not_both_have_it(path):
     time.sleep(0.05)
     load_lock.end(path, ours)
     anew = load_lock.take(path, 0)
-    if anew != load_lock.NOBODYS:
+    if anew != load_lock.NOT_HELD:
         load_lock.end(path, anew)
     waiting.join()
     (theirs,) = taken
-    assert theirs != load_lock.NOBODYS
-    assert load_lock.take(path, 0) == load_lock.NOBODYS
+    assert theirs != load_lock.NOT_HELD
+    assert load_lock.take(path, 0) == load_lock.NOT_HELD
     load_lock.end(path, theirs)
