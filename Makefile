@@ -8,10 +8,12 @@ PLUGINS := $(wildcard plugins/*_backend)
 NATIVE := native/pyproject.toml $(wildcard native/*.py native/*/*.[ch])
 ENGINES := $(wildcard plugins/*_backend/hatch_build.py plugins/*_backend/native/*.[ch])
 
+# Tests that share no machine-wide thing, on all processors; a file's tests stay together.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 QUICK := not root and not container and not containerd and not guests and not engines and not compiler and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-setup test-quick test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve man pictures wheels packages release-check release clean
+.PHONY: help run test test-setup test-quick test-times test-kubernetes cluster cluster-down kubernetes test-versions fuzz soak engines bench bench-quick check fix protos cover docs docs-serve man pictures wheels packages release-check release clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -19,11 +21,25 @@ help: ## show this
 run: $(CORE) ## run a WebAssembly program in a container, through the real shim
 	@$(BIN)/pelagos run examples/hello.wat
 
-test: test-setup ## install what the tests need and run them all (half an hour), or those of TESTS='words for pytest'
+ifdef TESTS
+test: test-setup
 	@PYTHON=$(BIN)/python sh scripts/run-tests $(TESTS)
+else
+test: test-setup ## install what the tests need and run them all (half an hour), or those of TESTS='words for pytest'
+	@echo "== 1 of 3: the quick tests, about two minutes on two processors"
+	@PYTHON=$(BIN)/python sh scripts/run-tests --part quick $(PARALLEL)
+	@echo "== 2 of 3: containers, containerd, other kernels: about twenty minutes"
+	@PYTHON=$(BIN)/python sh scripts/run-tests --part rest
+	@echo "== 3 of 3: WasmEdge, Wasmer, Wasmtime's program (\`make engines\` gets them): about five minutes"
+	@PYTHON=$(BIN)/python sh scripts/run-tests --part engines
+	@echo "A cluster's tests are \`make test-kubernetes\`."
+endif
 
 test-quick: $(DEV) ## the tests that need no root, no container and no download: under two minutes
-	@PYTHON=$(BIN)/python sh scripts/run-tests -m "$(QUICK)" $(TESTS)
+	@PYTHON=$(BIN)/python sh scripts/run-tests -m "$(QUICK)" $(PARALLEL) $(TESTS)
+
+test-times: test-setup ## what costs most, by test and by file, of all tests or of TESTS='words for pytest'
+	@PYTHON=$(BIN)/python sh scripts/run-tests -q --durations=30 --durations-min=1 $(TESTS)
 
 test-setup: $(DEV) ## get containerd 1.6, 1.7, 2.x and 2.4 side by side, build `crictl` and the test programs
 	@$(BIN)/python -m tests.support.provision
@@ -43,7 +59,7 @@ kubernetes: $(CORE) ## build the programs of a cluster (10 minutes of processor 
 test-versions: ## the whole suite on CPython 3.10 and 3.13, the quick tests on 3.11 and 3.12
 	@sh scripts/test-versions
 
-fuzz: test-setup ## random input and calls for an hour, or for FUZZ_SECONDS; a minute of it is in `make test`
+fuzz: test-setup ## random input and calls for an hour, or for FUZZ_SECONDS; half a minute of it is in `make test`
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(BIN)/python -m pytest -q -s tests/fuzz
 
 soak: test-setup ## mixed containers and kills of everything for an hour, or for SOAK_SECONDS
@@ -78,7 +94,7 @@ protos: $(DEV) ## generate pelagos_core/api from protos/
 
 cover: $(DEV) ## branch coverage of the quick tests
 	@rm -f .coverage .coverage.*
-	@PYTHON="$(BIN)/python -m coverage run" sh scripts/run-tests --part quick
+	@PYTHON="$(BIN)/python -m coverage run" sh scripts/run-tests --part quick $(PARALLEL)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 

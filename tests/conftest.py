@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,10 +26,13 @@ from pelagos_core.config.node_file import CACHE_VARIABLE
 from pelagos_core.metrics import slots
 from pelagos_core.shim import zygote_request
 from scripts import engines
-from tests.support import c_program, provision, services
+from tests.support import c_program, leftovers, provision, services
 from tests.support.zygote import end_zygotes
 
 CI = os.environ.get("CI") == "true"
+_PLACE = pytest.StashKey[str]()  # this session's own directory
+_MOST_ZYGOTES = 4
+_ENDING_SECONDS = 5.0  # for what tests have started and told to end
 
 
 # What each marker asks of the machine, and what to do where it is not there.
@@ -80,27 +88,30 @@ def _part(item: pytest.Item) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("part")
-    left_out = [item for item in items if part and _part(item) != part]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    if part:
+        config.hook.pytest_deselected(items=[item for item in items if _part(item) != part])
+        items[:] = [item for item in items if _part(item) == part]
     # Quick tests first: a mistake shows early.
     items.sort(key=lambda item: sum(item.get_closest_marker(mark) is not None for mark in ("slow", "containerd")))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control starts what runs in its background with SIGINT ignored, and nohup(1) with
     # SIGHUP; execve(2) hands an ignored signal on to all that this starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # pytest keeps the files of its last runs where it always does. All else is in a directory that ends with us.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    place = config.stash[_PLACE] = leftovers.own_directory()
     # The tests' shims are forked by zygotes of this session's own.
-    os.environ[zygote_request.VARIABLE] = tempfile.mkdtemp(prefix="pelagos-z-")
-    os.environ[slots.VARIABLE] = os.path.join(os.environ[zygote_request.VARIABLE], "metrics")
+    os.environ[zygote_request.VARIABLE] = f"{place}/z"
+    os.environ[slots.VARIABLE] = f"{place}/z/metrics"
 
 
-def pytest_unconfigure() -> None:
-    end_zygotes(os.environ[zygote_request.VARIABLE])
-    shutil.rmtree(os.environ[zygote_request.VARIABLE], ignore_errors=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if place := config.stash.get(_PLACE, ""):
+        end_zygotes(f"{place}/z")
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -113,6 +124,25 @@ def leave_out(why: str) -> NoReturn:
     if CI:
         pytest.fail(f"{why} (CI leaves nothing out)", pytrace=False)
     pytest.skip(why)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out and why, and with --durations also which files take longest."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    why = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if why:
+        terminalreporter.section("left out")
+    for reason, count in why.most_common():
+        terminalreporter.write_line(f"{count:6} {'test' if count == 1 else 'tests'}: {reason}")
+    if not terminalreporter.config.getoption("durations"):
+        return
+    seconds: dict[str, float] = defaultdict(float)
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section("slowest files")
+    for path, spent in sorted(seconds.items(), key=lambda each: -each[1])[:20]:
+        terminalreporter.write_line(f"{spent:8.1f}s {path}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -143,6 +173,47 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("code") / "cache"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the tests stays mounted or lies about; on CI's machine, which is theirs alone, nowhere at all."""
+    places = (request.config.stash[_PLACE], str(tmp_path_factory.getbasetemp()))
+    before = leftovers.shared() if CI else set()
+    yield
+    left = leftovers.mounts(*places) | ((leftovers.shared() - before) if CI else set())
+    left |= {entry.path for entry in os.scandir(places[0]) if entry.path != os.environ[zygote_request.VARIABLE]}
+    assert not left, f"left by the tests: {sorted(left)}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_process_goes_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """End the zygotes of a module's tests, which would stay for ten minutes. All else ends by itself."""
+    places = (request.config.stash[_PLACE], str(tmp_path_factory.getbasetemp()))
+    before = leftovers.processes(*places)
+    yield
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while left := {pid: words for pid, words in leftovers.processes(*places).items() if pid not in before}:
+        end_zygotes(os.environ[zygote_request.VARIABLE])
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert not left, f"processes that go on: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _few_zygotes_are_alive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the zygotes when there are many: each combination of engines and settings has one, with pages of its own."""
+    yield
+    directory = f"{request.config.stash[_PLACE]}/z"
+    if os.path.isdir(directory) and len(os.listdir(directory)) > _MOST_ZYGOTES:
+        end_zygotes(directory)
+        for entry in os.scandir(directory):
+            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                os.unlink(entry.path)
 
 
 @pytest.fixture(autouse=True)

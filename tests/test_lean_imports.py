@@ -43,7 +43,7 @@ def test_an_action_imports_its_own_room_and_no_more(tmp_path, action, config):
     )
     words = ["-namespace", "n", "-id", "c1", "-address", "/c.sock", action] if action != "-v" else ["-v"]
     # The zygote's directory does not exist: it is looked for, which is the longer way.
-    env = {"PELAGOS_SOCKET_DIR": "/tmp/pelagos-lean", "PELAGOS_ZYGOTE": str(tmp_path)}
+    env = {"PELAGOS_SOCKET_DIR": str(tmp_path / "s"), "PELAGOS_ZYGOTE": str(tmp_path)}
     loaded, done = modules(code, *words, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     bare, _ = modules(BARE)

@@ -10,9 +10,10 @@ from pelagos_core.cli import launcher
 from pelagos_core.errors import InvalidArgument
 
 
-def test_a_launcher_names_its_interpreter_and_its_flags():
+def test_a_launcher_names_its_interpreter_and_its_flags(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/opt/pelagos/bin/python")
     lines = launcher.source().splitlines()
-    assert lines[0] == f"#!{sys.executable} -IS"
+    assert lines[0] == "#!/opt/pelagos/bin/python -IS"
     assert launcher.MARK in lines
 
 

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -154,8 +155,14 @@ def get(path, request=b"GET /metrics HTTP/1.0\r\n\r\n"):
     return head.decode(), body.decode()
 
 
-def test_a_socket_of_roots_serves_it_to_many_at_a_time(tmp_path):
-    path = f"/tmp/pelagos-metrics-{os.getpid()}.sock"
+@pytest.fixture
+def path():
+    """A path that is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="pelagos-") as directory:
+        yield f"{directory}/metrics.sock"
+
+
+def test_a_socket_of_roots_serves_it_to_many_at_a_time(path):
     with listening(path):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         silent = socket.socket(socket.AF_UNIX)
@@ -180,8 +187,7 @@ def test_a_socket_of_roots_serves_it_to_many_at_a_time(tmp_path):
         assert (done.returncode, "another process listens" in done.stderr) == (1, True)
 
 
-def test_the_socket_of_a_killed_one_is_replaced():
-    path = f"/tmp/pelagos-metrics-{os.getpid()}.sock"
+def test_the_socket_of_a_killed_one_is_replaced(path):
     with subprocess.Popen([*COMMAND, "metrics", "--listen", path]) as process:
         until(lambda: os.path.exists(path), 20)
         process.kill()

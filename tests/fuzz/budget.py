@@ -1,12 +1,12 @@
-"""How long the random tests may take: little more than a minute in all, or as long as FUZZ_SECONDS says."""
+"""How long the random tests may take: half a minute in all, or as long as FUZZ_SECONDS says."""
 
 from __future__ import annotations
 
 import os
 import time
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
-# The minute is the same one each time; a longer run looks elsewhere, and prints its seed.
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
+# The half minute is the same one each time; a longer run looks elsewhere, and prints its seed.
 SEEDED = "FUZZ_SECONDS" not in os.environ
 
 

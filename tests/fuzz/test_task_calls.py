@@ -71,7 +71,7 @@ class TaskCalls(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="calls-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="calls-"))
         self.processes: dict[tuple[str, str], Model] = {}
         self.made = 0
         self.events: Counter[Told] = Counter()

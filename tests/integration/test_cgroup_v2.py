@@ -18,7 +18,6 @@ TESTS = {
         "tests/cgroups/test_oom.py",
         "tests/cgroups/test_device_filter.py",
         "tests/task/test_oom.py",
-        "tests/shim/test_delete.py",
         "tests/integration/test_resources.py",
         "tests/integration/test_live_control.py",
     ),

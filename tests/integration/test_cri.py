@@ -35,7 +35,8 @@ def test_containers_of_a_pod_end_with_their_codes_and_have_their_logs(crictl, po
     trap = crictl.start(pod, container, "trap", "/trap.wasm")
     status = exited(crictl, hello)
     assert (status["exitCode"], status["reason"]) == (0, "Completed")
-    assert status["finishedAt"] >= status["startedAt"] > status["createdAt"]
+    # containerd takes the time of the start after the shim's answer: a short guest may have ended by then.
+    assert min(status["finishedAt"], status["startedAt"]) > status["createdAt"]
     assert (exited(crictl, trap)["exitCode"], status["metadata"]["name"]) == (134, "hello")
     assert crictl.run("logs", hello).stdout == "hello\n"
     assert "wasm trap" in crictl.run("logs", trap).stderr

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_a_signal_ends_a_guest_with_the_code_of_the_signal(guests, name):
         assert said(process) == ""
 
 
+# What CPython says of a signal while it runs site.py, or a .pth file of an editable installation.
+EARLY = re.compile(rb"init_import_site|Error processing line|sitecustomize")
+
+
 def test_a_command_that_is_killed_takes_its_guest_along(guests):
     with started(guests / "spin.wasm") as process:
         wait_until_it_runs(process)
@@ -86,7 +91,7 @@ def test_it_may_be_ended_at_any_moment(guests, signum, moment):
         process.send_signal(signum)
         code = process.wait(30)
         # On a busy machine the interpreter may not have come to our code yet: it makes 1 of SIGINT then.
-        assert code in (128 + signum, -signum) or (code == 1 and b"init_import_site" in process.stderr.read())
+        assert code in (128 + signum, -signum) or (code == 1 and EARLY.search(process.stderr.read()))
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])

@@ -42,7 +42,7 @@ class Containerd:
     ) -> None:
         """release: one of provision.RELEASES. cri: the config of the CRI, which is off without."""
         # Short: containerd makes sockets below it.
-        self.directory = Path(tempfile.mkdtemp(prefix="ctd-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="ctd-"))
         self.sockets = self.directory / "s"
         self._bin_dir = bin_dir
         self._environment = {"PELAGOS_SOCKET_DIR": str(self.sockets), **(environment or {})}

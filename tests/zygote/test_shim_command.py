@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import tempfile
 
 import pytest
 
@@ -39,7 +40,7 @@ class Caller:
 @pytest.fixture
 def caller(tmp_path):
     # pytest's own directories are too long for a socket's path: this is their short name.
-    short = f"/tmp/pelagos-{os.getpid()}"
+    short = f"{tempfile.gettempdir()}/short"
     (tmp_path / "bundle").mkdir()
     (tmp_path / "s").mkdir()
     os.symlink(tmp_path / "s", short)

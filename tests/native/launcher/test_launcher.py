@@ -280,7 +280,9 @@ def test_a_working_directory_that_is_gone_is_the_same_in_both(place, monkeypatch
         (place.bundle / "gone").mkdir()
         words = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", place.directory / kind / NAME, *FLAGS, action]
         done = subprocess.run(words, cwd=place.bundle / "gone", env=place.environment, capture_output=True)
-        results.append((done.returncode, done.stdout, re.sub(rb"[0-9]{3,}", b"PID", done.stderr)))
+        # A launcher in Python whose path has a space is started by sh(1), which complains itself.
+        said = re.sub(rb"sh: 0: getcwd\(\) failed: .*\n", b"", done.stderr)
+        results.append((done.returncode, done.stdout, re.sub(rb"[0-9]{3,}", b"PID", said)))
     assert results[0] == results[1]
     assert results[0][0] == 1
 
