@@ -9,7 +9,8 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pelagos_core.errors import InvalidArgument
+from pelagos_core import __version__
+from pelagos_core.errors import FailedPrecondition, InvalidArgument
 from pelagos_core.native import library
 
 MAX_SLOTS = 1024
@@ -61,10 +62,20 @@ class SlotNumbers:
 
 
 def encode(instructions: Iterable[Instruction], numbers: SlotNumbers) -> bytes:
-    """Encode a plan for the library. Raises InvalidArgument for a text that holds a NUL byte."""
+    """Encode a plan for the library.
+
+    Raises InvalidArgument for a text that holds a NUL byte, and FailedPrecondition for an operation that the library
+    does not have.
+    """
     table = library.operations()
     parts: list[bytes] = []
     for name, arguments in instructions:
+        if name not in table:
+            # pip keeps both packages in one version; `--no-deps` and a copied file do not.
+            raise FailedPrecondition(
+                f"the installed pelagos-native has no operation {name!r}, so it is of another version than "
+                f"pelagos-core {__version__}: install pelagos-native=={__version__}"
+            )
         parts.append(_HEAD.pack(table[name][0], len(arguments)))
         for argument in arguments:
             parts.append(_encoded(argument, numbers))

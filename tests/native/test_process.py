@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from pelagos_core.errors import InvalidArgument
+from pelagos_core import __version__
+from pelagos_core.errors import FailedPrecondition, InvalidArgument
 from pelagos_core.native import library
 from pelagos_core.native.instruction import Slot, SlotNumbers, encode, instruction
 from pelagos_core.native.process import Failure, NativeProcess
@@ -45,6 +46,11 @@ def test_slots_hold_descriptors():
 def test_a_text_with_a_nul_is_refused():
     with pytest.raises(InvalidArgument, match="NUL"):
         encode([instruction("close_slot", "a\0b")], SlotNumbers())
+
+
+def test_a_library_of_another_version_is_named_with_the_one_to_install():
+    with pytest.raises(FailedPrecondition, match=rf"no operation 'fly', .* install pelagos-native=={__version__}"):
+        encode([instruction("fly")], SlotNumbers())
 
 
 def test_texts_are_utf_8_whatever_the_locale(monkeypatch):
