@@ -24,7 +24,7 @@ static void got(const char *how, const char *path) {
     printf("OPENED %s %s\n", how, path);
 }
 
-/* One path below one directory, in each way that an engine distinguishes. */
+/* One path below one directory, in each way that an engine tells apart. */
 static void open_below(__wasi_fd_t root, const char *path) {
     static const struct { const char *how; __wasi_oflags_t flags; __wasi_rights_t rights; } ways[] = {
         {"read", 0, __WASI_RIGHTS_FD_READ | __WASI_RIGHTS_FD_SEEK},
@@ -48,7 +48,7 @@ static void open_below(__wasi_fd_t root, const char *path) {
     tried++;
     if (!__wasi_path_readlink(root, path, (uint8_t *)target, sizeof target - 1, &size)) {
         target[size] = 0;
-        /* A link that this guest has made shows nothing; a magic link shows a path of the host. */
+        /* A link of our own making tells nothing; a magic one tells a path of the host. */
         if (!strncmp(path, "proc/", 5) || !strncmp(path, "dev/fd", 6)) got("readlink", path);
     }
 }
@@ -128,7 +128,7 @@ static void by_moving(const char *directory, const char *path) {
     rmdir(outer);
 }
 
-/* Descriptors that the guest was not given, and its own under other numbers. */
+/* Descriptors that nobody gave us, and those that we have under other numbers. */
 static void by_numbers(void) {
     for (__wasi_fd_t fd = 3 + root_count; fd < 1024; fd++) {
         __wasi_fdstat_t status;

@@ -27,7 +27,7 @@ static int numbers(void) { /* descriptors moved to numbers far away, and over on
     return 0;
 }
 
-static int waits(void) { /* a poll for 100,000 events at once, and for more than there is memory */
+static int waits(void) { /* a poll for very many things at once, and for more than there is memory */
     enum { COUNT = 100000 };
     __wasi_subscription_t *in = calloc(COUNT, sizeof *in);
     __wasi_event_t *out = calloc(COUNT, sizeof *out);
