@@ -1,1 +1,1 @@
-"""What an operator sets for a node: the config file, its policies, and options of containerd."""
+"""The configuration of a node: the config file, policies, and runtime options of containerd."""

@@ -1,4 +1,4 @@
-"""Spans of time as people write them: `30s`, `1h30m`, `30d`."""
+"""Durations as text: `30s`, `1h30m`, `30d`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEXT = re.compile("(?=.)" + "".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNI
 
 
 def parse(text: str) -> float:
-    """Seconds of numbers with d, h, m, s and ms, in this order. Raises InvalidArgument for anything else."""
+    """Parse numbers with the units d, h, m, s and ms, in this order. Returns seconds. Raises InvalidArgument."""
     match = _TEXT.fullmatch(text)
     if match is None:
         raise InvalidArgument(f"{text!r} is not a duration such as 30s, 1h30m or 30d")
@@ -19,7 +19,7 @@ def parse(text: str) -> float:
 
 
 def describe(seconds: float) -> str:
-    """A span for a person, in the largest unit of which it has one, from seconds on: `90s` is `2m`."""
+    """Format a duration, rounded, in the largest unit that it contains: 90 seconds are `2m`."""
     seconds = max(0.0, seconds)
     unit = next((name for name, length in _UNITS.items() if seconds >= length >= 1), "s")
     return f"{seconds / _UNITS[unit]:.0f}{unit}"

@@ -1,29 +1,29 @@
 """The node's config file, /etc/pelagos/config.toml, and runtime options of the same form.
 
     runtime = "auto"            # or a backend's name
-    order = ["this", "that"]    # the backends that Auto prefers, if they can run it
-    zygote_idle_seconds = 600   # how long the zygote stays unused; 0: there is none
-    metrics = true              # whether the node's figures are counted, see `pelagos metrics`
+    order = ["this", "that"]    # the backends that `auto` prefers, if they can run the module
+    zygote_idle_seconds = 600   # seconds after which an unused zygote ends; 0: there is no zygote
+    metrics = true              # whether daemons count for `pelagos metrics`
 
-    host_network = true         # a guest of a pod with the host's network uses it; by default it has none
+    host_network = true         # a guest of a pod with the host's network uses it; by default it has no network
 
     [backends.this]             # the settings of one backend
     program = "/opt/this/bin/this"
 
-    [wasm]                      # what a guest may use at the most: see `policy`
+    [wasm]                      # the maximum that a guest may use: see `policy`
     network = "none"
 
-    [traces]                    # OpenTelemetry; without this table, and OTEL_… in the environment, there are none
+    [traces]                    # OpenTelemetry; off without this table and OTEL_… in the environment
     endpoint = "http://127.0.0.1:4318"
-    sampling = 0.1              # of the traces that begin here; containerd decides for those that it has begun
+    sampling = 0.1              # share of the traces that begin here; containerd decides for traces that it begins
 
     [cache]                     # of compiled code; these are the defaults
     directory = "/var/cache/pelagos"
-    size = "4g"                 # the least recently used goes first; "0" keeps nothing
+    size = "4g"                 # the least recently used code is removed first; "0": nothing is stored
     memory = "4g"               # for one compilation
-    seconds = 300               # for one compilation, also where an engine compiles as it loads
+    seconds = 300               # for one compilation, also if the engine compiles during the load
 
-Only root may write it: what it says is done as root.
+Only root may be able to write the file: its settings take effect in root's processes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _MAX_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """Where compiled code is kept, and what keeping and compiling may cost.
+    """The store of compiled code, and the limits of the store and of compilations.
 
     size: bytes of the store. memory: bytes for one compilation. seconds: for one compilation,
     and for `spawn`, in which an engine may compile.
@@ -85,8 +85,8 @@ class CacheSettings:
 class TraceSettings:
     """OpenTelemetry traces.
 
-    endpoint: of a collector, for OTLP by HTTP; empty: as OTEL_EXPORTER_OTLP_… says, else http://localhost:4318.
-    sampling: the share of traces that begin here, 0 to 1; None: as OTEL_TRACES_SAMPLER says, else all.
+    endpoint: of a collector, for OTLP by HTTP; empty: from OTEL_EXPORTER_OTLP_…, else http://localhost:4318.
+    sampling: the share of traces that begin here, 0 to 1; None: from OTEL_TRACES_SAMPLER, else all.
     """
 
     endpoint: str = ""
@@ -95,20 +95,19 @@ class TraceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a node, or one runtime of it, is set to.
+    """The settings of a node, or of one runtime class.
 
-    runtime: the backend to use where nothing says more; empty for no opinion.
-    order: names of backends, the preferred first.
+    runtime: the backend to use if no annotation names one; empty: not set.
+    order: names of backends, the preferred one first.
     backends: each backend's own settings.
-    seccomp: the least that is done about system calls, one of SECCOMP; empty for no opinion.
+    seccomp: the minimum of system call filtering, one of SECCOMP; empty: not set.
     wasm: words of `policy`, which have been checked.
-    host_network: whether a guest may use the host's network, if its pod has that; None for no opinion.
+    host_network: whether a guest may use the host's network, if its pod has it; None: not set.
     cache: of compiled code.
-    zygote_idle_seconds: how long the zygote stays without a request and a daemon, 0 for no
-        zygote; None for no opinion.
+    zygote_idle_seconds: seconds without a request and a daemon after which the zygote ends; 0: no zygote; None: unset.
     metrics: whether daemons count for `pelagos metrics`.
-    traces: of the daemons' work; None where the config does not ask for them.
-    shim_cgroup: the control group for the daemon, of runtime options; empty for that of `start`.
+    traces: of the daemons' work; None: no traces.
+    shim_cgroup: the control group for the daemon, of runtime options; empty: the group of `start`.
     """
 
     runtime: str = ""
@@ -124,12 +123,12 @@ class Config:
     shim_cgroup: str = ""
 
     def settings(self, name: str) -> Mapping[str, object]:
-        """The settings of one backend, empty if there are none."""
+        """The settings of one backend; empty if there are none."""
         return self.backends.get(name, {})
 
     @property
     def policy(self) -> Policy:
-        """What a guest may use where no annotation or option narrows it."""
+        """The policy for a guest without annotations and runtime options."""
         least = replace(EVERYTHING, seccomp=self.seccomp or EVERYTHING.seccomp, host_network=self.host_network is True)
         return least.narrowed(self.wasm, lambda word: f"config: wasm.{word}")
 
@@ -137,9 +136,8 @@ class Config:
 def load_node() -> Config:
     """The node's config; the defaults if there is no file.
 
-    PELAGOS_CACHE_DIR in the environment is another directory for compiled code, and each user
-    that is not root has a file of its own.
-    Raises InvalidArgument or PermissionDenied that names the file.
+    PELAGOS_CACHE_DIR in the environment sets another directory for compiled code. A user that is not root has its own
+    directory. Raises InvalidArgument or PermissionDenied that names the file.
     """
     try:
         found = load(node_path())
@@ -150,18 +148,18 @@ def load_node() -> Config:
 
 
 def user_cache() -> str:
-    """The directory for compiled code of a user that is not root: the system's belongs to root."""
+    """The directory for compiled code of a user that is not root: the node's directory belongs to root."""
     home = os.environ.get("XDG_CACHE_HOME", "") or os.path.expanduser("~/.cache")
     return os.path.join(home, "pelagos", "code")
 
 
 def node_path() -> str:
-    """Where the node's config is looked for."""
+    """The path of the node's config file."""
     return os.environ.get(PATH_VARIABLE, PATH)
 
 
 def load(path: str, what: str = "config") -> Config:
-    """Read a config file, that errors call `what` and its path.
+    """Read a config file. Errors name it by `what` and its path.
 
     Raises NotFound, PermissionDenied or InvalidArgument.
     """
@@ -192,7 +190,7 @@ def _check_owner(what: str, status: os.stat_result) -> None:
 
 
 def table(data: bytes, what: str) -> dict[str, Any]:
-    """The keys and values of a TOML text. Raises InvalidArgument."""
+    """Parse a TOML text. Raises InvalidArgument."""
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
@@ -202,7 +200,7 @@ def table(data: bytes, what: str) -> dict[str, Any]:
 def parse(data: bytes, what: str, ignored: frozenset[str] = frozenset()) -> Config:
     """Parse the TOML text of a config.
 
-    what: names it in errors. ignored: keys to pass over.
+    what: its name in errors. ignored: keys to ignore.
     Raises InvalidArgument that names the key.
     """
     found = table(data, what)
@@ -262,7 +260,7 @@ def _cache(table: Mapping[str, object], what: str) -> CacheSettings:
         raise InvalidArgument(f"{what}.seconds: {seconds} is not between 1 and {_MAX_SECONDS}")
     memory = _bytes(table.get("memory"), default.memory, f"{what}.memory")
     if not memory:
-        raise InvalidArgument(f"{what}.memory: nothing can be compiled in no memory")
+        raise InvalidArgument(f"{what}.memory: it must be more than 0")
     return CacheSettings(directory, _bytes(table.get("size"), default.size, f"{what}.size"), memory, seconds)
 
 

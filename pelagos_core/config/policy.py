@@ -1,20 +1,20 @@
-"""What a Wasm guest may use: all that its container has, and from there on only less.
+"""The policy of a Wasm guest: what it may use of its container.
 
-The node's config, the runtime options, the pod's and the container's annotations narrow it one
-after the other, in the same words. No word widens: an annotation may come from an image's author. Two of them, of
-a guest that handles HTTP requests, choose what takes nothing away and gives nothing.
+Without a policy it may use everything. The node's config, the runtime options, and the annotations of the pod and of
+the container restrict it, in this order and by the same words. No word permits more: the author of an image may set
+an annotation. Some words for a guest that handles HTTP requests do not restrict: the last one is used.
 
-    dirs = "/data:ro,/tmp"    of the container's files only these, or "none"
-    env = "HOME,LANG"         of its variables only these, or "none"
-    network = "none"          no network; "outbound": it connects, and listens nowhere
+    dirs = "/data:ro,/tmp"    only these of the container's directories, or "none"
+    env = "HOME,LANG"         only these of its variables, or "none"
+    network = "none"          no network; "outbound": it may connect, but not listen
     stdin = "none"            no input
-    deadline = "1h30m"        the longest time from its start to its end
-    fuel = "1000000"          units of execution, in the engine's own measure
-    http-timeout = "30s"      the longest time of one request, for a guest that handles them
-    http-address = "8080"     where it takes them, in the network of its container: the last word counts
-    scale-to-zero = "5m"      its engine runs while there are requests, and ends when none has come for so long
-    http-log = "prefixed"     each line of its output names the instance; "plain" takes that back
-    seccomp = "engine"        system calls: at least the spec's profile (spec), or also an engine's
+    deadline = "1h30m"        the maximum time from its start to its end
+    fuel = "1000000"          the maximum of executed code, in the engine's own units (fuel)
+    http-timeout = "30s"      the maximum time of one request, for a guest that handles requests
+    http-address = "8080"     the address for requests, in the container's network; the last word is used
+    scale-to-zero = "5m"      the engine ends after this time without requests; the last word is used
+    http-log = "prefixed"     each line of output has a prefix with the request; "plain": no prefix
+    seccomp = "engine"        system calls: at least the spec's profile (spec), or also that of engines (engine)
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from pelagos_core.errors import InvalidArgument
 
 NONE, OUTBOUND = "none", "outbound"
 HTTP_ADDRESS = "0.0.0.0:8080"
-"""Where a guest that handles HTTP requests is served, if nothing else is said: in its container's own network."""
+"""The default address for a guest that handles HTTP requests, in its container's own network."""
 
 PREFIXED = "prefixed"
 OFF = "off"
 SECCOMP = ("off", "spec", "engine")
-"""What is done about system calls, from the least to the most, which is what a node does by itself."""
+"""The levels of system call filtering, the weakest first. The last one is the default."""
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _VARIABLE = re.compile(r"[^=,\s]+")
@@ -43,7 +43,7 @@ _VARIABLE = re.compile(r"[^=,\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory of the container that its guest keeps."""
+    """A directory of the container that the guest may use."""
 
     path: str
     readonly: bool = False
@@ -53,14 +53,14 @@ class Directory:
 class Policy:
     """What a guest may use.
 
-    directories: each tuple leaves just these of what the tuples before have left.
+    directories: each tuple restricts the guest to these of the directories that the tuples before it allow.
     env: names of variables; None for all. network, stdin: whether it may use them.
-    listens: whether it may bind and listen, where it has a network.
-    host_network: whether the host's network counts as one. It is no word: the node's config alone has it.
-    deadline: seconds; None for no end. fuel: None for no limit. seccomp: one of SECCOMP.
-    http_timeout: seconds for one request; None for no end. http_address: where requests are taken, as
-        `ADDRESS:PORT`; empty if no word says so. http_prefixes: whether each line of output names its request.
-    scale_to_zero: seconds without a request after which an engine that serves ends; None: it runs all the time.
+    listens: whether it may bind and listen, if it has a network.
+    host_network: whether it may use the host's network. Not a word: only the node's config can set it.
+    deadline: seconds; None for no limit. fuel: None for no limit. seccomp: one of SECCOMP.
+    http_timeout: seconds for one request; None for no limit. http_address: the address for requests, as
+        `ADDRESS:PORT`; empty if no word sets it. http_prefixes: whether each line of output has a prefix.
+    scale_to_zero: seconds without a request after which a serving engine ends; None: it does not end.
     """
 
     directories: tuple[tuple[Directory, ...], ...] = ()
@@ -79,17 +79,16 @@ class Policy:
 
     @property
     def confines_engines(self) -> bool:
-        """Whether an engine has the system calls of its own profile only."""
+        """Whether an engine runs with the system call filter of engines."""
         return self.seccomp == SECCOMP[-1]
 
     def narrowed(
         self, words: Mapping[str, str], called: Callable[[str], str], others: frozenset[str] = frozenset()
     ) -> Policy:
-        """The same with less, as the words say.
+        """Return a policy that is restricted by words.
 
-        called: what errors call a word. others: words that mean something elsewhere.
-        Raises InvalidArgument that names the word: an unknown one is not ignored, since its
-        author relies on it.
+        called: returns the name of a word for errors. others: words to ignore, which have another meaning.
+        Raises InvalidArgument that names the word. An unknown word is an error: ignoring it could permit too much.
         """
         policy = self
         for key in sorted(words.keys() - others):
@@ -102,29 +101,29 @@ class Policy:
         return policy
 
     def variables(self, env: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the `NAME=VALUE` strings that the guest may see."""
+        """Return those of the `NAME=VALUE` strings that the guest may have."""
         if self.env is None:
             return env
         return tuple(variable for variable in env if variable.partition("=")[0] in self.env)
 
 
 EVERYTHING = Policy()
-"""What a guest may use where nothing narrows it."""
+"""The policy without any restriction."""
 
 
 def _dirs(policy: Policy, word: str) -> Policy:
     found = () if word == NONE else tuple(_directory(item) for item in word.split(","))
     paths = [directory.path for directory in found]
     if doubled := next((path for path in paths if paths.count(path) > 1), ""):
-        raise ValueError(f"{doubled!r} is there twice")
+        raise ValueError(f"{doubled!r} is repeated")
     return replace(policy, directories=(*policy.directories, tuple(sorted(found, key=lambda each: each.path))))
 
 
 def _directory(item: str) -> Directory:
     path = item.removesuffix(":ro")
     if not path.startswith("/") or ".." in path.split("/") or ":" in path:
-        raise ValueError(f"{item!r} is not an absolute path, or one with ':ro'")
-    # POSIX leaves the meaning of two leading slashes open, and normpath keeps them.
+        raise ValueError(f"{item!r} is not an absolute path, with or without ':ro'")
+    # One slash: normpath keeps two leading slashes, since POSIX does not define their meaning.
     return Directory(posixpath.normpath(f"/{path.lstrip('/')}"), path != item)
 
 
@@ -132,7 +131,7 @@ def _env(policy: Policy, word: str) -> Policy:
     names = frozenset() if word == NONE else frozenset(word.split(","))
     for name in names:
         if not _VARIABLE.fullmatch(name):
-            raise ValueError(f"{name!r} is not a variable's name")
+            raise ValueError(f"{name!r} is not the name of a variable")
     return replace(policy, env=names if policy.env is None else names & policy.env)
 
 
@@ -149,7 +148,7 @@ def _network(policy: Policy, word: str) -> Policy:
         return replace(policy, listens=False)
     known = f"'{NONE}' or '{OUTBOUND}'"
     if ":" in word:
-        raise ValueError(f"{word!r} is not {known}: no engine here can hold a guest to a list of addresses")
+        raise ValueError(f"{word!r} is not {known}: engines cannot restrict a guest to a list of addresses")
     raise ValueError(f"{word!r} is not {known}")
 
 
@@ -164,12 +163,12 @@ def _http_timeout(policy: Policy, word: str) -> Policy:
 def _shorter(before: float | None, word: str) -> float:
     seconds = duration.parse(word)
     if not seconds:
-        raise ValueError(f"{word!r} is no time at all")
+        raise ValueError(f"{word!r} is not more than 0")
     return seconds if before is None else min(seconds, before)
 
 
 def _http_address(policy: Policy, word: str) -> Policy:
-    """Not less, but another: what can listen there is decided by the container's network and user."""
+    """Replace the address. This permits nothing more: the container's network and user restrict the address."""
     return replace(policy, http_address=address(word))
 
 
@@ -184,12 +183,12 @@ def address(word: str) -> str:
     except (OSError, ValueError):
         is_port = False
     if not is_port or (family == socket.AF_INET6 and not host.endswith("]")):
-        raise ValueError(f"{word!r} is no address and port, such as 8080, 127.0.0.1:8080 or [::]:8080")
+        raise ValueError(f"{word!r} is not an address and port, such as 8080, 127.0.0.1:8080 or [::]:8080")
     return f"{host}:{port}"
 
 
 def _scale_to_zero(policy: Policy, word: str) -> Policy:
-    """Not less, but at other times: the last word counts."""
+    """Replace the time. This does not restrict the guest."""
     if word == OFF:
         return replace(policy, scale_to_zero=None)
     return replace(policy, scale_to_zero=_shorter(None, word))
@@ -203,7 +202,7 @@ def _http_log(policy: Policy, word: str) -> Policy:
 
 def _fuel(policy: Policy, word: str) -> Policy:
     if not _NUMBER.fullmatch(word):
-        raise ValueError(f"{word!r} is not a whole number over 0")
+        raise ValueError(f"{word!r} is not a whole number above 0")
     fuel = int(word)
     return replace(policy, fuel=min(fuel, fuel if policy.fuel is None else policy.fuel))
 
@@ -227,4 +226,4 @@ WORDS: Mapping[str, Callable[[Policy, str], Policy]] = {
     "http-timeout": _http_timeout,
     "scale-to-zero": _scale_to_zero,
 }
-"""Every word, and what it does to a policy. Raises ValueError or InvalidArgument."""
+"""The words: each function returns the restricted policy. Raises ValueError or InvalidArgument."""

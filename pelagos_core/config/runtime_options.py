@@ -1,9 +1,8 @@
-"""The options of a RuntimeClass or of `ctr`, as a Create request carries them.
+"""The runtime options in a Create request, from containerd's config or `ctr`.
 
-Source: contract of containerd's runtime v2, `runtimeoptions.v1.Options` and
-`containerd.runc.v1.Options`. Clients send runc's options to any runtime, and CRI the keys of
-one runtime's table that were copied to another's: each of them is done, done in another way,
-or named in the log as of no effect. docs/task-api.md has the table.
+Clients send runc's options to any runtime, and operators copy the keys of runc's table in containerd's config to the
+tables of other runtimes. Each key has an effect, or a warning in the log says that it has none. docs/task-api.md has
+the table. Source: containerd's `runtimeoptions.v1.Options` and `containerd.runc.v1.Options`.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ _WHAT = "runtime options"
 _FILE = f"{_WHAT}: config"
 _SHIM_CGROUP = "ShimCgroup"
 
-# What of runc's is done without being asked for: the form of `linux.cgroupsPath` tells the
-# driver, and a process' streams belong to its user.
-_DONE = frozenset({"SystemdCgroup", "IoUid", "IoGid"})
+# Options of runc that are not needed: the form of `linux.cgroupsPath` selects the driver, and a process' user is the
+# owner of its streams in any case.
+_NOT_NEEDED = frozenset({"SystemdCgroup", "IoUid", "IoGid"})
 _WITHOUT_EFFECT = {
     "NoPivotRoot": "the root is always changed by pivot_root(2)",
-    "NoNewKeyring": "a native program always has a session keyring of its own",
-    "BinaryName": "no runc is executed",
-    "Root": "there is no state of runc's",
+    "NoNewKeyring": "a native program always has its own session keyring",
+    "BinaryName": "runc is not executed",
+    "Root": "there is no state directory of runc",
     "CriuPath": "checkpoints are not supported",
     "CriuImagePath": "checkpoints are not supported",
     "CriuWorkPath": "checkpoints are not supported",
     "TaskApiAddress": "the task API is served at the address that `start` prints",
-    "TaskApiVersion": "versions 2 and 3 of the task API are served at once",
+    "TaskApiVersion": "versions 2 and 3 of the task API are both served",
 }
-_OF_RUNC = _DONE | _WITHOUT_EFFECT.keys() | {_SHIM_CGROUP}
-_OF_CRI = frozenset({"TypeUrl", "ConfigPath"})  # its own keys, in the table that it passes on whole
+_OF_RUNC = _NOT_NEEDED | _WITHOUT_EFFECT.keys() | {_SHIM_CGROUP}
+_OF_CRI = frozenset({"TypeUrl", "ConfigPath"})  # CRI's own keys, in the table that it sends as a whole
 
-_told: set[str] = set()
+_warned: set[str] = set()  # one warning for each option is enough
 
 
 def parse(options: Any) -> Config:
-    """The options as a config; an empty one if there are none, or of another runtime.
+    """Parse the options. Returns an empty config if there are none, or if they are of another type.
 
-    Raises InvalidArgument or NotFound that names the type, the file or the key.
+    Raises InvalidArgument, PermissionDenied or NotFound that names the type, the file or the key. In the daemon.
     """
     kind = options.type_url.rpartition("/")[2]
     if not kind and not options.value:
@@ -76,7 +75,7 @@ def parse(options: Any) -> Config:
 
 
 def _runc_fields(value: bytes) -> Mapping[str, object]:
-    """What is set in runc's message, by the names that it has in TOML."""
+    """The fields that are set in runc's message, by their names in TOML."""
     try:
         message = runc_options_pb2.Options.FromString(value)
     except DecodeError:
@@ -86,9 +85,9 @@ def _runc_fields(value: bytes) -> Mapping[str, object]:
 
 
 def _with_runc(options: Config, fields: Mapping[str, object]) -> Config:
-    for name in sorted(_WITHOUT_EFFECT.keys() & fields.keys() - _told):
+    for name in sorted(_WITHOUT_EFFECT.keys() & fields.keys() - _warned):
         if fields[name]:
-            _told.add(name)
+            _warned.add(name)
             log.warning("%s: %s has no effect: %s", _WHAT, name, _WITHOUT_EFFECT[name])
     group = fields.get(_SHIM_CGROUP, "")
     if not isinstance(group, str):

@@ -1,4 +1,4 @@
-"""Sizes as people write them: `64m`, `2g`, in docker's units."""
+"""Sizes as text, in docker's units: `64m`, `2g`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _NAMES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def parse(text: str) -> int:
-    """Bytes of a number with b, k, m, g or t, each 1024 times the one before.
+    """Parse a number with a unit b, k, m, g or t, each 1024 times the one before. Returns bytes.
 
-    Raises InvalidArgument for anything else.
+    Raises InvalidArgument.
     """
     number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "b")
     if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > len(str(2**63)):
@@ -20,6 +20,6 @@ def parse(text: str) -> int:
 
 
 def describe(count: int) -> str:
-    """A number of bytes for a person: `812 B`, `10.5 MiB`."""
+    """Format a number of bytes: `812 B`, `10.5 MiB`."""
     power = max(0, min((count.bit_length() - 1) // 10, len(_NAMES) - 1))
     return f"{count / 1024**power:.{1 if power else 0}f} {_NAMES[power]}"

@@ -1,7 +1,7 @@
-"""The part of the OCI runtime spec (config.json) that pelagos carries out, parsed and checked.
+"""The part of the OCI runtime spec (config.json) that pelagos supports, parsed and checked.
 
-Everything here comes from outside: a wrong type, a NUL or an absurd value is refused
-with the path of the field, such as `config.json: process.args[0]: not a string`.
+No value is trusted: a wrong type, a NUL byte or a value out of range is refused with the path of the field, such as
+`config.json: process.args[0]: not a string`.
 """
 
 from pelagos_core.oci.config import MAX_CONFIG_BYTES, Root, Spec, parse

@@ -16,7 +16,7 @@ from pelagos_core.oci.process import Process, read_process
 from pelagos_core.oci.resources import Resources, read_resources
 from pelagos_core.oci.seccomp import Seccomp, read_seccomp
 
-MAX_CONFIG_BYTES = 16 << 20  # a spec is kilobytes; more is an attack on the shim's memory
+MAX_CONFIG_BYTES = 16 << 20  # a usual spec has some kilobytes; a huge one could exhaust the shim's memory
 
 PROPAGATIONS = ("private", "shared", "slave", "unbindable")
 PERSONALITIES = ("LINUX", "LINUX32")
@@ -26,7 +26,7 @@ _UNSUPPORTED = ("intelRdt", "memoryPolicy", "netDevices")
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """`root`: where the container's files are, relative to the bundle or absolute."""
+    """`root`: the directory with the container's files, relative to the bundle or absolute."""
 
     path: str = "rootfs"
     readonly: bool = False
@@ -70,7 +70,7 @@ class Spec:
 
     @property
     def host_uid(self) -> int | None:
-        """The host's id of the process' user; None if only its user namespace knows."""
+        """The host's id of the process' user; None if the spec does not contain the map of its user namespace."""
         uid = self.process.user.uid
         return self.id_maps.user_outside(uid) if self.namespace("user") else uid
 
@@ -82,7 +82,7 @@ class Spec:
 def parse(data: bytes) -> Spec:
     """Parse the bytes of a config.json.
 
-    Raises InvalidArgument that names the field which is missing or wrong.
+    Raises InvalidArgument that names the missing or wrong field, or Unimplemented for an unsupported one.
     """
     if len(data) > MAX_CONFIG_BYTES:
         raise InvalidArgument(f"config.json: {len(data)} bytes, more than {MAX_CONFIG_BYTES}")
@@ -123,12 +123,12 @@ def _spec(config: Field) -> Spec:
 def _root(root: Field) -> Root:
     path = root.get("path")
     if ".." in path.text().split("/"):
-        path.refuse(f"{path.text()!r} climbs with '..'")
+        path.refuse(f"{path.text()!r} contains '..'")
     return Root(path=path.text() or "rootfs", readonly=root.get("readonly").flag())
 
 
 def _refuse_unsupported(config: Field, linux: Field) -> None:
-    """Refuse a field that is known and cannot be carried out; the spec asks to pass over unknown ones."""
+    """Refuse a field that is known but not supported. Unknown fields are ignored, as the spec requires."""
     for parent, name, keys in (("", config, _OTHER_PLATFORMS), ("linux.", linux, _UNSUPPORTED)):
         for key in keys:
             if name.get(key):
@@ -142,14 +142,14 @@ def _personality(personality: Field) -> str:
     if domain.text() not in PERSONALITIES:
         domain.refuse(f"{domain.text()!r} is none of {', '.join(PERSONALITIES)}")
     if flags.texts():
-        flags.refuse("no flag is known")
+        flags.refuse("flags are not supported")
     return domain.text()
 
 
 def _propagation(propagation: Field) -> str:
     word = propagation.text()
     if word and word.removeprefix("r") not in PROPAGATIONS:
-        propagation.refuse(f"{word!r} is none of {', '.join(PROPAGATIONS)}, or one of them after an r")
+        propagation.refuse(f"{word!r} is none of {', '.join(PROPAGATIONS)}, with or without a leading r")
     return word
 
 
@@ -162,5 +162,5 @@ def _absolute(path: Field) -> str:
 
 def _cgroups_path(path: Field) -> str:
     if ".." in path.text().split("/"):
-        path.refuse(f"{path.text()!r} climbs with '..'")
+        path.refuse(f"{path.text()!r} contains '..'")
     return path.text()

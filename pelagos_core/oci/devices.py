@@ -15,7 +15,7 @@ _MAX_MINOR = 2**20 - 1
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device node, or FIFO, that a container gets.
+    """One device node or FIFO of a container.
 
     type: `c` or `u` for a character device, `b` for a block device, `p` for a FIFO.
     mode: permission bits.
@@ -45,7 +45,7 @@ def read_device(device: Field) -> Device:
         type=kind.text(),
         major=device.get("major").number(_MAX_MAJOR),
         minor=device.get("minor").number(_MAX_MINOR),
-        # Clients send the file type along with the permissions.
+        # Clients send the file type together with the permissions.
         mode=stat.S_IMODE(mode.number(2**32 - 1)) if mode else 0o666,
         uid=device.get("uid").number(MAX_ID),
         gid=device.get("gid").number(MAX_ID),

@@ -8,9 +8,8 @@ from pelagos_core.oci.field import Field
 def read_environment(env: Field) -> tuple[str, ...]:
     """Read a list of `NAME=VALUE`. Raises InvalidArgument.
 
-    Of several entries with one name the last is left, at its own place, as runc has it: CRI puts
-    the variables of a pod after those of its image. With two of them each program, language and
-    engine would take the one it comes upon.
+    If a name is set several times, only the last entry is kept, in its place, as in runc: CRI appends the variables of
+    a pod to those of its image. If two were kept, it would depend on the program which one it uses.
     """
     last: dict[str, str] = {}
     for variable in env.texts():

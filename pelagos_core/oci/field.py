@@ -1,4 +1,4 @@
-"""A value of untrusted JSON together with its path, so that an error can name it."""
+"""A value of untrusted JSON with its path, for error messages."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ T = TypeVar("T")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _Step = str | int | tuple[str]
 _KEPT = 64  # results of one reader
-_KEPT_BYTES = 32 << 10  # of a value; a usual profile of seccomp has 12 KiB
-_MARSHAL_VERSION = 2  # the last one by which equal values have equal bytes
+_KEPT_BYTES = 32 << 10  # of a value; a usual seccomp profile has 12 KiB
+_MARSHAL_VERSION = 2  # the last one that encodes equal values as equal bytes
 
 
 class Field:
-    """One value. It is true if the text has it; what is absent, or null, reads as empty.
+    """One value. It is true if the text contains it; an absent value, or null, is read as empty.
 
-    Every reader raises InvalidArgument with the path for a value of the wrong kind. A spec has hundreds of
-    values, so a field knows the one that it was read of, and puts its path together for an error only.
+    Every reader raises InvalidArgument with the path for a value of the wrong type. A spec has hundreds of values, so a
+    field has a reference to its parent, and builds its path only for an error.
     """
 
     __slots__ = ("_parent", "_step", "_value")
 
     def __init__(self, step: _Step, value: Any, parent: Field | None = None) -> None:  # noqa: ANN401 (JSON is any of six types)
-        """step: from the parent to this one: a member that the spec has, an item's number, or a member that
-        the text names, in a tuple. Of one without a parent it is the whole path.
+        """step: from the parent to this field: a name of the spec, the index of an item, or a name from the text, in a
+        tuple. For a field without a parent it is the whole path.
         """
         self._step = step
         self._value = value
@@ -40,7 +40,7 @@ class Field:
 
     @classmethod
     def parse(cls, name: str, data: bytes) -> Field:
-        """The value of a JSON text. Raises InvalidArgument that names it if it is none."""
+        """Parse a JSON text. name: of the text, for errors. Raises InvalidArgument if it is not JSON."""
         try:
             return cls(name, json.loads(data))
         except (ValueError, RecursionError) as error:
@@ -60,7 +60,7 @@ class Field:
         return f"{path}[{step if isinstance(step, int) else repr(step[0])}]"
 
     def get(self, key: str) -> Field:
-        """A member of an object; absent members are fields whose value is None."""
+        """A member of an object. An absent member is a field whose value is None."""
         value = self._value
         if value is None:
             return Field(key, None, self)
@@ -69,7 +69,7 @@ class Field:
         return Field(key, value.get(key), self)
 
     def only(self, *keys: str) -> Field:
-        """The object itself. Raises InvalidArgument that names a member which is none of `keys`."""
+        """Check that an object has no members but `keys`. Returns this field. Raises InvalidArgument."""
         if self._value is not None:
             members = self._checked(dict, "an object", default={})
             unknown = members.keys() - set(keys)
@@ -83,24 +83,24 @@ class Field:
         raise InvalidArgument(f"{self._path}: {why}")
 
     def distinct(self, names: Collection[str]) -> None:
-        """Raise InvalidArgument if one of the names that were read off this list stands twice."""
+        """Raise InvalidArgument if `names`, read from this list, contains a name more than once."""
         if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            self.refuse(f"{twice} is there twice")
+            repeated = next(name for name, count in Counter(names).items() if count > 1)
+            self.refuse(f"{repeated} is repeated")
 
     def _checked(self, kind: type[T], name: str, default: T) -> T:
         if self._value is None:
             return default
-        # bool is an int to Python, but `true` is not a uid.
+        # In Python a bool is an int, but `true` is not a valid uid.
         if not isinstance(self._value, kind) or (kind is int and isinstance(self._value, bool)):
             self.refuse(f"not {name}")
         return self._value
 
     def text(self, default: str = "") -> str:
-        """A string that the kernel can be given."""
+        """A string that can be passed to the kernel: without a NUL byte and lone surrogates."""
         value = self._value
         if type(value) is str and value.isascii() and "\0" not in value:
-            return value  # what nearly all are
+            return value  # the usual case
         value = self._checked(str, "a string", default)
         if "\0" in value:
             self.refuse("holds a NUL byte")
@@ -109,7 +109,7 @@ class Field:
         return value
 
     def flag(self) -> bool:
-        """True or false; false if it is absent."""
+        """A boolean; false if it is absent."""
         return self._checked(bool, "true or false", default=False)
 
     def choice(self, choices: Iterable[str]) -> str:
@@ -127,7 +127,7 @@ class Field:
         return value
 
     def each(self, read: Callable[[Field], T]) -> tuple[T, ...]:
-        """A list, read item by item."""
+        """A list: the results of `read` for its items; empty if it is absent."""
         if self._value is None:
             return ()
         items = self._checked(list, "a list", default=[])
@@ -152,9 +152,9 @@ class Field:
 
 
 def kept(read: Callable[[Field], T]) -> Callable[[Field], T]:
-    """A reader whose last results are kept by the content of the values, for the next container with the same.
+    """Decorate a reader: cache its results by the content of the values, for later containers with equal values.
 
-    For values that containers have in common: not for words and variables of a process, which may be secrets.
+    For values that containers have in common. Not for arguments and variables of a process, which may be secret.
     """
     results: dict[bytes, T] = {}
 
@@ -162,7 +162,7 @@ def kept(read: Callable[[Field], T]) -> Callable[[Field], T]:
     def read_or_kept(field: Field) -> T:
         try:
             content = marshal.dumps(field._value, _MARSHAL_VERSION)
-        except ValueError:  # it is nested too deeply
+        except ValueError:  # nested too deeply
             return read(field)
         if content in results:
             return results[content]
@@ -177,9 +177,9 @@ def kept(read: Callable[[Field], T]) -> Callable[[Field], T]:
 
 
 def _are_texts(values: Iterable[object]) -> bool:
-    """Whether `Field.text` takes each; a profile of seccomp has hundreds, and a field serves to name the bad one."""
+    """Whether `Field.text` accepts each value. A quick check of all: a seccomp profile has hundreds."""
     try:
-        joined = "".join(values)  # type: ignore[arg-type]  # that is the question
+        joined = "".join(values)  # type: ignore[arg-type]  # raises TypeError if one is not a string
     except TypeError:
         return False
     return "\0" not in joined and (joined.isascii() or not _SURROGATE.search(joined))

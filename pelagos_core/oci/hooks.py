@@ -1,4 +1,4 @@
-"""`hooks` of the OCI runtime spec: programs that are run at points in a container's life."""
+"""`hooks` of the OCI runtime spec: programs to run during the life cycle of a container."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MAX_SECONDS = 2**31
 class Hook:
     """One program.
 
-    name: where it stands in the spec. args: its argv, just the path if the spec has none.
-    timeout: seconds, None for no limit.
+    name: its place in the spec, such as `poststart[0]`. args: its argv; only the path if the spec has none.
+    timeout: seconds; None for no limit.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """All of them, in the order of a container's life. `prestart` are the first of `create_runtime`."""
+    """All hooks of a spec, in the order of execution. The hooks of `prestart` are the first of `create_runtime`."""
 
     create_runtime: tuple[Hook, ...] = ()
     create_container: tuple[Hook, ...] = ()
@@ -37,7 +37,7 @@ class Hooks:
 
     @property
     def while_creating(self) -> bool:
-        """Whether there are any before the root is changed."""
+        """Whether there are hooks to run before the change of root."""
         return bool(self.create_runtime or self.create_container)
 
 

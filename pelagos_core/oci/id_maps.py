@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.oci.field import Field
 
-_MAX_RANGES = 340  # user_namespaces(7): the kernel takes no more lines
+_MAX_RANGES = 340  # user_namespaces(7): the kernel's maximum of lines
 _MAX_U32 = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class IdMap:
-    """One range: `size` ids from `inside` on stand for those from `outside` on."""
+    """One range: maps `size` ids from `inside` on to the ids from `outside` on."""
 
     inside: int
     outside: int
@@ -22,7 +22,7 @@ class IdMap:
 
 @dataclass(frozen=True, slots=True)
 class IdMaps:
-    """Both kinds of ids; false if there is no range at all."""
+    """The maps of user ids and group ids; false if both are empty."""
 
     users: tuple[IdMap, ...] = ()
     groups: tuple[IdMap, ...] = ()
@@ -31,15 +31,15 @@ class IdMaps:
         return bool(self.users or self.groups)
 
     def lines(self) -> list[str]:
-        """One for each range, for a person."""
+        """A description of each range, for the log."""
         return [
-            f"{kind} {each.inside} is {each.outside}, {each.size} of them"
+            f"{kind} {each.inside} is {each.outside}, {each.size} ids"
             for kind, ranges in (("user", self.users), ("group", self.groups))
             for each in ranges
         ]
 
     def user_outside(self, uid: int) -> int | None:
-        """The id outside of a user of the namespace; None if it has none."""
+        """The id outside of the namespace for an id inside; None if it is not mapped."""
         found = (each for each in self.users if each.inside <= uid < each.inside + each.size)
         return next((each.outside + uid - each.inside for each in found), None)
 
@@ -68,12 +68,9 @@ def _read_range(range_: Field) -> IdMap:
 
 
 def parse_option(option: str) -> tuple[IdMap, ...]:
-    """The ranges of a mount option of containerd, `0:100000:65536,…`.
-
-    Raises InvalidArgument.
-    """
+    """Parse the ranges of a mount option of containerd, `0:100000:65536,…`. Raises InvalidArgument."""
     try:
         ranges = [[int(number) for number in word.split(":")] for word in option.split(",")]
         return tuple(IdMap(*numbers) for numbers in ranges)
     except (ValueError, TypeError):
-        raise InvalidArgument(f"{option!r} is no list of id ranges") from None
+        raise InvalidArgument(f"{option!r} is not a list of id ranges") from None

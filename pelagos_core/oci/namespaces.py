@@ -11,7 +11,7 @@ NAMESPACE_TYPES = frozenset({"pid", "mount", "ipc", "uts", "network", "cgroup", 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One entry of `linux.namespaces`; an empty path asks for a new one."""
+    """One entry of `linux.namespaces`. An empty path means a new namespace."""
 
     type: str
     path: str = ""
@@ -19,7 +19,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class TimeOffset:
-    """How far a clock of a new time namespace is ahead of the host's."""
+    """The offset of a clock of a new time namespace from the host's clock."""
 
     clock: str
     seconds: int

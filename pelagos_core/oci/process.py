@@ -1,4 +1,4 @@
-"""`process` of the OCI runtime spec: what runs, and as which user."""
+"""`process` of the OCI runtime spec: arguments, environment, user, limits."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`process`: what runs. `args` has at least one entry, `env` each name once, and `cwd` is absolute.
+    """`process`. `args` has at least one entry, `env` contains each name once, and `cwd` is absolute.
 
-    oom_score_adj: None to leave it as the shim has it.
+    oom_score_adj: None to keep the shim's.
     console_size: width and height of the terminal in characters; zeros if the spec has none.
     """
 
@@ -58,19 +58,19 @@ class Process:
 
 
 def parse_process(data: bytes) -> Process:
-    """Parse the JSON of a `process` alone, as an Exec request has it.
+    """Parse the JSON text of a `process`, from an Exec request.
 
-    Raises InvalidArgument that names the field which is missing or wrong.
+    Raises InvalidArgument that names the missing or wrong field.
     """
     return read_process(Field.parse("process", data))
 
 
 def read_process(process: Field) -> Process:
-    """Read the `process` of a spec, also of an exec. Raises InvalidArgument."""
+    """Read the `process` of a spec or of an Exec request. Raises InvalidArgument."""
     args = process.get("args")
     words = args.texts()
     if not words or not words[0]:
-        args.refuse("empty: there is nothing to run")
+        args.refuse("empty: there is no program to run")
     cwd = process.get("cwd")
     if not cwd.text("/").startswith("/"):
         cwd.refuse(f"{cwd.text()!r} is not absolute")

@@ -1,6 +1,6 @@
 """`linux.resources` of the OCI runtime spec, as in config.json and in the Update rpc.
 
-A number that is absent, or 0, leaves what there is; -1 takes a limit away where there is one.
+A number that is absent, or 0, leaves the present value unchanged; -1 removes a limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONTROL_FILE = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`memory`: bytes. `swap` is memory and swap together, as cgroup v1 counts."""
+    """`memory`: bytes. `swap` is the limit of memory and swap together, as in cgroup v1."""
 
     limit: int = 0
     reservation: int = 0
@@ -81,7 +81,7 @@ class HugepageLimit:
 
 @dataclass(frozen=True, slots=True)
 class RdmaLimit:
-    """One entry of `rdma`; None leaves a limit as it is."""
+    """One entry of `rdma`; None leaves a limit unchanged."""
 
     device: str
     handles: int | None
@@ -90,7 +90,7 @@ class RdmaLimit:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRule:
-    """One entry of `devices`; `type` is `a`, `b` or `c`, and None stands for every number."""
+    """One entry of `devices`. `type` is `a`, `b` or `c`; None means every number."""
 
     allow: bool
     type: str = "a"
@@ -101,7 +101,7 @@ class DeviceRule:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """All of `linux.resources`. `devices` is None where the spec says nothing of them."""
+    """All of `linux.resources`. `devices` is None if the spec does not contain it."""
 
     memory: Memory = Memory()
     cpu: Cpu = Cpu()
@@ -117,7 +117,7 @@ class Resources:
 
 @kept
 def read_resources(resources: Field) -> Resources:
-    """Read `linux.resources`. Raises InvalidArgument, also for what is not known."""
+    """Read `linux.resources`. Raises InvalidArgument, also for an unknown field."""
     if not resources:
         return Resources()
     resources.only(
@@ -146,12 +146,12 @@ def _memory(memory: Field) -> Memory:
         "limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness", "disableOOMKiller", "useHierarchy",
         "checkBeforeUpdate",
     )  # fmt: skip
-    # `kernel` is passed over, as runc does: Linux has no such limit any more. Groups have been
-    # hierarchical, as `useHierarchy` asks, since there is no other kind.
+    # `kernel` is ignored, as in runc: Linux has no such limit any more. `useHierarchy` is ignored too: all groups are
+    # hierarchical.
     swappiness = memory.get("swappiness")
     limit, swap = memory.get("limit"), memory.get("swap")
     if 0 < swap.number(_BYTES, least=-1) < limit.number(_BYTES, least=-1):
-        swap.refuse("less than the limit: it is memory and swap together")
+        swap.refuse("less than the memory limit, which it includes")
     return Memory(
         limit=limit.number(_BYTES, least=-1),
         reservation=memory.get("reservation").number(_BYTES, least=-1),
@@ -164,7 +164,7 @@ def _memory(memory: Field) -> Memory:
 
 
 def _is_unset(swappiness: Field) -> bool:
-    """Docker writes -1 for none, as a signed or as an unsigned number."""
+    """Whether it is docker's value for "not set": -1, as a signed or as an unsigned number."""
     return swappiness.number(_U64, least=-1) in (-1, _U64)
 
 
@@ -233,7 +233,7 @@ def _weight(weight: Field) -> int:
 def _hugepage(entry: Field) -> HugepageLimit:
     size = entry.get("pageSize")
     if not _PAGE_SIZE.fullmatch(size.text()):
-        size.refuse(f"{size.text()!r} is no size such as 2MB")
+        size.refuse(f"{size.text()!r} is not a size such as 2MB")
     return HugepageLimit(size.text(), entry.get("limit").number(_U64))
 
 
@@ -256,7 +256,7 @@ def _unified(unified: Field) -> dict[str, str]:
         if not _CONTROL_FILE.fullmatch(name):
             value.refuse("not the name of a control file")
         if name.startswith("cgroup."):
-            value.refuse("not a limit: it is the runtime's own")
+            value.refuse("not a limit: only the runtime may write this file")
     return unified.table()
 
 
@@ -264,19 +264,19 @@ def _device(entry: Field) -> DeviceRule:
     allow = entry.get("allow").flag()
     access = entry.get("access")
     if set(access.text()) - set("rwm"):
-        access.refuse(f"{access.text()!r} is not made of r, w and m")
+        access.refuse(f"{access.text()!r} has other letters than r, w and m")
     return DeviceRule(
         allow=allow,
         type=entry.get("type").choice("abc") or "a",
         major=_device_number(entry.get("major")),
         minor=_device_number(entry.get("minor")),
-        # Without a word on access nothing is allowed, and everything denied.
+        # If `access` is absent, an allow rule allows nothing, and a deny rule denies everything.
         access=access.text("" if allow else "rwm"),
     )
 
 
 def _device_number(number: Field) -> int | None:
-    """-1 is every number, and so is none at all."""
+    """None, which means every number, if it is absent or -1."""
     value = number.number(_U32, least=-1)
     return value if number and value >= 0 else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pelagos_core.oci.field import Field
 
-# uapi/asm-generic/resource.h: the place is the number.
+# uapi/asm-generic/resource.h: the index is the number.
 RLIMITS = tuple(
     f"RLIMIT_{name}"
     for name in (
@@ -14,7 +14,7 @@ RLIMITS = tuple(
     ).split()
 )
 POLICIES = ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
-# uapi/linux/sched.h: the bit is the place.
+# uapi/linux/sched.h: the index is the number of the bit.
 SCHEDULER_FLAGS = tuple(
     f"SCHED_FLAG_{name}"
     for name in "RESET_ON_FORK RECLAIM DL_OVERRUN KEEP_POLICY KEEP_PARAMS UTIL_CLAMP_MIN UTIL_CLAMP_MAX".split()
@@ -25,7 +25,7 @@ _MAX_U64 = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Rlimit:
-    """One resource limit; the largest 64-bit number stands for none."""
+    """One resource limit. The largest 64-bit number means no limit."""
 
     type: str
     soft: int
@@ -34,7 +34,7 @@ class Rlimit:
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
-    """How the process is scheduled: sched_setattr(2). Times are nanoseconds."""
+    """The scheduling policy and its parameters: sched_setattr(2). Times are in nanoseconds."""
 
     policy: str
     nice: int = 0
@@ -47,7 +47,7 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class IoPriority:
-    """The process' priority for input and output: ioprio_set(2)."""
+    """The I/O priority: ioprio_set(2)."""
 
     io_class: str
     priority: int = 0

@@ -1,4 +1,4 @@
-"""`linux.seccomp` of the OCI runtime spec: which system calls a process may make."""
+"""`linux.seccomp` of the OCI runtime spec: the system calls that a process may make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPERATORS = {f"SCMP_CMP_{word}": word for word in OPERATORS}
 _FLAGS = {f"SECCOMP_FILTER_FLAG_{word}": word for word in ("TSYNC", "LOG", "SPEC_ALLOW")}
 
 _EPERM = 1
-_MAX_ERRNO = 4095  # errno(3): what the kernel can return
+_MAX_ERRNO = 4095  # the largest errno that a system call can return
 _U64 = 2**64 - 1
 _ARGUMENTS = 6
 
@@ -34,7 +34,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry of `syscalls`: what happens to calls of these names if all conditions hold."""
+    """One entry of `syscalls`: the action for calls with these names if all conditions hold."""
 
     names: tuple[str, ...]
     action: str
@@ -46,7 +46,7 @@ class Rule:
 class Seccomp:
     """A whole profile. Words are without the spec's `SCMP_…` prefixes.
 
-    default_number, a rule's number: what ERRNO returns, or TRACE tells the tracer.
+    default_number, and the number of a rule: the errno for ERRNO, the message for the tracer for TRACE.
     """
 
     default_action: str
@@ -56,7 +56,7 @@ class Seccomp:
     rules: tuple[Rule, ...] = ()
 
     def __hash__(self) -> int:
-        """Of a part: compiled profiles are looked up by it for each container, and have hundreds of names."""
+        """A hash of a part only: compiled profiles are looked up for each container, and have hundreds of names."""
         return hash((self.default_action, self.architectures, len(self.rules)))
 
 
@@ -99,7 +99,7 @@ def _condition(condition: Field) -> Condition:
 
 def _action(action: Field) -> str:
     if action.text() == "SCMP_ACT_NOTIFY":
-        action.refuse("SCMP_ACT_NOTIFY is not supported: there is no agent that would decide")
+        action.refuse("SCMP_ACT_NOTIFY is not supported: there is no seccomp agent")
     return _word(action, _ACTIONS)
 
 
@@ -115,7 +115,7 @@ def _number(number: Field) -> int:
 
 
 def _word(field: Field, words: Mapping[str, str]) -> str:
-    """A word of the spec's, as it is called here."""
+    """Translate a word of the spec by `words`. Raises InvalidArgument if it is missing or unknown."""
     word = field.choice(words)
     if not word:
         field.refuse("missing")

@@ -72,7 +72,7 @@ def test_a_user_has_a_cache_of_his_own(monkeypatch, tmp_path):
         ("[cache]\nsise = '1g'", r"cache: unknown key 'sise' \(known: directory, memory, seconds, size\)"),
         ("[cache]\nsize = 1", "cache.size: not a string"),
         ("[cache]\nsize = '1q'", "cache.size: '1q' is not a size such as 64m"),
-        ("[cache]\nmemory = '0'", "cache.memory: nothing can be compiled in no memory"),
+        ("[cache]\nmemory = '0'", "cache.memory: it must be more than 0"),
         ("[cache]\nseconds = 0", "cache.seconds: 0 is not between 1 and 86400"),
         ("[cache]\nseconds = 1.5", "cache.seconds: not a whole number"),
         ("[cache]\ndirectory = 'x'", "cache.directory: 'x' is not an absolute path"),

@@ -26,7 +26,7 @@ def test_a_body_is_toml(prefix):
 
 @pytest.fixture(autouse=True)
 def _nothing_is_told(monkeypatch):
-    monkeypatch.setattr(runtime_options, "_told", set())
+    monkeypatch.setattr(runtime_options, "_warned", set())
 
 
 def runc(**fields):

@@ -137,7 +137,7 @@ async def test_a_guest_that_may_only_connect_connects_and_serves_nothing(tmp_pat
 
 
 async def test_a_list_of_addresses_is_refused_by_name(tmp_path, components, network, config):
-    with pytest.raises(Exception, match="no engine here can hold a guest to a list of addresses"):
+    with pytest.raises(Exception, match="engines cannot restrict a guest to a list of addresses"):
         async with running_guest(
             tmp_path, components / "network.wasm", network.path, "connect", "x", config=config, network="10.0.0.1:1"
         ):

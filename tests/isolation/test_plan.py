@@ -541,7 +541,7 @@ def test_a_user_namespace_is_born_into_once_the_hosts_part_is_done():
         fs.MountVolume(tmpfs),
         fs.MountVolume(volume, "source 1"),
     )
-    maps = "(user 0 is 100000, 65536 of them; group 0 is 100000, 65536 of them)"
+    maps = "(user 0 is 100000, 65536 ids; group 0 is 100000, 65536 ids)"
     made = f"second process: a new user namespace, a new pid namespace {maps} [from control]"
     assert f"second stage: {made}" in steps.describe()
 

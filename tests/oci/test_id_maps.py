@@ -37,7 +37,7 @@ def test_an_option_of_containerd_is_read():
     assert parse_option("0:100000:65536") == (IdMap(0, 100000, 65536),)
     assert parse_option("0:1:2,3:4:5") == (IdMap(0, 1, 2), IdMap(3, 4, 5))
     for text in ("", "0:1", "0:1:2:3", "a:b:c", "0:1:2,"):
-        with pytest.raises(InvalidArgument, match="no list of id ranges"):
+        with pytest.raises(InvalidArgument, match="not a list of id ranges"):
             parse_option(text)
 
 

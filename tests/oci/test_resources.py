@@ -92,7 +92,7 @@ def test_a_device_rule_without_access_allows_nothing_and_denies_everything():
     [
         ({"memory": {"limit": -2}}, r"resources\.memory\.limit: -2 is not between"),
         ({"memory": {"limit": 1 << 70}}, r"memory\.limit: \d+ is not between"),
-        ({"memory": {"limit": 9, "swap": 8}}, r"memory\.swap: less than the limit"),
+        ({"memory": {"limit": 9, "swap": 8}}, r"memory\.swap: less than the memory limit"),
         ({"memory": {"swappiness": 101}}, r"memory\.swappiness: 101"),
         ({"memory": {"limit": "64m"}}, r"memory\.limit: not an integer"),
         ({"memory": {"newest": 1}}, r"memory\['newest'\]: not supported"),
@@ -105,9 +105,9 @@ def test_a_device_rule_without_access_allows_nothing_and_denies_everything():
         ({"rdma": {"a b": {}}}, "'a b' is not a device's name"),
         ({"network": {"priorities": [{"name": "eth0\n1", "priority": 1}]}}, r"priorities\[0\]\.name: 'eth0\\n1'"),
         ({"unified": {"../x": "1"}}, "not the name of a control file"),
-        ({"unified": {"cgroup.procs": "1"}}, "the runtime's own"),
+        ({"unified": {"cgroup.procs": "1"}}, "only the runtime may write this file"),
         ({"devices": [{"allow": True, "type": "u"}]}, r"devices\[0\]\.type: 'u' is unknown"),
-        ({"devices": [{"allow": True, "access": "x"}]}, r"devices\[0\]\.access: 'x' is not made of r, w and m"),
+        ({"devices": [{"allow": True, "access": "x"}]}, r"devices\[0\]\.access: 'x' has other letters than r, w and m"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_place(resources, message):

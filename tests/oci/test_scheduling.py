@@ -29,7 +29,7 @@ def test_what_is_absent_is_none():
 @pytest.mark.parametrize(
     ("reader", "value", "message"),
     [
-        (read_rlimits, [NOFILE, NOFILE], "process.x: RLIMIT_NOFILE is there twice"),
+        (read_rlimits, [NOFILE, NOFILE], "process.x: RLIMIT_NOFILE is repeated"),
         (read_rlimits, [{**NOFILE, "type": "NOFILE"}], r"process.x\[0\]: type: 'NOFILE' is none of"),
         (read_rlimits, [{**NOFILE, "hard": 0}], r"process.x\[0\]: soft limit 1 is above the hard limit 0"),
         (read_rlimits, [{**NOFILE, "hard": 2**64}], "is not between"),
