@@ -18,6 +18,7 @@ from pelagos_core.cli import mistakes, voice
 _UNWRAPPED = "\b\n"
 _EXIT_CODES = "Exit codes: "
 OPTIONS = "Options"
+_WIDEST = 30  # columns of what is typed, beside which there is what it means
 
 
 class Text(NamedTuple):
@@ -69,7 +70,7 @@ class Command(click.Command):
         """The options, by section."""
         for title, records in self.sections(ctx):
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl(records, col_max=min(_WIDEST, formatter.width * 3 // 8))
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
 

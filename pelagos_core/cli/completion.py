@@ -65,6 +65,20 @@ def containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return _containers(incomplete, ended=True)
 
 
+def files_and_containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What `inspect` takes."""
+    # Files first: click's script for bash forgets all that was before them.
+    return [*files(ctx, param, incomplete), *containers(ctx, param, incomplete)]
+
+
+def signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of signals."""
+    import signal
+
+    names = sorted(each.name.removeprefix("SIG") for each in signal.Signals)
+    return [name for name in names if name.startswith(incomplete.upper().removeprefix("SIG"))]
+
+
 def _containers(incomplete: str, *, ended: bool) -> list[CompletionItem]:
     from pelagos_core.daemon import runs
 

@@ -28,7 +28,15 @@ _ids = click.argument("ids", metavar="CONTAINER...", nargs=-1, required=True, sh
 
 
 @command()
-@click.option("-s", "--signal", "name", default="KILL", metavar="SIGNAL", help="A name or number.  [default: KILL]")
+@click.option(
+    "-s",
+    "--signal",
+    "name",
+    default="KILL",
+    metavar="SIGNAL",
+    shell_complete=completion.signals,
+    help="A name or number.  [default: KILL]",
+)
 @_ids
 def kill(name: str, ids: tuple[str, ...]) -> None:
     """Send a signal to containers of your `pelagos run` commands.
@@ -63,7 +71,15 @@ def kill(name: str, ids: tuple[str, ...]) -> None:
     default=10.0,
     help="Until SIGKILL.  [default: 10]",
 )
-@click.option("-s", "--signal", "name", default="TERM", metavar="SIGNAL", help="The first signal.  [default: TERM]")
+@click.option(
+    "-s",
+    "--signal",
+    "name",
+    default="TERM",
+    metavar="SIGNAL",
+    shell_complete=completion.signals,
+    help="The first signal.  [default: TERM]",
+)
 @_ids
 def stop(seconds: float, name: str, ids: tuple[str, ...]) -> None:
     """Stop containers: SIGTERM, and after some time SIGKILL.

@@ -27,7 +27,7 @@ from pelagos_core.plugin.proposals import Memory
 
 @command()
 @json_option
-@click.argument("module", metavar="MODULE[#FUNCTION]|CONTAINER", shell_complete=completion.files)
+@click.argument("module", metavar="MODULE[#FUNCTION]|CONTAINER", shell_complete=completion.files_and_containers)
 def inspect(module: str, *, as_json: bool) -> None:
     """Show what a module is and which engines can run it, or what a container is.
 

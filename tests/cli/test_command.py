@@ -57,7 +57,7 @@ def test_commands_of_a_group_are_listed_as_they_were_declared_and_one_that_is_no
 
 
 @pytest.mark.parametrize("path", ALL)
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_help_fits_the_terminal_and_cuts_nothing_off(path, width):
     context = ALL[path]
     formatter = click.HelpFormatter(width=min(width - 2, 100))

@@ -38,6 +38,12 @@ def test_files_are_left_to_the_shell():
         assert completed(*words)[0] == "the shell's own: -o default", words
 
 
+def test_signals_and_words_of_a_choice_are_completed():
+    assert completed("kill", "-s", "WIN") == ["WINCH"]
+    assert completed("stop", "--signal", "sigus") == ["USR1", "USR2"]
+    assert completed("ps", "--format", "j") == ["json"]
+
+
 def test_backends_are_those_that_are_installed():
     assert completed("run", "--backend", "wasmt") == ["wasmtime"]
     assert completed("backends", "--backend", "a") == ["auto"]
@@ -55,6 +61,7 @@ def test_containers_are_completed_by_name_and_id(tmp_path, monkeypatch):
     os.close(alive)
     assert completed("exec", "zebra") == [""]
     assert completed("rm", "zebra") == ["zebra-of-the-tests"]
+    assert completed("inspect", "zebra") == ["the shell's own: -o default", "zebra-of-the-tests"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
