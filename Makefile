@@ -104,6 +104,7 @@ docs: $(DEV) ## build the documentation's site into build/site
 pictures: $(DEV) ## draw the pictures of the documents again
 	@$(BIN)/python -m scripts.pictures
 	@$(BIN)/python -m scripts.screens
+	@$(BIN)/python -m scripts.cast
 
 man: $(DEV) ## make the manual pages, into build/man
 	@$(BIN)/python -m scripts.man

@@ -94,6 +94,7 @@ class Container(NamedTuple):
                     progress.doing = f"preparing {what}"
                     if run.is_detached:
                         session.detach(self.layers)
+                        progress.close()
                         click.echo(run.id)
                         return exit_codes.OK
                     return session.run(self.layers, progress.close, interactive=interactive)
