@@ -22,6 +22,7 @@ How = str | NotRun
 QUICK = "tests/test_pages.py"
 SESSION = "tests/integration/test_pages.py"
 BACKENDS = "tests/integration/test_page_backends.py"
+SHIPPED = "tests/integration/test_shipped_program.py"
 ERRORS = "tests/integration/test_page_errors.py"
 CLUSTER = "tests/kubernetes/test_guide.py"
 SERVING = "tests/kubernetes/test_serving.py"
@@ -90,6 +91,10 @@ RUNS: dict[str, dict[str, How]] = {
     "docs/running.md": {"*": SESSION},
     "docs/scale-to-zero.md": {"*": QUICK},
     "docs/serving.md": {"```yaml": SERVING, "*": SERVICE},
+    "docs/shipping-a-program.md": {
+        "```sh": NotRun("it needs an engine", SHIPPED),
+        "*": SHIPPED,
+    },
     "docs/tutorial/backend.md": {"*": BACKENDS},
     "docs/tutorial/container.md": {"*": SESSION},
     "docs/tutorial/pod.md": {"io.pelagos.wasm.runtime: wasmedge": QUICK, "```sh": NODES, "*": PODS},
