@@ -61,6 +61,12 @@ class LoggerOutput(Output):
         self.relay.pump()
         return True
 
+    def insert(self, text: bytes) -> None:
+        """Write to the program beside the process' output, without waiting. Ignored if the pipe is full or closed."""
+        if self._target >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._target, text)
+
     def spawned(self) -> None:
         """Close `end`, of which the program has a copy."""
         if self.end >= 0:
@@ -112,13 +118,13 @@ class Logger:
         reader = os.dup(self._ready)
         try:
             await asyncio.wait_for(readable(reader), READY_SECONDS)
-            said = os.read(reader, 1)
+            byte = os.read(reader, 1)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"logger {self.path!r}: not ready after {READY_SECONDS:g} s") from None
         finally:
             os.close(reader)
         self._close_ready()
-        if not said:  # end of file: the program is ready, or has ended
+        if not byte:  # end of file: the program is ready, or has ended
             await asyncio.wait({self._gone}, timeout=_EXIT_SECONDS)
         if self._gone.done():
             raise InvalidArgument(f"logger {self.path!r}: ended with code {self._gone.result()} before it was ready")

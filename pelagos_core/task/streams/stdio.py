@@ -104,13 +104,20 @@ class Stdio:
             self._console.resize(width, height)
 
     def write_line(self, text: str) -> None:
-        """Open stderr or the terminal's output again and write a line, without waiting. An error is ignored."""
+        """Write a line to stderr, or to the terminal's client, without waiting. An error is ignored.
+
+        The stream is opened again, since its descriptor is closed after the fork; a logger gets the line directly.
+        """
+        line = f"{text}\r\n".encode() if self._paths.terminal else f"{text}\n".encode()
+        if self._logger:
+            self._logger.outputs[0 if self._paths.terminal else 1].insert(line)
+            return
         name, uri = _output_uris(self._paths)[-1]
         with contextlib.suppress(OSError, PelagosError):
             output = open_output(name, uri)
             try:
                 os.set_blocking(output.fd, False)
-                os.write(output.fd, f"{text}\r\n".encode() if self._paths.terminal else f"{text}\n".encode())
+                os.write(output.fd, line)
             finally:
                 output.close()
 

@@ -57,6 +57,24 @@ async def test_both_streams_reach_the_program_to_the_last_byte(tmp_path):
     stdio.close()
 
 
+@pytest.mark.parametrize(("terminal", "name", "line"), [(False, "err", b"late\n"), (True, "out", b"late\r\n")])
+async def test_a_line_of_the_daemon_reaches_it_while_the_process_runs_and_is_dropped_after(
+    tmp_path, terminal, name, line
+):
+    stdio = opened(tmp_path, KEEP, terminal=terminal)
+    await stdio.ready()
+    streams = [os.dup(fd) for fd in stdio.child]
+    stdio.forked()
+    stdio.write_line("late")
+    for fd in streams:
+        os.close(fd)
+    stdio.finish()
+    await asyncio.wait_for(stdio.drain(1), 10)
+    stdio.write_line("after its end")
+    assert (tmp_path / name).read_bytes() == line
+    stdio.close()
+
+
 async def test_it_gets_the_words_of_the_query_and_two_variables_and_nothing_else(tmp_path):
     script = "/usr/bin/env > env; echo $0 $1 > words; exec 5>&-; cat <&3"
     logger = Logger(uri(script_in(tmp_path, script), "key=a%20b", "flag"), "c1", "ns")
