@@ -286,7 +286,7 @@ class Conversation(Exchange):
         # The process is not trusted after the engine has read the guest's bytes.
         if asking is None or asking.hook != "code_key" or module < 0:
             raise Internal(
-                f"{self._name}: the init process asked for compiled code at the wrong time", reasons.ENGINE_FAILED
+                f"{self._name}: the init process requested compiled code at the wrong time", reasons.ENGINE_FAILED
             )
         backend = self._launch.selection.backends.named(asking.backend)
         code = await self._obtain_code(process, backend, wanted, module, asking)

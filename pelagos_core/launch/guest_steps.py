@@ -107,8 +107,8 @@ class OpenMemoryLimit(Operation):
 
     def instructions(self) -> tuple[Instruction, ...]:
         slot, (first, *between, last) = Slot(_MEMORY_LIMIT), REFUSAL
-        told = (f"pelagos: {first}", *between, with_reason(last, reasons.MEMORY))
-        limit = instruction("guest_memory_limit", slot, MEMORY_RESERVE, *told)
+        texts = (f"pelagos: {first}", *between, with_reason(last, reasons.MEMORY))
+        limit = instruction("guest_memory_limit", slot, MEMORY_RESERVE, *texts)
         return (instruction("open_file", self.path, slot), limit)
 
 

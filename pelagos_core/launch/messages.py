@@ -30,7 +30,7 @@ from pelagos_core.cache.known_module import KnownModule
 from pelagos_core.errors import Internal
 
 MAX_BYTES = 64 << 10
-MAX_TEXT = 4 << 10  # characters; in JSON each is 6 bytes at the most
+MAX_TEXT = 4 << 10  # characters; each has at most 6 bytes in JSON
 _MAX_NUMBER = 2**64
 GO = b"go"
 CODE = b"code"

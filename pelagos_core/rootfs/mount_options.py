@@ -15,7 +15,6 @@ ATTR_RDONLY = 0x01
 ATTR_NOSUID = 0x02
 ATTR_NODEV = 0x04
 ATTR_NOEXEC = 0x08
-ATTR_IDMAP = 0x00100000
 _ATTR_ATIME = 0x70
 _MS_ATIME = 1024 | 1 << 21 | 1 << 24  # noatime, relatime, strictatime: mutually exclusive
 

@@ -116,7 +116,7 @@ def _kill_group(path: str) -> None:
 
 
 def _members(path: str) -> "list[int]":
-    """The pids of a group. A process of another pid namespace is listed as 0 (cgroups(7)) and left out."""
+    """The pids of a group, without processes of another pid namespace, which are listed as 0 (cgroups(7))."""
     try:
         with open(f"{path}/cgroup.procs", "rb") as file:
             return [pid for pid in map(int, file) if pid > 0]

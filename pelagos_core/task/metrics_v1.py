@@ -23,7 +23,7 @@ _MEMORY_FIELDS = {field.name for field in api.MemoryStat.DESCRIPTOR.fields if fi
 
 
 def metrics(cgroup: Cgroup) -> api.Metrics:
-    """Read all metrics of a group that containerd's message has. Counters that the host lacks are left out."""
+    """Read the metrics of a group that containerd's message has fields for. Missing counters are not set."""
     return api.Metrics(
         hugetlb=_hugetlb(cgroup),
         pids=_pids(cgroup),

@@ -16,7 +16,7 @@ _SUMS = ("workingset_refault", "workingset_activate")
 
 
 def metrics(cgroup: Cgroup) -> api.Metrics:
-    """Read all metrics of a group that containerd's message has. Counters that the host lacks are left out."""
+    """Read the metrics of a group that containerd's message has fields for. Missing counters are not set."""
     return api.Metrics(
         pids=api.PidsStat(current=number(cgroup.read("pids.current")), limit=number(cgroup.read("pids.max"))),
         cpu=api.CPUStat(**_known(table(cgroup.read("cpu.stat")), _CPU_FIELDS)),

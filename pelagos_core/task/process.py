@@ -349,13 +349,13 @@ class Process:
         return self._reap_and_close() or ExitStatus.unknown()
 
     async def _reported_by(self, backend: Backend) -> ExitStatus:
-        told = asyncio.ensure_future(backend.wait(self))
+        waiting = asyncio.ensure_future(backend.wait(self))
         await pidfd.ended(self.pidfd)
-        await asyncio.wait({told}, timeout=_REPORT_SECONDS)
-        seen = self._reap_and_close()
-        told.cancel()
-        answer = None if not told.done() or told.cancelled() else told.result()
-        return answer or seen or ExitStatus.unknown()
+        await asyncio.wait({waiting}, timeout=_REPORT_SECONDS)
+        reaped = self._reap_and_close()
+        waiting.cancel()
+        reported = None if not waiting.done() or waiting.cancelled() else waiting.result()
+        return reported or reaped or ExitStatus.unknown()
 
     def _reap_and_close(self) -> ExitStatus | None:
         """Reap the process, and read its remaining messages."""

@@ -1,4 +1,4 @@
-"""The root file system that a Create request asks for: containerd's mounts, checked."""
+"""The root file system in a Create request: containerd's mounts, checked."""
 
 from __future__ import annotations
 
