@@ -50,7 +50,7 @@ def ending(result: os.waitid_result) -> str:
     """The text for an error message that says how a child has ended. result: of waitid(2)."""
     if result.si_code == os.CLD_EXITED:
         return f"the process exited with code {result.si_status}"
-    return f"the process died of {signal_name(result.si_status)}"
+    return f"the process was killed by {signal_name(result.si_status)}"
 
 
 def signal_name(number: int) -> str:

@@ -145,7 +145,7 @@ def processes() -> str:
     """Which process starts which."""
     picture = Drawing(
         "The processes of a pod",
-        "containerd executes containerd-shim-wasm-v1 start. It sends its command line to the zygote, of which there "
+        "containerd executes containerd-shim-wasm-v1 start. It sends its command line to the zygote. There "
         "is one for each node. The zygote forks the daemon, one for each pod. The daemon executes its nursery, a small "
         "program in C. The nursery forks an init process for each container, as a child of the daemon.",
         442,

@@ -104,7 +104,7 @@ def followed(number: str, root: Path = ROOT) -> dict[Path, str]:
         path = root / each.file
         new, count = re.subn(each.pattern, each.text(number), texts.get(path) or path.read_text(), flags=re.MULTILINE)
         if not count:
-            raise NotReleasable(f"{each.file} has no {each.pattern!r}: mend the list in {Path(__file__).name}")
+            raise NotReleasable(f"{each.file} has no {each.pattern!r}: correct the list in {Path(__file__).name}")
         texts[path] = new
     return texts
 

@@ -32,7 +32,7 @@ from tests.support.zygote import end_zygotes
 CI = os.environ.get("CI") == "true"
 _PLACE = pytest.StashKey[str]()  # this session's own directory
 _MOST_ZYGOTES = 4
-_ENDING_SECONDS = 5.0  # for what tests have started and told to end
+_ENDING_SECONDS = 5.0  # for processes that tests have started and signalled
 
 
 # What each marker asks of the machine, and what to do where it is not there.
@@ -100,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # SIGHUP; execve(2) hands an ignored signal on to all that this starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    # pytest keeps the files of its last runs where it always does. All else is in a directory that ends with us.
+    # pytest keeps the files of its last runs where it always does. The rest is in a directory that is removed.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     place = config.stash[_PLACE] = leftovers.own_directory()
     # The tests' shims are forked by zygotes of this session's own.
@@ -188,7 +188,7 @@ def _nothing_is_left(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_process_goes_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """End the zygotes of a module's tests, which would stay for ten minutes. All else ends by itself."""
+    """End the zygotes of a module's tests, which would stay for ten minutes. Everything else ends by itself."""
     places = (request.config.stash[_PLACE], str(tmp_path_factory.getbasetemp()))
     before = leftovers.processes(*places)
     yield

@@ -20,8 +20,8 @@ def child_that(end):
     ("end", "code", "words"),
     [
         (lambda: os._exit(7), 7, "the process exited with code 7"),
-        (lambda: os.kill(os.getpid(), 9), 137, "the process died of SIGKILL"),
-        (lambda: os.kill(os.getpid(), 15), 143, "the process died of SIGTERM"),
+        (lambda: os.kill(os.getpid(), 9), 137, "the process was killed by SIGKILL"),
+        (lambda: os.kill(os.getpid(), 15), 143, "the process was killed by SIGTERM"),
     ],
 )
 def test_the_code_is_the_exits_or_128_and_the_signal(end, code, words):

@@ -115,7 +115,7 @@ static int serve_one(void) {
     }
     if (pid == 0) run_child(&head, fds, (size_t)size);
     for (uint32_t i = 0; size > 0 && i < head.count; i++) close(fds[i]);
-    /* Sent also if there is a child: it does not send its pid if its pid namespace ends before. */
+    /* Sent even if there is a child: it does not send its pid if its pid namespace ends before. */
     return send(REQUESTS, &pid, sizeof pid, MSG_NOSIGNAL) == sizeof pid;
 }
 

@@ -19,7 +19,7 @@ OPERATION(die_with_parent) {
     return 0;
 }
 
-/* Exit when the parent exits, also if it has exited before. Argument: slot of a pipe or socket whose other end only the
+/* Exit when the parent exits, or if it has exited before. Argument: slot of a pipe or socket whose other end only the
    parent has. */
 OPERATION(end_with_parent) {
     struct pollfd line = {.fd = SLOT(0)}; /* poll(2) always reports POLLERR and POLLHUP */

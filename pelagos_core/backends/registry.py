@@ -98,7 +98,7 @@ def _objection(name: str, claimants: list[str]) -> str:
         rule = "1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
         return f"not a name of a backend: {rule} (package {packages})"
     if len(claimants) > 1:
-        return f"{len(claimants)} packages claim the name, {packages}: uninstall all but one"
+        return f"{len(claimants)} packages claim the name, {packages}: uninstall all except one"
     return ""
 
 

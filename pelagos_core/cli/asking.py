@@ -18,7 +18,7 @@ _SECONDS = 2.0  # for all of them to answer; one that is stopped does not
 
 
 def ask(service: Service, method: str, requests: Sequence[tuple[str, Message]]) -> list[Any]:
-    """Call a method of several daemons, and wait for all answers, two seconds at the most. In the command.
+    """Call a method of several daemons, and wait for all answers, two seconds at most. In the command.
 
     requests: the path of each daemon's socket, and what it is asked. Returns in this order, for each daemon, its
     message; the PelagosError that came instead, Unavailable if it has ended; or None if it has not answered.

@@ -157,7 +157,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def changed_lines(name: str, one: bytes, other_name: str, other: bytes, most: int) -> Iterator[str]:
-    """The lines in which two outputs differ, at the most so many of them."""
+    """The first lines in which two outputs differ."""
     before, after = (each.decode("utf-8", "replace").splitlines()[:_DIFF_LINES] for each in (one, other))
     found = list(difflib.unified_diff(before, after, name, other_name, lineterm="", n=1))
     yield from found[:most]

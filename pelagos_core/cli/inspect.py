@@ -107,7 +107,7 @@ def _facts(found: Inspection) -> list[list[str]]:
 
 
 def _memory(memory: Memory) -> str:
-    most = "no maximum" if memory.maximum is None else f"{size.describe(memory.maximum)} at the most"
+    most = "no maximum" if memory.maximum is None else f"{size.describe(memory.maximum)} at most"
     words = [f"{size.describe(memory.minimum)} at first", most]
     return ", ".join([*words, *(["shared"] if memory.is_shared else []), *(["64 bits"] if memory.is_64 else [])])
 

@@ -94,7 +94,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
 def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 (click's options: see Options)
     """Run a WebAssembly program in a container.
 
-    MODULE is a .wasm or .wat file of 1 GiB at the most, or - for standard input; ARGS are its arguments.
+    MODULE is a .wasm or .wat file of at most 1 GiB, or - for standard input; ARGS are its arguments.
     ROOTFS is a directory that becomes the container's root; then the first of ARGS is the module's path in it.
 
     \b

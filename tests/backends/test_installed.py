@@ -41,7 +41,7 @@ def run(python, code):
     ("crash", "how"),
     [
         ("import os; os._exit(3)", "the process exited with code 3"),
-        ("import ctypes; ctypes.string_at(0)", "the process died of SIGSEGV"),
+        ("import ctypes; ctypes.string_at(0)", "the process was killed by SIGSEGV"),
     ],
 )
 def test_a_backend_that_ends_its_process_is_named_and_the_others_are_loaded(tmp_path, crash, how):
@@ -154,7 +154,7 @@ print(json.dumps(seen))
 """
     first, second, third = run(python, code)
     assert first == ["t_a", "t_b"]
-    told = "2 packages claim the name, another-a 1.0 and backend-t_a 1.0: uninstall all but one"
+    told = "2 packages claim the name, another-a 1.0 and backend-t_a 1.0: uninstall all except one"
     assert second == [["t_b"], [f"backend 't_a' failed in loading: {told}"]]
     assert third == [["t_a", "t_b"], []]
 

@@ -263,7 +263,9 @@ def test_a_name_that_two_packages_claim_is_refused_for_both_and_names_them():
     ]
     found = Backends.load(claims)
     assert [backend.name for backend in found.installed] == ["b"]
-    text = "backend 'a' failed in loading: 2 packages claim the name, other-a 9 and pelagos-a 1: uninstall all but one"
+    text = (
+        "backend 'a' failed in loading: 2 packages claim the name, other-a 9 and pelagos-a 1: uninstall all except one"
+    )
     assert [str(failure) for failure in found.failures] == [text]
     assert not imported
 

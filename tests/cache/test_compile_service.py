@@ -264,7 +264,7 @@ def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobod
         compile_service.make_group(request.cache)
         os.kill(os.getpid(), signal.SIGSTOP)
     os.waitid(os.P_PID, owner, os.WSTOPPED)
-    # Looked at while it lives: another test's compilation may be the next one.
+    # Checked while it runs: another test's compilation may be the next one.
     left = [path for made in Cgroup.of("", "any").paths for path in Path(made).parent.glob(f"compile-*-{owner}-*")]
     assert left
     os.kill(owner, signal.SIGKILL)

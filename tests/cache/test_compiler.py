@@ -105,7 +105,7 @@ def test_system_calls_that_compiling_does_not_need_do_not_exist(tmp_path, call):
 
 @pytest.mark.parametrize("name", ["chroot", "ptrace", "mount", "unshare", "bpf", "process_vm_readv"])
 def test_a_system_call_that_is_an_attack_ends_it(tmp_path, name):
-    with pytest.raises(Internal, match="failed in compile: the process died of SIGSYS"):
+    with pytest.raises(Internal, match="failed in compile: the process was killed by SIGSYS"):
         outcome(tmp_path, lambda _: syscalls.libc.syscall(libseccomp._resolved(name), 0, 0, 0, 0, 0))
 
 
@@ -154,8 +154,8 @@ def raising(error):
         (lambda _: b"", Internal, "backend 'tiny': compile returned no code"),
         (lambda _: "text", Internal, "backend 'tiny': compile returned no code"),
         (lambda _: os._exit(0), Internal, "'/app.wasm': backend 'tiny' failed in compile: the process was lost"),
-        (lambda _: syscalls.libc.strlen(None), Internal, "failed in compile: the process died of SIGSEGV"),
-        (lambda _: os.abort(), Internal, "failed in compile: the process died of SIG"),
+        (lambda _: syscalls.libc.strlen(None), Internal, "failed in compile: the process was killed by SIGSEGV"),
+        (lambda _: os.abort(), Internal, "failed in compile: the process was killed by SIG"),
     ],
 )
 def test_its_failure_is_told_as_the_container_s(tmp_path, compile, error, message):

@@ -102,7 +102,7 @@ def test_an_entry_of_an_earlier_version_is_replaced_where_it_stands(tmp_path):
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_directory_that_is_imported_is_used_where_containerd_merges_it(tmp_path, release):
-    """containerd 1.6 and 1.7 put an imported section in the place of the whole one: then it is the file itself."""
+    """containerd 1.6 and 1.7 replace a whole section by an imported one: then the entry goes into the file."""
     text = f"imports = ['{tmp_path}/etc/conf.d/*.toml']\n{KUBEADM}\n"
     containerd = node(release, tmp_path / "etc", text)
     (tmp_path / "etc/conf.d").mkdir()

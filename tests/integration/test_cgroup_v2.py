@@ -1,4 +1,4 @@
-"""Real cgroup v2, also where the host has v1: the tests of limits and life, in a kernel of their own."""
+"""Real cgroup v2, even if the host has v1: the tests of limits and of the life cycle, in another kernel."""
 
 import os
 import re

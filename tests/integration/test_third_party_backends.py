@@ -112,7 +112,7 @@ async def test_a_backend_that_hangs_costs_a_few_seconds_and_is_named(tmp_path, g
         ("import colorsys", Internal, "import everything when the backend itself is imported"),
         ("return None", Internal, "backend 'bad': spawn returned no workload"),
         ("os._exit(9)", Internal, "backend 'bad' failed in spawn: the process exited with code 9"),
-        ("ctypes.string_at(0)", Internal, "backend 'bad' failed in spawn: the process died of SIGSEGV"),
+        ("ctypes.string_at(0)", Internal, "backend 'bad' failed in spawn: the process was killed by SIGSEGV"),
         ("sys.exit(2)", InvalidArgument, "backend 'bad': SystemExit: 2"),
     ],
 )

@@ -60,7 +60,7 @@ def test_texts_are_utf_8_whatever_the_locale(monkeypatch):
 
 def test_a_root_that_no_call_takes_is_refused():
     NativeProcess("/" + "a" * 4094)
-    for size in (4095, 4096, 10000):  # with its NUL, a path has 4096 bytes at the most
+    for size in (4095, 4096, 10000):  # with its NUL, a path has 4096 bytes at most
         with pytest.raises(InvalidArgument, match="the root's path has"):
             NativeProcess("/" + "a" * size)
 

@@ -149,7 +149,7 @@ def test_hostile_bytes_cost_little(tmp_path, data):
         read(tmp_path, b"\0asm\1\0\0\0" + data)
     except InvalidArgument:
         pass
-    # Seconds of the processor at the most, under coverage too; a time that is quadratic would be hours.
+    # Seconds of the processor at most, under coverage too; a time that is quadratic would be hours.
     assert time.process_time() - began < 30
 
 

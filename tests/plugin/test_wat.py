@@ -84,7 +84,7 @@ def test_what_is_not_understood_is_left_to_the_engine(tmp_path, text):
 def test_hostile_text_costs_little(tmp_path, text):
     began = time.process_time()
     read(tmp_path, text)
-    # Seconds of the processor at the most, under coverage too; a time that is quadratic would be hours.
+    # Seconds of the processor at most, under coverage too; a time that is quadratic would be hours.
     assert time.process_time() - began < 30
 
 

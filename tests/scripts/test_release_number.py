@@ -133,7 +133,7 @@ def test_a_place_that_is_gone_is_told(tmp_path):
     for each in release_number.FOLLOWERS:
         (tmp_path / each.file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / each.file).write_text("nothing\n")
-    with pytest.raises(NotReleasable, match="mend the list in"):
+    with pytest.raises(NotReleasable, match="correct the list in"):
         release_number.followed("0.3.0", tmp_path)
 
 

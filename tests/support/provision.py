@@ -197,7 +197,7 @@ def provide_systemd_root() -> None:
     }
     for name, text in texts.items():
         (work / "etc" / name).write_text(text)
-    for unit in ("dbus.socket", "dbus.service"):  # all else that a boot does has no use here
+    for unit in ("dbus.socket", "dbus.service"):  # the rest of a boot is not needed here
         (work / f"etc/systemd/system/{unit}.d").mkdir()
         (work / f"etc/systemd/system/{unit}.d/early.conf").write_text("[Unit]\nDefaultDependencies=no\n")
     for name in ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/lib/apt", "var/cache/apt"):
