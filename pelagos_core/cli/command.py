@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from pelagos_core.cli import mistakes, voice
 
@@ -117,9 +118,19 @@ class Group(Command, click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands, each with its whole purpose: click would cut it off."""
         for title, names in self.chapters(ctx):
-            commands = {name: self.get_command(ctx, name) for name in names}
             with formatter.section(title):
-                formatter.write_dl([(name, Text.of(it).purpose) for name, it in commands.items() if it], col_max=14)
+                formatter.write_dl([(name, self.purpose(ctx, name)) for name in names], col_max=14)
+
+    def purpose(self, ctx: click.Context, name: str) -> str:
+        """What one of its commands is for."""
+        command = self.get_command(ctx, name)
+        return Text.of(command).purpose if command else ""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """click's, which would import each command for what it is for."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=self.purpose(ctx, name)) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

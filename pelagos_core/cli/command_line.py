@@ -14,38 +14,39 @@ from pelagos_core.cli import exit_codes, mistakes, voice
 from pelagos_core.cli.command import Group
 from pelagos_core.errors import PelagosError
 
-# By what they are about, in the order of the help. Imported when asked for: `pelagos run` must not pay for the others.
+# By what they are about, in the order of the help: the module of each, and its purpose, which is the beginning of its
+# help. They are imported when they are asked for: neither `pelagos run` nor `pelagos --help` must pay for all.
 _SECTIONS = {
     "Containers": {
-        "run": "pelagos_core.cli.run",
-        "ps": "pelagos_core.cli.ps",
-        "logs": "pelagos_core.cli.logs",
-        "exec": "pelagos_core.cli.execute",
-        "stats": "pelagos_core.cli.stats",
-        "stop": "pelagos_core.cli.ending",
-        "kill": "pelagos_core.cli.ending",
-        "wait": "pelagos_core.cli.ending",
-        "rm": "pelagos_core.cli.ending",
+        "run": ("run", "Run a WebAssembly program in a container."),
+        "ps": ("ps", "List the containers of your `pelagos run` commands."),
+        "logs": ("logs", "Print the output of a detached container, also after its end."),
+        "exec": ("execute", "Run a further program in a container that runs."),
+        "stats": ("stats", "Show what containers use: processor time, memory, processes."),
+        "stop": ("ending", "Stop containers: SIGTERM, and after some time SIGKILL."),
+        "kill": ("ending", "Send a signal to containers of your `pelagos run` commands."),
+        "wait": ("ending", "Wait until containers have ended, and print their exit codes."),
+        "rm": ("ending", "Remove detached containers that have ended, with their output."),
     },
     "Modules and engines": {
-        "pack": "pelagos_core.cli.pack",
-        "backends": "pelagos_core.cli.backends",
-        "inspect": "pelagos_core.cli.inspect",
-        "compare": "pelagos_core.cli.compare",
-        "cache": "pelagos_core.cli.cache",
-        "conformance": "pelagos_core.cli.conformance",
+        "pack": ("pack", "Pack a WebAssembly program into an image."),
+        "backends": ("backends", "List the installed backends and what each is and can."),
+        "inspect": ("inspect", "Show what a module is and which engines can run it, or what a container is."),
+        "compare": ("compare", "Run a program on every engine, and show differences and times."),
+        "cache": ("cache", "Manage the compiled code that is kept on this node."),
+        "conformance": ("conformance", "Try a backend and print what works."),
     },
     "This node": {
-        "install": "pelagos_core.cli.install",
-        "uninstall": "pelagos_core.cli.install",
-        "doctor": "pelagos_core.cli.doctor",
-        "metrics": "pelagos_core.cli.metrics",
-        "zygote": "pelagos_core.cli.zygote",
-        "completion": "pelagos_core.cli.completion",
-        "version": "pelagos_core.cli.version",
+        "install": ("install", "Make this node ready to run WebAssembly containers."),
+        "uninstall": ("install", "Remove what `pelagos install` wrote, and no more."),
+        "doctor": ("doctor", "Check whether this node can run WebAssembly containers."),
+        "metrics": ("metrics", "Print the figures of this node's containers for Prometheus."),
+        "zygote": ("zygote", "Be the zygote, which forks the shims of pods, in the foreground."),
+        "completion": ("completion", "Print the completion script of a shell."),
+        "version": ("version", "Print the versions of pelagos, Python and the kernel."),
     },
 }
-_COMMANDS = {name: module for section in _SECTIONS.values() for name, module in section.items()}
+_COMMANDS = {name: found for section in _SECTIONS.values() for name, found in section.items()}
 # Of docker, of podman, and of the command lines of engines.
 _IMAGES = "images are containerd's: `ctr images ls`; `pelagos pack` makes one"
 _ELSEWHERE = {
@@ -90,10 +91,13 @@ class _Commands(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
+    def purpose(self, ctx: click.Context, name: str) -> str:
+        return _COMMANDS[name][1]
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(_COMMANDS[cmd_name])
+        module = importlib.import_module(f"pelagos_core.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
 

@@ -1,5 +1,8 @@
 """The help of every command: its parts, in sections, within the width of a terminal."""
 
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -87,3 +90,18 @@ def test_every_option_says_what_it_does_and_every_section_has_options(path):
         assert isinstance(parameter, click.Argument) or parameter.help
     named = {name for names in context.command._titles.values() for name in names.split()}
     assert named <= {parameter.name for parameter in context.command.params}
+
+
+@pytest.mark.parametrize("name", list(cli.list_commands(click.Context(cli))))
+def test_the_purposes_that_are_known_without_an_import_are_those_of_the_commands(name):
+    context = click.Context(cli)
+    assert cli.purpose(context, name) == Text.of(cli.get_command(context, name)).purpose
+
+
+def test_help_and_completion_import_no_command():
+    code = (
+        "import sys; from pelagos_core.cli import command_line as it; import click; context = click.Context(it.cli);"
+        "it.cli.get_help(context); it.cli.shell_complete(context, ''); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {f"pelagos_core.cli.{module}" for module in ("run", "install", "doctor", "inspect")} & set(loaded)
