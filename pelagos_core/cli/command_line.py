@@ -72,6 +72,7 @@ _ELSEWHERE = {
 }
 # Of commands that are named as a word of Python's is.
 _FUNCTIONS = {"exec": "execute"}
+_OF_PROGRAMS = ("run", "exec")  # whose exit codes below 125 are those of programs
 
 
 class _Commands(Group):
@@ -127,13 +128,21 @@ def _code() -> int:
         return int(cli(prog_name="pelagos", standalone_mode=False) or exit_codes.OK)
     except click.ClickException as error:
         click.echo(mistakes.describe(error), err=True)
-        of_run = isinstance(error, click.UsageError) and error.ctx and error.ctx.command.name in ("run", "exec")
+        of_run = isinstance(error, click.UsageError) and error.ctx and error.ctx.command.name in _OF_PROGRAMS
         return exit_codes.FAILED if of_run else error.exit_code
     except PelagosError as error:
         voice.complain(error)
         return exit_codes.FAULT
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else exit_codes.FAULT
+    except Exception as error:  # noqa: BLE001 (a fault of ours, which is never taken for the program's own exit code)
+        import traceback  # here: there should be none
+
+        traceback.print_exc()
+        voice.complain(
+            f"{type(error).__name__}: {error}: this is a fault of pelagos, please report it with the lines above"
+        )
+        return exit_codes.FAILED if voice.speaker() in _OF_PROGRAMS else exit_codes.FAULT
 
 
 def _lost(error: OSError) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from importlib import metadata
 
 import click
 
 from pelagos_core.cli import completion, packages
 from pelagos_core.cli.command import command
-from pelagos_core.errors import FailedPrecondition
+from pelagos_core.errors import FailedPrecondition, NotFound
+from pelagos_core.plugin.hookspecs import ENTRY_POINT_GROUP
 
 
 @command(context_settings={"ignore_unknown_options": True})
@@ -29,6 +31,9 @@ def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
 
     Exit codes: 0 if everything that the backend claims works, 1 if something does not, 5 if nothing was tried.
     """
+    installed = [point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    if name not in installed:
+        raise NotFound(f"backend {name!r} is not installed: `pelagos backends` lists those that are")
     missing = [package for package in ("pytest", "wasmtime") if importlib.util.find_spec(package) is None]
     if missing:
         command = packages.adding("'pelagos-core[conformance]'")

@@ -18,7 +18,7 @@ from pelagos_core.cli import completion, mistakes, module_file, mount_option, pa
 from pelagos_core.cli.command import command
 from pelagos_core.cli.formats import json_option
 from pelagos_core.config import size
-from pelagos_core.errors import InvalidArgument
+from pelagos_core.errors import InvalidArgument, PermissionDenied
 from pelagos_core.images import archive, image, reference
 from pelagos_core.images.image import Blob, Image, Settings
 from pelagos_core.images.layer import Layer, Sink
@@ -198,7 +198,11 @@ def _opened(target: str) -> Iterator[Callable[[bytes], object]]:
         with open(target, "wb") as special:
             yield special.write
         return
-    made, temporary = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=f".{os.path.basename(target)}.")
+    directory = os.path.dirname(target) or "."
+    try:
+        made, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(target)}.")
+    except OSError as error:
+        raise PermissionDenied(f"nothing can be written into directory {directory!r}: {error.strerror}") from None
     try:
         with os.fdopen(made, "wb") as file:
             yield file.write

@@ -74,7 +74,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
 @click.option("--cpus", type=float, metavar="N", help="Processors it may use, such as 0.5.")
 @click.option("--cpuset-cpus", "cpuset", default="", metavar="LIST", help="Which ones, such as 0-2,4.")
 @click.option("--pids-limit", "pids", type=int, metavar="N", help="Processes and threads it may have; -1 for no limit.")
-@click.option("--fuel", default="", metavar="N", help="Units of execution after which a guest traps.")
+@click.option("--fuel", type=click.IntRange(1), metavar="N", help="Units of execution after which a guest traps.")
 @click.option("--deadline", default="", metavar="TIME", help="The time after which a guest is ended, such as 1m30s.")
 @click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="An annotation of the spec.")
 @click.option("--name", default="", metavar="NAME", help="A name for `ps`, `kill` and the like, beside the id.")

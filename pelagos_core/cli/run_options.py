@@ -10,7 +10,7 @@ import click
 
 from pelagos_core.cli import mistakes, module_file, mount_option, pairs
 from pelagos_core.cli.embedded import Container
-from pelagos_core.config import size
+from pelagos_core.config import duration, size
 from pelagos_core.daemon import runs
 from pelagos_core.errors import FailedPrecondition
 from pelagos_core.plugin.kind import split_func
@@ -53,7 +53,7 @@ class Options(NamedTuple):
     cpus: float | None
     cpuset: str
     pids: int | None
-    fuel: str
+    fuel: int | None
     deadline: str
     annotations: tuple[str, ...]
     detach: bool
@@ -127,7 +127,11 @@ def _program(target: str, args: tuple[str, ...]) -> tuple[str | None, tuple[int,
 
 def _annotations(options: Options) -> dict[str, str]:
     found = pairs.pairs(options.annotations, "--annotation")
-    said = {"runtime": options.backend, "fuel": options.fuel, "deadline": options.deadline}
+    if options.deadline:
+        with mistakes.in_option("--deadline"):
+            duration.parse(options.deadline)
+    fuel = "" if options.fuel is None else str(options.fuel)
+    said = {"runtime": options.backend, "fuel": fuel, "deadline": options.deadline}
     if any(said.values()):
         from pelagos_core.plugin.bundle import ANNOTATION_PREFIX
 

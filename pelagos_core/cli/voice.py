@@ -13,6 +13,11 @@ def speak_for(path: str) -> None:
     _command[0] = path.removeprefix(_PROGRAM).strip()
 
 
+def speaker() -> str:
+    """The command in whose name all is said."""
+    return _command[0]
+
+
 def line(text: str, command: str | None = None) -> str:
     """What is printed of a fault, without the end of the line. command: whose it is, if not of the present one."""
     return ": ".join(filter(None, (_PROGRAM, _command[0] if command is None else command, clean(text))))

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from pelagos_core import reasons
-from pelagos_core.cli import exit_codes
+from pelagos_core.cli import command_line, exit_codes
 from pelagos_core.errors import InvalidArgument, NotFound
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,9 @@ WRONG = [
     (["run"], 125),
     (["run", "--fly", "x"], 125),
     (["run", "--cpus", "much", "x"], 125),
+    (["run", "--fuel", "much", "/proc/none"], 125),
+    (["run", "--fuel", "0", "/proc/none"], 125),
+    (["run", "--deadline", "soon", "/dev/zero"], 126),
     (["run", "/proc/none"], 127),
     (["run", "/proc"], 125),
     (["run", "/dev/null"], 126),
@@ -69,6 +73,7 @@ WRONG = [
     (["install", "--bin-dir", "/proc/none", "--no-containerd"], 1),
     (["completion", "tcsh"], 2),
     (["metrics", "--listen", "--textfile", "/proc/none"], 2),
+    (["conformance", "none"], 1),
     (["doctor", "--fly"], 2),
     (["version", "more"], 2),
 ]
@@ -98,3 +103,17 @@ def test_each_command_exits_by_the_table_and_says_why_in_one_line(words, code):
 )
 def test_an_error_that_keeps_a_program_from_running_has_dockers_code(error, code):
     assert exit_codes.of_error(error) == code
+
+
+@pytest.mark.parametrize(("command", "code"), [("run", 125), ("exec", 125), ("version", 1)])
+def test_a_fault_of_ours_is_no_exit_code_of_a_program(command, code, monkeypatch, capsys):
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("step")
+
+    monkeypatch.setattr(command_line.cli.get_command(click.Context(command_line.cli), command), "callback", fail)
+    words = {"run": ["run", "x"], "exec": ["exec", "x", "y"], "version": ["version"]}[command]
+    monkeypatch.setattr("sys.argv", ["pelagos", *words])
+    assert command_line.execute() == code
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith(f"pelagos: {command}: KeyError: 'step': this is a fault of pelagos")
