@@ -85,7 +85,12 @@ FOLLOWERS = [
     ],
     *[
         Follower(file, r"(?<=pelagos-core)>=\d[\w.]*,<\d[\w.]*", series)
-        for file in ("examples/backend/pyproject.toml", "docs/tutorial/backend.md", "docs/writing-a-backend.md")
+        for file in (
+            "examples/backend/pyproject.toml",
+            "docs/shipping-a-program.md",
+            "docs/tutorial/backend.md",
+            "docs/writing-a-backend.md",
+        )
     ],
     Follower("deploy/installer.yaml", r"(?<=/pelagos-installer:)\S+"),
     Follower("docs/nodes.md", r"(?<=pelagos_)\d\S*(?=_amd64\.deb)", debian),
