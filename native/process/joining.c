@@ -71,7 +71,7 @@ OPERATION(copy_container) {
     return 0;
 }
 
-/* Enter a container's mount namespace for good: its root becomes `/` of this process. */
+/* Enter a container's mount namespace permanently: its root becomes `/` of this process. */
 OPERATION(enter_container_root) {
     CHECK(setns(SLOT(0), CLONE_NEWNS));
     set_root(p, -1);

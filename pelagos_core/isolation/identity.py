@@ -287,7 +287,7 @@ class NewSessionKeyring(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser(Operation):
-    """Switch for good to the process' user, groups and capabilities."""
+    """Switch permanently to the process' user, groups and capabilities."""
 
     user: User
     capabilities: Capabilities

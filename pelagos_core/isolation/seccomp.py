@@ -1,4 +1,4 @@
-"""System call filters: compiled once for each profile, and installed on a process for good.
+"""System call filters: compiled once for each profile, and installed on a process permanently.
 
 A compilation takes ten milliseconds or more, so programs are cached: in this process, and for daemons of other
 pods in a directory that only root can access. Source: seccomp(2).
@@ -42,7 +42,7 @@ class Filter:
         return len(self.program) // bpf_syscalls.INSTRUCTION_BYTES
 
     def installing(self) -> Instruction:
-        """The instruction that installs it on the process for good, in addition to present filters.
+        """The instruction that installs it on the process permanently, in addition to present filters.
 
         Needs no_new_privs, or CAP_SYS_ADMIN in the process' user namespace.
         """

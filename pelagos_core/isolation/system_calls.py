@@ -43,7 +43,7 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True, slots=True)
 class FilterSystemCalls(Operation):
-    """Install a filter for good, in addition to present ones. A call must be allowed by all of them.
+    """Install a filter permanently, in addition to present ones. A call must be allowed by all of them.
 
     whose: source of its profile, for messages.
     """
