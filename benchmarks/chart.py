@@ -38,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Bars with the same unit. logarithmic: for values of very different size; each bar then has one part."""
+    """Bars with the same unit. logarithmic: for values of different orders of magnitude; each bar then has one part."""
 
     title: str
     bars: tuple[Bar, ...]

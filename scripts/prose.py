@@ -27,6 +27,7 @@ _CODE = "\N{OBJECT REPLACEMENT CHARACTER}"  # in place of code: one word, which 
 _WORD = re.compile(rf"[\w'/.-]*[\w{_CODE}][\w'/.-]*")
 _SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)[.!?][\")*_]*\s+|[:;]\s+")
 _REPEATED = re.compile(r"\b([A-Za-z]+)\s+\1\b(?!-)")
+_FIELD = r"(?::\w+ ?[\w.]*:|[a-z_]+(?:, [a-z_]+)*: )"  # of a docstring: names of arguments, `:return:`
 _MESSAGE_SPACES = 3  # a string with as many spaces is a message for people
 
 
@@ -72,12 +73,11 @@ class Rules:
         """Read the rules of a file."""
         data = yaml.safe_load(path.read_text())
         patterns = (
-            (rule, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), better)
+            (rule, _words(pattern), better)
             for rule, wordings in data["rules"].items()
             for pattern, better in wordings.items()
         )
-        allowed = (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE) for pattern in data["allowed"])
-        return cls(data["files"], data["longest_sentence"], tuple(patterns), tuple(allowed))
+        return cls(data["files"], data["longest_sentence"], tuple(patterns), tuple(map(_words, data["allowed"])))
 
     def paths(self) -> Iterator[tuple[str, Path]]:
         """Every file to check, with the kind of its text."""
@@ -109,6 +109,11 @@ class Rules:
                 yield offset, "length", sentence[:40], f"{length} words: make two sentences"
         for found in _REPEATED.finditer(text):
             yield found.start(), "repeated", found[0], "write the word once"
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    """Whole words, in whatever case and lines."""
+    return re.compile(rf"\b(?:{pattern})\b".replace(" ", r"\s+"), re.IGNORECASE)
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
@@ -189,7 +194,7 @@ def messages(text: str) -> Iterator[Block]:
             value = node.value
         else:
             continue
-        if value.count(" ") >= _MESSAGE_SPACES and "\n " not in value:
+        if value.count(" ") >= _MESSAGE_SPACES and "\n " not in value and not value.startswith("(module"):
             yield Block(_blank(r"`[^`]+`", value), node.lineno, is_prose=False)
 
 
@@ -211,13 +216,14 @@ def hash_comments(text: str) -> Iterator[Block]:
 def _joined(found: Iterable[tuple[int, bool, str]]) -> Iterator[Block]:
     lines: list[str] = []
     first = 0
+    goes_on = False
     for number, alone, words in found:
-        if lines and alone and number == first + len(lines):
+        if goes_on and alone and number == first + len(lines):
             lines.append(words)
             continue
         if lines:
             yield from _plain("\n".join(lines), first)
-        first, lines = number, [words]
+        first, lines, goes_on = number, [words], alone
     if lines:
         yield from _plain("\n".join(lines), first)
 
@@ -228,9 +234,9 @@ def _plain(text: str, line: int) -> Iterator[Block]:
     text = re.sub(rf"^ {{{margin + 4}}}.*", "", text, flags=re.MULTILINE)
     text = _blank(r"`[^`]+`", text)
     number = line
-    for part in re.split(r"(\n[ \t]*\n|\n(?=[ \t]*(?::\w|[-*] )))", text):
+    for part in re.split(rf"(\n[ \t]*\n|\n(?=[ \t]*(?:{_FIELD}|[-*] )))", text):
         if part.strip() and not part.lstrip(" \n").startswith("\b"):  # so click marks what it shows as it stands
-            yield Block(re.sub(r"^\s*:\w+ ?[\w.]*:", _CODE, part), number)
+            yield Block(re.sub(rf"^\s*{_FIELD}", _CODE, part), number)
         number += part.count("\n")
 
 

@@ -91,7 +91,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def check(versions: Sequence[str]) -> None:
-    """Build everything anew into `dist/`, check the files, and run containers from them on each interpreter.
+    """Build everything again into `dist/`, check the files, and run containers from them on each interpreter.
 
     versions: of CPython, such as `3.11`. Raises NotReleasable.
     """
@@ -222,7 +222,7 @@ def cut(number: str) -> None:
         following = release_number.after(number)
         _commit(release_number.followed(following, ROOT), f"Go on as {following}")
     except NotReleasable:
-        # Nothing was changed before, so nothing of anybody is lost.
+        # Nothing was changed before, so no work is lost.
         _run("git", "reset", "-q", "--hard", before)
         if _run("git", "tag", "--list", f"v{number}").strip():
             _run("git", "tag", "-d", f"v{number}")

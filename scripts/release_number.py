@@ -38,7 +38,7 @@ def next_series(number: str) -> str:
 
 
 def series(number: str) -> str:
-    """What somebody else's backend depends on, such as `>=0.1,<0.2`."""
+    """The range on which another project's backend depends, such as `>=0.1,<0.2`."""
     major, minor = Version(number).release[:2]
     first = f"{major}.{minor}"
     # A version before the first one of its series, such as 0.2.0rc1, is in no range that begins with 0.2.

@@ -59,7 +59,7 @@ def opinions(own: Mapping[str, str], pod: Mapping[str, str], container: str = ""
     own, pod: the `io.pelagos.wasm.*` annotations of the container's spec and of its pod, by their
     full names; `pod` is empty if the pod is not known.
     container: the container's name in the pod; empty if it has none.
-    Raises InvalidArgument for an unknown annotation, also if it is for another container.
+    Raises InvalidArgument for an unknown annotation, even if it is for another container.
     """
     if not own and not pod:
         return ()

@@ -2,8 +2,8 @@
 
 Guest bytes are untrusted, and a compiler is a large program. An attacker that controls the compiler can alter only the
 code of this one module, which runs in a container anyway: the process has no files except
-the module and its output, no network, no other processes, no privileges, only the system calls for
-compiling, and its parent reads one short line from it. It is killed after its time limit.
+the module and its output, no network, no other processes, no privileges, and only the system calls for
+compiling. Its parent reads one short line from it. It is killed after its time limit.
 An engine that is a program runs as its child, under the same isolation: see `program_compiler`.
 """
 

@@ -1,7 +1,7 @@
 """System call filters for processes with a WebAssembly engine, which run a guest or compile.
 
 The lists were traced from the engines of this repository with every program of the conformance kit, from the first
-byte of a guest on, and completed by the calls that WASI's functions need. Other calls return ENOSYS, as on an
+byte of a guest on. The calls that WASI's functions need were added. Other calls return ENOSYS, as on an
 older kernel: a new release of an engine or of the C library then uses an older call instead. Any other error, or a
 killed process, would be an outage.
 Calls that no engine needs are attacks by code that has left its sandbox: they kill the process by SIGSYS.

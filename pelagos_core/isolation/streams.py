@@ -75,7 +75,7 @@ class CutStreams(Operation):
 
 @dataclass(frozen=True, slots=True)
 class EndWithParent(Operation):
-    """Exit when the parent exits, also if it has exited before. A change of credentials clears this (prctl(2)).
+    """Exit when the parent exits, or if it has exited before. A change of credentials clears this (prctl(2)).
 
     slot: of a pipe or socket whose other end only the parent has.
     """

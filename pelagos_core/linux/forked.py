@@ -23,7 +23,7 @@ def restore_signals() -> None:
 
 
 def end_with_parent(line: int) -> None:
-    """Exit when the parent exits, also if it has exited before the call.
+    """Exit when the parent exits, or if it has exited before the call.
 
     line: a pipe or socket whose other end only the parent has. A change of credentials clears the parent-death
     signal (prctl(2)): call this again after that.

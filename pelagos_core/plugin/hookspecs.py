@@ -159,7 +159,7 @@ class Detection:
         for components, the interfaces of each package, such as `wasi:io@0.2`. Core compares the file's imports
         and its entry point with it. None: core does not compare, and the backend must have checked them.
     worlds: interfaces; a component must export one of them to be started.
-    fault: one of `reasons`, if the score is 0: tells whether the file or the backend is the cause.
+    fault: one of `reasons`, if the score is 0: says whether the file or the backend is the cause.
     kept: whether the result is the same for every container with the same file, function (`entrypoint.func`),
         `entrypoint.limits` and `bundle.has_readonly_files`, as long as the backend's code, its description and
         its settings do not change. Core then stores it and does not call `pelagos_detect` again. Set it to
@@ -393,7 +393,7 @@ def pelagos_wait(process: RunningProcess) -> Awaitable[ExitStatus] | None:
     its pidfd and returns its exit code, or 128+n if signal n killed it.
 
     The built-in hook is used instead if this hook fails, blocks the event loop for one second, or has not
-    returned two seconds after the process has ended, provided that it has not reaped the process.
+    returned two seconds after the process has ended. This hook must not have reaped the process then.
 
     :param process: the process.
     :return: an awaitable of the exit status, or None to use the built-in hook.

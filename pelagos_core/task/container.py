@@ -180,7 +180,7 @@ class Container:
     async def pause(self) -> None:
         """Freeze every process of the container.
 
-        Raises FailedPrecondition in any other state than RUNNING, also if the container ends meanwhile;
+        Raises FailedPrecondition in any other state than RUNNING, even if the container ends meanwhile;
         DeadlineExceeded if its processes do not freeze: they are thawed then.
         """
         self.init.apply(Action.PAUSE)
