@@ -1,7 +1,8 @@
 """A Markdown extension of the site: tables that a narrow screen can show.
 
 A table of words becomes one card for each row there (`data-cards`, and `data-label` with the column's heading on
-each cell); one of figures stays a table. scripts/theme/site.css does the rest. Zensical loads it by mkdocs.yml.
+each cell); one of figures, which has a column aligned to the right, stays a table. scripts/theme/site.css does the
+rest. Zensical loads it by mkdocs.yml.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class _Marks(Treeprocessor):
             if head is not None and not any(headings):
                 table.remove(head)
             rows = [list(row) for row in table.iterfind("tbody/tr")]
-            if not any(len(_text(cell)) > _WORDS for row in rows for cell in row[1:]):
+            of_figures = any("right" in cell.get("style", "") for cell in table.iter("th"))
+            if of_figures or not any(len(_text(cell)) > _WORDS for row in rows for cell in row[1:]):
                 continue
             table.set("data-cards", "")
             for row in rows if len(headings) > 2 else []:  # noqa: PLR2004 (of two columns, the first is the heading)
