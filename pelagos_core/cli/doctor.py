@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from pelagos_core.cli import (
     containerd_entry,
     exit_codes,
     launcher,
+    node_page,
     packages,
     progress,
     replacement,
@@ -43,8 +44,6 @@ from pelagos_core.daemon import runs
 from pelagos_core.errors import PelagosError
 from pelagos_core.isolation import libseccomp
 from pelagos_core.launch import immortal
-from pelagos_core.native.process_name import SHIM
-from pelagos_core.shim.start import PROGRAM
 
 OK, WARNING, FAILED = "ok", "warning", "FAILED"
 
@@ -261,7 +260,7 @@ def _to_register(node: containerd.Containerd, found: containerd_config.Registrat
 def _left_over() -> Finding:
     """What `pelagos run` has left: of a command that was killed together with its shim, or of an earlier version."""
     uid = os.geteuid()
-    shims, groups, directories = list(_daemons()), _groups(), runs.abandoned(uid)
+    shims, groups, directories = _shims(), _groups(), runs.abandoned(uid)
     known = [run_id for _, run_id in shims]
     older = [path for path in _older_directories() if not any(f"/{run_id}-" in path for run_id in known)]
     alive = {run.id for run in runs.listed(uid)}  # after the others: what has begun meanwhile is not left over
@@ -279,21 +278,10 @@ def _left_over() -> Finding:
     return Finding(WARNING, "of `pelagos run`: " + "; ".join(found), "\n  ".join(remedies))
 
 
-def _daemons() -> Iterator[tuple[str, str]]:
+def _shims() -> list[tuple[str, str]]:
     """The shims of this user's `pelagos run`: process id and container id. Those of containerd have its namespaces."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
-                continue
-            # A daemon's words are written over those of what was executed: with spaces, where they are longer.
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
-            name = Path(f"/proc/{pid}/comm").read_bytes().strip()
-        except OSError:
-            continue
-        ours, run = words[:4] == [PROGRAM, "-namespace", NAMESPACE, "-id"], "".join(words[4:5])
-        # A guest may have such words, and the advice will be to kill it: it cannot have that name with them.
-        if ours and name == SHIM.encode() and run.startswith(runs.PREFIX):
-            yield pid, run
+    found = [each for each in node_page.daemons() if each.namespace == NAMESPACE and each.group.startswith(runs.PREFIX)]
+    return [(str(each.pid), each.group) for each in found]
 
 
 def _older_directories() -> list[str]:

@@ -34,7 +34,7 @@ MEANINGS: dict[int, tuple[str, str]] = {
     INTERRUPTED: ("`^C` or SIGINT ended it", "`^C` or SIGINT ended it"),
     TRAP: ("the guest has trapped, or its engine failed", ""),
     KILLED: ("SIGKILL ended it: out of memory, or `pelagos kill`", ""),
-    NO_READER: ("nothing reads its output any more (SIGPIPE)", ""),
+    NO_READER: ("nothing reads its output any more (SIGPIPE)", "nothing reads its output any more (SIGPIPE)"),
     UNKNOWN: ("the program's own, or how it ended is not known", ""),
 }
 

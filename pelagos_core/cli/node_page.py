@@ -16,6 +16,7 @@ from pelagos_core.cli import asking
 from pelagos_core.cli.connection import INSPECTION
 from pelagos_core.cli.table import print_table
 from pelagos_core.errors import InvalidArgument, PelagosError, PermissionDenied, Unavailable
+from pelagos_core.native.process_name import SHIM
 from pelagos_core.shim import flags
 from pelagos_core.shim.start import PROGRAM
 
@@ -23,7 +24,7 @@ _SILENT = "no answer"
 
 
 class Daemon(NamedTuple):
-    """A daemon that runs. group: the id of its pod, or of its only container. socket: a path."""
+    """A daemon that runs. group: the id of its pod, or of its only container. socket: a path, or empty."""
 
     pid: int
     namespace: str
@@ -35,7 +36,8 @@ def show(*, quiet: bool, whole: bool, as_json: bool) -> None:
     """Print all containers, those of a pod together. In the command. Raises PermissionDenied without root."""
     if os.geteuid():
         raise PermissionDenied("--node needs root: the shims of containerd are root's")
-    rows = _rows(sorted(daemons(), key=lambda daemon: (daemon.namespace, daemon.group)))
+    found = [daemon for daemon in daemons() if daemon.socket]
+    rows = _rows(sorted(found, key=lambda daemon: (daemon.namespace, daemon.group)))
     if quiet:
         for row in rows:
             click.echo(row["id"])
@@ -47,16 +49,22 @@ def show(*, quiet: bool, whole: bool, as_json: bool) -> None:
 
 
 def daemons() -> Iterator[Daemon]:
-    """The daemons of this user, by their command lines, which `start` gives them."""
+    """The daemons of this user, by their name and their command lines, which `start` gives them."""
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError, InvalidArgument):
-            # A process of another user may have any command line.
-            if os.stat(f"/proc/{name}").st_uid != os.geteuid():
+            # A process of another user may have any name, and a guest these words: but not this name with them.
+            if os.stat(f"/proc/{name}").st_uid != os.geteuid() or _read(name, "comm").strip() != SHIM.encode():
                 continue
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                program, *words = file.read().decode(errors="replace").rstrip("\0").split("\0")
-            if program == PROGRAM and (found := flags.parse(words)).socket:
+            # The words are written over those of what was executed: with spaces, where they are longer.
+            program, *words = _read(name, "cmdline").replace(b"\0", b" ").decode(errors="replace").split() or [""]
+            if program == PROGRAM:
+                found = flags.parse(words)
                 yield Daemon(int(name), found.namespace, found.id, found.socket)
+
+
+def _read(pid: str, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
 
 
 def _rows(found: list[Daemon]) -> list[dict[str, object]]:
