@@ -164,10 +164,21 @@ def _paragraphs(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def docstrings(text: str) -> Iterator[Block]:
     """The paragraphs of the docstrings of a module of Python."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node, clean=False)
-            yield from _plain(text, node.body[0].lineno) if text else ()
+    for node in _documented(ast.parse(text)):
+        docstring = ast.get_docstring(node, clean=False)
+        yield from _plain(docstring, node.body[0].lineno) if docstring else ()
+
+
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _documented(node: ast.AST) -> Iterator[_Documented]:
+    """A module, and all classes and functions in it. (ast.walk would look at each expression too.)"""
+    if isinstance(node, _Documented):
+        yield node
+    for statement in getattr(node, "body", ()):
+        if isinstance(statement, ast.stmt):
+            yield from _documented(statement)
 
 
 def comments(text: str) -> Iterator[Block]:
