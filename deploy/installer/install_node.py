@@ -1,7 +1,7 @@
 """Installs pelagos on the node on which this container runs, and uninstalls it when the container ends.
 
-Runs as the first process of a privileged container in the host's pid namespace, with the node's root directory at /host
-and the archive's /opt/pelagos in the image (DaemonSet in ../installer.yaml). Environment variables:
+Runs as the first process of a privileged container in the host's pid namespace (DaemonSet in ../installer.yaml). The
+node's root directory is at /host, and the archive's /opt/pelagos is in the image. Environment variables:
 
 PELAGOS_RESTART   false: do not restart containerd. It knows the runtime only after its next restart.
 PELAGOS_ON_EXIT   keep: do not uninstall when the container ends.

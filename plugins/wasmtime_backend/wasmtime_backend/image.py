@@ -45,8 +45,8 @@ class _UnfitError(Exception):
 def split(module: bytes) -> tuple[bytes, dict[int, bytearray]]:
     """Split a core module into the module without its data, and the data as pages by their numbers.
 
-    The module is returned unchanged, without pages, if it imports a memory, if the address of a data segment is
-    not constant, or if the data is spread over too many places. So is a malformed one; the engine reports the fault.
+    The module is returned unchanged, without pages, if it imports a memory, if an address of data is not constant, or
+    if the data is spread over too many places. So is a malformed module; the engine reports the fault.
     """
     try:
         return _split(module)
