@@ -99,5 +99,5 @@ def test_events_are_counted_and_acknowledged(tmp_path, wire):
         while len(answers) < 3:
             answers += ours.receive_data(shim.recv(65536))
     assert [event.stream_id for event in answers] == [1, 3, 5]
-    with pytest.raises(CallFailed, match="3 events of 4 came"):
+    with pytest.raises(CallFailed, match="3 of 4 events have arrived"):
         service.until(4, seconds=0.05)
