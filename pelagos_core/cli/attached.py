@@ -1,4 +1,4 @@
-"""A process of a container that has this command's streams, signals and terminal."""
+"""Connects a container's process to this command's streams, signals and terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pelagos_core.cli.signals import Signals
 from pelagos_core.cli.waiting import Waiting
 
 _CHUNK = 64 << 10
-_SIGPIPE_SECONDS = 1.0  # for a program to see that nothing reads its output
+_SIGPIPE_SECONDS = 1.0  # between SIGPIPE and SIGKILL
 
 # The requests about one process.
 _Request = TypeVar(
@@ -28,7 +28,7 @@ _Request = TypeVar(
 
 
 class Stdio(NamedTuple):
-    """The paths of a process' FIFOs; empty for a stream that it does not have."""
+    """The paths of a process's FIFOs; empty for a stream that it does not have."""
 
     stdin: str
     stdout: str
@@ -45,30 +45,31 @@ class Stdio(NamedTuple):
 
 
 class Attached:
-    """One process, the container's first or an exec's, from its creation to its end."""
+    """One process from its creation to its exit: the container's first, or an exec."""
 
     def __init__(
         self, connection: Connection, waiting: Waiting, signals: Signals, container_id: str, exec_id: str = ""
     ) -> None:
-        """exec_id: empty for the container's first process."""
+        """Arguments: exec_id: empty for the container's first process."""
         self._connection = connection
         self._waiting = waiting
         self._signals = signals
         self._container_id = container_id
         self._exec_id = exec_id
         self._tty = False
-        self._copying = 0  # outputs whose end has not come
+        self._copying = 0  # outputs that are still open
         self._lost: OSError | None = None
 
     def run(self, stdio: Stdio, create: Callable[[], object], started: Callable[[], object], *, tty: bool) -> int:
-        """Create, start, wait; the exit code.
+        """Create and start the process, wait until it exits, and return its exit code.
 
-        create: has the process created with these streams. started: called once it runs, before any of its
-        output is copied. tty: whether its output is
-        a terminal's. Raises the PelagosError of the call that fails.
+        create: creates the process with these streams.
+        started: called when the process runs, before any output is copied.
+        tty: whether its output is a terminal.
+        Raises the PelagosError of a failed call.
         """
         self._tty = tty
-        # Without O_NONBLOCK these would wait for a writer.
+        # Without O_NONBLOCK, open(2) would wait for a writer.
         outputs = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (stdio.stdout, stdio.stderr) if path]
         create()
         with contextlib.ExitStack() as stack:
@@ -78,14 +79,14 @@ class Attached:
             ended = self._send("Wait", self._about(api.WaitRequest()))
             self._connection.wait_for(self._send("Start", self._about(api.StartRequest())))
             if not has_input:
-                self._take_input(stdio.stdin, stack)  # the process of an exec is made by Start
-            # Before its output: a user that has seen that may send a signal that is meant for it.
+                self._take_input(stdio.stdin, stack)  # Start creates the process of an exec
+            # Before any output is shown: a user that sees it may send a signal to the program.
             self._signals.pass_on(self._pass_on)
             started()
             for output, target in zip(outputs, (1, 2), strict=False):
                 self._copy_output(output, target)
             status = self._connection.wait_for(ended)
-            self._signals.pass_on(None)  # nothing may read our output any more: this command can be ended still
+            self._signals.pass_on(None)  # our output may have no reader: a signal must be able to end this command
             self._waiting.until(lambda: not self._copying)
         if self._lost:
             voice.complain(f"the program's output is lost: {self._lost.strerror}")
@@ -104,7 +105,7 @@ class Attached:
         return self._send("ResizePty", self._about(api.ResizePtyRequest(width=width, height=height)))
 
     def _pass_on(self, signum: int) -> None:
-        """Give the program a signal. What comes of it is not looked at: it may have ended by itself."""
+        """Send the program a signal. The answer is ignored: the program may have exited."""
         if self._tty and signum == signal.SIGWINCH:
             self._resize()  # the kernel sends SIGWINCH to the processes of the program's own terminal
         else:
@@ -120,7 +121,7 @@ class Attached:
         def copy() -> None:
             try:
                 _copy(source, target, broken)
-                # What is left over is dropped: a program that ignores SIGPIPE is not to wait for ever.
+                # Drop the rest: a program that ignores SIGPIPE would otherwise block on a full pipe.
                 while os.read(source, _CHUNK):
                     pass
             finally:
@@ -132,14 +133,14 @@ class Attached:
         self._copying -= 1
 
     def _lose_output(self, error: OSError) -> None:
-        """As for a native program: a process that writes to a pipe that nothing reads dies of it."""
+        """End the program after an output is closed, as SIGPIPE ends a native program that writes to a closed pipe."""
         if error.errno != errno.EPIPE:
             self._lost = self._lost or error
         self._pass_on(signal.SIGPIPE)
         self._waiting.after(_SIGPIPE_SECONDS, lambda: self._pass_on(signal.SIGKILL))
 
     def _take_input(self, path: str, stack: contextlib.ExitStack) -> bool:
-        """Copy our input, and make the keys of our terminal the program's. False if it has no input, or not yet."""
+        """Start to copy stdin, with the terminal in raw mode. Returns False if the program has no open stdin yet."""
         if not path or not self._copy_input(path):
             return False
         if self._tty:
@@ -147,11 +148,11 @@ class Attached:
         return True
 
     def _copy_input(self, path: str) -> bool:
-        """Copy our input to the program. False if nothing reads it: by a policy, or before there is a process."""
+        """Start to copy stdin. Returns False if it has no reader: by a policy, or before the process exists."""
         try:
             target = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # fifo(7): nothing has it open for reading
+            if error.errno != errno.ENXIO:  # fifo(7): no process has it open for reading
                 raise
             return False
         os.set_blocking(target, True)
@@ -169,7 +170,7 @@ class Attached:
 
 
 def _thread(target: Callable[[], Any]) -> None:
-    # A daemon thread: one that is stuck in our own streams must not keep us from leaving.
+    # A daemon thread: a thread that blocks on our own streams must not keep this process from exiting.
     threading.Thread(target=target, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""`--backend`: for the shim it is an annotation, but errors are to name what was written."""
+"""The option `--backend`. The shim gets it as an annotation, but errors must name the option."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def backend_option(help: str, *, multiple: bool = False) -> Callable[[_Function]
 
 
 def asked_for(annotations: Mapping[str, str], node: Config) -> Preference:
-    """The preference of a command: its option's, which is in `annotations`, else the node's."""
-    from dataclasses import replace  # here: `pelagos run` declares the option, and asks its shim
+    """The preference of a command: from its option, which is in `annotations`, else from the node's config."""
+    from dataclasses import replace  # here: `pelagos run` only declares the option
 
     from pelagos_core.backends.selection import ANNOTATION, preference
     from pelagos_core.config.node_file import Config
@@ -42,7 +42,7 @@ def asked_for(annotations: Mapping[str, str], node: Config) -> Preference:
 
 
 def in_its_words(text: str) -> str:
-    """An error of a shim, for a command with this option."""
+    """The text of a shim's error, with the option's name instead of the annotation's."""
     from pelagos_core.backends.selection import ANNOTATION  # here, as above
 
     return text.replace(f"the container's annotation {ANNOTATION}", _NAME)

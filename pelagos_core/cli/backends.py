@@ -1,4 +1,4 @@
-"""`pelagos backends`: the installed engines, and which of them would run a module."""
+"""`pelagos backends`: lists the installed backends, and shows which one would run a module."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
 
     Exit codes: 1 if no backend can be used, or none can run the module.
     """
-    # What goes wrong is printed below, from `failures`; it need not be logged as well.
+    # Errors are printed below, from `failures`, so they are not logged as well.
     logging.getLogger("pelagos_core").addHandler(logging.NullHandler())
     if explain is None and (backend or fuel):
         raise click.UsageError("--backend and --fuel go with --explain")
@@ -45,7 +45,7 @@ def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> Non
         node = load_waiting()
     if explain is None:
         usable = _list(node.backends, as_json)
-        _ = node.config  # a broken one keeps every container from being made: its error is the last line
+        _ = node.config  # a broken config prevents all containers: its error is the last line
         sys.exit(0 if usable else 1)
     policy = node.config.policy
     if fuel:
@@ -119,7 +119,7 @@ def _row(backend: Backend) -> list[str]:
 
 
 def _imports(entrypoint: Entrypoint) -> dict[str, list[str]]:
-    """What the file imports: names by module; a component's imports are under an empty one."""
+    """The file's imports: names by module; a component's imports have an empty module."""
     found: dict[str, list[str]] = {}
     try:
         for item in entrypoint.interface.imports:

@@ -1,4 +1,4 @@
-"""`pelagos cache`: the compiled code, and what is known of modules, that are kept on this node."""
+"""`pelagos cache`: lists, fills and prunes the compiled code and the records of modules on this node."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _SHORT = 12  # characters of a digest, as docker prints them
 
 @group()
 def cache() -> None:
-    """Manage the compiled code that is kept on this node.
+    """Manage the compiled code that is cached on this node.
 
-    A module is compiled when a container first starts with it, and its code is used again by
-    every other one. Where it is kept, and how much of it, is said in /etc/pelagos/config.toml.
-    What the backends have said of modules is kept beside it, so that they need not be asked again.
+    A module is compiled when a container first starts with it. All other containers use the same
+    code. The directory and size of the cache are set in /etc/pelagos/config.toml. The cache also
+    contains records with the backends' answers about modules, so that they need not be called again.
     """
 
 
@@ -52,10 +52,10 @@ def cache() -> None:
 @formats.whole
 @json_option
 def ls(whole: bool, as_json: bool) -> None:
-    """List what is kept, the most recently used first.
+    """List the cache's entries, the most recently used first.
 
-    The first table is of compiled code, the second of what the backends have said of modules. MODULE is the
-    beginning of its digest; --no-trunc prints all of it.
+    The first table lists compiled code, the second one the records of modules. MODULE is the beginning of the
+    module's digest; --no-trunc prints all of it.
 
     \b
     pelagos cache ls
@@ -85,13 +85,13 @@ def ls(whole: bool, as_json: bool) -> None:
 @json_option
 @click.argument("modules", metavar="MODULE...", nargs=-1, required=True, shell_complete=completion.files)
 def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> None:
-    """Compile modules now, so that no container has to wait for it.
+    """Compile modules now, so that no container must wait for the compilation.
 
     \b
     pelagos cache warm app.wasm
     pelagos cache warm --fuel app.wasm tools/*.wasm
 
-    Exit codes: 1 if one of them could not be compiled; the others are.
+    Exit codes: 1 if a module could not be compiled; the others are compiled nevertheless.
     """
     logging.getLogger("pelagos_core").setLevel(logging.ERROR)
     with progress.shown("loading the engines"):
@@ -119,10 +119,10 @@ def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> N
 @click.option("--size", "limit", metavar="SIZE", default="", help="Keep no more code than this, such as 500m or 2g.")
 @json_option
 def prune(everything: bool, older: str, limit: str, as_json: bool) -> None:
-    """Remove what is not used any more.
+    """Remove unused entries.
 
-    Without options: what this node's engines and processor cannot use, and what is beyond the
-    configured size. Containers that run go on.
+    Without options, it removes code that this node's engines and processor cannot use, and the oldest
+    entries beyond the configured size. Running containers are not affected.
 
     \b
     pelagos cache prune
@@ -167,7 +167,7 @@ def _store() -> Store:
 
 @contextlib.contextmanager
 def _known_store(store: Store) -> Iterator[KnownStore | None]:
-    """What is known of modules, in the store; None if there is nothing that can be used."""
+    """The records of modules in the store; None if there are none, or they cannot be used."""
     try:
         known = KnownStore(store.path)
     except OSError:
@@ -178,7 +178,7 @@ def _known_store(store: Store) -> Iterator[KnownStore | None]:
 
 
 def _engines(backends: Backends) -> set[tuple[str, str]]:
-    """The backends and engines whose code can be used here."""
+    """The backends and engines of this node, whose code can be used."""
     said = ((backend, backend.description) for backend in backends.installed)
     return {(f"{backend.name} {backend.version}", f"{it.engine} {it.version}".strip()) for backend, it in said}
 
@@ -189,7 +189,7 @@ def _is_usable(entry: Listed, engines: set[tuple[str, str]]) -> bool:
 
 
 def _warmed(node: Node, module: str, annotations: dict[str, str], policy: Policy) -> dict[str, object]:
-    """Have one module compiled, for `path#function` too. Raises PelagosError."""
+    """Compile one module, given as path or `path#function`, and describe the result. Raises PelagosError."""
     path, func = split_func(module)
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -252,7 +252,7 @@ def _cells(entry: Listed, now: float) -> list[str]:
     made = entry.about.key
     engine = f"{made.engine} ({made.settings})" if made.settings else made.engine
     used = f"{duration.describe(now - entry.used)} ago"
-    # The path is the image's word: as a literal it can do nothing to a terminal.
+    # An image has chosen the path: it is escaped, so that it cannot send control sequences to a terminal.
     path = ascii(entry.about.path)[1:-1]
     return [path, made.backend, engine, size.describe(entry.disk_bytes), used]
 
@@ -260,7 +260,7 @@ def _cells(entry: Listed, now: float) -> list[str]:
 def _known_cells(entry: KnownEntry, now: float) -> list[str]:
     said = sorted(entry.known.detections.items(), key=lambda item: -item[1].score)
     answers = ", ".join(f"{name} {answer.score}" for name, answer in said)
-    # A function's name is somebody's word too.
+    # The function's name is untrusted too.
     func = ascii(entry.key.func)[1:-1] or "-"
     used = f"{duration.describe(now - entry.used)} ago"
     return [func, answers, size.describe(entry.disk_bytes), used]

@@ -1,4 +1,4 @@
-"""The `pelagos` command: its subcommands, and how errors leave it."""
+"""The `pelagos` command: its subcommands, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pelagos_core.cli import exit_codes, mistakes, voice
 from pelagos_core.cli.command import Group
 from pelagos_core.errors import PelagosError
 
-# By what they are about, in the order of the help: the module of each, and its purpose, which is the beginning of its
-# help. They are imported when they are asked for: neither `pelagos run` nor `pelagos --help` must pay for all.
+# The commands by section, in the order of the help: the module of each, and its purpose, which is the beginning of its
+# help. A module is imported only when its command is used, so that `pelagos run` and `pelagos --help` start fast.
 _SECTIONS = {
     "Containers": {
         "run": ("run", "Run a WebAssembly program in a container."),
         "ps": ("ps", "List the containers of your `pelagos run` commands."),
-        "logs": ("logs", "Print the output of a detached container, also after its end."),
+        "logs": ("logs", "Print the output of a detached container, also after it has ended."),
         "exec": ("execute", "Run a further program in a container that runs."),
         "stats": ("stats", "Show what containers use: processor time, memory, processes."),
-        "stop": ("ending", "Stop containers: SIGTERM, and after some time SIGKILL."),
+        "stop": ("ending", "Stop containers: send SIGTERM, and after some time SIGKILL."),
         "kill": ("ending", "Send a signal to containers of your `pelagos run` commands."),
         "wait": ("ending", "Wait until containers have ended, and print their exit codes."),
         "rm": ("ending", "Remove detached containers that have ended, with their output."),
@@ -33,21 +33,21 @@ _SECTIONS = {
         "backends": ("backends", "List the installed backends and what each is and can."),
         "inspect": ("inspect", "Show what a module is and which engines can run it, or what a container is."),
         "compare": ("compare", "Run a program on every engine, and show differences and times."),
-        "cache": ("cache", "Manage the compiled code that is kept on this node."),
-        "conformance": ("conformance", "Try a backend and print what works."),
+        "cache": ("cache", "Manage the compiled code that is cached on this node."),
+        "conformance": ("conformance", "Test a backend and print which features work."),
     },
     "This node": {
         "install": ("install", "Make this node ready to run WebAssembly containers."),
         "uninstall": ("install", "Remove what `pelagos install` wrote, and no more."),
         "doctor": ("doctor", "Check whether this node can run WebAssembly containers."),
         "metrics": ("metrics", "Print the figures of this node's containers for Prometheus."),
-        "zygote": ("zygote", "Be the zygote, which forks the shims of pods, in the foreground."),
+        "zygote": ("zygote", "Run the zygote, which forks the shims of pods, in the foreground."),
         "completion": ("completion", "Print the completion script of a shell."),
         "version": ("version", "Print the versions of pelagos, Python and the kernel."),
     },
 }
 _COMMANDS = {name: found for section in _SECTIONS.values() for name, found in section.items()}
-# Of docker, of podman, and of the command lines of engines.
+# Advice for commands that docker, podman or the command lines of engines have.
 _IMAGES = "images are containerd's: `ctr images ls`; `pelagos pack` makes one"
 _ELSEWHERE = {
     "attach": "`pelagos logs -f` shows the output of a detached container",
@@ -70,9 +70,9 @@ _ELSEWHERE = {
     "system": "`pelagos doctor` looks at the node",
     "top": "`pelagos stats` shows what containers use",
 }
-# Of commands that are named as a word of Python's is.
+# Functions of commands whose names are keywords or built-ins of Python.
 _FUNCTIONS = {"exec": "execute"}
-_OF_PROGRAMS = ("run", "exec")  # whose exit codes below 125 are those of programs
+_OF_PROGRAMS = ("run", "exec")  # their exit codes below 125 are those of programs
 
 
 class _Commands(Group):
@@ -83,7 +83,7 @@ class _Commands(Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise SystemExit(exit_codes.INTERRUPTED) from None
-        except OSError as error:  # click would make 1 of a reader that has left, too
+        except OSError as error:  # click would also exit with 1 if stdout's reader has closed the pipe
             raise SystemExit(_lost(error)) from None
 
     def chapters(self, ctx: click.Context) -> Iterator[tuple[str, list[str]]]:
@@ -113,7 +113,7 @@ def cli() -> None:
 
 
 def execute() -> int:
-    """Carry out the command line of this process; the exit code, of `exit_codes`. An error is one line on stderr."""
+    """Run the command line of this process; return an exit code of `exit_codes`. An error is one line on stderr."""
     code = _code()
     try:
         if sys.stdout:  # None where it was closed

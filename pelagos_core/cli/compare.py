@@ -1,4 +1,4 @@
-"""`pelagos compare`: a program on every engine, where they differ, and how long each takes."""
+"""`pelagos compare`: runs a program on every engine and shows differences and times."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pelagos_core.cli.run import run as run_command
 from pelagos_core.cli.table import print_table
 from pelagos_core.plugin.kind import split_func
 
-_SHOWN_LINES = 20  # of what differs
-# Options of `run` that a comparison cannot have.
+_SHOWN_LINES = 20  # of each difference
+# Options of `run` that are refused in a comparison.
 _UNFIT = {
     "detach": "--detach",
     "tty": "--tty",
@@ -54,8 +54,8 @@ _OPTIONS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 def compare(backend: tuple[str, ...], runs: int, timeout: float, words: tuple[str, ...], *, as_json: bool) -> None:
     """Run a program on every engine, and show differences and times.
 
-    It is run by `pelagos run`, whose options may come before MODULE, several times on each backend: so it should change
-    nothing outside of it. Times are those of the whole command; the first run on a backend may compile.
+    The program is run several times on each backend by `pelagos run`, whose options may precede MODULE. So it should
+    not change anything outside the container. Times are those of the whole command. The first run may compile.
 
     \b
     pelagos compare app.wasm --flag
@@ -78,7 +78,7 @@ def compare(backend: tuple[str, ...], runs: int, timeout: float, words: tuple[st
 def _compared(
     names: tuple[str, ...], words: tuple[str, ...], given: bytes, runs: int, timeout: float, say: Callable[[str], None]
 ) -> Comparison:
-    """Run it on these backends, or on all that are installed."""
+    """Run the program on these backends, by default on all installed ones."""
     installed = load_waiting().backends.installed
     found = Comparison()
     for name in names or [each.name for each in installed]:
@@ -90,9 +90,9 @@ def _compared(
 
 
 def _checked(words: tuple[str, ...]) -> dict[str, Any]:
-    """The options of `pelagos run` in these words. Raises UsageError for what is none, or makes no sense here.
+    """Parse the options of `pelagos run` in these words. Raises UsageError for an unknown or unsuitable option.
 
-    And NotFound or InvalidArgument for a module that is none.
+    Raises NotFound or InvalidArgument for a wrong module.
     """
     try:
         parameters = run_command.make_context("pelagos run", list(words)).params

@@ -1,4 +1,4 @@
-"""One program on several backends: what each has made of it, how long it took, and where they differ."""
+"""The comparison of one program on several backends: results, times and differences."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from pelagos_core.cli import exit_codes
 
-MAX_BYTES = 64 << 20  # of a stream that are compared; of what is beyond only the length
-_DIFF_LINES = 10_000  # of a stream, of which the lines are compared
+MAX_BYTES = 64 << 20  # of a stream are compared; beyond them only the length is
+_DIFF_LINES = 10_000  # the longest stream for which differing lines are shown
 _END_SECONDS = 10.0  # for `pelagos run` to end its program
 _NOT_RUN = (exit_codes.FAILED, exit_codes.CANNOT_INVOKE, exit_codes.NOT_FOUND)
-# Why it was not run; of the choice of a backend only what the backend itself says.
+# The reason for which a program was not run, without the text about the choice of the backend.
 _REASON = re.compile(
     r"^pelagos: run: (?:container '[^']*': )?(?:.*, asked for by --backend, cannot run it: )?(?P<why>.*?)"
     r"(?: \(installed: [^)]*\))?(?P<name> \[PLG-[A-Z-]+\])$",
@@ -28,7 +28,7 @@ _REASON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. seconds: of the whole command. code: None if it has not ended in its time."""
+    """One run. seconds: the duration of the whole command. code: None if it has not ended in time."""
 
     code: int | None
     seconds: float
@@ -37,13 +37,13 @@ class Run:
 
     @property
     def result(self) -> tuple[int | None, bytes]:
-        """What has to be the same from engine to engine; on stderr each has words of its own for a trap."""
+        """The part that must be equal on all engines; stderr is not, because each engine words traps differently."""
         return self.code, self.stdout
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The runs on one backend, the first one apart: it may compile. problem: why there are none, or ""."""
+    """The runs on one backend. The first is separate, because it may compile. problem: why there are none, or ""."""
 
     backend: str
     runs: tuple[Run, ...] = ()
@@ -51,12 +51,12 @@ class Outcome:
 
     @property
     def first(self) -> Run:
-        """The first run. There is one where there is no problem."""
+        """The first run; it exists if there is no problem."""
         return self.runs[0]
 
     @property
     def median(self) -> float | None:
-        """The median of the seconds of the later runs; None without any."""
+        """The median of the later runs, in seconds; None if there are none."""
         return statistics.median(run.seconds for run in self.runs[1:]) if len(self.runs) > 1 else None
 
     @property
@@ -65,7 +65,7 @@ class Outcome:
         return len({run.result for run in self.runs}) <= 1
 
     def differences(self, other: Outcome) -> list[str]:
-        """What is not as in another outcome: of `exit code`, `stdout` and `stderr`."""
+        """The names of differences to another outcome: `exit code`, `stdout`, `stderr`."""
         own, its = self.first, other.first
         is_trap = exit_codes.TRAP in (own.code, its.code)
         found = {
@@ -78,23 +78,23 @@ class Outcome:
 
 @dataclass
 class Comparison:
-    """The outcomes, of which the first that has run is what the others are compared with."""
+    """All outcomes. The others are compared with the first one that has run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
     def able(self) -> list[Outcome]:
-        """Those that have run it."""
+        """The outcomes of backends that have run the program."""
         return [outcome for outcome in self.outcomes if not outcome.problem]
 
     def differing(self) -> dict[str, list[str]]:
-        """Of each backend that differs from the first one what differs."""
+        """The differences of each backend that differs from the first one."""
         able = self.able
         found = {each.backend: each.differences(able[0]) for each in able[1:]}
         return {name: what for name, what in found.items() if what}
 
     def agrees(self) -> bool:
-        """Whether exit codes and stdout are the same, and there are any."""
+        """Whether at least one backend has run the program, and all exit codes and stdouts are equal."""
         decisive = (set(what) - {"stderr"} for what in self.differing().values())
         return bool(self.able) and not any(decisive)
 
@@ -102,10 +102,11 @@ class Comparison:
 def run(
     backend: str, words: Sequence[str], stdin: bytes, later: int, limit: float, say: Callable[[str], object]
 ) -> Outcome:
-    """Run a program on a backend once and some more times, by `pelagos run` itself.
+    """Run a program on a backend several times, by `pelagos run`.
 
-    words: those of `pelagos run`, without `--backend`. later: how often after the first time. limit: seconds for each.
-    say: what is told which of the runs is under way.
+    words: the arguments of `pelagos run`, without `--backend`.
+    later: the number of runs after the first one. limit: seconds for each run.
+    say: called with a progress message before each run.
     """
     say(f"running it on {backend} for the first time")
     runs = [_once(backend, words, stdin, limit)]
@@ -139,7 +140,7 @@ def _once(backend: str, words: Sequence[str], stdin: bytes, limit: float) -> Run
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """Its exit code, or None after so many seconds."""
+    """The exit code of a process; None if it has not exited within `seconds`."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -148,7 +149,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.terminate()  # which `pelagos run` passes on to the program
+        process.terminate()  # `pelagos run` forwards SIGTERM to the program
         try:
             process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -157,7 +158,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def changed_lines(name: str, one: bytes, other_name: str, other: bytes, most: int) -> Iterator[str]:
-    """The first lines in which two outputs differ."""
+    """Yield the lines in which two outputs differ, at most `most` of them."""
     before, after = (each.decode("utf-8", "replace").splitlines()[:_DIFF_LINES] for each in (one, other))
     found = list(difflib.unified_diff(before, after, name, other_name, lineterm="", n=1))
     yield from found[:most]

@@ -1,7 +1,7 @@
-"""`pelagos completion`, and what the arguments of commands are completed to.
+"""`pelagos completion`, and the functions that complete arguments of commands.
 
-Source: click's documentation, "Shell Completion". The functions run in a `pelagos` that the shell starts at each press
-of its key, so what they need is imported in them. What they cannot find out is nothing to complete.
+Source: click's documentation, "Shell Completion". The shell starts a `pelagos` process for each completion, so the
+functions import what they need themselves. An error gives no completions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from pelagos_core.cli.command import command
 
 SHELLS = ("bash", "zsh", "fish")
-_VARIABLE = "_PELAGOS_COMPLETE"  # that click looks for: `_` and the program's name
+_VARIABLE = "_PELAGOS_COMPLETE"  # click reads it; the name is derived from the program's
 
 
 @command()
@@ -22,8 +22,8 @@ _VARIABLE = "_PELAGOS_COMPLETE"  # that click looks for: `_` and the program's n
 def completion(shell: str | None) -> None:
     """Print the completion script of a shell.
 
-    With it the shell completes commands, options, files, backends and containers. The first example is for the present
-    shell, which $SHELL names; the others are for every new one.
+    The shell then completes commands, options, files, backends and containers. The first example is for the current
+    shell, which $SHELL names; the others are for all new shells.
 
     \b
     eval "$(pelagos completion)"
@@ -41,12 +41,12 @@ def completion(shell: str | None) -> None:
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Files and directories, which the shell completes itself."""
+    """Files and directories; the shell completes them itself."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The names of installed backends, none of which is loaded; and `auto`."""
+    """`auto` and the names of installed backends, without loading them."""
     from importlib import metadata
 
     from pelagos_core.plugin.hookspecs import ENTRY_POINT_GROUP
@@ -56,12 +56,12 @@ def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 def running(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The containers of this user's `pelagos run` that run, by name and by id."""
+    """The running containers of this user's `pelagos run`, by name and by id."""
     return _containers(incomplete, ended=False)
 
 
 def containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The same, and the detached ones that have ended."""
+    """The running containers, and detached ones that have ended."""
     return _containers(incomplete, ended=True)
 
 

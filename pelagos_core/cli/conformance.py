@@ -1,4 +1,4 @@
-"""`pelagos conformance`: try a backend against everything that one must do."""
+"""`pelagos conformance`: runs the conformance kit on a backend."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pelagos_core.plugin.hookspecs import ENTRY_POINT_GROUP
 @click.argument("name", shell_complete=completion.backends)
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
-    """Try a backend and print what works.
+    """Test a backend and print which features work.
 
-    Runs containers through the real shim; containerd is not needed. PYTEST_ARGS go to pytest,
-    such as `-k signals -x`; `--wasi-testsuite DIR` runs a checkout of the public WASI test suite too.
+    Runs containers through the real shim; containerd is not needed. PYTEST_ARGS are arguments of pytest,
+    such as `-k signals -x`. `--wasi-testsuite DIR` also runs a checkout of the public WASI test suite.
 
     \b
     pelagos conformance NAME
     pelagos conformance NAME -k signals -x
     pelagos conformance NAME --wasi-testsuite ./wasi-testsuite
 
-    Exit codes: 0 if everything that the backend claims works, 1 if something does not, 5 if nothing was tried.
+    Exit codes: 0 if all claimed features work, 1 if one does not, 5 if nothing was tested.
     """
     installed = [point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     if name not in installed:
@@ -39,6 +39,6 @@ def conformance(name: str, pytest_args: tuple[str, ...]) -> None:
         command = packages.adding("'pelagos-core[conformance]'")
         raise FailedPrecondition(f"{' and '.join(missing)} not installed: {command}")
     words = ["-p", "pelagos_core.conformance.plugin", f"--pelagos-backend={name}", "-p", "no:cacheprovider", "-q"]
-    # A configuration of the project that it is called from would not be the kit's.
+    # Do not read the pytest configuration of the current directory.
     words += ["-c", "/dev/null", "--rootdir", "/", "--pyargs", "pelagos_core.conformance.suite"]
     sys.exit(subprocess.run([sys.executable, "-m", "pytest", *words, *pytest_args], check=False).returncode)

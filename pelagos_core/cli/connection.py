@@ -22,12 +22,12 @@ from pelagos_core.ttrpc.service import Service
 TASK = Service(NAMES[0], api.DESCRIPTOR.services_by_name["Task"])
 INSPECTION = Service(INSPECTION_NAME, inspection_pb2.DESCRIPTOR.services_by_name["Inspection"])
 RUNS = Service(runs.SERVICE, runs_pb2.DESCRIPTOR.services_by_name["Runs"])
-_SECONDS = 2.0  # for a daemon to take in a request: one that is stopped does not
+_SECONDS = 2.0  # for a daemon to read a request; a stopped daemon does not
 _READ_BYTES = 64 << 10
 
 
 class Answer:
-    """The answer to a call, which may be still to come."""
+    """The answer to a call; it may be pending."""
 
     def __init__(self, service: Service, method: str) -> None:
         self._service = service
@@ -36,15 +36,15 @@ class Answer:
 
     @property
     def has_come(self) -> bool:
-        """Whether it is there, or will never be."""
+        """Whether the answer or an error has arrived."""
         return self._data is not None
 
     def take(self, data: bytes | PelagosError) -> None:
-        """It has come: a frame's data, or why there is none."""
+        """Set the answer: a frame's data, or an error."""
         self._data = data
 
     def message(self) -> Any:  # noqa: ANN401 (the method decides the message)
-        """The response message. Raises the PelagosError of the server's status; Unavailable if the connection ended."""
+        """The response message. Raises the PelagosError of the status; Unavailable if the connection has ended."""
         assert self._data is not None
         if isinstance(self._data, PelagosError):
             raise self._data
@@ -52,7 +52,7 @@ class Answer:
 
 
 class Connection:
-    """A connection to the ttrpc server of a daemon; many calls at a time. Answers come while `waiting` is waited in."""
+    """A connection to the ttrpc server of a daemon, for concurrent calls. Answers are read while `waiting` waits."""
 
     def __init__(self, path: str, waiting: Waiting) -> None:
         """path: of the server's socket. Raises Unavailable."""

@@ -1,4 +1,4 @@
-"""The containerd of this host: which program, with which config, and as what it runs."""
+"""Finds the containerd of this host: its program, its config, its process and its service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pelagos_core.errors import FailedPrecondition
 
 DEFAULT_CONFIG = "/etc/containerd/config.toml"
-# Where k3s and RKE2 keep the config that they write at each start; `--data-dir` moves what is before `agent`.
+# The config that k3s and RKE2 write at each start; `--data-dir` changes the part before `agent`.
 _OF_RANCHER = re.compile(r"/agent/etc/containerd/config\.toml$")
 _RANCHER = ("/var/lib/rancher/k3s", "/var/lib/rancher/rke2")
 # systemd's own (systemd.exec(5), "Environment Variables Set or Propagated by the Service Manager").
@@ -24,9 +24,9 @@ _RESTART_SECONDS = 90
 
 @dataclass(frozen=True, slots=True)
 class Containerd:
-    """A containerd of this host: its program, its config file, and its process, 0 if it does not run.
+    """A containerd of this host: its program, its config file, and its pid, 0 if it does not run.
 
-    directories: its PATH, in which it looks for a runtime's launcher.
+    directories: its PATH, in which it searches a runtime's launcher.
     """
 
     program: str
@@ -41,17 +41,17 @@ class Containerd:
 
     @property
     def of_rancher(self) -> bool:
-        """Whether k3s or RKE2 writes its config, of a template."""
+        """Whether k3s or RKE2 generates its config from a template."""
         return bool(_OF_RANCHER.search(self.config))
 
     @property
     def is_of_the_node(self) -> bool:
-        """Whether its config is where a node's is. Docker has a containerd of its own with another one."""
+        """Whether its config has the path of a node's config. Docker's own containerd has another one."""
         return self.config == DEFAULT_CONFIG or self.of_rancher
 
 
 def find() -> Containerd | None:
-    """The node's containerd: the one that runs, else one that is installed, else one that runs for another use."""
+    """The node's containerd: a running one, else an installed one, else one that runs for another purpose."""
     found = sorted(_running(), key=lambda each: not each.is_of_the_node)
     if found and found[0].is_of_the_node:
         return found[0]
@@ -59,14 +59,14 @@ def find() -> Containerd | None:
 
 
 def of_config(config: str) -> Containerd | None:
-    """The containerd of a config file, which need not be there yet; None if no containerd is installed."""
+    """The containerd for a config file, which need not exist yet; None if no containerd is installed."""
     path = os.path.abspath(config)
     for each in _running():
         if os.path.realpath(each.config) == os.path.realpath(path):
             return each
     installed = list(_installed())
     own = [each for each in installed if os.path.realpath(each.config) == os.path.realpath(path)]
-    # One that runs with another config is the last to ask: it may be of another version.
+    # A containerd that runs with another config is used last: it may be of another version.
     found = [*own, *installed[::-1], *_running()]
     return Containerd(found[0].program, path) if found else None
 
@@ -89,9 +89,9 @@ def _installed() -> Iterator[Containerd]:
 
 
 def of_process(pid: str) -> Containerd | None:
-    """The containerd that a process is; None for any other one, and for one that is not to be executed here."""
+    """The containerd that runs as process `pid`; None if it is another program, or must not be executed here."""
     try:
-        # One of another user, or in a container, is not to be executed: its program may be anything.
+        # The program of another user, or in a container, must not be executed: it is untrusted.
         if os.stat(f"/proc/{pid}").st_uid not in (0, os.geteuid()):
             return None
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -100,9 +100,9 @@ def of_process(pid: str) -> Containerd | None:
             return None
         if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
             return None
-        # proc(5): so it ends if a newer one has been installed in its place.
+        # proc(5): the suffix of a program that was replaced by a newer version.
         program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
-        if os.path.basename(program) != "containerd":  # that of k3s is one program with many names
+        if os.path.basename(program) != "containerd":  # k3s is one program with many names
             program = os.path.join(os.path.dirname(program), "containerd")
         return Containerd(program, _config_of(words, f"/proc/{pid}/cwd"), int(pid), _path_of(pid))
     except OSError:
@@ -127,13 +127,13 @@ def _config_of(words: list[str], directory: str) -> str:
 
 
 def unit(containerd: Containerd) -> str:
-    """The systemd service that a containerd is a process of (of k3s its own one); empty if there is none."""
+    """The systemd service of a containerd (for k3s, that of k3s); empty if there is none."""
     try:
         with open(_cgroup_file(containerd.pid), encoding="utf-8", errors="replace") as file:
             text = file.read()
     except OSError:
         return ""
-    # cgroups(7): hierarchy, controllers, path. What is below the service's own group is still of it.
+    # cgroups(7): hierarchy, controllers, path. The process may be in a group below the service's.
     found = re.search(r"^\d+:(?:|name=systemd):\S*?/([^/\s]+\.service)(?:/|$)", text, re.MULTILINE)
     return found[1] if found else ""
 
@@ -143,22 +143,22 @@ def _cgroup_file(pid: int) -> str:
 
 
 def is_older_than(containerd: Containerd, path: str) -> bool:
-    """Whether a containerd runs since before a file got what is in it now."""
+    """Whether a containerd was started before the last change of a file."""
     try:
         with open(f"/proc/{containerd.pid}/stat", "rb") as file:
-            # proc(5): field 22; the second one is in brackets, and may have brackets and spaces in it.
+            # proc(5): field 22. Field 2 is in brackets and may contain brackets and spaces.
             ticks = int(file.read().rpartition(b")")[2].split()[19])
         began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
-        # The boot's time is known to a tick only, and a file's clock is as coarse.
+        # The start time has the precision of one tick, and so has a file's time.
         return os.stat(path).st_ctime > began + 0.02
     except OSError:
         return False
 
 
 def restart(containerd: Containerd) -> Containerd:
-    """Restart a containerd by systemd; the new one. Containers go on meanwhile.
+    """Restart a containerd by systemd; return the new process. Containers keep running.
 
-    Raises FailedPrecondition if it is no service, or does not come back.
+    Raises FailedPrecondition if it is not a service, or does not start.
     """
     service = unit(containerd)
     if not service or not shutil.which("systemctl"):

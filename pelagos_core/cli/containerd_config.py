@@ -1,6 +1,6 @@
-"""Whether containerd's CRI knows the runtime: containerd itself is asked, by `containerd config dump`.
+"""Checks whether containerd's config registers the runtime, by `containerd config dump`.
 
-It merges imports and translates old versions, so what it prints is what holds. Its config has four
+containerd merges imports and converts old versions, so the dump is the effective config. There are four
 versions (docs/PLUGINS.md, "Version header"): 1 has the table `plugins.cri`; 2, of containerd 1.3 and
 later, `io.containerd.grpc.v1.cri`; 3 and 4, of containerd 2, `io.containerd.cri.v1.runtime`.
 """
@@ -36,10 +36,13 @@ _CRI = frozenset(_TABLES.values())
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What containerd's config says of the runtime.
+    """The registration of the runtime in containerd's config.
 
-    handlers: the names for a RuntimeClass. problem: why there is none, empty if there is one.
-    broken: containerd refuses the file. disabled: the CRI is. address: the socket of containerd's API.
+    handlers: the names for a RuntimeClass.
+    problem: why there is none; empty if there is one.
+    broken: whether containerd refuses the file.
+    disabled: whether the CRI is disabled.
+    address: the socket of containerd's API.
     """
 
     version: str
@@ -52,14 +55,14 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """What containerd makes of a config file: the table, or why it refuses the file."""
+    """The effective config of a file: the table, or the reason for which containerd refuses the file."""
 
     table: dict[str, Any]
     refused: str = ""
 
 
 def dump(program: str, config: str) -> Dump:
-    """Ask a containerd what a config file comes to. Raises OSError or subprocess.TimeoutExpired."""
+    """Run `containerd config dump` for a config file. Raises OSError or subprocess.TimeoutExpired."""
     words = [program, "--config", config, "config", "dump"]
     done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False)
     if done.returncode:
@@ -69,7 +72,7 @@ def dump(program: str, config: str) -> Dump:
 
 
 def registration(containerd: Containerd) -> Registration:
-    """Ask containerd what its config comes to. Raises OSError or subprocess.TimeoutExpired."""
+    """Check the effective config of a containerd. Raises OSError or subprocess.TimeoutExpired."""
     version = version_of(containerd.program)
     written = _read(containerd.config)
     if written is None and not _imports_by_default(version):
@@ -90,7 +93,7 @@ def registration(containerd: Containerd) -> Registration:
 
 
 def _address(table: dict[str, Any]) -> str:
-    """The socket of the API: in version 4 of the config the server is a plugin."""
+    """The socket of the API. In version 4 of the config, the server is a plugin."""
     for path in (("grpc",), ("plugins", _SERVER)):
         here: Any = table
         for name in path:
@@ -101,7 +104,7 @@ def _address(table: dict[str, Any]) -> str:
 
 
 def loaded_problem(address: str) -> str:
-    """Why the CRI of a containerd that runs does not have the runtime, asked itself; empty if it does."""
+    """Why the CRI of a running containerd has not loaded the runtime, by a call of the CRI; empty if it has."""
     loaded, problem = cri.runtimes(address)
     if problem or any(is_ours(kind) for kind in loaded.values()):
         return problem
@@ -115,13 +118,13 @@ def version_of(program: str) -> str:
 
 
 def newest_table(version: str) -> int:
-    """The version of the config to write for a containerd where there is none yet."""
+    """The version of a new config for a containerd."""
     major = version.partition(".")[0]
     return 3 if major.isdecimal() and int(major) > 1 else 2
 
 
 def _imports_by_default(version: str) -> bool:
-    """Whether a containerd starts without a config file, and may import others then."""
+    """Whether a containerd without a config file imports other files by default."""
     return newest_table(version) > 2  # noqa: PLR2004 (the version of the config of containerd 2)
 
 
@@ -134,7 +137,7 @@ def _read(path: str) -> str | None:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """A config's table; an empty one if it is no TOML."""
+    """The table of a config; empty if the text is not TOML."""
     try:
         return tomllib.loads(text)
     except ValueError:
@@ -159,7 +162,7 @@ def kinds(table: dict[str, Any]) -> dict[str, str]:
 
 
 def is_ours(kind: str) -> bool:
-    """A runtime type is a name, from which containerd derives the file's, or the file's path."""
+    """Whether a runtime type is ours: it is a name, from which containerd derives the file's name, or a file's path."""
     return kind in RUNTIME_NAMES or (kind.startswith("/") and os.path.basename(kind) in launcher.NAMES)
 
 
@@ -177,9 +180,9 @@ def _why_not(containerd: Containerd, written: str | None, known: dict[str, str])
 
 
 def entry(version: int, others: Mapping[str, Mapping[str, object]]) -> str:
-    """The lines that register the runtime, in a version of the config.
+    """The lines that register the runtime, for a version of the config.
 
-    others: handlers that are to be written out too, with their tables.
+    others: further handlers to write, with their tables.
     """
     where = f'plugins."{_TABLES[version]}".containerd.runtimes'
     ours = {
@@ -192,7 +195,7 @@ def entry(version: int, others: Mapping[str, Mapping[str, object]]) -> str:
 
 
 def _written(name: str, table: Mapping[str, object], indent: str) -> Iterator[str]:
-    """A table in TOML, of what a config has: text, numbers, lists of text, tables. JSON's texts are TOML's too."""
+    """A table in TOML. Values are texts, numbers, lists of texts or tables; JSON texts are valid in TOML."""
     yield f"{indent}[{name}]\n"
     for key, value in table.items():
         if not isinstance(value, dict):

@@ -1,13 +1,13 @@
-"""The runtime's entry in containerd's config: where it goes, what becomes of the files, and what of it is taken back.
+"""Plans the runtime's entry in containerd's config: its place, its lines, and its removal.
 
-An entry is a few lines between two marks, so that every other byte of a file stays as it is, comments too. There are
-three places for it, and containerd is asked about each before anything is written: it must know the runtime then,
-and everything else that its config comes to must be as before.
+An entry is a few lines between two marks, so that every other byte of a file is unchanged, including comments. There
+are three places for it. Each is tried with `containerd config dump` before a file is written: the effective config
+must contain the runtime, and must otherwise be unchanged.
 
-* A file of its own, in a directory that the config imports. containerd 1.6 and 1.7 do not merge these: the file
-  would take the place of the CRI's whole section. So there it only counts where nothing else is set.
+* A separate file, in a directory that the config imports. containerd 1.6 and 1.7 do not merge imported files: the file
+  would replace the CRI's whole section. So this place is used there only if nothing else is set.
 * The config file itself.
-* A template, where k3s or RKE2 writes the config file at each start.
+* A template, if k3s or RKE2 generates the config file at each start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pelagos_core.errors import FailedPrecondition
 DROP_IN = "pelagos.toml"
 _BEGIN = "# pelagos: written by `pelagos install`, removed by `pelagos uninstall`"
 _END = "# pelagos: end"
-# Where the file before had no end of line, one is added, which the mark tells.
+# If the file had no newline at its end, one is added, and the mark says so.
 _JOINED = ", with the end of the line before"
 _MADE = "# This file was made by `pelagos install`."
 _MADE_WITH_DIRECTORY = "# This file and its directory were made by `pelagos install`."
@@ -43,7 +43,7 @@ _CONF_D = "conf.d"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file for the entry. base: what it begins with if it is not there yet."""
+    """A file for the entry. base: the beginning of a new file."""
 
     path: str
     base: str
@@ -52,11 +52,11 @@ class Place:
 
 
 def to_add(containerd: Containerd) -> Change | None:
-    """The change that registers the runtime; None if it is registered by lines that are not ours.
+    """The change that registers the runtime; None if lines that pelagos has not written register it.
 
-    Runs in the command, and writes nothing but in a temporary directory.
-    Raises FailedPrecondition if containerd refuses its config, has the CRI disabled, or would not know the runtime
-    by it; AlreadyExists or PermissionDenied for files that are not to be touched; OSError; TimeoutExpired.
+    Runs in the command, and writes only to a temporary directory.
+    Raises FailedPrecondition if containerd refuses its config, the CRI is disabled, or no entry would register the
+    runtime; AlreadyExists or PermissionDenied for files that must not be changed; OSError; TimeoutExpired.
     """
     version = containerd_config.version_of(containerd.program)
     written = _text(containerd.config)
@@ -81,29 +81,29 @@ def to_add(containerd: Containerd) -> Change | None:
 
 
 def to_remove(containerd: Containerd) -> list[Change]:
-    """The changes that take every entry of ours back.
+    """The changes that remove all entries that pelagos has written.
 
-    Raises AlreadyExists or PermissionDenied for files that are not to be touched; OSError.
+    Raises AlreadyExists or PermissionDenied for files that must not be changed; OSError.
     """
     table = containerd_config.parsed(_text(containerd.config) or "")
     return [_without_entry(path) for path in _ours(containerd, _patterns(table, containerd.config))]
 
 
 def files(containerd: Containerd) -> list[str]:
-    """The files by which a containerd knows the runtime: its config, and those that have an entry of ours."""
+    """The files that register the runtime: containerd's config, and the files with an entry of pelagos."""
     table = containerd_config.parsed(_text(containerd.config) or "")
     found = _ours(containerd, _patterns(table, containerd.config))
     return list(dict.fromkeys([containerd.config, *found]))
 
 
 class _Trial:
-    """What a containerd would make of its config with an entry in one place or another."""
+    """Tries entries in different places with `containerd config dump`."""
 
     def __init__(self, containerd: Containerd, version: str, written: str | None, directory: str) -> None:
         self._containerd, self._version, self._written, self._directory = containerd, version, written, directory
         text = _without(written or "")
         self.parsed = containerd_config.parsed(text)
-        # Lines of one without a version are read as if they were of the first one: where there are none, ours say it.
+        # containerd reads a file without a version as version 1. An empty file gets a version with the entry.
         self._first = "" if self.parsed or written is None else f"version = {self._newest()}\n"
         before = self._dump(text if self.parsed else f"version = {self._newest()}\n{text}")
         if before.refused:
@@ -111,14 +111,14 @@ class _Trial:
         self._before = before.table
 
     def imports(self) -> list[str]:
-        """The patterns of files that the config imports.
+        """The patterns of the files that the config imports.
 
-        containerd 2.4 prints /etc/containerd/conf.d/*.toml as a default, but reads it only for a config that names it.
+        containerd 2.4 prints /etc/containerd/conf.d/*.toml by default, but reads it only if the config names it.
         """
         return _patterns(self.parsed, self._containerd.config)
 
     def places(self, ours: list[str]) -> Iterator[Place]:
-        """The places for the entry, that of an entry that is there first."""
+        """The places for the entry. The place of an existing entry is first."""
         found = list(self._places())
         return iter(sorted(found, key=lambda place: place.path not in ours))
 
@@ -139,14 +139,14 @@ class _Trial:
         return version if version in (2, 3, 4) else containerd_config.newest_table(self._version)
 
     def tables(self) -> list[int]:
-        """The versions of the config to try. One without a version is of the first, but not to each containerd."""
+        """The versions of the config to try. Most versions of containerd read one without a version as version 1."""
         return [self._newest()] if "version" in self.parsed or not self.parsed else [1, 2]
 
     def block(self, place: Place, table: int) -> str:
-        """The entry by which containerd would know the runtime, with everything else as before; empty if none does.
+        """The entry that registers the runtime and changes nothing else; empty if there is none.
 
-        To containerd 1.6 and 1.7 the runtimes of a config are all that there are: with an entry of this one alone
-        runc, which is a default, would be gone. Such ones are written out.
+        For containerd 1.6 and 1.7, the runtimes of a config replace the default ones: with an entry for this runtime
+        only, the default runc would be missing. So the entry contains the default runtimes too.
         """
         first = "" if place.is_drop_in or place.is_template else self._first
         block = _block(table, {}, first)
@@ -163,7 +163,7 @@ class _Trial:
         return {name: it for name, it in containerd_config.runtimes(table).items() if name != HANDLER}
 
     def _with_block(self, place: Place, table: int, block: str) -> dict[str, Any]:
-        """What a config comes to with an entry; an empty table if containerd refuses it."""
+        """The effective config with an entry; an empty table if containerd refuses it."""
         if not place.is_drop_in:
             written = self._written if self._written is not None else place.base
             return self._dump(_with(_without(written), block)).table
@@ -186,13 +186,13 @@ def _put(path: str, text: str) -> None:
 
 
 def _rest(table: dict[str, Any]) -> dict[str, Any]:
-    """What a config comes to, without the runtime and the list of files that it has been read from."""
+    """An effective config without the runtime and the list of its files, for a comparison."""
     found = {name: value for name, value in table.items() if name != "imports"}
     return _less(found, HANDLER)
 
 
 def _less(table: dict[str, Any], name: str) -> dict[str, Any]:
-    """A copy of a table without the runtime of a name, at each place that has runtimes."""
+    """A copy of a table without the runtime with this name, in each section that lists runtimes."""
     copy = {key: _less(value, name) if isinstance(value, dict) else value for key, value in table.items()}
     if isinstance(copy.get("runtimes"), dict):
         copy["runtimes"].pop(name, None)
@@ -200,14 +200,14 @@ def _less(table: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _patterns(table: dict[str, Any], config: str) -> list[str]:
-    """The patterns of files that a config says it imports, absolute."""
+    """The absolute patterns of the files that a config imports."""
     imports = table.get("imports")
     words = [str(each) for each in imports if "*" in str(each)] if isinstance(imports, list) else []
     return [os.path.join(os.path.dirname(config), each) for each in words]
 
 
 def _absolute(text: str, config: str) -> str:
-    """A config's text for another directory: containerd takes imports relative to the file's own."""
+    """A config's text with absolute imports, for another directory: containerd resolves them relative to the file."""
     imports = containerd_config.parsed(text).get("imports")
     for each in imports if isinstance(imports, list) else ():
         if not os.path.isabs(str(each)):
@@ -217,7 +217,7 @@ def _absolute(text: str, config: str) -> str:
 
 
 def _ours(containerd: Containerd, patterns: list[str]) -> Iterator[str]:
-    """The files that have an entry of ours: also where it would not go today, as before an upgrade of containerd."""
+    """The files with an entry of pelagos, also in a place that would not be chosen now (containerd was upgraded)."""
     directory = os.path.dirname(containerd.config)
     directories = [os.path.dirname(each) for each in patterns if "*" not in os.path.dirname(each)]
     drop_ins = [*directories, os.path.join(directory, _CONF_D)]
@@ -230,7 +230,7 @@ def _ours(containerd: Containerd, patterns: list[str]) -> Iterator[str]:
 
 
 def _text(path: str) -> str | None:
-    """A file's text, to be given back byte by byte."""
+    """A file's text, decoded so that `_bytes` restores every byte."""
     content = replacement.read(replacement.resolve(path))
     return None if content is None else content.decode("utf-8", "surrogateescape")
 
@@ -263,7 +263,7 @@ def _with_entry(place: Place, block: str) -> Change:
     old = _BLOCK.search(written)
     if old is None:
         return Change(path, _bytes(written), _bytes(_with(written, block)))
-    # In its old place, with the same mark at its beginning: others may have written below it.
+    # Keep the place and the mark of the old entry: other lines may follow it.
     if _JOINED in old[0]:
         block = block.replace(_BEGIN, _BEGIN + _JOINED, 1)
     start = "\n" if old[0].startswith("\n") else ""

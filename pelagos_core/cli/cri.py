@@ -1,4 +1,4 @@
-"""What a containerd that runs has loaded: its CRI is asked, as a kubelet does."""
+"""Asks the CRI of a running containerd for its loaded runtimes, as a kubelet does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _SECONDS = 10
 
 
 def runtimes(address: str) -> tuple[dict[str, str], str]:
-    """The handlers that a containerd has loaded, each with its runtime type, and why they are not known.
+    """The handlers that a containerd has loaded, each with its runtime type.
 
-    address: the socket of containerd's API. The second is empty if its CRI answers.
+    address: the socket of containerd's API.
+    Returns also the reason for which they are not known; empty if the CRI answers.
     """
     try:
         with Channel(address, {}, _SECONDS) as channel:

@@ -1,4 +1,4 @@
-"""`pelagos doctor`: whether this node can run containers, and how to mend what is in the way."""
+"""`pelagos doctor`: checks whether this node can run containers, and says how to solve each problem."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _IDLE_MODULE = b"".join(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check has found: its state, what is there, and how to mend it."""
+    """The result of one check: its state, what it has found, and the remedy."""
 
     state: str
     found: str
@@ -73,9 +73,9 @@ class Finding:
 def doctor(strict: bool, as_json: bool) -> None:
     """Check whether this node can run WebAssembly containers.
 
-    Looks at the kernel, Python, control groups, seccomp, the node's config, the backends, the cache,
-    the launchers on containerd's PATH and what containerd has registered, looks for what `pelagos run` has left,
-    and runs a container. For each fault it says how to mend it. A warning names something that some containers need.
+    It checks the kernel, Python, control groups, seccomp, the node's config, the backends, the cache, the
+    launchers on containerd's PATH, the registration in containerd, and remains of `pelagos run`; and it runs
+    a container. Each problem is printed with its remedy. A warning names something that some containers need.
 
     With --json it prints a list of objects, each with `check`, `state` (ok, warning or failed), `found` and `remedy`.
     The names of the checks do not change.
@@ -148,7 +148,7 @@ def _cgroups() -> Finding:
         return Finding(WARNING, f"{version}, without {text}", f"limits of {text} are refused on this host")
     if not all(os.access(each.mount_point, os.W_OK) for each in found):
         return Finding(WARNING, f"{version}, not writable", "run it as root: containers of others have no limits")
-    # Each container's path says by itself which of both is to make its group.
+    # The format of a container's cgroup path selects the driver.
     driver = "systemd or cgroupfs" if os.path.isdir("/run/systemd/system") else "cgroupfs"
     return Finding(OK, f"{version}, driver {driver}")
 
@@ -178,12 +178,12 @@ def _backends() -> Finding:
         )
     engines = ", ".join(_engine(each) for each in usable)
     lacks = [f"{each.name} lacks {each.description.lacks}" for each in usable if each.description.lacks]
-    # A backend whose engine is not there is no fault of a node that has another one: packages bring all of them.
+    # A missing engine is not a problem if the node has another one: packages contain all backends.
     return Finding(WARNING if faults else OK, "; ".join([engines, *faults, *absent, *lacks]), remedy)
 
 
 def _engine(backend: Backend) -> str:
-    """Its engine, and the version of each form."""
+    """A backend's engine, and the version of each form."""
     said = backend.description
     program = f" (program {said.program})" if said.program else ""
     return f"{said.engine or backend.name} {said.version}".strip() + program
@@ -203,7 +203,7 @@ def _cache() -> Finding:
 def _launchers() -> Finding:
     node = containerd.find()
     own = [*os.environ.get("PATH", "").split(":"), DEFAULT_BIN_DIR]
-    # One that runs looks into its own PATH and nowhere else.
+    # A running containerd searches only its own PATH.
     directories = dict.fromkeys(node.directories if node and node.running and node.is_of_the_node else own)
     whose = "containerd's" if node and node.running and node.is_of_the_node else "the"
     places = {name: [Path(each, name) for each in directories if Path(each, name).is_file()] for name in launcher.NAMES}
@@ -237,7 +237,7 @@ def _containerd() -> Finding:
 
 
 def _registered(node: containerd.Containerd, found: containerd_config.Registration) -> Finding:
-    """What is to be said of a containerd whose config has the runtime."""
+    """The finding for a containerd whose config contains the runtime."""
     text = f"{found.version}, with the runtime as handler {', '.join(map(repr, found.handlers))}"
     if not node.running:
         return Finding(WARNING, f"{text}, not running", "start it: `systemctl start containerd`")
@@ -258,12 +258,12 @@ def _to_register(node: containerd.Containerd, found: containerd_config.Registrat
 
 
 def _left_over() -> Finding:
-    """What `pelagos run` has left: of a command that was killed together with its shim, or of an earlier version."""
+    """Remains of `pelagos run`: of a command that was killed together with its shim, or of an earlier version."""
     uid = os.geteuid()
     shims, groups, directories = _shims(), _groups(), runs.abandoned(uid)
     known = [run_id for _, run_id in shims]
     older = [path for path in _older_directories() if not any(f"/{run_id}-" in path for run_id in known)]
-    alive = {run.id for run in runs.listed(uid)}  # after the others: what has begun meanwhile is not left over
+    alive = {run.id for run in runs.listed(uid)}  # last, so that a run that starts meanwhile is not reported
     pids = [pid for pid, run_id in shims if run_id not in alive]
     names = [name for name in groups if not name.startswith(tuple(f"{run_id}-" for run_id in alive))]
     if not directories and not older and not pids and not names:
@@ -285,7 +285,7 @@ def _shims() -> list[tuple[str, str]]:
 
 
 def _older_directories() -> list[str]:
-    """Directories of runs as the first versions made them, where this user's would be."""
+    """Directories of runs of the first versions, at the current user's place."""
     pattern = f"{runs.PREFIX}{'[0-9a-f]' * 8}-*"
     found = [path for place in ("/run/pelagos", tempfile.gettempdir()) for path in Path(place).glob(pattern)]
     return sorted(str(path) for path in found if path.is_dir() and path.stat().st_uid == os.geteuid())

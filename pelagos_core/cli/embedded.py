@@ -1,4 +1,4 @@
-"""containerd's part, played by `pelagos run`: a bundle, FIFOs, the shim, and its task API."""
+"""Runs a container in the role of containerd: creates a bundle and FIFOs, starts the shim, calls its task API."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Container(NamedTuple):
         Raises PelagosError or OSError if it could not be run.
         """
         with contextlib.ExitStack() as stack:
-            # Before there are threads, and anything that its process would hold open.
+            # First, because its process is forked: before there are threads and descriptors that it would inherit.
             publisher = stack.enter_context(self._publisher()) if self.ports else None
             waiting = stack.enter_context(Waiting())
-            signals = Signals(waiting)  # before anything is made that they would leave behind
+            signals = Signals(waiting)  # before anything is created, so that a signal leaves nothing behind
             try:
                 return self._run(uid, run, waiting, signals, publisher, interactive=interactive)
             except Ended as ended:
@@ -116,11 +116,11 @@ class Container(NamedTuple):
 
     @property
     def layers(self) -> tuple[Mount, ...]:
-        """The mounts that make the root file system; none if that is in the bundle."""
+        """The mounts that create the root file system; empty if it is in the bundle."""
         return (Mount("/", "bind", self.rootfs, ("rbind", "rw")),) if self.rootfs is not None else ()
 
     def _own_mounts(self) -> tuple[Mount, ...]:
-        """A /dev, as ctr and docker give one; but no directory is made for it among the user's files."""
+        """A /dev, like those of ctr and docker, unless its mount point would be created in the user's files."""
         return (_DEV,) if self.rootfs is None or os.path.isdir(os.path.join(self.rootfs, "dev")) else ()
 
     @property
@@ -145,7 +145,7 @@ class Container(NamedTuple):
             "linux": {
                 "namespaces": [{"type": kind} for kind in self._namespaces],
                 "resources": self.resources,
-                # As docker has it: the program may listen at port 80 of a network of its own, whatever its user.
+                # As in docker: in its own network, the program may listen on port 80 as any user.
                 **({"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}} if self.ports else {}),
             },
         }
@@ -161,7 +161,7 @@ class Container(NamedTuple):
             config.write(json.dumps(self.config()))  # by the encoder in C, which `dump` does not use
 
     def _write_names(self, etc: str) -> None:
-        """Write what names are looked up in, as docker does, for a module that may use a network."""
+        """Write the files with which names are resolved, as docker does, for a module that may use a network."""
         if not (self.ports or self.has_host_network):
             return
         os.mkdir(etc)

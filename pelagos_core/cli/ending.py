@@ -1,4 +1,4 @@
-"""`pelagos kill`, `stop`, `wait` and `rm`: the end of containers of this user's `pelagos run`."""
+"""`pelagos kill`, `stop`, `wait` and `rm`: end, await and remove containers of this user's `pelagos run`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import FailedPrecondition, NotFound, PelagosError, Unavailable
 
-_SECONDS = 2.0  # for a daemon to answer; one that is stopped does not
-_END_SECONDS = 10.0  # after SIGKILL, for a daemon to remove what there is
-_LOOK_SECONDS = 0.02  # between two looks for a record that a daemon is about to write
+_SECONDS = 2.0  # for a daemon to answer; a stopped daemon does not
+_END_SECONDS = 10.0  # after SIGKILL, for a daemon to remove the container
+_LOOK_SECONDS = 0.02  # between two checks for a record that a daemon is about to write
 
 _ids = click.argument("ids", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=completion.containers)
 
@@ -41,14 +41,14 @@ _ids = click.argument("ids", metavar="CONTAINER...", nargs=-1, required=True, sh
 def kill(name: str, ids: tuple[str, ...]) -> None:
     """Send a signal to containers of your `pelagos run` commands.
 
-    CONTAINER is a name, an id that `pelagos ps` lists, or the beginning of one. Prints the ids of those that have
-    got the signal.
+    CONTAINER is a name, an id that `pelagos ps` lists, or the beginning of an id. Prints the ids of the containers
+    that the signal was sent to.
 
     \b
     pelagos kill web
     pelagos kill -s USR1 web worker
 
-    Exit code 1 if one has not got it.
+    Exit code 1 if it could not be sent to one of them.
     """
     signum = _number(name)
 
@@ -82,9 +82,9 @@ def kill(name: str, ids: tuple[str, ...]) -> None:
 )
 @_ids
 def stop(seconds: float, name: str, ids: tuple[str, ...]) -> None:
-    """Stop containers: SIGTERM, and after some time SIGKILL.
+    """Stop containers: send SIGTERM, and after some time SIGKILL.
 
-    Waits until they have ended, and prints the ids. One that has ended already is no error.
+    Waits until they have ended, and prints their ids. A container that has ended already is not an error.
 
     \b
     pelagos stop web
@@ -142,7 +142,7 @@ def rm(force: bool, ids: tuple[str, ...]) -> None:
             _stop(run, signal.SIGKILL, 0)
         try:
             runs.remove(runs.directory_of(os.geteuid(), run))
-        except NotFound:  # it was to be removed at its end
+        except NotFound:  # it was started with --rm, and has ended
             pass
         click.echo(run.id)
 
@@ -150,7 +150,7 @@ def rm(force: bool, ids: tuple[str, ...]) -> None:
 
 
 def _each(words: tuple[str, ...], act: Callable[[str], None]) -> None:
-    """Do it for each word. An error of one is printed and does not keep the others from their turn."""
+    """Call `act` for each word. An error is printed, and the other words are still processed."""
     code = exit_codes.OK
     for word in words:
         try:
@@ -170,7 +170,7 @@ def _present(word: str) -> Run:
 
 
 def _stop(run: Run, signum: int, seconds: float) -> None:
-    """A signal, then SIGKILL; return once nothing of it runs. Raises FailedPrecondition."""
+    """Send a signal, then SIGKILL; return when no process of the container runs. Raises FailedPrecondition."""
     name = run.name or run.id
     with Waiting() as waiting, contextlib.closing(Progress(f"stopping {name}").keep_up(waiting)) as progress:
         with contextlib.suppress(NotFound, Unavailable), _connected(run, waiting) as connection:  # it may have ended
@@ -208,20 +208,20 @@ def _exit_code(run: Run) -> int:
         try:
             with _connected(run, waiting) as connection:
                 return int(connection.call(TASK, "Wait", api.WaitRequest(id=run.id)).exit_status)
-        except Unavailable:  # it has ended in this moment: if it is kept, it is recorded
+        except Unavailable:  # it has just ended; if it is not removed, its end is recorded
             _wait_until_over(run, waiting)
             return int(runs.find(os.geteuid(), run.id, ended=True).exit_code)
 
 
 def _connected(run: Run, waiting: Waiting) -> Connection:
-    """A connection to its daemon. Raises FailedPrecondition if it has none yet, Unavailable if it has none any more."""
+    """Connect to the run's daemon. Raises FailedPrecondition if it is still starting, Unavailable if it has ended."""
     if not run.address:
         raise FailedPrecondition(f"container {run.id!r} is starting and has no process yet: try again")
     return Connection(run.address, waiting)
 
 
 def _send(run: Run, signum: int, connection: Connection, waiting: Waiting) -> None:
-    """Have its daemon send a signal. Raises FailedPrecondition if it does not answer, or as `Answer.message`."""
+    """Make the daemon send a signal. Raises FailedPrecondition if it does not answer, or as `Answer.message`."""
     answer = connection.send(TASK, "Kill", api.KillRequest(id=run.id, signal=signum), _SECONDS)
     if not waiting.until(lambda: answer.has_come, _SECONDS):
         raise FailedPrecondition(f"container {run.id!r}: its shim does not answer: `pelagos doctor` looks for it")

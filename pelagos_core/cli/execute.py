@@ -70,7 +70,7 @@ def execute(
 
 
 def _process(run: Run, args: tuple[str, ...], env: tuple[str, ...], workdir: str, *, tty: bool) -> dict[str, object]:
-    """`process` of the OCI spec: the container's own with other words. Raises PelagosError or OSError."""
+    """The OCI `process` of an exec: the container's own with other arguments. Raises PelagosError or OSError."""
     bundle = os.path.join(runs.directory_of(os.geteuid(), run), "bundle")
     with open(os.path.join(bundle, "config.json"), encoding="utf-8") as file:
         process: dict[str, object] = json.load(file)["process"]

@@ -1,6 +1,6 @@
-"""What the exit codes of the `pelagos` command mean: the table in docs/errors.md, in one place.
+"""The exit codes of the `pelagos` command and their meanings; docs/errors.md contains this table.
 
-Those of `pelagos run` are docker run's, podman run's and timeout(1)'s, where they have one.
+Those of `pelagos run` are the same as in docker run, podman run and timeout(1), if these define one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KILLED = 137
 NO_READER = 141
 UNKNOWN = 255
 
-# Code -> what it means from `pelagos run`, and from any other command. Empty: it does not come from there.
+# For each code: its meaning for `pelagos run`, and for other commands; empty if it is not used there.
 MEANINGS: dict[int, tuple[str, str]] = {
     OK: ("the program's own", "done"),
     FAULT: ("the program's own", "it failed, or found something wrong: the line on stderr says what"),
@@ -44,18 +44,18 @@ _MAY_BE_MISSING = frozenset({reasons.ENTRYPOINT, reasons.ENGINE_MISSING})
 
 
 def of_error(error: PelagosError) -> int:
-    """The exit code of `pelagos run` for an error that has kept the program from running."""
+    """The exit code of `pelagos run` for an error before the program runs."""
     if error.reason in _MAY_BE_MISSING and error.code == Code.NOT_FOUND:
         return NOT_FOUND
     return CANNOT_INVOKE if error.reason in _CANNOT_RUN else FAILED
 
 
 def of_signal(signum: int) -> int:
-    """The exit code for death by a signal, as shells and containerd have it."""
+    """The exit code of a process that a signal has killed, as in shells and containerd."""
     return SIGNALLED + signum
 
 
 def describe(error: OSError) -> str:
-    """What the kernel refused, in the voice of every other error: the object and then why."""
+    """The text for an OSError, in the format of all other errors: the object, then the reason."""
     why = error.strerror or str(error)
     return f"{error.filename}: {why}" if error.filename else why

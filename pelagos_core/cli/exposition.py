@@ -1,6 +1,6 @@
-"""The ways out of the node's figures: stdout, a textfile of node_exporter, HTTP on a Unix socket.
+"""Writes the node's metrics: to stdout, to a textfile for node_exporter, or by HTTP on a Unix socket.
 
-By Prometheus' own library. Imported by `pelagos metrics` when it is asked for.
+Uses Prometheus' own library. Only `pelagos metrics` imports this module.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def show() -> None:
 
 
 class _Cache:
-    """A collector of what the store of compiled code takes."""
+    """A collector for the disk space of the store of compiled code."""
 
     def collect(self) -> Iterator[Metric]:
         path = node_file.load_node().cache.directory
         size: Counter[str] = Counter()
         count: Counter[str] = Counter()
-        if os.path.isdir(path):  # a store that is opened is made
+        if os.path.isdir(path):  # opening a store would create it
             with Store(path) as store:
                 for entry in store.entries():
                     engine = entry.about.key.backend.partition(" ")[0]
@@ -64,10 +64,10 @@ def _registry() -> CollectorRegistry:
 
 
 def write(path: Path) -> None:
-    """Replace the file at `path`. Raises NotFound without its directory, and OSError."""
+    """Replace the file at `path`. Raises NotFound if its directory is missing, OSError."""
     if not path.parent.is_dir():
         raise NotFound(f"directory {str(path.parent)!r} does not exist")
-    os.umask(0o022)  # node_exporter runs as a user of its own
+    os.umask(0o022)  # node_exporter runs as another user
     write_to_textfile(str(path), _registry())
 
 
@@ -117,6 +117,6 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """The next connection; a Unix socket has no address, of which wsgiref shows a host."""
+        """The next connection, with an empty address: wsgiref expects one, but a Unix socket has none."""
         connection, _ = self.socket.accept()
         return connection, ("localhost", 0)

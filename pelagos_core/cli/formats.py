@@ -1,4 +1,4 @@
-"""`--json` and `--format`: how a command prints what it lists; and `--no-trunc`. One declaration for all commands."""
+"""The options `--json`, `--format` and `--no-trunc`, declared once for all commands."""
 
 from __future__ import annotations
 

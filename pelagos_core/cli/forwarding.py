@@ -1,4 +1,4 @@
-"""Forwarding of published ports: from sockets of the host's network to servers in the one that this process is in."""
+"""Forwards published ports: from sockets in the host's network to servers in the network of this process."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class _Port(Protocol):
 
 
 def drop_privileges() -> None:
-    """Be `nobody`, where that is another user than we are: in a user namespace of one id there is none."""
+    """Change to the user `nobody`, if possible: a user namespace with one id has no other user."""
     syscalls.prctl(_NO_NEW_PRIVILEGES, 1)
-    # Each by itself: one that a user namespace refuses must not keep the others from being tried.
+    # Each call separately: if a user namespace refuses one, the others are still tried.
     with contextlib.suppress(OSError):
         os.setgroups([])
     with contextlib.suppress(OSError):
@@ -45,7 +45,7 @@ def drop_privileges() -> None:
 
 
 def run(listeners: Sequence[tuple[_Port, socket.socket]], pidfd: int) -> None:
-    """Forward from each socket to its port, until the process of `pidfd` has ended."""
+    """Forward from each socket to its port, until the process of `pidfd` has exited."""
     asyncio.run(_forward(listeners, pidfd))
 
 
@@ -59,7 +59,7 @@ async def _forward(listeners: Sequence[tuple[_Port, socket.socket]], pidfd: int)
         else:
             await loop.create_datagram_endpoint(functools.partial(_Datagrams, port.target), sock=listener)
     await ended.wait()
-    os._exit(0)  # connections that are left have nothing to wait for
+    os._exit(0)  # without closing open connections: their server has exited
 
 
 def _connection_to(target: int) -> Any:  # noqa: ANN401 (a callback of asyncio)
@@ -84,22 +84,22 @@ async def _server(target: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy one direction to its end, and end it at the other side too."""
+    """Copy one direction until its end, then close it on the other side too."""
     try:
         while data := await reader.read(_CHUNK):
             writer.write(data)
             await writer.drain()
         writer.write_eof()
-    except OSError:  # one of the ends is gone: so is the connection
+    except OSError:  # one side has closed the connection
         writer.transport.abort()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """One UDP port. Each client has a socket of its own to the server, so that answers find their way."""
+    """One UDP port. Each client has a separate socket to the server, so that answers can be returned to it."""
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._peers: dict[Any, tuple[socket.socket, float]] = {}  # the one that was used last is at the end
+        self._peers: dict[Any, tuple[socket.socket, float]] = {}  # in the order of their last use
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -109,7 +109,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         known = self._peers.pop(client, None)
         peer = known[0] if known else self._peer(client)
         self._peers[client] = peer, time.monotonic()
-        with contextlib.suppress(OSError):  # nothing listens there: the next one may find something
+        with contextlib.suppress(OSError):  # no server listens yet; a datagram may be lost
             peer.send(data)
 
     def _peer(self, client: Any) -> socket.socket:  # noqa: ANN401

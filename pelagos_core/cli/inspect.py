@@ -1,4 +1,4 @@
-"""`pelagos inspect`: what a module is, asks for and offers, and which backends can run it; or what a container is."""
+"""`pelagos inspect`: describes a module and the backends that can run it, or a container."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from pelagos_core.plugin.proposals import Memory
 def inspect(module: str, *, as_json: bool) -> None:
     """Show what a module is and which engines can run it, or what a container is.
 
-    Of a module: its world, imports, exports with their types, memory and proposals, which backend would run it, or this
-    function of it, and why others cannot. Nothing is run. Proposals are those of which its sections tell, and the
-    features with which its tool chain has compiled.
+    For a module, it prints the world, imports, exports with their types, memory and proposals, which backend would run
+    it (or its function), and why others cannot. It runs no guest code. The proposals are read from the module's
+    sections, and from the list of features that its tool chain has added.
 
     \b
     pelagos inspect app.wasm
     pelagos inspect app.wasm#add
     pelagos inspect web
 
-    Of a container of `pelagos run`, by its name or id, it prints JSON: its record and state, and while it runs its
-    config.json.
+    For a container of `pelagos run`, given by name or id, it prints JSON: its record and state, and its config.json
+    while it runs.
 
     Exit codes: 1 if there is no such module or container, or no backend can run it.
     """
     if not os.path.exists(split_func(module)[0]):
         click.echo(json.dumps(_described(_container(module)), indent=2))
         return
-    logging.getLogger("pelagos_core").addHandler(logging.NullHandler())  # what goes wrong is printed below
+    logging.getLogger("pelagos_core").addHandler(logging.NullHandler())  # errors are printed below
     with progress.shown("loading the engines") as say:
         node = load_waiting()
         say(f"asking the engines about {module}")

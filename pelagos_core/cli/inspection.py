@@ -1,4 +1,4 @@
-"""What there is to say of a module: what it is, asks for and offers, and which backends can run it."""
+"""Collects the properties of a module: its kind, imports and exports, and the backends that can run it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CORE_WORLDS = {
     "wasix_32v1": "WASIX",
     "wasix_64v1": "WASIX",
 }
-# The world whose interface a component exports.
+# The world of a component, by an interface that it exports.
 _WORLDS = {
     "wasi:cli/run": ("wasi:cli/command", "command"),
     "wasi:http/incoming-handler": ("wasi:http/proxy", "HTTP handler"),
@@ -30,7 +30,7 @@ _UNFINISHED = {"dylink": "shared library", "linking": "object file", "component-
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An import or an export. module: of an import of a core module. type: of a function, where it is known."""
+    """An import or an export. module: for an import of a core module. type: of a function, if it is known."""
 
     module: str
     name: str
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a backend says of the module."""
+    """The answer of a backend about the module."""
 
     backend: str
     can: bool
@@ -51,8 +51,10 @@ class Answer:
 class Inspection:
     """A module.
 
-    role: what it is for, such as `command`; empty if that is not known. problem: what is wrong with the file.
-    memories, proposals: of a binary; None if they are not known. chosen: the backend that would run it, or "".
+    role: its purpose, such as `command`; empty if it is not known.
+    problem: what is wrong with the file.
+    memories, proposals: of a binary; None if they are not known.
+    chosen: the backend that would run it, or "".
     """
 
     path: str
@@ -111,7 +113,7 @@ def _needs(entrypoint: Entrypoint) -> Needs | None:
 
 
 def _exports(interface: Interface, types: Mapping[str, str]) -> tuple[Item, ...]:
-    """The exports; those of a component with the functions of each interface behind it."""
+    """The exports; in a component, each interface is followed by its functions."""
     found = list[Item]()
     for item in interface.exports:
         found.append(Item("", item.name, item.kind, types.get(item.name, item.signature)))
@@ -127,7 +129,7 @@ def _role(interface: Interface) -> str:
     if interface.is_component:
         return next((role for name, (_, role) in _WORLDS.items() if _exported(interface, name)), "library")
     for beginning, role in _UNFINISHED.items():
-        is_linked = beginning == "linking" and interface.function(linking.COMMAND)  # with what it was linked of
+        is_linked = beginning == "linking" and interface.function(linking.COMMAND)  # a linked program kept its section
         if not is_linked and any(name.startswith(beginning) for name in interface.custom):
             return role
     is_command, is_library = (interface.function(name) is not None for name in (linking.COMMAND, linking.INITIALIZE))
@@ -145,5 +147,5 @@ def _worlds(interface: Interface) -> tuple[str, ...]:
 
 
 def _exported(interface: Interface, name: str) -> str:
-    """The full name of an exported interface, whatever its version; empty if it is not exported."""
+    """The full name of an exported interface of any version; empty if it is not exported."""
     return next((item.name for item in interface.exports if item.name.partition("@")[0] == name), "")

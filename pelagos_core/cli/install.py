@@ -1,4 +1,4 @@
-"""`pelagos install` and `uninstall`: make a node ready for the shim, and take all of it back."""
+"""`pelagos install` and `uninstall`: set up a node for the shim, and undo it."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def uninstall(
     node = None if no_containerd else _containerd(config, work, "take the runtime away from")
     with progress.shown("asking containerd about its config"):
         entries = containerd_entry.to_remove(node) if node else []
-    # The entry goes first: at no moment does containerd's config name a runtime without its launcher.
+    # The entry is removed first, so that containerd's config never names a runtime without its launcher.
     work.carry_out([*entries, *_own_files(bin_dir, systemd_dir, work)], *_places(node))
     work.tell("removed")
     if node and not dry_run:
@@ -165,7 +165,7 @@ def uninstall(
 
 @dataclass
 class _Work:
-    """What one command does and says. Lines are printed as they come, or all at the end as JSON."""
+    """The changes and the output of one command. Lines are printed at once, or all at the end as JSON."""
 
     dry_run: bool
     as_json: bool
@@ -182,12 +182,12 @@ class _Work:
         voice.complain(line)
 
     def carry_out(self, changes: list[Change], *directories: str) -> None:
-        """Make the changes, or show them. All are looked at before the first is made."""
+        """Make the changes, or show them. All are checked before the first one is made."""
         needed = [change for change in changes if change.needed]
         for change in needed:
             replacement.check(change)
         if not self.dry_run:
-            # Of a command that was killed, also where nothing else is to be done.
+            # Remove files of a killed command, even if there are no changes.
             for directory in {os.path.dirname(change.path) for change in changes} | set(directories):
                 if os.path.isdir(directory):
                     replacement.sweep(directory)
@@ -207,7 +207,7 @@ class _Work:
             self.lines.append(f"{verb} {change.path}")
 
     def tell(self, what: str) -> None:
-        """Say which files have been written or removed, or would be."""
+        """Print which files were written or removed, or would be."""
         for text in self.diffs:
             self.say(text.rstrip("\n"))
         for line in self.lines if not self.dry_run else ():
@@ -223,7 +223,7 @@ class _Work:
 
 
 def _places(node: Containerd | None) -> list[str]:
-    """The directory in which a directory for the entry may have been made."""
+    """The directory in which a directory for the entry may have been created."""
     return [os.path.dirname(node.config)] if node else []
 
 
@@ -235,7 +235,7 @@ def _apply(change: Change) -> None:
 
 
 def _files(bin_dir: Path, systemd_dir: Path | None, force: bool) -> list[Change]:
-    """The launchers and the unit, as they are to be."""
+    """The changes that write the launchers and the unit."""
     files = {bin_dir / name: (launcher.program(), _EXECUTABLE) for name in launcher.NAMES}
     if systemd_dir:
         files[systemd_dir / launcher.UNIT] = (launcher.unit().encode(), _READABLE)
@@ -259,7 +259,7 @@ def _file(path: str, content: bytes, mode: int, force: bool) -> Change:
 
 
 def _own_files(bin_dir: Path, systemd_dir: Path | None, work: _Work) -> list[Change]:
-    """The removal of the launchers and the unit that are there."""
+    """The changes that remove the existing launchers and the unit."""
     paths = [bin_dir / name for name in launcher.NAMES]
     paths += [systemd_dir / launcher.UNIT] if systemd_dir else []
     changes = []
@@ -277,9 +277,9 @@ def _own_files(bin_dir: Path, systemd_dir: Path | None, work: _Work) -> list[Cha
 
 
 def _containerd(config: str | None, work: _Work, purpose: str) -> Containerd | None:
-    """The containerd whose config is to be changed; None, with a line about it, if there is none.
+    """The containerd whose config must be changed; None, with a message, if there is none.
 
-    purpose: completes that line.
+    purpose: the end of that message.
     """
     if config:
         found = containerd.of_config(config)
@@ -297,9 +297,9 @@ def _containerd(config: str | None, work: _Work, purpose: str) -> Containerd | N
 
 
 def _check_entry(node: Containerd, entries: list[Change]) -> None:
-    """Take an entry back at once by which containerd does not know the runtime after all."""
+    """Undo an entry immediately if containerd does not know the runtime with it."""
     if node.of_rancher:
-        return  # its config is written at its start
+        return  # k3s or RKE2 generates its config at the next start
     problem = containerd_config.registration(node).problem
     for change in entries if problem else ():
         if change.needed:
@@ -309,7 +309,7 @@ def _check_entry(node: Containerd, entries: list[Change]) -> None:
 
 
 def _look_at_environment(work: _Work) -> None:
-    """Tell if another user can replace what containerd will execute as root."""
+    """Warn if another user can replace files that containerd will execute as root."""
     if os.geteuid():
         return
     for path in (os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(pelagos_core.__file__))):
@@ -328,7 +328,7 @@ def _look_at_path(node: Containerd, bin_dir: Path, work: _Work) -> None:
 
 
 def _try_launchers(bin_dir: Path) -> None:
-    """Execute each launcher once: a directory may be mounted noexec, an interpreter out of reach."""
+    """Execute each launcher once: its directory may be mounted noexec, or its interpreter may be missing."""
     for path in (bin_dir / name for name in launcher.NAMES):
         try:
             done = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=_SECONDS, check=False)
@@ -342,8 +342,8 @@ def _try_launchers(bin_dir: Path) -> None:
 
 
 def _see_to(node: Containerd, work: _Work, restart: bool, entries: list[Change], *, registered: bool = True) -> None:
-    """Have containerd take its config over, and ask it what has come of it."""
-    # Of a file that is removed its directory tells.
+    """Restart containerd if requested and necessary, and check that it has loaded the runtime."""
+    # For a removed file, the directory's change time is compared.
     paths = [node.config, *(each.path if each.after is not None else os.path.dirname(each.path) for each in entries)]
     stale = any(containerd.is_older_than(node, path) for path in paths)
     restarted = stale and restart
@@ -368,7 +368,10 @@ def _see_to(node: Containerd, work: _Work, restart: bool, entries: list[Change],
 
 
 def _loaded_problem(address: str, seconds: float) -> str:
-    """Why the containerd that runs does not have the runtime; empty if it does. A new one takes a while."""
+    """Why the running containerd has not loaded the runtime; empty if it has.
+
+    seconds: how long to wait, since a new process needs some time.
+    """
     deadline = time.monotonic() + seconds
     while True:
         problem = containerd_config.loaded_problem(address)

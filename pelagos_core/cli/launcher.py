@@ -1,6 +1,6 @@
-"""The shim's launcher: a file that containerd can execute, of this Python environment.
+"""The shim's launcher: the file that containerd executes, for this Python environment.
 
-It is the compiled one where the distribution pelagos-native is installed, and a Python script else.
+It is a compiled program if the distribution pelagos-native is installed, else a Python script.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ NAMES = ("containerd-shim-wasm-v1", "containerd-shim-pelagos-wasm-v1")
 # -I: the bundle is the working directory, nothing may be imported from it.
 # -S: site-packages would cost `start` and `delete` most of their time.
 FLAGS = "-IS"
-_MAX_SHEBANG = 127  # execve(2): what every kernel that is still in use reads of the first line
+_MAX_SHEBANG = 127  # execve(2): older kernels read only this many bytes of the first line
 
 
-# What the compiled one has in the place of its settings (native/settings.c), and the size of that.
+# The placeholder for the settings in the compiled launcher (native/settings.c), and its size.
 _TAG = b"@pelagos-launcher-settings@"
 _SETTINGS_SIZE = 4096
 
 
 def program() -> bytes:
-    """The launcher that `pelagos install` writes: the compiled one where there is one.
+    """The launcher that `pelagos install` writes: the compiled one if it is installed.
 
-    Raises InvalidArgument if a path cannot be written into it.
+    Raises InvalidArgument if a path does not fit into it.
     """
     path = compiled()
     return source().encode() if path is None else _with_settings(path.read_bytes())
 
 
 def kind(content: bytes) -> str:
-    """Which of both a launcher is, for people."""
+    """The kind of a launcher, for messages."""
     return "compiled" if content.startswith(b"\x7fELF") else "in Python"
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether a file was written by `pelagos install`, of any environment and version."""
+    """Whether `pelagos install` of any environment and version has written the file."""
     return MARK.encode() in content
 
 
 def compiled() -> Path | None:
-    """The compiled launcher, without settings; None where pelagos-native is not installed."""
+    """The path of the compiled launcher, without settings; None if pelagos-native is not installed."""
     try:
         from pelagos_native import LAUNCHER
     except ImportError:
@@ -59,13 +59,13 @@ def compiled() -> Path | None:
 
 
 def _with_settings(launcher: bytes) -> bytes:
-    """A compiled launcher with what it must know of this environment, in place of its tag.
+    """A compiled launcher with the settings of this environment instead of its placeholder.
 
-    In the file itself: no other file has to be found, or checked for who could write to it, and both are
-    replaced by one rename.
+    The settings are in the file itself. So the launcher need not find another file and check its owner, and an
+    update replaces both by one rename(2).
     """
     _checked(sys.executable)
-    code = f"import sys; del sys.argv[0]\n{body()}"  # after `-c` the words begin with the program's name
+    code = f"import sys; del sys.argv[0]\n{body()}"  # after `-c`, argv contains the launcher's name too
     texts = (MARK, *zygote_request.installation(), code)
     settings = b"".join(os.fsencode(text) + b"\0" for text in texts)
     place = _TAG.ljust(_SETTINGS_SIZE, b"\0")
@@ -92,9 +92,9 @@ UNIT = "pelagos-zygote.service"
 
 
 def unit() -> str:
-    """A systemd unit that keeps the zygote of this environment.
+    """A systemd unit that runs the zygote of this environment.
 
-    Shims are forked from it and then moved to containerd's group, so it can be restarted.
+    Shims that it forks are moved to containerd's control group, so the unit can be restarted.
     Raises InvalidArgument if the interpreter's path cannot be written into it.
     """
     interpreter = _checked(sys.executable).replace("%", "%%")
@@ -127,8 +127,8 @@ def _first_lines(interpreter: str) -> str:
     line = f"#!{interpreter} {FLAGS}\n"
     if " " not in interpreter and len(line) <= _MAX_SHEBANG:
         return line
-    # A shebang holds neither spaces nor long paths. To sh the second line is an exec, to
-    # Python a string.
+    # A shebang cannot contain spaces or long paths. For sh the second line is an exec, for
+    # Python it is a string.
     return f"#!/bin/sh\n'''exec' \"{interpreter}\" {FLAGS} \"$0\" \"$@\"\n' '''\n"
 
 

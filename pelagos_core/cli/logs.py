@@ -18,7 +18,7 @@ from pelagos_core.daemon.runs import Run
 from pelagos_core.errors import FailedPrecondition, PelagosError
 
 _CHUNK = 64 << 10
-_LOOK_SECONDS = 0.1  # between two looks at a file that grows
+_LOOK_SECONDS = 0.1  # between two reads of a growing file
 
 
 @command()
@@ -26,9 +26,9 @@ _LOOK_SECONDS = 0.1  # between two looks at a file that grows
 @click.option("-n", "--tail", type=click.IntRange(0), metavar="LINES", help="Only the last lines.")
 @click.argument("container", shell_complete=completion.containers)
 def logs(follow: bool, tail: int | None, container: str) -> None:
-    """Print the output of a detached container, also after its end.
+    """Print the output of a detached container, also after it has ended.
 
-    Both its outputs are one file, so that their order is kept.
+    Standard output and standard error are in one file, so that their order is preserved.
 
     \b
     pelagos logs web
@@ -46,7 +46,7 @@ def logs(follow: bool, tail: int | None, container: str) -> None:
 
 
 def _copy(file: BufferedReader) -> None:
-    """Print what is between the present position and the end."""
+    """Print the file from the current position to its end."""
     while data := file.read1(_CHUNK):
         _write(data)
 
@@ -57,13 +57,13 @@ def _write(data: bytes) -> None:
 
 
 def _follow(run: Run, file: BufferedReader) -> None:
-    """Print what comes, until the container has ended."""
+    """Print further output until the container has ended."""
     with Waiting() as waiting:
         try:
             with Connection(run.address, waiting) as connection:
                 ended = connection.send(TASK, "Wait", api.WaitRequest(id=run.id))
                 while not waiting.until(lambda: ended.has_come, _LOOK_SECONDS):
                     _copy(file)
-        except PelagosError:  # it has ended in this moment
+        except PelagosError:  # it has just ended
             pass
     _copy(file)

@@ -1,4 +1,4 @@
-"""Where the `pelagos` command begins and ends."""
+"""The entry point of the `pelagos` command."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 
 from pelagos_core.shim import standard_streams
 
-_ALLOCATIONS = 100_000  # between two collections; Python's own are 700, which comes to 4 ms of imports
+_ALLOCATIONS = 100_000  # between two garbage collections; Python's default of 700 adds 4 ms to the imports
 
 
 def main() -> None:
-    """Entry point of the `pelagos` script; does not return."""
-    gc.set_threshold(_ALLOCATIONS)  # before the imports, in which there is nothing to be found
+    """Run the `pelagos` script; does not return."""
+    gc.set_threshold(_ALLOCATIONS)  # before the imports, which create no garbage
     standard_streams.open_closed()
     from pelagos_core.cli import command_line
 
-    # No finalisation: it takes 7 ms, and would complain once more of output that nothing reads.
+    # Exit without finalisation: it takes 7 ms, and would report a closed output again.
     os._exit(command_line.execute())

@@ -31,9 +31,9 @@ SOCKET = "/run/pelagos/metrics.sock"
 def metrics(textfile: Path | None, listen: str | None) -> None:
     """Print the figures of this node's containers for Prometheus.
 
-    Needs root. Without options they are printed in Prometheus' text format. Daemons count in a file of the node;
-    reading it needs none of them. Counters begin with the boot and never go backwards, whatever becomes of daemons.
-    `metrics = false` in the node's config turns the counting off.
+    Needs root. Without options, it prints Prometheus' text format. Daemons count in one file of the node, which can be
+    read without them. Counters start at zero after a boot and never decrease, also when daemons end or are killed.
+    `metrics = false` in the node's config disables counting.
 
     \b
     pelagos metrics
@@ -44,7 +44,7 @@ def metrics(textfile: Path | None, listen: str | None) -> None:
         raise PermissionDenied("the figures of the node are root's: run it as root")
     if textfile and listen:
         raise click.UsageError("--textfile and --listen exclude each other")
-    from pelagos_core.cli import exposition  # loads Prometheus' library, which `pelagos --help` has no need of
+    from pelagos_core.cli import exposition  # loads Prometheus' library, which `pelagos --help` does not need
 
     try:
         if listen:

@@ -1,4 +1,4 @@
-"""What is said of a command line that is wrong: one line, like every other error."""
+"""Formats the errors of a wrong command line as one line, like all other errors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import click
 from pelagos_core.cli import voice
 from pelagos_core.errors import InvalidArgument
 
-_NEAR = 0.8  # of 1; click's own 0.6 takes --cpus for --tmpfs
+_NEAR = 0.8  # of 1; with click's default of 0.6, --cpus is similar to --tmpfs
 _FIRST_WORD = re.compile(r"[A-Z][a-z]+ ")
 
 
 class Elsewhere(click.UsageError):
-    """A command line that is wrong, with words that say what is right."""
+    """A wrong command line whose message already says what is right."""
 
 
 def describe(error: click.ClickException) -> str:
-    """What to print: a line, or the help where there was no word at all."""
+    """The text to print: one line, or the help if the command line is empty."""
     text = told(error).strip()
     if text.startswith("Usage: "):
         return text
@@ -34,7 +34,7 @@ def describe(error: click.ClickException) -> str:
 
 @contextlib.contextmanager
 def in_option(option: str) -> Iterator[None]:
-    """Make an option's mistake of the InvalidArgument that its value raises."""
+    """Convert an InvalidArgument in the block to an error about this option."""
     try:
         yield
     except InvalidArgument as error:
@@ -42,8 +42,8 @@ def in_option(option: str) -> Iterator[None]:
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """A question that names the one that may have been meant; empty if none is written much like it."""
-    import difflib  # here: most command lines are right
+    """`; did you mean ...?` with the most similar word; empty if none is similar."""
+    import difflib  # here: most command lines are correct
 
     found = difflib.get_close_matches(word.lstrip("-"), [each.lstrip("-") for each in known], 1, _NEAR)
     dashes = word[: len(word) - len(word.lstrip("-"))]
@@ -51,7 +51,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 def told(error: click.ClickException) -> str:
-    """What is wrong, without what to do about it: in lower case, without a full stop."""
+    """The fault without the remedy, in lower case and without a full stop."""
     text = error.format_message()
     if isinstance(error, click.NoSuchOption):
         parameters = error.ctx.command.get_params(error.ctx) if error.ctx else []

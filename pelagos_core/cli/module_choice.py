@@ -1,4 +1,4 @@
-"""Which backend would run a module, and why: the choice that a container makes, without one."""
+"""Chooses the backend for a module as for a container, without creating one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MODULE of `pelagos run` and `pelagos pack`: which files are taken, and how they are copied."""
+"""Opens, checks and copies the MODULE of `pelagos run` and `pelagos pack`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pelagos_core.errors import InvalidArgument, NotFound, ResourceExhausted
 from pelagos_core.plugin.kind import Kind, kind_of
 
 MAX_BYTES = 1 << 30
-"""The largest module that is copied. The largest in use have some 100 MiB."""
+"""The largest module that is copied, in bytes. The largest known modules have about 100 MiB."""
 
 _CHUNK = 8 << 20
 _KINDS = (
@@ -33,10 +33,10 @@ _ADVICE = "to run one, give a root file system that holds it, `run ROOTFS PATH`"
 
 
 def open_module(path: str, advice: str = _ADVICE) -> int:
-    """Open a module for reading; a descriptor, for the caller to close. In the command.
+    """Open a module for reading; return a descriptor, which the caller closes. Runs in the command.
 
-    advice: what to do with a native program. Never waits for a peer. Raises NotFound or InvalidArgument that
-    names the file.
+    advice: for the error about a native program. Does not block on a FIFO. Raises NotFound or InvalidArgument; the
+    message names the file.
     """
     what = f"module {path!r}"
     try:
@@ -54,10 +54,9 @@ def open_module(path: str, advice: str = _ADVICE) -> int:
 
 
 def read_stream(stream: int, advice: str = _ADVICE) -> int:
-    """A module that is read from a stream, such as standard input, to its end; a descriptor of a file in memory.
+    """Read a module from a stream, such as standard input, until its end; return a descriptor of a memory file.
 
-    advice: as in `open_module`. Waits for the stream. Raises InvalidArgument if it is a terminal, empty or
-    larger than MAX_BYTES.
+    advice: as in `open_module`. Raises InvalidArgument if the stream is a terminal, empty or larger than MAX_BYTES.
     """
     what = "module on standard input"
     if os.isatty(stream):
@@ -104,11 +103,11 @@ def _too_large(what: str, length: int) -> InvalidArgument:
 
 
 def copy(source: int, target: str, what: str, look: Callable[[], None]) -> None:
-    """Copy a module, so that it cannot change under its engine.
+    """Copy a module, so that it cannot change while its engine reads it.
 
     source: from `open_module`. target: a path that does not exist yet. what: the module, for errors.
-    look: called now and then, for what may have come meanwhile. What it raises ends the copy.
-    Raises InvalidArgument if it has grown beyond the limit, ResourceExhausted if there is no room.
+    look: called between pieces, to handle events; an exception of it ends the copy.
+    Raises InvalidArgument if it has grown beyond the limit, ResourceExhausted if the disk is full.
     """
     made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     copied = 0

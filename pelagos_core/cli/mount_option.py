@@ -11,7 +11,7 @@ from pelagos_core.errors import InvalidArgument
 
 
 class Mount(NamedTuple):
-    """An entry of `mounts` in config.json. `oci.Mount` is what a daemon makes of it, and more to import."""
+    """An entry of `mounts` in config.json. A daemon parses it to `oci.Mount`, whose import would be slow here."""
 
     destination: str
     type: str
@@ -20,14 +20,14 @@ class Mount(NamedTuple):
 
 
 def absolute(path: str, option: str) -> str:
-    """A path in the container, as an option gives it. Raises BadParameter for one that is not absolute."""
+    """Check a path in the container. Raises BadParameter if it is not absolute."""
     if not path.startswith("/"):
         raise click.BadParameter(f"{path!r} is not absolute", param_hint=option)
     return path
 
 
 def mount(word: str) -> Mount:
-    """The mount of docker's `--mount` syntax. Raises BadParameter, or InvalidArgument without such a source."""
+    """The mount of docker's `--mount` syntax. Raises BadParameter, or InvalidArgument if the source is missing."""
     fields = dict(part.partition("=")[::2] for part in word.split(","))
     kind = fields.pop("type", "bind")
     source = fields.pop("source", "") or fields.pop("src", "")

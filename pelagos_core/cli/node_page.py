@@ -33,7 +33,7 @@ class Daemon(NamedTuple):
 
 
 def show(*, quiet: bool, whole: bool, as_json: bool) -> None:
-    """Print all containers, those of a pod together. In the command. Raises PermissionDenied without root."""
+    """Print all containers, grouped by pod. Raises PermissionDenied without root."""
     if os.geteuid():
         raise PermissionDenied("--node needs root: the shims of containerd are root's")
     found = [daemon for daemon in daemons() if daemon.socket]
@@ -68,11 +68,11 @@ def _read(pid: str, name: str) -> bytes:
 
 
 def _rows(found: list[Daemon]) -> list[dict[str, object]]:
-    """What each daemon says of its containers."""
+    """The containers that each daemon reports."""
     answers = asking.ask(INSPECTION, "List", [(daemon.socket, inspection_pb2.ListRequest()) for daemon in found])
     rows = []
     for daemon, answer in zip(found, answers, strict=True):
-        if isinstance(answer, Unavailable):  # it has ended in this moment
+        if isinstance(answer, Unavailable):  # it has just ended
             continue
         silent = answer is None or isinstance(answer, PelagosError)  # one of an older version has no such method
         unknown = [inspection_pb2.ContainerSummary(id=daemon.group, status=_SILENT)]

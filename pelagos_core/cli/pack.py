@@ -1,4 +1,4 @@
-"""`pelagos pack`: an image or a Wasm artifact of a module, as a file that containerd and docker import."""
+"""`pelagos pack`: packs a module into an image or a Wasm artifact, as a file that containerd and docker import."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def pack(
 ) -> None:
     """Pack a WebAssembly program into an image.
 
-    MODULE is a .wasm or .wat file, or - for standard input. It lies at the top of the image's files, and a
+    MODULE is a .wasm or .wat file, or - for standard input. It is placed at the top of the image's files, and a
     container of the image runs it. The image is a file for `ctr images import`, `docker load` and the like, and
-    for tools that push to registries. The same files and options make the same image, bit for bit; its times
-    are those of SOURCE_DATE_EPOCH, or 1970.
+    for tools that push to registries. Equal files and options give equal images, bit for bit; their time is
+    SOURCE_DATE_EPOCH, or 1970.
 
     \b
     pelagos pack app.wasm -t registry.example/app:v1
@@ -131,7 +131,7 @@ def pack(
 
 
 def _checked(module: str, file: int, *, binary: bool) -> Kind:
-    """The kind of the module. Raises InvalidArgument for what is none, or is damaged."""
+    """The kind of the module. Raises InvalidArgument if it is not a module, or is malformed."""
     kind, what = kind_of(file), f"module {module!r}"
     if kind is Kind.WAT and binary:
         text = f"{what} is text, and an artifact has a binary module: translate it, as `wat2wasm` does"
@@ -158,7 +158,7 @@ def _image(file: int, path: str, added: tuple[str, ...], platforms: tuple[str, .
 
 
 def _addition(word: str) -> tuple[str, str]:
-    """Source and target of a word of `--add`: a file keeps its name where the target is a directory."""
+    """Source and target of an option `--add`: a file keeps its name if the target is a directory."""
     source, _, target = word.partition(":")
     if not source:
         raise click.BadParameter(f"{word!r} is not SOURCE[:TARGET]", param_hint="--add")
@@ -179,7 +179,7 @@ def _module(file: int) -> Blob:
 
 
 def _created() -> int:
-    """SOURCE_DATE_EPOCH, as reproducible-builds.org describes it; 0 without."""
+    """SOURCE_DATE_EPOCH (reproducible-builds.org), in seconds; 0 if it is not set."""
     word = os.environ.get("SOURCE_DATE_EPOCH", "0")
     if not (word.isascii() and word.isdecimal()) or int(word) > _LATEST:
         raise InvalidArgument(f"SOURCE_DATE_EPOCH: {word!r} is not a number of seconds since 1970")
@@ -188,7 +188,7 @@ def _created() -> int:
 
 @contextmanager
 def _opened(target: str) -> Iterator[Callable[[bytes], object]]:
-    """Write to a file, which is there once it is complete, or to what is no regular file, as it is."""
+    """Write to a file, which is renamed into place when it is complete; or directly to a target that is not a file."""
     if target == _STREAM:
         if sys.stdout.isatty():
             raise click.UsageError("an archive is not for a terminal: name a file with -o, or pass it on")

@@ -1,6 +1,6 @@
-"""How a package is added to this command's Python environment, for messages.
+"""The command that adds a package to this Python environment, for messages.
 
-Debian and others keep pip from installing into the system's Python (PEP 668), so a bare `pip install` would fail.
+Debian and others forbid pip to install into the system's Python (PEP 668), so a plain `pip install` would fail.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 
 def adding(package: str) -> str:
-    """The command that adds a package here: by pipx, or by the environment's own pip."""
+    """The command that adds a package to this environment, by pipx or by the environment's own pip."""
     if f"{os.sep}pipx{os.sep}venvs{os.sep}" in f"{sys.prefix}{os.sep}":
         return f"pipx inject {os.path.basename(sys.prefix)} {package}"
     pip = os.path.join(os.path.dirname(sys.executable), "pip")

@@ -1,4 +1,4 @@
-"""`NAME=VALUE` in options, as docker's have it."""
+"""Parses `NAME=VALUE` in options, like docker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OPTION = "--env-file"
 
 
 def variable(word: str) -> str:
-    """`NAME=VALUE`; of a bare NAME our own value, empty if it is not set here: then it is not passed on.
+    """Return `NAME=VALUE`; for a NAME alone, the value of this environment, or an empty text if it is not set.
 
     Raises BadParameter.
     """
@@ -26,14 +26,14 @@ def variable(word: str) -> str:
 
 
 def variables(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of all words of `--env` that have a value. Raises BadParameter."""
+    """The variables of all `--env` options, without those that are not set. Raises BadParameter."""
     return tuple(found for word in words if (found := variable(word)))
 
 
 def of_files(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """The variables of docker's `--env-file`: one a line, no quotes, `#` at the beginning for a comment.
+    """The variables in files of docker's `--env-file`: one per line, no quotes, `#` starts a comment line.
 
-    Raises NotFound or InvalidArgument that names the file and the line.
+    Raises NotFound or InvalidArgument; the message names the file and the line.
     """
     return tuple(found for path in paths for line in _lines(path) if (found := line))
 
@@ -64,7 +64,7 @@ def _lines(path: str) -> tuple[str, ...]:
 
 
 def pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
-    """Names with their values; of a name that is there twice the last one. Raises BadParameter."""
+    """Names with their values; the last value of a name is used. Raises BadParameter."""
     found = [word.partition("=") for word in words]
     for name, equals, _ in found:
         if not name or not equals:

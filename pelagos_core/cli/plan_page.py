@@ -1,4 +1,4 @@
-"""The plan of a container for a person: every step of every process, grouped, and nothing is touched."""
+"""Prints the plan of a container: all steps of all processes, grouped. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from pelagos_core.plugin.kind import split_func
 from pelagos_core.plugin.program import Program
 
 _BUNDLE = "/run/pelagos/runs/ID/bundle"
-# Only a backend knows it, once it has looked at the module.
+# A placeholder: only a backend knows the program, after it has read the module.
 _SOME_PROGRAM = Program("the engine's program", "/engine", (), ())
 
 
 def lines(config: dict[str, object], rootfs: tuple[mount_option.Mount, ...]) -> Iterator[str]:
     """The plan for a container with this config.json and these layers of its root, as lines of text.
 
-    Anywhere, as any user. Raises PelagosError: what Create would refuse, and FailedPrecondition without libseccomp.
+    Any user may call it. Raises the PelagosError with which Create would fail, and FailedPrecondition without
+    libseccomp.
     """
     node = node_file.load_node()
     spec = oci.parse(json.dumps(config).encode())
@@ -46,7 +47,7 @@ def lines(config: dict[str, object], rootfs: tuple[mount_option.Mount, ...]) -> 
 
 
 def _with_engine_root(made: Plan, path: str) -> Iterator[Phase]:
-    """The container's phases, with those of an engine root where they come."""
+    """The container's phases, with those of an engine root inserted."""
     path = engine_root.module_path(_SOME_PROGRAM, path)
     for phase in made.phases():
         if phase.name == "if wasm by a program: seal":

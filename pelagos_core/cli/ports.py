@@ -1,8 +1,8 @@
-"""Published ports of `pelagos run -p`: what listens on the host, and the process that forwards to the container.
+"""Published ports of `pelagos run -p`: listening sockets on the host, and a process that forwards to the container.
 
-A forwarder of our own, and not pasta(1), which rootless podman has: a port that is taken is an error before there is a
-container, nothing has to be installed, it works without a route to anywhere, and for root too, where pasta becomes
-`nobody` and cannot open the container's network. What it does not give is a way out: that is `--network host`.
+It does not use pasta(1), as rootless podman does, because: a port in use is an error before the container is created;
+nothing must be installed; it works without a route; and it works for root, where pasta changes to the user `nobody` and
+cannot open the container's network. It gives the container no outgoing connections; `--network host` does.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _EVERYWHERE = (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")  # noqa: S104
 
 
 class Port(NamedTuple):
-    """One port that is published.
+    """One published port.
 
-    host: an address of the host, empty for all. port: of the host. target: of the container. protocol: tcp or udp.
+    host: an address of the host; empty for all. port: the host's. target: the container's. protocol: tcp or udp.
     """
 
     host: str
@@ -68,13 +68,13 @@ def _is_address(family: int, host: str) -> bool:
 
 
 class Publisher:
-    """Listens on published ports, and forwards from a process of its own once there is a container.
+    """Listens on published ports, and forwards from a separate process when the container exists.
 
-    The process ends with the container's, which it watches by pidfd(2): also if this command is killed.
+    This process exits with the container's, which it watches by a pidfd, also if this command is killed.
     """
 
     def __init__(self, ports: tuple[Port, ...]) -> None:
-        """Listen, and fork. While this process has one thread. Raises FailedPrecondition for a port that is taken."""
+        """Listen and fork. This process must have one thread. Raises FailedPrecondition for a port in use."""
         self._ours, theirs = socket.socketpair()
         listeners: list[tuple[Port, socket.socket]] = []
         try:
@@ -93,14 +93,14 @@ class Publisher:
                 listener.close()
 
     def start(self, pid: int) -> None:
-        """Forward to the network of a container's process that waits for Start. Raises Internal."""
+        """Start to forward to the network of a container's created process. Raises Internal."""
         self._ours.send(str(pid).encode())
         answer = self._ours.recv(_ANSWER_BYTES).decode()
         if answer != "ok":
             raise Internal(f"published ports: {answer or 'the forwarder has ended'}")
 
     def leave(self) -> None:
-        """Let it go on without this command."""
+        """Detach, so that the process keeps forwarding when this command exits."""
         self._pid = 0
 
     def __enter__(self) -> Publisher:
@@ -116,12 +116,12 @@ class Publisher:
 
 
 def _listeners(port: Port) -> list[socket.socket]:
-    """A socket for each address of a port, bound in this process' network namespace."""
+    """A socket for each address of a port, bound in this process's network namespace."""
     if port.host:
         family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
         return [_listener(port, family, port.host)]
     found = [_listener(port, *_EVERYWHERE[0])]
-    with contextlib.suppress(OSError):  # a host without IPv6; with it the port may be taken there alone
+    with contextlib.suppress(OSError):  # a host without IPv6; with IPv6, the port may be in use there only
         socket.socket(socket.AF_INET6).close()
         found.append(_listener(port, *_EVERYWHERE[1]))
     return found
@@ -149,12 +149,15 @@ def _remedy(error: OSError) -> str:
 
 
 def _be_forwarder(parent: socket.socket, listeners: list[tuple[Port, socket.socket]]) -> None:
-    """In the fork: wait for the container's pid, join its network, forward to it until it ends. Never returns."""
+    """Run the forwarder, in the child: wait for the container's pid, join its network, forward until it exits.
+
+    Never returns.
+    """
     try:
-        os.setsid()  # ^C is for the command
+        os.setsid()  # ^C must reach the command only
         null = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
-            os.dup2(null, number)  # whatever reads the command's output is not to wait for this process
+            os.dup2(null, number)  # a reader of the command's output must not wait for this process
         word = parent.recv(_ANSWER_BYTES)
         if word:
             forward = _joined(int(word), parent, listeners)

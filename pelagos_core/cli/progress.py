@@ -1,7 +1,7 @@
-"""What a command says on stderr while something takes its time.
+"""Prints the progress of a command to stderr.
 
-There are two ways to keep it up to date: `Progress.keep_up` where a command waits by `Waiting`, and `shown` where it
-computes, or waits in some other way.
+`Progress.keep_up` updates it while a command waits by `Waiting`. `shown` updates it while a command computes, or waits
+in another way.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pelagos_core.cli import voice
 from pelagos_core.cli.waiting import Waiting
 
 _TERMINAL_SECONDS = 0.4  # before the first step
-_LOG_SECONDS = 5.0  # a line in a log is for what is long: a busy machine needs seconds for anything
+_LOG_SECONDS = 5.0  # before a line is written to a log; on a busy machine, short work takes seconds too
 _STEP_SECONDS = 0.5
-_MOST_BYTES = 4096  # of a text of what is being done
+_MOST_BYTES = 4096  # of a message
 _END = "\0"
 _CLEAR = "\r\x1b[K"  # ECMA-48: to the first column, erase the line
 
 
 class Progress:
-    """A line that says what is being done: on a terminal with the seconds, and gone afterwards; elsewhere once.
+    """A progress line. On a terminal it shows the seconds and is erased at the end; elsewhere it is printed once.
 
-    doing: what to say; it may change meanwhile.
+    doing: the text; it may be changed.
     """
 
     def __init__(self, doing: str) -> None:
@@ -37,7 +37,7 @@ class Progress:
         self._drawn = self._told = self._closed = False
 
     def keep_up(self, waiting: Waiting) -> Progress:
-        """Bring it up to date by itself, while this is waited in."""
+        """Update the line automatically while `waiting` waits."""
 
         def keep_up() -> None:
             if not self._closed:
@@ -48,7 +48,7 @@ class Progress:
         return self
 
     def tick(self) -> None:
-        """Bring it up to date. To be called every half second."""
+        """Update the line. Call it every half second."""
         seconds = time.monotonic() - self._began
         if not _can_redraw():
             if seconds >= _LOG_SECONDS and not self._told:
@@ -56,12 +56,12 @@ class Progress:
                 self._write(f"pelagos: {voice.clean(self.doing)} (for {_LOG_SECONDS:.0f} s already)\n")
         elif seconds >= _TERMINAL_SECONDS:
             self._drawn = True
-            # One column less than there is, so that no terminal begins a new line.
+            # One column less than the terminal has, so that it does not wrap.
             text = f"pelagos: {voice.clean(self.doing)} … {seconds:.0f} s"
             self._write(f"{_CLEAR}{text[: os.get_terminal_size(2).columns - 1]}")
 
     def close(self) -> None:
-        """Take the line away, and say no more. To be called before anything else is printed."""
+        """Erase the line and print no more. Call it before anything else is printed."""
         self._closed = True
         if self._drawn:
             self._write(_CLEAR)
@@ -74,12 +74,12 @@ class Progress:
 
 @contextlib.contextmanager
 def shown(doing: str) -> Iterator[Callable[[str], None]]:
-    """Say what is being done for as long as the block takes; what it is given changes the text.
+    """Show a progress line during the block. The block gets a function that changes the text.
 
-    A process of its own draws the line: a thread would keep the command from entering a user namespace, the timer
-    signal is that of the backends' time limits, and neither is on time while an engine computes. The block may print
-    nothing. At its end, whatever ends it, the line is taken away. The block may go on in a fork of this process, as
-    after `Node.load`.
+    A separate process draws the line. A thread would make it impossible to enter a user namespace; the timer signal is
+    used for the backends' time limits; and both are late while an engine computes. The block must not print anything.
+    The line is erased at the end of the block, however it ends. The block may continue in a fork of this process, as
+    with `Node.load`.
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     pid = os.fork()
@@ -94,7 +94,7 @@ def shown(doing: str) -> Iterator[Callable[[str], None]]:
     theirs.close()
 
     def say(text: str) -> None:
-        with contextlib.suppress(OSError):  # something has killed it
+        with contextlib.suppress(OSError):  # the process was killed
             ours.send(text.encode("utf-8", "replace")[:_MOST_BYTES])
 
     try:
@@ -102,14 +102,14 @@ def shown(doing: str) -> Iterator[Callable[[str], None]]:
     finally:
         say(_END)
         with contextlib.suppress(OSError):
-            ours.recv(1)  # at its end it is closed
+            ours.recv(1)  # returns when the process has closed its end
         ours.close()
         with contextlib.suppress(ChildProcessError):  # in a fork
             os.waitpid(pid, 0)
 
 
 def _draw(progress: Progress, told: _socket.socket) -> None:
-    """Keep a line up to date until its end is told, or the command has ended."""
+    """Update a line until the end message arrives, or the command has exited."""
     while True:
         if not select.select([told], [], [], _STEP_SECONDS)[0]:
             progress.tick()

@@ -70,7 +70,7 @@ def ps(node: bool, ended: bool, quiet: bool, whole: bool, as_json: bool) -> None
 
 
 def described(found: list[Run]) -> list[dict[str, object]]:
-    """What is recorded of these runs, and what their daemons say."""
+    """The records of these runs, with the states that their daemons report."""
     asked = [run for run in found if _known(run) is None]
     requests = [(run.address, api.StateRequest(id=run.id)) for run in asked]
     answers = {run.id: answer for run, answer in zip(asked, asking.ask(TASK, "State", requests), strict=True)}
@@ -78,19 +78,19 @@ def described(found: list[Run]) -> list[dict[str, object]]:
 
 
 def _known(run: Run) -> str | None:
-    """Its status, if that is known without its daemon."""
+    """The status of a run, if it is known without its daemon; else None."""
     if run.ended:
         return f"exited {run.exit_code}"
     return None if run.address and run.backend else _STARTING
 
 
 def _state(known: str | None, answer: Any) -> tuple[int, str]:  # noqa: ANN401 (of `asking.ask`)
-    """The program's pid, 0 before there is one, and its status."""
+    """The program's pid, 0 if there is none yet, and its status."""
     if known is not None:
         return 0, known
     if answer is None:
         return 0, _SILENT
-    if isinstance(answer, PelagosError):  # it has ended in this moment
+    if isinstance(answer, PelagosError):  # it has just ended
         return 0, _STATUS[types_pb2.STOPPED]
     return answer.pid, _STATUS.get(answer.status, "unknown")
 

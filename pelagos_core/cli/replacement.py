@@ -1,10 +1,10 @@
-"""Files that an installation writes or removes whole: by rename, in directories that no other user can change.
+"""Replaces files of an installation atomically, by rename(2), in directories that no other user can change.
 
-What is installed is executed by root, and its directory is named by whoever calls the command. So a directory is
-opened from the root on, one name after the other, and each must be root's or the caller's own (path_resolution(7)).
-A change is planned first and shown or carried out later: it is refused if the file is another one by then. It is
-there as a whole or not at all, wherever the command is killed: what it leaves then is a file whose name the next
-one knows, and removes.
+root executes the installed files, and the caller names their directory. So a directory is opened from the root
+directory on, one component after another, and each must belong to root or to the caller (path_resolution(7)).
+A change is planned first, and shown or applied later; it is refused if the file has changed in between. If the command
+is killed, a change is applied either completely or not at all. A killed command may leave a temporary file; the next
+command recognises its name and removes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from pelagos_core.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 
-_LOCK_SECONDS = 30.0  # for another command of ours to end
+_LOCK_SECONDS = 30.0  # for another `pelagos` command to end
 _LOOK_SECONDS = 0.05
 MAX_BYTES = 16 << 20
 _TEMPORARY = re.compile(r"\..+\.pelagos-[0-9a-f]{8}")
@@ -32,11 +32,13 @@ _TEMPORARY = re.compile(r"\..+\.pelagos-[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of one file.
+    """A planned change of one file.
 
-    path: absolute. before, after: its content, None for no file. mode: of a file that is new; another keeps its own,
-    and its owner. directory: whether the directory is made too, or removed with the file if that leaves it empty.
-    force: whether anything but a directory that is in the place now may go.
+    path: absolute.
+    before, after: its content; None for no file.
+    mode: the mode of a new file; an existing file keeps its mode and owner.
+    directory: whether the directory is created with the file, or removed with it if it becomes empty.
+    force: whether anything except a directory may be replaced.
     """
 
     path: str
@@ -48,15 +50,15 @@ class Change:
 
     @property
     def needed(self) -> bool:
-        """Whether anything is to be done."""
+        """Whether the change changes anything."""
         return self.before != self.after
 
     def inverse(self) -> Change:
-        """The change that takes this one back."""
+        """The change that undoes this one."""
         return Change(self.path, self.after, self.before, self.mode, self.directory)
 
     def diff(self) -> str:
-        """The change as `diff -u` shows it; for a file that is no text one line."""
+        """The change in the format of `diff -u`; one line if the file is not text."""
         old, new = self.before or b"", self.after or b""
         if b"\0" in old + new:
             return f"Binary file {self.path}: {len(old)} bytes before, {len(new)} after\n"
@@ -67,10 +69,10 @@ class Change:
 
 
 def read(path: str) -> bytes | None:
-    """The content of a file that may be replaced; None if there is none.
+    """The content of a file that may be replaced; None if it does not exist.
 
-    Raises AlreadyExists for what is no regular file, such as a link, and PermissionDenied for one of another user, or
-    one that every user can write to: what it says is not the administrator's.
+    Raises AlreadyExists if it is not a regular file, for example a link; PermissionDenied if it belongs to another
+    user, or every user can write to it, because the administrator may not have written its content.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -98,7 +100,7 @@ def read(path: str) -> bytes | None:
 
 
 def resolve(path: str) -> str:
-    """The file that a path leads to, through links that only an administrator can have made.
+    """The file to which a path refers, through links that only an administrator can have created.
 
     Raises PermissionDenied if another user can change the path's directory.
     """
@@ -109,12 +111,12 @@ def resolve(path: str) -> str:
 
 
 def check_directory(path: str) -> None:
-    """Whether no other user can change what is in a directory. Raises NotFound or PermissionDenied that names it."""
+    """Check that no other user can change a directory's files. Raises NotFound or PermissionDenied that names it."""
     os.close(_open_directory(path))
 
 
 def check(change: Change) -> None:
-    """Whether the change may be made in its directory. Raises NotFound or PermissionDenied that names the directory."""
+    """Check that the change may be made in its directory. Raises NotFound or PermissionDenied that names it."""
     path = os.path.dirname(change.path)
     while change.directory and not os.path.isdir(path):
         path = os.path.dirname(path)
@@ -122,7 +124,7 @@ def check(change: Change) -> None:
 
 
 def apply(change: Change) -> None:
-    """Carry the change out. Raises PelagosError or OSError; then the file is as it was."""
+    """Apply the change. If it raises PelagosError or OSError, the file is unchanged."""
     directory, name = os.path.split(change.path)
     if change.directory and change.after is not None and not os.path.isdir(directory):
         _make_with_directory(directory, name, change)
@@ -141,14 +143,14 @@ def apply(change: Change) -> None:
 
 
 def sweep(directory: str) -> None:
-    """Remove what a command that was killed has left in a directory."""
+    """Remove temporary files of a killed command from a directory."""
     with _locked(directory):
         pass
 
 
 @contextlib.contextmanager
 def _locked(directory: str) -> Iterator[int]:
-    """A directory that no other command of ours works in: what has a temporary name in it is left over, and goes."""
+    """Lock a directory against other `pelagos` commands, and remove temporary files that a killed one has left."""
     fd = _open_directory(directory)
     try:
         _lock(fd, directory)
@@ -161,7 +163,7 @@ def _locked(directory: str) -> Iterator[int]:
 
 
 def _lock(fd: int, directory: str) -> None:
-    """Wait for the lock of a directory, but not for ever: any user that can open it can hold one."""
+    """Wait for the lock of a directory, for a limited time: any user that can open it can hold the lock."""
     end = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
@@ -188,7 +190,7 @@ def _compare(change: Change) -> None:
 
 
 def _make_with_directory(directory: str, name: str, change: Change) -> None:
-    """Make a directory and its first file by one rename: else a directory without it would be nobody's."""
+    """Create a directory with its first file by one rename, so that a killed command leaves no empty directory."""
     parent, last = os.path.split(directory)
     with _locked(parent) as fd:
         temporary = _temporary(last)
@@ -209,7 +211,7 @@ def _make_with_directory(directory: str, name: str, change: Change) -> None:
 
 
 def _remove_with_directory(directory: str, change: Change) -> None:
-    """Remove a file and its directory by one rename, unless another file has come into it."""
+    """Remove a file and its directory by one rename, unless the directory contains another file."""
     parent, last = os.path.split(directory)
     with _locked(parent) as fd:
         _compare(change)
@@ -224,7 +226,7 @@ def _remove_with_directory(directory: str, change: Change) -> None:
 
 
 def _open_directory(path: str) -> int:
-    """Open a directory that other users can neither write to nor put another one in the place of."""
+    """Open a directory that other users can neither write to nor replace."""
     fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         names = [name for name in os.path.realpath(path).split("/") if name]
@@ -250,7 +252,7 @@ def _check_owner(fd: int, path: str, *, last: bool) -> None:
     status = os.fstat(fd)
     if status.st_uid not in (0, os.geteuid()):
         raise PermissionDenied(f"directory {path!r} belongs to user {status.st_uid}, who could replace what is in it")
-    # In one that is sticky only the owner of a file can rename it.
+    # In a sticky directory, only the owner of a file can rename it.
     if status.st_mode & stat.S_IWOTH and (last or not status.st_mode & stat.S_ISVTX):
         raise PermissionDenied(f"directory {path!r} can be written to by every user (chmod o-w)")
 
@@ -275,7 +277,7 @@ def _write(directory: int, name: str, content: bytes, mode: int, *, keep: bool) 
 def _take_over(directory: int, name: str, fd: int, mode: int, *, keep: bool) -> None:
     """Give the new file the attributes of the old one, such as its SELinux label.
 
-    keep: give it the owner and mode too. Not where the old file was forced out: it may be any user's.
+    keep: whether to copy the owner and mode too; not after `force`, since the old file may belong to any user.
     """
     try:
         old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -284,7 +286,7 @@ def _take_over(directory: int, name: str, fd: int, mode: int, *, keep: bool) -> 
         return
     try:
         status = os.fstat(old)
-        kept = keep and not mode & stat.S_IXUSR  # a launcher is executable, and root's, whatever was there
+        kept = keep and not mode & stat.S_IXUSR  # a launcher always is executable and belongs to root
         if kept:
             os.fchown(fd, status.st_uid, status.st_gid)
         os.fchmod(fd, stat.S_IMODE(status.st_mode) if kept else mode)
@@ -296,5 +298,5 @@ def _take_over(directory: int, name: str, fd: int, mode: int, *, keep: bool) -> 
 
 
 def _temporary(name: str) -> str:
-    """The name of what is not in its place yet, or not any more."""
+    """A temporary name, for a file before it is renamed into place, or before it is removed."""
     return f".{name}.pelagos-{secrets.token_hex(4)}"

@@ -19,11 +19,11 @@ def enter() -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
-    from pelagos_core.config import node_file  # here: `pelagos run` of root needs neither
+    from pelagos_core.config import node_file  # here: `pelagos run` as root needs neither
     from pelagos_core.linux import syscalls
 
-    os.environ.setdefault(node_file.CACHE_VARIABLE, node_file.user_cache())  # we seem to be root from now on
-    os.environ[zygote.VARIABLE] = zygote.OFF  # this namespace is for one command: no other could use one in it
+    os.environ.setdefault(node_file.CACHE_VARIABLE, node_file.user_cache())  # from now on the uid appears as 0
+    os.environ[zygote.VARIABLE] = zygote.OFF  # no other command could use a zygote in this namespace
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         _write("setgroups", "deny")  # the kernel's condition for writing gid_map without privileges
@@ -36,5 +36,5 @@ def enter() -> None:
 
 
 def _write(name: str, text: str) -> None:
-    with open(f"/proc/self/{name}", "wb", buffering=0) as file:  # the kernel takes it in one write only
+    with open(f"/proc/self/{name}", "wb", buffering=0) as file:  # the kernel accepts only a single write
         file.write(text.encode())

@@ -1,4 +1,4 @@
-"""`pelagos run`: one container, without containerd, through the very shim that it uses."""
+"""`pelagos run`: runs one container without containerd, through the same shim."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
 def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 (click's options: see Options)
     """Run a WebAssembly program in a container.
 
-    MODULE is a .wasm or .wat file of at most 1 GiB, or - for standard input; ARGS are its arguments.
-    ROOTFS is a directory that becomes the container's root; then the first of ARGS is the module's path in it.
+    MODULE is a .wasm or .wat file of at most 1 GiB, or - for standard input. ARGS are its arguments.
+    ROOTFS is a directory that becomes the container's root. The first of ARGS is then the module's path in it.
 
     \b
     pelagos run hello.wasm
@@ -105,12 +105,12 @@ def run(target: str, args: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN
     pelagos run -d --name web -p 8080:80 server.wasm
     pelagos run --explain-plan -m 64m hello.wasm
 
-    Signals are passed on to the program. Whatever ends this command ends the program too, unless it is detached (-d):
-    then `pelagos ps`, `logs`, `exec`, `stop` and `rm` are for it.
+    Signals are forwarded to the program. When this command ends, the program ends too, unless it is detached (-d). Use
+    `pelagos ps`, `logs`, `exec`, `stop` and `rm` for detached programs.
 
-    Exit codes: the program's own; 124 after its deadline, 134 for a trap, 128+N for the death by signal N. If it could
+    Exit codes: the program's own; 124 after its deadline, 134 for a trap, 128+N if signal N has killed it. If it could
     not be run: 125 for a fault of pelagos, the host or this command line, 126 for a file that cannot be run, 127 for
-    one that is not there.
+    a missing file.
     """
     try:
         options = run_options.Options(**chosen)

@@ -1,4 +1,4 @@
-"""The options of `pelagos run` as they are typed, and the container that they describe."""
+"""Converts the options of `pelagos run` to a container."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ STDIN = "-"
 _STDIN_NAME = "stdin.wasm"
 _PERIOD_MICROSECONDS = 100_000
 _LEAST_CPUS = 0.01  # the kernel's shortest quota is a millisecond
-# docker's own; with less the engine of even an empty module is killed before it can say anything.
+# docker's limit. With less, even the engine of an empty module is killed before it can report an error.
 _LEAST_MEMORY = 6 << 20
 _MOST_ID = (1 << 32) - 2  # -1 is no id in chown(2) and setuid(2)
-# docker's: what becomes a path or a word of a command line elsewhere.
+# docker's rule: a name becomes part of paths and command lines.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-# RFC 1123, section 2.1: letters, digits, hyphens; 63 bytes a label; sethostname(2) takes 64 in all.
+# RFC 1123, section 2.1: letters, digits, hyphens; 63 bytes per label; sethostname(2) accepts 64 in total.
 _HOSTNAME = re.compile(
     r"(?=.{1,64}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 
 
 class Options(NamedTuple):
-    """What the command line says, under the names that click gives it."""
+    """The options of the command line, with the names of click's parameters."""
 
     env: tuple[str, ...]
     env_files: tuple[str, ...]
@@ -66,7 +66,7 @@ class Options(NamedTuple):
 
 
 def container(options: Options, target: str, args: tuple[str, ...]) -> Container:
-    """What is to run. Raises BadParameter or UsageError, and PelagosError or OSError of files that are named."""
+    """The container to run. Raises BadParameter or UsageError; PelagosError or OSError for files."""
     if options.interactive and target == STDIN:
         raise click.UsageError("standard input is the module: it cannot be the program's too (-i)")
     program = _program(target, args)
@@ -93,7 +93,7 @@ def container(options: Options, target: str, args: tuple[str, ...]) -> Container
 
 
 def record(options: Options, command: tuple[str, ...]) -> runs.Run:
-    """The record of its run. command: as it was typed. Raises BadParameter or UsageError."""
+    """The record of the run. command: the typed command line. Raises BadParameter or UsageError."""
     if options.detach and (options.interactive or options.tty):
         raise click.UsageError(
             "-d cannot be combined with -i or -t: there is nothing that a terminal could be joined to"
@@ -103,7 +103,7 @@ def record(options: Options, command: tuple[str, ...]) -> runs.Run:
 
 
 def watched_file(options: Options, target: str, args: tuple[str, ...]) -> str:
-    """The path of the file whose changes count with --watch. Raises UsageError."""
+    """The path of the file that --watch watches. Raises UsageError."""
     if options.detach or target == STDIN:
         raise click.UsageError(
             f"--watch cannot be combined with {'-d' if options.detach else 'a module on standard input'}"
@@ -112,7 +112,7 @@ def watched_file(options: Options, target: str, args: tuple[str, ...]) -> str:
 
 
 def _program(target: str, args: tuple[str, ...]) -> tuple[str | None, tuple[int, str] | None, tuple[str, ...]]:
-    """What to run: a rootfs or a module, and argv."""
+    """The rootfs or the module to run, and argv."""
     if os.path.isdir(target):
         if not args:
             raise click.UsageError(f"{target} is a directory: name the module in it, e.g. /app.wasm")

@@ -1,4 +1,4 @@
-"""The life of one task, as `pelagos run` conducts it: to its end, or until it goes on without the command."""
+"""Runs one task for `pelagos run`: until it ends, or until it is detached."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One task, from Create on. What is left of it when the command ends goes with its daemon."""
+    """One task, from Create on. When the command ends, the daemon removes what is left of it."""
 
     def __init__(
         self, workspace: Workspace, waiting: Waiting, signals: Signals, publisher: Publisher | None, *, tty: bool
     ) -> None:
-        """publisher: of its ports, if there are any.
+        """Connect to the shim, which must have been started.
 
-        In a workspace whose shim was started. Raises what starting it has come to, and Unavailable."""
+        publisher: for its published ports, or None. Raises the error of the shim's start, or Unavailable.
+        """
         self._connection = workspace.connect()
         self._workspace = workspace
         self._id = workspace.id
@@ -36,9 +37,9 @@ class Session:
         self._tty = tty
 
     def run(self, layers: tuple[Mount, ...], created: Callable[[], None], *, interactive: bool) -> int:
-        """Create, start, wait; the exit code. created: called when there is a program that may write.
+        """Create and start the task, wait until it exits, and return its exit code.
 
-        Raises the PelagosError of the call that fails.
+        created: called when the program exists and may write. Raises the PelagosError of a failed call.
         """
         stdio = Stdio.make(self._workspace.directory, interactive=interactive, tty=self._tty)
 
@@ -49,11 +50,11 @@ class Session:
         return self._attached.run(stdio, create, self._note_backend, tty=self._tty)
 
     def detach(self, layers: tuple[Mount, ...]) -> None:
-        """Create and start it with its output in a file, and have the daemon go on without this command.
+        """Create and start the task with its output in a file; the daemon keeps running without this command.
 
-        Raises the PelagosError of the call that fails.
+        Raises the PelagosError of a failed call.
         """
-        # containerd's convention: with a file URI both outputs are written to that of stdout.
+        # containerd's convention: with a file URI, both outputs are written to the file of stdout.
         output = f"file://{self._workspace.make_output()}"
         self._create(layers, Stdio("", output, output))
         self._connection.call(TASK, "Start", api.StartRequest(id=self._id))
@@ -76,7 +77,7 @@ class Session:
         created = self._connection.call(TASK, "Create", request)
         if self._publisher:
             self._publisher.start(created.pid)
-        # Its answer comes with that of Start.
+        # The answer is read after that of Start.
         self._asked = self._connection.send(INSPECTION, "Backend", inspection_pb2.BackendRequest(id=self._id))
 
     def _note_backend(self) -> None:

@@ -1,4 +1,4 @@
-"""The signals that `pelagos run` gets: they are its program's, as with docker's --sig-proxy."""
+"""Forwards the signals of `pelagos run` to its program, like docker's --sig-proxy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from pelagos_core.cli.waiting import Waiting
 
-# signal(7): what no handler can take; what the kernel sends for a fault of our own; what is about
-# our own children, pipes, and turns at the terminal.
+# signal(7): signals that cannot be handled; those that the kernel sends for our own faults; those about
+# our own children, pipes and terminal access.
 _OURS = frozenset(
     {
         signal.SIGKILL,
@@ -24,13 +24,13 @@ _OURS = frozenset(
         signal.SIGTTOU,
     }
 )
-# Those that end no process by default.
+# Signals whose default action does not end a process.
 _HARMLESS = frozenset({signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGTSTP})
-_MOST = 1024  # that are read at a time
+_MOST = 1024  # signals that are read at a time
 
 
 class Ended(BaseException):
-    """A deadly signal has come while there was no program to pass it on to."""
+    """A deadly signal has arrived while there is no program to forward it to."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -38,26 +38,26 @@ class Ended(BaseException):
 
 
 class Signals:
-    """Takes every signal from now on, to the end of the process; each is dealt with where the command waits.
+    """Handles all signals from now on, until the process exits, at the points where the command waits.
 
-    While there is no program, the first one that is deadly raises `Ended` there, and later ones do nothing: what
-    is cleaned up then is cleaned up to its end.
+    While there is no program, the first deadly signal raises `Ended` there. Later ones have no effect, so that the
+    cleanup is completed.
     """
 
     def __init__(self, waiting: Waiting) -> None:
         self._program: Callable[[int], None] | None = None
         self._ended = False
-        # The number of each signal, as a byte, and not in a handler, which would run in the middle of anything.
+        # Python writes the number of each signal to this pipe. A handler could interrupt any code.
         self._taken, taker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(taker, warn_on_full_buffer=False)
         waiting.on_readable(self._taken, self._read)
         for signum in sorted(signal.valid_signals() - _OURS):
             if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:
-                continue  # nohup(1): it is to outlive the terminal
+                continue  # nohup(1): the process must survive the terminal's end
             signal.signal(signum, _handled)
 
     def pass_on(self, program: Callable[[int], None] | None) -> None:
-        """Give the program each signal from now on; None once it has ended."""
+        """Call `program` with each signal from now on; None when the program has exited."""
         self._program = program
 
     def _read(self) -> None:
@@ -73,4 +73,4 @@ class Signals:
 
 
 def _handled(_signum: int, _frame: object) -> None:
-    """Python's own part: without a handler the signal would not be taken."""
+    """An empty handler: without one, Python does not write the signal to the pipe."""

@@ -1,4 +1,4 @@
-"""`pelagos stats`: what containers of this user's `pelagos run` use."""
+"""`pelagos stats`: the resource usage of containers of this user's `pelagos run`."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number of nearly 2^63
 def stats(once: bool, whole: bool, as_json: bool, names: tuple[str, ...]) -> None:
     """Show what containers use: processor time, memory, processes.
 
-    All of your `pelagos run` that run, or those that are named. CPU is of one processor: 200% are two. On a terminal it
-    goes on until ^C; elsewhere, and with --format json, it prints once.
+    Without names, it shows all your running containers. CPU is relative to one processor: 200% are two processors. On a
+    terminal it repeats until ^C; elsewhere, and with --format json, it prints once.
 
     \b
     pelagos stats
@@ -64,7 +64,7 @@ Figures = dict[str, object]
 
 
 def _measured(found: list[Run]) -> Mapping[str, Figures]:
-    """What each container has used, by its id. One that has ended meanwhile, or does not answer, is left out."""
+    """The usage of each container, by its id, without those that have ended meanwhile or do not answer."""
     begun = [run for run in found if run.address]
     answers = asking.ask(TASK, "Stats", [(run.address, api.StatsRequest(id=run.id)) for run in begun])
     return {

@@ -1,4 +1,4 @@
-"""A table for a person on a terminal, and for programs in a pipe: there each row is one line."""
+"""Prints a table: wrapped on a terminal, one line per row in a pipe."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import unicodedata
 import click
 
 _GAP = "  "
-_LONGEST_WORD = 24  # a longer one, such as a path, may be cut: else it alone would leave no room for a table
+_LONGEST_WORD = 24  # columns; a longer word, such as a path, may be cut, to leave space for the other cells
 
 
 def print_table(header: list[str], rows: list[list[str]], *, is_whole: bool = False) -> None:
-    """Print it on stdout. On a terminal cells are wrapped between words, to its width, unless it is_whole."""
+    """Print a table to stdout. On a terminal, cells are wrapped between words to its width, unless `is_whole`."""
     for line in lines(header, rows, None if is_whole else _width()):
         click.echo(line)
 
@@ -22,8 +22,8 @@ def print_table(header: list[str], rows: list[list[str]], *, is_whole: bool = Fa
 def lines(header: list[str], rows: list[list[str]], width: int | None) -> list[str]:
     """The table's lines.
 
-    width: in columns, to which cells are wrapped between words; None for one line a row. Where the words
-    themselves are too wide for a table, each row is a list of its cells.
+    width: in columns, to which cells are wrapped between words; None for one line per row. If the words
+    are too wide for a table, each row is printed as a list of its cells.
     """
     table = [[_clean(cell) for cell in row] for row in (header, *rows)]
     columns = list(zip(*table, strict=True))
@@ -39,7 +39,7 @@ def lines(header: list[str], rows: list[list[str]], width: int | None) -> list[s
 
 
 def _shrunk(widths: list[int], least: list[int], room: int) -> list[int]:
-    """Take from the widest columns that can give, until all fit."""
+    """Reduce the widest columns, not below `least`, until all fit into `room`."""
     widths = list(widths)
     while sum(widths) > room:
         able = [index for index, each in enumerate(widths) if each > least[index]]
@@ -75,12 +75,12 @@ def _wrapped(cell: str, width: int) -> list[str]:
 
 
 def _clean(cell: str) -> str:
-    """One line, with nothing in it that a terminal would act on."""
+    """The text as one line, without control characters."""
     return "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in cell)
 
 
 def _columns(text: str) -> int:
-    """How many columns a terminal gives to a text: wide letters two, combining ones none (UAX #11)."""
+    """The width of a text on a terminal: two columns for wide characters, none for combining ones (UAX #11)."""
     if text.isascii():
         return len(text)
     return sum(

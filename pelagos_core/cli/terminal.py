@@ -1,4 +1,4 @@
-"""The user's own terminal, while a guest has it."""
+"""The user's terminal, while a guest uses it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def size() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def raw() -> Iterator[None]:
-    """Pass every key on as it is; the guest's terminal echoes them and makes signals of them."""
+    """Set raw mode for the block: keys are passed to the guest's terminal, which echoes them and creates signals."""
     before = termios.tcgetattr(0)
     tty.setraw(0)
     try:
         yield
     finally:
-        # TCSAFLUSH: after the output that is still under way; keys that have not been read are dropped.
+        # TCSAFLUSH: wait until all output is written, and discard unread keys.
         with contextlib.suppress(termios.error):  # it was closed
             termios.tcsetattr(0, termios.TCSAFLUSH, before)

@@ -1,4 +1,4 @@
-"""`pelagos version`: what is installed, for a person or a bug report."""
+"""`pelagos version`: prints the installed versions, for bug reports."""
 
 from __future__ import annotations
 

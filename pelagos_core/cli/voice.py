@@ -1,4 +1,4 @@
-"""What commands say of faults, in one voice: `pelagos: COMMAND: what failed: why; what to do`, a line on stderr."""
+"""Prints errors in one format: `pelagos: COMMAND: what failed: why; what to do`, one line on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _command = [""]  # of this process: of a group's commands such as `cache warm`
 
 
 def speak_for(path: str) -> None:
-    """Say all from now on in the name of a command. path: as it is typed, with the program's name."""
+    """Set the command's name for all following messages. path: as typed, with the program's name."""
     _command[0] = path.removeprefix(_PROGRAM).strip()
 
 
@@ -19,22 +19,22 @@ def speaker() -> str:
 
 
 def line(text: str, command: str | None = None) -> str:
-    """What is printed of a fault, without the end of the line. command: whose it is, if not of the present one."""
+    """The line for an error, without a newline. command: the command's name, by default the current one."""
     return ": ".join(filter(None, (_PROGRAM, _command[0] if command is None else command, clean(text))))
 
 
 def complain(text: object) -> None:
-    """Print what failed: a text, or an error."""
+    """Print an error: a text or an exception."""
     click.echo(line(str(text)), err=True)
 
 
 def note(text: str) -> None:
-    """Print on stderr what is no fault."""
+    """Print a message that is not an error to stderr."""
     click.echo(f"{_PROGRAM}: {clean(text)}", err=True)
 
 
 def clean(text: str) -> str:
-    """Nothing in it that a terminal would act on. A name of the user's, or a guest's, may have anything in it."""
+    """The text without control characters: the names of users and guests in it are untrusted."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

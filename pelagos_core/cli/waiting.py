@@ -1,7 +1,7 @@
-"""Waiting for several things at a time, in the one thread of a command.
+"""Waits for several events in the single thread of a command.
 
-asyncio does this too, and to import it takes a quarter of the time of a whole `pelagos run`. Here there are no
-tasks: a command does one thing after another, and what comes meanwhile is dealt with by callbacks.
+asyncio could do this too, but its import takes a quarter of the time of a whole `pelagos run`. There are no tasks: a
+command does one thing after another, and callbacks handle events in between.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class _Timer(NamedTuple):
 
 
 class Waiting:
-    """What may come while a command waits: descriptors that can be read, moments, words of other threads.
+    """The events for which a command waits: readable descriptors, timers, and callbacks from other threads.
 
-    Callbacks run in `until` and `look`, and at no other time. What one raises goes through to the caller
-    of these, and leaves all else that has come for the next time.
+    Callbacks run only in `until` and `look`. An exception of a callback reaches the caller of these methods; the
+    remaining events are handled at the next call.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Waiting:
         self._timers: list[_Timer] = []
         self._posted: deque[Callback] = deque()
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._lock = threading.Lock()  # held to write to it, and to close it
+        self._lock = threading.Lock()  # held while the pipe is written to or closed
         self.on_readable(self._woken, self._wake)
 
     def __enter__(self) -> Waiting:
@@ -53,29 +53,29 @@ class Waiting:
             self._waker = -1
 
     def on_readable(self, fd: int, callback: Callback) -> None:
-        """Call it whenever the descriptor can be read, or is at its end, until `forget`."""
+        """Call `callback` whenever the descriptor is readable or at its end, until `forget`."""
         self._readers[fd] = callback
         self._poll.register(fd, select.POLLIN)
 
     def forget(self, fd: int) -> None:
-        """Look at a descriptor no more. To be called before it is closed."""
+        """Stop watching a descriptor. Call it before the descriptor is closed."""
         if self._readers.pop(fd, None):
             self._poll.unregister(fd)
 
     def after(self, seconds: float, callback: Callback) -> None:
-        """Call it once, when so much time has passed."""
+        """Call `callback` once, after `seconds`."""
         self._timers.append(_Timer(time.monotonic() + seconds, callback))
 
     def post(self, callback: Callback) -> None:
-        """Call it as soon as this is waited in, if it ever is again. For any thread."""
+        """Call `callback` at the next wait. Any thread may call this method."""
         self._posted.append(callback)
         with self._lock:
             if self._waker >= 0:
-                with contextlib.suppress(BlockingIOError):  # it is full, so it wakes
+                with contextlib.suppress(BlockingIOError):  # the pipe is full, so it is readable already
                     os.write(self._waker, b"\0")
 
     def until(self, done: Callable[[], object], seconds: float | None = None) -> bool:
-        """Wait until `done`, which is asked after each thing that has come. False after `seconds` of waiting."""
+        """Wait until `done()` is true; it is called after each event. Returns False after `seconds`."""
         end = None if seconds is None else time.monotonic() + seconds
         while not done():
             if end is not None and time.monotonic() >= end:
@@ -84,11 +84,11 @@ class Waiting:
         return True
 
     def look(self) -> None:
-        """Deal with what has come, without waiting for more."""
+        """Handle pending events without waiting."""
         self._turn(0.0)
 
     def _turn(self, end: float | None) -> None:
-        """Wait for one thing or more, no longer than to `end`, and run their callbacks."""
+        """Wait for events, at most until `end` (monotonic seconds), and run their callbacks."""
         for fd, _ in self._poll.poll(self._milliseconds(end)):
             if callback := self._readers.get(fd):
                 callback()
@@ -100,14 +100,14 @@ class Waiting:
             timer.callback()
 
     def _milliseconds(self, end: float | None) -> int | None:
-        """For how long nothing has to be done but by descriptors; None: for ever."""
+        """The time until the next timer or `end`, in milliseconds; None if there is neither."""
         if self._posted:
             return 0
         moments = [timer.at for timer in self._timers] + ([] if end is None else [end])
         if not moments:
             return None
         seconds = min(moments) - time.monotonic()
-        # One more: what is left of a millisecond would be spent in turns that wait for nothing.
+        # Round up: otherwise the last part of a millisecond would be a busy loop.
         return int(seconds * 1000) + 1 if seconds > 0 else 0
 
     def _wake(self) -> None:

@@ -1,6 +1,6 @@
-"""`pelagos run --watch`: the run is started again whenever its module changes.
+"""`pelagos run --watch`: restarts the run whenever its module changes.
 
-Each run is a `pelagos run` of its own, a child of this process: so its end is what the end of that command is.
+Each run is a separate `pelagos run`, a child of this process, so it ends in the same way as that command.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ State = tuple[int, int, int, int]
 
 
 def watch(path: str, words: Sequence[str], operands: int) -> int:
-    """Run the command again and again until a signal ends this process; the exit code.
+    """Run the command repeatedly until a signal ends this process; return the exit code.
 
-    path: of the module. words: of the command line after `run`. operands: how many of its last are MODULE and ARGS.
+    path: the module's path. words: the command line after `run`. operands: the number of words in MODULE and ARGS.
     """
     child = _words_of_child(words, operands)
     name = os.path.basename(path)
@@ -47,7 +47,7 @@ def watch(path: str, words: Sequence[str], operands: int) -> int:
 
 
 def _words_of_child(words: Sequence[str], operands: int) -> list[str]:
-    """The same command line without the watch: of a flag and its opposite the last one counts."""
+    """The same command line without the watch: the last one of a flag and its opposite is used."""
     end = len(words) - operands
     if end and words[end - 1] == "--":
         end -= 1
@@ -55,7 +55,7 @@ def _words_of_child(words: Sequence[str], operands: int) -> list[str]:
 
 
 def _state(path: str) -> State | None:
-    """What identifies one content of a file; None if it is not there."""
+    """A stamp that changes with a file's content; None if the file is missing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -64,7 +64,7 @@ def _state(path: str) -> State | None:
 
 
 def _has_changed(path: str, seen: State | None) -> bool:
-    """Whether there is another content, which is no more being written: two looks find the same."""
+    """Whether the content has changed and the writer is done: two checks find the same state."""
     now = _state(path)
     if now is None or now == seen:
         return False
@@ -81,7 +81,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Interruptible(list[int]):
-    """The signals that are to end this process and have come; while it is entered they end nothing by themselves."""
+    """Collects the signals that should end this process. Within its block they do not end it by themselves."""
 
     def __enter__(self) -> _Interruptible:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

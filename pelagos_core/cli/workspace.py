@@ -1,4 +1,4 @@
-"""The directory of one `pelagos run` as its command has it, and the shim that is called there."""
+"""The directory of one `pelagos run`, and the shim that runs in it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from pelagos_core.cli.connection import Connection
 
 NAMESPACE = "pelagos"
-_END_SECONDS = 10.0  # for a daemon to end; it goes on ending if it is not waited for
+_END_SECONDS = 10.0  # to wait for a daemon to exit; afterwards it exits on its own
 _LOG_BYTES = 64 << 10
 
 
 class Workspace:
     """The directory of one run (see `runs`): its bundle, FIFOs and the shim's socket.
 
-    While the command holds it open the daemon stays. Left, it ends the daemon and whatever that
-    has, and is removed.
+    The daemon runs while the command keeps it open. The end of its `with` block ends the daemon and its
+    container, and removes the directory.
     """
 
     def __init__(self, place: str, run: runs.Run, waiting: Waiting) -> None:
-        """place: from `runs.usable_place`. run: of `runs.new`. Raises AlreadyExists if its name is in use."""
+        """place: from `runs.usable_place`. run: from `runs.new`. Raises AlreadyExists if its name is in use."""
         self.id = run.id
         self._run = run
         self._waiting = waiting
@@ -46,33 +46,33 @@ class Workspace:
         self.bundle = os.path.join(self.directory, "bundle")
 
     def prepare(self) -> None:
-        """Make what is in it. Apart from __init__, so that a full disk leaves nothing."""
+        """Create the directory's content. Separate from __init__, so that a full disk leaves no directory behind."""
         os.mkdir(self.bundle)
 
     def note(self, *, address: str = "", backend: str = "") -> None:
-        """Record more of the run; empty for what is not known yet."""
+        """Add to the record of the run; an empty value is not changed."""
         run = self._run
         self._run = run._replace(address=address or run.address, backend=backend or run.backend)
-        with contextlib.suppress(OSError):  # the program runs all the same
+        with contextlib.suppress(OSError):  # the program runs without it
             runs.record(self.directory, self._run)
 
     def make_output(self) -> str:
-        """Create the file of a detached run's output; its path. Raises OSError."""
+        """Create the file for a detached run's output; return its path. Raises OSError."""
         return runs.make_output(self.directory)
 
     def leave(self) -> None:
-        """Leave the run to its daemon, which goes on without this command."""
+        """Detach: the daemon keeps running without this command."""
         self._is_left = True
 
     def start_shim(self) -> None:
-        """Have the shim started, and return at once: it takes some time, in which something else can be done."""
+        """Start the shim without waiting for it, so that the caller can do other work meanwhile."""
         path = zygote_request.socket_path()
         if path:
             request = zygote_request.own_request(_words("start", self.directory), _environment(self.directory))
             self._asked = Question(path, request, self.bundle)
 
     def connect(self) -> Connection:
-        """Connect to the shim that was started. Raises Internal or OSError if it could not be, and Unavailable."""
+        """Connect to the started shim. Raises Internal or OSError if its start has failed, Unavailable."""
         from pelagos_core.cli.connection import Connection  # takes 20 ms, in which the shim starts
 
         address = self._started_by_the_zygote() or self._executed()
@@ -87,7 +87,7 @@ class Workspace:
         return _path(address) if outcome == STARTED else ""
 
     def _executed(self) -> str:
-        """The path of the daemon's socket, from the program that does it without a zygote, and leaves one."""
+        """The path of the daemon's socket, from the program that starts a daemon without a zygote."""
         process = _shim("start", self.directory)
         ended = os.pidfd_open(process.pid)
         self._waiting.on_readable(ended, process.poll)
@@ -96,7 +96,7 @@ class Workspace:
         finally:
             self._waiting.forget(ended)
             os.close(ended)
-            # Before the directory is removed, in which it looks for a place.
+            # Wait for it before the directory is removed: it creates its socket there.
             output, error = process.communicate()
         if process.returncode:
             raise Internal(f"the shim did not start: {error.decode(errors='replace').strip()}")
@@ -109,7 +109,7 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._asked:
-            self._asked.answer()  # the directory must not go while the zygote looks for a place in it
+            self._asked.answer()  # the directory must not be removed while the zygote creates the socket in it
         os.close(self._alive)
         if self._is_left and self._connection:
             self._connection.close()
@@ -122,35 +122,35 @@ class Workspace:
             self._clean_up()
 
     def _clean_up(self) -> None:
-        """What the daemon could not do: there was none, or something has killed it."""
+        """Clean up in place of the daemon, if there was none or it was killed."""
         if os.path.exists(self.directory):
             clean_up(self.directory)
 
 
 def clean_up(directory: str) -> None:
-    """Remove what a daemon that was killed has left of a run: processes, control groups, the directory."""
-    with contextlib.suppress(FileNotFoundError):  # no bundle was made yet, or another command is removing it too
+    """Remove what a killed daemon has left of a run: processes, control groups, the directory."""
+    with contextlib.suppress(FileNotFoundError):  # no bundle exists yet, or another command removes it too
         _shim("delete", directory).communicate()
     runs.remove(directory)
 
 
 class DaemonLog:
-    """The daemon's log, for what no call of the task API reports."""
+    """Reads the daemon's log, for events that the task API does not report."""
 
     def __init__(self, bundle: str, name: str, progress: Progress, waiting: Waiting) -> None:
-        """bundle: its path. name: of what is run, for `progress`."""
+        """Arguments: bundle: its path. name: the program's name, for `progress`."""
         self._name = name
         self._progress = progress
         self._waiting = waiting
         self._rest = b""
-        path = os.path.join(bundle, "log")  # where a shim looks for it
+        path = os.path.join(bundle, "log")  # the path at which a shim opens it
         os.mkfifo(path, 0o600)
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         waiting.on_readable(self._fd, self._read)
         self.is_out_of_memory = False
 
     def close(self) -> None:
-        """Read what is there, and no more."""
+        """Read the rest of the log, and close it."""
         if self._fd >= 0:
             self._read()
             self._waiting.forget(self._fd)
@@ -177,13 +177,13 @@ class DaemonLog:
 
 
 def _path(address: bytes) -> str:
-    """The path in what `start` prints."""
+    """The path in the address that `start` has printed."""
     return os.fsdecode(address).strip().removeprefix("unix://")
 
 
 def _shim(action: str, directory: str) -> Popen[bytes]:
     """Execute the shim for one action, as containerd does, for the run of this directory."""
-    import subprocess  # here: where there is a zygote, no run needs it
+    import subprocess  # here: with a zygote, it is not needed
 
     return subprocess.Popen(
         [sys.executable, launcher.FLAGS, "-c", launcher.body(), *_words(action, directory)],
@@ -203,10 +203,10 @@ def _words(action: str, directory: str) -> list[str]:
 
 
 def _environment(directory: str) -> dict[str, str]:
-    """The shim's environment: of this command's what a daemon has."""
+    """The shim's environment: the part of this command's environment that a daemon needs."""
     found = zygote_request.kept_environment()
-    found.pop("TTRPC_ADDRESS", None)  # of a containerd, which gets no events of this
-    found["PELAGOS_SOCKET_DIR"] = directory  # an own place, so that no containerd is in the way
+    found.pop("TTRPC_ADDRESS", None)  # a containerd must not get events of this run
+    found["PELAGOS_SOCKET_DIR"] = directory  # a separate directory, which no containerd uses
     if zygote_request.VARIABLE in os.environ:
         found[zygote_request.VARIABLE] = os.environ[zygote_request.VARIABLE]
     return found

@@ -95,7 +95,7 @@ def test_the_unit_is_written_where_it_is_asked_for_and_its_program_can_be_run(tm
     unit.read(units / UNIT)
     assert stat.S_IMODE(os.stat(units / UNIT).st_mode) == 0o644
     said = subprocess.run([*shlex.split(unit["Service"]["ExecStart"]), "--help"], capture_output=True, text=True)
-    assert "Be the zygote" in said.stdout
+    assert "Run the zygote" in said.stdout
     assert str(units / UNIT) in pelagos("uninstall", *words).stdout
     assert os.listdir(units) == ["other.service"]
 
