@@ -111,6 +111,15 @@ def test_the_site_is_built_without_a_warning():
     assert "postMessage" in index  # the worker's text
 
 
+@pytest.fixture
+def rebuilt():
+    """After the test the site is as the tree has it: it is what a person opens."""
+    yield
+    site.prepare()
+    assert site.build() == []
+
+
+@pytest.mark.usefixtures("rebuilt")
 def test_a_broken_page_is_named_with_its_line():
     site.prepare()
     page = site.PREPARED / "cache.md"
