@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from pelagos_core.metrics import slots
@@ -33,10 +34,19 @@ def zygotes(directory: str) -> list[int]:
 
 
 def end_zygotes(directory: str) -> None:
-    """End all that listen in a directory."""
-    for pid in zygotes(directory):
+    """End all that listen in a directory, and those that others have replaced there: they would stay until idle."""
+    for pid in {*zygotes(directory), *_named_after(directory)}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _named_after(directory: str) -> Iterator[int]:
+    """The zygotes whose command line has a path in a directory."""
+    start = os.fsencode(f"pelagos-zygote\0{directory}/")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(start):
+                yield int(pid)
 
 
 def of_the_tests() -> dict[str, str]:
