@@ -27,15 +27,15 @@ MEANINGS: dict[int, tuple[str, str]] = {
     OK: ("the program's own", "done"),
     FAULT: ("the program's own", "it failed, or found something wrong: the line on stderr says what"),
     USAGE: ("the program's own", "the command line is wrong"),
-    DEADLINE: ("the program had its time (`io.pelagos.wasm.deadline`)", ""),
+    DEADLINE: ("the program has reached its deadline (`io.pelagos.wasm.deadline`)", ""),
     FAILED: ("pelagos, the host or the command line is at fault: the line on stderr says which", ""),
-    CANNOT_INVOKE: ("the file is there and cannot be run, or not with these arguments of its function", ""),
-    NOT_FOUND: ("the file, or the backend that was asked for, is not there", ""),
+    CANNOT_INVOKE: ("the file exists but cannot be run, or its function not with these arguments", ""),
+    NOT_FOUND: ("the file or the requested backend does not exist", ""),
     INTERRUPTED: ("`^C` or SIGINT ended it", "`^C` or SIGINT ended it"),
     TRAP: ("the guest has trapped, or its engine failed", ""),
     KILLED: ("SIGKILL ended it: out of memory, or `pelagos kill`", ""),
-    NO_READER: ("nothing reads its output any more (SIGPIPE)", "nothing reads its output any more (SIGPIPE)"),
-    UNKNOWN: ("the program's own, or how it ended is not known", ""),
+    NO_READER: ("no process reads its output any more (SIGPIPE)", "no process reads its output any more (SIGPIPE)"),
+    UNKNOWN: ("the program's own, or pelagos does not know how it ended", ""),
 }
 
 

@@ -89,7 +89,7 @@ CREATE_FAILURES = Family(
 OOM_KILLS = Family(
     "pelagos_oom_kills",
     COUNTER,
-    "Times that the kernel has killed in a container for lack of memory.",
+    "Kills by the kernel in a container, for lack of memory.",
     per_engine=False,
 )
 CONTAINERS = Family(
@@ -125,7 +125,7 @@ CACHE_MISSES = Family("pelagos_cache_misses", COUNTER, "Containers and execs who
 EXITS = Family(
     "pelagos_exits",
     COUNTER,
-    "Ends of containers and execs. A trap is code 134 of a guest, a signal 128 and more, an error any other but 0.",
+    "Ends of containers and execs. A trap is code 134 of a guest, a signal 128 and more, an error any other except 0.",
     (("kind", KINDS), ("cause", CAUSES)),
 )
 MEMORY_REFUSALS = Family(
