@@ -79,7 +79,7 @@ class Connection:
         self.close()
 
     def send(self, service: Service, method: str, request: Message, timeout: float | None = None) -> Answer:
-        """Send a call and return at once. timeout: seconds, which are told to the server. Raises nothing."""
+        """Send a call and return at once. timeout: seconds; sent to the server. Raises nothing."""
         answer = Answer(service, method)
         stream_id, frame = self._state.send_request(envelope.request(service, method, request, timeout))
         self._answers[stream_id] = answer

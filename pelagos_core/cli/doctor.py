@@ -68,7 +68,7 @@ class Finding:
 
 
 @command()
-@click.option("--strict", is_flag=True, help="Exit with 1 also if there is a warning.")
+@click.option("--strict", is_flag=True, help="Exit with 1 even if there are only warnings.")
 @json_option
 def doctor(strict: bool, as_json: bool) -> None:
     """Check whether this node can run WebAssembly containers.
@@ -169,7 +169,7 @@ def _backends() -> Finding:
     absent = [f"{each.name}: {each.description.problem}" for each in node.backends.installed if each not in usable]
     faults = [str(failure) for failure in node.backends.failures]
     faults += [f"{each.name}: no native part: {each.native_problem}" for each in usable if each.native_problem]
-    remedy = "`pelagos backends` says how to mend each" if absent or faults else ""
+    remedy = "`pelagos backends` says how to fix each" if absent or faults else ""
     if not usable:
         return Finding(
             FAILED,
@@ -215,7 +215,7 @@ def _launchers() -> Finding:
     foreign = [f"{path} ({launcher.kind(it)})" for path, it in contents.items() if it != launcher.program()]
     if foreign:
         found = f"{', '.join(foreign)}: of another environment or version"
-        return Finding(WARNING, found, "`pelagos install` writes them anew")
+        return Finding(WARNING, found, "`pelagos install` writes them again")
     found = ", ".join(f"{path} ({launcher.kind(it)})" for path, it in contents.items())
     for path in first:
         replacement.check_directory(str(path.parent))
@@ -230,7 +230,7 @@ def _containerd() -> Finding:
         return Finding(WARNING, "not on the PATH", "`pelagos run` works without it; for Kubernetes install containerd")
     found = containerd_config.registration(node)
     if found.broken:
-        return Finding(FAILED, f"{found.version}: {found.problem}", "mend the file, then call `pelagos install`")
+        return Finding(FAILED, f"{found.version}: {found.problem}", "correct the file, then call `pelagos install`")
     if found.problem:
         return Finding(WARNING, f"{found.version}: {found.problem}", _to_register(node, found))
     return _registered(node, found)

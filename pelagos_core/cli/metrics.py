@@ -32,7 +32,7 @@ def metrics(textfile: Path | None, listen: str | None) -> None:
     """Print the figures of this node's containers for Prometheus.
 
     Needs root. Without options, it prints Prometheus' text format. Daemons count in one file of the node, which can be
-    read without them. Counters start at zero after a boot and never decrease, also when daemons end or are killed.
+    read without them. Counters start at zero after a boot and never decrease, even when daemons end or are killed.
     `metrics = false` in the node's config disables counting.
 
     \b

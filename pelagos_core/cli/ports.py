@@ -70,7 +70,7 @@ def _is_address(family: int, host: str) -> bool:
 class Publisher:
     """Listens on published ports, and forwards from a separate process when the container exists.
 
-    This process exits with the container's, which it watches by a pidfd, also if this command is killed.
+    This process exits with the container's, which it watches by a pidfd, even if this command is killed.
     """
 
     def __init__(self, ports: tuple[Port, ...]) -> None:
