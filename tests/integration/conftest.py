@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from tests.support import provision
 from tests.support.containerd import Containerd, install
 from tests.support.crictl import CRI_CONFIG, GUESTS_IMAGE, PAUSE_IMAGE, UNPACKING, Crictl
 from tests.support.images import write_image
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +99,26 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
     (directory / "data").mkdir()
     (directory / "data/note.txt").write_text("a note\n")
     return directory
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wheels of what the README installs, built of a copy of their sources."""
+    directory = tmp_path_factory.mktemp("published")
+    # Backends are compiled by what is in native/.
+    tree = shutil.copytree(ROOT, directory / "tree", ignore=_not_sources)
+    for distribution in (".", "plugins/wasmtime_backend", "native"):
+        words = [sys.executable, "-m", "build", "--wheel", "--outdir", directory / "dist", tree / distribution]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return directory / "dist"
+
+
+def _not_sources(directory: str, names: list[str]) -> list[str]:
+    if Path(directory) != ROOT:
+        return [name for name in names if name in ("__pycache__", "bin")]
+    kept = ("pelagos_core", "plugins", "native", "pyproject.toml", "README.md", "LICENSE")
+    return [name for name in names if name not in kept]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from pelagos_core.conformance import modules
 from pelagos_core.conformance.environment import environment_with
-from tests.support import wazero
+from tests.support import pages, wazero
 
 pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -107,9 +107,8 @@ def test_an_engine_that_deviates_from_wasi_fails_in_those_areas_and_lets_no_gues
 
 
 def test_one_line_of_configuration_adds_the_kit_to_a_projects_own_tests(tmp_path):
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.pytest.ini_options]\naddopts = "-p pelagos_core.conformance.plugin --pelagos-backend=wasmtime"\n'
-    )
+    (block,) = pages.given_to(__file__)
+    (tmp_path / "pyproject.toml").write_text(block.text.replace("NAME", "wasmtime"))
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/test_mine.py").write_text("def test_my_engine(): pass\n\ndef test_other(): pass\n")
     pytest_itself = [sys.executable, "-m", "pytest", "-v", "-k", "my_engine or stderr_is_separate"]

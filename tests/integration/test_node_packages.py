@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import node_root, provision
+from tests.support import node_root, pages, provision
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.containerd, pytest.mark.timeout(900)]
 
@@ -50,11 +50,23 @@ pelagos run /host/hello.wat
 cp -r /host/rootfs /tmp/rootfs
 ctr run --rm --runtime io.containerd.pelagos.wasm.v1 --rootfs /tmp/rootfs hello /hello.wasm
 """
-USE = f"""\
-say installed
-pelagos install
-restart; answers; pelagos install
-{TRY}"""
+
+
+def of_the_page(word):
+    """The commands of docs/nodes.md with this word in the first, for the packages of this machine; the last is doctor.
+
+    `--restart` needs systemd, so the node restarts containerd itself.
+    """
+    (block,) = [each for each in pages.given_to(__file__) if word in each.text]
+    commands = "\n".join(command.text for command in block.commands())
+    for shown, here in {
+        "pelagos_0.1.0_amd64.deb": "/packages/pelagos_*.deb",
+        "pelagos-0.1.0-linux-x86_64": f"/packages/pelagos-*-linux-{os.uname().machine}",
+        "install --restart": "install; restart; answers; pelagos install",
+    }.items():
+        commands = commands.replace(shown, here)
+    unpacked, installed, doctor = commands.splitlines()
+    return f"{unpacked}\nsay installed\n{installed}\nsay plain doctor\n{doctor}\n{TRY}"
 
 
 OF_DEBIAN = {provision.containerd_directory("trixie"): "/containerd"}
@@ -92,9 +104,8 @@ def checked(said):
 def test_the_archive_works_where_there_is_no_python_and_no_library_and_is_taken_away(given):
     script = f"""{NODE}
 tar() {{ busybox tar "$@"; }}; cp() {{ busybox cp "$@"; }}; mkdir() {{ busybox mkdir "$@"; }}
-tar -xzf /packages/pelagos-*-linux-{os.uname().machine}.tar.gz -C /opt
 pelagos() {{ /opt/pelagos/bin/pelagos "$@"; }}
-{USE}
+{of_the_page("tar -xzf")}
 say upgraded
 pelagos install
 say removed
@@ -116,8 +127,7 @@ def test_the_debian_package_works_and_leaves_nothing(given):
     script = f"""{NODE}
 find / -xdev -not -path '/var/lib/dpkg/*' -not -path '/var/log/*' -not -path '/var/lib/containerd/*' | sort >/tmp/before
 say package
-dpkg -i /packages/pelagos_*.deb
-{USE}
+{of_the_page("dpkg -i")}
 say verified
 dpkg --verify pelagos
 say again

@@ -14,19 +14,14 @@ from tests.support.containerd import Containerd
 pytestmark = [pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent.parent
-DISTRIBUTIONS = (ROOT, ROOT / "plugins/wasmtime_backend", ROOT / "native")
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(published, tmp_path_factory):
     """A plain environment with the wheels of what the README installs; its bin directory."""
-    directory = tmp_path_factory.mktemp("wheels")
-    tree = shutil.copytree(ROOT, directory / "tree", ignore=_not_sources)  # backends are compiled by what is in native/
-    for distribution in DISTRIBUTIONS:
-        source = tree / distribution.relative_to(ROOT)
-        _run(sys.executable, "-m", "build", "--wheel", "--outdir", directory / "dist", source)
+    directory = tmp_path_factory.mktemp("installed")
     _run(sys.executable, "-m", "venv", directory / "venv")
-    _run(directory / "venv/bin/pip", "install", "-q", *(directory / "dist").glob("*.whl"))
+    _run(directory / "venv/bin/pip", "install", "-q", *published.glob("*.whl"))
     return directory / "venv/bin"
 
 
@@ -63,7 +58,9 @@ def test_the_launchers_are_of_that_environment(installed, tmp_path):
 @pytest.fixture
 def echo(tmp_path):
     """The wheel of the template for engine authors."""
-    source = shutil.copytree(ROOT / "examples/backend", tmp_path / "echo-source", ignore=_not_sources)
+    source = shutil.copytree(
+        ROOT / "examples/backend", tmp_path / "echo-source", ignore=shutil.ignore_patterns("__pycache__", "bin")
+    )
     _run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "echo", source)
     return next((tmp_path / "echo").glob("*.whl"))
 
@@ -95,16 +92,6 @@ def test_a_third_partys_wheel_adds_an_engine_to_a_running_node(installed, echo, 
         assert daemon.tasks()["spin"][1] == "RUNNING"
     finally:
         daemon.close()
-
-
-def _not_sources(directory, names):
-    if Path(directory) != ROOT:
-        return [name for name in names if name in ("__pycache__", "bin")]
-    return [
-        name
-        for name in names
-        if name not in ("pelagos_core", "plugins", "native", "pyproject.toml", "README.md", "LICENSE")
-    ]
 
 
 def _run(*words, cwd=None):

@@ -24,15 +24,13 @@ SESSION = "tests/integration/test_pages.py"
 BACKENDS = "tests/integration/test_page_backends.py"
 SHIPPED = "tests/integration/test_shipped_program.py"
 ERRORS = "tests/integration/test_page_errors.py"
+PACKAGES = "tests/integration/test_node_packages.py"
+NODES = "tests/integration/test_page_nodes.py"
+SERVICE = "tests/integration/test_page_service.py"
 CLUSTER = "tests/kubernetes/test_guide.py"
 SERVING = "tests/kubernetes/test_serving.py"
+INSTALLER = "tests/kubernetes/test_installer.py"
 
-# Run by other words so far.
-NODES = NotRun("it changes a node", "tests/integration/test_packaging.py")
-SERVICE = NotRun("it needs Rust", "tests/support/services.py")
-INSTALLER = NotRun("the test has another cluster", "tests/kubernetes/test_installer.py")
-PODS = NotRun("it needs a cluster", "tests/kubernetes/test_guide.py")
-KIT = NotRun("it needs an engine", "tests/integration/test_conformance.py")
 _SIDE = "it needs a program that the tests do not have: "
 
 RUNS: dict[str, dict[str, How]] = {
@@ -41,8 +39,8 @@ RUNS: dict[str, dict[str, How]] = {
         "make run": SESSION,
         ".venv/bin/pelagos run": SESSION,
         "/opt/pelagos/bin": NODES,
-        "kubectl create": PODS,
-        "kind: Pod": PODS,
+        "kubectl create": CLUSTER,
+        "kind: Pod": CLUSTER,
         "io.pelagos.wasm.runtime:": QUICK,
         "```python": BACKENDS,
         "```toml": BACKENDS,
@@ -58,16 +56,17 @@ RUNS: dict[str, dict[str, How]] = {
     "docs/configuration.md": {"zygote_idle_seconds": QUICK, "containerd.runtimes.pelagos.options": NODES},
     "docs/debugging.md": {
         "pelagos run": SESSION,
-        "kubectl exec": PODS,
+        "kubectl exec": CLUSTER,
+        "kubectl debug": NotRun("it needs a terminal, and an image of a registry", "tests/kubernetes/test_commands.py"),
         "journalctl": NotRun(
             "it needs a containerd that is a service of systemd", "tests/integration/test_install_restart.py"
         ),
     },
     "docs/engines.md": {"*": SESSION},
     "docs/errors.md": {"*": ERRORS},
-    "docs/functions.md": {"pelagos run": SESSION, "kubectl exec": PODS},
-    "docs/images.md": {"pelagos pack": SESSION, "*": PODS},
-    "docs/index.md": {"pelagos run": SESSION, "kubectl logs": PODS},
+    "docs/functions.md": {"pelagos run": SESSION, "kubectl exec": CLUSTER},
+    "docs/images.md": {"pelagos pack": SESSION, "*": CLUSTER},
+    "docs/index.md": {"pelagos run": SESSION, "kubectl logs": CLUSTER},
     "docs/kubernetes.md": {
         "# docker load": NotRun("it needs a Docker daemon"),
         "# nerdctl run": NotRun(f"{_SIDE}nerdctl"),
@@ -78,7 +77,9 @@ RUNS: dict[str, dict[str, How]] = {
     "docs/limits.md": {"*": QUICK},
     "docs/nodes.md": {
         "pipx install": NotRun(f"{_SIDE}pipx"),
-        "ctr images import": INSTALLER,
+        "# dpkg": PACKAGES,
+        "# tar": PACKAGES,
+        "images import": INSTALLER,
         "```yaml": QUICK,
         "*": NODES,
     },
@@ -97,12 +98,13 @@ RUNS: dict[str, dict[str, How]] = {
     },
     "docs/tutorial/backend.md": {"*": BACKENDS},
     "docs/tutorial/container.md": {"*": SESSION},
-    "docs/tutorial/pod.md": {"io.pelagos.wasm.runtime: wasmedge": QUICK, "```sh": NODES, "*": PODS},
+    "docs/tutorial/pod.md": {"io.pelagos.wasm.runtime: wasmedge": QUICK, "```sh": NODES, "*": CLUSTER},
     "docs/tutorial/service.md": {"*": SERVICE},
     "docs/upgrading.md": {"*": NODES},
     "docs/writing-a-backend.md": {
+        "addopts =": "tests/integration/test_conformance.py",
         "git clone": NotRun("it needs github.com", "tests/conformance/test_wasi_testsuite.py"),
-        "*": KIT,
+        "*": BACKENDS,
     },
     "examples/backend/README.md": {"*": BACKENDS},
     "plugins/wasmedge_backend/README.md": {

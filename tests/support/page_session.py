@@ -51,6 +51,7 @@ def run(
     after: str = "",
     endless: Collection[str] = (),
     words: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
     ends: Mapping[str, int] | None = None,
     seconds: float = 100,
 ) -> None:
@@ -59,11 +60,12 @@ def run(
     checkout: run them in the checkout, of which the machine has a copy to change.
     environment: variables besides this process'. before, after: commands of a shell that the page does not have.
     endless: commands that are interrupted after two seconds. words: what stands for a placeholder of the page.
+    files: by its language, what a block that is no session is written to, such as `>src/lib.rs`, or `>>` to add to it.
     ends: exit codes of commands that do not end with 0.
     Raises AssertionError that names the page and the line.
     """
     (directory / "printed").mkdir()
-    commands = [command for block in blocks for command in block.commands()]
+    commands = [command for block in blocks for command in _commands(block, files or {})]
     parts = [f"unset PELAGOS_ZYGOTE PELAGOS_METRICS\n{before}\nstatus=0\n"]  # they are of this session of pytest
     for number, command in enumerate(commands):
         text = _replaced(command.text, words or {})
@@ -77,6 +79,12 @@ def run(
         next_text = commands[number + 1].text if number + 1 < len(commands) else ""
         _check(command, directory / f"printed/{number}", ended, endless, (ends or {}).get(command.text, 0), next_text)
     assert ended == 0, f"{blocks[0].page}: the session ended with {ended}"
+
+
+def _commands(block: Block, files: Mapping[str, str]) -> list[Command]:
+    if block.language not in files:
+        return block.commands()
+    return [Command(block.place, f"cat {files[block.language]} <<'END OF BLOCK'\n{block.text}END OF BLOCK", "")]
 
 
 def _replaced(text: str, words: Mapping[str, str]) -> str:
