@@ -1,4 +1,4 @@
-"""What every test has: coroutines run, and needs that are named, never skipped silently in CI."""
+"""Fixtures and hooks for all tests: runs coroutine tests, checks requirements, and finds remains of tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_ZYGOTES = 4
 _ENDING_SECONDS = 5.0  # for processes that tests have started and signalled
 
 
-# What each marker asks of the machine, and what to do where it is not there.
+# For each marker: a check of the machine's requirements, and how to meet them.
 _NEEDS = {
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "container": (lambda: _may_run_containers(), "needs root, or a host that lets users make user namespaces"),
@@ -66,7 +66,7 @@ def _may_run_containers() -> bool:
     return os.geteuid() == 0 or subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode == 0
 
 
-# Markers of the tests that `make check` leaves to `make test`: what they need takes long to build, or they take long.
+# Markers of tests that `make check` does not run: they, or the build of their requirements, take long.
 _LATER = ("slow", "containerd", "guests", "engines", "services", "kubernetes")
 _PARTS = ("quick", "rest", "engines")
 
@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if part:
         config.hook.pytest_deselected(items=[item for item in items if _part(item) != part])
         items[:] = [item for item in items if _part(item) == part]
-    # Quick tests first: a mistake shows early.
+    # Quick tests first, so that a mistake is found early.
     items.sort(key=lambda item: sum(item.get_closest_marker(mark) is not None for mark in ("slow", "containerd")))
 
 
@@ -120,14 +120,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def leave_out(why: str) -> NoReturn:
-    """Skip the test for what is not there; in CI it fails."""
+    """Skip the test because a requirement is missing; in CI the test fails."""
     if CI:
         pytest.fail(f"{why} (CI leaves nothing out)", pytrace=False)
     pytest.skip(why)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out and why, and with --durations also which files take longest."""
+    """Print which tests were skipped and why; with --durations, also which files take longest."""
     skipped = terminalreporter.stats.get("skipped", [])
     why = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     if why:
@@ -147,7 +147,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a coroutine test on an event loop of its own."""
+    """Run a coroutine test on a new event loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -169,7 +169,7 @@ def components() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The node's compiled code is not the tests' to use or to add to."""
+    """Use a separate cache, so that tests neither use nor change the node's compiled code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("code") / "cache"))
         yield

@@ -1,4 +1,4 @@
-"""A real containerd of each release, an image's files, and names for containers."""
+"""Fixtures: a real containerd of each release, an image's files, and names of containers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=[f"containerd-{provision.containerd_version(release)}" for release in provision.RELEASES],
 )
 def release(request: pytest.FixtureRequest) -> str:
-    """Each release in turn, by whose containerd a module's tests run."""
+    """Each release of containerd; the tests of a module run with each."""
     if not provision.has_containerd((request.param,)):
         leave_out(f"needs containerd {request.param}: `make test-setup` gets it")
     return request.param
@@ -41,7 +41,7 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def containerd(release: str, bin_dir: Path) -> Iterator[Containerd]:
-    """The daemon of each release in turn, shared by a module's tests."""
+    """The containerd of each release, shared by a module's tests."""
     daemon = Containerd(bin_dir, release=release)
     yield daemon
     daemon.close()
@@ -51,7 +51,7 @@ def containerd(release: str, bin_dir: Path) -> Iterator[Containerd]:
 def unpacking(
     release: str, bin_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Containerd, Crictl]]:
-    """The same with a CRI that unpacks what is imported, and its client, which has the pause image alone."""
+    """A containerd whose CRI unpacks imported images, and its client, which has imported only the pause image."""
     daemon = Containerd(bin_dir, release=release, cri=CRI_CONFIG + UNPACKING)
     directory = tmp_path_factory.mktemp("images")
     write_image(directory / "pause.tar", PAUSE_IMAGE, {"pause": provision.pause()})
@@ -63,7 +63,7 @@ def unpacking(
 
 @pytest.fixture
 def pod(crictl: Crictl, container: str) -> Iterator[str]:
-    """A pod by the module's own `crictl`; its id. It is removed at the end."""
+    """Run a pod by the module's `crictl`; yield its id, and remove it at the end."""
     found = crictl.run_pod(container)
     yield found
     crictl.run("rmp", "-f", found)
@@ -73,7 +73,7 @@ def pod(crictl: Crictl, container: str) -> Iterator[str]:
 def containerd_with_engines(
     release: str, bin_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Containerd]:
-    """The daemon of each release in turn, on a node with the engines that are programs."""
+    """The containerd of each release, on a node with the engines that are programs."""
     config = tmp_path_factory.mktemp("node") / "config.toml"
     config.write_text(engines.config())
     daemon = Containerd(bin_dir, {"PELAGOS_CONFIG": str(config)}, release)
@@ -83,7 +83,7 @@ def containerd_with_engines(
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
-    """The images of pods: archives of the pause program and of the test programs."""
+    """A directory of images for pods: archives of the pause program and of the test programs."""
     directory = tmp_path_factory.mktemp("images")
     write_image(directory / "pause.tar", PAUSE_IMAGE, {"pause": provision.pause()})
     write_image(directory / "guests.tar", GUESTS_IMAGE, {path.name: path for path in guests.glob("*.wasm")})
@@ -92,7 +92,7 @@ def images(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
-    """An image's files: the test programs at its top."""
+    """The root directory of an image: it contains the test programs."""
     directory = tmp_path_factory.mktemp("image")
     for program in guests.glob("*.wa*"):
         shutil.copy(program, directory)

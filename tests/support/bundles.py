@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = {
 
 
 def make_bundle(directory: Path, *args: str, module: Path | None = None, **process: object) -> Path:
-    """Make a bundle whose rootfs holds `module` as /app.wasm.
+    """Make a bundle whose rootfs contains `module` as /app.wasm.
 
     args: the guest's argv; by default just the module. process: fields of the spec's process.
     """
@@ -60,7 +60,7 @@ def change_config(bundle: Path, **fields: object) -> None:
 
 
 class Fifos:
-    """The FIFOs of one task, with the reading ends open before Create, as containerd has them."""
+    """The FIFOs of one task, with the reading ends open before Create, as in containerd."""
 
     def __init__(self, directory: Path, *, stdin: bool = False) -> None:
         self.stdin = str(directory / "stdin") if stdin else ""
@@ -75,7 +75,7 @@ class Fifos:
         return _drain(self._readers[0]), _drain(self._readers[1])
 
     async def some(self, size: int) -> str:
-        """At most so many bytes of stdout, once there are any; empty at its end, or if none come for 10 s."""
+        """Wait for output and return up to `size` bytes of stdout; empty at its end, or after 10 s without output."""
         for _ in range(1000):
             with contextlib.suppress(BlockingIOError):
                 return os.read(self._readers[0], size).decode()
@@ -83,7 +83,7 @@ class Fifos:
         return ""
 
     def at_end(self) -> bool:
-        """Whether no writer is left: a read gives an end of file, not "try again"."""
+        """Whether no writer has the FIFO open: read(2) returns end of file instead of EAGAIN."""
         try:
             return all(os.read(fd, 1) == b"" for fd in self._readers)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Programs in C of the tests' own, compiled with sources of what is installed."""
+"""Compiles the tests' own C programs together with installed sources."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def compiled(program: Path, sources: Sequence[Path], *flags: str) -> Path:
 
 
 def has_compiler() -> bool:
-    """Whether the machine has a compiler of its own: ziglang's has no AddressSanitizer."""
+    """Whether the machine has a C compiler: that of ziglang has no AddressSanitizer."""
     return _compiler() is not None
 
 
 def sanitized(program: Path, sources: Sequence[Path], *flags: str, compiler: str = "") -> Path:
-    """The same, as a program that ends at the first fault of memory, or where C defines nothing."""
+    """Compile a program with sanitizers: it ends at the first memory error or undefined behaviour."""
     return _compiled([compiler or _compiler() or "cc"], program, sources, [*_SANITIZED, *flags])
 
 

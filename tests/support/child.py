@@ -1,4 +1,4 @@
-"""Running a function in a forked child, where it may change the process as it likes."""
+"""Runs a function in a forked child, where it may change the state of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def outcome(prepare: Callable[[], object], call: Callable[[], object]) -> str:
-    """What a call comes to in a child that was prepared for it: `done`, or the error's name."""
+    """The result of a call in a prepared child: `done`, or the error's name."""
 
     def run() -> str:
         prepare()
@@ -26,7 +26,7 @@ def outcome(prepare: Callable[[], object], call: Callable[[], object]) -> str:
 
 
 def in_child(run: Callable[[], T]) -> T:
-    """Run it in a child; return what it returns, raise what it raises."""
+    """Run a function in a child; return its result or raise its exception."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

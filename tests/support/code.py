@@ -1,4 +1,4 @@
-"""Compiled code in a store, made by hand: what the tests of the cache start from."""
+"""Puts compiled code into a store without an engine, for the tests of the cache."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CODE = b"compiled" * 1000
 
 
 def about(name: str = "m", code: bytes = CODE) -> About:
-    """What is known of a piece of code; `name` makes the key."""
+    """The description of a piece of code. name: the module's digest in the key."""
     return About(Key(name, "b 1", "E 1", "", "cpu"), f"/{name}.wasm", len(code), hashlib.sha256(code).hexdigest(), 1)
 
 
 def keep(store: Store, name: str = "m", code: bytes = CODE) -> str:
-    """Put a piece of code into a store; its entry's name."""
+    """Put a piece of code into a store; return its entry's name."""
     known = about(name, code)
     memory = os.memfd_create("code")
     os.write(memory, code)
@@ -30,7 +30,7 @@ def keep(store: Store, name: str = "m", code: bytes = CODE) -> str:
 
 
 def read(directory: int | None) -> bytes | None:
-    """The code in a directory that was lent, which is closed; None for none."""
+    """The code in a lent directory, which is then closed; None if there is no directory."""
     if directory is None:
         return None
     try:
@@ -41,6 +41,6 @@ def read(directory: int | None) -> bytes | None:
 
 
 def entry(path: Path) -> Path:
-    """The one entry's directory in a store."""
+    """The directory of the only entry in a store."""
     (found,) = (each for each in path.iterdir() if each.name not in ("lock", "known"))
     return found

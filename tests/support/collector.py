@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry: an HTTP server that decodes what exporters send it."""
+"""An OpenTelemetry collector: an HTTP server that decodes the spans of exporters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collector:
-    """What has come. url: for exporters."""
+    """The received spans. url: the address for exporters."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -33,7 +33,7 @@ class Collector:
         return sorted(found, key=lambda span: span.start_time_unix_nano)
 
     def named(self, name: str, service: str = "") -> list[Any]:
-        """The spans whose name ends so."""
+        """The spans whose name ends with `name`."""
         return [span for span in self.spans(service) if span.name.endswith(name)]
 
 
@@ -44,7 +44,7 @@ def attributes(holder: Any) -> dict[str, Any]:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector on a free port of the loopback."""
+    """Run a collector on a free loopback port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

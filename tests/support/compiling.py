@@ -1,4 +1,4 @@
-"""Backends that compile ahead of time in ways of their own, and jobs for them, in this process."""
+"""Backends with a given `compile` hook, and compile requests for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pelagos_compile():
 def pelagos_spawn():
     return lambda: 7
 """
-"""The source text of a backend whose `compile` wants a socket."""
+"""The source text of a backend whose `compile` opens a socket."""
 
 
 def backend(compile: Callable[..., object], name: str = "tiny") -> Backend:
@@ -72,14 +72,14 @@ def request(
     confined: bool = True,
     **settings: object,
 ) -> CompileRequest:
-    """A request with a module of its own; its cache is in `directory`. The file is for the caller to close."""
+    """A request for a new module; its cache is in `directory`. The caller closes the request's file."""
     return job_of(backend(compile), directory, module, confined=confined, **settings)
 
 
 def job_of(
     backend: Backend, directory: Path, module: bytes = MODULE, *, confined: bool = True, **settings: object
 ) -> CompileRequest:
-    """The same for any backend."""
+    """A request for any backend; see `request`."""
     path = directory / "module.wasm"
     path.write_bytes(module)
     cache = CacheSettings(**{"directory": str(directory / "cache"), **settings})  # type: ignore[arg-type]
@@ -87,9 +87,9 @@ def job_of(
 
 
 def obtain(request: CompileRequest) -> tuple[bytes, str]:
-    """Have a compile service get the code, as the daemon does; the code and how it was come by.
+    """Get the code by a compile service, as the daemon does; return the code and how it was obtained.
 
-    Raises what it reports.
+    Raises the error that the service reports.
     """
     made = compile_service.fork(request, Cgroup(()))
     try:

@@ -1,4 +1,4 @@
-"""What the texts of components in tests share."""
+"""Parts that several components in the tests contain."""
 
 MEMORY = """\
     (memory (export "memory") 1)
@@ -10,4 +10,4 @@ MEMORY = """\
       (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
         (then (drop (memory.grow (i32.add (i32.div_u (local.get 3) (i32.const 65536)) (i32.const 1))))))
       (local.get $at))"""
-"""Of a core module: a memory, and a `realloc` that takes from its end and gives nothing back."""
+"""A part of a core module: a memory, and a `realloc` that never frees memory."""

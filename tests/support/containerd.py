@@ -1,4 +1,4 @@
-"""A real containerd in a private directory, and `ctr` on it."""
+"""Runs a real containerd in a private directory, and `ctr`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support import provision
 
-# The node resource interface would listen on a path of the machine's, the same for every daemon.
+# The node resource interface is disabled: it would listen on one fixed path of the machine.
 CONFIG = """\
 version = 2
 root = "{0}/root"
@@ -31,17 +31,17 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri", "io
 
 
 class Containerd:
-    """One daemon, and after a restart or an upgrade the next one on the same directory.
+    """A containerd; after a restart or an upgrade, the next one uses the same directory.
 
-    Its shims are found in `bin_dir`; sockets, state and FIFOs are below `directory`, and
-    nothing of the machine's own is touched.
+    It searches shims in `bin_dir`. Sockets, state and FIFOs are below `directory`; files of the
+    machine are not changed.
     """
 
     def __init__(
         self, bin_dir: Path, environment: dict[str, str] | None = None, release: str = "bookworm", cri: str = ""
     ) -> None:
-        """release: one of provision.RELEASES. cri: the config of the CRI, which is off without."""
-        # Short: containerd makes sockets below it.
+        """Arguments: release: one of provision.RELEASES. cri: the config of the CRI; empty to disable it."""
+        # A short path, because containerd creates sockets below it.
         self.directory = Path(tempfile.mkdtemp(prefix="ctd-"))
         self.sockets = self.directory / "s"
         self._bin_dir = bin_dir
@@ -52,7 +52,7 @@ class Containerd:
         self.start(release)
 
     def start(self, release: str) -> None:
-        """Start a release's daemon, on what the one before has left."""
+        """Start the daemon of a release, with the state of the previous one."""
         self.release = release
         self.bin = provision.containerd_directory(release) / "usr/bin"
         path = os.pathsep.join(map(str, (self._bin_dir, self.bin, self.bin.parent / "sbin", os.environ["PATH"])))
@@ -66,7 +66,7 @@ class Containerd:
         assert not self._ended(), f"containerd did not start:\n{self.log()}"
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
-        """End the daemon; shims and containers stay."""
+        """End the daemon; shims and containers keep running."""
         self.process.send_signal(signum)
         try:
             self.process.wait(10)
@@ -96,12 +96,12 @@ class Containerd:
         return self.ctr(*self._run_words(runtime, rootfs, container, *args, flags=flags))
 
     def popen(self, runtime: str, rootfs: Path, container: str, *args: str, flags: tuple[str, ...] = ()):
-        """A `ctr run` that goes on, with pipes as its streams."""
+        """Start a `ctr run` in the background, with pipes as its streams."""
         words = self.command(*self._run_words(runtime, rootfs, container, *args, flags=flags))
         return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def tasks(self) -> dict[str, tuple[int, str]]:
-        """What `ctr task ls` lists: id -> (pid, status)."""
+        """The tasks that `ctr task ls` lists: id -> (pid, status)."""
         lines = self.ctr("task", "ls", check=True).stdout.splitlines()[1:]
         return {line.split()[0]: (int(line.split()[1]), line.split()[2]) for line in lines}
 
@@ -126,7 +126,7 @@ class Containerd:
         finally:
             self.stop()
             self._log.close()
-            for pid, _ in shims(self.directory):  # of a test that has failed
+            for pid, _ in shims(self.directory):  # a failed test may leave them
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             for path in mounts(self.directory):
@@ -149,7 +149,7 @@ class Containerd:
 
 
 def shims(place: Path) -> list[tuple[int, str]]:
-    """The shims of the containerd in a directory, and what they fork for themselves: its address is in their words."""
+    """The shims of the containerd in a directory, and their helper processes: its address is in their command lines."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -162,7 +162,7 @@ def shims(place: Path) -> list[tuple[int, str]]:
 
 
 def mounts(place: Path) -> list[str]:
-    """What is mounted below a directory."""
+    """The mount points below a directory."""
     with open("/proc/self/mountinfo") as file:
         return [path for path in (line.split()[4] for line in file) if path.startswith(f"{place}/")]
 
@@ -176,7 +176,7 @@ def install(bin_dir: Path) -> Path:
 
 
 def until(condition: Callable[[], object], seconds: float = 10, why: Callable[[], str] = lambda: "") -> None:
-    """Wait for a condition that something else makes true."""
+    """Wait until a condition is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen in {seconds:g} s\n{why()}"

@@ -2,7 +2,8 @@
 
     python -m tests.support.containerd_api SOCKET FILE
 
-It says what FILE says, also what containerd never would. In a process of its own: gRPC has threads, and tests fork.
+Its answers are read from FILE, so they may be malformed. It is a separate process, because gRPC has threads and the
+tests fork.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ CHUNK = 1 << 20  # as containerd sends
 
 @contextlib.contextmanager
 def serving(directory: Path, name: str = "api.sock", namespace: str = "ns", **said: Any) -> Iterator[str]:
-    """A server's address, of this name in the directory, for one namespace.
+    """Run a server for one namespace; yield its address, a socket with this name in the directory.
 
     said: `containers` (id -> image), `images` (name -> media type, digest, size), `blobs` (digest -> bytes),
     `silent` (names of methods that never answer), `fails` (method -> a word of grpc.StatusCode).

@@ -1,4 +1,4 @@
-"""A control group that is only the texts of its files."""
+"""A control group that consists of texts only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class ControlFiles:
-    """Answers as `Cgroup` does when it is read."""
+    """Has the reading methods of `Cgroup`."""
 
     def __init__(self, texts: Mapping[str, str], sizes: tuple[str, ...] = ()) -> None:
         self._texts = texts

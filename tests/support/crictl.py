@@ -1,4 +1,4 @@
-"""`crictl` on a private containerd: what a kubelet asks of it, as commands."""
+"""Runs `crictl` with a private containerd: a kubelet's calls as commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.containerd import Containerd, until
 PAUSE_IMAGE = "localhost/pause:test"
 GUESTS_IMAGE = "localhost/guests:test"
 
-# A host-network pod needs no network plugin; a container of CI may not lower an oom score.
+# A pod with the host's network needs no network plugin. In CI's container, an oom score cannot be lowered.
 CRI_CONFIG = """
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:test"
@@ -30,7 +30,7 @@ CRI_CONFIG = """
       pod_annotations = ["io.pelagos.wasm.*"]
       container_annotations = ["io.pelagos.wasm.*"]
 """
-# Where containerd 2 unpacks what it pulls: by itself it knows of overlayfs only.
+# The snapshotter into which containerd 2 unpacks pulled images; its default is overlayfs only.
 UNPACKING = """
 [plugins."io.containerd.transfer.v1.local"]
   [[plugins."io.containerd.transfer.v1.local".unpack_config]]
@@ -42,9 +42,9 @@ USER_NAMESPACE = {
     "uids": [{"host_id": 100000, "container_id": 0, "length": 65536}],
     "gids": [{"host_id": 200000, "container_id": 0, "length": 65536}],
 }
-"""What the tests' pods with a user namespace have: a kubelet gives each pod others."""
+"""The id mapping of the tests' pods with a user namespace; a kubelet gives each pod a different one."""
 
-# A network plugin that connects nothing: a pod with a user namespace may not have the host's network.
+# A network plugin without connections: a pod with a user namespace cannot have the host's network.
 _NETWORK = {"cniVersion": "1.0.0", "name": "none", "plugins": [{"type": "none"}]}
 _PLUGIN = """#!/bin/sh
 cat > /dev/null
@@ -54,7 +54,7 @@ cat > /dev/null
 
 
 def offer_network(directory: Path) -> None:
-    """Give the pods of a containerd in a directory a network of their own, in which nothing is connected."""
+    """Install a network plugin for the containerd in a directory; it gives each pod a network without connections."""
     for place in ("bin", "net.d"):
         (directory / "cni" / place).mkdir(parents=True, exist_ok=True)
     for name in ("none", "loopback"):
@@ -72,12 +72,12 @@ def runtime_config(name: str, **options: str) -> str:
 
 
 class Crictl:
-    """Pods and containers by way of the CRI."""
+    """Creates pods and containers through the CRI."""
 
     def __init__(
         self, containerd: Containerd, images: Path, awaited: str = GUESTS_IMAGE, *, user_namespace: bool = False
     ) -> None:
-        """images: a directory of archives, which are imported. awaited: the name of one of them.
+        """Arguments: images: a directory of archives, which are imported. awaited: the name of one of them.
 
         user_namespace: whether its pods have one.
         """
@@ -88,9 +88,9 @@ class Crictl:
             self._namespaces = {"network": _POD, "userns_options": {"mode": _POD, **USER_NAMESPACE}}
         self._annotations: dict[str, dict[str, str]] = {}
         self.logs = containerd.directory / "logs"
-        self.logs.mkdir()  # the kubelet's work
+        self.logs.mkdir()  # as a kubelet does
         for archive in images.iterdir():
-            # The CRI unpacks it where it needs it.
+            # The CRI unpacks the image into its own snapshotter.
             containerd.ctr("-n", "k8s.io", "images", "import", "--no-unpack", str(archive), check=True)
         until(lambda: self.run("images", "-q", awaited).stdout)
 
@@ -100,19 +100,19 @@ class Crictl:
         return [str(provision.crictl()), "--config", "/dev/null", "-r", endpoint, "-i", endpoint, "-t", "60s", *words]
 
     def run(self, *words: str, check: bool = True, typed: str = "") -> subprocess.CompletedProcess[str]:
-        """Run `crictl` with these words. typed: what is on its stdin, before the end of that."""
+        """Run `crictl` with these words. typed: the content of its stdin."""
         done = subprocess.run(self.command(*words), input=typed, capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"crictl {' '.join(words)}: {done.stderr}"
         return done
 
     def run_pod(self, name: str, runtime: str = "wasm", **annotations: str) -> str:
-        """A pod on the host's network, by a runtime handler, with annotations that are ours; its id."""
+        """Run a pod with the host's network, a runtime handler and pelagos' annotations; return its id."""
         said = {f"io.pelagos.wasm.{key.replace('__', '.')}": value for key, value in annotations.items()}
         self._annotations[name] = said
         return self.run(*self.words_of_pod(name, runtime)).stdout.strip()
 
     def words_of_pod(self, name: str, runtime: str) -> tuple[str, ...]:
-        """What makes `crictl` run a pod."""
+        """The arguments with which `crictl` runs a pod."""
         return "runp", "--runtime", runtime, self._write("pod", self._pod(name))
 
     def start(self, pod: str, pod_name: str, name: str, *args: str, **fields: Any) -> str:
@@ -134,7 +134,7 @@ class Crictl:
         return found
 
     def status(self, container: str) -> dict[str, Any]:
-        """What a kubelet sees of a container."""
+        """The status of a container, as a kubelet gets it."""
         return json.loads(self.run("inspect", container).stdout)["status"]
 
     def _pod(self, name: str) -> dict[str, Any]:

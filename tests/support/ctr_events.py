@@ -1,4 +1,4 @@
-"""What `ctr events` prints, from the moment on that one listens."""
+"""Collects the output of `ctr events`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CtrEvents:
         self._process = subprocess.Popen(self._containerd.command("events"), stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        # Only an event of our own shows that ctr listens.
+        # Create events until one is printed: only then `ctr` is known to listen.
         until(lambda: self._containerd.ctr("namespace", "label", "default", "listening=yes") and self._lines)
         return self
 
@@ -47,7 +47,7 @@ class CtrEvents:
         return [topic for topic, _ in self.of(container)]
 
     def until(self, container: str, *topics: str) -> None:
-        """Wait until exactly these topics have come for a container."""
+        """Wait until exactly these topics were published for a container."""
         until(lambda: self.topics(container) == list(topics), 20, lambda: str(self.topics(container)))
 
     def _read(self) -> None:

@@ -1,7 +1,7 @@
-"""Packages of any Debian release, unpacked side by side on a machine of another release.
+"""Unpacks packages of any Debian release on a machine of another release.
 
-apt works on lists and sources of its own in a private directory, so that the machine's own
-are neither needed nor changed. The mirror is the machine's: where it gets its packages from.
+apt uses separate lists and sources in a private directory, so the machine's own are neither
+needed nor changed. The mirror is the one that the machine is configured with.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class Archive:
-    """The Debian archive of some releases, as this machine's mirror has it. Needs apt, not root."""
+    """The Debian archive of some releases on this machine's mirror. Needs apt, but not root."""
 
     def __init__(self, directory: Path, releases: tuple[str, ...]) -> None:
-        """directory: for apt's lists; made by this. Raises RuntimeError if no mirror has them."""
+        """Arguments: directory: for apt's lists; it is created. Raises RuntimeError if no mirror has the releases."""
         if not shutil.which("apt-get") or not shutil.which("dpkg"):
             raise RuntimeError("this is not Debian or Ubuntu: apt-get and dpkg are not there")
         self._directory = directory
@@ -33,7 +33,7 @@ class Archive:
         raise RuntimeError(f"no mirror of this machine has Debian's {', '.join(releases)}: {'; '.join(errors)}")
 
     def unpack(self, package: str, release: str, root: Path) -> str:
-        """Unpack a package of a release below `root`, as if it were `/`; its version."""
+        """Unpack a package of a release below `root`, as if it were `/`; return its version."""
         debs = self._directory / "debs" / root.name / package
         debs.mkdir(parents=True)
         _run([*self._apt("apt-get"), "download", "-q", f"{package}/{release}"], debs)
@@ -60,13 +60,13 @@ class Archive:
             "Dir::Cache": self._directory / "cache",
             "Acquire::Languages": "none",
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
-            "APT::Sandbox::User": "",  # its own user cannot write into the cache of ours
+            "APT::Sandbox::User": "",  # apt's own user cannot write to our cache
         }
         return [program, *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
 
 
 def _mirrors() -> list[str]:
-    """The archives in this machine's sources, first named first."""
+    """The archives in this machine's sources, in their order."""
     words = ["apt-get", "indextargets", "--no-release-info", "--format", "$(CREATED_BY) $(REPO_URI)"]
     lines = [line.split() for line in _run(words).splitlines()]
     return list(dict.fromkeys(uri for kind, uri in lines if kind == "Packages"))

@@ -1,4 +1,4 @@
-"""How a program or library is linked. Source: elf(5), and the System V ABI's dynamic section."""
+"""Reads how a program or library is linked. Source: elf(5); System V ABI, dynamic section."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _NEEDED, _STRTAB, _RPATH, _TEXTREL, _RUNPATH, _FLAGS, _FLAGS_1 = 1, 5, 15, 22, 2
 _EXECUTABLE, _BIND_NOW, _NOW, _PIE = 1, 8, 1, 0x08000000
 _HEADER, _SEGMENT, _ENTRY = struct.Struct("<16xHH12xQ14xHH"), struct.Struct("<IIQQ8xQ"), struct.Struct("<QQ")
 
-# All of the C library's. An engine's library is opened by its path.
+# The libraries of the C library. An engine's library is opened by its path.
 _LIBRARIES = {"libc.so.6", "libm.so.6", "libdl.so.2", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 
 
 @dataclass(frozen=True)
 class ElfFile:
-    """What is asked of a 64-bit file.
+    """The checked properties of a 64-bit file.
 
-    machine: e_machine. needed: libraries, by name. faults: what makes a fault of memory easier to use.
+    machine: e_machine. needed: names of libraries. faults: properties that make memory errors easier to exploit.
     """
 
     machine: int
@@ -30,7 +30,7 @@ class ElfFile:
 
 
 def read(data: bytes) -> ElfFile:
-    """What a file says of itself."""
+    """Read the properties of a file."""
     assert data[:6] == b"\x7fELF\2\1"
     kind, machine, table, size, count = _HEADER.unpack_from(data)
     segments = [_SEGMENT.unpack_from(data, table + index * size) for index in range(count)]
@@ -53,7 +53,7 @@ def read(data: bytes) -> ElfFile:
 
 
 def check_product(data: bytes, *, is_program: bool, machine: int = 0) -> None:
-    """See that a file is what native/compiling.py makes, of any machine unless one is named."""
+    """Check that a file has the properties that native/compiling.py sets. machine: e_machine; 0 for any."""
     found = read(data)
     assert not found.faults
     assert found.is_program == is_program
@@ -67,7 +67,7 @@ def _entries(data: bytes, dynamic: tuple[int, ...]) -> Iterator[tuple[int, int]]
 
 
 def _place(segments: list[tuple[int, ...]], address: int) -> int:
-    """Where in the file an address is."""
+    """The offset in the file of an address."""
     loads = (each for each in segments if each[0] == _LOAD and each[3] <= address < each[3] + each[4])
     _, _, offset, begin, _ = next(loads)
     return address - begin + offset

@@ -1,4 +1,4 @@
-"""The native part of an engine, run by tests/native/engine_driver.c, and the same guest by the backend's Python."""
+"""Runs a guest by an engine's native part, with tests/native/engine_driver.c, or by the backend's Python code."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support import c_program
 ROOT = Path(__file__).parent.parent.parent
 _FAILED, _TRAPPED = 125, 134
 _Load = Callable[[Entrypoint], Workload]
-_STACK = 1 << 20  # the soft limit that a process begins with, so that it has to be raised
+_STACK = 1 << 20  # the initial soft limit of a process, low enough that it must be raised
 
 
 def compiled(directory: Path, sources: Sequence[Path], *, sanitized: bool) -> tuple[Path, Path]:
-    """The driver, and a native part of these sources."""
+    """Compile the driver and a native part from these sources; return their paths."""
     make = c_program.sanitized if sanitized else c_program.compiled
     driver = make(directory / "driver", [ROOT / "tests/native/engine_driver.c"], "-ldl")
     part = make(directory / "engine.so", sources, "-fPIC", "-shared", "-fvisibility=hidden", "-ldl")
@@ -34,7 +34,7 @@ def compiled(directory: Path, sources: Sequence[Path], *, sanitized: bool) -> tu
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a guest: at which stage, with which number and text, its exit code and what it wrote."""
+    """The result of a guest: the last stage, its number and text, the exit code and the output."""
 
     stage: str
     number: int
@@ -46,9 +46,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Guest:
-    """A module or component, and all that is said of it.
+    """A module or component and its parameters.
 
-    allowed: bytes that its memories may have at the moment; the limit if it is not said.
+    allowed: the current limit of its memories in bytes; by default the fixed limit.
     stack, space: hard limits of its process, RLIMIT_STACK and RLIMIT_AS.
     """
 
@@ -64,7 +64,7 @@ class Guest:
     network: bool = False
 
     def entrypoint(self, directory: Path, code: str = "") -> Entrypoint:
-        """What a backend is given. Its file is for the caller to close."""
+        """The entry point for a backend. The caller closes its file."""
         path = directory / "module"
         path.write_bytes(self.data)
         made = Entrypoint(
@@ -83,7 +83,7 @@ class Guest:
         return replace(made, memory=_Allowed(self.allowed)) if self.allowed is not None else made  # type: ignore[arg-type]
 
     def options(self, directory: Path) -> list[str]:
-        """What the driver gets about it: the same as the nursery gets from the daemon."""
+        """The driver's options for the guest, with the same values as the daemon sends to the nursery."""
         entrypoint = self.entrypoint(directory)
         limits = {
             "-m": self.limits.memory,
@@ -138,9 +138,9 @@ def _calls(entrypoint: Entrypoint) -> list[str]:
 def run(
     program: Sequence[str | Path], part: NativePart, guest: Guest, code: Path | None, directory: Path, *options: str
 ) -> Outcome:
-    """By the native part.
+    """Run a guest by the native part.
 
-    program: the words that start the driver; options: more of them. code: what is compiled; None: the module is loaded.
+    program: the words that start the driver. options: further ones. code: the compiled code; None to load the module.
     """
     report = directory / "report"
     report.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def run(
 
 
 def run_in_python(load: _Load, guest: Guest, code: Path | None, directory: Path) -> Outcome:
-    """By what a backend's `pelagos_spawn` does, in a fork. code: None if nothing is compiled ahead."""
+    """Run a guest like a backend's `pelagos_spawn`, in a child. code: the compiled code; None to load the module."""
     names = [directory / name for name in ("out", "err", "python-report")]
     sys.stdout.flush()
     pid = os.fork()
@@ -171,7 +171,7 @@ def run_in_python(load: _Load, guest: Guest, code: Path | None, directory: Path)
 
 
 def run_by_interpreter(python: str, load: str, guest: Guest, code: Path | None, directory: Path) -> Outcome:
-    """The same by another interpreter. load: statements that define it."""
+    """Like `run_in_python`, by another interpreter. load: statements that define `load`."""
     report = directory / "python-report"
     report.unlink(missing_ok=True)
     program = f"import pickle, sys; from tests.support.engine_part import spawn; {load}"
@@ -188,7 +188,7 @@ def _outcome(report: Path, status: int, stdout: bytes, stderr: bytes) -> Outcome
 
 
 def spawn(load: _Load, guest: Guest, code: Path | None, directory: Path, report: Path) -> int:
-    """Load and run a guest in this process, and write a report; the exit code that it is to end with."""
+    """Load and run a guest in this process, and write a report; return the exit code for the process."""
     for number, hard in ((resource.RLIMIT_STACK, guest.stack), (resource.RLIMIT_AS, guest.space)):
         if hard:
             resource.setrlimit(number, (_STACK if number == resource.RLIMIT_STACK else hard, hard))

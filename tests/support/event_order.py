@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# (where a process is, the next topic) -> where it is then.
+# (state of a process, next topic) -> next state.
 INIT = {
     ("", "create"): "created",
     ("created", "start"): "started",
@@ -12,18 +12,18 @@ INIT = {
 }
 EXEC = {
     ("", "exec-added"): "added",
-    ("added", "exec-added"): "added",  # deleted before it was started, for which there is no event
+    ("added", "exec-added"): "added",  # it was deleted before its start; there is no event for that
     ("added", "exec-started"): "started",
     ("started", "exit"): "",
 }
-# What a container's events of these topics may come between, if it comes at all.
+# Topics of a container that are optional and may occur between the others.
 OF_THE_CONTAINER = {"oom", "paused", "resumed"}
 
 Told = tuple[str, str, str]  # topic without its directory, container id, exec id
 
 
 def violation(events: list[Told]) -> str:
-    """The first event that must not come where it came; empty if the order is kept."""
+    """The first event that violates the order; empty if there is none."""
     where: dict[tuple[str, str], str] = {}
     for number, (topic, container, exec_id) in enumerate(events):
         if topic in OF_THE_CONTAINER:

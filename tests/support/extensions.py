@@ -1,4 +1,4 @@
-"""Guests that Wasmtime's library does not run, as text; each exits with 5 where it is run as it should be."""
+"""Guests in text format that Wasmtime's library cannot run. Each exits with 5 if it runs correctly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SHARED_MEMORY = """(module
     (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 5)))
     (call $exit (i32.atomic.load (i32.const 0)))))"""
 
-# `fd_seek` counts its whence in another order there: 0 is "from where it is now".
+# In this snapshot, `fd_seek` numbers its whence values differently: 0 is the current position.
 UNSTABLE = """(module
   (import "wasi_unstable" "proc_exit" (func $exit (param i32)))
   (import "wasi_unstable" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))

@@ -1,4 +1,4 @@
-"""Every engine of this repository in each of its forms, to run a guest with `pelagos run`."""
+"""All engines of this repository in each of their forms, for `pelagos run`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Form:
     def run(
         self, directory: Path, *words: str, config: str = "", stdin: bytes = b"", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """`pelagos run` with these words. config: goes before the engine's own."""
+        """Run `pelagos run` with these words. config: text before the engine's config."""
         words = ("run", "--backend", self.backend, *words)
         return self.pelagos(directory, *words, config=config, stdin=stdin, timeout=timeout)
 
     def pelagos(
         self, directory: Path, *words: str, config: str = "", stdin: bytes = b"", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """`pelagos` with these words, and the engine's config."""
+        """Run `pelagos` with these words and the engine's config."""
         (directory / "config.toml").write_text(f"{config}\n{self.config}")
         return subprocess.run(
             [self.python, "-m", "pelagos_core", *words],
@@ -45,7 +45,7 @@ class Form:
             input=stdin.decode(),
             capture_output=True,
             encoding="utf-8",
-            errors="replace",  # a module that makes no sense may print what is none
+            errors="replace",  # a random module may print bytes that are not UTF-8
             timeout=timeout,
         )
 

@@ -1,4 +1,4 @@
-"""HTTP requests from inside the network namespace of a process, one or many."""
+"""Sends HTTP requests from inside the network namespace of a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PORT = 8080
 
 
 def inside(pid: int, run: Callable[[], _T]) -> _T:
-    """The result of `run`, in a thread of its own in the network namespace of a process (setns(2) is a thread's)."""
+    """Call `run` in the network namespace of a process, in a separate thread: setns(2) affects one thread."""
     results: list[_T] = []
     errors: list[BaseException] = []
 
@@ -37,7 +37,7 @@ def inside(pid: int, run: Callable[[], _T]) -> _T:
 
 
 def get(path: str = "/", port: int = PORT, host: str = "127.0.0.1", seconds: float = 20) -> tuple[int, str]:
-    """Status and body of a request on a connection of its own. Raises OSError and http.client.HTTPException."""
+    """Status and body of a request on a new connection. Raises OSError and http.client.HTTPException."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         return answer(connection, path)
@@ -53,14 +53,16 @@ def answer(connection: http.client.HTTPConnection, path: str = "/") -> tuple[int
 
 
 class Load:
-    """Clients that ask for a path again and again, in a process' network, each in a thread, until `end`.
+    """Clients that request a path repeatedly, in a process's network, each in a thread, until `end`.
 
-    answered: the statuses. failed: errors, except a connection that is refused. reused: how many connections were
-    closed before an answer that had carried one before: a client repeats such a request (RFC 9112, 9.3.1).
+    answered: the statuses.
+    failed: errors, except refused connections.
+    reused: the number of connections that were closed before an answer, after an earlier answer on them: a client
+        repeats such a request (RFC 9112, 9.3.1).
     """
 
     def __init__(self, pid: int, clients: int, *, keeps: bool, pause: float = 0.0) -> None:
-        """keeps: whether a client keeps its connection. pause: seconds between two requests."""
+        """Arguments: keeps: whether a client keeps its connection. pause: seconds between two requests."""
         self.answered: list[int] = []
         self.failed: list[str] = []
         self.reused = 0
@@ -71,7 +73,7 @@ class Load:
             thread.start()
 
     def end(self) -> None:
-        """Have the clients stop."""
+        """Stop the clients."""
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -84,7 +86,7 @@ class Load:
                     before = 0
                     connection.timeout = 1
                     connection.connect()
-            except OSError:  # it serves no more
+            except OSError:  # the server has closed its socket
                 self._over.wait(0.05)
                 continue
             try:

@@ -1,4 +1,4 @@
-"""Images as `ctr images import` takes them, made of files, as `pelagos pack` makes them."""
+"""Makes images for `ctr images import`, with the code of `pelagos pack`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pelagos_core.images.node_platform import Platform
 
 
 def write_image(target: Path, name: str, files: dict[str, Path]) -> None:
-    """An image of one layer, for this platform, that has these files at its top and runs the first."""
+    """Write an image for this platform with one layer. It has these files at its root, and runs the first one."""
     layer = Layer()
     for path, file in files.items():
         layer.add(str(file), f"/{path}")
@@ -23,14 +23,14 @@ def write_image(target: Path, name: str, files: dict[str, Path]) -> None:
 
 
 def of_modules(modules: dict[str, bytes], media_type: str, config: str) -> Image:
-    """An image whose layers are modules, of this media type, and which runs the first. config: its media type."""
+    """An image whose layers are modules with this media type; it runs the first. config: the config's media type."""
     titles, blobs = list(modules), [Blob.of(data) for data in modules.values()]
     fields = {
         "architecture": Platform.of_this_machine().architecture,
         "os": "linux",
         "config": {"Entrypoint": [f"/{titles[0]}"]},
         "rootfs": {"type": "layers", "diff_ids": []},
-        "layerDigests": [blob.digest for blob in blobs],  # else the CRI takes all of these images for one
+        "layerDigests": [blob.digest for blob in blobs],  # otherwise the CRI treats all of these images as one
     }
     layers = [
         {**image.descriptor(media_type, blob), "annotations": {TITLE: title}}
@@ -48,7 +48,7 @@ def of_modules(modules: dict[str, bytes], media_type: str, config: str) -> Image
 
 
 def listed(made: Image, **platform: str) -> Image:
-    """An index of this one image, for a platform."""
+    """An index that contains this image, for a platform."""
     entries = [{**made.target, "platform": platform}]
     index = Blob.of(json.dumps({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": entries}).encode())
     return Image(image.descriptor(media_types.INDEX, index), (*made.blobs, index), ())

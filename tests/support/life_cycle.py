@@ -1,8 +1,8 @@
-"""An engine of the life cycle without isolation, for tests of what the daemon does with processes.
+"""The life cycle of tasks without isolation, for tests of the daemon's handling of processes.
 
-TaskService, Container and Process are the real ones. In place of a launch is a shell that waits for the
-number to exit with, and in place of a control group is an object. No root, no namespaces, a few
-milliseconds each.
+TaskService, Container and Process are the real ones. A launch is replaced by a shell that reads its exit
+code from a pipe, and a control group by an object. So a test needs no root and no namespaces, and takes a
+few milliseconds.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from tests.support.event_order import Told
 
 
 def backend(name: str = "stub", **hooks: object) -> Backend:
-    """A backend of these hooks, each with `hookimpl`; the built-in ones for the others."""
+    """A backend with these hooks, each marked by `hookimpl`; the others are the built-in ones."""
     return Backend(name, "1", "", registry._manager(SimpleNamespace(**hooks)).hook)
 
 
 class Guest:
-    """One process that was launched, as a test drives it."""
+    """One launched process, controlled by a test."""
 
     def __init__(self) -> None:
         self._shell = subprocess.Popen(
             ["/bin/sh", "-c", "read code; exit $code"], stdin=subprocess.PIPE, start_new_session=True
         )
-        self._shell.returncode = 0  # it is reaped by what is tested
+        self._shell.returncode = 0  # the tested code reaps it, not Popen
         self.pid = self._shell.pid
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
@@ -60,7 +60,7 @@ class Guest:
 
     @property
     def runs(self) -> bool:
-        """Whether the go-ahead has come; once."""
+        """Whether Start was requested. Call it once."""
         try:
             return self._theirs.recv(64) == messages.GO
         except BlockingIOError:
@@ -75,17 +75,17 @@ class Guest:
         return False
 
     def exit(self, code: int) -> None:
-        """It ends by itself."""
+        """Make the process exit with this code."""
         assert self._shell.stdin is not None
         self._shell.stdin.write(f"{code}\n".encode())
         self._shell.stdin.flush()
 
     def press(self, signum: int) -> None:
-        """A key is pressed on its terminal."""
+        """Send the signal of a key that is pressed on its terminal."""
         self._theirs.send(bytes([signum]))
 
     def end(self) -> None:
-        """Leave nothing of it, whatever has been done."""
+        """Kill and reap the process if necessary."""
         if not self.is_reaped:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -99,7 +99,7 @@ class Guest:
 class StubLauncher:
     """Launches guests.
 
-    error: raised by each launch, if there is one. gate: a launch does not end before it is set.
+    error: raised by each launch, if it is set. gate: a launch does not complete before it is set.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -155,7 +155,7 @@ class StubConversation:
 
 
 class StubCgroup:
-    """A control group that is an object. others: processes in it beside the container's own."""
+    """A control group that is an object. others: processes in it in addition to the container's."""
 
     unified = True
     all: list[StubCgroup]
@@ -182,7 +182,7 @@ class StubCgroup:
         self.is_made = True
 
     def directory(self, controller: str) -> None:
-        """There is no file of any controller."""
+        """The directory of a controller: there is none."""
 
     def exists(self) -> bool:
         return self.is_made
@@ -217,14 +217,14 @@ class StubCgroup:
 
 
 class NoHierarchies:
-    """What the host has of control groups: nothing that a stub asks for."""
+    """The control group hierarchies of the host: there are none."""
 
     def now(self) -> tuple[()]:
         return ()
 
 
 class Node:
-    """What is installed: one stub."""
+    """The installed backends: one stub."""
 
     def __init__(self, backend: Backend) -> None:
         self.backends = Backends((backend,))
@@ -235,7 +235,7 @@ class Node:
 
 
 class LifeCycle:
-    """The engine: what was launched, what was published, and ways to make what it is asked of."""
+    """The tested objects with the launched processes and published events, and functions that make requests."""
 
     def __init__(self, directory: Path, backend: Backend) -> None:
         self.directory = directory
@@ -261,7 +261,7 @@ class LifeCycle:
 
     @property
     def told(self) -> list[Told]:
-        """The events so far, each as its topic, its container and its exec id."""
+        """The events so far, each as its topic, container id and exec id."""
         return [_told(message) for message in self.published]
 
     @property
@@ -293,7 +293,7 @@ def _told(message: Message) -> Told:
 
 @contextlib.contextmanager
 def life_cycle(directory: Path, backend: Backend) -> Iterator[LifeCycle]:
-    """The engine, while no container has a control group of the host's. On a running event loop."""
+    """A LifeCycle whose containers have no control groups of the host. Requires a running event loop."""
     with pytest.MonkeyPatch.context() as patch:
         StubCgroup.all = []
         patch.setattr(container_module, "Cgroup", StubCgroup)
@@ -305,7 +305,7 @@ def life_cycle(directory: Path, backend: Backend) -> Iterator[LifeCycle]:
 
 
 async def reaped(guest: Guest) -> None:
-    """Wait for the end of a guest that a test has ended, as far as the kernel is concerned."""
+    """Wait until a guest is reaped, after a test has ended it."""
     with contextlib.suppress(ProcessLookupError):
         pidfd = os.pidfd_open(guest.pid)
         await readable(pidfd)

@@ -1,10 +1,10 @@
-"""Print the table of docs/architecture.md from the one that decides."""
+"""Print the table of states in docs/architecture.md from the code's table."""
 
 from pelagos_core.task.state import TABLE, Action, Status
 
 
 def lines() -> list[str]:
-    """The table in Markdown: a row for each status, with its actions by the status that they lead to."""
+    """The table in Markdown: a row for each status, with its actions grouped by the next status."""
     rows = ["| state | what may happen, and the state after it |", "|---|---|"]
     for status in Status:
         ends: dict[str, list[str]] = {}

@@ -1,6 +1,6 @@
-"""A Python environment that runs under another system's loader and C library.
+"""Makes a Python environment that runs with another system's loader and C library.
 
-So that `libwasmedge` of a newer Debian can be loaded into it, as it can on that Debian.
+It can load `libwasmedge` of a newer Debian, like a Python on that Debian.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def environment_under(root: Path, directory: Path) -> str:
     real = os.path.realpath(sys.executable)
     (loader, *search, _) = program.find("wasmedge", {"root": str(root)}).command
     words = " ".join([loader, *search, "--argv0", '"$0"', real, '"$@"'])
-    # The environment's names for its interpreter are links to ours: replaced, not written through.
+    # The environment's interpreters are links to ours: remove them first, or the script would overwrite ours.
     for name in list(python.parent.glob("python*")):
         name.unlink()
     python.write_text(f"#!/bin/sh\nexec {words}\n")

@@ -1,11 +1,11 @@
-"""Print the table of docs/observability.md from what is counted."""
+"""Print the table of metrics in docs/observability.md from the code's metric families."""
 
 from pelagos_core.metrics import families
 from pelagos_core.metrics.families import Family
 
 
 def lines() -> list[str]:
-    """The table in Markdown: a row for each family, as Prometheus shows it."""
+    """The table in Markdown: a row for each family, with the names that Prometheus uses."""
     rows = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
     return rows + [_row(family) for family in (*families.FOUND, *families.COUNTED)]
 

@@ -1,4 +1,4 @@
-"""Bundles of native programs: the host's own ones, seen read-only in a root of their own."""
+"""Makes bundles of native programs: the host's programs, mounted read-only in a separate root."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ SPEC_MOUNTS: list[dict[str, Any]] = [
     {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
     {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
 ]
-"""What `ctr run` and CRI write, but for their control groups."""
+"""The `linux` section that `ctr run` and the CRI write, without control groups."""
 
 
 def native_bundle(directory: Path, *args: str, **process: object) -> Path:
-    """A bundle in which the host's programs can be run; `args` is the argv."""
+    """Make a bundle that can run the host's programs. args: argv."""
     bundle = make_bundle(directory, *args, **process)
     volumes = []
     for name in ("bin", "sbin", "lib", "lib64", "usr"):
@@ -51,7 +51,7 @@ def native_bundle(directory: Path, *args: str, **process: object) -> Path:
 
 
 def shell(directory: Path, script: str, **process: object) -> Path:
-    """A bundle that runs a script in the host's sh."""
+    """Make a bundle that runs a script in the host's sh."""
     process.setdefault("env", ["PATH=/usr/bin:/bin"])
     return native_bundle(directory, "/bin/sh", "-c", script, **process)
 

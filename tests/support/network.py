@@ -1,4 +1,4 @@
-"""Network namespaces of the tests' own, and small peers in them."""
+"""Network namespaces for tests, with small servers and clients in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _LOOPBACK = "ip link set lo up 2>/dev/null; echo ready; exec sleep 1000"
 
-# Answers each question of a name with one A record (RFC 1035); a question of another type with none.
+# A DNS server: answers a question for a known name with one A record (RFC 1035), other types with no record.
 _DNS = """
 import socket, sys
 names = dict(word.split("=") for word in sys.argv[1:])
@@ -72,7 +72,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else sock
 
 @dataclass(frozen=True)
 class Network:
-    """A network namespace, held by a process. path: of it, as a spec names it."""
+    """A network namespace that a process keeps open. path: its path for a spec."""
 
     pid: int
 
@@ -86,30 +86,30 @@ class Network:
 
     @contextlib.contextmanager
     def serving_names(self, **names: str) -> Iterator[None]:
-        """A DNS server at 127.0.0.1 that knows these names, with `_` for a dot."""
+        """Run a DNS server at 127.0.0.1 with these names; `_` in a name stands for a dot."""
         words = [f"{name.replace('_', '.')}={address}" for name, address in names.items()]
         with self._serving(_DNS, *words):
             yield
 
     @contextlib.contextmanager
     def echoing(self, address: str = "127.0.0.1", port: int = 7) -> Iterator[None]:
-        """A TCP echo."""
+        """Run a TCP echo server."""
         with self._serving(_ECHO, address, str(port)):
             yield
 
     @contextlib.contextmanager
     def serving_http(self) -> Iterator[None]:
-        """An HTTP server at port 80."""
+        """Run an HTTP server on port 80."""
         with self._serving(_HTTP):
             yield
 
     def ask(self, kind: str, port: int, text: str, host: str = "127.0.0.1") -> str:
-        """The first answer to a text that is sent from this namespace. kind: `tcp` or `udp`."""
+        """Send a text from this namespace and return the first answer. kind: `tcp` or `udp`."""
         words = [sys.executable, "-c", _ASK, kind, host, str(port), text]
         return subprocess.run([*self._enter, *words], check=True, capture_output=True, text=True, timeout=30).stdout
 
     def fetch(self, port: int) -> str:
-        """The body of an HTTP server's answer to this namespace."""
+        """Request a page from this namespace and return its body."""
         program = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}', timeout=10).read().decode())"
         words = [*self._enter, sys.executable, "-c", program]
         return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
@@ -126,7 +126,7 @@ class Network:
 
 @contextlib.contextmanager
 def ready(words: list[str]) -> Iterator[int]:
-    """A process that has said so, until the block ends; its pid."""
+    """Start a process, wait until it prints `ready`, and end it after the block; yields its pid."""
     with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         try:
             assert process.stdout
@@ -138,6 +138,6 @@ def ready(words: list[str]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def new_network() -> Iterator[Network]:
-    """A network namespace with a loopback device."""
+    """Create a network namespace with a loopback device."""
     with ready(["unshare", "--net", "sh", "-c", _LOOPBACK]) as pid:
         yield Network(pid)

@@ -1,4 +1,4 @@
-"""A real registry on the loopback, Debian's: docker's own program."""
+"""Runs docker's registry, from Debian's package, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 
 class Registry:
-    """One registry, without TLS and accounts, with its data in a directory of its own. A context manager."""
+    """One registry without TLS and accounts, with its data in a new directory. A context manager."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="registry-"))
@@ -37,13 +37,13 @@ class Registry:
         until(lambda: self._process.poll() is not None or _answers(port))
 
     def push(self, image: Image, path: str, tag: str) -> str:
-        """Put an image into it, as clients do (distribution-spec); its name."""
+        """Push an image, as clients do (distribution-spec); return its name."""
         manifests = [blob for blob in image.blobs if b'"schemaVersion"' in _bytes(blob)[:20]]
         for blob in image.blobs:
             if blob not in manifests:
                 place = self._ask("POST", f"/v2/{path}/blobs/uploads/").headers["Location"]
                 self._ask("PUT", f"{place}&digest={blob.digest}", _bytes(blob))
-        for blob in manifests:  # a list comes after what is in it
+        for blob in manifests:  # an index must follow its manifests
             is_target = blob.digest == image.target["digest"]
             kind = image.target["mediaType"] if is_target else media_types.MANIFEST
             self._ask("PUT", f"/v2/{path}/manifests/{tag if is_target else blob.digest}", _bytes(blob), kind)

@@ -1,4 +1,4 @@
-"""A containerd that is a service of systemd: `tests/integration/test_install_restart.py` boots that and runs this."""
+"""Tests with a containerd that is a service of systemd; `tests/integration/test_install_restart.py` runs them."""
 
 import json
 import os

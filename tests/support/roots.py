@@ -1,4 +1,4 @@
-"""Steps on a root file system, taken in the calling process."""
+"""Executes steps on a root file system, in the calling process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pelagos_core.rootfs.root import Root
 
 
 def take(root: Root, *steps: Operation) -> None:
-    """Carry steps out on a root."""
+    """Execute steps on a root."""
     execute(steps, State(root))
 
 
 def assembled(path: str | os.PathLike[str], layers: tuple[Mount, ...] = (), *, unshare: bool = True) -> Root:
-    """The root at a path of the host. unshare: in a mount namespace of the process' own, with private mounts."""
+    """Assemble the root at a path of the host. unshare: whether in a new mount namespace with private mounts."""
     if unshare:
         namespaces.unshare(["mount"])
         make_mounts_private()
@@ -29,10 +29,10 @@ def assembled(path: str | os.PathLike[str], layers: tuple[Mount, ...] = (), *, u
 
 
 def mount(root: Root, *mounts: Mount) -> None:
-    """Put mounts on a root."""
+    """Mount file systems on a root."""
     take(root, *map(MountVolume, mounts))
 
 
 def enter(root: Root) -> None:
-    """Make it the root of the calling process."""
+    """Make a root the root directory of the calling process."""
     take(root, ChangeRoot())

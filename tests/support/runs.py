@@ -1,4 +1,4 @@
-"""What `pelagos run` may leave behind: its daemons, directories, control groups and mounts."""
+"""Finds remains of `pelagos run`: daemons, directories, control groups and mounts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.containerd import until
 
 
 def left_by_runs() -> set[str]:
-    """Everything of the kind whose command is gone, each by a name of its own."""
+    """The remains of runs whose command has exited, one text for each."""
     daemons = {f"daemon {pid}: {_words(pid)}" for pid in filter(str.isdigit, os.listdir("/proc")) if _is_daemon(pid)}
     own = [place for place in runs.places(os.geteuid()) if os.path.isdir(place)]
     directories = {os.path.join(place, name) for place in own for name in os.listdir(place)}
@@ -32,7 +32,7 @@ def _is_daemon(pid: str) -> bool:
 
 
 def wait_until_nothing_is_left(before: set[str], seconds: float = 15) -> None:
-    """Wait until what has come since `before` is gone. What others run meanwhile comes and goes."""
+    """Wait until all remains that were not in `before` have disappeared."""
     left = left_by_runs() - before
 
     def gone() -> bool:
@@ -51,7 +51,7 @@ def _words(pid: str) -> str:
 
 
 def native_words(root: Path) -> list[str]:
-    """The words of `pelagos run` for a native program of the host's, which is to follow. root: an empty directory."""
+    """The words of `pelagos run` before a native program of the host. root: an empty directory."""
     words = []
     for name in ("bin", "sbin", "lib", "lib64", "usr"):
         if os.path.islink(f"/{name}"):
@@ -65,13 +65,13 @@ PELAGOS = (sys.executable, "-m", "pelagos_core")
 
 
 def pelagos(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """The command with these words; what it printed and its exit code."""
+    """Run the command with these words; return its output and exit code."""
     return subprocess.run([*PELAGOS, *map(str, words)], capture_output=True, text=True, timeout=60, **options)
 
 
 @contextlib.contextmanager
 def detached(*words: object) -> Iterator[str]:
-    """A container of `pelagos run -d` with these words, by its id; nothing of it is left afterwards."""
+    """Run `pelagos run -d` with these words; yield the container's id, and remove the container afterwards."""
     before = left_by_runs()
     done = pelagos("run", "-d", *words)
     assert (done.returncode, done.stderr) == (0, "")

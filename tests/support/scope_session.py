@@ -1,4 +1,4 @@
-"""Tests that run below systemd as the first process: `tests/integration/test_systemd.py` boots it and runs them."""
+"""Tests that need systemd as the first process; `tests/integration/test_systemd.py` boots it and runs them."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def limits(name):
 
 
 async def ask(method, signature="", *words):
-    """Call a method of systemd's manager; its answer."""
+    """Call a method of systemd's manager and return its answer."""
     answers = []
 
     async def call(manager):
@@ -55,7 +55,7 @@ async def ask(method, signature="", *words):
 
 
 async def is_known(name):
-    """Whether systemd has the scope."""
+    """Whether systemd knows the scope."""
     try:
         await ask("GetUnit", "s", f"cri-{name}.scope")
     except Refused as error:
@@ -68,7 +68,7 @@ async def test_limits_hold_when_systemd_loads_its_units_again(tmp_path, guests):
     bundle = scoped(make_bundle(tmp_path / "c1", module=guests / "spin.wasm"), "c1")
     async with running_shim(tmp_path) as shim:
         pid = await shim.create("c1", bundle)
-        # The container's process alone: what held the scope open has gone.
+        # Only the container's process: the helper that kept the scope open has exited.
         assert (group("c1") / "cgroup.procs").read_text().split() == [str(pid)]
         await shim.start("c1")
         before = limits("c1")

@@ -1,4 +1,4 @@
-"""A person at a terminal: a command in a pseudo-terminal, and what is typed at what is seen."""
+"""Runs a command in a pseudo-terminal, and types texts when expected output appears."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.support.containerd import until
 
 
 def at_terminal(words: list[str], typed: dict[bytes, bytes], size: tuple[int, int] = (80, 24)) -> tuple[int, str]:
-    """Run a command in a terminal of its own; (its exit code, all that was on the screen).
+    """Run a command in a new terminal; return its exit code and all output.
 
-    typed: what to type once a text is on the screen; of no text, once the command reads each key itself.
+    typed: for each expected output, the text to type when it appears; for an empty output, when the terminal is raw.
     """
     pid, master = pty.fork()
     if pid == 0:
@@ -37,7 +37,7 @@ def at_terminal(words: list[str], typed: dict[bytes, bytes], size: tuple[int, in
 
 
 def _reads_keys(terminal: int) -> bool:
-    """Whether a terminal is raw: it neither waits for the end of a line nor shows what is typed."""
+    """Whether a terminal is in raw mode: without line buffering and echo."""
     return not termios.tcgetattr(terminal)[3] & (termios.ICANON | termios.ECHO)
 
 

@@ -1,9 +1,9 @@
-"""Services for the tests: components that handle HTTP requests, built of Rust, Python and JavaScript.
+"""Services for the tests: components that handle HTTP requests, written in Rust, Python and JavaScript.
 
     python -m tests.support.services
 
-The tools that make a component of Python and of JavaScript are downloads of 60 and 390 MB, once; all is in the cache
-of `provision`.
+The tools that build components from Python and JavaScript are downloaded once (60 and 390 MB), to the cache of
+`provision`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _COMPONENTIZE_JS = "@bytecodealliance/componentize-js@0.23.0"
 
 
 def directory() -> Path:
-    """Where the components of the present sources are."""
+    """The directory of the components that are built from the current sources."""
     return provision.CACHE / f"services-{provision.digest(SOURCES)}"
 
 
 def component(name: str) -> Path:
-    """One of NAMES."""
+    """The path of a component. name: one of NAMES."""
     return directory() / f"{name}.wasm"
 
 
@@ -56,7 +56,7 @@ def provide() -> None:
 
 
 def build_rust(made: Path, crate: Path = SOURCES / "rust/Cargo.toml") -> None:
-    """Build the service in Rust alone. Raises RuntimeError."""
+    """Build only the service in Rust. Raises RuntimeError."""
     if not shutil.which("cargo"):
         raise RuntimeError("cargo is not there: rustup installs it")
     if shutil.which("rustup"):
@@ -68,7 +68,7 @@ def build_rust(made: Path, crate: Path = SOURCES / "rust/Cargo.toml") -> None:
 
 
 def _interfaces(crate: Path) -> Path:
-    """The WIT of WASI 0.2, which is a part of the crate that the Rust service is made with."""
+    """The WIT of WASI 0.2, which a crate of the Rust service contains."""
     words = ["cargo", "metadata", "--format-version=1", "--locked", "--manifest-path", str(crate)]
     said = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
     manifest = next(each["manifest_path"] for each in said["packages"] if each["name"] == "wasip2")
@@ -76,7 +76,7 @@ def _interfaces(crate: Path) -> Path:
 
 
 def _interfaces_0_3(wit: Path) -> Path:
-    """The WIT of WASI 0.3, which comes with the tool for JavaScript, below the world of the service."""
+    """The WIT of WASI 0.3, from the tool for JavaScript, with the world of the service."""
     (wit / "deps").mkdir(parents=True)
     found = _COMPONENTIZE_JS_DIRECTORY / "node_modules/@bytecodealliance/jco/lib/wit/builtin/0.3.0"
     for package in found.glob("wasi-*/package.wit"):

@@ -1,4 +1,4 @@
-"""containerd's side of a shim, without containerd: start, the task API, the events server."""
+"""Calls a shim as containerd does, without containerd: start, the task API, the events server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Events:
         self._changed = asyncio.Condition()
 
     def server(self) -> Server:
-        """A server that these events come by; there may be several, one after the other."""
+        """A server that receives these events; there may be several, one after another."""
         descriptor = events_pb2.DESCRIPTOR.services_by_name["Events"]
         return Server([Service("containerd.services.events.ttrpc.v1.Events", descriptor, self)])
 
@@ -79,17 +79,17 @@ class Events:
         return list(self._told)
 
     async def count(self, number: int) -> list[Told]:
-        """Wait until so many have come; all of them."""
+        """Wait for `number` events; return all of them."""
         return await self.seen(lambda told: len(told) >= number)
 
     async def seen(self, enough: Callable[[list[Told]], bool]) -> list[Told]:
-        """Wait until what has come is enough; all of it."""
+        """Wait until `enough` is true for the events; return all of them."""
         async with self._changed:
             await asyncio.wait_for(self._changed.wait_for(lambda: enough(self.told())), 10)
         return self.told()
 
     async def until(self, container_id: str, *topics: str) -> None:
-        """Wait until exactly these topics have come for a container."""
+        """Wait until exactly these topics were published for a container."""
         async with self._changed:
             await asyncio.wait_for(self._changed.wait_for(lambda: self.of(container_id) == list(topics)), 10)
 
@@ -100,7 +100,7 @@ def _message(envelope: events_pb2.Envelope) -> Any:
 
 
 def _exec_id(message: Any) -> str:
-    """Whose event it is, empty for the init process: an exit names it by `id`, others by `exec_id`."""
+    """The exec id of an event; empty for the init process. An exit has it in `id`, others in `exec_id`."""
     name = getattr(message, "exec_id", "") or getattr(message, "id", "")
     return "" if name == message.container_id else name
 
@@ -121,7 +121,7 @@ class Shim:
     async def create(
         self, container_id: str, bundle: Path, fifos: Fifos | None = None, timeout: float = 30, **fields: Any
     ) -> int:
-        """Create a task, with the FIFOs as its streams and the bundle's own rootfs; its pid. timeout: seconds."""
+        """Create a task with the FIFOs as its streams and the bundle's own rootfs; return its pid. timeout: seconds."""
         streams = {"stdin": fifos.stdin, "stdout": fifos.stdout, "stderr": fifos.stderr} if fifos else {}
         request = api.CreateTaskRequest(id=container_id, bundle=str(bundle), **streams, **fields)
         return (await self.call("Create", request, timeout)).pid
@@ -136,7 +136,7 @@ class Shim:
         stdout: str = "",
         **process: Any,
     ) -> None:
-        """Exec: a further process with these arguments and fields of its `process`."""
+        """Create an exec with these arguments and fields of `process`."""
         streams = {"stdin": fifos.stdin, "stdout": fifos.stdout, "stderr": fifos.stderr} if fifos else {}
         streams |= {"stdout": stdout} if stdout else {}
         spec = {"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, **process}
@@ -160,11 +160,11 @@ class Shim:
         return await self.call("Delete", api.DeleteRequest(id=container_id, exec_id=exec_id))
 
     async def close_io(self, container_id: str, exec_id: str = "") -> None:
-        """CloseIO of the input."""
+        """Call CloseIO for the input."""
         await self.call("CloseIO", api.CloseIORequest(id=container_id, exec_id=exec_id, stdin=True))
 
     async def run(self, container_id: str, bundle: Path, fifos: Fifos | None = None, **fields: Any) -> int:
-        """Create, start, wait, delete; the exit code."""
+        """Create, start, wait and delete; return the exit code."""
         await self.create(container_id, bundle, fifos, **fields)
         await self.start(container_id)
         status = await self.wait(container_id)
@@ -175,7 +175,7 @@ class Shim:
 def shim_command(
     *words: str, cwd: Path, env: dict[str, str] | None = None, python: str = sys.executable
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the shim's program as containerd does, in the environment of an interpreter."""
+    """Run the shim's program as containerd does. python: the interpreter of its environment."""
     return subprocess.run(
         [python, launcher.FLAGS, "-c", launcher.body(), *words],
         cwd=cwd,
@@ -190,7 +190,7 @@ def shim_command(
 async def running_shim(
     directory: Path, group: str = "pod", python: str = sys.executable, env: dict[str, str] | None = None
 ) -> AsyncIterator[Shim]:
-    """A shim with its sockets, bundle, events server and cache below `directory`; ended at the end."""
+    """Run a shim with its sockets, bundle, events server and cache below `directory`; end it after the block."""
     events = Events()
     server = events.server()
     # pytest's own directories are too long for a socket's path.
@@ -239,7 +239,7 @@ def mount(source: Path, *options: str) -> Mount:
 
 
 async def _end(pid: int) -> None:
-    """End the daemon that we started, and with it all its containers."""
+    """End the daemon and all its containers."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -266,4 +266,4 @@ def holder(path: str) -> int:
             for fd in os.listdir(f"/proc/{process}/fd"):
                 if os.readlink(f"/proc/{process}/fd/{fd}").removeprefix("socket:[").removesuffix("]") in inodes:
                     return int(process)
-    raise AssertionError(f"nobody listens on {path}")
+    raise AssertionError(f"no process listens on {path}")

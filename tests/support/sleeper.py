@@ -1,4 +1,4 @@
-"""A child that does nothing, to be ended and reaped by what is tested."""
+"""A sleeping child process, which the tested code ends and reaps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def sleeper(**options: Any) -> int:
-    """Start one; its pid. options: of subprocess.Popen."""
+    """Start a sleeping process; return its pid. options: of subprocess.Popen."""
     process = subprocess.Popen(["/bin/sleep", "60"], **options)
-    process.returncode = 0  # else Popen would reap it, and warn
+    process.returncode = 0  # otherwise Popen would reap it and print a warning
     return process.pid
 
 

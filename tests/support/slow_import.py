@@ -1,4 +1,4 @@
-"""A backend whose import takes as long as a test needs."""
+"""A backend whose import takes as long as a test requires."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def source(begun: Path, go: Path) -> str:
-    """Lines for the top of a backend: it makes the file `begun`, and waits for the file `go`. Once only."""
+    """Lines for the top of a backend: the first import creates the file `begun` and waits for the file `go`."""
     return f"""
 import os, pathlib, time
 if not os.path.exists({str(begun)!r}):

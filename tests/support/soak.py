@@ -1,9 +1,9 @@
-"""Mixed containers on a real containerd, and kills of everything at random, for as long as one likes.
+"""Runs mixed containers on a real containerd and kills processes at random, for a given time.
 
     python -m tests.support.soak SECONDS [SEED]
 
-In rounds: some containers start, something is killed, and then each container is asked how it ended
-and what it has said. One pod runs through all rounds, and its daemon's memory is watched.
+In each round, some containers start, a process is killed, and then the exit code and the output of each container
+are checked. One pod runs through all rounds, and the memory of its daemon is measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.zygote import end_zygotes, zygotes
 
 WASM = "io.containerd.pelagos.wasm.v1"
 LINES = "".join(f"{number:063d}\n" for number in range(5000))
-# The guest, how it ends, and what it says. `spin` ends at a signal.
+# For each kind: the guest's argv, its exit code and its output. `spin` ends at a signal.
 KINDS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "hello": (("/hello.wasm",), 0, "hello\n"),
     "exit": (("/tool.wasm", "exit", "42"), 42, ""),
@@ -43,7 +43,7 @@ POD = "soak-pod"
 
 @dataclass
 class Report:
-    """What was done, and what each invariant has to say."""
+    """The actions of a run, and the violations of its invariants."""
 
     done: Counter[str] = field(default_factory=Counter)
     left: list[str] = field(default_factory=list)
@@ -52,9 +52,9 @@ class Report:
     descriptors: list[int] = field(default_factory=list)
 
     def violations(self) -> list[str]:
-        """What should not be; empty after a good run."""
+        """The violations of invariants; empty if there are none."""
         found = [*(f"left: {line}" for line in self.left), *(f"lost: {line}" for line in self.lost)]
-        # The first rounds fill caches; then nothing may grow.
+        # The first rounds fill caches; after them, nothing may grow.
         early, late = self.memory[len(self.memory) // 3 :][:3], self.memory[-3:]
         if early and min(late) > max(early) * 1.1:
             found.append(f"memory: {max(early)} KiB, then {min(late)} KiB")
@@ -63,7 +63,7 @@ class Report:
         return found
 
     def table(self) -> str:
-        """The report as a person reads it."""
+        """The report as a table."""
         flat = f"{self.memory[0]} KiB, {self.memory[-1]} KiB" if self.memory else "not measured"
         rows = [
             *((f"{what}", str(count)) for what, count in sorted(self.done.items())),
@@ -84,7 +84,7 @@ class Guest:
     log: Path
     in_pod: bool
     started: bool = False
-    killed: bool = False  # itself or its shim, by us
+    killed: bool = False  # whether the soak has killed it or its shim
     pid: int = 0
 
 
@@ -105,7 +105,7 @@ class Soak:
         self._containerd = Containerd(install(bin_dir), {zygote_request.VARIABLE: str(self._zygotes)}, release)
 
     def run(self, seconds: float) -> Report:
-        """Rounds until the time is over, then the end of everything."""
+        """Run rounds for this time, then end everything."""
         end = time.monotonic() + seconds
         try:
             self._start_pod()
@@ -130,7 +130,7 @@ class Soak:
         running = [(guest, self._start(guest)) for guest in guests]
         what = self._rng.choice(tuple(self._chaos()))
         if self._rng.random() < 0.5:
-            time.sleep(self._rng.random() * 0.3)  # the moment is what differs from round to round
+            time.sleep(self._rng.random() * 0.3)  # a different moment in each round
             self._do(what, guests)
             self._collect_starts(running)
         else:
@@ -201,7 +201,7 @@ class Soak:
                 os.kill(victim.pid, signal.SIGKILL)
 
     def _end(self, guest: Guest) -> None:
-        """See one to its end; it must be as its kind says, if nothing was done to it."""
+        """Wait until a guest has ended; check its exit code and output, unless it was killed."""
         _, code, output = KINDS[guest.kind]
         if guest.kind.startswith("spin"):
             self._containerd.ctr("task", "kill", "-s", "SIGTERM", guest.name)
@@ -211,7 +211,7 @@ class Soak:
         self._containerd.ctr("container", "rm", guest.name)
         if not guest.started or guest.killed:
             return
-        # `ctr` says nothing of a code of 0, and repeats that of any other.
+        # `ctr` prints every exit code except 0.
         if (f"exit code {code}" not in gone) if code else gone:
             self.report.lost.append(f"{guest}: not {code} but {gone.strip()!r}")
         said = guest.log.read_text() if guest.log.exists() else ""
@@ -220,7 +220,7 @@ class Soak:
         guest.log.unlink(missing_ok=True)
 
     def _settle(self, but: str) -> None:
-        """Nothing is left but the long-lived pod's: its shim's processes, its socket and its group."""
+        """Wait until only the permanent pod is left: its shim's processes, its socket and its group."""
         place = self._containerd.directory
 
         def left() -> list[str]:
@@ -232,7 +232,7 @@ class Soak:
         self.report.left += left()
 
     def _zombies(self) -> list[str]:
-        """Containers' processes that the long-lived daemon has never reaped."""
+        """Processes of containers that the permanent daemon has not reaped."""
         return [f"zombie {pid}" for pid in processes(self._daemon) if not alive(pid)]
 
     def _of_pod(self, line: str) -> bool:
@@ -256,7 +256,7 @@ def _kill_all(pids: list[int]) -> None:
 
 
 def main() -> int:
-    """Soak for so many seconds and print what held; 1 if something did not."""
+    """Soak for the given number of seconds and print the report; return 1 if an invariant is violated."""
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 10**9
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:

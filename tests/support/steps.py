@@ -1,4 +1,4 @@
-"""Carrying out steps of a plan in the calling process, most often a child of the test."""
+"""Executes steps of a plan in the calling process, usually a child of the test."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tests.support.absent import ABSENT
 
 
 def take(*steps: Operation) -> State:
-    """Carry them out; the process' slots."""
+    """Execute the steps; return the state with the process's slots."""
     state = State(Root(ABSENT))
     execute(steps, state)
     return state
 
 
 def confine(program: bytes) -> None:
-    """Put a system call filter on the process, which needs no capability for it."""
+    """Install a system call filter in this process; no capability is needed."""
     assert NativeProcess().run([instruction("forbid_new_privileges")]) is None
     Filter(program).install()
 
 
 def keep_capabilities(mask: int) -> None:
-    """Have no capability but these."""
+    """Drop all capabilities except these."""
     assert NativeProcess().run([instruction("set_capabilities", mask, mask, 0, 0)]) is None

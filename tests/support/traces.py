@@ -1,4 +1,4 @@
-"""What containers could leave on a machine, each thing as one line that a person can read."""
+"""Lists what containers may leave on a machine, one line for each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.support.containerd import mounts, shims, until
 
 
 def traces(place: Path, container: str) -> list[str]:
-    """Everything there is of a containerd's shims and of the containers whose names begin so.
+    """The processes, mounts, sockets and groups of a containerd's shims and of containers with this prefix.
 
-    place: the daemon's directory, with sockets and state below it.
+    place: the daemon's directory, which contains sockets and state.
     """
     return [
         *(f"process {pid}: {words}" for pid, words in shims(place)),
@@ -24,12 +24,12 @@ def traces(place: Path, container: str) -> list[str]:
 
 
 def nothing_is_left(place: Path, container: str, seconds: float = 10) -> None:
-    """Wait until there are no traces; fail with those that stay."""
+    """Wait until there are no traces; fail with the remaining ones."""
     until(lambda: not traces(place, container), seconds, lambda: "\n".join(traces(place, container)))
 
 
 def cgroups(name: str) -> list[str]:
-    """The control groups that belong to containers whose names begin so."""
+    """The control groups of containers with this prefix."""
     return [path for path, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(path).startswith(name)]
 
 
@@ -53,13 +53,13 @@ def children(pid: int) -> list[int]:
 
 
 def waiting(pid: int) -> list[int]:
-    """The children of a daemon that are no container's: its nursery."""
+    """The children of a daemon that do not belong to a container: its nursery."""
     return [child for child in children(pid) if comm(child) == "pelagos-nursery"]
 
 
 def processes(pid: int) -> list[int]:
     """The children of a daemon that are containers' processes, zombies too."""
-    # One that was forked a moment ago still has the daemon's name: what it is, it says itself.
+    # A process that was just forked still has the daemon's name: wait until it has set its own.
     with contextlib.suppress(AssertionError):
         until(lambda: comm(pid) not in [comm(child) for child in children(pid)], seconds=1)
     return sorted(set(children(pid)) - set(waiting(pid)))
@@ -90,7 +90,7 @@ def _is_detached(pid: int, fd: str, mounts: set[str]) -> bool:
 
 
 def comm(pid: int) -> str:
-    """What `ps` calls a process; empty if it is gone."""
+    """The name of a process in `ps`; empty if it has exited."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
@@ -98,7 +98,7 @@ def comm(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that was not reaped yet does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):

@@ -1,8 +1,8 @@
-"""A machine of its own for tests: User-Mode Linux, a kernel that runs as a process.
+"""A separate machine for tests: User-Mode Linux, a kernel that runs as a process.
 
-It has this machine's files as its root, read-only, memory-backed /tmp and /run, the directory it is
-to work in wherever that is, and cgroup v2 whatever the host has; systemd as its first process if that is
-asked for. Needs no root; what runs in it is its root.
+Its root is this machine's, read-only. It has a /tmp and /run in memory, its working directory at the same path, and
+cgroup v2, independent of the host. On request, systemd is its first process. It needs no root privileges on the host;
+processes in it are root there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support import provision
 
 _MEMORY = "1G"
 _EXIT = "uml: exit code "
-# The kernel's own way to halt: `reboot -f` and its like are not everywhere.
+# Halt through the kernel's sysrq file, because `reboot -f` is not installed everywhere.
 _SCRIPT = """\
 #!/bin/sh
 mount -t proc proc /proc
@@ -65,7 +65,7 @@ def run_tests(
     *,
     systemd: bool = False,
 ) -> tuple[int, str]:
-    """Boot, and run pytest with these words and what it needs of this machine; see `run`.
+    """Boot and run pytest with these words; see `run`.
 
     environment: further variables.
     """
@@ -73,8 +73,8 @@ def run_tests(
         "PATH": os.environ["PATH"],
         "HOME": str(Path.home()),
         "PELAGOS_CACHE": str(provision.CACHE),
-        "PYTHONDONTWRITEBYTECODE": "1",  # the files are this machine's, and read-only there
-        "CI": "true",  # nothing is left out
+        "PYTHONDONTWRITEBYTECODE": "1",  # this machine's files are read-only there
+        "CI": "true",  # no test may be skipped
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
     return run(command, directory, work, {**own, **(environment or {})}, systemd=systemd)
@@ -83,11 +83,11 @@ def run_tests(
 def run(
     command: Sequence[str], directory: Path, work: Path, environment: Mapping[str, str], *, systemd: bool = False
 ) -> tuple[int, str]:
-    """Boot, run a command as root, and halt; its exit code and all that was printed.
+    """Boot, run a command as root, and halt; return its exit code and all output.
 
-    work: where the kernel keeps its own memory, a file, and the script that runs the command.
-    systemd: whether systemd is the first process, and the command a service of it.
-    Ended with the test that called it. Raises AssertionError if it did not get so far.
+    work: a directory for the kernel's memory file and the script that runs the command.
+    systemd: whether systemd is the first process, which runs the command as a service.
+    The kernel is killed if the calling test ends. Raises AssertionError if the command has not ended.
     """
     script = work / "init"
     root, first, text = Path("/"), [f"init={script}"], _SCRIPT

@@ -1,4 +1,4 @@
-"""A backend for an engine that has the kernel follow links, and looks at no `..`: wazero."""
+"""A backend for wazero, an engine that does not check `..` and lets the kernel follow links."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pelagos_signal = _backend.pelagos_signal
 
 @functools.cache
 def form() -> Form:
-    """wazero, to run a guest with `pelagos run`."""
+    """wazero, for `pelagos run`."""
     directory = Path(tempfile.mkdtemp(prefix="pelagos-venv-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)  # it serves all tests of a run
     python = environment_with(directory / "venv", wazero=BACKEND)

@@ -1,4 +1,4 @@
-"""Building the distributions with something compiled in them, in a copy of the tree."""
+"""Builds the distributions with compiled parts, in a copy of the tree."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _SKIPPED = shutil.ignore_patterns("bin", "__pycache__")
 
 
 def build(directory: Path, distribution: str, *options: str, **environment: str) -> tuple[int, str, list[Path]]:
-    """Build it in this environment: the exit code, what was said, and what was made.
+    """Build a distribution in this environment; return the exit code, the output, and the built files.
 
-    distribution: its directory in the tree. options: of `python -m build`; without any, sources and a wheel of these.
+    distribution: its directory in the tree. options: of `python -m build`; by default it builds an sdist, and a wheel
+    from it.
     """
     tree = directory / "tree"
     for name in {"native", distribution}:

@@ -1,4 +1,4 @@
-"""The zygotes of the tests: in a directory of their own, ended with it."""
+"""The zygotes of the tests: they listen in a private directory, and are ended with the session."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pelagos_core.shim import zygote_request
 
 
 def zygote_of(path: str) -> int:
-    """The process id of the zygote that listens at a path; 0 if there is none."""
+    """The pid of the zygote that listens on a socket; 0 if there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.settimeout(5)
         try:
             sock.connect(path)
         except OSError:
             return 0
-        # Of a listener the kernel keeps the credentials it had when it called listen(2).
+        # For a listening socket, these are the credentials of the process that called listen(2).
         pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return int(pid)
 
 
 def zygotes(directory: str) -> list[int]:
-    """All that listen in a directory."""
+    """The pids of all zygotes that listen in a directory."""
     found = (zygote_of(str(path)) for path in Path(directory).iterdir()) if os.path.isdir(directory) else ()
-    return [pid for pid in found if pid not in (0, os.getpid())]  # a test may listen in a zygote's place itself
+    return [pid for pid in found if pid not in (0, os.getpid())]  # a test may listen itself, in place of a zygote
 
 
 def end_zygotes(directory: str) -> None:
@@ -50,5 +50,5 @@ def _named_after(directory: str) -> Iterator[int]:
 
 
 def of_the_tests() -> dict[str, str]:
-    """What leads a `start` to the zygotes and the metrics of this test session, for its environment."""
+    """The environment variables with which `start` uses the zygotes and metrics of this test session."""
     return {name: os.environ[name] for name in (zygote_request.VARIABLE, slots.VARIABLE)}
