@@ -157,11 +157,19 @@ def check_queries(block, _):
             assert set(labels.split(", ")) <= set.union(*(known[name] for name, _ in used)), query
 
 
-def parse(words):
+def parse(words, command=cli):
     """Parse the words of a `pelagos` command. Raises click.ClickException for what it does not have."""
-    context = click.Context(cli)
-    name, command, rest = cli.resolve_command(context, list(words))
-    command.make_context(name, rest, parent=context, resilient_parsing=True)
+    context = command.context_class(command, info_name=command.name, **command.context_settings)
+    _, rest, _ = command.make_parser(context).parse_args(list(words))
+    if isinstance(command, click.Group) and rest:
+        _, found, rest = command.resolve_command(context, rest)
+        parse(rest, found)
+
+
+@pytest.mark.parametrize("words", ["nope", "run --nope x", "cache wram x", "cache prune --nope", "run --memory"])
+def test_a_command_that_is_not_there_is_noticed(words):
+    with pytest.raises(click.ClickException):
+        parse(words.split())
 
 
 def spoken():
@@ -188,5 +196,7 @@ def test_a_command_of_pelagos_that_a_page_names_is_one(page):
             continue
         try:
             parse(shlex.split(match[1]))
+        except click.BadOptionUsage as error:  # text may name an option without its value, such as `pelagos run -p`
+            assert "requires an argument" in error.format_message(), found
         except click.ClickException as error:
             pytest.fail(f"{found}: {text!r}: {error.format_message()}", pytrace=False)
