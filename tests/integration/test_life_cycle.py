@@ -325,7 +325,7 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
         ),
         (lambda bundle: change_config(bundle, process=None), InvalidArgument, "process: missing"),
         (lambda bundle: change_config(bundle, process={"args": ["/a\0b"]}), InvalidArgument, "holds a NUL byte"),
-        (lambda bundle: change_config(bundle, root={"path": "../x"}), InvalidArgument, "climbs"),
+        (lambda bundle: change_config(bundle, root={"path": "../x"}), InvalidArgument, r"contains '\.\.'"),
         (lambda bundle: change_config(bundle, root={"path": "nowhere"}), NotFound, "nowhere.* does not exist"),
         (lambda bundle: change_config(bundle, root={"path": "config.json"}), InvalidArgument, "not a directory"),
         (lambda bundle: (bundle / "rootfs/app.wasm").unlink(), NotFound, "'/app.wasm'"),
@@ -346,7 +346,7 @@ async def test_containers_of_a_killed_shim_die_and_delete_cleans_up(tmp_path, gu
             NotFound,
             "backend 'none-such', asked for by .*, is not installed .installed: .*wasmtime",
         ),
-        (lambda bundle: change_config(bundle, linux={"cgroupsPath": "/../x"}), InvalidArgument, "climbs"),
+        (lambda bundle: change_config(bundle, linux={"cgroupsPath": "/../x"}), InvalidArgument, r"contains '\.\.'"),
     ],
 )
 async def test_a_bad_bundle_is_refused_by_name_and_leaves_nothing(tmp_path, guests, damage, error, message):
