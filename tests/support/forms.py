@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from scripts import engines
+from tests.support import leftovers
 from tests.support.loader import environment_under
 
 
@@ -54,9 +52,7 @@ class Form:
 def _wasmedge_embedded() -> Form:
     root = engines.DIRECTORY / "wasmedge"
     library = next(root.glob("usr/lib/*/libwasmedge.so.0"))
-    directory = Path(tempfile.mkdtemp(prefix="pelagos-venv-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)  # it serves all tests of a run
-    python = environment_under(root, directory)
+    python = environment_under(root, leftovers.lasting_directory())
     return Form("wasmedge", python, f'[backends.wasmedge]\nform = "embedded"\nlibrary = "{library}"\n')
 
 

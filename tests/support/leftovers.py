@@ -11,6 +11,9 @@ from pathlib import Path
 
 from pelagos_core.isolation import seccomp
 
+LASTING = "lasting"
+"""The directory, in a session's own, of what all of its tests use."""
+
 _LONGEST = 12  # of the name of a directory for sockets' directories: unix(7) has room for 107 bytes in all
 _SYSTEMD = re.compile(r"\.(slice|scope|service)(/|$)")
 _SEEN = ("/run/pelagos", "/run/netns")  # where the machine sees what tests leave
@@ -24,6 +27,13 @@ def own_directory() -> str:
     os.open(made, os.O_PATH | os.O_CLOEXEC)  # stays open: forks are known by it
     tempfile.tempdir = made
     return made
+
+
+def lasting_directory() -> Path:
+    """Make a directory for what all tests of a session use. It is removed with the session's own directory."""
+    parent = Path(tempfile.gettempdir(), LASTING)
+    parent.mkdir(exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=parent))
 
 
 def processes(*places: str) -> dict[int, str]:

@@ -209,7 +209,7 @@ async def running_shim(
     address = done.stdout.decode().removeprefix("unix://")
     client = await Client.connect(address, TASK[0])
     shim = Shim(client, events, directory, address)
-    # Once it answers, its descriptors are what they will be.
+    # After the first answer, all permanent descriptors are open.
     shim.pid = (await shim.call("Connect")).shim_pid
     try:
         yield shim

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import shutil
-import tempfile
-from pathlib import Path
 
 from pelagos_core.conformance.environment import environment_with
-from tests.support import provision
+from tests.support import leftovers, provision
 from tests.support.forms import Form
 
 BACKEND = '''"""wazero, by a small program of the tests: core modules (WASI 0.1)."""
@@ -45,7 +41,5 @@ pelagos_signal = _backend.pelagos_signal
 @functools.cache
 def form() -> Form:
     """wazero, for `pelagos run`."""
-    directory = Path(tempfile.mkdtemp(prefix="pelagos-venv-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)  # it serves all tests of a run
-    python = environment_with(directory / "venv", wazero=BACKEND)
+    python = environment_with(leftovers.lasting_directory() / "venv", wazero=BACKEND)
     return Form("wazero", python, f'[backends.wazero]\nprogram = "{provision.wazero()}"\n')

@@ -34,7 +34,7 @@ def zygotes(directory: str) -> list[int]:
 
 
 def end_zygotes(directory: str) -> None:
-    """End all that listen in a directory, and those that others have replaced there: they would stay until idle."""
+    """End all zygotes that listen in a directory, and replaced ones, which would otherwise run until they are idle."""
     for pid in {*zygotes(directory), *_named_after(directory)}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
