@@ -42,10 +42,10 @@ def end_zygotes(directory: str) -> None:
 
 def _named_after(directory: str) -> Iterator[int]:
     """The zygotes whose command line has a path in a directory."""
-    start = os.fsencode(f"pelagos-zygote\0{directory}/")
+    start = os.fsencode(f"pelagos-zygote {directory}/")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(start):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").startswith(start):
                 yield int(pid)
 
 
