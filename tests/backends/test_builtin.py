@@ -43,7 +43,7 @@ async def test_signals_that_end_nothing_end_nothing(process):
     assert (await builtin.pelagos_wait(process)).code == 137
 
 
-async def test_the_first_of_two_signals_is_told(process):
+async def test_the_first_of_two_signals_is_reported(process):
     builtin.pelagos_signal(process, signal.SIGTERM)
     builtin.pelagos_signal(process, signal.SIGINT)
     assert (await builtin.pelagos_wait(process)).code == 143

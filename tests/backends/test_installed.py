@@ -194,7 +194,7 @@ def test_threads_that_have_ended_are_none(tmp_path):
     assert run(python, "print(json.dumps(names()))") == [["t_joined"], []]
 
 
-def test_a_faulty_config_is_told_when_it_is_used(tmp_path):
+def test_a_faulty_config_is_reported_when_it_is_used(tmp_path):
     (tmp_path / "config.toml").write_text("=")
     code = "try: found.config\nexcept Exception as error: print(json.dumps(str(error)))"
     environment = {**os.environ, "PELAGOS_CONFIG": str(tmp_path / "config.toml")}

@@ -36,7 +36,7 @@ def test_it_answers_for_native_programs_only(kind):
 
 
 @pytest.mark.parametrize("wanted", ["auto", "a", "none-such"])
-def test_nobody_else_is_asked_about_a_native_program(wanted):
+def test_no_other_backend_is_called_for_a_native_program(wanted):
     entrypoint = Entrypoint(Kind.ELF, "/x", "", (), (), "/", -1)
     choice = Selection(load(a=scoring(100)), Preference(wanted)).choose(bundle(), entrypoint)
     assert (choice.backend.name, choice.reason, choice.able) == ("native", "native program", ["native"])

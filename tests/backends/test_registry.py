@@ -134,7 +134,7 @@ def test_each_hook_goes_to_the_chosen_backend_alone():
         (lambda: 7, Internal, "backend 'a': spawn returned no workload"),
     ],
 )
-def test_a_spawn_that_goes_wrong_is_told_by_the_backends_name(spawn, error, message):
+def test_a_spawn_that_goes_wrong_is_reported_by_the_backends_name(spawn, error, message):
     named = (lambda bundle: spawn()) if spawn.__name__ != "raises" else (lambda bundle: spawn(bundle))
     with pytest.raises(error, match=message):
         load(a=plugin(spawn=named)).named("a").spawn(bundle(), ENTRYPOINT)
@@ -155,19 +155,19 @@ def test_a_backend_that_compiles_says_what_its_code_depends_on():
     ("key", "message"),
     [(raising(ValueError("lost")), "code_key: ValueError: lost"), (lambda: 7, "code_key returned int")],
 )
-def test_a_key_that_makes_no_sense_is_told_by_the_backends_name(key, message):
+def test_a_key_that_makes_no_sense_is_reported_by_the_backends_name(key, message):
     found = load(a=plugin(compile=lambda: b"code", code_key=lambda: key())).named("a")
     with pytest.raises(Internal, match=f"backend 'a': {message}"):
         found.code_key(ENTRYPOINT)
 
 
-def test_unusable_code_is_told_as_that():
+def test_unusable_code_is_reported_as_that():
     spawn = raising(UnusableCode("of another version"))
     with pytest.raises(UnusableCode, match="another version"):
         load(a=plugin(spawn=lambda: spawn())).named("a").spawn(bundle(), ENTRYPOINT)
 
 
-def test_a_signal_that_goes_wrong_is_told_by_the_backends_name():
+def test_a_signal_that_goes_wrong_is_reported_by_the_backends_name():
     with pytest.raises(Internal, match="backend 'a': signal: ValueError: no"):
         load(a=plugin(signal=lambda process: raising(ValueError("no"))())).named("a").signal(None, 15)
     with pytest.raises(Internal, match="backend 'a': signal: SystemExit: 3"):
@@ -287,7 +287,7 @@ def test_a_name_is_lower_case_letters_digits_and_three_marks(name):
     assert [backend.name for backend in load(**{name: scoring(1)}).installed] == [name]
 
 
-def test_what_a_trial_has_refused_is_told_once():
+def test_what_a_trial_has_refused_is_reported_once():
     claims = [Plugin("auto", "1", lambda: None)]
     found = Backends.load(claims, excluded=Backends.load(claims).failures)
     assert len(found.failures) == 1

@@ -88,6 +88,6 @@ def test_a_sandbox_hands_on_what_is_raised(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-def test_in_a_sandbox_nobody_else_is_alive(tmp_path):
+def test_in_a_sandbox_no_other_process_runs(tmp_path):
     alive = sandbox.inside(lambda: set(filter(str.isdigit, os.listdir("/proc"))), tmp_path / "s", "none-x")
     assert alive == {"1", "2"}

@@ -18,7 +18,7 @@ def test_of_few_values_the_99th_percentile_is_the_last():
         percentile([], 99)
 
 
-def test_latencies_are_told_in_milliseconds():
+def test_latencies_are_reported_in_milliseconds():
     assert list(latencies("c", "task", [0.001, 0.002, 0.1])) == [
         Measured("c", "task p50", "ms", 2.0),
         Measured("c", "task p99", "ms", 100.0),

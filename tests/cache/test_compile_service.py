@@ -195,7 +195,7 @@ def test_no_more_than_so_many_modules_are_compiled_at_a_time(tmp_path, monkeypat
             assert (code.read(directory), how) == (b"code", "compiled")
 
 
-def test_nobody_waits_for_ever_for_the_modules_of_others(tmp_path, monkeypatch):
+def test_waiting_for_the_modules_of_others_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(compile_service, "TURNS", 1)
     monkeypatch.setattr(compile_service, "PATIENCE_SECONDS", 0.3)
     with contextlib.closing(Compiling(tmp_path, 3)) as work:
@@ -257,7 +257,7 @@ def test_a_killed_keeper_takes_the_compile_process_along(tmp_path):
     assert obtain(tmp_path)[1] == "compiled"
 
 
-def test_the_groups_of_one_that_was_killed_are_removed_by_the_next_even_if_nobody_has_reaped_it(tmp_path):
+def test_the_groups_of_a_killed_process_are_removed_by_the_next_even_if_it_is_a_zombie(tmp_path):
     request = compiling.request(tmp_path, compile)
     owner = os.fork()
     if owner == 0:

@@ -130,7 +130,7 @@ def test_it_knows_nothing_of_the_container_but_the_module(tmp_path):
     assert outcome(tmp_path, look) == ["core module", "/app.wasm", ["/app.wasm"], [], compiling.MODULE.decode("latin1")]
 
 
-def test_what_it_prints_reaches_nobody(tmp_path, capfd):
+def test_its_output_is_discarded(tmp_path, capfd):
     outcome(tmp_path, lambda _: [os.write(1, b"noise"), os.write(2, b"noise")])
     assert capfd.readouterr() == ("", "")
 
@@ -158,7 +158,7 @@ def raising(error):
         (lambda _: os.abort(), Internal, "failed in compile: the process was killed by SIG"),
     ],
 )
-def test_its_failure_is_told_as_the_container_s(tmp_path, compile, error, message):
+def test_its_failure_is_reported_as_the_container_s(tmp_path, compile, error, message):
     with pytest.raises(error, match=message):
         compiling.obtain(compiling.request(tmp_path, compile))
     assert [each for each in os.listdir(tmp_path / "cache") if each != "lock"] == []

@@ -126,7 +126,7 @@ def test_a_directory_that_is_not_ours_alone_is_not_entered(directory, harm):
         opened(directory)
 
 
-def test_a_mark_that_somebody_else_could_write_counts_for_nothing(directory):
+def test_a_mark_that_another_user_could_write_is_ignored(directory):
     os.chown(directory / "seen", 1, 1)
     assert not is_seen(directory)
 

@@ -99,7 +99,7 @@ def replace(path):
         lambda path: os.rename(path.parent, f"{path.parent}.gone"),
     ],
 )
-def test_an_entry_that_has_changed_is_looked_up_anew_and_refused_as_ever(store, mounts, looks, tmp_path, change):
+def test_a_changed_entry_is_looked_up_again_and_refused(store, mounts, looks, tmp_path, change):
     name = code.keep(store)
     assert code.read(mounts.find(store.path, name)) == code.CODE
     looks.clear()

@@ -105,7 +105,7 @@ def test_what_is_foreign_or_malformed_is_not_known(cache, path, harm):
     assert found(cache) is None
 
 
-def test_what_is_malformed_is_written_anew(cache, path):
+def test_a_malformed_file_is_written_again(cache, path):
     open(path, "w").close()
     KnownModules().keep(cache, KEY, KNOWN)
     assert found(cache) == KNOWN

@@ -162,12 +162,12 @@ def test_what_it_says_of_the_module_is_the_module_s_fault(tmp_path):
         obtain(tmp_path, f"{LONG}; echo $a; echo $a; echo invalid: last; exit 1")
 
 
-def test_what_it_prints_reaches_nobody(tmp_path, capfd):
+def test_its_output_is_discarded(tmp_path, capfd):
     obtain(tmp_path, "echo noise; echo noise >&2; echo code > $2")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_program_that_is_not_there_any_more_is_told(tmp_path):
+def test_a_program_that_is_not_there_any_more_is_reported(tmp_path):
     made = Script("echo code > $2")
     gone = replace(FILES[SHELL.path], source=str(tmp_path / "gone"))
     made.find_program = lambda settings: setattr(made, "program", replace(SHELL, files=(gone,)))

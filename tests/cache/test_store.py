@@ -61,7 +61,7 @@ def test_a_container_s_user_can_read_the_code_and_nothing_else_of_an_entry(store
     assert stat.S_IMODE(os.stat(f"{store.path}/{name}").st_mode) == 0o711
 
 
-def test_a_broken_entry_is_not_given_out_and_is_made_anew(store):
+def test_a_broken_entry_is_not_used_and_is_written_again(store):
     name = code.keep(store)
     os.chmod(f"{store.path}/{name}/code", 0o644)
     with open(f"{store.path}/{name}/code", "r+b") as file:

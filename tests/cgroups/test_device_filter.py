@@ -85,7 +85,7 @@ def test_a_short_filter_is_what_is_written_down():
 
 
 @pytest.mark.root
-def test_the_kernel_takes_a_filter_and_obeys(tmp_path):
+def test_the_kernel_enforces_a_filter(tmp_path):
     # Beside the v1 hierarchies, v2 may be mounted too: it has no controllers then, but filters.
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", tmp_path], check=True)
     path = tmp_path / f"pelagos-test-{secrets.token_hex(4)}"

@@ -120,7 +120,7 @@ def test_a_limit_that_the_host_cannot_hold_is_refused_by_name(cgroup):
         cgroup.create(Resources(class_id=1, unified={"none.such": "1"}))
 
 
-def test_a_user_without_control_groups_is_told_so():
+def test_a_user_without_control_groups_gets_an_error():
     with pytest.raises(FailedPrecondition, match=r"memory\.limit: this host has no control groups for this user"):
         Cgroup(()).create(Resources(memory=Memory(limit=64 * MIB)))
     Cgroup(()).create(Resources())

@@ -71,7 +71,7 @@ def test_known_hierarchies_are_read_again_after_a_mount_has_changed(monkeypatch,
         ("a.slice:x:b.slice", "/a.slice/b.slice"),
     ],
 )
-def test_the_shape_of_a_path_tells_whose_it_is(path, relative):
+def test_the_format_of_a_path_selects_the_driver(path, relative):
     assert relative_path(path, "c1") == relative
 
 

@@ -37,7 +37,7 @@ def run(cgroup, mebibytes):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_it_is_told_once_for_each_time(cgroup):
+def test_it_is_reported_once_for_each_time(cgroup):
     notice = OomNotice(cgroup)
     try:
         assert run(cgroup, 1) == 0

@@ -132,7 +132,7 @@ def test_a_quota_alone_has_the_kernels_period():
     assert of_v2(unified={"cpu.max": "50000"})["CPUQuotaPerSecUSec"] == ("t", 500_000)
 
 
-def test_an_old_systemd_is_not_told_of_what_it_does_not_know():
+def test_an_old_systemd_gets_no_unknown_properties():
     writes = controllers_v2.writes(Resources(cpu=Cpu(quota=1000, period=2000, cpus="0")), lambda file: "")
     assert dict(limits(writes, 239)) == {"CPUQuotaPerSecUSec": ("t", 500_000)}
 

@@ -20,7 +20,7 @@ def silent(tmp_path, monkeypatch):
         yield str(tmp_path / "silent")
 
 
-def test_who_is_gone_is_told_from_who_says_nothing(silent, tmp_path):
+def test_an_ended_daemon_is_distinguished_from_a_silent_one(silent, tmp_path):
     request = api.StateRequest(id="x")
     gone, nothing = asking.ask(TASK, "State", [(str(tmp_path / "none"), request), (silent, request)])
     assert isinstance(gone, Unavailable)

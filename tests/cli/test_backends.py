@@ -111,7 +111,7 @@ def test_a_backend_whose_engine_is_not_there_says_how_to_get_it(tmp_path):
     assert (row["usable"], row["problem"], row["remedy"]) == (False, "no engine", "get one")
 
 
-def test_a_native_part_that_cannot_be_used_is_told_with_the_reason(tmp_path):
+def test_a_native_part_that_cannot_be_used_is_reported_with_the_reason(tmp_path):
     lame = (
         "from pelagos_core.plugin.hookspecs import hookimpl\n"
         "@hookimpl\ndef pelagos_spawn(): pass\n"

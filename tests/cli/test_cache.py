@@ -177,7 +177,7 @@ def test_what_is_old_or_too_much_or_everything_goes(pelagos, tmp_path):
     assert paths(pelagos("ls", "--json")) == []
 
 
-def test_what_nobody_here_can_use_goes_without_asking(pelagos, tmp_path):
+def test_entries_that_cannot_be_used_here_are_removed_by_default(pelagos, tmp_path):
     pelagos("warm", written(tmp_path / "a.wat"))
     about = code.entry(tmp_path / "cache") / "about"
     about.chmod(0o600)

@@ -72,7 +72,7 @@ def test_lines_that_differ_are_shown_up_to_a_number():
          "module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]"),
     ],
 )  # fmt: skip
-def test_of_an_error_it_is_told_what_the_backend_says(stderr, why):
+def test_of_an_error_it_is_reported_what_the_backend_says(stderr, why):
     said = comparison._REASON.search(stderr)
     assert said["why"] + said["name"] == why
 
@@ -119,7 +119,7 @@ def test_a_program_without_an_end_is_ended(tmp_path):
 
 
 @pytest.mark.container
-def test_what_no_engine_runs_is_told_by_each(tmp_path):
+def test_what_no_engine_runs_is_reported_by_each(tmp_path):
     done = compare(tmp_path, modules.UNKNOWN_IMPORT, options=["--backend", "wasmtime", "--backend", "none"])
     assert done.returncode == 1
     assert "unknown import: nobody::has_this" in done.stdout

@@ -82,7 +82,7 @@ def test_that_of_k3s_is_one_program_with_many_names(running, tmp_path):
         ("/var/run/docker/containerd/containerd.toml", False, False),
     ],
 )
-def test_a_nodes_is_told_from_those_that_others_have(config, node, rancher):
+def test_a_nodes_is_distinguished_from_those_of_others(config, node, rancher):
     found = Containerd("/usr/bin/containerd", config)
     assert (found.is_of_the_node, found.of_rancher) == (node, rancher)
 
@@ -108,7 +108,7 @@ def test_one_that_does_not_run_has_no_service_and_is_not_old():
     assert not containerd.is_older_than(Containerd(""), "/etc/hostname")
 
 
-def test_a_file_that_is_newer_than_a_process_is_told(running, tmp_path):
+def test_a_file_that_is_newer_than_a_process_is_reported(running, tmp_path):
     (tmp_path / "before").write_text("x")
     found = running()
     (tmp_path / "after").write_text("x")

@@ -44,7 +44,7 @@ def test_version_3_is_containerd_2s_alone(tmp_path):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_file_without_a_version_is_told_so(tmp_path, release):
+def test_a_file_without_a_version_is_reported_so(tmp_path, release):
     found = of(release, tmp_path, table(OLD))
     if release == provision.BUILT:  # 2.4 reads such a file as one of version 2
         assert (found.handlers, found.problem) == (("pelagos",), "")
@@ -53,7 +53,7 @@ def test_a_file_without_a_version_is_told_so(tmp_path, release):
     assert "has no line `version`" in found.problem
 
 
-def test_the_old_tables_name_in_a_version_3_file_is_told(tmp_path):
+def test_the_old_tables_name_in_a_version_3_file_is_reported(tmp_path):
     found = of("sid", tmp_path, table(OLD, version="3"))
     assert found.handlers == ()
     assert "in a table that containerd does not read" in found.problem
@@ -69,7 +69,7 @@ def test_a_wrong_type_and_a_disabled_cri_are_named(tmp_path, release):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_file_that_containerd_refuses_is_told_in_its_words(tmp_path, release):
+def test_a_file_that_containerd_refuses_is_reported_in_its_words(tmp_path, release):
     found = of(release, tmp_path, "version = 2\nnonsense\n")
     assert found.broken
     assert "containerd refuses its config: failed to" in found.problem

@@ -195,7 +195,7 @@ def test_a_newer_k3s_imports_a_directory(tmp_path):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_lines_that_somebody_wrote_by_hand_are_enough(tmp_path, release):
+def test_lines_that_were_written_by_hand_suffice(tmp_path, release):
     text = (
         f'version = 2\n[plugins."{OLD}".containerd.runtimes.wasm]\n  runtime_type = "io.containerd.pelagos.wasm.v1"\n'
     )

@@ -125,7 +125,7 @@ def test_what_an_older_version_has_left_is_named_too(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("name", "count"), [("pelagos-shim", 1), ("containerd-shim", 0)])
 @pytest.mark.parametrize("words", [["run-none0001"], ["other"], []])
-def test_a_shim_is_told_from_a_guest_with_its_words(name, count, words):
+def test_a_shim_is_distinguished_from_a_guest_with_its_words(name, count, words):
     """A guest's name is the end of its first word, and a shim's is not."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -165,7 +165,7 @@ def node(tmp_path, monkeypatch):
 
 @pytest.mark.root
 @pytest.mark.containerd
-def test_what_a_containerd_has_registered_and_where_it_looks_is_told(node, tmp_path):
+def test_what_a_containerd_has_registered_and_where_it_looks_is_reported(node, tmp_path):
     def installed(*words):
         config = node.directory / "config.toml"
         words = ["install", "--bin-dir", tmp_path / "bin", "--containerd-config", config, *words]

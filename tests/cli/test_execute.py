@@ -47,7 +47,7 @@ def test_it_has_a_terminal_of_its_own(shell):
         (["-w", "usr", "{}", "/bin/sh"], 125, "'usr' is not absolute"),
     ],
 )
-def test_what_cannot_be_run_is_told_with_dockers_codes(shell, words, code, text):
+def test_what_cannot_be_run_is_reported_with_dockers_codes(shell, words, code, text):
     done = pelagos("exec", *(word.replace("{}", shell) for word in words))
     assert done.returncode == code
     assert text in done.stderr

@@ -27,7 +27,7 @@ def as_json(directory, source, func=""):
     return done.returncode, json.loads(done.stdout)
 
 
-def test_a_library_is_told_with_the_types_of_its_functions(tmp_path):
+def test_a_library_is_reported_with_the_types_of_its_functions(tmp_path):
     code, said = as_json(tmp_path, NUMBERS)
     assert (code, said["kind"], said["role"], said["worlds"], said["chosen"]) == (
         1,
@@ -48,7 +48,7 @@ def test_a_library_is_told_with_the_types_of_its_functions(tmp_path):
     assert as_json(tmp_path, NUMBERS, func="add")[0] == 0
 
 
-def test_a_component_is_told_with_the_functions_of_its_interfaces(tmp_path):
+def test_a_component_is_reported_with_the_functions_of_its_interfaces(tmp_path):
     code, said = as_json(tmp_path, modules.COMPONENT)
     assert (code, said["kind"], said["role"], said["worlds"]) == (0, "component", "command", ["wasi:cli/command@0.2.0"])
     assert said["chosen"] == "wasmtime"
@@ -64,7 +64,7 @@ def test_a_component_is_told_with_the_functions_of_its_interfaces(tmp_path):
     ]
 
 
-def test_memories_and_proposals_are_told(tmp_path):
+def test_memories_and_proposals_are_reported(tmp_path):
     source = """(module (memory 1 2 shared) (memory i64 1) (tag) (type (func (param externref) (result v128 i32)))
       (data "x") (func (export "_start") (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0))))"""
     _, said = as_json(tmp_path, source)
@@ -74,7 +74,7 @@ def test_memories_and_proposals_are_told(tmp_path):
     )
 
 
-def test_what_a_tool_chain_has_compiled_with_is_told(tmp_path):
+def test_what_a_tool_chain_has_compiled_with_is_reported(tmp_path):
     features = b"\2+\7simd128-\7atomics"
     text = '(module (@custom "target_features" "%s") (func (export "_start")))'
     source = text % "".join(f"\\{byte:02x}" for byte in features)
@@ -90,7 +90,7 @@ def test_what_a_tool_chain_has_compiled_with_is_told(tmp_path):
         (b"#!/bin/sh\n", "script", 0, ""),
     ],
 )
-def test_whatever_the_file_something_is_told(tmp_path, source, kind, code, problem):
+def test_whatever_the_file_something_is_reported(tmp_path, source, kind, code, problem):
     told, said = as_json(tmp_path, source)
     assert (told, said["kind"], problem in said["problem"]) == (code, kind, True)
     done = inspect(tmp_path, source)

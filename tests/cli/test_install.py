@@ -65,13 +65,13 @@ def test_installing_twice_and_uninstalling_twice_is_fine(tmp_path):
         ("uninstall", "no containerd is there to take the runtime away from"),
     ],
 )
-def test_a_node_without_containerd_is_told_what_that_means(tmp_path, monkeypatch, name, line):
+def test_a_node_without_containerd_gets_a_message_that_says_what_that_means(tmp_path, monkeypatch, name, line):
     monkeypatch.setattr(containerd, "find", lambda: None)
     done = CliRunner().invoke(cli, [name, "--bin-dir", str(tmp_path)], prog_name="pelagos")
     assert (done.exit_code, done.stderr) == (0, f"pelagos: {name}: {line}\n")
 
 
-def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(tmp_path):
+def test_a_file_of_another_program_is_neither_replaced_nor_removed(tmp_path):
     (tmp_path / NAMES[0]).write_text("mine")
     done = pelagos("install", "--bin-dir", tmp_path)
     assert done.returncode == 1
@@ -149,7 +149,7 @@ def test_a_directory_that_every_user_can_write_to_gets_no_launcher(tmp_path):
 
 
 @pytest.mark.root
-def test_a_full_disk_and_a_directory_without_programs_are_told(tmp_path):
+def test_a_full_disk_and_a_directory_without_programs_are_reported(tmp_path):
     place = tmp_path / "place"
     place.mkdir()
     for options, text in (("size=4k", "No space left on device"), ("noexec", "cannot be executed: ")):
@@ -217,7 +217,7 @@ def test_where_containerd_has_its_cri_disabled_nothing_is_written(tmp_path):
 
 
 @pytest.mark.root
-def test_an_environment_that_another_user_can_change_is_told(tmp_path):
+def test_an_environment_that_another_user_can_change_is_reported(tmp_path):
     """containerd would execute it as root."""
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)

@@ -37,7 +37,7 @@ def test_each_command_has_help(command):
 
 
 @pytest.mark.parametrize("words", [["--version"], ["version"], ["version", "--json"]])
-def test_the_version_is_told(words):
+def test_the_version_is_reported(words):
     assert __version__ in pelagos(*words).stdout
     assert set(json.loads(pelagos("version", "--json").stdout)) == {"pelagos", "python", "kernel"}
 

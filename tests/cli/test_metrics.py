@@ -116,7 +116,7 @@ def test_a_textfile_is_replaced_as_a_whole_and_can_be_read_by_others(tmp_path):
     assert values((tmp_path / "pelagos.prom").read_text(), "pelagos_info")
 
 
-def test_mistakes_are_told(tmp_path):
+def test_mistakes_are_reported(tmp_path):
     done = pelagos("metrics", "--textfile", tmp_path / "missing")
     assert (done.returncode, done.stderr) == (1, f"pelagos: metrics: directory '{tmp_path}/missing' does not exist\n")
     done = pelagos("metrics", "--textfile", tmp_path, "--listen", "/x")

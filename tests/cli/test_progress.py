@@ -31,7 +31,7 @@ def test_a_terminal_sees_the_seconds_and_then_nothing_of_it():
     assert screen.endswith("\r\x1b[Kdone\r\n")
 
 
-def test_what_is_quick_is_not_told_of():
+def test_what_is_quick_is_not_reported_of():
     assert at_terminal(command(0.1), {})[1] == "done\r\n"
     assert subprocess.run(command(0), capture_output=True, text=True).stderr == ""
 
@@ -85,7 +85,7 @@ def test_a_command_that_is_killed_leaves_no_process_that_draws():
     assert done.returncode == -9
 
 
-def test_in_a_pipe_a_computation_is_told_of_once_and_a_short_one_not():
+def test_in_a_pipe_a_computation_is_reported_once_and_a_short_one_not():
     done = subprocess.run(computing(0.8), capture_output=True, text=True)
     assert done.stdout == "done\n"
     assert done.stderr == "pelagos: asking the engines (for 0 s already)\n" or done.stderr.startswith(

@@ -61,7 +61,7 @@ def test_kill_alone_is_sigkill_and_an_ids_beginning_is_enough(guests):
         assert process.wait(20) == 137
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_reported():
     done = pelagos("kill", "none")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "pelagos: kill: container 'none' does not exist: `pelagos ps -a` lists yours\n"

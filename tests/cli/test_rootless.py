@@ -21,7 +21,7 @@ def test_root_stays_where_it_is():
 
 
 @pytest.mark.root
-def test_a_user_becomes_root_of_a_namespace_or_is_told_why_not():
+def test_a_user_becomes_root_of_a_namespace_or_gets_the_reason():
     def enter():
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)

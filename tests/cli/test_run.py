@@ -189,7 +189,7 @@ def test_out_of_memory_is_said(guests):
         ([], 125, "missing argument"),
     ],
 )
-def test_mistakes_are_told_in_one_line_with_dockers_exit_codes(guests, words, code, message):
+def test_mistakes_are_reported_in_one_line_with_dockers_exit_codes(guests, words, code, message):
     done = pelagos(*words, cwd=guests)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr

@@ -36,7 +36,7 @@ def until(found):
         time.sleep(0.01)
 
 
-def test_it_takes_the_place_and_leaves_it_when_it_is_told_to_end(directory):
+def test_it_takes_the_place_and_leaves_it_at_sigterm(directory):
     with pelagos_zygote(directory) as first:
         until(lambda: zygotes(directory))
         (pid,) = zygotes(directory)

@@ -7,7 +7,7 @@ from pelagos_core.errors import InvalidArgument
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("5s", 5), ("2m", 120), ("12h", 43200), ("30d", 2592000)])
-def test_a_span_is_read_and_told(text, seconds):
+def test_a_span_is_read_and_reported(text, seconds):
     assert duration.parse(text) == seconds
     assert duration.describe(seconds) == text
 

@@ -72,14 +72,14 @@ def test_fuel_is_a_whole_number(word):
         narrowed(fuel=word)
 
 
-def test_the_lowest_limit_counts_whoever_sets_it():
+def test_the_lowest_limit_applies_from_any_source():
     for first, second in (("30s", "1m"), ("1m", "30s")):
         assert narrowed(narrowed(deadline=first), deadline=second).deadline == 30
     for first, second in (("10", "99"), ("99", "10")):
         assert narrowed(narrowed(fuel=first), fuel=second).fuel == 10
 
 
-def test_the_strictest_word_on_system_calls_counts_whoever_says_it():
+def test_the_strictest_setting_of_system_calls_applies_from_any_source():
     loose = replace(EVERYTHING, seccomp="off")
     assert EVERYTHING.seccomp == "engine"
     for first, second in (("spec", "engine"), ("engine", "off")):

@@ -31,5 +31,5 @@ def test_anything_else_is_no_size(text):
         (1 << 60, "1048576.0 TiB"),
     ],
 )
-def test_a_size_is_told_in_the_unit_that_fits(count, text):
+def test_a_size_is_reported_in_the_unit_that_fits(count, text):
     assert size.describe(count) == text

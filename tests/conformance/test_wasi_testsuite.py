@@ -66,7 +66,7 @@ def test_what_is_not_known_here_is_named(tmp_path, said, beyond):
     assert cases(tmp_path)[0].beyond == beyond
 
 
-def test_a_manifest_tells_the_target_where_the_directory_does_not(tmp_path):
+def test_a_manifest_has_the_target_if_the_directory_does_not(tmp_path):
     program(tmp_path / "testsuite", "a")
     (tmp_path / "testsuite/manifest.json").write_text(json.dumps({"name": "x", "version": "wasm32-wasip3"}))
     assert cases(tmp_path)[0].needs == ("wasi-0.3",)

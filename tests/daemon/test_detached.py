@@ -51,7 +51,7 @@ def test_with_rm_nothing_stays(guests):
         (["-i", "hello.wasm"], 125, "-d cannot be combined with -i or -t"),
     ],
 )
-def test_what_cannot_start_is_told_as_without_it_and_leaves_nothing(guests, words, code, text):
+def test_a_failed_start_is_reported_as_without_it_and_leaves_nothing(guests, words, code, text):
     before = left_by_runs()
     done = pelagos("run", "-d", "--rm", *words, cwd=guests)
     assert done.returncode == code

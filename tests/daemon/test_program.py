@@ -291,7 +291,7 @@ def _remove(group):
             return
 
 
-def test_a_dead_daemon_of_a_warm_pod_leaves_a_socket_that_nobody_serves(node):
+def test_a_killed_daemon_of_a_warm_pod_leaves_a_socket_without_a_listener(node):
     node.warm()
     path, _ = node.start("pod")
     pid = node.daemon(path)

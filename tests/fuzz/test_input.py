@@ -144,7 +144,7 @@ async def test_a_damaged_container_is_created_or_refused_by_name_and_leaves_noth
 
 @pytest.mark.root
 @pytest.mark.guests
-async def test_requests_are_answered_by_a_code_that_says_why_and_the_shim_lives_on(tmp_path, guests):
+async def test_requests_are_answered_with_an_error_code_and_the_shim_keeps_running(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
     async with running_shim(tmp_path) as shim:
         await shim.create("c1", bundle)

@@ -93,7 +93,7 @@ def test_the_manifest_is_the_one_that_containerd_has_chosen():
         (media_types.DOCKER_MANIFEST, False),
     ],
 )
-def test_a_list_is_told_from_a_manifest(media_type, is_index):
+def test_a_list_is_distinguished_from_a_manifest(media_type, is_index):
     assert artifact.is_index(Descriptor(media_type, DIGEST, 1)) == is_index
     with pytest.raises(InvalidArgument, match="is no image"):
         artifact.is_index(Descriptor("text/html", DIGEST, 1))

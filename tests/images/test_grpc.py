@@ -93,7 +93,7 @@ def test_what_is_not_http_2_is_an_error(tmp_path, data):
         get(channel)
 
 
-def test_an_absent_server_is_told_at_once(tmp_path):
+def test_an_absent_server_is_reported_at_once(tmp_path):
     with pytest.raises(FileNotFoundError):
         Channel(str(tmp_path / "none"), {}, 10)
 

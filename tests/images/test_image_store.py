@@ -100,7 +100,7 @@ def test_what_an_image_claims_is_checked(store, image, error, text):
     assert raised.value.reason == reasons.IMAGE
 
 
-def test_what_is_not_there_is_told_from_what_is_wrong(store):
+def test_a_missing_blob_is_distinguished_from_a_wrong_one(store):
     for ask in (lambda: store.image_of("c2"), lambda: store.target_of("other")):
         with pytest.raises(NotFound) as raised:
             ask()

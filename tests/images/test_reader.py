@@ -119,7 +119,7 @@ def test_a_failure_of_containerd_has_the_reason_of_images(tmp_path):
     assert raised.value.reason == reasons.IMAGE
 
 
-def test_one_that_is_killed_is_told(address):
+def test_one_that_is_killed_is_reported(address):
     running = reader.find(Source(address, "ns", "c1"), "x", only=True)
     os.kill(running.child.pid, 9)
     running.child.wait()

@@ -219,7 +219,7 @@ async def test_bytes_of_another_digest_are_not_run(tmp_path, guests, tool):
             await shim.create("c1", bundle_of(tmp_path, "c1"))
 
 
-async def test_a_missing_file_is_told_as_ever_where_there_is_no_artifact(tmp_path, tool):
+async def test_a_missing_file_is_reported_as_usual_without_an_artifact(tmp_path, tool):
     said = {**image_of(tool), "containers": {"c1": "", "c2": "none"}}
     text = r"entry point '/tool\.wasm': no such file or directory in the container: tried '/tool\.wasm'"
     async with shim_with(tmp_path, said) as shim:

@@ -151,7 +151,7 @@ def _huge(directory):
     ],
     ids=["swapped", "linked", "huge", "truncated", "empty", "forged", "forged-elf", "foreign", "removed"],
 )
-async def test_an_entry_that_went_bad_is_made_anew(tmp_path, guests, harm):
+async def test_a_damaged_entry_is_compiled_again(tmp_path, guests, harm):
     async with running_shim(tmp_path) as shim:
         bundle = make_bundle(tmp_path / "c1", module=guests / "hello.wasm")
         assert await output(shim, "c1", bundle) == HELLO

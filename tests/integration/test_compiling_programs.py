@@ -66,7 +66,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 @pytest.mark.wazero
 @pytest.mark.parametrize("user", [0, 1000])
 @pytest.mark.parametrize("mapped", [False, True])
-async def test_a_container_runs_the_code_whoever_its_user_is(tmp_path, loud, user, mapped):
+async def test_a_container_runs_the_code_as_any_user(tmp_path, loud, user, mapped):
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", user={"uid": user, "gid": user})
     (bundle / "rootfs/app.wasm").write_bytes(SAYS)
     if mapped:

@@ -152,7 +152,7 @@ def test_a_checkout_of_the_public_suite_is_run_program_by_program(tmp_path):
     assert sorted(os.listdir(directory / "files.dir")) == ["note"]
 
 
-def test_a_directory_without_programs_is_told(tmp_path):
+def test_a_directory_without_programs_is_reported(tmp_path):
     done = conformance("wasmtime", f"--wasi-testsuite={tmp_path}")
     assert done.returncode not in (0, 1)
     assert "no programs in" in done.stdout + done.stderr

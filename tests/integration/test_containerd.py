@@ -155,7 +155,7 @@ def test_containers_of_one_pod_share_a_shim(containerd, rootfs, container):
         (["/functions.wasm#sub"], "exports no function 'sub'"),
     ],
 )
-def test_what_cannot_run_is_told_in_one_line(containerd, rootfs, container, args, message):
+def test_what_cannot_run_is_reported_in_one_line(containerd, rootfs, container, args, message):
     done = containerd.run(NAMES[0], rootfs, container, *args)
     assert done.returncode == 1
     # the container's stderr, if ctr has copied it before its time-out, and ctr's own error

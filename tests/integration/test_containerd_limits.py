@@ -54,7 +54,7 @@ def test_its_counts_are_decoded_and_its_processes_listed(containerd, rootfs, con
     containerd.remove(container)
 
 
-def test_out_of_memory_is_told_and_the_exit_code_is_137(containerd, rootfs, container):
+def test_out_of_memory_is_reported_and_the_exit_code_is_137(containerd, rootfs, container):
     scratch = "type=tmpfs,src=tmpfs,dst=/scratch,options=size=1g"
     with CtrEvents(containerd) as events:
         flags = ("--rm", "--memory-limit", str(64 * MIB), "--mount", scratch)
@@ -63,7 +63,7 @@ def test_out_of_memory_is_told_and_the_exit_code_is_137(containerd, rootfs, cont
         events.until(container, "create", "start", "oom", "exit", "delete")
 
 
-def test_a_refusal_of_memory_is_told_in_the_containers_log_and_in_containerds(containerd, rootfs, container):
+def test_a_refusal_of_memory_is_reported_in_the_containers_log_and_in_containerds(containerd, rootfs, container):
     flags = ("--rm", "--memory-limit", str(64 * MIB))
     done = containerd.run(RUNTIME, rootfs, container, "/memory.wasm", "take", "500", flags=flags)
     text = "of memory; the container's limit is 64 MiB"
@@ -71,7 +71,7 @@ def test_a_refusal_of_memory_is_told_in_the_containers_log_and_in_containerds(co
     until(lambda: [line for line in containerd.log().splitlines() if text in line and container in line])
 
 
-def test_containerds_own_seccomp_profile_is_obeyed(containerd, rootfs, container):
+def test_containerds_own_seccomp_profile_is_enforced(containerd, rootfs, container):
     containerd.run(RUNTIME, rootfs, container, "/spin.wasm", flags=("-d", "--seccomp"))
     with open(f"/proc/{containerd.tasks()[container][0]}/status") as file:
         status = dict(line.split(":", 1) for line in file)

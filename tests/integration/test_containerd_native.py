@@ -71,7 +71,7 @@ def test_flags_of_ctr_do_what_they_say(containerd, system, container, flags, scr
         assert int(done.stdout.split()[1], 16) == 0xA80425FB & ~(1 << 5) | 1 << 25
 
 
-def test_a_program_that_is_not_there_is_told_by_name(containerd, system, container):
+def test_a_program_that_is_not_there_is_reported_by_name(containerd, system, container):
     directory, mounts = system
     done = containerd.run(NAME, directory, container, "/no/such", flags=("--rm", *mounts))
     assert done.returncode == 1

@@ -76,14 +76,14 @@ def test_what_is_typed_reaches_an_exec_at_a_terminal_or_not(crictl, pod, contain
     assert (code, "ready\r\n^C" in screen, "exit code 130" in screen) == (1, True, True)
 
 
-def test_who_attaches_is_heard_and_sees_what_the_container_says(crictl, pod, container):
+def test_an_attached_client_exchanges_input_and_output(crictl, pod, container):
     cat = crictl.start(pod, container, "cat", "/tool.wasm", "cat", stdin=True, stdin_once=True)
     assert crictl.run("attach", "-i", cat, typed="a line\n").stdout == "a line\n"
     assert exited(crictl, cat)["exitCode"] == 0
     assert crictl.run("logs", cat).stdout == "a line\n"
 
 
-def test_who_attaches_at_a_terminal_may_come_back(crictl, pod, container):
+def test_a_client_may_attach_to_a_terminal_again(crictl, pod, container):
     cat = crictl.start(pod, container, "cat", "/tool.wasm", "cat", stdin=True, tty=True)
     assert at_terminal(crictl.command("attach", "-it", cat), {b"": b"\x10\x11"})[0] == 0  # ^P ^Q detaches
     assert crictl.status(cat)["state"] == "CONTAINER_RUNNING"

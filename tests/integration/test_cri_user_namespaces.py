@@ -57,7 +57,7 @@ def test_the_guests_of_a_pod_run_and_own_their_files(crictl, daemon, pod, contai
     assert {"proc", "sys", "merged"}.isdisjoint(listed)
 
 
-def test_a_running_guest_is_nobody_on_the_host_and_can_be_probed(crictl, daemon, pod, container):
+def test_a_running_guest_is_unprivileged_on_the_host_and_can_be_probed(crictl, daemon, pod, container):
     spin = crictl.start(pod, container, "spin", "/spin.wasm")
     pid = daemon.ctr("-n", "k8s.io", "task", "ls", check=True).stdout.partition(spin)[2].split()[0]
     assert os.stat(f"/proc/{pid}").st_uid in (0, OWNER[0])  # of root, where it cannot be inspected

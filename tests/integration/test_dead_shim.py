@@ -85,7 +85,7 @@ def test_a_pod_runs_again_after_its_shim_was_killed(containerd, rootfs, containe
     nothing_is_left(containerd.directory, container)
 
 
-def test_a_guest_that_is_killed_by_hand_is_told_and_can_be_deleted(containerd, rootfs, container):
+def test_a_guest_that_is_killed_by_hand_is_reported_and_can_be_deleted(containerd, rootfs, container):
     pids, _ = run_pod(containerd, rootfs, container, 2)
     first, second = pids
     with CtrEvents(containerd) as events:

@@ -148,7 +148,7 @@ async def test_a_working_directory_behind_a_link_is_where_that_leads(running, im
     assert (image / "opt/app/new").read_text() == "x"
 
 
-async def test_one_that_starts_elsewhere_is_told_once_and_no_other(running, image):
+async def test_one_that_starts_elsewhere_is_reported_once_and_no_other(running, image):
     (image / "data").mkdir()
     line = f"{ELSEWHERE}working directory '/data' [PLG-CWD]\n"
     async with running(image) as container:

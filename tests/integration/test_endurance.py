@@ -78,7 +78,7 @@ async def test_a_kill_between_create_and_start_is_never_a_hang(tmp_path, guests)
 
 
 @pytest.mark.timeout(300)
-async def test_a_kill_that_races_with_start_and_exit_is_one_of_the_three_and_told_once(tmp_path, guests):
+async def test_a_kill_that_races_with_start_and_exit_is_one_of_the_three_and_reported_once(tmp_path, guests):
     async def once(shim, name, _number, _pid):
         waits = [asyncio.ensure_future(shim.wait(name)) for _ in range(2)]
         killing = asyncio.ensure_future(shim.kill(name, signal.SIGKILL))
@@ -117,7 +117,7 @@ async def test_deletes_that_race_with_waits_and_each_other_answer_all(tmp_path, 
 
 
 @pytest.mark.timeout(300)
-async def test_an_exec_that_starts_while_the_container_ends_is_told_before_it_or_refused(tmp_path, guests):
+async def test_an_exec_that_starts_while_the_container_ends_is_reported_before_it_or_refused(tmp_path, guests):
     """With each order of the calls: no event out of order, no call waits for ever, no process is left."""
     seconds = [0.02]  # that the last start took: the kill comes in each part of it, on a busy machine too
 

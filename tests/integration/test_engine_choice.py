@@ -133,7 +133,7 @@ def test_ctr_names_a_file_of_options_that_chooses_the_engine(containerd, rootfs,
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_ctr_is_told_what_is_wrong_with_a_file_of_options(containerd, rootfs, container, options, name):
+def test_ctr_gets_the_error_of_a_file_of_options(containerd, rootfs, container, options, name):
     flags = ("--runtime-config-path", str(options / name))
     said = is_refused(containerd, container, rootfs, "/hello.wasm", flags=flags)
     assert fault(name, options) in said
@@ -149,7 +149,7 @@ def test_the_config_of_a_runtime_class_names_a_file_of_options(containerd, crict
 
 @pytest.mark.crictl
 @pytest.mark.parametrize("name", [name for name in BROKEN if name != "not-installed"])
-def test_a_kubelet_is_told_what_is_wrong_with_a_file_of_options(containerd, crictl, pod, options, name):
+def test_a_kubelet_gets_the_error_of_a_file_of_options(containerd, crictl, pod, options, name):
     assert fault(name, options) in pod_is_refused(containerd, crictl, pod, f"by-path-{name}")
 
 
@@ -164,7 +164,7 @@ def test_the_config_of_a_runtime_class_holds_the_options_itself(containerd, cric
 
 
 @pytest.mark.crictl
-def test_a_kubelet_is_told_what_is_wrong_with_options_of_the_config(containerd, crictl, pod, release):
+def test_a_kubelet_gets_the_error_of_options_of_the_config(containerd, crictl, pod, release):
     if release in PATHS_ONLY:
         crictl.run_pod(pod, "by-broken-body")
     else:

@@ -72,7 +72,7 @@ def bundle_of(tmp_path, guests, *words, user=0):
 
 @pytest.mark.parametrize("user", [0, 1000])
 @pytest.mark.parametrize("mapped", [False, True])
-async def test_the_links_of_an_image_lead_no_further_whoever_the_user_is(tmp_path, guests, user, mapped):
+async def test_the_links_of_an_image_lead_no_further_as_any_user(tmp_path, guests, user, mapped):
     bundle, environment = bundle_of(tmp_path, guests, "ls", "/up", user=user)
     if mapped:
         in_user_namespace(bundle)

@@ -169,7 +169,7 @@ async def test_a_container_that_waits_for_its_start_can_be_entered_and_one_that_
         ({"args": ["/tool.wasm#none"]}, InvalidArgument, "exports no function 'none'"),
     ],
 )
-async def test_a_start_that_fails_says_why_and_releases_who_waits(tmp_path, guests, process, error, message):
+async def test_a_failed_start_says_why_and_ends_pending_waits(tmp_path, guests, process, error, message):
     async with running_shim(tmp_path) as shim:
         await running(shim, tmp_path, guests)
         await shim.exec("c1", "e1", *process.pop("args"), **process)
@@ -202,7 +202,7 @@ async def test_a_malformed_process_is_refused_by_the_field(tmp_path, guests, fie
 
 
 @pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
-async def test_when_the_init_process_ends_its_execs_are_killed_and_told_first(tmp_path, guests, private):
+async def test_when_the_init_process_ends_its_execs_are_killed_and_reported_first(tmp_path, guests, private):
     bundle = spinning(tmp_path / "c1", guests)
     kinds = ("pid", "mount") if private else ("mount",)
     change_config(bundle, linux={"namespaces": [{"type": kind} for kind in kinds]})

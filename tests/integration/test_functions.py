@@ -196,7 +196,7 @@ def test_a_limit_of_memory_holds_for_a_function(tmp_path):
     assert (done.returncode, done.stdout, "[PLG-MEMORY]" in done.stderr) == (0, "-1\n", True), done.stderr
 
 
-def test_a_result_that_nothing_reads_is_told(tmp_path):
+def test_a_result_that_nothing_reads_is_reported(tmp_path):
     path = tmp_path / "guest.wasm"
     path.write_bytes(modules.binary(NUMBERS))
     words = [FORMS["wasmtime"]().python, "-m", "pelagos_core", "run", f"{path}#add", "1", "2"]

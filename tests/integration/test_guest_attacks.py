@@ -122,7 +122,7 @@ def test_no_spelling_reaches_the_engine_or_the_host(engine, directory, guests):
     assert (directory / "secret").read_text() == "this may not"
 
 
-def test_what_it_may_open_is_told(engine, directory, guests):
+def test_what_it_may_open_is_reported(engine, directory, guests):
     """The attacker sees the files that exist: so it finds nothing because there is nothing."""
     found = opened(attack(engine, directory, guests, "control"))
     assert {("read", "control"), ("stat", "control"), ("libc", "/control")} <= found
@@ -176,7 +176,7 @@ def test_a_guest_has_no_descriptor_or_variable_of_ours(engine, directory, guests
     assert not [pair for pair in opened(attack(engine, directory, guests)) if pair[0] == "descriptor"]
 
 
-def test_harmless_devices_are_there_and_their_nodes_are_nobodys(engine, directory, guests):
+def test_harmless_devices_exist_and_their_nodes_belong_to_no_user_of_the_container(engine, directory, guests):
     before = os.stat("/dev/null")
     found = opened(attack(engine, directory, guests, "dev/null", "dev/urandom"))
     assert {("read", "dev/null"), ("write", "dev/null"), ("read", "dev/urandom")} <= found

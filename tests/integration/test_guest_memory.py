@@ -49,7 +49,7 @@ async def test_memory_that_is_not_touched_is_address_space(tmp_path):
     assert await run(tmp_path, module) == (0, "")
 
 
-async def test_memory_for_which_there_is_no_address_space_is_told_of_at_create(tmp_path):
+async def test_memory_for_which_there_is_no_address_space_is_reported_at_create(tmp_path):
     module = written(tmp_path, '(module (memory i64 0x40000000000) (func (export "_start")))')
     with pytest.raises(
         InvalidArgument, match=r"'/app\.wasm' begins with \d+ MiB of memory: no address space for it: .*PLG-MODULE"
@@ -62,7 +62,7 @@ async def test_a_limit_that_is_too_low_to_start_in_is_named(tmp_path, guests):
         await run(tmp_path, guests / "hello.wasm", memory=MIB // 4)
 
 
-async def test_a_refusal_is_told_once_and_the_exit_code_is_the_guests_own(tmp_path, guests):
+async def test_a_refusal_is_reported_once_and_the_exit_code_is_the_guests_own(tmp_path, guests):
     code, said = await run(tmp_path, guests / "memory.wasm", "/app.wasm", "take", "500")
     assert code == 9
     assert re.fullmatch(REFUSAL.format(64), said)
@@ -76,7 +76,7 @@ async def test_several_memories_count_together(tmp_path):
     assert re.fullmatch(REFUSAL.format(64), said)
 
 
-async def test_a_component_is_told_no_as_well(tmp_path):
+async def test_a_component_is_refused_memory_as_well(tmp_path):
     text = """(component
       (core module $m (memory 1)
         (func (export "run") (result i32) (i32.eq (memory.grow (i32.const 2000)) (i32.const -1))))
@@ -112,7 +112,7 @@ def say(path):
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["beside a guest", "beside a native program"])
-async def test_what_runs_by_exec_is_told_no_too(tmp_path, guests, native):
+async def test_an_exec_is_refused_memory_too(tmp_path, guests, native):
     bundle = shell(tmp_path / "c1", "sleep 60") if native else make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
     (bundle / "rootfs/memory.wasm").write_bytes((guests / "memory.wasm").read_bytes())
     change_config(bundle, linux={**CONFIG["linux"], "resources": {"memory": {"limit": 64 * MIB}}})
@@ -127,7 +127,7 @@ async def test_what_runs_by_exec_is_told_no_too(tmp_path, guests, native):
     fifos.close()
 
 
-async def test_a_guest_in_a_user_namespace_is_told_no_too(tmp_path, guests):
+async def test_a_guest_in_a_user_namespace_is_refused_memory_too(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", "take", "500", module=guests / "memory.wasm")
     mapped(bundle, resources={"memory": {"limit": 64 * MIB}})
     code, _, said = await run_mapped(tmp_path, bundle)

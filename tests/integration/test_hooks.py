@@ -89,7 +89,7 @@ async def test_a_hook_that_fails_fails_create_with_what_it_says(tmp_path, guests
         (hook("kill -9 $$"), "signal 9"),
     ],
 )
-async def test_a_hook_that_hangs_or_is_not_there_is_told(tmp_path, guests, stage, made, message):
+async def test_a_hanging_or_missing_hook_is_reported(tmp_path, guests, stage, made, message):
     bundle = make_bundle(tmp_path / "b", module=guests / "hello.wasm")
     change_config(bundle, hooks={stage: [made]})
     async with running_shim(tmp_path) as shim:

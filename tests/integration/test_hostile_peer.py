@@ -124,7 +124,7 @@ async def test_the_longest_names_have_a_socket(tmp_path):
         assert (await shim.call("Connect")).shim_pid == shim.pid
 
 
-async def test_noise_and_half_messages_from_many_peers_harm_nobody(tmp_path):
+async def test_noise_and_half_messages_from_many_peers_do_no_harm(tmp_path):
     noise = random.Random(7)
     async with running_shim(tmp_path) as shim:
         before, files = memory(shim.pid), descriptors(shim.pid)

@@ -69,7 +69,7 @@ def test_it_drains_under_load_and_is_replaced_without_a_failed_request(container
     containerd.remove(container, f"{container}-2")
 
 
-def test_a_port_that_is_taken_is_told_by_the_client(containerd, network, files, container):
+def test_a_port_that_is_taken_is_reported_by_the_client(containerd, network, files, container):
     assert start(containerd, network, files, container).returncode == 0
     done = start(containerd, network, files, f"{container}-2")
     assert done.returncode == 1

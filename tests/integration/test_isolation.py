@@ -77,7 +77,7 @@ async def test_a_neighbour_in_the_same_pid_namespace_reads_no_copy_of_the_daemon
     assert not (first / "rootfs/seen").exists()
 
 
-async def test_a_guest_who_is_not_root_reads_no_file_of_roots(tmp_path, guests):
+async def test_a_guest_without_root_reads_no_file_of_root(tmp_path, guests):
     """A pod's spec gives the capabilities of root to every user; a native program loses them by execve(2)."""
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", "read", "/secret", module=guests / "tool.wasm")
     secret = bundle / "rootfs/secret"
@@ -249,7 +249,7 @@ async def test_the_hosts_network_is_a_guests_only_where_the_node_says_so(tmp_pat
             assert (os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")) is has
 
 
-async def test_a_module_that_accepts_connections_is_told_that_none_will_come(tmp_path):
+async def test_a_module_that_accepts_connections_gets_a_warning(tmp_path):
     """As one of Go, whose library then listens inside of the program alone. By Python, then by the native part."""
     import wasmtime
 

@@ -119,7 +119,7 @@ async def test_clients_find_their_words_at_create_and_at_the_start_of_an_exec(tm
             await shim.start("c2", "e1")
 
 
-async def test_another_architecture_is_told_in_the_words_of_execve(tmp_path):
+async def test_another_architecture_is_reported_in_the_words_of_execve(tmp_path):
     bundle = native_bundle(tmp_path / "c1", "/tool")
     with open(os.path.realpath("/bin/true"), "rb") as file:
         program = bytearray(file.read())

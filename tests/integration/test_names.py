@@ -125,7 +125,9 @@ def test_the_c_library_does_load_it_where_nothing_is_done(tmp_path, hostile):
     assert "code of the image\n" in done.stderr
 
 
-async def test_without_a_network_no_name_is_looked_up_and_the_guest_is_told(tmp_path, components, network, config):
+async def test_without_a_network_no_name_is_looked_up_and_the_guest_gets_an_error(
+    tmp_path, components, network, config
+):
     bundles = [
         guest(tmp_path / f"b{n}", components / "network.wasm", network, "look-up", "box.test", network="none")
         for n in range(2)
@@ -145,7 +147,7 @@ async def test_a_guest_sends_http_requests_by_name(tmp_path, components, network
     assert found == 2 * [(0, "200\nyou asked web.test", "")]
 
 
-async def test_without_a_network_no_request_is_sent_and_the_guest_is_told(tmp_path, components, network):
+async def test_without_a_network_no_request_is_sent_and_the_guest_gets_an_error(tmp_path, components, network):
     bundles = [
         guest(tmp_path / f"b{n}", components / "fetch.wasm", network, "127.0.0.1", network="none") for n in range(2)
     ]

@@ -163,7 +163,7 @@ async def test_a_program_that_cannot_run_fails_create_by_name(tmp_path, make, er
             await shim.create("c1", bundle)
 
 
-async def test_what_only_the_kernel_can_tell_is_told_at_start(tmp_path):
+async def test_errors_that_only_the_kernel_detects_are_reported_at_start(tmp_path):
     bundle = native_bundle(tmp_path / "b", "/x")
     _script(bundle / "rootfs/x", "\x7fELF and no more than that")
     assert await run(tmp_path, bundle) == (126, "", "pelagos: exec '/x': exec format error\n")

@@ -65,7 +65,7 @@ async def test_a_guest_in_a_user_namespace_shows_its_own_words(tmp_path, guests)
         await end(shim)
 
 
-async def test_the_shims_own_processes_are_told_apart(tmp_path, guests):
+async def test_the_shims_own_processes_have_different_names(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
     async with running_shim(tmp_path) as shim:
         await shim.create("c1", bundle)

@@ -62,7 +62,7 @@ async def test_a_limit_on_processes_is_in_force_before_the_guest(tmp_path, guest
         ({"network": {"classID": 7}, "unified": {"x.y": "1"}}, r"linux\.resources\.(network|unified)"),
     ],
 )
-async def test_what_cannot_be_had_is_refused_and_nothing_is_left(tmp_path, guests, resources, message):
+async def test_an_impossible_limit_is_refused_and_nothing_is_left(tmp_path, guests, resources, message):
     bundle = limited(make_bundle(tmp_path / "c1", module=guests / "hello.wasm"), **resources)
     change_config(
         bundle, linux={**CONFIG["linux"], "resources": resources, "cgroupsPath": f"/pelagos/{tmp_path.name}-x"}

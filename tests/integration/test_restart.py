@@ -70,7 +70,7 @@ def test_an_exit_while_containerd_was_away_has_its_code_and_its_time(containerd,
 
 
 @by_each_signal
-def test_output_while_nobody_reads_is_kept_and_the_guest_gets_no_sigpipe(containerd, rootfs, container, gate, signum):
+def test_output_without_a_reader_is_kept_and_the_guest_gets_no_sigpipe(containerd, rootfs, container, gate, signum):
     args = ("/tool.wasm", "after", f"/{gate.name}", "out", str(LINES))
     assert containerd.run(WASM, rootfs, container, *args, flags=("-d",)).returncode == 0
     containerd.stop(signum)
@@ -93,7 +93,7 @@ def test_input_reaches_the_guest_after_a_restart(containerd, rootfs, container, 
     containerd.remove(container)
 
 
-def test_exits_while_containerd_is_stopped_are_told_once_and_in_order(containerd, rootfs, container, gate):
+def test_exits_while_containerd_is_stopped_are_reported_once_and_in_order(containerd, rootfs, container, gate):
     names = [f"{container}-{number}" for number in range(5)]
     for number, name in enumerate(names):
         args = ("/tool.wasm", "after", f"/{gate.name}", "exit", str(number))

@@ -144,7 +144,7 @@ async def test_a_list_of_addresses_is_refused_by_name(tmp_path, components, netw
             pass
 
 
-async def test_without_the_program_a_guest_is_told_at_its_first_try(tmp_path, components, network, config):
+async def test_without_the_program_a_guest_gets_an_error_at_its_first_try(tmp_path, components, network, config):
     config.write_text(f'[backends.wasmtime]\nprogram = "{ABSENT}/wasmtime"\n')
     async with running_guest(
         tmp_path, components / "network.wasm", network.path, "listen", "127.0.0.1:7007", config=config

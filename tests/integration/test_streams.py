@@ -26,7 +26,7 @@ def tool(tmp_path, guests, *args):
     return make_bundle(tmp_path / "c1", "/app.wasm", *args, module=guests / "tool.wasm")
 
 
-async def test_every_byte_is_there_when_the_exit_is_told_though_the_reader_is_slow(tmp_path, guests):
+async def test_every_byte_is_there_when_the_exit_is_reported_though_the_reader_is_slow(tmp_path, guests):
     bundle = tool(tmp_path, guests, "out", str(LINES))
     async with running_shim(tmp_path) as shim:
         os.mkfifo(tmp_path / "out")
@@ -69,7 +69,7 @@ async def test_output_waits_for_a_reader_that_comes_after_the_end(tmp_path, gues
         await shim.delete("c1")
 
 
-async def test_nobody_reads_and_everything_else_goes_on(tmp_path, guests):
+async def test_an_unread_output_blocks_nothing_else(tmp_path, guests):
     bundle = tool(tmp_path, guests, "out", str(LINES))
     async with running_shim(tmp_path) as shim:
         os.mkfifo(tmp_path / "out")
@@ -216,7 +216,7 @@ async def test_an_exec_is_gone_for_everybody_while_its_logger_takes_the_rest(tmp
         assert (await deleting).exit_status == 0
 
 
-async def test_a_logger_that_dies_stops_nobody(tmp_path, guests):
+async def test_a_crashed_logger_stops_no_process(tmp_path, guests):
     bundle = tool(tmp_path, guests, "out", "100000")
     logger = f"binary:///bin/sh?-c={quote('exec 5>&-; head -c 10 <&3 > /dev/null')}"
     async with running_shim(tmp_path) as shim:

@@ -211,7 +211,7 @@ async def test_a_client_detaches_and_comes_back(tmp_path, guests):
         keyboard.close()
 
 
-async def test_a_terminal_hangs_up_when_nobody_can_come_back(tmp_path, guests):
+async def test_a_terminal_hangs_up_when_no_client_can_return(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", module=guests / "spin.wasm")
     async with running_shim(tmp_path) as shim:
         keyboard = Keyboard(tmp_path / "tty")
@@ -223,7 +223,7 @@ async def test_a_terminal_hangs_up_when_nobody_can_come_back(tmp_path, guests):
         keyboard.close()
 
 
-async def test_a_shell_has_a_terminal_of_its_size_and_is_told_when_that_changes(tmp_path):
+async def test_a_shell_has_a_terminal_of_its_size_and_gets_a_signal_when_that_changes(tmp_path):
     bundle = shell(
         tmp_path / "c1",
         # a signal with a trap ends dash's `read`
@@ -290,7 +290,7 @@ async def test_an_exec_has_a_terminal_of_its_own(tmp_path):
         keyboard.close()
 
 
-async def test_a_reader_that_never_comes_blocks_nobody(tmp_path, guests):
+async def test_a_missing_reader_blocks_nothing(tmp_path, guests):
     bundle = make_bundle(tmp_path / "c1", "/app.wasm", "out", "100000", module=guests / "tool.wasm")
     os.mkfifo(tmp_path / "out")
     async with running_shim(tmp_path) as shim:

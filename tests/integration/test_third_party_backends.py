@@ -226,7 +226,7 @@ async def test_a_signal_hook_that_hangs_holds_neither_the_daemon_nor_the_signal(
         assert (await shim.wait("c1")).exit_status == 143
 
 
-async def test_an_exit_is_not_told_before_the_process_has_ended(tmp_path, guests):
+async def test_an_exit_is_not_reported_before_the_process_has_ended(tmp_path, guests):
     hasty = GOOD + SPAWN.format("return lambda: os.write(1, b'done') and time.sleep(0.3) or 0")
     hasty += (
         "\nfrom pelagos_core.exit_status import ExitStatus\n"

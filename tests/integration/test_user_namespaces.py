@@ -59,7 +59,7 @@ def ids(pid):
     return status["Uid"][0], status["Gid"][0]
 
 
-async def test_a_guest_is_nobody_on_the_host(tmp_path, guests):
+async def test_a_guest_is_unprivileged_on_the_host(tmp_path, guests):
     bundle = mapped(make_bundle(tmp_path / "b", module=guests / "spin.wasm", user={"uid": 1000, "gid": 5}))
     async with running_shim(tmp_path) as shim:
         pid = await shim.create("c1", bundle)
@@ -236,7 +236,7 @@ async def test_a_failing_container_leaves_no_process(tmp_path, guests):
 
 
 @pytest.mark.parametrize("kinds", [("mount", "pid", "time"), (*KINDS, "time")])
-async def test_clocks_are_ahead_as_told(tmp_path, kinds):
+async def test_clocks_have_the_offsets_of_the_spec(tmp_path, kinds):
     bundle = shell(tmp_path / "b", "cat /proc/uptime; ls -l /proc/self/ns/time")
     change_linux(bundle, timeOffsets={"boottime": {"secs": 1_000_000, "nanosecs": 5}})
     mapped(bundle, kinds=kinds, **({} if "user" in kinds else {"uidMappings": [], "gidMappings": []}))

@@ -57,7 +57,7 @@ def test_without_it_the_refusal_says_how_to_get_it(tmp_path, text, code):
     assert "cargo install wasmtime-cli" in done.stderr
 
 
-def test_the_commands_tell_of_it(tmp_path, wasmtime):
+def test_the_commands_show_it(tmp_path, wasmtime):
     said = json.loads(wasmtime.pelagos(tmp_path, "backends", "--json").stdout)["backends"]
     told = next(each for each in said if each["name"] == "wasmtime")
     assert told["program"]

@@ -112,5 +112,5 @@ def test_without_the_library_a_profile_is_refused(monkeypatch):
         libseccomp._library.cache_clear()
 
 
-def test_it_tells_its_version():
+def test_it_has_a_version():
     assert [part.isdigit() for part in libseccomp.version().split(".")] == [True] * 3

@@ -30,7 +30,7 @@ def test_a_step_that_fails_is_the_last_and_is_named(tmp_path):
     assert error.value.reason == reasons.MOUNT
 
 
-def test_an_error_of_the_kernel_is_told_with_the_step():
+def test_an_error_of_the_kernel_is_reported_with_the_step():
     closed = os.open("/", os.O_PATH)
     os.close(closed)
     with pytest.raises(Internal, match="close the x: Bad file descriptor") as error:

@@ -59,7 +59,7 @@ def without_streams(steps):
 
 
 @pytest.mark.parametrize(("uid", "kept"), [(0, {"CAP_KILL", "CAP_CHOWN"}), (1000, {"CAP_KILL"})])
-def test_a_guest_who_is_not_root_keeps_the_capabilities_that_execve_would_leave(uid, kept):
+def test_a_guest_without_root_keeps_the_capabilities_that_execve_would_leave(uid, kept):
     both = frozenset({"CAP_KILL", "CAP_CHOWN"})
     ambient = frozenset({"CAP_KILL"})
     sets = Capabilities(bounding=both, effective=both, permitted=both, inheritable=ambient, ambient=ambient)

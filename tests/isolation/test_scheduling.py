@@ -20,7 +20,7 @@ def test_a_limit_beyond_the_largest_number_is_none(limit, number):
     assert scheduling.allowing(Rlimit("RLIMIT_CPU", 0, limit)).arguments == (0, number)
 
 
-def test_a_policy_is_told_with_its_numbers():
+def test_a_policy_is_reported_with_its_numbers():
     scheduler = Scheduler("SCHED_DEADLINE", 5, 7, ("SCHED_FLAG_RECLAIM",), 1, 2**64 - 1, 3)
     assert scheduling.scheduling(scheduler).arguments == (6, 2, 5, 7, 1, -1, 3)
 

@@ -70,7 +70,7 @@ def code(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_another_process_goes_on_with_ids_of_its_own_once_it_is_told_to(pair):
+def test_a_second_process_continues_with_its_own_ids_after_the_message(pair):
     def maps():
         with open("/proc/thread-self/uid_map") as users, open("/proc/thread-self/gid_map") as groups:
             return os.getpid(), users.read().split(), groups.read().split()

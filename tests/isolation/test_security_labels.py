@@ -39,7 +39,7 @@ def host(tmp_path, monkeypatch):
         (SELINUX, False, "current", "mine"),
     ],
 )
-def test_a_label_is_written_as_its_module_wants_it(host, field, executed, file, text):
+def test_a_label_has_the_format_of_its_security_module(host, field, executed, file, text):
     state = take(OpenLabel(field, "mine", executed))
     assert (host / "attr" / file).read_text() == ""
     assert field in state.descriptors

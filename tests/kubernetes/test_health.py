@@ -58,7 +58,7 @@ def test_hooks_run_programs_of_the_image_when_a_guest_starts_and_before_it_ends(
     assert cluster.machine.run("ls", f"/opt/{space.name}").stdout.split() == ["postStart", "preStop"]
 
 
-def test_a_hook_that_fails_is_told_and_the_guest_is_ended(space):
+def test_a_hook_that_fails_is_reported_and_the_guest_is_ended(space):
     hook = {"postStart": {"exec": {"command": ["/tool.wasm", "exit", "5"]}}}
     space.apply(pod("one", waiting_guest(lifecycle=hook)))
     assert space.ended("one")["exitCode"] == 143
@@ -78,7 +78,7 @@ def limited(**limits):
     return {"resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": limits}}
 
 
-def test_a_guest_is_told_no_before_its_pod_is_out_of_memory(space):
+def test_a_guest_is_refused_memory_before_its_pod_is_out_of_memory(space):
     space.apply(pod("one", guest("/memory.wasm", "take", "200", **limited(memory="96Mi"))))
     assert space.ended("one")["exitCode"] == 9
     assert "PLG" in space.logs("one")

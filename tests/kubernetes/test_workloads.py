@@ -28,7 +28,7 @@ def test_a_job_that_fails_is_tried_again_and_says_how_it_ended(space):
     assert codes == [7, 7]
 
 
-def test_a_trap_is_told_by_exit_code_and_log(space):
+def test_a_trap_is_reported_by_exit_code_and_log(space):
     space.apply(pod("trap", guest("/trap.wasm")))
     assert space.ended("trap")["exitCode"] == 134
     assert "wasm trap" in space.logs("trap")

@@ -32,7 +32,7 @@ async def test_code_is_made_and_its_compile_service_is_gone(asked):
 
 
 @pytest.mark.parametrize("wait", [1, 2])
-async def test_who_is_cancelled_leaves_neither_a_compile_service_nor_a_descriptor(asked, monkeypatch, wait):
+async def test_a_cancelled_task_leaves_neither_a_compile_service_nor_a_descriptor(asked, monkeypatch, wait):
     """While the compile service works, and while it is ended after its answer."""
     before = children(os.getpid())
     waits = 0

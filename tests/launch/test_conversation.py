@@ -269,7 +269,7 @@ async def test_a_kill_that_meets_a_process_which_is_given_up_still_counts(launch
     assert len(inits.children) == 1
 
 
-async def test_a_kill_after_the_last_message_is_told_with_the_process(launch, inits):
+async def test_a_kill_after_the_last_message_is_reported_with_the_process(launch, inits):
     made, outcome = await begin(launch, inits)
     inits.say(Created("wasm", "", False))
     made.signal(signal.SIGTERM)
@@ -284,7 +284,7 @@ async def test_a_cancelled_launch_leaves_no_process(launch, inits):
     await failed(outcome, inits, asyncio.CancelledError)
 
 
-async def test_code_that_is_refused_is_made_anew_once(launch, inits):
+async def test_refused_code_is_compiled_again_once(launch, inits):
     made, outcome = await begin(launch, inits)
     made._code._entry = "entry"  # some was given
     inits.say(Unusable("wasm", "of another version"))
@@ -465,7 +465,7 @@ async def test_nothing_is_learnt_of_a_process_in_which_an_engine_has_seen_the_mo
     [(0, 10**9, 5, 0), (9, 0, 5, 0), (0, 0, 2**40, 0), (0, 0, 5, 999), (-9, 0, 5, 0), (0, -(10**9), 5, 0)],
     ids=["step", "part", "errno", "stage", "no part", "no step"],
 )
-async def test_a_process_that_tells_odd_numbers_of_its_plan_has_failed_all_the_same(launch, bare_inits, numbers):
+async def test_a_process_with_odd_numbers_of_its_plan_has_failed_nevertheless(launch, bare_inits, numbers):
     outcome = asyncio.ensure_future(Conversation(launch, bare_inits, KnownModules(), EmptyNetworks()).run())
     await asyncio.sleep(0)
     bare_inits.say(Stopped(*numbers, "odd"))

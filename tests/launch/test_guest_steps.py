@@ -35,6 +35,6 @@ def test_only_one_error_of_load_is_the_guests_fault(failed, kind, reason, text):
     assert text in error.message
 
 
-def test_code_that_the_engine_does_not_accept_is_made_anew():
+def test_code_that_the_engine_does_not_accept_is_compiled_again():
     with pytest.raises(UnusableCode, match="of another version"):
         LOAD.failure(Failure(0, errno.ESTALE, "load", "of another version"))

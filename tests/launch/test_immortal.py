@@ -52,6 +52,6 @@ def test_what_is_loaded_is_made_immortal_and_works_or_is_left_alone():
     assert (done.stdout, done.stderr) == ("well\n", "")
 
 
-def test_a_version_that_nobody_has_looked_at_is_left_alone(monkeypatch):
+def test_an_unknown_version_is_left_alone(monkeypatch):
     monkeypatch.setattr(immortal.sys, "version_info", (3, 99))
     assert not immortal.supported()

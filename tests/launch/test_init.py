@@ -56,7 +56,7 @@ def told(tmp_path, monkeypatch):
     return prepared, digest.sha256(file.file)
 
 
-def test_what_is_learnt_is_told_before_an_engine_sees_the_module(told):
+def test_what_is_learnt_is_reported_before_an_engine_sees_the_module(told):
     prepared, sha256 = told
     said = prepared(load(a=scoring(90), b=scoring(10)), learns=True)
     answers = {"a": Detection(90, "score 90"), "b": Detection(10, "score 10")}
@@ -65,13 +65,13 @@ def test_what_is_learnt_is_told_before_an_engine_sees_the_module(told):
     assert said == [*asked, Created("a", "score 90; best of a, b", False)]
 
 
-def test_nothing_is_told_reported(told):
+def test_nothing_is_reported_reported(told):
     prepared, _ = told
     said = prepared(load(a=scoring(90)))
     assert [type(message) for message in said] == [Asking, Asking, Created]
 
 
-def test_nothing_is_told_of_what_is_not_to_be_kept(told):
+def test_nothing_is_reported_of_a_module_that_must_not_be_stored(told):
     prepared, _ = told
     answer = Detection(90, "by its name", kept=False)
     said = prepared(load(a=plugin(detect=lambda: answer)), learns=True)

@@ -104,7 +104,7 @@ def test_after_the_last_message_of_a_launch_the_socket_is_anothers_to_read(run):
     run(body)
 
 
-def test_the_end_is_told_once_the_process_has_ended(run):
+def test_the_end_is_reported_once_the_process_has_ended(run):
     async def body(process, theirs):
         theirs.close()
         receiving = asyncio.ensure_future(process.receive(None))
@@ -121,7 +121,7 @@ def test_the_end_is_told_once_the_process_has_ended(run):
     run(body)
 
 
-def test_a_second_stage_that_was_not_told_of_is_reaped_too():
+def test_a_second_stage_without_a_message_is_reaped_too():
     async def running():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)

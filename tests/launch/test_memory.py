@@ -12,7 +12,7 @@ def test_a_group_without_the_file_has_no_limit():
     assert memory.live(SimpleNamespace(open_memory_limit=lambda: None), 0, print) is None
 
 
-def test_a_refusal_is_told_to_the_guest_and_to_the_daemon(tmp_path):
+def test_a_refusal_is_reported_to_the_guest_and_to_the_daemon(tmp_path):
     (tmp_path / "limit").write_text(f"{8 << 20}\n")
     said = []
     file = os.open(tmp_path / "limit", os.O_RDONLY)

@@ -83,7 +83,7 @@ def test_a_malformed_message_is_an_error_of_ours(data):
         decode(data)
 
 
-def test_a_text_that_is_no_utf_8_is_still_told():
+def test_a_text_that_is_no_utf_8_is_still_reported():
     assert decode(b'["Stopped",0,1,2,0,"/a\xff\xc3"]') == Stopped(0, 1, 2, 0, "/a\ufffd\ufffd")
 
 

@@ -165,7 +165,7 @@ def test_a_guest_is_described_loaded_and_run(warm, tmp_path):
         os.close(fd)
 
 
-def test_what_the_engine_is_told(warm, tmp_path):
+def test_what_the_engine_gets(warm, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "link").symlink_to("/work")
     reader, writer = os.pipe()
@@ -206,7 +206,7 @@ def test_how_a_guest_ends(warm, words, code):
     ("word", "error", "detail"),
     [("stale", 116, "of another engine"), ("invalid", 22, 'cannot be linked: "x"\n\\')],
 )
-def test_what_the_engine_refuses_is_told(warm, word, error, detail):
+def test_what_the_engine_refuses_is_reported(warm, word, error, detail):
     with launched(warm, word) as forked:
         stopped = forked.hear()
         assert (stopped.plan, stopped.error, stopped.detail) == (0, error, detail)
@@ -214,7 +214,7 @@ def test_what_the_engine_refuses_is_told(warm, word, error, detail):
         assert forked.code == 1
 
 
-def test_a_growth_is_refused_by_the_limit_of_the_moment_and_told_once(warm, tmp_path):
+def test_a_growth_is_refused_by_the_limit_of_the_moment_and_reported_once(warm, tmp_path):
     limit = tmp_path / "limit"
     mib = 1 << 20
     limit.write_text(f"{16 * mib}\n")

@@ -46,7 +46,7 @@ def test_a_hook_has_the_state_its_environment_and_nothing_of_ours(tmp_path):
         ("kill -9 $$", "signal 9"),
     ],
 )
-def test_a_failure_is_told_with_what_it_said(line, told):
+def test_a_failure_is_reported_with_what_it_said(line, told):
     with pytest.raises(FailedPrecondition, match=rf"^hook prestart\[0\] '/bin/sh': {told} \[PLG-HOOK\]$") as raised:
         oci_hooks.run([hook(line)], STATE)
     assert raised.value.reason == reasons.HOOK

@@ -27,7 +27,7 @@ def ready(selector):
     return {key.data: events for key, events in selector.select(0)}
 
 
-def test_what_is_ready_is_told_with_what_it_was_registered_with(selector, pair):
+def test_what_is_ready_is_reported_with_what_it_was_registered_with(selector, pair):
     ours, theirs = pair
     assert selector.register(ours, EVENT_READ | EVENT_WRITE, "ours").fd == ours.fileno()
     selector.register(theirs.fileno(), EVENT_READ, "theirs")
@@ -84,7 +84,7 @@ def test_what_cannot_be_watched_is_an_error_and_is_not_registered(selector, tmp_
     assert len(selector.get_map()) == 0
 
 
-def test_it_waits_no_longer_than_it_is_told(selector):
+def test_it_waits_no_longer_than_its_timeout(selector):
     assert selector.select(0) == selector.select(-1) == selector.select(0.001) == []
 
 

@@ -106,7 +106,7 @@ def test_a_fork_into_a_bad_namespace_fails_and_later_children_are_as_ever():
     assert in_child(run) == 5
 
 
-def test_an_own_namespace_is_told_from_others(tmp_path):
+def test_an_own_namespace_is_distinguished_from_others(tmp_path):
     assert namespaces.is_own("/proc/self/ns/net")
     assert not namespaces.is_own("/proc/proc/none/such")
     assert not namespaces.is_own(str(tmp_path))

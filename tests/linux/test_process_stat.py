@@ -8,7 +8,7 @@ import sys
 from pelagos_core.linux import process_stat
 
 
-def test_a_process_is_leaving_once_it_is_killed_whoever_reaps_it():
+def test_a_killed_process_is_leaving_until_it_is_reaped():
     with subprocess.Popen(["sleep", "60"]) as process:
         assert not process_stat.is_exiting(process.pid)
         process.send_signal(signal.SIGKILL)

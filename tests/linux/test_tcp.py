@@ -46,7 +46,7 @@ def test_new_connections_are_refused_and_old_ones_go_on():
         assert [tcp.queue(each) for each in sockets.listeners()] == [1]
 
 
-def test_the_last_byte_and_its_direction_are_told():
+def test_the_last_byte_and_its_direction_are_reported():
     ours, theirs = _pair()
     process = child.fork(signal.pause)
     with contextlib.closing(process), sockets_of(process) as sockets, ours, theirs:

@@ -31,7 +31,7 @@ def test_what_is_installed_is_hardened(path):
         ("-Wl,-rpath,/tmp", "directory of its own"),
     ],
 )
-def test_what_is_not_is_told(tmp_path, flags, fault):
+def test_what_is_not_is_reported(tmp_path, flags, fault):
     (tmp_path / "main.c").write_text("int main(void) { return 0; }")
     hardened = ("-fPIE", "-pie", "-Wl,-z,now", "-Wl,-z,relro")
     program = compiled(tmp_path / "main", [tmp_path / "main.c"], *hardened, flags)

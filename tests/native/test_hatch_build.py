@@ -33,7 +33,7 @@ def test_a_compiler_that_fails_ends_the_build_with_its_name(tmp_path):
     assert "pelagos-native: false could not compile it" in said
 
 
-def test_a_compiler_that_is_not_there_is_told_plainly(tmp_path):
+def test_a_compiler_that_is_not_there_is_reported_plainly(tmp_path):
     code, said, wheels = build(tmp_path, CC="no-such-cc")
     assert (code, wheels) == (1, [])
     assert "pelagos-native: no C compiler: install gcc and libc6-dev" in said

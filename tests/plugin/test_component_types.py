@@ -67,7 +67,7 @@ def test_types_are_those_that_an_engine_finds(tmp_path, text):
     assert found(tmp_path, data) == by_an_engine(data)
 
 
-def test_a_type_is_told_in_the_notation_of_wit(tmp_path):
+def test_a_type_is_reported_in_the_notation_of_wit(tmp_path):
     told = found(tmp_path, wasmtime.wat2wasm(NESTED))
     point = "record {x: s32, y: option<f64>}"
     assert told["my:own/drawing@1.0.0/draw"] == f"(p: {point}) -> list<{point}>"

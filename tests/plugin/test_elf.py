@@ -50,7 +50,7 @@ def test_what_is_no_such_file_has_none(data):
     assert interpreter(data) is None
 
 
-def test_a_table_beyond_the_end_names_nobody():
+def test_a_table_beyond_the_end_names_no_loader():
     assert interpreter(program(64, count=65535)[:130]) == ""
     assert interpreter(program(64, length=2**64 - 1)) == "/lib/ld.so"
 

@@ -23,7 +23,7 @@ def test_a_program_is_looked_for_as_execve_would(word, paths):
     assert candidates(process) == paths
 
 
-def test_what_is_nowhere_is_told_with_all_the_places():
+def test_what_is_nowhere_is_reported_with_all_the_places():
     error = not_found(Process(args=("a.wasm",), env=("PATH=/bin",)))
     assert str(error) == "entry point 'a.wasm': executable file not found in $PATH: tried '/bin/a.wasm', '/a.wasm'"
     error = not_found(Process(args=("./a.wasm",)))

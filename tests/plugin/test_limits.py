@@ -46,7 +46,7 @@ def test_a_guests_memory_is_limited_by_what_the_control_file_says_now(control_fi
     assert memory.allows(1 << 50)
 
 
-def test_only_the_first_refusal_is_told(control_file):
+def test_only_the_first_refusal_is_reported(control_file):
     told = []
     memory = LiveMemory(control_file[1], lambda *numbers: told.append(numbers))
     assert not memory.allows(96 << 20)

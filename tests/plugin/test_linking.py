@@ -114,7 +114,7 @@ LIBRARY = (
         (component(exports=()), "is not a command: it exports nothing"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_started_is_told_for_what_it_is(interface, message):
+def test_what_cannot_be_started_is_reported_for_what_it_is(interface, message):
     assert message in fault(interface)
 
 
@@ -253,7 +253,7 @@ def test_versions_that_are_compatible_are_one(name, parts):
 
 
 @pytest.mark.parametrize("name", ["\x1b]0;title\x07", "a\nb", "x" * 5_000_000])
-def test_a_hostile_name_is_told_in_one_short_line(name):
+def test_a_hostile_name_is_reported_in_one_short_line(name):
     for interface in (
         module((name, name, "function")),
         module(exports=(Export(name, "function", "() -> ()"),)),

@@ -69,7 +69,7 @@ LOGGED = Diagnostics(1, re.compile(rb"LOG TRAP: "), {134: b"LOG"}, re.compile(rb
 
 
 @pytest.mark.parametrize("pause", ["", "sleep 0.1;"])
-def test_a_trap_that_is_told_in_pieces_is_a_trap(pause):
+def test_a_trap_that_is_reported_in_pieces_is_a_trap(pause):
     outcome, out, _ = run(f"echo a; printf 'LOG TR'; {pause} printf 'AP: un'; {pause} echo reachable; exit 134", LOGGED)
     assert outcome == "LOG TRAP: unreachable\n"
     # What has been passed on before the marker was whole stays where it is, and so does the rest.
@@ -91,7 +91,7 @@ def test_a_guest_that_prints_the_marker_before_it_traps_keeps_its_line():
     assert run(script, LOGGED) == ("LOG TRAP: x\n", "LOG TRAP: mine\nmore\n", "")
 
 
-def test_what_has_been_passed_on_to_stderr_is_not_told_twice():
+def test_what_has_been_passed_on_to_stderr_is_not_reported_twice():
     said = Diagnostics(2, re.compile(rb"TRAP: "), {1: b"TRAP: "})
     assert run("echo 'TRAP: x' >&2; sleep 1; echo at y >&2; exit 1", said) == ("", "", "TRAP: x\nat y\n")
 
@@ -142,11 +142,11 @@ def test_what_is_printed_is_there_while_the_guest_goes_on(first):
     assert in_child(child)
 
 
-def test_an_engine_that_dies_is_told_by_its_signal():
+def test_an_engine_that_dies_is_reported_by_its_signal():
     assert run("kill -ABRT $$") == (134, "", "pelagos: the engine was ended by SIGABRT\n")
 
 
-def test_a_program_that_is_gone_is_told():
+def test_a_program_that_is_gone_is_reported():
     def child():
         return _run(["/proc/none"], {}, None)
 
@@ -194,7 +194,7 @@ def test_a_backend_finds_its_program_when_it_is_configured():
     ("arguments", "version"),
     [(("--version",), r"\d+\.\d+"), (("--help",), "help"), ((), "$"), (("--none-such",), None)],
 )
-def test_a_program_tells_its_version_in_its_own_way(arguments, version):
+def test_a_program_prints_its_version_in_its_own_way(arguments, version):
     class Other(Cat):
         version_arguments = arguments
 
@@ -210,7 +210,7 @@ def test_a_program_tells_its_version_in_its_own_way(arguments, version):
         assert re.match(version, other.pelagos_describe().version)
 
 
-def test_a_program_that_is_not_there_is_told_with_its_remedy():
+def test_a_program_that_is_not_there_is_reported_with_its_remedy():
     cat = Cat()
     cat.pelagos_configure({"program": "/proc/none"})
     assert cat.pelagos_describe().obstacle == "program '/proc/none' does not exist or cannot be executed: get a cat"

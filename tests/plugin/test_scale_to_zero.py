@@ -177,7 +177,7 @@ def test_bytes_of_many_wait_for_one_start(serve):
     assert [client.read() for client in clients] == [f"1 {number} {'y' * 1000}" for number in range(30)]
 
 
-def test_who_waits_for_an_answer_keeps_the_program(serve):
+def test_a_client_that_waits_for_an_answer_keeps_the_program(serve):
     served = serve()
     client = served.client()
     assert client.ask("slow") == "1 slow"
@@ -234,7 +234,7 @@ def test_a_request_during_a_pause_is_not_mixed_with_the_answer(serve):
     assert [client.read(), client.read()] == ["one two three", ""]
 
 
-def test_who_is_never_answered_does_not_keep_it_for_ever(serve, monkeypatch):
+def test_a_client_without_an_answer_does_not_keep_it_for_ever(serve, monkeypatch):
     monkeypatch.setattr(scale_to_zero, "_SILENT_SECONDS", IDLE)
     served = serve()
     stalled, other = served.client(), served.client()
@@ -299,7 +299,7 @@ def test_sigterm_ends_it_while_a_program_waits_for_the_end_of_the_one_before(ser
     assert capfd.readouterr().err == ""
 
 
-def test_a_program_that_is_told_to_end_before_it_listens_is_no_failure(serve, capfd):
+def test_a_program_that_is_ended_before_it_listens_is_no_failure(serve, capfd):
     class Fails(Program):
         def listening(self):
             self._over.wait()
@@ -356,7 +356,7 @@ def test_large_answers_to_a_slow_client_do_not_fill_memory(serve):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "0.0.0.0:{}"])
-def test_a_port_that_is_taken_is_told(address):
+def test_a_port_that_is_taken_is_reported(address):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = address.format(taken.getsockname()[1])
         with pytest.raises(FailedPrecondition, match="Address already in use") as raised:

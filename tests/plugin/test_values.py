@@ -114,11 +114,11 @@ def test_too_many_words_or_too_few_are_refused(words, given):
         ("", "f()"),
     ],
 )
-def test_a_function_is_told_with_its_type(signature, text):
+def test_a_function_is_reported_with_its_type(signature, text):
     assert values.described(Export("f", "function", signature)) == text
 
 
-def test_a_type_without_end_is_told_in_part():
+def test_a_type_without_end_is_reported_in_part():
     many = Export("f" * 1000, "function", f"({', '.join(['i32'] * 1000)}) -> ()")
     assert len(values.described(many)) < 600
 
@@ -169,7 +169,7 @@ def test_results_go_to_stdout_a_line_each(capfd):
     assert capfd.readouterr().out == "-1\n0.5\n"
 
 
-def test_a_result_that_cannot_be_written_is_told(capfd):
+def test_a_result_that_cannot_be_written_is_reported(capfd):
     kept, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, 1)
     try:

@@ -47,7 +47,7 @@ def test_a_module_says_what_it_needs_and_offers(tmp_path):
     assert found.function("mem") is None
 
 
-def test_the_types_of_imported_functions_are_told_and_others_are_passed_over(tmp_path):
+def test_the_types_of_imported_functions_are_reported_and_others_are_passed_over(tmp_path):
     text = """(module
       (import "a" "memory64" (memory i64 1 0x1_0000_0000))
       (import "a" "shared" (memory 1 2 shared))

@@ -168,7 +168,7 @@ def test_harmless_devices_may_be_mounted_and_others_not(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["proc", "sysfs", "cgroup2", "devtmpfs", "debugfs", "bpf", "mqueue", "devpts"])
-def test_a_view_of_the_kernel_is_told_by_its_type(tmp_path, kind):
+def test_a_view_of_the_kernel_is_reported_by_its_type(tmp_path, kind):
     if kind not in {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}:
         pytest.skip(f"this kernel has no {kind}")
     (tmp_path / "k").mkdir()

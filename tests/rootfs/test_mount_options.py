@@ -34,11 +34,11 @@ def test_words_become_flags_and_the_rest_is_the_file_systems(words, options):
 
 
 @pytest.mark.parametrize("word", ["X-mount.mkdir", "x-systemd.automount", "loop", "remount", "copy-symlink", "nofail"])
-def test_a_word_on_which_nobody_would_act_is_refused(word):
+def test_an_option_without_effect_is_refused(word):
     with pytest.raises(InvalidArgument, match=f"mount option '{word}' is not supported"):
         parse_options(("ro", word))
 
 
-def test_every_word_that_we_tell_of_is_understood():
+def test_every_reported_option_is_understood():
     for word in OPTION_WORDS:
         assert not parse_options((word,)).data, word

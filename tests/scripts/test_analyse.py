@@ -29,7 +29,7 @@ def test_each_file_is_looked_at_with_the_flags_of_an_installation(words):
         ("return n;", ""),
     ],
 )
-def test_a_fault_is_told(words, tmp_path, body, fault):
+def test_a_fault_is_reported(words, tmp_path, body, fault):
     source = tmp_path / "faulty.c"
     source.write_text(f"#include <stdlib.h>\n#include <unistd.h>\nint f(int n);\nint f(int n) {{ {body} }}\n")
     said = analyse.faults(words, source)

@@ -11,6 +11,6 @@ def test_the_newest_wasmtime_is_built_that_the_rust_at_hand_can(rust, version):
 
 
 @pytest.mark.parametrize("rust", [(), (1, 94)])
-def test_an_old_rust_is_told(rust):
+def test_an_old_rust_is_reported(rust):
     with pytest.raises(RuntimeError, match="rustup"):
         engines.wasmtime_version(rust)

@@ -78,7 +78,7 @@ def elf(machine):
         ({f"{_INFO}/METADATA": b"Version: 9.9.9\n\n"}, "its metadata has no Keywords"),
     ],
 )
-def test_what_is_wrong_with_a_wheel_is_told(built, tmp_path, changes, fault):
+def test_what_is_wrong_with_a_wheel_is_reported(built, tmp_path, changes, fault):
     found = faults(wheel(built, tmp_path, changes))
     assert [each for each in found if fault in each], found
 
@@ -93,7 +93,7 @@ def test_what_is_wrong_with_a_wheel_is_told(built, tmp_path, changes, fault):
         ({f"{_TOP}/PKG-INFO": b"Version: 9.9.9\n\n"}, "its version is 9.9.9"),
     ],
 )
-def test_what_is_wrong_with_sources_is_told(built, tmp_path, changes, fault):
+def test_what_is_wrong_with_sources_is_reported(built, tmp_path, changes, fault):
     found = faults(sources(built, tmp_path, changes))
     assert [each for each in found if fault in each], found
 

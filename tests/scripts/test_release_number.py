@@ -38,7 +38,7 @@ def test_headings_alone_are_nothing_to_release():
         release_number.dated(_CHANGELOG.replace("- A thing.\n", ""), "0.1.0", _DAY)
 
 
-def test_a_changelog_without_the_heading_is_told():
+def test_a_changelog_without_the_heading_is_reported():
     with pytest.raises(NotReleasable, match="no heading"):
         release_number.dated("# Changes\n\n## 0.1.0 - 2026-12-01\n\n- A thing.\n", "0.1.1", _DAY)
 
@@ -129,7 +129,7 @@ def test_another_version_is_taken_over_everywhere(tmp_path):
     assert stated == {"pelagos-native==0.3.0rc1", "pelagos-core>=0.3.0rc1,<0.4"}
 
 
-def test_a_place_that_is_gone_is_told(tmp_path):
+def test_a_place_that_is_gone_is_reported(tmp_path):
     for each in release_number.FOLLOWERS:
         (tmp_path / each.file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / each.file).write_text("nothing\n")

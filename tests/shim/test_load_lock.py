@@ -40,7 +40,7 @@ def test_a_turn_that_takes_too_long_is_not_waited_for(path):
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_who_is_killed_has_it_no_more(path, waits):
+def test_a_killed_process_releases_it(path, waits):
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -61,7 +61,7 @@ def test_who_is_killed_has_it_no_more(path, waits):
     os.close(writer)
 
 
-def test_where_there_is_no_place_nobody_has_it_and_nobody_waits(tmp_path):
+def test_without_a_directory_no_process_holds_it_and_none_waits(tmp_path):
     (tmp_path / "file").touch()
     assert load_lock.take(str(tmp_path / "file/one"), load_lock.SECONDS) == load_lock.NOT_HELD
     os.symlink("/etc/passwd", tmp_path / "one.lock")
@@ -69,7 +69,7 @@ def test_where_there_is_no_place_nobody_has_it_and_nobody_waits(tmp_path):
     load_lock.end(str(tmp_path / "two"), load_lock.NOT_HELD)
 
 
-def test_one_who_has_waited_and_one_who_comes_anew_do_not_both_have_it(path):
+def test_a_process_that_has_waited_and_a_new_one_do_not_both_hold_it(path):
     ours = load_lock.take(path, load_lock.SECONDS)
     taken = []
     waiting = threading.Thread(target=lambda: taken.append(load_lock.take(path, 60)))

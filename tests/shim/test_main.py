@@ -49,7 +49,7 @@ def test_info_is_a_runtime_info_that_names_the_backends(tmp_path):
         (["-id", "x/y", "delete"], 1, b"container id 'x/y'"),
     ],
 )
-def test_a_mistake_is_told_on_stderr(tmp_path, words, code, message):
+def test_a_mistake_is_reported_on_stderr(tmp_path, words, code, message):
     done = shim_command(*words, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, b"")
     assert message in done.stderr

@@ -20,7 +20,7 @@ def test_what_was_written_is_read(tmp_path):
     assert record.read(str(tmp_path)) == ([], [], 0)
 
 
-def test_an_exec_is_in_it_while_it_lives(tmp_path):
+def test_an_exec_is_in_it_while_it_runs(tmp_path):
     record.add_process(str(tmp_path), os.getpid())
     record.add_exec(str(tmp_path), os.getppid())
     before = (tmp_path / record.NAME).read_text()
@@ -51,7 +51,7 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path, text):
     assert record.read(str(tmp_path)) == ([], [(4, 2)], 4)
 
 
-def test_the_start_time_tells_processes_apart():
+def test_the_start_time_distinguishes_processes():
     assert record.start_time(os.getpid()) > 0
     assert record.start_time(2**22 + 1) == 0
 

@@ -42,7 +42,7 @@ def test_a_socket_is_for_its_owner_alone_from_the_start(path):
     listener.close()
 
 
-def test_a_listener_of_datagrams_is_somebody_too(path):
+def test_a_listener_of_datagrams_is_a_listener_too(path):
     listener = made(path, socket.SOCK_SEQPACKET)
     assert is_served(path)
     listener.close()

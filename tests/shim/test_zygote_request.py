@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_empty(tmp_path):
     assert "Max open files" in zygote_request.read("/proc/self/limits")
 
 
-def test_what_a_child_inherits_is_told():
+def test_what_a_child_inherits_is_reported():
     umask = os.umask(0o27)
     try:
         told = zygote_request.own_request(["start"])

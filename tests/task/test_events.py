@@ -37,17 +37,17 @@ def test_each_message_has_its_topic_and_names_the_container(message, topic):
 
 
 @pytest.mark.parametrize(("exec_id", "named"), [("", "c1"), ("e1", "e1")])
-def test_an_exit_tells_whose_and_when(exec_id, named):
+def test_an_exit_has_the_process_and_the_time(exec_id, named):
     message = events.task_exit("c1", exec_id, 5, EXIT)
     assert (message.id, message.exit_status, message.exited_at) == (named, 7, events.timestamp(EXIT.exited_at))
 
 
-def test_an_exec_is_told_before_it_has_a_process():
+def test_an_exec_is_reported_before_it_has_a_process():
     message = events.exec_added("c1", "e1")
     assert events.TOPICS[type(message)] == "/tasks/exec-added"
     assert (message.container_id, message.exec_id) == ("c1", "e1")
 
 
-def test_a_create_tells_the_streams():
+def test_a_create_has_the_streams():
     message = events.task_create("c1", "/b", [], StdioPaths("i", "o", "e", terminal=True), 5)
     assert (message.io.stdin, message.io.stdout, message.io.stderr, message.io.terminal) == ("i", "o", "e", True)

@@ -92,7 +92,7 @@ def test_it_waits_for_start_and_runs_to_its_end(run):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, 64])
-def test_a_guest_is_ended_by_a_signal_and_told_by_its_number(run, signum):
+def test_a_guest_is_ended_by_a_signal_and_reported_by_its_number(run, signum):
     async def body(made):
         await made.run()
         made.process.kill(signum)
@@ -198,7 +198,7 @@ def test_a_backend_without_an_answer_costs_its_answer_only(run, answer, monkeypa
     run(body, hooks={"pelagos_wait": wait})
 
 
-def test_a_guest_that_has_had_its_time_is_ended_and_told_so(run, tmp_path):
+def test_a_guest_is_killed_after_its_deadline_and_that_is_reported(run, tmp_path):
     fifos = Fifos(tmp_path)
 
     async def body(made):

@@ -167,7 +167,7 @@ async def test_one_that_makes_room_leaves_the_next_all_of_its_tries(monkeypatch,
         await containerd.stop()
 
 
-async def test_a_flush_gives_up(monkeypatch, tmp_path):
+async def test_a_flush_has_a_time_limit(monkeypatch, tmp_path):
     async with publishing(monkeypatch, tmp_path) as (sender, _):
         sender.publish(start(1))
         await sender.flush(0.02)

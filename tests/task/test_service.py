@@ -312,7 +312,7 @@ def test_an_update_names_the_type_that_it_does_not_know(run):
     run(body)
 
 
-def test_our_own_service_tells_the_backend_of_each_process(run):
+def test_our_own_service_returns_the_backend_of_each_process(run):
     async def body(engine, service):
         assert "pelagos.v1.Inspection" in [each.name for each in service.services()]
         with pytest.raises(NotFound):

@@ -87,7 +87,7 @@ async def test_the_rest_leaves_at_the_end_and_what_is_on_its_way_is_not_lost(sen
             break
 
 
-async def test_failures_are_told_once_and_again_after_a_success(sent, caplog):
+async def test_failures_are_reported_once_and_again_after_a_success(sent, caplog):
     sender = Sender(sent.deliver, 0.0)
     for batch, item in enumerate(("bad", "bad", "good", "bad"), 1):
         sender.put(item)

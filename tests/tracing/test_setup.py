@@ -31,7 +31,7 @@ def _clean(monkeypatch):
         (None, {**ENDPOINT, "OTEL_SDK_DISABLED": "true"}, False),
     ],
 )
-def test_who_asks(settings, environment, wanted):
+def test_traces_are_enabled_by_the_config_or_the_environment(settings, environment, wanted):
     assert setup.is_wanted(settings, environment) is wanted
 
 
@@ -46,7 +46,7 @@ def test_asked_for_is_one(monkeypatch):
     assert spans.span("a") is not spans.span("b")
 
 
-def test_a_protocol_that_is_not_spoken_is_told(monkeypatch, caplog):
+def test_a_protocol_that_is_not_spoken_is_reported(monkeypatch, caplog):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     assert setup.start(TraceSettings(), "ns") is None
     assert "protocol 'grpc' is not supported" in caplog.text
@@ -54,7 +54,7 @@ def test_a_protocol_that_is_not_spoken_is_told(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(("name", "share"), [("sometimes", ""), ("traceidratio", "x"), ("traceidratio", "2")])
-def test_a_sampler_that_is_none_is_told(monkeypatch, caplog, name, share):
+def test_a_sampler_that_is_none_is_reported(monkeypatch, caplog, name, share):
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", name)
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", share)
     assert setup.start(TraceSettings(), "ns") is None

@@ -72,7 +72,7 @@ def _connected(path):
     return client
 
 
-async def test_at_the_limit_who_comes_waits_until_somebody_leaves(caplog):
+async def test_at_the_limit_a_connection_waits_until_another_is_closed(caplog):
     async with accepting(limit=3) as (peers, connect):
         clients = [connect() for _ in range(5)]
         for left, client in enumerate(clients):
@@ -99,7 +99,7 @@ async def test_without_descriptors_it_tries_again_later_and_says_so_once_for_eac
         await peers.until(open=0, taken_in=4)
 
 
-async def test_a_closed_one_takes_nobody_in_and_lets_the_others_go_on():
+async def test_a_closed_one_accepts_no_connection_and_keeps_the_others():
     async with accepting(limit=2) as (peers, connect):
         first = connect()
         await peers.until(open=1, taken_in=1)

@@ -47,7 +47,7 @@ def test_the_largest_frame_passes_and_one_byte_more_is_not_sent():
 
 
 @pytest.mark.parametrize("chunk", [1 << 16, 1 << 20, MAX_DATA + 11])
-def test_an_oversized_frame_is_told_at_once_and_its_data_thrown_away(chunk):
+def test_an_oversized_frame_is_reported_at_once_and_its_data_thrown_away(chunk):
     reader = FrameReader()
     length = MAX_DATA + 1
     header = length.to_bytes(4, "big") + bytes.fromhex("00000001 01 00")

@@ -140,7 +140,7 @@ async def test_a_client_of_two_services_has_one_connection():
         assert server.connections == 1
 
 
-async def test_a_call_that_outlasts_its_time_is_told_so_and_goes_on():
+async def test_a_call_beyond_its_deadline_gets_an_error_and_continues():
     async with serving() as (server, answers, path), await client_of(path) as client:
         request = server_module.ttrpc_pb2.Request(service=NAME, method="Wait", timeout_nano=20_000_000)
         answers_of = []
@@ -188,7 +188,7 @@ async def test_connections_that_come_and_go_leave_nothing():
         assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_nobody_there_is_unavailable(tmp_path):
+async def test_a_missing_server_is_unavailable(tmp_path):
     with pytest.raises(Unavailable, match=r"socket .*nothing"):
         await client_of(str(tmp_path / "nothing"))
 

@@ -322,7 +322,7 @@ def test_one_that_was_replaced_ends_after_its_next_request(place):
     assert os.path.exists(place.path)
 
 
-def test_one_that_nobody_uses_ends_when_its_daemons_have(place):
+def test_an_unused_one_ends_after_its_daemons(place):
     pid = place.zygote(idle=0.05)
     _, path = place.ask()
     time.sleep(0.2)

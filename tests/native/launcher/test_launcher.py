@@ -177,7 +177,7 @@ def test_no_answer_in_a_second_makes_it_execute_python(place, monkeypatch):
         assert 1 <= time.monotonic() - before < 3
 
 
-def test_a_zygote_that_takes_nobody_makes_it_execute_python(place, monkeypatch):
+def test_a_zygote_that_refuses_makes_it_execute_python(place, monkeypatch):
     place.install(monkeypatch, FALLBACK)
     path = place.zygote_path()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, contextlib.ExitStack() as clients:

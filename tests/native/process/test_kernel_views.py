@@ -54,7 +54,7 @@ def test_mounts_are_read_as_the_kernel_writes_them(table):
     assert table(TEXT, "/mnt/a\\040b\\134c", 24) == ["24 / tmpfs inside", "25 /x fuse.lxcfs inside"]
 
 
-def test_what_others_cover_is_told(table):
+def test_what_others_cover_is_reported(table):
     hidden = [line.split()[1] for line in table(COVERED) if line.endswith("inside hidden")]
     # Below a mount whose root is covered, and below a directory that is: with all that is on them.
     assert hidden == ["/a", "/a/b", "/d/e", "/d/e/f"]

@@ -68,7 +68,7 @@ def test_the_first_entry_point_that_is_there_is_described(conversation, tmp_path
     assert conversation.tells(FIND) == (found, [module])
 
 
-def test_of_a_native_program_as_much_is_told_as_names_its_interpreter(conversation, tmp_path):
+def test_of_a_native_program_as_much_is_reported_as_names_its_interpreter(conversation, tmp_path):
     script = b"#!/bin/sh -eu\n" + b"#" * 9000
     (tmp_path / "app.wasm").write_bytes(script)
     found, contents = conversation.tells(FIND)
@@ -89,7 +89,7 @@ def test_a_process_that_is_ready_waits_for_the_word_that_the_daemon_has_for_it(c
 
 
 @given(st.binary(max_size=4095).filter(lambda detail: 0 not in detail), st.integers(1, 4095))
-def test_why_a_plan_has_stopped_is_told_whatever_the_detail(detail, error):
+def test_why_a_plan_has_stopped_is_reported_whatever_the_detail(detail, error):
     made = Conversation("/")
     with made.daemon, made.control:
         assert made.stop(error, detail) == Stopped(0, 0, error, 0, detail.decode("utf-8", "replace"))

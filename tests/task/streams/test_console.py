@@ -135,7 +135,7 @@ async def test_what_is_written_after_the_end_of_the_input_comes_out_before_the_s
     line.close()
 
 
-async def test_without_an_input_nobody_hangs_up(line):
+async def test_without_an_input_the_session_is_not_hung_up(line):
     line = line(with_input=False)
     await asyncio.sleep(0.05)
     os.write(line.slave, b"still there")

@@ -118,7 +118,7 @@ async def test_a_byte_is_an_answer_too(tmp_path):
 
 
 @pytest.mark.parametrize(("script", "stall"), [("sleep 0.1; exit 3", 1000), ("trap '' TERM; sleep 1000", 0.1)])
-async def test_a_dead_or_hung_logger_holds_nobody_up_for_ever(tmp_path, monkeypatch, script, stall):
+async def test_a_dead_or_hung_logger_blocks_a_process_for_a_limited_time(tmp_path, monkeypatch, script, stall):
     monkeypatch.setattr(module, "STALL_SECONDS", stall)
     stdio = opened(tmp_path, READY + script)
     await _written_to_the_end(stdio, bytes(1 << 20))
@@ -134,7 +134,7 @@ async def test_a_slow_logger_is_none(tmp_path, monkeypatch):
     stdio.close()
 
 
-async def test_one_that_does_not_end_is_told_and_then_killed(tmp_path, monkeypatch):
+async def test_one_that_does_not_end_is_reported_and_then_killed(tmp_path, monkeypatch):
     for name in ("EOF_SECONDS", "TERM_SECONDS"):
         monkeypatch.setattr(module, name, 0.3)
     polite = Logger(uri(script_in(tmp_path, f"trap 'echo told > told; exit' TERM; {READY}sleep 1000 & wait")), "c", "n")
@@ -154,7 +154,7 @@ async def test_one_that_never_says_it_is_ready_is_given_up(tmp_path, monkeypatch
     await asyncio.wait_for(logger._gone, 5)
 
 
-async def test_one_that_ends_at_once_is_told_of():
+async def test_one_that_ends_at_once_is_reported():
     logger = Logger(uri("exit 7"), "c1", "ns")
     with pytest.raises(InvalidArgument, match="logger '/bin/sh': ended with code 7 before it was ready"):
         await logger.ready()

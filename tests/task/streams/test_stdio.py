@@ -48,7 +48,7 @@ async def test_bytes_wait_for_a_reader_that_comes_late(tmp_path):
     stdio.close()
 
 
-async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_time(tmp_path):
+async def test_an_exit_is_reported_once_a_client_has_read_the_bytes_or_its_time_is_over(tmp_path):
     path, stdio = finished(tmp_path, b"late")
     await stdio.wait_for_reader(0.02)
     telling = asyncio.ensure_future(stdio.wait_for_reader(600))
@@ -61,13 +61,13 @@ async def test_a_client_is_told_once_it_has_come_for_the_bytes_or_has_had_its_ti
     stdio.close()
 
 
-async def test_nobody_waits_for_a_reader_of_nothing(tmp_path):
+async def test_an_empty_output_needs_no_reader(tmp_path):
     _, stdio = finished(tmp_path)
     await asyncio.wait_for(stdio.wait_for_reader(600), 20)
     stdio.close()
 
 
-async def test_a_file_uri_of_a_fifo_waits_for_nobody(tmp_path):
+async def test_a_file_uri_of_a_fifo_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "out")
     stdio = Stdio(StdioPaths("", f"file://{tmp_path}/out", ""))
     os.write(stdio.child[1], b"out")
@@ -77,7 +77,7 @@ async def test_a_file_uri_of_a_fifo_waits_for_nobody(tmp_path):
     stdio.close()
 
 
-async def test_close_lets_go_of_what_nobody_reads(tmp_path):
+async def test_close_discards_output_without_a_reader(tmp_path):
     path, stdio = finished(tmp_path)
     stdio.close()  # before the lingering task has run at all
     await asyncio.sleep(0)

@@ -129,7 +129,7 @@ async def test_bytes_are_held_until_a_reader_comes(fifo):
     os.close(reader)
 
 
-async def test_who_stops_to_wait_for_a_reader_lets_go(fifo):
+async def test_a_cancelled_wait_for_a_reader_closes_the_fifo(fifo):
     output = open_output("stdout", fifo)
     os.write(output.fd, b"x")
     output.finish()

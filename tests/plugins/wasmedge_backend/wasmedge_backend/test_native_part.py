@@ -24,7 +24,7 @@ def test_another_version_is_refused(version):
     assert raised.value.message == f"it was made for WasmEdge 0.14, this is {version}"
 
 
-def test_one_that_is_not_compiled_is_told(monkeypatch, tmp_path):
+def test_one_that_is_not_compiled_is_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(native_part, "LIBRARY", tmp_path / "engine.so")
     with pytest.raises(FailedPrecondition, match="it is not compiled"):
         native_part.find(library())

@@ -170,7 +170,7 @@ def test_what_cannot_be_linked_is_refused_before_it_runs(part, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a \n b\n\nc ", "\n".join("abcdefgh"), "x\n" * 5000, "é\n" * 5000])
-def test_a_name_of_many_lines_is_told_in_one(part, tmp_path, name):
+def test_a_name_of_many_lines_is_reported_in_one(part, tmp_path, name):
     quoted = "".join(f"\\{byte:02x}" for byte in name.encode())
     guest = Guest(wat(f'(module (import "env" "{quoted}" (func)) (func (export "_start")))'))
     code = compiled(guest, tmp_path)

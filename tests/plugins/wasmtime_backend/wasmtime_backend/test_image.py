@@ -79,7 +79,7 @@ def test_pages_are_found_again_behind_the_code(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 15, b"x" * 5000, image._TAIL.pack(image._MAGIC, 1 << 60)])
-def test_what_is_not_of_its_making_is_told(tmp_path, data):
+def test_what_is_not_of_its_making_is_reported(tmp_path, data):
     (tmp_path / "code").write_bytes(data)
     with open(tmp_path / "code", "rb") as file:
         assert image.runs(file.fileno()) is None

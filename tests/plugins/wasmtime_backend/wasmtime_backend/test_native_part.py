@@ -31,7 +31,7 @@ def test_the_one_that_is_installed_fits():
     assert found.settings == f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
 
 
-def test_one_that_is_not_compiled_is_told(monkeypatch, tmp_path):
+def test_one_that_is_not_compiled_is_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(native_part, "LIBRARY", tmp_path / "engine.so")
     assert refused() == "it is not compiled"
 

@@ -143,7 +143,7 @@ def test_a_value_goes_to_a_function_and_comes_back(kind, text, written):
         ("(option (option u32))", "1", "is not one of none, some"),
     ],
 )
-def test_what_is_no_value_of_its_type_is_told(kind, text, why):
+def test_what_is_no_value_of_its_type_is_reported(kind, text, why):
     with pytest.raises(ValueError, match=f"^{re.escape(why)}"):
         wave.read(Echo(kind).kind, text)
 
