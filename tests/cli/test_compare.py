@@ -72,7 +72,7 @@ def test_lines_that_differ_are_shown_up_to_a_number():
          "module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]"),
     ],
 )  # fmt: skip
-def test_of_an_error_it_is_reported_what_the_backend_says(stderr, why):
+def test_the_reason_of_an_error_is_the_backends_own(stderr, why):
     said = comparison._REASON.search(stderr)
     assert said["why"] + said["name"] == why
 
