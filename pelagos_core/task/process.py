@@ -160,7 +160,7 @@ class Process:
 
         forked: called with the pid of each forked process and the pid of the one that it replaces, or 0.
         find_target: as in `Launch`.
-        Raises the error of the launch. No process is left then; the caller must call `fail` or `vanish`.
+        Raises the error of the launch. No process is left then; the caller must call `fail` or `discard`.
         """
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: plan: %s", self.name, "; ".join(plan.describe()))
