@@ -1,6 +1,6 @@
 /* The linear memories of a guest, created here and not by Wasmtime, so that each growth is checked against the
-   container's present limit. Does in C what memory.py does, where the reasons are, and reads image.py's list of pages behind the code. A
-   process has one guest. */
+   container's present limit. Does in C what memory.py does, where the reasons are, and reads image.py's list of pages
+   behind the code. A process has one guest. */
 #define _GNU_SOURCE
 #include "memories.h"
 
