@@ -48,7 +48,7 @@ def kill(name: str, ids: tuple[str, ...]) -> None:
     pelagos kill web
     pelagos kill -s USR1 web worker
 
-    Exit code 1 if it could not be sent to one of them.
+    Exit codes: 1 if it could not be sent to one of them.
     """
     signum = _number(name)
 
@@ -90,7 +90,7 @@ def stop(seconds: float, name: str, ids: tuple[str, ...]) -> None:
     pelagos stop web
     pelagos stop -t 60 web worker
 
-    Exit code 1 if one does not exist, or does not end.
+    Exit codes: 1 if one does not exist, or does not end.
     """
     signum = _number(name)
 
@@ -111,7 +111,7 @@ def wait(ids: tuple[str, ...]) -> None:
     \b
     code=$(pelagos wait job)
 
-    Exit code 1 if one does not exist; those of the containers are printed.
+    Exit codes: 1 if one does not exist; those of the containers are printed.
     """
 
     def look(word: str) -> None:
@@ -131,7 +131,7 @@ def rm(force: bool, ids: tuple[str, ...]) -> None:
     pelagos rm job
     pelagos rm -f $(pelagos ps -aq)
 
-    Exit code 1 if one does not exist, or is running and --force is not given.
+    Exit codes: 1 if one does not exist, or is running and --force is not given.
     """
 
     def remove(word: str) -> None:

@@ -74,6 +74,11 @@ def test_help_fits_the_terminal_and_cuts_nothing_off(path, width):
     assert "..." not in text.partition("\n\n")[2].replace("...]", "")
 
 
+@pytest.mark.parametrize("path", ALL)
+def test_exit_codes_are_never_in_the_description(path):
+    assert not [each for each in Text.of(ALL[path].command).description if each.startswith("Exit code")]
+
+
 @pytest.mark.parametrize("path", [path for path in LEAVES if path not in ("pelagos zygote", "pelagos cache")])
 def test_every_command_has_a_purpose_of_one_sentence_and_examples_of_its_own(path):
     text = Text.of(ALL[path].command)
