@@ -18,8 +18,8 @@ def json_option(function: _Function) -> _Function:
     """Give a command `--json` and docker's `--format`; its function gets `as_json`."""
 
     def note(ctx: click.Context, _parameter: click.Parameter, value: object) -> None:
-        if value in (True, "json"):
-            ctx.meta[_KEY] = True
+        if value:  # click calls it for the options in the order in which they were typed: the last one is used
+            ctx.meta[_KEY] = value in (True, "json")
 
     @functools.wraps(function)
     def call(*words: Any, **more: Any) -> Any:  # noqa: ANN401 (the command's own)

@@ -20,6 +20,11 @@ def test_a_table_is_what_is_printed_without():
     assert pelagos("version", "--format", "table").stdout == pelagos("version").stdout
 
 
+@pytest.mark.parametrize("flags", [["--json", "--format", "table"], ["--format=json", "--format=table"]])
+def test_the_last_of_several_is_used(flags):
+    assert pelagos("version", *flags).stdout == pelagos("version").stdout
+
+
 def test_a_template_as_docker_has_is_refused_by_name():
     done = pelagos("version", "--format", "{{.Names}}")
     assert done.returncode == 2
