@@ -28,6 +28,7 @@ class _Page(HTMLParser):
 
     names: set[str] = field(default_factory=set)
     targets: list[str] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)  # those of the targets that a browser gets without a click
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -39,6 +40,8 @@ class _Page(HTMLParser):
                 self.names.add(value)
             if name in ("href", "src") and value and not (tag == "link" and dict(attrs).get("rel") == "canonical"):
                 self.targets.append(value)
+                if tag not in ("a", "area"):
+                    self.loaded.add(value)
 
 
 def add_search_of_files(site: Path) -> None:
@@ -59,8 +62,13 @@ def dead_links(site: Path) -> Iterator[tuple[str, str]]:
     pages = {path: _parsed(path) for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
         for target in dict.fromkeys(page.targets):
-            if not _leads_somewhere(target, path, site, pages):
+            if not _leads_somewhere(target, path, site, pages) or (target in page.loaded and is_elsewhere(target)):
                 yield str(path.relative_to(site)), target
+
+
+def is_elsewhere(target: str) -> bool:
+    """Whether a link is to another host."""
+    return bool(urlsplit(target).netloc)
 
 
 def line_of(source: Path, target: str) -> int:

@@ -64,7 +64,8 @@ def build() -> list[str]:
     for page, target in built_site.dead_links(SITE):
         source = _written((PREPARED / page).with_suffix(".md"))
         line = built_site.line_of(ROOT / source, target) if (ROOT / source).exists() else 1
-        faults.append(f"{source}:{line}: {target} leads nowhere")
+        fault = "is loaded from another host" if built_site.is_elsewhere(target) else "leads nowhere"
+        faults.append(f"{source}:{line}: {target} {fault}")
     return faults
 
 

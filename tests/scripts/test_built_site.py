@@ -22,6 +22,17 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
     ]
 
 
+def test_what_a_page_loads_from_another_host_is_found(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<link rel="canonical" href="https://example.com/a.html"><link rel="stylesheet" href="//example.com/a.css">'
+        '<script src="https://example.com/a.js"></script><img src="data:image/png;base64,AA==">'
+        '<a href="https://example.com/">1</a>'
+    )
+    found = [target for _, target in built_site.dead_links(tmp_path)]
+    assert found == ["//example.com/a.css", "https://example.com/a.js"]
+    assert all(map(built_site.is_elsewhere, found))
+
+
 def test_the_line_of_a_link_is_that_of_its_source(tmp_path):
     source = tmp_path / "a.md"
     source.write_text("# A\n\n[b](b.md#c)\n")
