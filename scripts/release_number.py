@@ -96,6 +96,7 @@ FOLLOWERS = [
     Follower("docs/nodes.md", r"(?<=pelagos_)\d\S*(?=_amd64\.deb)", debian),
     Follower("docs/nodes.md", r"(?<=pelagos-)\d\S*(?=-linux-)"),
     Follower("docs/nodes.md", r"(?<=pelagos-installer-)\d\S*(?=-linux-)"),
+    Follower("docs/nodes.md", r"(?<=/pelagos-installer:)[^\s`]+"),
 ]
 
 

@@ -127,6 +127,7 @@ def test_another_version_is_taken_over_everywhere(tmp_path):
     text = "".join(path.read_text() for path in tmp_path.rglob("*.toml"))
     stated = set(re.findall(r'"(pelagos-(?:core|native)[=<>][^"]*)"', text))
     assert stated == {"pelagos-native==0.3.0rc1", "pelagos-core>=0.3.0rc1,<0.4"}
+    assert release_number.version() not in (tmp_path / "docs/nodes.md").read_text()
 
 
 def test_a_place_that_is_gone_is_reported(tmp_path):
