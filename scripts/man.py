@@ -88,4 +88,5 @@ def _inline(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{len(write(Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET))} pages in {TARGET}")
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
+    print(f"{len(write(directory))} pages in {directory}")
