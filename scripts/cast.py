@@ -33,7 +33,7 @@ COMMANDS = (
     "pelagos logs clock",
     "pelagos stop clock",
 )
-_AFTERWARDS = "pelagos rm -f clock"
+_MAKES, _AFTERWARDS = "pelagos run -d ", "pelagos rm -f clock"
 _WORK_SECONDS = {"pelagos ps": 2.0}  # before it
 _KEY, _PROMPT, _PAUSE = 0.05, 0.9, 1.2  # seconds: a key, before a command, the longest pause
 # Seconds of the whole session, before it plays and after: the first moment is what a page in print shows.
@@ -70,6 +70,7 @@ def session(commands: Sequence[str] = COMMANDS) -> list[Line]:
     """Run the commands; the lines of the terminal. Raises RuntimeError if one fails."""
     lines: list[Line] = []
     now = _BEFORE + _PROMPT
+    is_made = False
     try:
         for command in commands:
             time.sleep(_WORK_SECONDS.get(command, 0.0))
@@ -79,8 +80,10 @@ def session(commands: Sequence[str] = COMMANDS) -> list[Line]:
                 now += min(seconds, _PAUSE)
                 lines.append(Line(now, text))
             now += _PROMPT
+            is_made = is_made or command.startswith(_MAKES)
     finally:
-        _printed(_AFTERWARDS, may_fail=True)
+        if is_made:  # else a container of this name is the user's
+            _printed(_AFTERWARDS, may_fail=True)
     return lines
 
 

@@ -24,6 +24,21 @@ def test_the_recording_shows_what_the_commands_print():
     assert lines_of(shown) == lines_of(line.text for line in cast.session() if line.text), "`make pictures` records it"
 
 
+def test_a_container_of_the_user_with_its_name_stays(monkeypatch):
+    calls = []
+
+    def printed(command, **_):
+        calls.append(command)
+        if command.startswith("pelagos run -d"):
+            raise RuntimeError("the name is in use")
+        return []
+
+    monkeypatch.setattr(cast, "_printed", printed)
+    with pytest.raises(RuntimeError):
+        cast.session()
+    assert calls == list(cast.COMMANDS[:2])
+
+
 def test_it_is_a_picture_that_needs_nothing_and_names_no_machine():
     assert ElementTree.fromstring(DRAWN).tag.endswith("svg")
     assert "script" not in DRAWN
