@@ -20,7 +20,7 @@ from pelagos_core.cli.table import print_table
 from pelagos_core.config import size
 from pelagos_core.daemon import runs
 from pelagos_core.daemon.runs import Run
-from pelagos_core.errors import PelagosError
+from pelagos_core.errors import NotFound, PelagosError, Unavailable
 
 _INTERVAL_SECONDS = 1.0
 _NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number of nearly 2^63
@@ -64,14 +64,20 @@ Figures = dict[str, object]
 
 
 def _measured(found: list[Run]) -> Mapping[str, Figures]:
-    """The usage of each container, by its id, without those that have ended meanwhile or do not answer."""
+    """The usage of each container, by its id, without those that have ended meanwhile or do not answer.
+
+    Raises any other error of a daemon.
+    """
     begun = [run for run in found if run.address]
     answers = asking.ask(TASK, "Stats", [(run.address, api.StatsRequest(id=run.id)) for run in begun])
-    return {
-        run.id: {"name": run.name, **_figures(answer.stats)}
-        for run, answer in zip(begun, answers, strict=True)
-        if answer is not None and not isinstance(answer, PelagosError)
-    }
+    measured = {}
+    for run, answer in zip(begun, answers, strict=True):
+        if answer is None or isinstance(answer, NotFound | Unavailable):
+            continue
+        if isinstance(answer, PelagosError):
+            raise answer
+        measured[run.id] = {"name": run.name, **_figures(answer.stats)}
+    return measured
 
 
 def _figures(stats: AnyMessage) -> Figures:
