@@ -97,11 +97,11 @@ def _printed(command: str, *, may_fail: bool = False) -> list[tuple[float, str]]
         program = Path(sys.executable).parent / words[0]
         os.execve(program, words, {**os.environ, "TERM": "xterm"})  # noqa: S606 (the terminal is the point)
     found: list[tuple[float, str]] = []
-    rest, before = "", time.monotonic()
-    while chunk := _read(terminal):
-        *complete, rest = (rest + chunk).split("\r\n")
-        for text in complete:
-            found.append((time.monotonic() - before, text.rpartition(_CLEAR)[2]))
+    rest, before = b"", time.monotonic()
+    while chunk := _read(terminal):  # it may end within a character
+        *complete, rest = (rest + chunk).split(b"\r\n")
+        for line in complete:
+            found.append((time.monotonic() - before, line.decode().rpartition(_CLEAR)[2]))
             before = time.monotonic()
     os.close(terminal)
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) and not may_fail:
@@ -109,11 +109,11 @@ def _printed(command: str, *, may_fail: bool = False) -> list[tuple[float, str]]
     return found
 
 
-def _read(terminal: int) -> str:
+def _read(terminal: int) -> bytes:
     try:
-        return os.read(terminal, 65536).decode()
+        return os.read(terminal, 65536)
     except OSError:  # EIO: the command has ended
-        return ""
+        return b""
 
 
 def normalised(text: str) -> str:
