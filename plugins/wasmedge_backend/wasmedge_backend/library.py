@@ -11,7 +11,6 @@ from pelagos_core.plugin.values import Call, Number
 DEFAULT = "libwasmedge.so.0"
 _WASI = 0  # WasmEdge_HostRegistration_Wasi
 _TERMINATED = 0x01  # the result of an execution that proc_exit has ended
-_MODULE_ERRORS = range(0x100, 0x300)  # loading and validation
 
 
 class _Result(ctypes.Structure):
