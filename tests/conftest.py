@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +27,7 @@ from pelagos_core.metrics import slots
 from pelagos_core.shim import zygote_request
 from scripts import engines
 from tests.support import c_program, leftovers, provision, services
+from tests.support.containerd import until
 from tests.support.zygote import end_zygotes
 
 CI = os.environ.get("CI") == "true"
@@ -74,6 +75,8 @@ _PARTS = ("quick", "rest", "engines")
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "only the tests of `make check`; those that need engines; or the others, but for a cluster's"
     parser.addoption("--part", choices=_PARTS, help=text)
+    text = "only the files in which a test failed in the last run: what a module's tests leave is found at its end"
+    parser.addoption("--failed-files", action="store_true", help=text)
 
 
 def _part(item: pytest.Item) -> str:
@@ -86,11 +89,24 @@ def _part(item: pytest.Item) -> str:
     return "rest" if marks else "quick"
 
 
+def _file(test: str) -> str:
+    """The file of a test with this node id."""
+    return test.partition("::")[0]
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]) -> None:
+    """Deselect the other items."""
+    config.hook.pytest_deselected(items=[item for item in items if not is_kept(item)])
+    items[:] = filter(is_kept, items)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("part")
     if part:
-        config.hook.pytest_deselected(items=[item for item in items if _part(item) != part])
-        items[:] = [item for item in items if _part(item) == part]
+        _keep(config, items, lambda item: _part(item) == part)
+    if config.getoption("failed_files"):
+        failed = {_file(test) for test in config.cache.get("cache/lastfailed", {})}
+        _keep(config, items, lambda item: _file(item.nodeid) in failed)
     # Quick tests first, so that a mistake is found early.
     items.sort(key=lambda item: sum(item.get_closest_marker(mark) is not None for mark in ("slow", "containerd")))
 
@@ -139,7 +155,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     seconds: dict[str, float] = defaultdict(float)
     for report in chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
-            seconds[report.nodeid.partition("::")[0]] += report.duration
+            seconds[_file(report.nodeid)] += report.duration
     terminalreporter.section("slowest files")
     for path, spent in sorted(seconds.items(), key=lambda each: -each[1])[:20]:
         terminalreporter.write_line(f"{spent:8.1f}s {path}")
@@ -181,10 +197,14 @@ def _nothing_is_left(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     places = (request.config.stash[_PLACE], str(tmp_path_factory.getbasetemp()))
     before = leftovers.shared() if CI else set()
     yield
-    left = leftovers.mounts(*places) | ((leftovers.shared() - before) if CI else set())
     kept = (os.path.basename(os.environ[zygote_request.VARIABLE]), leftovers.LASTING)
-    left |= {entry.path for entry in os.scandir(places[0]) if entry.name not in kept}
-    assert not left, f"left by the tests: {sorted(left)}"
+
+    def found() -> set[str]:
+        files = {entry.path for entry in os.scandir(places[0]) if entry.name not in kept}
+        return files | leftovers.mounts(*places) | ((leftovers.shared() - before) if CI else set())
+
+    # Files in use are removed a moment later; short-lived ones of other programs are gone by then.
+    until(lambda: not found(), _ENDING_SECONDS, lambda: f"left by the tests: {sorted(found())}")
 
 
 @pytest.fixture(scope="module", autouse=True)
