@@ -37,7 +37,7 @@ async def _written_to_the_end(stdio, data):
 
 
 def opened(directory, script, **paths):
-    return Stdio(StdioPaths(stdout=uri(script_in(directory, script)), **paths), 0, "c1", "ns")
+    return Stdio(StdioPaths(stdout=uri(script_in(directory, script)), **paths), os.geteuid(), "c1", "ns")
 
 
 async def test_both_streams_reach_the_program_to_the_last_byte(tmp_path):
