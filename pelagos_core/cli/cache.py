@@ -96,7 +96,6 @@ def warm(backend: str, fuel: bool, as_json: bool, modules: tuple[str, ...]) -> N
     logging.getLogger("pelagos_core").setLevel(logging.ERROR)
     with progress.shown("loading the engines"):
         node = load_waiting()
-    rootless.enter()
     annotations = {ANNOTATION: backend} if backend else {}
     policy = node.config.policy
     policy = replace(policy, fuel=policy.fuel or (1 if fuel else None))
@@ -198,6 +197,7 @@ def _warmed(node: Node, module: str, annotations: dict[str, str], policy: Policy
     try:
         if not Path(path).is_file():
             raise InvalidArgument(f"module {path!r} is not a regular file")
+        rootless.enter()  # the first module's engine has started no thread yet
         return _compiled(_request(node, path, func, file, annotations, policy))
     finally:
         os.close(file)
