@@ -21,7 +21,7 @@ _NOT_RUN = (exit_codes.FAILED, exit_codes.CANNOT_INVOKE, exit_codes.NOT_FOUND)
 # The reason for which a program was not run, without the text about the choice of the backend.
 _REASON = re.compile(
     r"^pelagos: run: (?:container '[^']*': )?(?:.*, asked for by --backend, cannot run it: )?(?P<why>.*?)"
-    r"(?: \(installed: [^)]*\))?(?P<name> \[PLG-[A-Z-]+\])$",
+    r"(?: \(installed: [^)]*\))?(?P<name>(?: \[PLG-[A-Z-]+\])?)$",
     re.MULTILINE,
 )
 

@@ -70,6 +70,8 @@ def test_lines_that_differ_are_shown_up_to_a_number():
          "it is too old [PLG-ENGINE-UNFIT]"),
         ("pelagos: run: module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]\n",
          "module 'm' is a pipe, not a regular file [PLG-ENTRYPOINT]"),
+        ("pelagos: run: this host lets no user make a user namespace (Operation not permitted): run it as root\n",
+         "this host lets no user make a user namespace (Operation not permitted): run it as root"),
     ],
 )  # fmt: skip
 def test_the_reason_of_an_error_is_the_backends_own(stderr, why):
