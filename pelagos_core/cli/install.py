@@ -231,7 +231,9 @@ def _apply(change: Change) -> None:
     try:
         replacement.apply(change)
     except OSError as error:
-        raise FailedPrecondition(f"file {change.path!r} cannot be written: {error.strerror}") from None
+        is_forbidden = isinstance(error, PermissionError) and os.geteuid() != 0
+        remedy = ": run it as root" if is_forbidden else ""
+        raise FailedPrecondition(f"file {change.path!r} cannot be written: {error.strerror}{remedy}") from None
 
 
 def _files(bin_dir: Path, systemd_dir: Path | None, force: bool) -> list[Change]:

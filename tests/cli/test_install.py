@@ -1,6 +1,7 @@
 """`pelagos install` and `uninstall`, on a directory that has files of others in it."""
 
 import configparser
+import errno
 import json
 import os
 import shlex
@@ -13,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from pelagos_core import __version__
-from pelagos_core.cli import containerd, launcher
+from pelagos_core.cli import containerd, install, launcher, replacement
 from pelagos_core.cli.command_line import cli
 from pelagos_core.cli.launcher import NAMES, UNIT
+from pelagos_core.errors import FailedPrecondition
 from tests.support import provision
 from tests.support.containerd import Containerd, until
 
@@ -46,6 +48,17 @@ def test_each_kind_of_launcher_takes_the_others_place(tmp_path):
         (tmp_path / NAMES[0]).write_bytes(content)
         assert pelagos("install", "--bin-dir", tmp_path).returncode == 0
         assert (tmp_path / NAMES[0]).read_bytes() == launcher.program()
+
+
+@pytest.mark.parametrize(("user", "remedy"), [(1000, ": run it as root"), (0, "")])
+def test_what_only_root_may_write_says_so_to_a_user(tmp_path, monkeypatch, user, remedy):
+    def refused(change):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(replacement, "apply", refused)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(FailedPrecondition, match=rf"'/x/y' cannot be written: Permission denied{remedy}$"):
+        install._apply(replacement.Change("/x/y", None, b""))
 
 
 def test_installing_twice_and_uninstalling_twice_is_fine(tmp_path):
