@@ -15,7 +15,7 @@ def parse(text: str) -> int:
     """
     number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "b")
     if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > len(str(2**63)):
-        raise InvalidArgument(f"{text!r} is not a size such as 64m")
+        raise InvalidArgument(f"{text!r} is not a size such as 64m (units: {', '.join(_UNITS)})")
     return int(number) << 10 * _UNITS.index(unit)
 
 

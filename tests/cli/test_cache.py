@@ -189,7 +189,7 @@ def test_entries_that_cannot_be_used_here_are_removed_by_default(pelagos, tmp_pa
     ("words", "message"),
     [
         (["prune", "--older-than", "soon"], "--older-than: 'soon' is not a duration such as 30s, 1h30m or 30d"),
-        (["prune", "--size", "much"], "--size: 'much' is not a size such as 64m"),
+        (["prune", "--size", "much"], "--size: 'much' is not a size such as 64m (units: b, k, m, g, t)"),
     ],
 )
 def test_a_mistake_is_named(pelagos, words, message):
