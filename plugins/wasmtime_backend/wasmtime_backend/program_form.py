@@ -113,7 +113,7 @@ class ProgramForm(ProgramBackend):
     def detect(self, use: Use, bundle: Bundle, entrypoint: Entrypoint) -> Detection:
         """The detection for an entry point that needs the program."""
         if self.program is None:
-            what = f"it uses {FEATURES[use.feature]}, which needs Wasmtime's program"
+            what = f"it uses the feature {use.feature!r}, which needs Wasmtime's program"
             return Detection.cannot(f"{what}: {self.problem}: {self.remedy}")
         if entrypoint.func:
             return Detection.cannot(f"{FEATURES[use.feature]}: by Wasmtime's program, which runs no function by name")
