@@ -212,9 +212,9 @@ class Selection:
 
 
 def _said(detections: Mapping[str, Detection]) -> list[str]:
-    """The reasons of the backends; equal reasons are merged."""
+    """The reasons of the backends, first those that say what is wrong with the file; equal reasons are merged."""
     names: dict[str, list[str]] = {}
-    for name, detection in detections.items():
+    for name, detection in sorted(detections.items(), key=lambda each: each[1].fault != reasons.MODULE):
         names.setdefault(detection.reason, []).append(name)
     return [f"{', '.join(names[reason])}: {reason}" for reason in names]
 

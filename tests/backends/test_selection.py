@@ -154,6 +154,12 @@ def test_a_refusal_of_all_says_what_each_said():
     assert "no installed backend can run it: cannot: too new; silent: not for this backend" in str(told)
 
 
+def test_a_refusal_of_all_begins_with_what_is_wrong_with_the_file():
+    file = Detection(0, "it has no entry point", fault=reasons.MODULE)
+    told = refusal(load(a=plugin(detect=lambda: Detection.cannot("not installed")), b=plugin(detect=lambda: file)))
+    assert "no installed backend can run it: b: it has no entry point; a: not installed" in str(told)
+
+
 class Providing:
     """A backend that says yes, and what its engine provides."""
 
