@@ -13,7 +13,8 @@ from pelagos_core.config import node_file, policy, size
 from pelagos_core.daemon import program
 from pelagos_core.errors import InvalidArgument
 from pelagos_core.rootfs.mount_options import OPTION_WORDS
-from tests.support import lifecycle_table, metrics_table
+from scripts import engines
+from tests.support import lifecycle_table, metrics_table, provision
 
 ROOT = Path(__file__).parent.parent
 
@@ -195,3 +196,28 @@ def test_every_word_of_the_policy_is_in_its_table():
 
 def test_the_readme_is_read_in_three_minutes():
     assert len((ROOT / "README.md").read_text().split()) <= 700
+
+
+def test_the_figures_of_the_comparison_are_of_that_run():
+    report = Report.load(ROOT / "docs/performance.json")
+    text = (ROOT / "docs/comparison.md").read_text()
+    for words, key, unit in (
+        ("tasks a second through one shim, one at a time", ("throughput", "1 at a time", "rate"), ""),
+        ("a whole `ctr run --rm`", ("ctr", "ctr run --rm", "command p50"), " ms"),
+        ("memory of each container, of 10", ("memory", "each container, of 10", "memory (PSS)"), " MiB"),
+        ("memory of each further pod", ("memory", "each further pod", "memory (PSS)"), " MiB"),
+        ("three pods at once after a reboot, until all run", ("reboot", "3 pods at once", "until all run"), " ms"),
+    ):
+        scenario, case, metric = key
+        both = [f"{report.value(scenario, case, name, metric):.3g}{unit}" for name in ("pelagos", "runc")]
+        assert f"| {words} | {' | '.join(both)} |" in text
+
+
+def test_the_versions_in_the_documents_are_those_of_the_packages_and_the_tests():
+    text = (ROOT / "docs/versions.md").read_text()
+    pythons = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert f"| CPython | {pythons[0]} and {pythons[-1]} " in text
+    assert f"1.7, 2.1, {provision.BUILT} |" in text
+    wasmtime = re.search(r'"wasmtime>=([\d.]+),<', (ROOT / "plugins/wasmtime_backend/pyproject.toml").read_text())[1]
+    assert f"from {wasmtime} on" in text
+    assert f"| {engines.WASMER_VERSION.rpartition('.')[0]} |" in text
