@@ -107,7 +107,7 @@ def overview() -> str:
         "How pelagos runs a container",
         "kubectl, docker, ctr and crictl talk to containerd, and containerd to one pelagos daemon for each pod; "
         "pelagos run talks to a daemon of its own. The daemon asks the installed backends which of them can run the "
-        "module, and has a nursery fork one process for each container. Each process has namespaces, a control group "
+        "module, and its nursery forks one process for each container. Each process has namespaces, a control group "
         "and a root of its own, and in it an engine and the guest.",
         520,
     )
