@@ -29,7 +29,7 @@ MEANINGS: dict[int, tuple[str, str]] = {
     USAGE: ("the program's own", "the command line is wrong"),
     DEADLINE: ("the program has reached its deadline (`io.pelagos.wasm.deadline`)", ""),
     FAILED: ("pelagos, the host or the command line is at fault: the line on stderr says which", ""),
-    CANNOT_INVOKE: ("the file exists but cannot be run, or its function not with these arguments", ""),
+    CANNOT_INVOKE: ("the file exists but cannot be run, or its function cannot be called with these arguments", ""),
     NOT_FOUND: ("the file or the requested backend does not exist", ""),
     INTERRUPTED: ("`^C` or SIGINT ended it", "`^C` or SIGINT ended it"),
     TRAP: ("the guest has trapped, or its engine failed", ""),

@@ -2,7 +2,8 @@
 
 Without a policy it may use everything. The node's config, the runtime options, and the annotations of the pod and of
 the container restrict it, in this order and by the same words. No word permits more: the author of an image may set
-an annotation. Some words for a guest that handles HTTP requests do not restrict: the last one is used.
+an annotation. Some words for a guest that handles HTTP requests do not restrict: of these the last one is used, the
+nearest to the container.
 
     dirs = "/data:ro,/tmp"    only these of the container's directories, or "none"
     env = "HOME,LANG"         only these of its variables, or "none"
@@ -11,8 +12,8 @@ an annotation. Some words for a guest that handles HTTP requests do not restrict
     deadline = "1h30m"        the maximum time from its start to its end
     fuel = "1000000"          the maximum of executed code, in the engine's own units (fuel)
     http-timeout = "30s"      the maximum time of one request, for a guest that handles requests
-    http-address = "8080"     the address for requests, in the container's network; the last word is used
-    scale-to-zero = "5m"      the engine ends after this time without requests; the last word is used
+    http-address = "8080"     the address for requests, in the container's network; the nearest setting is used
+    scale-to-zero = "5m"      the engine ends after this time without requests; the nearest setting is used
     http-log = "prefixed"     each line of output has a prefix with the request; "plain": no prefix
     seccomp = "engine"        system calls: at least the spec's profile (spec), or also that of engines (engine)
 """
