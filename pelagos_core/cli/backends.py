@@ -29,7 +29,7 @@ from pelagos_core.plugin.linking import shown
 @click.option("--fuel", metavar="N", default="", help="With --explain: as if a container had this limit.")
 @json_option
 def backends(explain: str | None, backend: str, fuel: str, as_json: bool) -> None:
-    """List the installed backends and what each is and can.
+    """List the installed backends and what each one can do.
 
     \b
     pelagos backends

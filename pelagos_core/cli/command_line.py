@@ -21,7 +21,7 @@ _SECTIONS = {
         "run": ("run", "Run a WebAssembly program in a container."),
         "ps": ("ps", "List the containers of your `pelagos run` commands."),
         "logs": ("logs", "Print the output of a detached container, also after it has ended."),
-        "exec": ("execute", "Run a further program in a container that runs."),
+        "exec": ("execute", "Run another program in a running container."),
         "stats": ("stats", "Show what containers use: processor time, memory, processes."),
         "stop": ("ending", "Stop containers: send SIGTERM, and after some time SIGKILL."),
         "kill": ("ending", "Send a signal to containers of your `pelagos run` commands."),
@@ -30,7 +30,7 @@ _SECTIONS = {
     },
     "Modules and engines": {
         "pack": ("pack", "Pack a WebAssembly program into an image."),
-        "backends": ("backends", "List the installed backends and what each is and can."),
+        "backends": ("backends", "List the installed backends and what each one can do."),
         "inspect": ("inspect", "Show what a module is and which engines can run it, or what a container is."),
         "compare": ("compare", "Run a program on every engine, and show differences and times."),
         "cache": ("cache", "Manage the compiled code that is cached on this node."),

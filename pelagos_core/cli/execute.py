@@ -44,7 +44,7 @@ def execute(
     path: str,
     args: tuple[str, ...],
 ) -> None:
-    """Run a further program in a container that runs.
+    """Run another program in a running container.
 
     PATH is a module or a native program in the container. A module is a new instance: it shares
     files with the first, not memory.

@@ -51,7 +51,7 @@ _config = click.option(
     "config",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="The config of the containerd to change, where it is not that of the node's.",
+    help="The config of containerd, if it is not in one of the usual places.",
 )
 _no_containerd = click.option(
     "--no-containerd", is_flag=True, help="Only the launchers: `ctr`, nerdctl and docker need no more."
@@ -82,15 +82,15 @@ def install(
 ) -> None:
     """Make this node ready to run WebAssembly containers.
 
-    They run by this Python environment. Writes containerd-shim-wasm-v1 and containerd-shim-pelagos-wasm-v1, and
-    registers the runtime as handler `pelagos` in containerd's config: in a file of its own where the config imports
-    a directory, in the template of k3s or RKE2, and else between two marks in the config itself. containerd is
-    asked before and after. Installing again changes nothing, or what is of an earlier version; `pelagos uninstall`
-    takes all of it back. Running containers are not concerned, also not by a restart of containerd.
+    The containers will use this Python environment. The command writes the launchers containerd-shim-wasm-v1 and
+    containerd-shim-pelagos-wasm-v1. It registers the runtime as handler `pelagos` in containerd's config: in a file of
+    its own if the config imports a directory, in the template of k3s or RKE2, otherwise between two marks in the config
+    itself. containerd checks the config before and after. A second installation changes nothing, or replaces that of an
+    earlier version; `pelagos uninstall` removes all of it. Running containers continue, even when containerd restarts.
 
     Both launchers are the same program; containerd derives the file's name from the runtime's name. It is the
-    compiled launcher where the package pelagos-native is installed, and else a Python script. With --systemd-dir
-    also a unit that keeps the zygote (see `pelagos zygote --help`), which is optional.
+    compiled launcher if the package pelagos-native is installed, otherwise a Python script. With --systemd-dir the
+    command also writes a unit that runs the zygote (see `pelagos zygote --help`), which is optional.
 
     \b
     pelagos install --dry-run
@@ -144,8 +144,8 @@ def uninstall(
 ) -> None:
     """Remove what `pelagos install` wrote, and no more.
 
-    What others have written since into the same files stays. Containers that run go on, but containerd cannot
-    clean up after them without the launchers: remove pods of the runtime first.
+    Later changes of others in the same files stay. Running containers continue, but containerd cannot clean up after
+    them without the launchers: remove pods of the runtime first.
 
     \b
     pelagos uninstall --dry-run

@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.1  # between two reads of a growing file
 
 
 @command()
-@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Print new output until it has ended.")
 @click.option("-n", "--tail", type=click.IntRange(0), metavar="LINES", help="Only the last lines.")
 @click.argument("container", shell_complete=completion.containers)
 def logs(follow: bool, tail: int | None, container: str) -> None:

@@ -41,7 +41,7 @@ _ADVICE = "pelagos packs modules, `docker build` packs programs"
 )
 @click.option("-t", "--tag", "name", required=True, metavar="NAME", help="The image's name, such as registry/app:v1.")
 @click.option(
-    "-o", "--output", default="", metavar="FILE", help="Where to; - is standard output.  [default: MODULE.tar]"
+    "-o", "--output", default="", metavar="FILE", help="The file to write; - is standard output.  [default: MODULE.tar]"
 )
 @click.option("--artifact", is_flag=True, help="A Wasm artifact: the module as it is, no files. For containerd 1.7 on.")
 @click.option(
@@ -56,7 +56,7 @@ _ADVICE = "pelagos packs modules, `docker build` packs programs"
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass yours on.")
 @click.option("-l", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the image's config.")
 @click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="An annotation of its manifest.")
-@click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whose rights a container has.")
+@click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="The user of a container.")
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory in the container.")
 @click.option(
     "--platform",
@@ -85,7 +85,7 @@ def pack(
 ) -> None:
     """Pack a WebAssembly program into an image.
 
-    MODULE is a .wasm or .wat file, or - for standard input. It is placed at the top of the image's files, and a
+    MODULE is a .wasm or .wat file, or - for standard input. It is placed in the image's root directory, and a
     container of the image runs it. The image is a file for `ctr images import`, `docker load` and the like, and
     for tools that push to registries. Equal files and options give equal images, bit for bit; their time is
     SOURCE_DATE_EPOCH, or 1970.

@@ -42,9 +42,8 @@ _SILENT = "no answer"
 def ps(node: bool, ended: bool, quiet: bool, whole: bool, as_json: bool) -> None:
     """List the containers of your `pelagos run` commands.
 
-    PID is the program's process on this host. One that is still being made is `starting`.
-    With --node those of containerd are listed too, as `ctr task ls` and `crictl ps` do; they are
-    theirs to end. That needs root.
+    PID is the program's process on this host. The status `starting` means that the container is being created.
+    --node also lists the containers of containerd, and needs root. End those by `ctr`, `crictl` or `kubectl`.
 
     \b
     pelagos ps

@@ -68,7 +68,7 @@ from pelagos_core.errors import FailedPrecondition, PelagosError
     "--network",
     type=click.Choice(["none", "host"]),
     default="none",
-    help="Its own, with published ports alone, or the host's.  [default: none]",
+    help="none: only published ports; host: the host's network.  [default: none]",
 )
 @click.option("-m", "--memory", default="", metavar="SIZE", help="Memory limit, such as 64m or 1g.")
 @click.option("--cpus", type=float, metavar="N", help="Processors it may use, such as 0.5.")
