@@ -85,7 +85,7 @@ def annotations() -> str:
         "",
         "Set them on a container, or on its pod for all its containers. With a container's name at the end",
         f"(`{RUNTIME_ANNOTATION}.NAME`) an annotation of a pod applies to that container only. Limits of several",
-        "places apply together: no annotation permits what another one forbids. Each word except `runtime` can also be",
+        "places apply together: no annotation permits what another one forbids. Each key except `runtime` can also be",
         "set under `[wasm]` of the [node's config](../configuration.md), and in the runtime options. The setting",
         "*nearest* to a container is that of its own annotation, then its pod's, the runtime options', and the node's.",
         "[Limits and policies](../limits.md) explains them.",
