@@ -12,6 +12,7 @@ from pelagos_core.api import task_pb2 as api
 from pelagos_core.config import node_file, policy, size
 from pelagos_core.daemon import program
 from pelagos_core.errors import InvalidArgument
+from pelagos_core.plugin import claims
 from pelagos_core.rootfs.mount_options import OPTION_WORDS
 from scripts import engines
 from tests.support import lifecycle_table, metrics_table, provision
@@ -221,3 +222,10 @@ def test_the_versions_in_the_documents_are_those_of_the_packages_and_the_tests()
     wasmtime = re.search(r'"wasmtime>=([\d.]+),<', (ROOT / "plugins/wasmtime_backend/pyproject.toml").read_text())[1]
     assert f"from {wasmtime} on" in text
     assert f"| {engines.WASMER_VERSION.rpartition('.')[0]} |" in text
+
+
+def test_every_feature_that_a_backend_may_claim_is_in_the_documents():
+    text = (
+        (ROOT / "docs/writing-a-backend.md").read_text().partition("## What a backend claims")[2].partition("\n## ")[0]
+    )
+    assert set(claims.FEATURES) <= set(re.findall(r"`([a-z0-9.-]+)`", text))
