@@ -15,7 +15,7 @@ from benchmarks.targets import OURS, RUNC, TARGETS
 
 _WHOLE = 100  # from this value on, decimals are not significant
 _WORDS = frozenset({"what", "case", "figure", "ms", ""})  # columns that hold no numbers
-_PROMISES = {"reached": "green", "missed": "red"}
+_STATES = {"reached": "green", "missed": "red"}
 _VERDICTS = {"better": "green", "worse": "red", "same": "dim"}
 
 
@@ -26,7 +26,7 @@ def print_report(report: Report, console: Console) -> None:
         figures = [figure for figure in report.figures if figure.key.scenario == name]
         if figures:
             console.print(_scenario(scenario.title, figures))
-    console.print(_promises(report))
+    console.print(_targets(report))
     for failure in report.made.get("failures") or ():  # type: ignore[attr-defined]  # a list in the JSON
         console.print(f"[red]failed:[/red] {failure}")
 
@@ -46,7 +46,7 @@ def print_comparison(rows: Sequence[Comparison], console: Console) -> None:
 def markdown(report: Report) -> str:
     """The targets and all scenarios as Markdown tables, for the documentation."""
     made = "\n".join(f"- {line}" for line in _made(report.made))
-    parts = [made, _markdown_table(("what", "measured", "promised", ""), _promise_rows(report))]
+    parts = [made, _markdown_table(("what", "measured", "target", ""), _target_rows(report))]
     if rows := _breakdown(report):
         parts.append(f"### One ctr run --rm, by phase\n\n{_markdown_table(('ms', OURS, RUNC), rows)}")
     for name, scenario in SCENARIOS.items():
@@ -117,17 +117,17 @@ def _is_worth_a_line(figure: Figure) -> bool:
     return not figure.key.metric.endswith(" p99") or figure.key.metric in ("task p99", "command p99", "all phases p99")
 
 
-def _promises(report: Report) -> Table:
-    table = _table("Promises", "what")
-    for title in ("measured", "promised", ""):
+def _targets(report: Report) -> Table:
+    table = _table("Targets", "what")
+    for title in ("measured", "target", ""):
         table.add_column(title, justify="right")
-    for *cells, word in _promise_rows(report):
-        colour = _PROMISES[word]
+    for *cells, word in _target_rows(report):
+        colour = _STATES[word]
         table.add_row(*cells, f"[{colour}]{word}[/{colour}]")
     return table
 
 
-def _promise_rows(report: Report) -> list[list[str]]:
+def _target_rows(report: Report) -> list[list[str]]:
     rows = []
     for target in TARGETS:
         value = target.value(report)

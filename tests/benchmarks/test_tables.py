@@ -21,7 +21,7 @@ def report(*rates, failures=()):
     return Report({**MADE, "python": "3", "failures": list(failures)}, rows)
 
 
-def test_a_report_is_a_table_with_a_ratio_and_the_promises():
+def test_a_report_is_a_table_with_a_ratio_and_the_targets():
     text = printed(
         tables.print_report, report(("pelagos", 160.0), ("runc", 16.0), failures=["ctr: runc: no such thing"])
     )
