@@ -133,7 +133,7 @@ def test_a_mount_of_the_kernels_views_is_refused_by_name(engine, directory, gues
     done = attack(engine, directory, guests, flags=("--volume", f"{source}:/x:ro"))
     assert (done.returncode, done.stdout) == (125, "")
     assert "mount on '/x'" in done.stderr
-    assert "reach its own engine" in done.stderr
+    assert "access its own engine" in done.stderr
 
 
 def test_what_a_mount_of_the_host_brings_along_is_taken_away(engine, directory, guests):

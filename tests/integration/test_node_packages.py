@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import release_number
 from tests.support import node_root, pages, provision
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.containerd, pytest.mark.timeout(900)]
@@ -59,9 +60,10 @@ def of_the_page(word):
     """
     (block,) = [each for each in pages.given_to(__file__) if word in each.text]
     commands = "\n".join(command.text for command in block.commands())
+    number = release_number.version()
     for shown, here in {
-        "pelagos_0.1.0_amd64.deb": "/packages/pelagos_*.deb",
-        "pelagos-0.1.0-linux-x86_64": f"/packages/pelagos-*-linux-{os.uname().machine}",
+        f"pelagos_{release_number.debian(number)}_amd64.deb": "/packages/pelagos_*.deb",
+        f"pelagos-{number}-linux-x86_64": f"/packages/pelagos-*-linux-{os.uname().machine}",
         "install --restart": "install; restart; answers; pelagos install",
     }.items():
         commands = commands.replace(shown, here)

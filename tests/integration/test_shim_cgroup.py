@@ -35,6 +35,16 @@ def group():
         directory.rmdir()
 
 
+@pytest.fixture
+def parent():
+    """The path of a group for containers, which the shim makes with the first of them, and does not remove."""
+    path = f"/pelagos-of-{os.getpid()}"
+    yield path
+    for each in hierarchies():
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(each.mount_point + path)
+
+
 def groups_of(pid):
     return {
         line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if ":name=" not in line
@@ -53,11 +63,11 @@ def of_cri(path):
 
 
 @pytest.mark.parametrize("options", [of_runc, of_cri])
-async def test_the_shim_and_its_helpers_run_in_it_and_its_containers_do_not(tmp_path, guests, group, options):
+async def test_the_shim_and_its_helpers_run_in_it_and_its_containers_do_not(tmp_path, guests, group, parent, options):
     async with running_shim(tmp_path) as shim:
         for name in ("c1", "c2"):
             bundle = make_bundle(tmp_path / name, module=guests / "spin.wasm")
-            change_linux(bundle, cgroupsPath=f"/pelagos-of-{os.getpid()}/{name}")
+            change_linux(bundle, cgroupsPath=f"{parent}/{name}")
             init = await shim.create(name, bundle, options=options(group))
             await shim.start(name)
             helpers = set(children(shim.pid)) - {init}

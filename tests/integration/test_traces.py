@@ -11,7 +11,7 @@ import pytest
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import ttrpc_pb2
 from pelagos_core.errors import PelagosError
-from tests.support import provision
+from tests.support import leftovers, provision
 from tests.support.bundles import make_bundle
 from tests.support.collector import attributes, collector
 from tests.support.containerd import Containerd, install, until
@@ -111,6 +111,7 @@ async def test_a_collector_that_is_away_or_refuses_is_no_containers_trouble(tmp_
         configured(tmp_path, f'[traces]\nendpoint = "{found.url}"\n')
         async with running_shim(tmp_path, env=own) as shim:
             assert await shim.run("c1", make_bundle(tmp_path / "b", module=guests / "exit7.wasm")) == 7
+        await until_async(lambda: not leftovers.processes(str(tmp_path)))  # the process that sends the rest
     assert not found.requests
 
 

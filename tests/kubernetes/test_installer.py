@@ -44,7 +44,7 @@ def own_cluster():
 def follow_the_page(cluster, packages, installer, node):
     """Run the commands of docs/nodes.md. installer: the file, with the name of the image in it."""
     shown, archive = (
-        "pelagos-installer-0.1.0-linux-x86_64.tar",
+        f"pelagos-installer-{node_packages.version()}-linux-x86_64.tar",
         f"-{node_packages.version()}-linux-{os.uname().machine}",
     )
     cluster.machine.write(f"/opt/guide/dist/{shown}", (packages / f"pelagos-installer{archive}.tar").read_bytes())
