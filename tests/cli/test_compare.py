@@ -1,6 +1,7 @@
 """`pelagos compare`: what is the same on all engines, what differs, and what cannot be compared."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -88,7 +89,7 @@ def compare(directory, source, *words, options=()):
         command,
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "PELAGOS_CONFIG": str(directory / "config.toml")},
+        env={**os.environ, "PATH": "/usr/bin:/bin", "PELAGOS_CONFIG": str(directory / "config.toml")},
     )
 
 

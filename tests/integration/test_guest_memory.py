@@ -58,7 +58,9 @@ async def test_memory_for_which_there_is_no_address_space_is_reported_at_create(
 
 
 async def test_a_limit_that_is_too_low_to_start_in_is_named(tmp_path, guests):
-    with pytest.raises(Internal, match=r"was killed by SIGKILL: out of memory: .* limit is too low to start in \[PLG-LOST\]"):
+    with pytest.raises(
+        Internal, match=r"killed by SIGKILL: out of memory: .* limit is too low to start in \[PLG-LOST\]"
+    ):
         await run(tmp_path, guests / "hello.wasm", memory=MIB // 4)
 
 
@@ -147,7 +149,7 @@ async def test_an_engine_that_cannot_follow_keeps_its_limit_and_update_says_so(t
         await shim.create("c1", bundle)
         await shim.start("c1")
         for resources in ({"memory": {"limit": 256 * MIB}, "pids": {"limit": 60}}, {"memory": {"limit": -1}}):
-            with pytest.raises(FailedPrecondition, match=r"linux\.resources\.memory\.limit: backend 'wasmedge' cannot change"):
+            with pytest.raises(FailedPrecondition, match=r"memory\.limit: backend 'wasmedge' cannot change the limit"):
                 await update(shim, resources)
         now = await stats(shim)
         assert (limit(now), now.pids.limit) != (256 * MIB, 60)

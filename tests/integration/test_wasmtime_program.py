@@ -53,7 +53,7 @@ def test_without_it_the_refusal_says_how_to_get_it(tmp_path, text, code):
     form = Form("wasmtime", config=WITHOUT)
     done = form.run(tmp_path, written(tmp_path, text))
     assert done.returncode == 126
-    assert "needs Wasmtime's program: program '/nowhere/wasmtime' does not exist" in done.stderr
+    assert f"needs Wasmtime's program: program '{ABSENT}/wasmtime' does not exist" in done.stderr
     assert "cargo install wasmtime-cli" in done.stderr
 
 

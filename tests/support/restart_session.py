@@ -31,7 +31,7 @@ def systemctl(*words):
     return done.stdout
 
 
-def test_it_is_restarted_asked_and_restarted_again(tmp_path):
+def test_it_is_restarted_asked_and_restarted_again(tmp_path, request):
     place = tmp_path / "bin"
     place.mkdir()
     config = tmp_path / "config.toml"
@@ -46,6 +46,7 @@ def test_it_is_restarted_asked_and_restarted_again(tmp_path):
     unit.write_text(text)
     systemctl("daemon-reload")
     systemctl("start", "containerd.service")
+    request.addfinalizer(lambda: systemctl("stop", "containerd.service"))
     ctr = [directory / "ctr", "--address", tmp_path / "containerd.sock", "version"]
 
     def why():
