@@ -22,9 +22,8 @@ from wasmtime_backend.component_call import ComponentCall
 _NO_INSTANCE = "resource limit exceeded: instance count"
 # The offset of e_flags in an ELF header (elf(5)), with which Wasmtime marks modules and components.
 _ELF_FLAGS, _EF_COMPONENT = 48, b"\x02"
-# In an error's message: the place in a text file, and the excerpt that follows it; the number of a cause.
+# In an error's message: the place in a text file, and the excerpt that follows it.
 _POSITION = re.compile(r"\s*--> <anon>:(\d+):(\d+)\n.*", re.DOTALL)
-_CAUSE = re.compile(r"^\d+: ")
 
 _T = TypeVar("_T")
 _Linked = TypeVar("_Linked")
@@ -194,5 +193,5 @@ def _guarded(run: Workload) -> int:
 def _one_line(error: Exception) -> str:
     """An error's message and its causes on one line, without the excerpt of a text file."""
     message = _POSITION.sub(r" (line \1, column \2)", str(error))
-    lines = (_CAUSE.sub("", line.strip()) for line in message.splitlines())
+    lines = (line.strip() for line in message.splitlines())
     return ": ".join(line for line in lines if line and line != "Caused by:")
