@@ -93,7 +93,7 @@ protos: $(DEV) ## generate pelagos_core/api from protos/
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. protos/pelagos_core/api/*.proto
 
 cover: $(DEV) ## branch coverage of the quick tests
-	@rm -f .coverage .coverage.*
+	@rm -rf build/coverage && mkdir -p build/coverage
 	@PYTHON="$(BIN)/python -m coverage run" sh scripts/run-tests --part quick $(PARALLEL)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
@@ -126,7 +126,7 @@ packages: wheels ## build what nodes without pip are given: archives, Debian pac
 	@$(BIN)/python -m scripts.node_packages
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build dist native/pelagos_native/bin plugins/*_backend/*_backend/bin .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*
+	rm -rf $(VENV) build dist native/pelagos_native/bin plugins/*_backend/*_backend/bin .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.made:
 	@PYTHON="$(PYTHON)" sh scripts/make-venv $(VENV)
