@@ -13,7 +13,7 @@ from tests.conftest import leave_out
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.images import give_images
 from tests.kubernetes.space import Space
-from tests.support import provision
+from tests.support import leftovers, provision
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +24,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_process_goes_on() -> None:
+    """In place of the check of all other modules: the cluster goes on until the session ends, and is checked there."""
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +46,7 @@ def cluster() -> Iterator[Cluster]:
     finally:
         found.down()
         assert not directory.exists()
+        assert not leftovers.processes(str(directory))
 
 
 @pytest.fixture
