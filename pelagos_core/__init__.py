@@ -3,4 +3,4 @@
 This module must import nothing: `containerd-shim-… start` imports it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.1.1.dev0"
