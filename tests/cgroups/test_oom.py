@@ -19,7 +19,7 @@ MIB = 1 << 20
 @pytest.fixture
 def cgroup():
     made = Cgroup.of(f"/pelagos-test-{secrets.token_hex(4)}", "c1")
-    made.create(Resources(memory=Memory(limit=16 * MIB)))
+    made.create(Resources(memory=Memory(limit=64 * MIB)))  # the child of a process with all tests changes many pages
     yield made
     while not made.try_remove():
         pass
@@ -43,7 +43,7 @@ def test_it_is_reported_once_for_each_time(cgroup):
         assert run(cgroup, 1) == 0
         assert not notice.happened()
         for _ in range(2):
-            assert run(cgroup, 64) == -signal.SIGKILL
+            assert run(cgroup, 256) == -signal.SIGKILL
             assert notice.happened()
             assert not notice.happened()
     finally:
