@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.containerd import until
 from tests.support.traces import alive
 from tests.support.zygote import end_zygotes, zygotes
 
@@ -29,24 +29,17 @@ def directory():
     shutil.rmtree(made)
 
 
-def until(found):
-    deadline = time.monotonic() + 20
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_it_takes_the_place_and_leaves_it_at_sigterm(directory):
     with pelagos_zygote(directory) as first:
-        until(lambda: zygotes(directory))
+        until(lambda: zygotes(directory), 20)
         (pid,) = zygotes(directory)
         assert Path(f"/proc/{pid}/comm").read_text() == "pelagos-zygote\n"
         with pelagos_zygote(directory) as second:
-            until(lambda: zygotes(directory) not in ([], [pid]))
+            until(lambda: zygotes(directory) not in ([], [pid]), 20)
             second.send_signal(signal.SIGTERM)
-        until(lambda: zygotes(directory) == [])
+        until(lambda: zygotes(directory) == [], 20)
         first.send_signal(signal.SIGTERM)
-    until(lambda: not alive(pid))
+    until(lambda: not alive(pid), 20)
 
 
 @pytest.mark.parametrize(("place", "message"), [("off", "is `off`"), ("/dev/null/x", "Not a directory")])

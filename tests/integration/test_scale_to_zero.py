@@ -15,6 +15,7 @@ import pytest
 from pelagos_core.errors import FailedPrecondition
 from tests.integration.test_http import ask, ended, running
 from tests.support.http_load import PORT, Load, answer, inside
+from tests.support.patience import until
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.services]
 
@@ -30,14 +31,6 @@ def engines_of(pid):
     return {int(number) for number in found}
 
 
-async def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-    return value
-
-
 async def test_it_runs_while_there_are_requests(tmp_path):
     async with running(tmp_path) as node:
         pid = await node.serve(annotations=IDLE)
@@ -49,7 +42,7 @@ async def test_it_runs_while_there_are_requests(tmp_path):
         assert len(first) == 1
         assert ask(pid) == (200, "hello\n")
         assert engines_of(pid) == first
-        await until(lambda: not engines_of(pid))
+        await until(lambda: not engines_of(pid), 10)
         assert ask(pid) == (200, "hello\n")
         assert engines_of(pid).isdisjoint(first)
         # A second engine's files are no more in a guest's reach than a first one's.
@@ -88,7 +81,7 @@ async def test_a_slow_answer_keeps_it_and_a_burst_wakes_it_once(tmp_path):
         pid = await node.serve(annotations=IDLE)
         slow = await asyncio.to_thread(ask, pid, "/sleep?1500")
         assert slow[0] == 200
-        await until(lambda: not engines_of(pid))
+        await until(lambda: not engines_of(pid), 10)
         answers = await asyncio.gather(*(asyncio.to_thread(ask, pid) for _ in range(24)))
         assert answers == [(200, "hello\n")] * 24
         assert len(engines_of(pid)) == 1
@@ -102,7 +95,7 @@ async def test_an_answer_with_pauses_and_a_second_request_are_not_cut(tmp_path):
         assert pipelined.count(b"HTTP/1.1 200 OK") == 2
         assert b"slept" in pipelined
         assert await stream == (200, "chunk\n" * 10)
-        await until(lambda: not engines_of(pid))
+        await until(lambda: not engines_of(pid), 10)
         assert ask(pid) == (200, "hello\n")
         assert node.output() == ("", "")
 
@@ -187,7 +180,7 @@ async def test_a_client_that_stalls_or_floods_is_its_own_trouble(tmp_path):
         assert ask(pid) == (200, "hello\n")
         flood.close()
         stalled.close()
-        await until(lambda: not engines_of(pid))
+        await until(lambda: not engines_of(pid), 10)
         assert ask(pid) == (200, "hello\n")
 
 

@@ -11,7 +11,7 @@ import pytest
 from pelagos_core.api import task_pb2 as api
 from pelagos_core.api import ttrpc_pb2
 from pelagos_core.errors import PelagosError
-from tests.support import leftovers, provision
+from tests.support import leftovers, patience, provision
 from tests.support.bundles import make_bundle
 from tests.support.collector import attributes, collector
 from tests.support.containerd import Containerd, install, until
@@ -33,14 +33,6 @@ def own(tmp_path):
 
 def configured(tmp_path, text):
     (tmp_path / "config.toml").write_text(text)
-
-
-async def until_async(condition, seconds=20):
-    for _ in range(int(seconds / 0.05)):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not happen")
 
 
 async def test_a_container_from_create_to_delete_is_one_trace_for_each_call(tmp_path, own, guests):
@@ -111,7 +103,7 @@ async def test_a_collector_that_is_away_or_refuses_is_no_containers_trouble(tmp_
         configured(tmp_path, f'[traces]\nendpoint = "{found.url}"\n')
         async with running_shim(tmp_path, env=own) as shim:
             assert await shim.run("c1", make_bundle(tmp_path / "b", module=guests / "exit7.wasm")) == 7
-        await until_async(lambda: not leftovers.processes(str(tmp_path)))  # the process that sends the rest
+        await patience.until(lambda: not leftovers.processes(str(tmp_path)))  # the process that sends the rest
     assert not found.requests
 
 

@@ -286,16 +286,21 @@ def test_sigterm_while_it_rests_ends_it(serve):
     assert time.monotonic() - began < scale_to_zero._PAUSE_SECONDS + 1
 
 
-def test_sigterm_ends_it_while_a_program_waits_for_the_end_of_the_one_before(serve, capfd):
-    served = serve(lambda: Program(linger=1.5))
-    client = served.client()
-    assert client.ask() == "1 x"
-    time.sleep(IDLE * 2)
+def leaves_after_an_abort(served, client):
+    """The client asks for a program and is gone; SIGTERM then ends all with 0."""
     client.send("x")
     time.sleep(0.1)
     client.abort()
     served.leave()
     assert served.code() == 0
+
+
+def test_sigterm_ends_it_while_a_program_waits_for_the_end_of_the_one_before(serve, capfd):
+    served = serve(lambda: Program(linger=1.5))
+    client = served.client()
+    assert client.ask() == "1 x"
+    time.sleep(IDLE * 2)
+    leaves_after_an_abort(served, client)
     assert capfd.readouterr().err == ""
 
 
@@ -307,11 +312,7 @@ def test_a_program_that_is_ended_before_it_listens_is_no_failure(serve, capfd):
 
     served = serve(Fails)
     client = served.client()
-    client.send("x")
-    time.sleep(0.1)
-    client.abort()
-    served.leave()
-    assert served.code() == 0
+    leaves_after_an_abort(served, client)
     assert capfd.readouterr().err == ""
 
 

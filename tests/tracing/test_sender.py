@@ -9,6 +9,7 @@ import pytest
 
 from pelagos_core.tracing import sender as sender_module
 from pelagos_core.tracing.sender import Sender
+from tests.support.patience import until
 
 
 class Sent:
@@ -42,22 +43,15 @@ def sent(tmp_path):
     return Sent(tmp_path / "sent")
 
 
-async def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 async def test_what_comes_together_leaves_together(sent):
     sender = Sender(sent.deliver, 0.05)
     for item in "abc":
         sender.put(item)
-    await until(lambda: sent.batches == [["a", "b", "c"]])
+    await until(lambda: sent.batches == [["a", "b", "c"]], 10)
     sender.put("d")
-    await until(lambda: sent.batches == [["a", "b", "c"], ["d"]])
+    await until(lambda: sent.batches == [["a", "b", "c"], ["d"]], 10)
     assert sent.descriptors == {"['0', '1', '2', '3']"}  # 3 is that of this listing
-    await until(lambda: sender._sending is None)
+    await until(lambda: sender._sending is None, 10)
     sender.close()
 
 
@@ -65,8 +59,8 @@ async def test_a_full_batch_does_not_wait(sent):
     sender = Sender(sent.deliver, 60)
     for number in range(sender_module.BATCH):
         sender.put(str(number))
-    await until(lambda: [len(batch) for batch in sent.batches] == [sender_module.BATCH])
-    await until(lambda: sender._sending is None)
+    await until(lambda: [len(batch) for batch in sent.batches] == [sender_module.BATCH], 10)
+    await until(lambda: sender._sending is None, 10)
     sender.close()
 
 
@@ -74,11 +68,11 @@ async def test_the_rest_leaves_at_the_end_and_what_is_on_its_way_is_not_lost(sen
     slow = lambda batch: time.sleep(0.3) or sent.deliver(batch)  # noqa: E731
     sender = Sender(slow, 0.0)
     sender.put("a")
-    await until(lambda: sender._sending is not None)
+    await until(lambda: sender._sending is not None, 10)
     await asyncio.sleep(0.05)
     sender.put("b")
     sender.close()
-    await until(lambda: sorted(sent.batches) == [["a"], ["b"]])
+    await until(lambda: sorted(sent.batches) == [["a"], ["b"]], 10)
     await asyncio.sleep(0)
     while True:
         try:
@@ -91,7 +85,7 @@ async def test_failures_are_reported_once_and_again_after_a_success(sent, caplog
     sender = Sender(sent.deliver, 0.0)
     for batch, item in enumerate(("bad", "bad", "good", "bad"), 1):
         sender.put(item)
-        await until(lambda: len(sent.batches) == batch and sender._sending is None)  # noqa: B023
+        await until(lambda: len(sent.batches) == batch and sender._sending is None, 10)  # noqa: B023
     assert [record.message for record in caplog.records if "collector" in record.message] == [
         "traces are not accepted by the collector; further failures are not logged"
     ] * 2
@@ -101,7 +95,7 @@ async def test_failures_are_reported_once_and_again_after_a_success(sent, caplog
 async def test_a_sender_that_dies_is_a_failure(caplog):
     sender = Sender(lambda batch: os.kill(os.getpid(), 9), 0.0)
     sender.put("a")
-    await until(lambda: caplog.records)
+    await until(lambda: caplog.records, 10)
     assert "not accepted" in caplog.text
     sender.close()
 
